@@ -1,0 +1,5 @@
+"""The one kind of exception that is meant for a user's eyes."""
+
+
+class OscineError(ValueError):
+    """Something the user can mend. The message is one line: what came, what was expected, what would do."""

@@ -1,0 +1,28 @@
+"""What an encoder returns: a value that every encoder makes and every probe reads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Features(NamedTuple):
+    """The features of a batch of clips.
+
+    cls      [layer, batch, dim]              the CLS token after every returned block
+    patches  [layer, batch, time, freq, dim]  the patch tokens on their grid, time before frequency, mel rising with freq
+    pooled   [batch, dim]                     one vector a clip, as the published model of the architecture defines it
+    """
+
+    cls: Tensor
+    patches: Tensor
+    pooled: Tensor
+
+    def take(self, clips: Tensor | slice) -> Features:
+        """The features of some clips of the batch, by index, boolean mask or slice."""
+        return Features(self.cls[:, clips], self.patches[:, clips], self.pooled[clips])
+
+    def to(self, *args: object, **kwargs: object) -> Features:
+        """Every tensor moved or cast, with the arguments of `Tensor.to`."""
+        return Features(*(tensor.to(*args, **kwargs) for tensor in self))  # type: ignore[call-overload]

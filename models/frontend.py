@@ -1,0 +1,146 @@
+"""From waveforms to the spectrograms that the encoders were trained on: batched, on the module's device, per clip."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torchaudio.functional as F
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from oscine.models.layers import PATCH
+
+MELS = 128  # mel bands, in every encoder of the zoo
+
+
+class Frontend(nn.Module):
+    """Waveform [batch, samples] to spectrogram [batch, frames, mel]. No clip depends on the others of its batch.
+
+    `frames`: how many to return; padded at the end, or cropped. None pads to the next multiple of a patch.
+    Tables are computed, not stored: they are buffers outside the state_dict, whose names are the published ones alone.
+    """
+
+    def frames(self, samples: int) -> int:
+        """Frames that a waveform of so many samples comes to, padding to whole patches included."""
+        return math.ceil(self.raw_frames(samples) / PATCH) * PATCH
+
+    def raw_frames(self, samples: int) -> int:
+        raise NotImplementedError
+
+    def forward(self, waveform: Tensor, frames: int | None = None) -> Tensor:
+        """In float32 even under autocast: a spectrogram in half precision is another spectrogram."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            return self.spectrogram(waveform.float(), frames)
+
+    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
+        raise NotImplementedError
+
+
+class BATFrontend(Frontend):
+    """Mel power spectrogram in decibels, scaled to [0, 1] per clip, then padded with 0 (bat.md 1.1)."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, sample_rate: int, n_fft: int, hop: int) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        self.hop = hop
+        filters = F.melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, MELS, sample_rate)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def raw_frames(self, samples: int) -> int:
+        return 1 + max(samples, self.n_fft) // self.hop
+
+    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
+        # The transform mirrors half a window at each end; what is shorter than a window is first filled up with silence.
+        waveform = pad(waveform, (0, max(0, self.n_fft - waveform.shape[1])))
+        power = F.spectrogram(
+            waveform, pad=0, window=self.window, n_fft=self.n_fft, hop_length=self.hop, win_length=self.n_fft,
+            power=2.0, normalized=False,
+        )  # fmt: skip
+        mel = torch.matmul(power.transpose(1, 2), self.filters)
+        # The channel axis keeps the 80 dB range a clip's own: without it the loudest clip of the batch would set the floor.
+        decibels = F.amplitude_to_DB(mel[:, None], multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=80.0)[:, 0]
+        low, high = decibels.amin((1, 2), keepdim=True), decibels.amax((1, 2), keepdim=True)
+        scaled = (decibels - low) / (high - low + 1e-8)
+        frames = self.frames(waveform.shape[1]) if frames is None else frames
+        return pad(scaled, (0, 0, 0, frames - scaled.shape[1]))
+
+
+class BirdMAEFrontend(Frontend):
+    """Kaldi's log mel filter bank, padded in time with the clip's own minimum, then standardised (birdmae.md 1.2).
+
+    A waveform shorter than a clip is filled up with silence, as in pretraining. `mean` and `std` are of the log mel values;
+    the published weights divide by twice `std`.
+    """
+
+    def __init__(self, sample_rate: int, samples: int, mean: float, std: float) -> None:
+        super().__init__()
+        self.samples = samples
+        self.mean = mean
+        self.std = std
+        self.fbank = KaldiFbank(sample_rate)
+
+    def raw_frames(self, samples: int) -> int:
+        return self.fbank.frames(max(samples, self.samples))
+
+    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
+        waveform = pad(waveform, (0, max(0, self.samples - waveform.shape[1])))
+        fbank = self.fbank(waveform - waveform.mean(1, keepdim=True))
+        frames = self.frames(waveform.shape[1]) if frames is None else frames
+        floor = fbank.amin((1, 2), keepdim=True).expand(-1, max(0, frames - fbank.shape[1]), MELS)
+        return (torch.cat([fbank[:, :frames], floor], dim=1) - self.mean) / (2 * self.std)
+
+
+class KaldiFbank(nn.Module):
+    """Kaldi's log mel filter bank for a batch: waveform [batch, samples] to [batch, frames, mel].
+
+    Equals `torchaudio.compliance.kaldi.fbank`, which takes one clip at a time, with a symmetric Hann window of 25 ms every
+    10 ms, a mel range from 20 Hz to half the sample rate, no dither and no energy.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.length = sample_rate * 25 // 1000
+        self.hop = sample_rate * 10 // 1000
+        self.n_fft = 2 ** math.ceil(math.log2(self.length))
+        self.register_buffer("window", torch.hann_window(self.length, periodic=False), persistent=False)
+        self.register_buffer("filters", kaldi_filters(self.n_fft, sample_rate), persistent=False)
+
+    def frames(self, samples: int) -> int:
+        return 1 + (samples - self.length) // self.hop
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        # One clip's frames fit a CPU's cache, a batch's do not: there clip after clip is three times as fast as all at once.
+        pieces = waveform.split(1) if waveform.device.type == "cpu" else [waveform]
+        return torch.cat([self._fbank(piece) for piece in pieces])
+
+    def _fbank(self, waveform: Tensor) -> Tensor:
+        frames = waveform.unfold(1, self.length, self.hop)
+        frames = frames - frames.mean(2, keepdim=True)
+        before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
+        spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window, n=self.n_fft)
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = torch.matmul(power[..., :-1], self.filters)  # the bin at the Nyquist frequency counts for nothing
+        return mel.clamp(min=torch.finfo(torch.float32).eps).log()
+
+
+def kaldi_filters(n_fft: int, sample_rate: int) -> Tensor:  # [n_fft / 2, mel]
+    """Triangles that are even in Kaldi's mel scale, 1127 ln(1 + f / 700), from 20 Hz to half the sample rate."""
+
+    def mel(hertz: Tensor) -> Tensor:
+        return 1127.0 * (1.0 + hertz / 700.0).log()
+
+    low, high = mel(torch.tensor([20.0, sample_rate / 2], dtype=torch.float64)).tolist()
+    step = (high - low) / (MELS + 1)
+    bins = mel(sample_rate / n_fft * torch.arange(n_fft // 2))[:, None]
+    edges = low + torch.arange(MELS + 2) * step
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+    return torch.minimum(rising, falling).clamp(min=0.0)

@@ -1,0 +1,77 @@
+"""Parts that both encoders and both recipes' decoders are built of."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from einops import rearrange
+from timm.layers import Attention, DropPath, Mlp
+from torch import Tensor, nn
+
+PATCH = 16  # frames and mel bands a patch covers, in every encoder of the zoo
+LayerNorm = partial(nn.LayerNorm, eps=1e-6)
+
+
+def sincos_positions(grid: tuple[int, int], dim: int) -> Tensor:  # [time * freq, dim]
+    """The fixed sine-cosine table of Bird-MAE and BAT, float32, in token order (time-major).
+
+    A quirk that the published weights were trained with, and that must stay: the table is computed for an image of `freq`
+    rows and `time` columns, but added to tokens that run time-major. Token (t, f), number n = t * freq + f, is therefore
+    coded as column n mod time and row n div time. Every token still gets a code of its own.
+    """
+    time, freq = grid
+    token = torch.arange(time * freq)
+    frequencies = 1 / 10000 ** (torch.arange(dim // 4, dtype=torch.float32) / (dim / 4))
+    column = torch.outer((token % time).float(), frequencies)
+    row = torch.outer((token // time).float(), frequencies)
+    return torch.cat([column.sin(), column.cos(), row.sin(), row.cos()], dim=1)
+
+
+def frozen(table: Tensor) -> nn.Parameter:
+    """A table that is stored with the weights but never trained."""
+    return nn.Parameter(table, requires_grad=False)
+
+
+def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:  # [batch * views, kept, dim]
+    """The kept patches of every view. tokens [batch, patches, dim]; keep [batch * views, kept], clip-major.
+
+    Views of one clip read the same embedded tokens, so a clip is embedded once however often it is masked.
+    """
+    views = len(keep) // len(tokens)
+    index = rearrange(keep, "(batch view) kept -> batch (view kept) 1", view=views)
+    kept = tokens.gather(1, index.expand(-1, -1, tokens.shape[-1]))
+    return rearrange(kept, "batch (view kept) dim -> (batch view) kept dim", view=views)
+
+
+class GatedPostNormBlock(nn.Module):
+    """BAT's transformer block: gated attention, then an MLP, each normalised after its residual sum (bat.md 2.2).
+
+    The gate is elementwise: the concatenated heads times sigmoid(W x + b), x being the block's input.
+    """
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.attn = Attention(dim, num_heads=heads, qkv_bias=True, gated=True)
+        self.norm1 = LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.norm2 = LayerNorm(dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tensor) -> Tensor:  # [batch, tokens, dim]
+        tokens = self.norm1(tokens + self.drop_path(self.attn(tokens)))
+        return self.norm2(tokens + self.drop_path(self.mlp(tokens)))
+
+
+def drop_path_rates(rate: float, depth: int) -> list[float]:
+    """Stochastic depth that grows linearly from 0 at the first block to `rate` at the last."""
+    return torch.linspace(0, rate, depth).tolist()
+
+
+def init_linear(module: nn.Module) -> None:
+    """Xavier-uniform weights and zero biases for every linear layer inside; qkv counts as one matrix."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
