@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from einops import rearrange
+from timm.layers import LayerNorm
 from torch import Tensor, nn
 
 from oscine.models.encoder import Encoder
@@ -14,7 +15,6 @@ from oscine.models.frontend import MELS, BATFrontend
 from oscine.models.layers import (
     PATCH,
     GatedPostNormBlock,
-    LayerNorm,
     drop_path_rates,
     frozen,
     init_linear,
@@ -49,7 +49,7 @@ class BAT(Encoder):
         }  # fmt: skip
         super().__init__(config, BATFrontend(sample_rate, n_fft, hop))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_embed = frozen(sincos_positions((CHUNK // PATCH, MELS // PATCH), dim)[None])
+        self.pos_embed = frozen(self.position_table(dim)[None])
         self.pre_norm = LayerNorm(dim)
         self.blocks = nn.ModuleList(
             GatedPostNormBlock(dim, heads, mlp_ratio, rate) for rate in drop_path_rates(drop_path, depth)
@@ -69,7 +69,9 @@ class BAT(Encoder):
         if spectrogram.ndim != 3 or frames <= CHUNK:
             return super().encode(spectrogram, keep, layers)
         if keep is not None:
-            raise OscineError(f"patches can be kept in up to {CHUNK} frames, the spectrogram has {frames}; cut it first")
+            raise OscineError(
+                f"patches can be kept in up to {CHUNK} frames, the spectrogram has {frames}; cut it first"
+            )
         whole = frames // CHUNK * CHUNK
         batch = len(spectrogram)
         full = super().encode(
@@ -80,7 +82,10 @@ class BAT(Encoder):
         if whole == frames:
             return [join_chunks(tokens) for tokens in chunks]
         rest = super().encode(spectrogram[:, whole:], layers=layers)
-        return [join_chunks(tokens, tail) for tokens, tail in zip(chunks, rest)]
+        return [join_chunks(tokens, tail) for tokens, tail in zip(chunks, rest, strict=True)]
+
+    def position_table(self, dim: int) -> Tensor:
+        return sincos_positions((CHUNK // PATCH, MELS // PATCH), dim)
 
     def patch_positions(self) -> Tensor:
         return self.pos_embed

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.frontend import BirdMAEFrontend
-from oscine.models.layers import LayerNorm, drop_path_rates, frozen, init_linear, sincos_positions
+from oscine.models.layers import drop_path_rates, frozen, init_linear, sincos_positions
 
 
 class BirdMAE(Encoder):
@@ -38,7 +39,7 @@ class BirdMAE(Encoder):
         super().__init__(config, BirdMAEFrontend(sample_rate, round(seconds * sample_rate), mean, std))
         no_position = torch.zeros(1, dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_embed = frozen(torch.cat([no_position, sincos_positions(self.grid, dim)])[None])
+        self.pos_embed = frozen(torch.cat([no_position, self.position_table(dim)])[None])
         self.blocks = nn.ModuleList(
             Block(dim, heads, mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
             for rate in drop_path_rates(drop_path, depth)
@@ -52,6 +53,9 @@ class BirdMAE(Encoder):
         init_linear(self)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.dim, -1))
         nn.init.normal_(self.cls_token, std=0.02)
+
+    def position_table(self, dim: int) -> Tensor:
+        return sincos_positions(self.grid, dim)
 
     def patch_positions(self) -> Tensor:
         return self.pos_embed[:, 1:]

@@ -30,7 +30,7 @@ class Encoder(nn.Module):
     samples      of one clip
     """
 
-    patch_embed: nn.Module
+    patch_embed: PatchEmbed
     cls_token: nn.Parameter
     pos_embed: nn.Parameter
     blocks: nn.ModuleList
@@ -68,12 +68,18 @@ class Encoder(nn.Module):
         wanted = self._layer_numbers(layers)
         outputs = self.encode(self.frontend(waveform), layers=[*wanted, -1])
         last = outputs.pop()
-        outputs = [self.finish(last) if layer == self.depth - 1 else tokens for layer, tokens in zip(wanted, outputs)]
+        outputs = [
+            self.finish(last) if layer == self.depth - 1 else tokens
+            for layer, tokens in zip(wanted, outputs, strict=True)
+        ]
         freq = self.grid[1]
         return Features(
             cls=torch.stack([tokens[:, 0] for tokens in outputs]),
             patches=torch.stack(
-                [rearrange(tokens[:, 1:], "batch (time freq) dim -> batch time freq dim", freq=freq) for tokens in outputs]
+                [
+                    rearrange(tokens[:, 1:], "batch (time freq) dim -> batch time freq dim", freq=freq)
+                    for tokens in outputs
+                ]
             ),
             pooled=self.pool(last),
         )
@@ -103,7 +109,12 @@ class Encoder(nn.Module):
         tokens = self.patch_embed(rearrange(spectrogram, "batch frames mel -> batch 1 frames mel"))
         return tokens + self.patch_positions()[:, : tokens.shape[1]]
 
+    def position_table(self, dim: int) -> Tensor:  # [patches, dim]
+        """The fixed positions of patches, for tokens of any width: a recipe's decoder uses them too."""
+        raise NotImplementedError
+
     def patch_positions(self) -> Tensor:  # [1, patches, dim]
+        """The part of `pos_embed` that belongs to patches."""
         raise NotImplementedError
 
     def begin(self, tokens: Tensor) -> Tensor:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from einops import rearrange
-from timm.layers import Attention, DropPath, Mlp
+from timm.layers import Attention, DropPath, LayerNorm, Mlp
 from torch import Tensor, nn
 
 PATCH = 16  # frames and mel bands a patch covers, in every encoder of the zoo
-LayerNorm = partial(nn.LayerNorm, eps=1e-6)
 
 
 def sincos_positions(grid: tuple[int, int], dim: int) -> Tensor:  # [time * freq, dim]

@@ -1,1 +1,6 @@
+"""Everything needed to make an encoder: the recipes."""
 
+from oscine.pretrain.bat import BATPretraining
+from oscine.pretrain.bird_mae import BirdMAEPretraining
+
+__all__ = ["BATPretraining", "BirdMAEPretraining"]

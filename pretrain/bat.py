@@ -1,0 +1,140 @@
+"""BAT pretraining: a student that sees a fifth of the patches predicts what its slowly moving average makes of them all."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+from oscine.models.encoder import Encoder
+from oscine.models.layers import GatedPostNormBlock, init_linear
+from oscine.pretrain.data import Batch
+from oscine.pretrain.masking import block_keep, dropped_patches, fill_in
+from oscine.pretrain.schedule import teacher_decay, warmup_cosine_schedule
+
+EPSILON = 1e-6  # inside every root of a standard deviation
+
+
+class BATPretraining(LightningModule):
+    """Latent regression against an EMA teacher (arXiv 2602.16305; bat.md 3). `encoder` is the student and what is kept.
+
+    views                   masks of a clip in one step; the clip is embedded once
+    mask_ratio, block, adjust   of `block_keep`
+    decoder_*               its blocks; decoder_dim None is the encoder's width
+    lr, lr_floor            peak and least learning rate; warmup, steps in optimiser steps
+    ema_start, ema_end, ema_steps   the teacher's decay, linear and then constant
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        views: int = 16,
+        mask_ratio: float = 0.8,
+        block: int = 5,
+        adjust: float = 0.07,
+        decoder_depth: int = 6,
+        decoder_heads: int = 12,
+        decoder_dim: int | None = None,
+        decoder_mlp_ratio: float = 4.0,
+        lr: float = 5e-4,
+        lr_floor: float = 1e-6,
+        weight_decay: float = 0.05,
+        warmup: int = 50_000,
+        steps: int = 400_000,
+        ema_start: float = 0.9998,
+        ema_end: float = 0.99999,
+        ema_steps: int = 100_000,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder.train()
+        self.teacher = copy.deepcopy(encoder).requires_grad_(False)
+        self.decoder = BATDecoder(encoder, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio)
+        self.views, self.mask_ratio, self.block, self.adjust = views, mask_ratio, block, adjust
+        self.lr, self.lr_floor, self.weight_decay = lr, lr_floor, weight_decay
+        self.warmup, self.steps = warmup, steps
+        self.ema_start, self.ema_end, self.ema_steps = ema_start, ema_end, ema_steps
+
+    def draw_keep(self, generator: torch.Generator) -> Tensor:  # [views, kept]
+        """The masks of one clip."""
+        return block_keep(self.views, self.encoder.grid, self.mask_ratio, self.block, self.adjust, generator)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        spectrogram = self.encoder.frontend(batch.waveform)
+        losses = self.losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
+        loss = torch.stack(list(losses.values())).sum()
+        self.log_dict({"loss": loss, **losses}, prog_bar=True)
+        return loss
+
+    def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        """The terms whose sum is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
+        targets = self.targets(spectrogram)
+        tokens = self.encoder.encode(spectrogram, keep, layers=[-1])[0]
+        dropped = dropped_patches(keep, targets.shape[1])
+        predictions = self.decoder(tokens[:, 1:], keep, dropped).float()
+        views = len(keep) // len(spectrogram)
+        index = rearrange(dropped, "(clip view) dropped -> clip (view dropped) 1", view=views)
+        wanted = targets.gather(1, index.expand(-1, -1, targets.shape[-1]))
+        wanted = rearrange(wanted, "clip (view dropped) dim -> (clip view) dropped dim", view=views)
+        summary = repeat(targets.mean(1), "clip dim -> (clip view) dim", view=views)
+        return {
+            "local": (predictions - wanted).square().mean(),
+            "global": (tokens[:, 0].float() - summary).square().mean(),
+        }
+
+    @torch.no_grad()
+    def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, dim]
+        """What the teacher makes of every patch: the mean over its layers, each normalised over the clip's patches."""
+        layers = [standardised(tokens[:, 1:].float()) for tokens in self.teacher.encode(spectrogram)]
+        mean = torch.stack(layers).mean(0)
+        return layer_norm(mean, mean.shape[-1:], eps=EPSILON)
+
+    def configure_optimizers(self) -> Any:
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        # Weight decay on everything that trains, norms, biases, tokens and decoder positions included.
+        optimizer = torch.optim.AdamW(trained, lr=self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay)
+        return warmup_cosine_schedule(optimizer, self.warmup, self.steps, self.lr_floor / self.lr)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        step = self.trainer.global_step
+        super().optimizer_step(*args, **kwargs)
+        self.update_teacher(teacher_decay(step, self.ema_start, self.ema_end, self.ema_steps))
+
+    @torch.no_grad()
+    def update_teacher(self, decay: float) -> None:
+        """teacher = decay * teacher + (1 - decay) * student, over the encoder's parameters."""
+        teacher, student = list(self.teacher.parameters()), list(self.encoder.parameters())
+        torch._foreach_lerp_(teacher, student, 1 - decay)
+
+
+class BATDecoder(nn.Module):
+    """Gated post-norm blocks over kept tokens and mask tokens, with trained positions; predicts the dropped patches."""
+
+    def __init__(self, encoder: Encoder, depth: int, heads: int, dim: int | None, mlp_ratio: float) -> None:
+        super().__init__()
+        dim = dim or encoder.dim
+        self.in_proj = nn.Linear(encoder.dim, dim, bias=False) if dim != encoder.dim else nn.Identity()
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(encoder.position_table(dim)[None])
+        self.blocks = nn.ModuleList(GatedPostNormBlock(dim, heads, mlp_ratio) for _ in range(depth))
+        self.out_proj = nn.Linear(dim, encoder.dim, bias=False)
+        init_linear(self)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tensor, keep: Tensor, dropped: Tensor) -> Tensor:  # [views, dropped, dim]
+        """tokens [views, kept, dim]; keep [views, kept] and dropped [views, dropped] are their places and the others."""
+        tokens = fill_in(self.in_proj(tokens), keep, self.mask_token, keep.shape[1] + dropped.shape[1])
+        tokens = tokens + self.pos_embed[:, : tokens.shape[1]]
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.out_proj(tokens.gather(1, dropped[..., None].expand(-1, -1, tokens.shape[-1])))
+
+
+def standardised(tokens: Tensor) -> Tensor:
+    """Zero mean, unit (biased) variance over the patches of each clip and channel."""
+    variance, mean = torch.var_mean(tokens, dim=1, correction=0, keepdim=True)
+    return (tokens - mean) / (variance + EPSILON).sqrt()

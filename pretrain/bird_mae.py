@@ -1,0 +1,129 @@
+"""Bird-MAE pretraining: from a quarter of a spectrogram's patches, draw the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from lightning import LightningModule
+from timm.layers import LayerNorm
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from oscine.models.encoder import Encoder
+from oscine.models.layers import PATCH, frozen, init_linear
+from oscine.pretrain.data import Batch
+from oscine.pretrain.masking import dropped_patches, fill_in, random_keep
+from oscine.pretrain.schedule import matrices_decay, warmup_cosine_schedule
+
+EPSILON = 1e-6  # added to a patch's variance
+
+
+class BirdMAEPretraining(LightningModule):
+    """Masked autoencoding of spectrograms (arXiv 2504.12880; birdmae.md 3). `encoder` is what is kept.
+
+    mask_ratio     share of the patches that is dropped, without structure
+    decoder_*      its plain blocks
+    lr             peak learning rate as used: the papers' base rate times (clips a step / 256)
+    warmup, steps  in optimiser steps; the papers' warm-up is 9.375 % of all
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        mask_ratio: float = 0.75,
+        decoder_dim: int = 512,
+        decoder_depth: int = 8,
+        decoder_heads: int = 16,
+        decoder_mlp_ratio: float = 4.0,
+        lr: float = 8e-4,
+        weight_decay: float = 1e-4,
+        warmup: int = 15_600,
+        steps: int = 166_000,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder.train()
+        self.decoder = BirdMAEDecoder(encoder, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio)
+        self.mask_ratio = mask_ratio
+        self.lr, self.weight_decay = lr, weight_decay
+        self.warmup, self.steps = warmup, steps
+
+    def draw_keep(self, generator: torch.Generator) -> Tensor:  # [views, kept]
+        """The mask of one clip: one view."""
+        return random_keep(1, self.encoder.grid, self.mask_ratio, generator)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        spectrogram = self.encoder.frontend(batch.waveform)
+        losses = self.losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
+        loss = torch.stack(list(losses.values())).sum()
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
+        predictions = self.predict(spectrogram, keep)
+        targets = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
+        variance, mean = torch.var_mean(targets, dim=2, keepdim=True)  # unbiased, as the authors have it
+        errors = (predictions - (targets - mean) / (variance + EPSILON).sqrt()).square().mean(2)
+        return {"reconstruction": errors.gather(1, dropped_patches(keep, targets.shape[1])).mean()}
+
+    def predict(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, patches, pixels]
+        """Every patch's pixels, in float32 and units of the patch's own mean and standard deviation."""
+        tokens = self.encoder.finish(self.encoder.encode(spectrogram, keep, layers=[-1])[0])
+        return self.decoder(tokens, keep).float()
+
+    @torch.no_grad()
+    def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
+        """The spectrogram as seen, with the dropped patches as predicted; mean and scale of a patch are the true ones."""
+        targets = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
+        variance, mean = torch.var_mean(targets, dim=2, keepdim=True)
+        predictions = self.predict(spectrogram, keep) * (variance + EPSILON).sqrt() + mean
+        index = keep[..., None].expand(-1, -1, targets.shape[2])
+        return spectrogram_of(predictions.scatter(1, index, targets.gather(1, index)), self.encoder.grid[1])
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(matrices_decay(self, self.weight_decay), lr=self.lr, betas=(0.9, 0.95))
+        return warmup_cosine_schedule(optimizer, self.warmup, self.steps)
+
+
+class BirdMAEDecoder(nn.Module):
+    """Plain blocks over CLS, kept tokens and mask tokens; predicts the pixels of every patch."""
+
+    def __init__(self, encoder: Encoder, dim: int, depth: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.patches = encoder.grid[0] * encoder.grid[1]
+        self.decoder_embed = nn.Linear(encoder.dim, dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        no_position = torch.zeros(1, dim)  # of CLS
+        self.decoder_pos_embed = frozen(torch.cat([no_position, encoder.position_table(dim)])[None])
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, mlp_ratio, qkv_bias=True, norm_layer=LayerNorm) for _ in range(depth)
+        )
+        self.decoder_norm = LayerNorm(dim)
+        self.decoder_pred = nn.Linear(dim, PATCH * PATCH)
+        init_linear(self)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:  # [views, patches, pixels]
+        """tokens [views, 1 + kept, dim], CLS first; keep [views, kept]."""
+        tokens = self.decoder_embed(tokens)
+        patches = fill_in(tokens[:, 1:], keep, self.mask_token, self.patches)
+        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.decoder_pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.decoder_pred(self.decoder_norm(tokens))[:, 1:]
+
+
+def patches_of(spectrogram: Tensor) -> Tensor:  # [clips, patches, pixels]
+    """A spectrogram [clips, frames, mel] cut into patches, time-major; the pixels of a patch too."""
+    return rearrange(
+        spectrogram, "clip (time height) (freq width) -> clip (time freq) (height width)", height=PATCH, width=PATCH
+    )
+
+
+def spectrogram_of(patches: Tensor, freq: int) -> Tensor:  # [clips, frames, mel]
+    """The inverse of `patches_of`, for `freq` patches over the mel bands."""
+    return rearrange(
+        patches, "clip (time freq) (height width) -> clip (time height) (freq width)", freq=freq, height=PATCH
+    )

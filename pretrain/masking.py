@@ -1,0 +1,59 @@
+"""Which patches the student sees. Masks are drawn on the CPU, from a generator of their own, and named by what is kept."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+
+def random_keep(
+    batch: int, grid: tuple[int, int], ratio: float = 0.75, generator: torch.Generator | None = None
+) -> Tensor:  # [batch, kept]
+    """Any patches, without structure: Bird-MAE's masking. `ratio` is the share that is dropped; kept patches ascend."""
+    patches = grid[0] * grid[1]
+    noise = torch.rand(batch, patches, generator=generator)
+    return noise.argsort(dim=1)[:, : int(patches * (1 - ratio))].sort(dim=1).values
+
+
+def block_keep(
+    batch: int,
+    grid: tuple[int, int],
+    ratio: float = 0.8,
+    block: int = 5,
+    adjust: float = 0.07,
+    generator: torch.Generator | None = None,
+) -> Tensor:  # [batch, kept]
+    """BAT's inverse block mask (bat.md 3.2): blocks are kept, the rest is dropped; kept patches ascend.
+
+    Blocks of `block` x `block` patches around random centres, as many as would cover the kept share and `adjust` more without
+    overlap; then random patches are taken out of them, or added beside them, until exactly the kept share is left.
+    """
+    time, freq = grid
+    patches = time * freq
+    keep = 1 - ratio
+    kept = int(patches * keep)
+    centres = torch.randint(patches, (batch, int(patches * (keep + adjust) / block**2)), generator=generator)
+    marked = torch.zeros(batch, patches).scatter_(1, centres, 1.0)
+    grown = max_pool2d(rearrange(marked, "batch (time freq) -> batch 1 time freq", time=time), block, 1, block // 2)
+    covered = rearrange(grown, "batch 1 time freq -> batch (time freq)") > 0
+    # The authors draw one row after the other, none where the count is right; drawn this way their masks come back bit for
+    # bit. Covered patches rank above the others: the largest draws of the first stay, the smallest of the second join.
+    draws = torch.zeros(batch, patches)
+    for row in (covered.sum(1) != kept).nonzero()[:, 0].tolist():
+        draws[row] = torch.empty(patches).exponential_(generator=generator)
+    rank = torch.where(covered, draws, -draws - torch.finfo(torch.float32).tiny)
+    return rank.topk(kept, dim=1).indices.sort(dim=1).values
+
+
+def dropped_patches(keep: Tensor, patches: int) -> Tensor:  # [views, dropped]
+    """The patches that are not kept, ascending. Every view keeps as many, so every view drops as many."""
+    seen = torch.zeros(len(keep), patches, dtype=torch.bool, device=keep.device).scatter_(1, keep, True)
+    return seen.to(torch.uint8).argsort(dim=1, stable=True)[:, : patches - keep.shape[1]]
+
+
+def fill_in(kept: Tensor, keep: Tensor, mask_token: Tensor, patches: int) -> Tensor:  # [views, patches, dim]
+    """Kept tokens [views, kept, dim] at their places `keep` [views, kept], the mask token everywhere else."""
+    empty = mask_token.to(kept.dtype).expand(len(kept), patches, -1)
+    return empty.scatter(1, keep[..., None].expand_as(kept), kept)
