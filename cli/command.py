@@ -20,7 +20,7 @@ def call(function: Callable[..., int | None], arguments: list[str]) -> int | Non
     settings = parser(function).parse_args(arguments)
     positional = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     values = {name: settings[name] for name in inspect.signature(function).parameters}
-    return function(*(values.pop(name) for name in positional), **values)
+    return function(*[values.pop(name) for name in positional], **values)
 
 
 def parser(function: Callable[..., int | None]) -> ArgumentParser:

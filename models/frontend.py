@@ -47,9 +47,11 @@ class BATFrontend(Frontend):
         super().__init__()
         self.n_fft = n_fft
         self.hop = hop
-        filters = F.melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, MELS, sample_rate)
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("filters", filters, persistent=False)
+        window = torch.hann_window(n_fft)
+        with torch.device("cpu"):  # the function looks at the values, which the meta device does not have
+            filters = F.melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, MELS, sample_rate)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", filters.to(window.device), persistent=False)
 
     def raw_frames(self, samples: int) -> int:
         return 1 + max(samples, self.n_fft) // self.hop
@@ -137,7 +139,7 @@ def kaldi_filters(n_fft: int, sample_rate: int) -> Tensor:  # [n_fft / 2, mel]
     def mel(hertz: Tensor) -> Tensor:
         return 1127.0 * (1.0 + hertz / 700.0).log()
 
-    low, high = mel(torch.tensor([20.0, sample_rate / 2], dtype=torch.float64)).tolist()
+    low, high = mel(torch.tensor([20.0, sample_rate / 2], dtype=torch.float64, device="cpu")).tolist()
     step = (high - low) / (MELS + 1)
     bins = mel(sample_rate / n_fft * torch.arange(n_fft // 2))[:, None]
     edges = low + torch.arange(MELS + 2) * step

@@ -40,6 +40,8 @@ def load_pretrained(folder: str | Path) -> Encoder:
         raise OscineError(f"no encoder in {folder}: expected a folder with {CONFIG} and {WEIGHTS}") from None
     except json.JSONDecodeError as error:
         raise OscineError(f"{folder / CONFIG} is no JSON ({error}); save the encoder again") from None
+    if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
+        raise OscineError(f"{folder / CONFIG} has no 'architecture' with its 'config'; save the encoder again")
     name = config.get("architecture")
     if name not in ENCODERS:
         raise OscineError(f"{folder / CONFIG} names the architecture {name!r}; known are {', '.join(ENCODERS)}")

@@ -62,7 +62,7 @@ class GatedPostNormBlock(nn.Module):
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
     """Stochastic depth that grows linearly from 0 at the first block to `rate` at the last."""
-    return torch.linspace(0, rate, depth).tolist()
+    return torch.linspace(0, rate, depth, device="cpu").tolist()  # numbers, also where tensors are built without data
 
 
 def init_linear(module: nn.Module) -> None:

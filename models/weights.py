@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
 from pathlib import Path
 
 import torch
@@ -44,11 +45,12 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([Namespace]):  # BAT's trainer stores its arguments beside the weights
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise OscineError(f"no weights at {path}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).partition("\n")[0] or "it ends too early"
         raise OscineError(
             f"{path} is no torch file with weights alone ({reason}); save its state dict by itself"
         ) from None

@@ -2,5 +2,6 @@
 
 from oscine.pretrain.bat import BATPretraining
 from oscine.pretrain.bird_mae import BirdMAEPretraining
+from oscine.pretrain.recipe import Recipe
 
-__all__ = ["BATPretraining", "BirdMAEPretraining"]
+__all__ = ["BATPretraining", "BirdMAEPretraining", "Recipe"]

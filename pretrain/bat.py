@@ -7,20 +7,19 @@ from typing import Any
 
 import torch
 from einops import rearrange, repeat
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from oscine.models.encoder import Encoder
 from oscine.models.layers import GatedPostNormBlock, init_linear
-from oscine.pretrain.data import Batch
 from oscine.pretrain.masking import block_keep, dropped_patches, fill_in
+from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.schedule import teacher_decay, warmup_cosine_schedule
 
 EPSILON = 1e-6  # inside every root of a standard deviation
 
 
-class BATPretraining(LightningModule):
+class BATPretraining(Recipe):
     """Latent regression against an EMA teacher (arXiv 2602.16305; bat.md 3). `encoder` is the student and what is kept.
 
     views                   masks of a clip in one step; the clip is embedded once
@@ -50,25 +49,17 @@ class BATPretraining(LightningModule):
         ema_end: float = 0.99999,
         ema_steps: int = 100_000,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder.train()
+        super().__init__(encoder, steps)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False)
         self.decoder = BATDecoder(encoder, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio)
         self.views, self.mask_ratio, self.block, self.adjust = views, mask_ratio, block, adjust
         self.lr, self.lr_floor, self.weight_decay = lr, lr_floor, weight_decay
-        self.warmup, self.steps = warmup, steps
+        self.warmup = warmup
         self.ema_start, self.ema_end, self.ema_steps = ema_start, ema_end, ema_steps
 
     def draw_keep(self, generator: torch.Generator) -> Tensor:  # [views, kept]
         """The masks of one clip."""
         return block_keep(self.views, self.encoder.grid, self.mask_ratio, self.block, self.adjust, generator)
-
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        spectrogram = self.encoder.frontend(batch.waveform)
-        losses = self.losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
-        loss = torch.stack(list(losses.values())).sum()
-        self.log_dict({"loss": loss, **losses}, prog_bar=True)
-        return loss
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """The terms whose sum is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
@@ -107,7 +98,8 @@ class BATPretraining(LightningModule):
     @torch.no_grad()
     def update_teacher(self, decay: float) -> None:
         """teacher = decay * teacher + (1 - decay) * student, over the encoder's parameters."""
-        teacher, student = list(self.teacher.parameters()), list(self.encoder.parameters())
+        teacher: list[Tensor] = list(self.teacher.parameters())
+        student: list[Tensor] = list(self.encoder.parameters())
         torch._foreach_lerp_(teacher, student, 1 - decay)
 
 

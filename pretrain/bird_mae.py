@@ -6,24 +6,25 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from lightning import LightningModule
 from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from oscine.models.encoder import Encoder
 from oscine.models.layers import PATCH, frozen, init_linear
-from oscine.pretrain.data import Batch
+from oscine.pretrain.augment import mix
 from oscine.pretrain.masking import dropped_patches, fill_in, random_keep
+from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.schedule import matrices_decay, warmup_cosine_schedule
 
 EPSILON = 1e-6  # added to a patch's variance
 
 
-class BirdMAEPretraining(LightningModule):
+class BirdMAEPretraining(Recipe):
     """Masked autoencoding of spectrograms (arXiv 2504.12880; birdmae.md 3). `encoder` is what is kept.
 
     mask_ratio     share of the patches that is dropped, without structure
+    mix, mix_most  share of the clips that get up to so many others laid over them (`pretrain.augment.mix`)
     decoder_*      its plain blocks
     lr             peak learning rate as used: the papers' base rate times (clips a step / 256)
     warmup, steps  in optimiser steps; the papers' warm-up is 9.375 % of all
@@ -33,6 +34,8 @@ class BirdMAEPretraining(LightningModule):
         self,
         encoder: Encoder,
         mask_ratio: float = 0.75,
+        mix: float = 0.3,
+        mix_most: int = 3,
         decoder_dim: int = 512,
         decoder_depth: int = 8,
         decoder_heads: int = 16,
@@ -42,23 +45,18 @@ class BirdMAEPretraining(LightningModule):
         warmup: int = 15_600,
         steps: int = 166_000,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder.train()
+        super().__init__(encoder, steps)
         self.decoder = BirdMAEDecoder(encoder, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio)
-        self.mask_ratio = mask_ratio
+        self.mask_ratio, self.mix, self.mix_most = mask_ratio, mix, mix_most
         self.lr, self.weight_decay = lr, weight_decay
-        self.warmup, self.steps = warmup, steps
+        self.warmup = warmup
 
     def draw_keep(self, generator: torch.Generator) -> Tensor:  # [views, kept]
         """The mask of one clip: one view."""
         return random_keep(1, self.encoder.grid, self.mask_ratio, generator)
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        spectrogram = self.encoder.frontend(batch.waveform)
-        losses = self.losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
-        loss = torch.stack(list(losses.values())).sum()
-        self.log("loss", loss, prog_bar=True)
-        return loss
+    def augment(self, waveform: Tensor, generator: torch.Generator) -> Tensor:  # [clips, samples]
+        return mix(waveform, self.mix, self.mix_most, generator=generator)
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
@@ -81,6 +79,14 @@ class BirdMAEPretraining(LightningModule):
         predictions = self.predict(spectrogram, keep) * (variance + EPSILON).sqrt() + mean
         index = keep[..., None].expand(-1, -1, targets.shape[2])
         return spectrogram_of(predictions.scatter(1, index, targets.gather(1, index)), self.encoder.grid[1])
+
+    def seen(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
+        """What the encoder is shown of a spectrogram; NaN elsewhere."""
+        pixels = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
+        index = keep[..., None].expand(-1, -1, pixels.shape[2])
+        return spectrogram_of(
+            torch.full_like(pixels, torch.nan).scatter(1, index, pixels.gather(1, index)), self.encoder.grid[1]
+        )
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(matrices_decay(self, self.weight_decay), lr=self.lr, betas=(0.9, 0.95))

@@ -1,4 +1,4 @@
-"""Clips to pretrain on. Every random choice depends on (seed, number of the clip in the run) alone, so a run can go on anywhere."""
+"""Clips to pretrain on. Every random choice depends on the seed and the clip's number in the run alone."""
 
 from __future__ import annotations
 
@@ -17,16 +17,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from oscine.models.audio import AudioError, audio_info, load_audio
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
+from oscine.pretrain.recipe import Batch, Recipe
 
 log = logging.getLogger(__name__)
 PATIENCE = 20  # unreadable recordings in a row before a run stops: more than chance, a disk is gone
-
-
-class Batch(NamedTuple):
-    """waveform [clips, samples]; keep [clips, views, kept], the patches that each view of a clip shows."""
-
-    waveform: Tensor
-    keep: Tensor
 
 
 class Stretch(NamedTuple):
@@ -62,13 +56,14 @@ class ClipDataset(Dataset[Batch]):
             )
 
     def __getitem__(self, number: int) -> Batch:
-        generator = torch.Generator().manual_seed(key(self.seed, number))
+        seed = key(self.seed, number)
+        generator = torch.Generator().manual_seed(seed)
         epoch, place = divmod(number, len(self.stretches))
         order = shuffled(len(self.stretches), key(self.seed, epoch, 1))
         for attempt in range(PATIENCE):
             stretch = self.stretches[order[(place + attempt) % len(order)]]
             try:
-                return Batch(self.clip(stretch, generator), self.draw_keep(generator))
+                return Batch(self.clip(stretch, generator), self.draw_keep(generator), torch.tensor(seed))
             except AudioError as error:
                 log.warning("skipped for the next recording: %s", error)
         raise OscineError(
@@ -103,25 +98,40 @@ class Numbers(Sampler[list[int]]):
 
 
 class PretrainingData(LightningDataModule):
-    """A folder of recordings as batches for a recipe; a resumed run continues with the batch it would have had.
+    """Recordings as batches for a recipe; a resumed run continues with the batch it would have had.
 
+    recordings   a folder, searched at every depth, or a list of files
     batch_size   clips of a step, on each device and in each accumulated part
     workers      processes that read and resample
     gain         of `ClipDataset`
     """
 
-    def __init__(self, folder: Path, batch_size: int = 12, workers: int = 2, seed: int = 0, gain: bool = False) -> None:
+    def __init__(
+        self,
+        recordings: Path | list[Path],
+        batch_size: int = 12,
+        workers: int = 2,
+        seed: int = 0,
+        gain: bool = False,
+    ) -> None:
         super().__init__()
-        self.folder, self.batch_size, self.workers, self.seed, self.gain = folder, batch_size, workers, seed, gain
+        self.recordings, self.batch_size, self.workers, self.seed, self.gain = (
+            recordings,
+            batch_size,
+            workers,
+            seed,
+            gain,
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         trainer = self.trainer
-        assert trainer is not None, "a data module is used through a Trainer"
+        assert trainer is not None, "these batches are made for a Trainer's run"
         recipe = trainer.lightning_module
+        assert isinstance(recipe, Recipe), "batches carry the masks that a recipe draws"
         encoder = recipe.encoder
-        dataset = ClipDataset(
-            find_recordings(self.folder), encoder.sample_rate, encoder.samples, recipe.draw_keep, self.seed, self.gain
-        )
+        given = self.recordings
+        files = given if isinstance(given, list) else find_recordings(given)
+        dataset = ClipDataset(files, encoder.sample_rate, encoder.samples, recipe.draw_keep, self.seed, self.gain)
         parts = trainer.accumulate_grad_batches
         numbers = Numbers(
             trainer.global_step * parts,

@@ -27,8 +27,8 @@ def block_keep(
 ) -> Tensor:  # [batch, kept]
     """BAT's inverse block mask (bat.md 3.2): blocks are kept, the rest is dropped; kept patches ascend.
 
-    Blocks of `block` x `block` patches around random centres, as many as would cover the kept share and `adjust` more without
-    overlap; then random patches are taken out of them, or added beside them, until exactly the kept share is left.
+    Blocks of `block` x `block` patches around random centres, as many as would cover the kept share and `adjust` more
+    without overlap; then random patches leave them, or join them, until exactly the kept share is left.
     """
     time, freq = grid
     patches = time * freq

@@ -1,0 +1,54 @@
+"""CONFIG, as every command takes it: the path of a YAML, or the name of one that comes with oscine."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from oscine.models.errors import OscineError
+
+
+def shipped(kind: str) -> list[str]:
+    """Names of the configurations of a kind ("pretrain", "probe") that come with oscine."""
+    return sorted(Path(file.name).stem for file in (files("oscine") / "configs" / kind).iterdir())
+
+
+def find(kind: str, config: str) -> Path:
+    """The file of a CONFIG, wherever it is."""
+    if config in shipped(kind):
+        with as_file(files("oscine") / "configs" / kind / f"{config}.yaml") as path:
+            return path
+    path = Path(config)
+    if not path.is_file():
+        raise OscineError(f"no configuration {config!r}: expected a YAML file or one of {', '.join(shipped(kind))}")
+    return path
+
+
+def find_quickstart() -> Path:
+    """The one configuration that belongs to a command alone."""
+    with as_file(files("oscine") / "configs" / "quickstart.yaml") as path:
+        return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The YAML's content, which must be a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise OscineError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise OscineError(f"{path} holds {type(content).__name__}, expected keys with values; see the shipped ones")
+    return content
+
+
+def usage(command: str, kind: str, purpose: str) -> str:
+    """What a command says when it is called without a CONFIG."""
+    names = "\n".join(f"  {name}" for name in shipped(kind))
+    return (
+        f"usage: oscine {command} CONFIG [--key.sub value ...]\n\n{purpose}\n\n"
+        f"CONFIG is a YAML file, or one that comes with oscine:\n{names}\n\n"
+        f"oscine {command} CONFIG --help lists every key with its meaning and value."
+    )

@@ -1,0 +1,128 @@
+"""`oscine pretrain CONFIG`: a recipe, an encoder and a folder of recordings become a run."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+from jsonargparse import ArgumentParser, Namespace
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+
+from oscine.cli import config
+from oscine.cli.progress import progress_bar
+from oscine.models import create_model
+from oscine.models.errors import OscineError
+from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
+from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.run import run_pretraining
+
+# Its console repeats what it was told and advertises; what the user should know is said here.
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+METHODS: dict[str, type[Recipe]] = {
+    "BATPretraining": BATPretraining,
+    "BirdMAEPretraining": BirdMAEPretraining,
+}
+PURPOSE = """Pretrain an encoder on a folder of recordings and leave it in RUNS/NAME/encoder.
+
+Logs go to RUNS/NAME/logs (CSV, TensorBoard), what is needed to go on to RUNS/NAME/states. A run that was stopped or killed
+goes on with --resume; --overwrite deletes it and starts anew."""
+# What the run decides itself, or what this command has a key of its own for.
+NOT_TRAINER = {
+    *("max_steps", "max_epochs", "min_steps", "min_epochs", "max_time", "limit_train_batches", "overfit_batches"),
+    *(
+        "logger",
+        "log_every_n_steps",
+        "callbacks",
+        "default_root_dir",
+        "enable_checkpointing",
+        "model_registry",
+        "plugins",
+    ),
+    *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "profiler", "barebones", "fast_dev_run"),
+    *("limit_val_batches", "limit_test_batches", "limit_predict_batches", "val_check_interval", "num_sanity_val_steps"),
+    *("check_val_every_n_epoch", "reload_dataloaders_every_n_epochs", "use_distributed_sampler", "inference_mode"),
+}
+
+
+def main(arguments: list[str]) -> int | None:
+    if not arguments or arguments[0].startswith("-"):
+        print(config.usage("pretrain", "pretrain", PURPOSE))
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    path = config.find("pretrain", arguments[0])
+    name = config.read(path).get("method")
+    if name not in METHODS:
+        raise OscineError(f"{path} has method {name!r}; expected one of {', '.join(METHODS)}")
+    method = METHODS[name]
+    settings = parser(method).parse_args([f"--config={path}", *arguments[1:]])
+    pretrain(method, settings)
+    return None
+
+
+def parser(method: type[Recipe]) -> ArgumentParser:
+    made = ArgumentParser("oscine pretrain CONFIG", description=PURPOSE, formatter_class=RawDescriptionHelpFormatter)
+    made.add_argument("--config", action="config", help="another YAML whose keys come on top of CONFIG's")
+    made.add_argument("--name", type=str, required=True, help="of the run")
+    made.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds the runs")
+    made.add_argument("--method", type=str, help="the recipe's class")
+    made.add_argument("--seed", type=int, default=0, help="of the weights, the order of the clips, cuts and masks")
+    made.add_argument("--encoder", type=dict, help="name and settings for create_model, such as --encoder.seconds 5")
+    made.add_class_arguments(method, "recipe", skip={"encoder"})
+    made.add_class_arguments(PretrainingData, "data", skip={"seed"})
+    made.add_argument("--save_every", type=int, default=1000, help="steps from one run state to the next")
+    made.add_argument("--log_every", type=int, default=10, help="steps from one logged loss to the next")
+    made.add_class_arguments(Trainer, "trainer", skip=NOT_TRAINER)
+    made.add_argument("--resume", action="store_true", help="go on with the run of this name")
+    made.add_argument("--overwrite", action="store_true", help="delete the run of this name and start anew")
+    return made
+
+
+def pretrain(method: type[Recipe], settings: Namespace) -> None:
+    folder = settings.runs / settings.name
+    prepare(folder, settings.resume, settings.overwrite)
+    lightning.seed_everything(settings.seed, verbose=False)
+    recipe = method(create_model(**settings.encoder), **settings.recipe.as_dict())
+    data = PretrainingData(**settings.data.as_dict(), seed=settings.seed)
+    with progress_bar() as bar:
+        encoder = run_pretraining(
+            recipe,
+            data,
+            folder,
+            settings.resume,
+            settings.save_every,
+            settings.log_every,
+            callbacks=[Steps(bar.task(settings.name), settings.log_every), LearningRateMonitor("step")],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **settings.trainer.as_dict(),
+        )
+    print(f"{encoder}: create_model('local-dir:{encoder}') loads it")
+
+
+class Steps(Callback):
+    """Shows the optimiser steps of a run, and its loss as it is logged, on a line of the progress display."""
+
+    def __init__(self, update: Callable[..., None], every: int) -> None:
+        self.update, self.every = update, every
+        self.note = ""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step % self.every == 0:  # reading the loss waits for the device
+            self.note = f"loss {trainer.callback_metrics['loss']:.4f}"
+        self.update(trainer.global_step, trainer.max_steps, self.note)
+
+
+def prepare(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Never lose a run: an existing one is resumed or overwritten only by name."""
+    if resume and overwrite:
+        raise OscineError("--resume goes on with a run and --overwrite deletes it; name one of them")
+    if overwrite and folder.exists():
+        shutil.rmtree(folder)
+    if folder.exists() and not resume:
+        raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")

@@ -1,0 +1,105 @@
+"""`oscine probe CONFIG`: a frozen encoder, a probe and a labelled table become scores."""
+
+from __future__ import annotations
+
+import json
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.table import Table
+
+from oscine import __version__
+from oscine.cli import config
+from oscine.cli.progress import progress_bar
+from oscine.models import create_model
+from oscine.models.errors import OscineError
+from oscine.models.hub import write_whole
+from oscine.probe import AttentiveProbe, ConvexGatedProbe, LinearProbe, Probe, PrototypicalProbe
+from oscine.probe.data import Task, read_task
+from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
+
+PROBES: dict[str, type[Probe]] = {
+    probe.__name__: probe for probe in (LinearProbe, AttentiveProbe, PrototypicalProbe, ConvexGatedProbe)
+}
+PURPOSE = """Judge a frozen encoder: fit a probe on a labelled table and write RUNS/NAME/scores.json.
+
+The table is a CSV with the columns path (relative to the table's folder), label (or labels, several separated by ";"),
+and fold (each is tested on a probe fitted on the others) or split (train, test); start and end may name a part of a file."""
+
+
+def main(arguments: list[str]) -> int | None:
+    if not arguments or arguments[0].startswith("-"):
+        print(config.usage("probe", "probe", PURPOSE))
+        return 0 if {"-h", "--help"} & set(arguments) else 2
+    path = config.find("probe", arguments[0])
+    name = config.read(path).get("probe")
+    if name not in PROBES:
+        raise OscineError(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
+    probe = PROBES[name]
+    run(probe, parser(probe).parse_args([f"--config={path}", *arguments[1:]]))
+    return None
+
+
+def parser(probe: type[Probe]) -> ArgumentParser:
+    made = ArgumentParser("oscine probe CONFIG", description=PURPOSE, formatter_class=RawDescriptionHelpFormatter)
+    made.add_argument("--config", action="config", help="another YAML whose keys come on top of CONFIG's")
+    made.add_argument("--name", type=str, required=True, help="of the run")
+    made.add_argument("--runs", type=Path, default=Path("runs/probe"), help="folder that holds the runs")
+    made.add_argument("--probe", type=str, help="the probe's class")
+    made.add_argument("--encoder", type=str, required=True, help="a model's name, or local-dir:FOLDER")
+    made.add_argument(
+        "--random_weights", action="store_true", help="judge the architecture without training: a baseline"
+    )
+    made.add_argument("--table", type=Path, required=True, help="the labelled table")
+    made.add_argument("--seconds", type=float, default=None, help="length of a clip, if not the encoder's")
+    made.add_argument("--batch_size", type=int, default=16, help="clips that are encoded at once")
+    made.add_argument("--workers", type=int, default=2, help="processes that read and resample")
+    made.add_argument("--device", type=str, default="cpu", help="where the encoder runs, such as cuda")
+    made.add_class_arguments(probe, "head", skip={"encoder", "classes"})
+    made.add_class_arguments(FitSettings, "fit")
+    made.add_argument("--overwrite", action="store_true", help="replace the scores of this name")
+    return made
+
+
+def run(probe: type[Probe], settings: Namespace) -> None:
+    scores = settings.runs / settings.name / "scores.json"
+    if scores.exists() and not settings.overwrite:
+        raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
+    task = read_task(settings.table)
+    torch.manual_seed(settings.fit.seed)
+    encoder = create_model(settings.encoder, pretrained=not settings.random_weights).to(settings.device)
+    fit = FitSettings(**settings.fit.as_dict())
+
+    def make_probe() -> Probe:
+        return probe(encoder, len(task.classes), **settings.head.as_dict())
+
+    with progress_bar() as bar:
+        features = encode_task(
+            encoder,
+            task,
+            make_probe().needs,
+            settings.seconds,
+            settings.batch_size,
+            settings.workers,
+            bar.task("encode"),
+        )
+        judgement = judge(make_probe, features, task, fit, bar.task("fit"))
+    scores.parent.mkdir(parents=True, exist_ok=True)
+    written = {"oscine": __version__, "settings": json.loads(parser(probe).dump(settings, format="json")),
+               "classes": task.classes, "rows": len(task.rows), **judgement.as_dict()}  # fmt: skip
+    write_whole(scores, (json.dumps(written, indent=2, default=str) + "\n").encode())
+    Console().print(table(judgement, task))
+    print(f"scores, every part's metrics and all settings: {scores}")
+
+
+def table(judgement: Judgement, task: Task) -> Table:
+    """Mean and spread of the metrics that fit the task."""
+    names = ("accuracy", "map", "cmap", "auroc")
+    made = Table("", *judgement.parts, "mean", "std")
+    for name in names:
+        values = [getattr(metrics, name) for metrics in judgement.metrics]
+        made.add_row(name, *(f"{value:.3f}" for value in (*values, *judgement.summary(name))))
+    return made

@@ -1,0 +1,273 @@
+"""`oscine quickstart`: the main job end to end, as one story. Data, two recipes, four probes, a table, a report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from oscine import __version__
+from oscine.cli import config
+from oscine.cli.command import call
+from oscine.cli.pretrain import METHODS, Steps
+from oscine.cli.probe import PROBES
+from oscine.cli.progress import Bar, progress_bar
+from oscine.models import Encoder, Features, create_model
+from oscine.models.errors import OscineError
+from oscine.models.hub import write_whole
+from oscine.pretrain import BirdMAEPretraining, Recipe
+from oscine.pretrain.data import PretrainingData, key
+from oscine.pretrain.run import ENCODER, STATES, loss_curve, run_pretraining
+from oscine.probe.chorus import make_chorus
+from oscine.probe.convex_gated import ConvexGatedProbe
+from oscine.probe.data import LabelledClips, Task, read_task
+from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
+from oscine.probe.log_mel import judge_vectors, log_mel_statistics
+from oscine.probe.probe import Needs
+from oscine.probe.report import Report, gate_figure, loss_figure, reconstruction_figure, write_report
+
+LOG_MEL = "log-mel statistics"
+LOGISTIC = "logistic regression"
+EVERYTHING = Needs(layers=None, parts=("cls", "patches"))
+Scores = dict[str, dict[str, Judgement]]  # features, then probe
+
+
+def main(arguments: list[str]) -> int | None:
+    return call(quickstart, arguments)
+
+
+def quickstart(
+    table: Path | None = None, out: Path = Path("runs/quickstart"), steps: int | None = None, seed: int = 0
+) -> None:
+    """Run the main job end to end: data, pretraining, probing, a table and a report.
+
+    Makes a synthetic dawn chorus (or takes your recordings), pretrains a tiny encoder with each recipe from the waveforms
+    alone, probes them frozen, beside the same encoders with random weights and plain log-mel statistics, and writes the
+    encoders, scores.json and report.html. Needs no network and no GPU; about ten minutes on two cores. A run that was
+    stopped goes on where it was when called again in the same way.
+
+    Args:
+        table: a CSV of your own recordings with the columns path (relative to the table), label and fold.
+        out: folder for everything that is made.
+        steps: pretraining steps of each recipe; more than the default learns more.
+        seed: of data, weights, masks and probes; the same seed gives the same table.
+    """
+    plan = config.read(config.find_quickstart())
+    steps = steps or plan["steps"]
+    prepare(out, {"table": str(table) if table else "chorus", "steps": steps, "seed": seed, "oscine": __version__})
+    with progress_bar() as bar:
+        task = read_task(table or make_chorus(out / "chorus", seed, progress=bar.task("synthetic dawn chorus")))
+        if not task.single_label:
+            raise OscineError(f"{table} has rows with no or several labels; quickstart takes one label a row")
+        recipes = {name: pretrain(name, task, out / name, steps, seed, bar) for name in plan["recipes"]}
+        scores, gates = probe_all(plan, recipes, task, seed, bar)
+    conclusions = conclude(scores, plan["recipes"], steps)
+    write_scores(out / "scores.json", scores, task, conclusions)
+    report(out, recipes, task, scores, gates, conclusions)
+    show(out, scores, task, conclusions)
+
+
+def prepare(out: Path, settings: dict[str, Any]) -> None:
+    """Keep what an unfinished run with the same settings has made; clear what another one, or a finished one, has left."""
+    stamp = out / "quickstart.json"
+    if out.exists() and any(out.iterdir()):
+        if not stamp.exists():
+            raise OscineError(f"{out} is not empty and no quickstart made it; name another folder with --out")
+        if json.loads(stamp.read_text()) != settings or (out / "scores.json").exists():
+            shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(stamp, json.dumps(settings).encode())
+
+
+def pretrain(name: str, task: Task, folder: Path, steps: int, seed: int, bar: Bar) -> Recipe:
+    """A recipe of the zoo, run on the waveforms of the whole table, or picked up where it stopped."""
+    plan = config.read(config.find("pretrain", name))
+    lightning.seed_everything(seed, verbose=False)
+    encoder = create_model(**plan["encoder"])
+    recipe = METHODS[plan["method"]](encoder, **plan["recipe"] | {"steps": steps, "warmup": steps // 10})
+    recordings = sorted(set(task.rows["path"]))
+    log_every = max(1, steps // 100)
+    data = PretrainingData(recordings, **plan["data"], seed=seed)
+    run_pretraining(
+        recipe,
+        data,
+        folder,
+        resume=(folder / STATES / "last.ckpt").exists(),
+        save_every=plan["save_every"],
+        log_every=log_every,
+        callbacks=[Steps(bar.task(f"pretrain {name}"), log_every)],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **plan["trainer"],
+    )
+    return recipe.eval()
+
+
+def probe_all(
+    plan: dict[str, Any], recipes: dict[str, Recipe], task: Task, seed: int, bar: Bar
+) -> tuple[Scores, dict[str, np.ndarray]]:
+    """Every probe on every frozen encoder, fold by fold; and the layer gates of the convex gated ones."""
+    seconds = next(iter(recipes.values())).encoder.seconds
+    scores: Scores = {LOG_MEL: {LOGISTIC: judge_vectors(log_mel_statistics(task, seconds), task)}}
+    gates = {}
+    for name, recipe in recipes.items():
+        torch.manual_seed(key(seed, len(scores)))
+        untrained = type(recipe.encoder)(**recipe.encoder.config).eval()
+        for row, encoder in ((name, recipe.encoder), (f"{name}, random weights", untrained)):
+            features = encode_task(encoder, task, EVERYTHING, progress=bar.task(f"encode with {row}"))
+            scores[row] = probe_one(plan["probes"], encoder, features, task, seed, bar.task(f"probe {row}"))
+            gates[row] = gate_of(scores[row])
+    return scores, gates
+
+
+def probe_one(
+    probes: dict[str, Any],
+    encoder: Encoder,
+    features: Features,
+    task: Task,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Judgement]:
+    vectors = features.patches[-1].mean((1, 2))
+    judgements = {LOGISTIC: judge_vectors(vectors, task)}
+    for number, (name, chosen) in enumerate(probes.items()):
+        make_probe = partial(PROBES[chosen["probe"]], encoder, len(task.classes), **chosen["head"])
+        judgements[name] = judge(make_probe, features, task, FitSettings(**chosen["fit"], seed=seed))
+        progress(number + 1, len(probes))
+    return judgements
+
+
+def gate_of(judgements: dict[str, Judgement]) -> np.ndarray:  # [fold, layer]
+    probes = [probe for judgement in judgements.values() for probe in judgement.probes]
+    return np.stack([probe.gate.detach().numpy() for probe in probes if isinstance(probe, ConvexGatedProbe)])
+
+
+def conclude(scores: Scores, recipes: list[str], steps: int) -> list[str]:
+    """What the table shows, in words that follow from its numbers alone."""
+    said = []
+    for name in recipes:
+        trained, untrained = scores[name], scores[f"{name}, random weights"]
+        verdicts = [f"{probe} {difference(trained[probe], untrained[probe])}" for probe in trained]
+        said.append(f"{name}, {steps} steps of pretraining against random weights: {'; '.join(verdicts)}.")
+    floor = scores[LOG_MEL][LOGISTIC].summary("accuracy")[0]
+    rows = [name for name in scores if name != LOG_MEL]
+    best = max(rows, key=lambda row: scores[row][LOGISTIC].summary("accuracy")[0])
+    reached = scores[best][LOGISTIC].summary("accuracy")[0]
+    said.append(
+        f"With logistic regression the best encoder here ({best}) reaches {reached:.1%}, log-mel statistics without any "
+        f"encoder {floor:.1%}: pretraining this short is {'already above' if reached > floor else 'not yet worth'} "
+        f"{'that floor' if reached > floor else 'its while on these recordings'}."
+    )
+    return said
+
+
+def difference(trained: Judgement, untrained: Judgement) -> str:
+    """The gain in accuracy, paired by fold, and whether it exceeds its own spread."""
+    pairs = zip(trained.metrics, untrained.metrics, strict=True)
+    gains = 100 * np.array([first.accuracy - second.accuracy for first, second in pairs])
+    mean, spread = gains.mean(), gains.std()
+    verdict = "better" if mean > spread else "worse" if mean < -spread else "no clear difference"
+    return f"{mean:+.1f} ± {spread:.1f} points ({verdict})"
+
+
+def write_scores(path: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
+    content = {
+        "oscine": __version__,
+        "rows": len(task.rows),
+        "classes": task.classes,
+        "conclusions": conclusions,
+        "scores": {
+            row: {name: judgement.as_dict() for name, judgement in columns.items()} for row, columns in scores.items()
+        },
+    }
+    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def cells(scores: Scores) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table: accuracy in percent, mean and spread over folds."""
+    columns = list(list(scores.values())[-1])
+    rows = []
+    for features, judgements in scores.items():
+        summaries = (judgements[column].summary("accuracy") if column in judgements else None for column in columns)
+        rows.append([features, *("–" if s is None else f"{100 * s[0]:.1f} ± {100 * s[1]:.1f}" for s in summaries)])
+    return ["features", *columns], rows
+
+
+def report(
+    out: Path,
+    recipes: dict[str, Recipe],
+    task: Task,
+    scores: Scores,
+    gates: dict[str, np.ndarray],
+    conclusions: list[str],
+) -> None:
+    page = Report("oscine quickstart")
+    page.paragraph(
+        f"{len(task.rows)} clips of {len(task.classes)} classes in {len(task.parts)} folds. Two tiny encoders were "
+        "pretrained on the waveforms of all clips, without labels, and then probed frozen; each fold is tested on probes "
+        "fitted on the others."
+    )
+    page.heading("Accuracy in percent, mean and spread over folds")
+    page.table(*cells(scores))
+    for sentence in conclusions:
+        page.paragraph(sentence)
+    page.heading("Loss of pretraining")
+    page.figure(
+        loss_figure({name: loss_curve(out / name) for name in recipes}), "The losses of two recipes do not compare."
+    )
+    for name, recipe in recipes.items():
+        if isinstance(recipe, BirdMAEPretraining):
+            page.heading("A masked spectrogram and its reconstruction")
+            page.figure(*masked(name, recipe, task))
+    page.heading("Layer gates of the convex gated probe")
+    page.figure(
+        gate_figure(gates), "How much each layer counts, mean and spread over folds; the dashed line is even shares."
+    )
+    write_report(page, out / "report.html")
+
+
+def masked(name: str, recipe: BirdMAEPretraining, task: Task) -> tuple[Any, str]:
+    """The picture of one clip of the table, and its caption."""
+    encoder = recipe.encoder
+    row = task.rows.iloc[[0]]
+    waveform = LabelledClips(row, encoder.sample_rate, encoder.seconds)[0][None]
+    keep = recipe.draw_keep(torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        spectrogram = encoder.frontend(waveform)
+        seen = recipe.seen(spectrogram, keep)
+        drawn = recipe.reconstruct(spectrogram, keep)
+    figure = reconstruction_figure(spectrogram[0], seen[0], drawn[0], encoder.seconds)
+    return (
+        figure,
+        f"{Path(row['path'].item()).name}, through {name}; mean and scale of each hidden patch are the true ones.",
+    )
+
+
+def show(out: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
+    console = Console()
+    header, rows = cells(scores)
+    shown = Table(*header, title="Accuracy in %, mean ± spread over folds")
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    for sentence in conclusions:
+        console.print(sentence, highlight=False)
+    trained = [row for row in scores if (out / row / ENCODER).exists()]
+    best = max(trained, key=lambda row: scores[row][LOGISTIC].summary("accuracy")[0])
+    console.print(
+        f"\nReport: {out / 'report.html'}. Scores: {out / 'scores.json'}. The encoder is yours:\n", highlight=False
+    )
+    print("from oscine.models import create_model, load_audio")
+    print(f'encoder = create_model("local-dir:{out / best / ENCODER}")')
+    print(
+        f'features = encoder(load_audio("{task.rows["path"].iloc[0]}", encoder.sample_rate, seconds=encoder.seconds)[None])'
+    )

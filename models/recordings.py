@@ -1,0 +1,190 @@
+"""What both rooms read: folders of recordings, and tables that label them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pandas import DataFrame, Series
+
+from oscine.models.errors import OscineError
+
+SUFFIXES = (
+    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64",
+    ".wav", ".wave",
+)  # fmt: skip
+UNREAD_SUFFIXES = (".aac", ".amr", ".m4a", ".mp4", ".webm", ".wma")  # recordings too, but not for soundfile
+
+logger = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """What lies in a folder: recordings in the order of their names below it; what cannot be used, and why."""
+
+    recordings: list[Path]
+    refused: dict[Path, str]
+
+
+def find_recordings(folder: str | Path) -> list[Path]:
+    """All recordings in a folder and the folders below it, in the order of their names.
+
+    Upper-case suffixes count, hidden files (".name") do not; links are followed, each folder is entered once. What cannot
+    be used (a folder without permission, a format that is not read) is logged. A folder without recordings is an error.
+    """
+    found = scan_folder(folder)
+    for path, reason in found.refused.items():
+        logger.warning("%s: %s", path, reason)
+    return found.recordings
+
+
+def scan_folder(folder: str | Path) -> Found:
+    """`find_recordings`, with what cannot be used handed back instead of logged."""
+    folder = Path(folder)
+    if not folder.exists():
+        raise OscineError(f"no folder {folder}; check the path")
+    if not folder.is_dir():
+        raise OscineError(f"{folder} is a file, expected a folder of recordings; name the folder it lies in")
+    recordings, refused = _walk(folder)
+    if not recordings:
+        others = f"; {len(refused)} of its entries cannot be used, such as {next(iter(refused))}" if refused else ""
+        raise OscineError(
+            f"no recordings in {folder}{others}; looked for {', '.join(SUFFIXES)}, also in folders below it"
+        )
+    return Found(sorted(recordings, key=lambda path: path.relative_to(folder).as_posix()), refused)
+
+
+def _walk(folder: Path) -> Found:
+    found = Found([], {})
+    entered = set()
+    # Links wait until everything that is really there has been seen: a recording is found under its own name first.
+    waiting = deque([folder])
+    while waiting:
+        current = waiting.popleft()
+        try:
+            status = current.stat()
+            entries = [] if (status.st_dev, status.st_ino) in entered else sorted(current.iterdir())
+        except OSError as error:
+            found.refused[current] = f"the folder could not be opened ({error.strerror}); give yourself permission to"
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            suffix = entry.suffix.lower()
+            if entry.name.startswith("."):
+                continue
+            if os.path.isdir(entry):
+                waiting.append(entry) if entry.is_symlink() else waiting.appendleft(entry)
+            elif suffix in UNREAD_SUFFIXES:
+                found.refused[entry] = f"{suffix[1:].upper()} files are not read; convert it to WAV or FLAC"
+            # A link to nothing is kept, so that reading it says so; a pipe or a socket would be waited on for ever.
+            elif suffix in SUFFIXES and (os.path.isfile(entry) or entry.is_symlink()):
+                found.recordings.append(entry)
+    return found
+
+
+def read_table(path: str | Path) -> DataFrame:
+    """A labelled table from CSV or Parquet: absolute `path`, `labels` as a list of strings, other columns as they are.
+
+    Columns: `path`, relative to the table's folder unless absolute; `label`, or `labels` with ";" between several;
+    optional `fold` or `split`, which must then be filled in; optional `start` and `end` in seconds, the labelled stretch,
+    empty for a whole file. Rows are counted as a spreadsheet does, the header being row 1.
+    """
+    path = Path(path)
+    table = _read_rows(path)
+    _check_columns(path, table)
+    _refuse(path, table, table["path"] == "", "has no path; fill it in or leave the row out")
+    labels = _labels(path, table)
+    for column in table.columns.intersection(["fold", "split"]):
+        _refuse(path, table, table[column].isna(), f"has no {column}; fill it in or leave the row out")
+    if "start" in table:
+        _check_times(path, table)
+    whole = table.drop(columns="label", errors="ignore").assign(
+        path=[str(path.parent.absolute() / name) for name in table["path"]], labels=labels
+    )
+    missing = [name for name in whole["path"].unique() if not os.path.isfile(name)]
+    if missing:
+        raise OscineError(
+            f"{path}: {len(missing)} of its recordings do not exist, such as {', '.join(missing[:3])}; "
+            f"paths are relative to {path.parent.absolute()}"
+        )
+    stretch = whole.columns.intersection(["path", "start", "end"])
+    _refuse(path, table, whole.duplicated(stretch), 'repeats an earlier row; give several labels as "a;b" in labels')
+    return whole
+
+
+def _read_rows(path: Path) -> DataFrame:
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+            texts = table
+        else:
+            # Texts stay what they are: "NA" is somebody's species code, "01" is no number.
+            how: dict[str, Any] = {"encoding": "utf-8-sig", "skipinitialspace": True, "index_col": False}
+            table = pd.read_csv(path, **how)
+            texts = pd.read_csv(path, **how, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise OscineError(f"no table {path}; check the path") from None
+    except OSError as error:
+        raise OscineError(f"the table {path} could not be opened ({error.strerror or error}); check it") from None
+    except ValueError as error:  # a parser's complaint, or bytes that are no text
+        reason = str(error).strip().splitlines()[0]
+        raise OscineError(f"{path} is no table ({reason}); expected a CSV with the columns path and label") from None
+    if table.empty:
+        raise OscineError(f"the table {path} has no rows; expected one for each recording")
+    for name in table.columns.intersection(["path", "label", "labels"]):
+        table[name] = Series([_text(value).strip() for value in texts[name]], index=table.index, dtype=object)
+    return table
+
+
+def _text(value: Any) -> str:
+    """A cell as CSV would hold it; in Parquet, labels may be a list."""
+    if isinstance(value, (list, np.ndarray)):
+        return ";".join(value)
+    return "" if pd.isna(value) else str(value)
+
+
+def _check_columns(path: Path, table: DataFrame) -> None:
+    columns = ", ".join(map(str, table.columns))
+    if "path" not in table:
+        raise OscineError(f"{path} has no column path; it has {columns[:200]} (columns are separated by commas)")
+    if "label" not in table and "labels" not in table:
+        raise OscineError(f"{path} has no column label or labels; it has {columns[:200]}")
+    if "label" in table and "labels" in table:
+        raise OscineError(f"{path} has both label and labels; keep label for one a row, or labels for several")
+    if ("start" in table) != ("end" in table):
+        raise OscineError(f"{path} has only one of the columns start and end; give both, in seconds")
+
+
+def _labels(path: Path, table: DataFrame) -> Series:
+    column = "labels" if "labels" in table else "label"
+    labels = table[column].map(
+        lambda text: list(dict.fromkeys(part.strip() for part in text.split(";") if part.strip()))
+    )
+    _refuse(path, table, labels.map(len) == 0, f"has no {column}; fill it in or leave the row out")
+    if column == "label":
+        _refuse(path, table, labels.map(len) > 1, "has several labels; call the column labels if that is meant")
+    return labels
+
+
+def _check_times(path: Path, table: DataFrame) -> None:
+    for column in ("start", "end"):
+        numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
+        _refuse(path, table, numbers.isna() & table[column].notna(), f"has a {column} that is no number of seconds")
+        table[column] = numbers
+    _refuse(
+        path, table, table["start"].isna() != table["end"].isna(), "has only one of start and end; give both or none"
+    )
+    _refuse(path, table, table["start"] < 0, "has a start before 0 s; times count from the beginning of the file")
+    _refuse(path, table, table["start"] >= table["end"], "has an end that is not after its start")
+
+
+def _refuse(path: Path, table: DataFrame, wrong: Series, complaint: str) -> None:
+    """An error that names the first wrong row and says how many there are."""
+    if wrong.any():
+        first = int(wrong.to_numpy().argmax())
+        more = f" ({int(wrong.sum())} such rows)" if wrong.sum() > 1 else ""
+        raise OscineError(f"{path}: row {first + 2} ({table['path'].iloc[first]}) {complaint}{more}")

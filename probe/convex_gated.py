@@ -1,0 +1,73 @@
+"""Convex gated probing, CGP: prototypes that look at a learned mixture of all layers (bat.md 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
+
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.probe.probe import Needs, Probe, choose, group_parameters
+
+# What pools the similarities: axes of [batch, time, freq, prototypes].
+AXES = {"cls": (1, 2), "mean": (1, 2), "frames": (2,)}
+
+
+class ConvexGatedProbe(Probe):
+    """Every token at length 1, mixed over the layers by a softmax gate, compared with prototypes by cosine; linear layer.
+
+    That layer reads three numbers a prototype, side by side: its least, middle and greatest similarity. Least and greatest
+    are over the patches; the middle one is CLS's (pool "cls") or the mean over the patches ("mean"). With "frames" all
+    three are over the freq of each time step, and logits are [batch, time, classes].
+
+    prototypes  in total; no class owns one
+    dropout     of the linear layer's input
+    """
+
+    def __init__(
+        self, encoder: Encoder, classes: int, pool: str = "cls", prototypes: int = 10_000, dropout: float = 0.0
+    ) -> None:
+        super().__init__(encoder, classes)
+        if prototypes < 1:
+            raise OscineError(f"{prototypes} prototypes; the probe needs at least 1")
+        self.pool = choose(pool, AXES)
+        self.needs = Needs(layers=None, parts=("cls", "patches") if pool == "cls" else ("patches",))
+        self.block_attention = nn.Parameter(torch.ones(self.depth))
+        self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
+        self.drop = nn.Dropout(dropout)
+        self.fc = nn.Linear(3 * prototypes, classes)
+
+    @property
+    def gate(self) -> Tensor:  # [layer]
+        """How much each layer counts; sums to 1."""
+        return self.block_attention.softmax(0)
+
+    def forward(self, features: Features) -> Tensor:
+        self.check(features)
+        axes = AXES[self.pool]
+        prototypes = normalize(self.prototype_vectors.flatten(1), dim=1)
+        patches = self.mix(features.patches)
+        # The mean similarity is the similarity of the mean: no pass over all patches and prototypes.
+        middle = self.mix(features.cls) if self.pool == "cls" else patches.mean(axes)
+        similarity = linear(patches, prototypes)  # [batch, time, freq, prototypes], the large one
+        parts = [similarity.amin(axes), linear(middle, prototypes), similarity.amax(axes)]
+        return self.fc(self.drop(rearrange(parts, "part ... prototype -> ... (prototype part)")))
+
+    def mix(self, layers: Tensor) -> Tensor:  # [batch, ..., dim]
+        """Tokens [layer, batch, ..., dim] at length 1, mixed by the gate; the mixture is not brought to length 1 again.
+
+        Each layer is scaled as it is added: a normalised copy of them all would double the features' memory.
+        """
+        mixed = torch.zeros_like(layers[0])
+        for weight, tokens in zip(self.gate, layers, strict=True):
+            mixed = mixed + tokens * (weight / tokens.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+        return mixed
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for AdamW: no decay on prototypes, whose length means nothing, nor on gate and bias."""
+        return group_parameters(self, lr, weight_decay, {"prototype_vectors": {"weight_decay": 0.0}})

@@ -1,0 +1,178 @@
+"""From a frozen encoder and a task to scores: encode once, fit a probe on each part, judge it on the part's other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch.utils.data import DataLoader
+
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.probe.data import LabelledClips, Task
+from oscine.probe.losses import LOSSES
+from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
+from oscine.probe.probe import Needs, Probe
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a probe makes of an encoder: metrics and fitted probe of every part, in the task's order."""
+
+    parts: list[str]
+    metrics: list[Metrics]
+    probes: list[Probe]
+
+    def summary(self, metric: str) -> tuple[float, float]:
+        """Mean and (population) standard deviation of a metric over the parts."""
+        values = np.array([getattr(metrics, metric) for metrics in self.metrics])
+        return float(np.nanmean(values)), float(np.nanstd(values))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: every part's metrics; mean and spread of those that are shares."""
+        shares = [field.name for field in fields(Metrics) if field.type == "float"]
+        return {
+            "parts": {name: asdict(metrics) for name, metrics in zip(self.parts, self.metrics, strict=True)},
+            "mean": {name: self.summary(name)[0] for name in shares},
+            "std": {name: self.summary(name)[1] for name in shares},
+        }
+
+
+Progress = Callable[[int, int], None]  # done, of how many
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a probe is fitted, with AdamW, a linear warm-up and half a cosine.
+
+    steps, warmup  optimiser steps in all and of the warm-up
+    batch_size     clips a step
+    lr             peak learning rate of the parameters that have none of their own; it ends at 1e-6
+    weight_decay   of the matrices that have none of their own
+    loss           one of losses.LOSSES; None is cross_entropy for one label a row and binary_cross_entropy for several
+    seed           of the initial weights and the order of the clips
+    """
+
+    steps: int = 4000
+    warmup: int = 400
+    batch_size: int = 48
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    loss: str | None = None
+    seed: int = 0
+
+
+def encode_task(
+    encoder: Encoder,
+    task: Task,
+    needs: Needs,
+    seconds: float | None = None,
+    batch_size: int = 16,
+    workers: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> Features:
+    """The features of every row, in the table's order, on the CPU; only what `needs` names is kept.
+
+    The encoder is put into eval mode for this and is otherwise untouched. seconds: length of a clip, if not the encoder's.
+    """
+    clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
+    loader = DataLoader(clips, batch_size, num_workers=workers, worker_init_fn=_one_thread)
+    training = encoder.training
+    encoder.eval()
+    kept: list[Features] = []
+    with torch.inference_mode():
+        for waveform in loader:
+            kept.append(needs.take(encoder(waveform.to(encoder.device), layers=needs.layers)).to("cpu"))
+            progress(min(len(kept) * batch_size, len(clips)), len(clips))
+    encoder.train(training)
+    return Features(
+        cls=torch.cat([part.cls for part in kept], dim=1),
+        patches=torch.cat([part.patches for part in kept], dim=1),
+        pooled=torch.cat([part.pooled for part in kept]),
+    )
+
+
+def judge(
+    make_probe: Callable[[], Probe],
+    features: Features,
+    task: Task,
+    settings: FitSettings,
+    progress: Progress = lambda done, total: None,
+) -> Judgement:
+    """Fit a fresh probe on every part of the task and score it on the part's own test rows."""
+    metrics, probes = [], []
+    for number, part in enumerate(task.parts):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            probe = make_probe()
+            fit_probe(probe, features.take(part.train), task.targets[part.train], settings)
+        logits = predict(probe, features.take(part.test))
+        metrics.append(score(logits, task.targets[part.test]))
+        probes.append(probe)
+        progress(number + 1, len(task.parts))
+    return Judgement([part.name for part in task.parts], metrics, probes)
+
+
+def fit_probe(probe: Probe, features: Features, targets: Tensor, settings: FitSettings) -> None:
+    """Fit a probe in place. features of the rows to learn from; targets [rows] or [rows, classes] as in `Task`."""
+    loss_function, targets = choose_loss(settings.loss, probe, targets)
+    optimizer = torch.optim.AdamW(probe.parameter_groups(settings.lr, settings.weight_decay))
+    schedule = CosineLRScheduler(
+        optimizer, settings.steps - settings.warmup, lr_min=1e-6, warmup_t=settings.warmup, warmup_lr_init=1e-6,
+        warmup_prefix=True, t_in_epochs=False,
+    )  # fmt: skip
+    batches = endless_batches(len(targets), settings.batch_size, settings.seed)
+    probe.train()
+    for step, rows in zip(range(settings.steps), batches):
+        loss = loss_function(probe(features.take(rows)), targets[rows]) + probe.penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step_update(step + 1)
+    probe.eval()
+
+
+def predict(probe: Probe, features: Features, batch_size: int = 64) -> Tensor:  # [rows, classes]
+    """A fitted probe's logits."""
+    with torch.inference_mode():
+        rows = range(0, len(features.pooled), batch_size)
+        return torch.cat([probe(features.take(slice(start, start + batch_size))) for start in rows])
+
+
+def score(logits: Tensor, targets: Tensor) -> Metrics:
+    """The metrics that the targets' shape asks for."""
+    return single_label_metrics(logits, targets) if targets.ndim == 1 else multi_label_metrics(logits, targets)
+
+
+def choose_loss(name: str | None, probe: Probe, targets: Tensor) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
+    """The loss of that name, or the one that fits the targets, and the targets in the shape that it takes."""
+    single = targets.ndim == 1
+    name = name or ("cross_entropy" if single else "binary_cross_entropy")
+    if name not in LOSSES:
+        raise OscineError(f"no loss {name!r}; choose from {', '.join(LOSSES)}")
+    if name == "cross_entropy":
+        if not single:
+            raise OscineError(
+                "cross_entropy takes one label a row, some rows have none or several; use binary_cross_entropy"
+            )
+        return LOSSES[name], targets
+    return LOSSES[name], one_hot(targets, probe.classes).float() if single else targets
+
+
+def endless_batches(rows: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Row numbers batch by batch, shuffled anew every epoch; an epoch's last batch may be smaller."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        yield from torch.randperm(rows, generator=generator).split(batch_size)
+
+
+def _one_thread(worker: int) -> None:
+    """Several threads in each of several workers slow one another down."""
+    torch.set_num_threads(1)

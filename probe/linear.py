@@ -1,0 +1,43 @@
+"""The plainest probe: a linear layer on one vector a clip, or one a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from oscine.models.encoder import Encoder
+from oscine.models.features import Features
+from oscine.models.layers import LayerNorm
+from oscine.probe.probe import Needs, Probe, choose
+
+POOLS: dict[str, Callable[[Features], Tensor]] = {
+    "cls": lambda features: features.cls[-1],
+    "mean": lambda features: features.patches[-1].mean((1, 2)),
+    "frames": lambda features: features.patches[-1].mean(2),
+    "pooled": lambda features: features.pooled,
+}
+
+
+class LinearProbe(Probe):
+    """A linear layer on the last layer's CLS, the mean of its patches, or their means over freq (bat.md 4, birdmae.md 5.2).
+
+    pool     "cls", "mean", "frames" (logits [batch, time, classes]), or "pooled": the published model's own vector, on
+             which Bird-MAE's paper probes, without `norm`
+    norm     a trained LayerNorm before the linear layer
+    dropout  of that layer's input
+    """
+
+    def __init__(
+        self, encoder: Encoder, classes: int, pool: str = "cls", norm: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__(encoder, classes)
+        self.pool = choose(pool, POOLS)
+        self.needs = Needs(layers=[-1], parts=(pool,))
+        self.ln = LayerNorm(self.dim) if norm else nn.Identity()
+        self.drop = nn.Dropout(dropout)
+        self.fc = nn.Linear(self.dim, classes)
+
+    def forward(self, features: Features) -> Tensor:
+        self.check(features)
+        return self.fc(self.drop(self.ln(POOLS[self.pool](features))))

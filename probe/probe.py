@@ -1,0 +1,106 @@
+"""What every probe is: a small module from the features of a frozen encoder to logits, which says what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+
+
+class Needs(NamedTuple):
+    """What a probe reads of `Features`, so that no more has to be computed, kept or stored.
+
+    layers  block outputs, as `encoder(waveform, layers=...)` takes them; None is all of them
+    parts   "cls", "pooled", and of the patches "patches" (all), "frames" (means over freq) or "mean" (over time and freq)
+    """
+
+    layers: list[int] | None
+    parts: tuple[str, ...]
+
+    def take(self, features: Features) -> Features:
+        """The needed part, as `Features` that the probe reads with the same result.
+
+        Means keep their axes with length 1 ([layer, batch, 1, 1, dim]: the mean over them is what it was); what is not
+        needed is left empty.
+        """
+        cls, patches = features.cls, features.patches
+        if self.layers is not None:
+            cls, patches = cls[self.layers], patches[self.layers]
+        reduced = next((GRIDS[part] for part in GRIDS if part in self.parts), _no_patches)
+        return Features(
+            cls=cls if "cls" in self.parts else cls[..., :0],
+            patches=reduced(patches),
+            pooled=features.pooled if "pooled" in self.parts else features.pooled[:, :0],
+        )
+
+
+def _no_patches(patches: Tensor) -> Tensor:
+    return patches[:, :, :0]
+
+
+# Finest first: every later part can be computed from an earlier one.
+GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "patches": lambda patches: patches,
+    "frames": lambda patches: patches.mean(3, keepdim=True),
+    "mean": lambda patches: patches.mean((2, 3), keepdim=True),
+}
+
+
+class Probe(nn.Module):
+    """From the `Features` of a frozen encoder to logits [batch, classes], or [batch, time, classes] frame-wise.
+
+    A probe is built for an encoder, reads its sizes and does not keep it. `needs` says which features it reads.
+    """
+
+    needs: Needs
+
+    def __init__(self, encoder: Encoder, classes: int) -> None:
+        super().__init__()
+        if classes < 1:
+            raise OscineError(f"a probe for {classes} classes has nothing to tell apart; give at least 1")
+        self.classes = classes
+        self.dim = encoder.dim
+        self.depth = encoder.depth
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for AdamW: no decay on one-dimensional tensors."""
+        return group_parameters(self, lr, weight_decay)
+
+    def penalty(self) -> Tensor:
+        """What training adds to the loss, a scalar."""
+        return next(self.parameters()).new_zeros(())
+
+    def check(self, features: Features) -> None:
+        layers, dim = len(features.patches), features.patches.shape[-1]
+        if dim != self.dim:
+            raise OscineError(f"features are {dim} wide, this probe reads {self.dim}: it was made for another encoder")
+        if self.needs.layers is None and layers != self.depth:
+            raise OscineError(
+                f"features of {layers} layers, this probe reads all {self.depth}; encode with layers=None"
+            )
+
+
+def group_parameters(
+    probe: nn.Module, lr: float, weight_decay: float, own: Mapping[str, Mapping[str, float]] | None = None
+) -> list[dict[str, Any]]:
+    """A probe's parameters in groups of equal settings, for AdamW.
+
+    All have `lr`, and `weight_decay` unless they are one-dimensional; `own` says otherwise by parameter name.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in probe.named_parameters():
+        settings = {"lr": lr, "weight_decay": weight_decay if parameter.ndim > 1 else 0.0, **(own or {}).get(name, {})}
+        groups.setdefault((settings["lr"], settings["weight_decay"]), []).append(parameter)
+    return [{"params": members, "lr": lr, "weight_decay": decay} for (lr, decay), members in groups.items()]
+
+
+def choose(pool: str, pools: Mapping[str, object]) -> str:
+    """`pool` if it is one of `pools`."""
+    if pool not in pools:
+        raise OscineError(f"pool {pool!r} is not known to this probe; choose from {', '.join(pools)}")
+    return pool

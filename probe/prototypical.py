@@ -1,0 +1,104 @@
+"""The prototypical probe of Bird-MAE and AudioProtoPNet: each class has prototypes of its own (birdmae.md 5.4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import einsum, rearrange
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, linear, pad
+
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.probe.probe import Needs, Probe, group_parameters
+
+EPSILON = 1e-4  # keeps the cosine of an empty patch finite
+HEADROOM = 1.01  # keeps an activation below 1
+
+
+class PrototypicalProbe(Probe):
+    """Cosine of each prototype with the patch it fits best, weighted within its class by what cannot be negative.
+
+    Patches are taken relative to CLS (`focal`), and upsampled twofold in time and freq before they are compared.
+
+    prototypes_per_class  row r of `prototype_vectors` belongs to class r // prototypes_per_class
+    prototype_lr          the prototypes' own learning rate
+    authors_reshape       lay the patches out as the authors do, as freq rows of time columns, though tokens run
+                          time-major: the upsampling then blends patches that are no neighbours. To reproduce, not to use.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        prototypes_per_class: int = 20,
+        focal: bool = True,
+        prototype_lr: float = 0.04,
+        authors_reshape: bool = False,
+    ) -> None:
+        super().__init__(encoder, classes)
+        if prototypes_per_class < 1:
+            raise OscineError(f"{prototypes_per_class} prototypes per class; a class needs at least 1 to be seen")
+        self.needs = Needs(layers=[-1], parts=("cls", "patches") if focal else ("patches",))
+        self.focal = focal
+        self.prototype_lr = prototype_lr
+        self.authors_reshape = authors_reshape
+        self.prototype_vectors = nn.Parameter(torch.rand(classes * prototypes_per_class, self.dim, 1, 1))
+        self.last_layer = ClassBoundLinear(classes, prototypes_per_class)
+
+    def forward(self, features: Features) -> Tensor:  # [batch, classes]
+        return self.last_layer(self.activations(features))
+
+    def activations(self, features: Features) -> Tensor:  # [batch, classes * prototypes_per_class], in [0, 1)
+        """How well each prototype fits the patch that it fits best."""
+        self.check(features)
+        similarity = linear(unit(self.patch_map(features)), unit(self.prototype_vectors.flatten(1), EPSILON))
+        return similarity.amax((1, 2)).relu() / HEADROOM
+
+    def patch_map(self, features: Features) -> Tensor:  # [batch, 2 * time, 2 * freq, dim]
+        patches = features.patches[-1]
+        if self.focal:
+            patches = patches - features.cls[-1][:, None, None]
+        image = rearrange(patches, "batch time freq dim -> batch dim time freq")
+        if self.authors_reshape:
+            image = rearrange(image.flatten(2), "batch dim (row column) -> batch dim row column", row=image.shape[3])
+        image = interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+        return rearrange(image, "batch dim time freq -> batch time freq dim")
+
+    def penalty(self) -> Tensor:
+        return self.orthogonality_loss()
+
+    def orthogonality_loss(self) -> Tensor:
+        """Root of the summed squares by which a class's prototypes miss being orthonormal, over the number of pairs."""
+        classes, per_class = self.last_layer.weight.shape
+        vectors = rearrange(self.prototype_vectors, "(classes own) dim 1 1 -> classes own dim", classes=classes)
+        prototypes = vectors / ((vectors.square().sum(-1, keepdim=True) + EPSILON).sqrt() + EPSILON)
+        excess = prototypes @ prototypes.mT - torch.eye(per_class).to(prototypes)
+        return excess.norm() / excess.numel()
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for AdamW as in Bird-MAE: prototypes learn with `prototype_lr`, the last layer decays by 1e-4 at `lr`."""
+        last = {"weight_decay": 1e-4}
+        own = {"prototype_vectors": {"lr": self.prototype_lr}, "last_layer.weight": last, "last_layer.bias": last}
+        return group_parameters(self, lr, weight_decay, own)
+
+
+class ClassBoundLinear(nn.Module):
+    """Logits from the activations of each class's own prototypes: no weight leads to another class, none counts below 0."""
+
+    def __init__(self, classes: int, per_class: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(classes, per_class))
+        self.bias = nn.Parameter(torch.full((classes,), -2.0))  # a clip is silent until a prototype speaks
+
+    def forward(self, activations: Tensor) -> Tensor:
+        own = rearrange(activations, "batch (classes own) -> batch classes own", own=self.weight.shape[1])
+        return einsum(own, self.weight.relu(), "batch classes own, classes own -> batch classes") + self.bias
+
+
+def unit(vectors: Tensor, slack: float = 0.0) -> Tensor:  # [..., dim + 2]
+    """Vectors [..., dim] at length 1, as the authors reach it: two channels of epsilon are added and count."""
+    vectors = pad(vectors, (0, 2), value=EPSILON)
+    return vectors / ((vectors.square().sum(-1, keepdim=True) + EPSILON).sqrt() + slack)

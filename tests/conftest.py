@@ -1,0 +1,55 @@
+"""Fixtures that several rooms' tests share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)  # tensors this small gain nothing from more, and sums keep their order
+
+
+class Golden(dict[str, Tensor]):
+    """Reference tensors that the authors' public code made."""
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose name begins so, under the rest of their names."""
+        return {name.removeprefix(prefix): tensor for name, tensor in self.items() if name.startswith(prefix)}
+
+
+@pytest.fixture(scope="session")
+def golden_bat() -> Golden:
+    return Golden(load_file(ROOT / "tests/golden/bat.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def golden_bird_mae() -> Golden:
+    return Golden(load_file(ROOT / "tests/golden/birdmae.safetensors"))
+
+
+@pytest.fixture(scope="session")
+def recordings() -> Path:
+    """Real recordings, which lie beside the checkout where the project is developed and are not part of it."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real recordings beside the checkout")
+    return folder
+
+
+@pytest.fixture
+def bfloat16() -> Iterator[None]:
+    """Mixed precision, as in training on a GPU.
+
+    Without oneDNN, which refuses bfloat16 on virtual machines whose processor announces matrix units that it then withholds.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TF32 acceleration")  # the switch speaks of Intel's GPUs
+        with torch.backends.mkldnn.flags(enabled=False), torch.autocast("cpu", torch.bfloat16):
+            yield

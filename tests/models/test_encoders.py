@@ -1,0 +1,349 @@
+"""What every encoder promises, and each one's parity with its authors' code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from oscine.models.bat import BAT
+from oscine.models.bird_mae import BirdMAE
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.zoo import create_model
+
+DIM, DEPTH = 48, 3
+
+
+def tiny_bat() -> Encoder:
+    return BAT(DIM, DEPTH, heads=4, seconds=1.27)
+
+
+def tiny_bird_mae() -> Encoder:
+    return BirdMAE(DIM, DEPTH, heads=4, seconds=1.0)
+
+
+ARCHITECTURES = [tiny_bat, tiny_bird_mae]  # an encoder added to the zoo is added here
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    torch.manual_seed(0)
+    return shaken(request.param())
+
+
+def shaken(encoder: Encoder) -> Encoder:
+    """Every trained parameter moved off its initial value, so that no norm or bias is left without an effect."""
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return encoder.eval().requires_grad_(False)
+
+
+def clips(encoder: Encoder, batch: int = 2, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(batch, encoder.samples, generator=torch.Generator().manual_seed(seed))
+
+
+def spectrogram(encoder: Encoder, batch: int = 2, seed: int = 0) -> Tensor:
+    frames = encoder.grid[0] * 16
+    return torch.rand(batch, frames, 128, generator=torch.Generator().manual_seed(seed))
+
+
+def some_patches(encoder: Encoder, views: int, kept: int = 12, seed: int = 0) -> Tensor:
+    noise = torch.rand(views, math.prod(encoder.grid), generator=torch.Generator().manual_seed(seed))
+    return noise.argsort(1)[:, :kept].sort(1).values
+
+
+def test_features_have_the_shapes_that_the_encoder_states(encoder):
+    features = encoder(clips(encoder))
+    time, freq = encoder.grid
+    assert features.cls.shape == (encoder.depth, 2, encoder.dim)
+    assert features.patches.shape == (encoder.depth, 2, time, freq, encoder.dim)
+    assert features.pooled.shape == (2, encoder.dim)
+    assert (encoder.dim, encoder.depth) == (DIM, DEPTH)
+    assert encoder.samples == round(encoder.seconds * encoder.sample_rate)
+
+
+def test_features_are_the_outputs_of_the_blocks_and_the_last_is_finished(encoder):
+    features = encoder(clips(encoder))
+    outputs = encoder.encode(encoder.frontend(clips(encoder)))
+    outputs[-1], pooled = encoder.finish(outputs[-1]), encoder.pool(outputs[-1])
+    assert torch.equal(features.cls, torch.stack(outputs)[:, :, 0])
+    assert torch.equal(features.patches.flatten(2, 3), torch.stack(outputs)[:, :, 1:])
+    assert torch.equal(features.pooled, pooled)
+
+
+def test_a_clip_does_not_depend_on_its_batch(encoder):
+    first, second, third = clips(encoder, 3).split(1)
+    beside_second = encoder(torch.cat([first, second * 1e-4])).take(slice(1))
+    beside_third = encoder(torch.cat([first, third * 9])).take(slice(1))
+    for one, other, alone in zip(beside_second, beside_third, encoder(first), strict=True):
+        assert torch.equal(one, other)
+        assert_close(one, alone, atol=5e-5, rtol=0)  # a matrix of another size is summed in another order
+
+
+def test_tokens_run_along_frequency_first(encoder):
+    seen, changed = spectrogram(encoder, 1), spectrogram(encoder, 1)
+    changed[0, 2 * 16 + 3, 5 * 16 + 9] += 1
+    difference = (encoder.embed(seen) - encoder.embed(changed)).abs().amax(2).view(encoder.grid)
+    assert difference.nonzero().tolist() == [[2, 5]]
+
+
+def test_a_late_high_whistle_is_at_the_end_of_time_and_frequency(encoder):
+    seconds = torch.arange(encoder.samples) / encoder.sample_rate
+    whistle = torch.sin(2 * torch.pi * 0.45 * encoder.sample_rate * seconds) * (seconds > 0.6 * encoder.seconds)
+    loudness = encoder.frontend(whistle[None]).unfold(1, 16, 16).unfold(2, 16, 16).mean((0, 3, 4))
+    loudest = divmod(int(loudness.argmax()), encoder.grid[1])
+    assert loudest[0] > encoder.grid[0] / 2
+    assert loudest[1] == encoder.grid[1] - 1
+
+
+def test_keeping_every_patch_changes_nothing(encoder):
+    everything = torch.arange(math.prod(encoder.grid)).expand(2, -1)
+    for kept, whole in zip(
+        encoder.encode(spectrogram(encoder), everything), encoder.encode(spectrogram(encoder)), strict=True
+    ):
+        assert torch.equal(kept, whole)
+
+
+def test_dropped_patches_change_nothing(encoder):
+    keep = some_patches(encoder, views=2)
+    seen = spectrogram(encoder)
+    hidden = torch.ones(2, math.prod(encoder.grid), dtype=torch.bool).scatter(1, keep, False).view(2, *encoder.grid)
+    pixels = hidden.repeat_interleave(16, 1).repeat_interleave(16, 2)
+    changed = torch.where(pixels, spectrogram(encoder, seed=1) * 50, seen)
+    for before, after in zip(encoder.encode(seen, keep), encoder.encode(changed, keep), strict=True):
+        assert torch.equal(before, after)
+    assert not torch.equal(encoder.encode(seen)[-1], encoder.encode(changed)[-1])
+
+
+def test_views_of_a_clip_equal_the_clip_repeated(encoder):
+    keep = some_patches(encoder, views=6)
+    views = encoder.encode(spectrogram(encoder), keep)
+    repeated = encoder.encode(spectrogram(encoder).repeat_interleave(3, 0), keep)
+    for one, other in zip(views, repeated, strict=True):
+        assert one.shape == (6, 1 + 12, DIM)
+        assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_layers_come_in_the_order_that_was_asked_for(encoder):
+    every, chosen = encoder(clips(encoder)), encoder(clips(encoder), layers=[-1, 0, 1, 1])
+    order = [DEPTH - 1, 0, 1, 1]
+    assert torch.equal(chosen.cls, every.cls[order])
+    assert torch.equal(chosen.patches, every.patches[order])
+    assert torch.equal(chosen.pooled, every.pooled)
+    outputs = encoder.encode(spectrogram(encoder), layers=[-2])
+    assert len(outputs) == 1
+    assert torch.equal(outputs[0], encoder.encode(spectrogram(encoder))[DEPTH - 2])
+
+
+@pytest.mark.parametrize("layer", [DEPTH, -DEPTH - 1])
+def test_a_layer_that_is_not_there_is_named(encoder, layer):
+    with pytest.raises(OscineError, match=rf"layer {layer} .* 0 to {DEPTH - 1}"):
+        encoder(clips(encoder), layers=[0, layer])
+
+
+def test_every_parameter_but_the_positions_is_trained(encoder):
+    encoder.requires_grad_(True).pos_embed.requires_grad_(False)
+    features = encoder(clips(encoder))
+    sum((tensor * torch.randn_like(tensor)).sum() for tensor in features).backward()
+    without = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]
+    assert without == ["pos_embed"]
+    assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in encoder.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("build", ARCHITECTURES)
+def test_positions_are_frozen_from_the_start(build):
+    assert [name for name, parameter in build().named_parameters() if not parameter.requires_grad] == ["pos_embed"]
+
+
+def test_config_builds_the_same_architecture(encoder):
+    twin = type(encoder)(**encoder.config)
+    twin.load_state_dict(encoder.state_dict())
+    assert torch.equal(twin.eval()(clips(encoder)).pooled, encoder(clips(encoder)).pooled)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda waveform: waveform[0], r"\[batch, samples\].*waveform\[None\]"),
+        (lambda waveform: waveform[:, None], r"\[batch, samples\]"),
+        (lambda waveform: (waveform * 32768).to(torch.int16), r"int16.*load_audio"),
+        (lambda waveform: waveform[:, :0], "no samples"),
+    ],
+)
+def test_a_wrong_waveform_is_refused_with_a_remedy(encoder, wrong: Callable[[Tensor], Tensor], words):
+    with pytest.raises(OscineError, match=words):
+        encoder(wrong(clips(encoder)))
+
+
+def test_a_wrong_sample_rate_is_refused_with_both_rates(encoder):
+    encoder(clips(encoder), sample_rate=encoder.sample_rate)
+    with pytest.raises(OscineError, match=rf"44100 Hz.*{encoder.sample_rate} Hz.*load_audio"):
+        encoder(clips(encoder), sample_rate=44_100)
+
+
+@pytest.mark.parametrize("shape", [(16, 128), (1, 1, 112, 128), (1, 112, 64), (1, 100, 128)])
+def test_a_wrong_spectrogram_is_refused_with_its_shape(encoder, shape):
+    with pytest.raises(OscineError, match=r"shape \(.*expected \[batch, frames, 128\].*frontend"):
+        encoder.encode(torch.zeros(shape))
+
+
+def test_mixed_precision_keeps_features_close(encoder, bfloat16):
+    mixed = encoder(clips(encoder))
+    with torch.autocast("cpu", enabled=False):
+        exact = encoder(clips(encoder))
+    for one, other in zip(mixed, exact, strict=True):
+        assert_close(one.float(), other, atol=0.1, rtol=0.1)
+
+
+def block_names(number: int, gated: bool) -> set[str]:
+    parts = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"] + ["attn.gate"] * gated
+    return {f"blocks.{number}.{part}.{kind}" for part in parts for kind in ("weight", "bias")}
+
+
+def around_blocks(*parts: str) -> set[str]:
+    return {"cls_token", "pos_embed"} | {f"{part}.{kind}" for part in parts for kind in ("weight", "bias")}
+
+
+@pytest.mark.parametrize(
+    ("name", "outside", "gated", "tensors", "numbers"),
+    [
+        ("bat_base", around_blocks("patch_embed.proj", "pre_norm"), True, 174, 92_734_464),
+        ("bird_mae_base", around_blocks("patch_embed.proj", "norm", "fc_norm"), False, 152, 85_453_056),
+    ],
+)
+def test_the_state_dict_has_the_published_names_and_nothing_else(name, outside, gated, tensors, numbers):
+    with torch.device("meta"):
+        encoder = create_model(name)
+    expected = outside.union(*(block_names(number, gated) for number in range(12)))
+    assert set(encoder.state_dict()) == expected
+    assert len(expected) == tensors
+    assert sum(tensor.numel() for tensor in encoder.state_dict().values()) == numbers
+
+
+def test_published_shapes():
+    with torch.device("meta"):
+        shapes = {
+            name: {key: tuple(tensor.shape) for key, tensor in create_model(name).state_dict().items()}
+            for name in ("bat_base", "bird_mae_base")
+        }
+    for state in shapes.values():
+        assert state["cls_token"] == (1, 1, 768)
+        assert state["patch_embed.proj.weight"] == (768, 1, 16, 16)
+        assert state["blocks.11.attn.qkv.weight"] == (2304, 768)
+        assert state["blocks.11.mlp.fc1.weight"] == (3072, 768)
+    assert shapes["bat_base"]["pos_embed"] == (1, 512, 768)
+    assert shapes["bat_base"]["blocks.0.attn.gate.weight"] == (768, 768)
+    assert shapes["bird_mae_base"]["pos_embed"] == (1, 257, 768)
+
+
+def test_every_norm_has_the_papers_epsilon(encoder):
+    assert {module.eps for module in encoder.modules() if isinstance(module, nn.LayerNorm)} == {1e-6}
+
+
+@pytest.mark.parametrize("build", ARCHITECTURES)
+def test_positions_run_along_the_wrong_axes_as_published(build):
+    encoder = build()
+    time, freq = encoder.grid if isinstance(encoder, BirdMAE) else (64, 8)
+    table = encoder.position_table(DIM)
+    quarter = DIM // 4
+    for token in (0, 1, time - 1, time, 3 * freq + 2, time * freq - 1):
+        angles = [
+            (token % time) / 10000 ** (k / quarter) if half == 0 else (token // time) / 10000 ** (k / quarter)
+            for half in (0, 1)
+            for k in range(quarter)
+        ]
+        column, row = torch.tensor(angles, dtype=torch.float64).split(quarter)
+        expected = torch.cat([column.sin(), column.cos(), row.sin(), row.cos()]).float()
+        assert_close(table[token], expected, atol=1e-5, rtol=0)
+    assert len(table.unique(dim=0)) == time * freq, "every patch has a code of its own"
+
+
+# BAT
+
+
+@pytest.fixture
+def golden_encoder(golden_bat) -> BAT:
+    encoder = BAT(DIM, DEPTH, heads=4)
+    # Their sines come from another library: a float32 angle of up to 63 is known to 4e-6.
+    assert_close(encoder.pos_embed.data, golden_bat["encoder.state.pos_embed"], atol=4e-6, rtol=0)
+    encoder.load_state_dict(golden_bat.under("encoder.state."), strict=True)
+    return encoder.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("case", ["short_112", "chunked_1232"])
+def test_bat_features_equal_the_authors(golden_bat, golden_encoder, case):
+    source = {"short_112": "frontend.speech_1s_16k", "chunked_1232": "encoder.chunked_1232"}[case]
+    outputs = torch.stack(golden_encoder.encode(golden_bat[f"{source}.spectrogram"][:, 0]))
+    patches = outputs[:, :, 1:].unflatten(2, (-1, 8)).movedim(4, 2)  # the authors put dim before time and freq
+    assert_close(outputs[:, :, 0], golden_bat[f"encoder.{case}.cls"], atol=5e-5, rtol=0)
+    assert_close(patches, golden_bat[f"encoder.{case}.patches"], atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frames", [2048, 2048 + 112])
+def test_a_long_bat_clip_equals_its_chunks_and_cls_is_their_mean(frames):
+    encoder = shaken(tiny_bat())
+    long = torch.rand(2, frames, 128, generator=torch.Generator().manual_seed(0))
+    parts = [torch.stack(encoder.encode(chunk)) for chunk in long.split(1024, dim=1)]
+    whole = torch.stack(encoder.encode(long))
+    assert_close(whole[:, :, 0], torch.stack([part[:, :, 0] for part in parts]).mean(0), atol=1e-5, rtol=0)
+    assert_close(whole[:, :, 1:], torch.cat([part[:, :, 1:] for part in parts], dim=2), atol=1e-5, rtol=0)
+    assert torch.equal(encoder.encode(long, layers=[1])[0], whole[1])
+
+
+def test_a_long_bat_waveform_gives_a_long_grid():
+    encoder = shaken(tiny_bat())
+    features = encoder(0.1 * torch.randn(1, 12 * 16_000))
+    assert features.patches.shape == (DEPTH, 1, 76, 8, DIM)  # 1201 frames, in patches of 16
+    assert torch.equal(features.pooled, features.cls[-1])
+
+
+def test_bat_keeps_patches_in_one_chunk_only():
+    with pytest.raises(OscineError, match=r"1024 frames.*1040"):
+        tiny_bat().encode(torch.zeros(1, 1040, 128), keep=torch.arange(5)[None])
+
+
+def test_a_bat_clip_is_ten_and_a_quarter_seconds():
+    with torch.device("meta"):
+        encoder = create_model("bat_base")
+    assert (encoder.samples, encoder.grid, encoder.sample_rate) == (163_680, (64, 8), 16_000)
+
+
+# Bird-MAE
+
+
+def test_bird_mae_features_equal_the_authors(golden_bird_mae):
+    encoder = BirdMAE(DIM, 2, heads=4)
+    assert_close(encoder.pos_embed.data, golden_bird_mae["encoder.state.pos_embed"], atol=4e-6, rtol=0)
+    encoder.load_state_dict(golden_bird_mae.under("encoder.state."), strict=True)
+    encoder.eval().requires_grad_(False)
+    last = encoder.encode(golden_bird_mae["input"][:, 0])[-1]
+    assert_close(last, golden_bird_mae["out.tokens_prenorm"], atol=5e-5, rtol=0)
+    assert_close(encoder.finish(last), golden_bird_mae["out.tokens_norm"], atol=5e-5, rtol=0)
+    assert_close(encoder.finish(last)[:, 0], golden_bird_mae["out.cls_norm"], atol=5e-5, rtol=0)
+    assert_close(encoder.pool(last), golden_bird_mae["out.pooled_fcnorm"], atol=1e-5, rtol=0)
+
+
+def test_bird_mae_fills_a_short_clip_up_with_silence():
+    encoder = shaken(tiny_bird_mae())
+    waveform = clips(encoder)[:, :20_000]
+    filled = torch.cat([waveform, torch.zeros(2, encoder.samples - 20_000)], dim=1)
+    assert torch.equal(encoder(waveform).patches, encoder(filled).patches)
+
+
+def test_bird_mae_says_how_to_cut_what_is_too_long():
+    encoder = tiny_bird_mae()
+    with pytest.raises(OscineError, match=rf"112 frames \(1 s\), not 208; split_clips\(waveform, {encoder.samples}\)"):
+        encoder(torch.zeros(1, 2 * encoder.samples))
+
+
+def test_a_bird_mae_clip_is_five_seconds():
+    with torch.device("meta"):
+        encoder = create_model("bird_mae_base")
+    assert (encoder.samples, encoder.grid, encoder.sample_rate) == (160_000, (32, 8), 32_000)

@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import one_hot
+
+from oscine.models.bat import BAT
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.probe.attentive import AttentiveProbe
+from oscine.probe.convex_gated import ConvexGatedProbe
+from oscine.probe.linear import LinearProbe
+from oscine.probe.probe import Needs, Probe
+from oscine.probe.prototypical import PrototypicalProbe
+
+DIM, DEPTH, HEADS, GRID = 16, 3, 4, (6, 8)
+BATCH, CLASSES = 4, 5
+
+PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
+    "linear cls": (LinearProbe, {"pool": "cls"}),
+    "linear mean": (LinearProbe, {"pool": "mean"}),
+    "linear frames": (LinearProbe, {"pool": "frames"}),
+    "linear pooled": (LinearProbe, {"pool": "pooled", "norm": False}),
+    "attentive": (AttentiveProbe, {}),
+    "prototypical": (PrototypicalProbe, {"prototypes_per_class": 3}),
+    "prototypical, plain": (PrototypicalProbe, {"prototypes_per_class": 3, "focal": False}),
+    "prototypical, reshaped": (PrototypicalProbe, {"prototypes_per_class": 3, "authors_reshape": True}),
+    "convex gated cls": (ConvexGatedProbe, {"pool": "cls", "prototypes": 7}),
+    "convex gated mean": (ConvexGatedProbe, {"pool": "mean", "prototypes": 7}),
+    "convex gated frames": (ConvexGatedProbe, {"pool": "frames", "prototypes": 7}),
+}
+FRAMEWISE = ("linear frames", "convex gated frames")
+every_probe = pytest.mark.parametrize("name", PROBES)
+
+
+def sizes(dim: int = DIM, depth: int = DEPTH, heads: int = HEADS) -> Encoder:
+    """Stands for an encoder where only its sizes matter."""
+    return cast(Encoder, SimpleNamespace(dim=dim, depth=depth, heads=heads, grid=GRID))
+
+
+def make(name: str, encoder: Encoder | None = None) -> Probe:
+    kind, settings = PROBES[name]
+    torch.manual_seed(0)
+    return kind(encoder or sizes(), CLASSES, **settings).eval()
+
+
+def features(batch: int = BATCH, depth: int = DEPTH, seed: int = 0) -> Features:
+    draw = torch.Generator().manual_seed(seed)
+    return Features(
+        cls=torch.randn(depth, batch, DIM, generator=draw),
+        patches=torch.randn(depth, batch, *GRID, DIM, generator=draw),
+        pooled=torch.randn(batch, DIM, generator=draw),
+    )
+
+
+@every_probe
+def test_logits_are_one_row_a_clip_or_a_time_step(name: str) -> None:
+    expected = (BATCH, GRID[0], CLASSES) if name in FRAMEWISE else (BATCH, CLASSES)
+    assert make(name)(features()).shape == expected
+
+
+@every_probe
+@torch.no_grad()
+def test_a_clip_does_not_depend_on_its_batch(name: str) -> None:
+    probe, clips = make(name), features()
+    alone = torch.cat([probe(clips.take(slice(clip, clip + 1))) for clip in range(BATCH)])
+    torch.testing.assert_close(probe(clips), alone, atol=1e-6, rtol=1e-5)
+
+
+@every_probe
+@torch.no_grad()
+def test_a_probe_reads_no_more_than_it_needs(name: str) -> None:
+    probe, clips = make(name), features()
+    needed = probe.needs.take(clips)
+    torch.testing.assert_close(probe(needed), probe(clips), atol=1e-6, rtol=1e-5)
+    again = probe.needs.take(needed)
+    assert [part.shape for part in again] == [part.shape for part in needed]
+    # What is not needed may be anything.
+    other = features(seed=1)
+    mixed = Features(*(mine if mine.numel() else theirs for mine, theirs in zip(needed, other, strict=True)))
+    torch.testing.assert_close(probe(mixed), probe(clips), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("linear cls", DIM),
+        ("linear mean", DIM),
+        ("linear frames", GRID[0] * DIM),
+        ("linear pooled", DIM),
+        ("attentive", GRID[0] * GRID[1] * DIM),
+        ("prototypical", (1 + GRID[0] * GRID[1]) * DIM),
+        ("convex gated cls", DEPTH * (1 + GRID[0] * GRID[1]) * DIM),
+        ("convex gated mean", DEPTH * GRID[0] * GRID[1] * DIM),
+    ],
+)
+def test_what_a_probe_needs_is_as_small_as_it_can_be(name: str, numbers: int) -> None:
+    assert sum(part.numel() for part in make(name).needs.take(features())) == BATCH * numbers
+
+
+def test_needs_together_are_met_by_the_finest_part() -> None:
+    shared = Needs(layers=[-1], parts=("mean", "frames", "cls")).take(features())
+    for name in ("linear mean", "linear frames", "linear cls"):
+        torch.testing.assert_close(make(name)(shared), make(name)(features()), atol=1e-6, rtol=1e-5)
+
+
+@every_probe
+@torch.no_grad()
+def test_a_probe_reads_an_encoder_that_returns_only_the_needed_layers(name: str) -> None:
+    encoder = BAT(dim=DIM, depth=DEPTH, heads=HEADS, seconds=0.5).eval()
+    probe = make(name, encoder)
+    waveform = torch.randn(2, encoder.samples, generator=torch.Generator().manual_seed(0))
+    few, all_layers = encoder(waveform, layers=probe.needs.layers), encoder(waveform)
+    torch.testing.assert_close(probe(few), probe(all_layers), atol=1e-6, rtol=1e-5)
+
+
+@every_probe
+def test_a_probe_does_not_keep_its_encoder(name: str) -> None:
+    encoder = BAT(dim=DIM, depth=DEPTH, heads=HEADS, seconds=0.5)
+    probe, gone = make(name, encoder), weakref.ref(encoder)
+    assert probe.state_dict().keys() == make(name).state_dict().keys()
+    del encoder
+    gc.collect()
+    assert gone() is None
+
+
+@every_probe
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    probe = make(name)
+    (probe(features()).square().sum() + probe.penalty()).backward()
+    for parameter, value in probe.named_parameters():
+        assert value.grad is not None, parameter
+        assert value.grad.abs().sum() > 0, parameter
+
+
+def groups_by_name(probe: Probe, lr: float, weight_decay: float) -> dict[str, tuple[float, float]]:
+    names = {id(parameter): name for name, parameter in probe.named_parameters()}
+    groups = probe.parameter_groups(lr, weight_decay)
+    torch.optim.AdamW(groups)  # refuses a parameter that is in two groups
+    return {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+
+
+@every_probe
+def test_every_parameter_is_in_a_group(name: str) -> None:
+    probe = make(name)
+    assert groups_by_name(probe, 1e-3, 0.05).keys() == dict(probe.named_parameters()).keys()
+
+
+def test_prototypes_gate_norms_and_biases_do_not_decay() -> None:
+    assert groups_by_name(make("convex gated cls"), 1e-3, 0.05) == {
+        "block_attention": (1e-3, 0.0),
+        "prototype_vectors": (1e-3, 0.0),
+        "fc.weight": (1e-3, 0.05),
+        "fc.bias": (1e-3, 0.0),
+    }
+    assert groups_by_name(make("linear cls"), 1e-3, 0.05) == {
+        "ln.weight": (1e-3, 0.0),
+        "ln.bias": (1e-3, 0.0),
+        "fc.weight": (1e-3, 0.05),
+        "fc.bias": (1e-3, 0.0),
+    }
+
+
+def test_prototypes_bound_to_classes_learn_as_in_bird_mae() -> None:
+    assert groups_by_name(make("prototypical"), 3e-4, 3e-4) == {
+        "prototype_vectors": (0.04, 3e-4),
+        "last_layer.weight": (3e-4, 1e-4),
+        "last_layer.bias": (3e-4, 1e-4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("probe", "expected"),
+    [
+        (lambda: LinearProbe(sizes(768, 12), 527, norm=False), 405_263),  # bat.md 4
+        (lambda: LinearProbe(sizes(768, 12), 527), 405_263 + 1_536),
+        (lambda: ConvexGatedProbe(sizes(768, 12), 527), 23_490_539),
+        (lambda: PrototypicalProbe(sizes(1024, 24), 21), 430_521),  # birdmae.md 5.4
+        (lambda: AttentiveProbe(sizes(1024, 24, 16), 21), 2 * 1024**2 + 1024 + 1025 * 21),  # 2.1 million
+    ],
+)
+def test_a_probe_has_the_papers_number_of_parameters(probe: Callable[[], Probe], expected: int) -> None:
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in probe().parameters()) == expected
+
+
+def test_dropout_acts_in_training_alone() -> None:
+    clips = features()
+    for kind in (LinearProbe, ConvexGatedProbe):
+        probe = kind(sizes(), CLASSES, dropout=0.5)
+        assert not torch.equal(probe(clips), probe(clips))
+        probe.eval()
+        assert torch.equal(probe(clips), probe(clips))
+
+
+@torch.no_grad()
+def test_the_attentive_probe_is_multi_head_attention_of_one_query() -> None:
+    probe, clips = make("attentive"), features()
+    attention = nn.MultiheadAttention(DIM, HEADS, bias=False, batch_first=True)
+    assert isinstance(probe, AttentiveProbe)
+    attention.in_proj_weight.copy_(torch.cat([torch.eye(DIM), probe.key.weight, probe.value.weight]))
+    attention.out_proj.weight.copy_(torch.eye(DIM))
+    patches = clips.patches[-1].flatten(1, 2)
+    seen = attention(probe.query.expand(BATCH, 1, DIM), patches, patches)[0][:, 0]
+    expected = probe.fc((seen - seen.mean(1, keepdim=True)) / (seen.var(1, keepdim=True, correction=0) + 1e-6).sqrt())
+    torch.testing.assert_close(probe(clips), expected, atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_gate_starts_even_and_sums_to_one() -> None:
+    probe = make("convex gated cls")
+    assert isinstance(probe, ConvexGatedProbe)
+    torch.testing.assert_close(probe.gate, torch.full((DEPTH,), 1 / DEPTH))
+    probe.block_attention.copy_(torch.tensor([0.0, 3.0, -1.0]))
+    torch.testing.assert_close(probe.gate.sum(), torch.tensor(1.0))
+    assert probe.gate.argmax() == 1
+
+
+@torch.no_grad()
+def test_a_closed_gate_hides_all_layers_but_one() -> None:
+    probe, clips = make("convex gated cls"), features()
+    assert isinstance(probe, ConvexGatedProbe)
+    probe.block_attention.copy_(torch.tensor([-200.0, 0.0, -200.0]))
+    others = features(seed=1)
+    middle = torch.tensor([False, True, False])
+    swapped = Features(
+        torch.where(middle[:, None, None], clips.cls, others.cls),
+        torch.where(middle[:, None, None, None, None], clips.patches, others.patches),
+        clips.pooled,
+    )
+    torch.testing.assert_close(probe(swapped), probe(clips))
+    assert not torch.allclose(probe(others), probe(clips))
+
+
+@torch.no_grad()
+def test_the_length_of_tokens_and_prototypes_means_nothing_to_cgp() -> None:
+    probe, clips = make("convex gated mean"), features()
+    assert isinstance(probe, ConvexGatedProbe)
+    before = probe(clips)
+    probe.prototype_vectors.mul_(3.0)
+    torch.testing.assert_close(probe(clips._replace(patches=5.0 * clips.patches)), before)
+
+
+@torch.no_grad()
+def test_silent_tokens_of_length_zero_give_finite_logits() -> None:
+    clips = Features(*(torch.zeros_like(part) for part in features()))
+    for name in PROBES:
+        assert make(name)(clips).isfinite().all(), name
+
+
+def prototypical(**settings: bool) -> PrototypicalProbe:
+    torch.manual_seed(0)
+    return PrototypicalProbe(sizes(), CLASSES, prototypes_per_class=3, **settings)
+
+
+@torch.no_grad()
+def test_the_authors_reshape_gives_other_activations() -> None:
+    right, theirs = prototypical(), prototypical(authors_reshape=True)
+    assert (right.activations(features()) - theirs.activations(features())).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_upsampling_blends_neighbours_in_time_and_freq_only_in_the_correct_geometry() -> None:
+    rise = torch.arange(GRID[0], dtype=torch.float32)[:, None, None].expand(*GRID, DIM)
+    clips = features()._replace(patches=rise.expand(1, BATCH, *GRID, DIM))
+    upsampled = prototypical(focal=False).patch_map(clips)
+    assert upsampled.shape == (BATCH, 2 * GRID[0], 2 * GRID[1], DIM)
+    torch.testing.assert_close(upsampled, upsampled[:, :, :1].expand_as(upsampled))
+    assert (upsampled[:, 1:] >= upsampled[:, :-1]).all()
+    theirs = prototypical(focal=False, authors_reshape=True).patch_map(clips)
+    assert theirs.shape == (BATCH, 2 * GRID[1], 2 * GRID[0], DIM)
+    assert not torch.allclose(theirs, theirs[:, :, :1].expand_as(theirs))
+
+
+@torch.no_grad()
+def test_a_prototype_finds_its_like_wherever_it_is() -> None:
+    probe, clips = prototypical(focal=False), features()
+    # A patch amid its equals survives the upsampling.
+    clips.patches[-1, 2, 2:5, 3:6] = probe.prototype_vectors[7].flatten()
+    activations = probe.activations(clips)
+    assert activations[2, 7] > 0.989
+    assert activations[:2, 7].max() < 0.9
+    assert activations.min() >= 0
+    assert activations.max() < 1
+
+
+@torch.no_grad()
+def test_focal_similarity_is_relative_to_cls() -> None:
+    clips, shift = features(), torch.randn(DIM)
+    shifted = Features(clips.cls + shift, clips.patches + shift, clips.pooled)
+    focal, plain = prototypical(), prototypical(focal=False)
+    torch.testing.assert_close(focal.activations(shifted), focal.activations(clips), atol=1e-5, rtol=0)
+    assert not torch.allclose(plain.activations(shifted), plain.activations(clips), atol=1e-2)
+
+
+@torch.no_grad()
+def test_prototypes_speak_for_their_own_class_and_never_against_it() -> None:
+    probe, clips = prototypical(), features()
+    probe.last_layer.weight[1] = -1.0
+    torch.testing.assert_close(probe(clips)[:, 1], torch.full((BATCH,), -2.0))
+    before = probe(clips)
+    probe.prototype_vectors[6:9] = torch.randn(3, DIM, 1, 1)  # those of class 2
+    changed = (probe(clips) != before).any(0)
+    assert changed.tolist() == [False, False, True, False, False]
+
+
+@torch.no_grad()
+def test_contributions_and_bias_add_up_to_the_logit() -> None:
+    probe, clips = prototypical(), features()
+    contributions = probe.activations(clips).view(BATCH, CLASSES, 3) * probe.last_layer.weight.relu()
+    torch.testing.assert_close(contributions.sum(2) + probe.last_layer.bias, probe(clips))
+
+
+@torch.no_grad()
+def test_orthonormal_prototypes_cost_nothing_and_equal_ones_do() -> None:
+    probe = prototypical()
+    rows = one_hot(torch.arange(3), DIM).float().repeat(CLASSES, 1)
+    probe.prototype_vectors.copy_(rows[:, :, None, None])
+    assert probe.orthogonality_loss() < 1e-4
+    probe.prototype_vectors.copy_(torch.ones_like(probe.prototype_vectors))
+    # Six entries of each 3 x 3 matrix are 1 too many: sqrt(5 * 6) / (5 * 9).
+    torch.testing.assert_close(probe.orthogonality_loss(), torch.tensor(30**0.5 / 45), atol=1e-4, rtol=0)
+
+
+def test_only_class_bound_prototypes_add_to_the_loss() -> None:
+    assert {name for name in PROBES if make(name).penalty() > 0} == {name for name in PROBES if "prototypical" in name}
+
+
+def wide(clips: Features) -> Features:
+    return Features(*(torch.cat([part, part], dim=-1) for part in clips))
+
+
+@every_probe
+def test_features_of_another_width_are_refused(name: str) -> None:
+    with pytest.raises(OscineError, match="32 wide, this probe reads 16"):
+        make(name)(wide(features()))
+
+
+def test_cgp_refuses_features_of_some_layers() -> None:
+    with pytest.raises(OscineError, match="1 layers, this probe reads all 3"):
+        make("convex gated cls")(features(depth=1))
+
+
+def test_an_unknown_pool_names_those_that_exist() -> None:
+    with pytest.raises(OscineError, match=r"'max'.*cls, mean, frames, pooled"):
+        LinearProbe(sizes(), CLASSES, pool="max")
+    with pytest.raises(OscineError, match=r"'pooled'.*cls, mean, frames$"):
+        ConvexGatedProbe(sizes(), CLASSES, pool="pooled")
+
+
+def test_a_probe_of_nothing_is_refused() -> None:
+    for refused in (
+        lambda: LinearProbe(sizes(), 0),
+        lambda: ConvexGatedProbe(sizes(), CLASSES, prototypes=0),
+        lambda: PrototypicalProbe(sizes(), CLASSES, prototypes_per_class=0),
+    ):
+        with pytest.raises(OscineError, match="at least 1"):
+            refused()
+
+
+@every_probe
+def test_a_fitted_probe_is_saved_and_loaded_by_its_state(name: str) -> None:
+    probe = make(name)
+    torch.manual_seed(1)
+    kind, settings = PROBES[name]
+    other = kind(sizes(), CLASSES, **settings).eval()
+    other.load_state_dict(probe.state_dict())
+    assert torch.equal(other(features()), probe(features()))

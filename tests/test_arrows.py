@@ -1,0 +1,54 @@
+"""Which room may know which: models <- pretrain, models <- probe, and cli above all of them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# what a room may import of the others; `oscine` itself holds only the version
+ARROWS = {
+    "models": {"models"},
+    "pretrain": {"models", "pretrain"},
+    "probe": {"models", "probe"},
+    "cli": {"models", "pretrain", "probe", "cli"},
+}
+
+
+def sources(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file, by its full dotted name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(), path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import; import oscine.{path.parent.name}"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_a_room_imports_only_the_rooms_below_it(room):
+    assert sources(room)
+    for path in sources(room):
+        rooms = {name.split(".")[1] for name in imports(path) if name.startswith("oscine.")} & ARROWS.keys()
+        assert rooms <= ARROWS[room], f"{path} imports {rooms - ARROWS[room]}"
+
+
+def test_only_cli_reads_yaml():
+    readers = {"yaml", "jsonargparse", "omegaconf", "ruamel"}
+    for path in [path for room in ARROWS.keys() - {"cli"} for path in sources(room)]:
+        assert not {name.split(".")[0] for name in imports(path)} & readers, path
+
+
+def test_rooms_are_imported_by_their_full_names():
+    """`import models` works from the root of a checkout, because of the current folder, and nowhere else."""
+    rooms = ARROWS.keys() | {"configs"}
+    for path in [path for room in [*ARROWS, "tests", "benchmarks", ".pkg/oscine"] for path in sources(room)]:
+        assert not {name.split(".")[0] for name in imports(path)} & rooms, path
