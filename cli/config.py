@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import RawDescriptionHelpFormatter
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentParser
 
 from oscine.models.errors import OscineError
 
@@ -42,6 +44,18 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise OscineError(f"{path} holds {type(content).__name__}, expected keys with values; see the shipped ones")
     return content
+
+
+def parser(command: str, purpose: str) -> ArgumentParser:
+    """An empty parser for a command that takes a CONFIG; --config adds another on top of it."""
+    made = ArgumentParser(
+        f"oscine {command} CONFIG",
+        usage=f"oscine {command} CONFIG [--key.sub value ...]",
+        description=purpose,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--config", action="config", help="another YAML, whose keys come on top of CONFIG's")
+    return made
 
 
 def usage(command: str, kind: str, purpose: str) -> str:

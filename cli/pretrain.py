@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,15 @@ PURPOSE = """Pretrain an encoder on a folder of recordings and leave it in RUNS/
 
 Logs go to RUNS/NAME/logs (CSV, TensorBoard), what is needed to go on to RUNS/NAME/states. A run that was stopped or killed
 goes on with --resume; --overwrite deletes it and starts anew."""
-# What the run decides itself, or what this command has a key of its own for.
-NOT_TRAINER = {
-    *("max_steps", "max_epochs", "min_steps", "min_epochs", "max_time", "limit_train_batches", "overfit_batches"),
-    *(
-        "logger",
-        "log_every_n_steps",
-        "callbacks",
-        "default_root_dir",
-        "enable_checkpointing",
-        "model_registry",
-        "plugins",
-    ),
-    *("enable_progress_bar", "enable_model_summary", "enable_autolog_hparams", "profiler", "barebones", "fast_dev_run"),
-    *("limit_val_batches", "limit_test_batches", "limit_predict_batches", "val_check_interval", "num_sanity_val_steps"),
-    *("check_val_every_n_epoch", "reload_dataloaders_every_n_epochs", "use_distributed_sampler", "inference_mode"),
+# Settings of Lightning's Trainer that are the user's; the others are decided by the run.
+MACHINE = {
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
 }
 
 
@@ -66,8 +60,7 @@ def main(arguments: list[str]) -> int | None:
 
 
 def parser(method: type[Recipe]) -> ArgumentParser:
-    made = ArgumentParser("oscine pretrain CONFIG", description=PURPOSE, formatter_class=RawDescriptionHelpFormatter)
-    made.add_argument("--config", action="config", help="another YAML whose keys come on top of CONFIG's")
+    made = config.parser("pretrain", PURPOSE)
     made.add_argument("--name", type=str, required=True, help="of the run")
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds the runs")
     made.add_argument("--method", type=str, help="the recipe's class")
@@ -77,7 +70,7 @@ def parser(method: type[Recipe]) -> ArgumentParser:
     made.add_class_arguments(PretrainingData, "data", skip={"seed"})
     made.add_argument("--save_every", type=int, default=1000, help="steps from one run state to the next")
     made.add_argument("--log_every", type=int, default=10, help="steps from one logged loss to the next")
-    made.add_class_arguments(Trainer, "trainer", skip=NOT_TRAINER)
+    made.add_class_arguments(Trainer, "trainer", skip=set(signature(Trainer).parameters) - MACHINE)
     made.add_argument("--resume", action="store_true", help="go on with the run of this name")
     made.add_argument("--overwrite", action="store_true", help="delete the run of this name and start anew")
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 
 import torch
@@ -44,8 +43,7 @@ def main(arguments: list[str]) -> int | None:
 
 
 def parser(probe: type[Probe]) -> ArgumentParser:
-    made = ArgumentParser("oscine probe CONFIG", description=PURPOSE, formatter_class=RawDescriptionHelpFormatter)
-    made.add_argument("--config", action="config", help="another YAML whose keys come on top of CONFIG's")
+    made = config.parser("probe", PURPOSE)
     made.add_argument("--name", type=str, required=True, help="of the run")
     made.add_argument("--runs", type=Path, default=Path("runs/probe"), help="folder that holds the runs")
     made.add_argument("--probe", type=str, help="the probe's class")

@@ -125,7 +125,7 @@ def open_recording(path: str | Path) -> soundfile.SoundFile:
     if not size:
         raise AudioError(path, "is empty (0 bytes); copy it again or leave it out")
     try:
-        recording = soundfile.SoundFile(str(path))
+        recording = soundfile.SoundFile(os.fsencode(path))  # bytes: not every name is text
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix such as .raw, which holds no header to go by
         raise AudioError(
             path, "is no audio that can be read here; convert it to WAV or FLAC, or leave it out"
@@ -146,11 +146,11 @@ def decode(file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: i
 
     A waveform that ends early, or is empty, is one whose frames could not be decoded; `truncated` says so.
     """
-    source, frames = file.samplerate, file.frames
+    name, source, frames = os.fsdecode(file.name), file.samplerate, file.frames
     total = math.ceil(frames * sample_rate / source)
     if first >= total:
         raise AudioError(
-            file.name,
+            name,
             f"lasts {frames / source:.3f} s and cannot be read from {first / sample_rate:.3f} s; start earlier",
         )
     last = total if count is None else min(total, first + count)
@@ -161,7 +161,7 @@ def decode(file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: i
     high = min(frames, math.ceil(last * source / sample_rate) + reach)
     mono = _read_mono(file, low, high)
     if not np.isfinite(mono).all():
-        raise AudioError(file.name, "has samples that are infinite or not a number; export it again or leave it out")
+        raise AudioError(name, "has samples that are infinite or not a number; export it again or leave it out")
     truncated = ""
     if not len(mono):
         truncated = f"truncated: cannot be decoded at {low / source:.3f} s; copy it again or leave it out"

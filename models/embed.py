@@ -449,7 +449,8 @@ def _samples(recording: Recording, windows: Windows) -> int:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()
+    # Bytes that are no UTF-8 become "\\xe4": neither Parquet nor CSV could hold them.
+    return os.fsencode(path.relative_to(folder).as_posix()).decode(errors="backslashreplace")
 
 
 @torch.inference_mode()
@@ -457,6 +458,7 @@ def _pooled(encoder: Encoder, clips: Tensor) -> Tensor:  # [clips, dim]
     """Embeddings in eval mode; the encoder is handed back in the mode it was in."""
     training = encoder.training
     try:
-        return encoder.eval()(clips.to(encoder.device), layers=[-1]).pooled.float().cpu()
+        pooled = encoder.eval()(clips.to(encoder.device), layers=[-1]).pooled
+        return pooled.to("cpu", torch.float32, copy=True)  # a view would keep the tokens of the batch in memory
     finally:
         encoder.train(training)

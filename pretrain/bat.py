@@ -22,11 +22,24 @@ EPSILON = 1e-6  # inside every root of a standard deviation
 class BATPretraining(Recipe):
     """Latent regression against an EMA teacher (arXiv 2602.16305; bat.md 3). `encoder` is the student and what is kept.
 
-    views                   masks of a clip in one step; the clip is embedded once
-    mask_ratio, block, adjust   of `block_keep`
-    decoder_*               its blocks; decoder_dim None is the encoder's width
-    lr, lr_floor            peak and least learning rate; warmup, steps in optimiser steps
-    ema_start, ema_end, ema_steps   the teacher's decay, linear and then constant
+    Args:
+        encoder: the student; the teacher starts as its copy.
+        views: masks of a clip in one step; the clip is embedded once.
+        mask_ratio: share of the patches that a view drops.
+        block: height and width of the blocks that are kept, in patches.
+        adjust: share of the patches by which blocks are drawn too many, since they overlap.
+        decoder_depth: blocks of the decoder.
+        decoder_heads: attention heads of a decoder block.
+        decoder_dim: width of the decoder; null is the encoder's.
+        decoder_mlp_ratio: width of a decoder block's MLP over its own.
+        lr: peak learning rate.
+        lr_floor: least learning rate, at the first step and at the end.
+        weight_decay: of every trained parameter.
+        warmup: optimiser steps of the linear rise to the peak.
+        steps: optimiser steps of the whole run.
+        ema_start: the teacher's decay at first.
+        ema_end: the teacher's decay after the ramp.
+        ema_steps: optimiser steps of the ramp between them.
     """
 
     def __init__(

@@ -23,11 +23,19 @@ EPSILON = 1e-6  # added to a patch's variance
 class BirdMAEPretraining(Recipe):
     """Masked autoencoding of spectrograms (arXiv 2504.12880; birdmae.md 3). `encoder` is what is kept.
 
-    mask_ratio     share of the patches that is dropped, without structure
-    mix, mix_most  share of the clips that get up to so many others laid over them (`pretrain.augment.mix`)
-    decoder_*      its plain blocks
-    lr             peak learning rate as used: the papers' base rate times (clips a step / 256)
-    warmup, steps  in optimiser steps; the papers' warm-up is 9.375 % of all
+    Args:
+        encoder: what is trained and kept.
+        mask_ratio: share of the patches that is dropped, without structure.
+        mix: share of the clips that get others of the batch laid over them.
+        mix_most: how many others at most.
+        decoder_dim: width of the decoder.
+        decoder_depth: blocks of the decoder.
+        decoder_heads: attention heads of a decoder block.
+        decoder_mlp_ratio: width of a decoder block's MLP over its own.
+        lr: peak learning rate as used: the paper's base rate times (clips a step / 256).
+        weight_decay: of matrices and tokens; biases and norms have none.
+        warmup: optimiser steps of the linear rise to the peak; 9.375 % of all in the paper.
+        steps: optimiser steps of the whole run.
     """
 
     def __init__(

@@ -100,10 +100,12 @@ class Numbers(Sampler[list[int]]):
 class PretrainingData(LightningDataModule):
     """Recordings as batches for a recipe; a resumed run continues with the batch it would have had.
 
-    recordings   a folder, searched at every depth, or a list of files
-    batch_size   clips of a step, on each device and in each accumulated part
-    workers      processes that read and resample
-    gain         of `ClipDataset`
+    Args:
+        recordings: a folder, searched at every depth, or a list of files.
+        batch_size: clips of a step, on each device and in each accumulated part.
+        workers: processes that read and resample.
+        seed: of the order of the clips, their cuts and masks.
+        gain: whether a clip is made louder or softer at random, by Beta(10, 10) + 0.5.
     """
 
     def __init__(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from timm.layers import LayerNorm
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
@@ -31,13 +30,16 @@ class AttentiveProbe(Probe):
         self.ln = LayerNorm(self.dim, affine=False)
         self.fc = nn.Linear(self.dim, classes)
 
-    def forward(self, features: Features) -> Tensor:  # [batch, classes]
-        self.check(features)
-        patches = rearrange(features.patches[-1], "batch time freq dim -> batch (time freq) dim")
-        query = self.query.expand(len(patches), -1, -1)
-        query, key, value = (
-            rearrange(tokens, "batch token (head dim) -> batch head token dim", head=self.heads)
-            for tokens in (query, self.key(patches), self.value(patches))
+    def logits(self, prepared: Features) -> Tensor:  # [batch, classes]
+        patches = rearrange(prepared.patches[-1], "batch time freq dim -> batch (time freq) dim")
+        query = rearrange(self.query, "1 1 (head part) -> head part", head=self.heads)
+        key, value = (
+            rearrange(layer.weight, "(head part) dim -> head part dim", head=self.heads)
+            for layer in (self.key, self.value)
         )
-        seen = rearrange(scaled_dot_product_attention(query, key, value), "batch head 1 dim -> batch (head dim)")
-        return self.fc(self.ln(seen))
+        # With one query neither keys nor values of the patches are needed: the query is carried back through the key layer,
+        # and the value layer is applied to what the attention has summed. The same numbers at a fraction of the work.
+        asked = einsum(query, key, "head part, head part dim -> head dim") * query.shape[1] ** -0.5
+        attention = einsum(asked, patches, "head dim, batch patch dim -> batch head patch").softmax(-1)
+        seen = einsum(attention @ patches, value, "batch head dim, head part dim -> batch head part")
+        return self.fc(self.ln(seen.flatten(1)))

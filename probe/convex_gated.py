@@ -25,8 +25,12 @@ class ConvexGatedProbe(Probe):
     are over the patches; the middle one is CLS's (pool "cls") or the mean over the patches ("mean"). With "frames" all
     three are over the freq of each time step, and logits are [batch, time, classes].
 
-    prototypes  in total; no class owns one
-    dropout     of the linear layer's input
+    Args:
+        encoder: what it is built for.
+        classes: how many logits.
+        pool: "cls", "mean" or "frames".
+        prototypes: in total; no class owns one.
+        dropout: of the linear layer's input.
     """
 
     def __init__(
@@ -47,26 +51,24 @@ class ConvexGatedProbe(Probe):
         """How much each layer counts; sums to 1."""
         return self.block_attention.softmax(0)
 
-    def forward(self, features: Features) -> Tensor:
-        self.check(features)
+    def prepare(self, features: Features) -> Features:
+        """Every token of every layer at length 1."""
+        needed = self.needs.take(features)
+        return needed._replace(cls=normalize(needed.cls, dim=-1), patches=normalize(needed.patches, dim=-1))
+
+    def logits(self, prepared: Features) -> Tensor:
         axes = AXES[self.pool]
         prototypes = normalize(self.prototype_vectors.flatten(1), dim=1)
-        patches = self.mix(features.patches)
+        patches = self.mix(prepared.patches)
         # The mean similarity is the similarity of the mean: no pass over all patches and prototypes.
-        middle = self.mix(features.cls) if self.pool == "cls" else patches.mean(axes)
+        middle = self.mix(prepared.cls) if self.pool == "cls" else patches.mean(axes)
         similarity = linear(patches, prototypes)  # [batch, time, freq, prototypes], the large one
         parts = [similarity.amin(axes), linear(middle, prototypes), similarity.amax(axes)]
         return self.fc(self.drop(rearrange(parts, "part ... prototype -> ... (prototype part)")))
 
     def mix(self, layers: Tensor) -> Tensor:  # [batch, ..., dim]
-        """Tokens [layer, batch, ..., dim] at length 1, mixed by the gate; the mixture is not brought to length 1 again.
-
-        Each layer is scaled as it is added: a normalised copy of them all would double the features' memory.
-        """
-        mixed = torch.zeros_like(layers[0])
-        for weight, tokens in zip(self.gate, layers, strict=True):
-            mixed = mixed + tokens * (weight / tokens.norm(dim=-1, keepdim=True).clamp(min=1e-12))
-        return mixed
+        """Tokens [layer, batch, ..., dim] of length 1, mixed by the gate; the mixture is not brought to length 1 again."""
+        return torch.tensordot(self.gate, layers, dims=1)
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Groups for AdamW: no decay on prototypes, whose length means nothing, nor on gate and bias."""

@@ -52,12 +52,15 @@ Progress = Callable[[int, int], None]  # done, of how many
 class FitSettings:
     """How a probe is fitted, with AdamW, a linear warm-up and half a cosine.
 
-    steps, warmup  optimiser steps in all and of the warm-up
-    batch_size     clips a step
-    lr             peak learning rate of the parameters that have none of their own; it ends at 1e-6
-    weight_decay   of the matrices that have none of their own
-    loss           one of losses.LOSSES; None is cross_entropy for one label a row and binary_cross_entropy for several
-    seed           of the initial weights and the order of the clips
+    Args:
+        steps: optimiser steps in all.
+        warmup: optimiser steps of the linear rise to the peak.
+        batch_size: clips a step.
+        lr: peak learning rate of the parameters that have none of their own; it ends at 1e-6.
+        weight_decay: of the matrices that have none of their own.
+        loss: cross_entropy, binary_cross_entropy, asymmetric_bat or asymmetric_bird_mae; null is cross_entropy where
+            every row has one label, else binary_cross_entropy.
+        seed: of the initial weights and the order of the clips.
     """
 
     steps: int = 4000
@@ -108,20 +111,24 @@ def judge(
 ) -> Judgement:
     """Fit a fresh probe on every part of the task and score it on the part's own test rows."""
     metrics, probes = [], []
+    prepared = make_probe().prepare(features)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             probe = make_probe()
-            fit_probe(probe, features.take(part.train), task.targets[part.train], settings)
-        logits = predict(probe, features.take(part.test))
+            fit_probe(probe, prepared.take(part.train), task.targets[part.train], settings)
+        logits = predict(probe, prepared.take(part.test))
         metrics.append(score(logits, task.targets[part.test]))
         probes.append(probe)
         progress(number + 1, len(task.parts))
     return Judgement([part.name for part in task.parts], metrics, probes)
 
 
-def fit_probe(probe: Probe, features: Features, targets: Tensor, settings: FitSettings) -> None:
-    """Fit a probe in place. features of the rows to learn from; targets [rows] or [rows, classes] as in `Task`."""
+def fit_probe(probe: Probe, prepared: Features, targets: Tensor, settings: FitSettings) -> None:
+    """Fit a probe in place. prepared: features of the rows to learn from, as `probe.prepare` gives them.
+
+    targets [rows] or [rows, classes] as in `Task`.
+    """
     loss_function, targets = choose_loss(settings.loss, probe, targets)
     optimizer = torch.optim.AdamW(probe.parameter_groups(settings.lr, settings.weight_decay))
     schedule = CosineLRScheduler(
@@ -131,7 +138,7 @@ def fit_probe(probe: Probe, features: Features, targets: Tensor, settings: FitSe
     batches = endless_batches(len(targets), settings.batch_size, settings.seed)
     probe.train()
     for step, rows in zip(range(settings.steps), batches):
-        loss = loss_function(probe(features.take(rows)), targets[rows]) + probe.penalty()
+        loss = loss_function(probe.logits(prepared.take(rows)), targets[rows]) + probe.penalty()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -139,11 +146,11 @@ def fit_probe(probe: Probe, features: Features, targets: Tensor, settings: FitSe
     probe.eval()
 
 
-def predict(probe: Probe, features: Features, batch_size: int = 64) -> Tensor:  # [rows, classes]
-    """A fitted probe's logits."""
+def predict(probe: Probe, prepared: Features, batch_size: int = 64) -> Tensor:  # [rows, classes]
+    """A fitted probe's logits for prepared features."""
     with torch.inference_mode():
-        rows = range(0, len(features.pooled), batch_size)
-        return torch.cat([probe(features.take(slice(start, start + batch_size))) for start in rows])
+        rows = range(0, len(prepared.pooled), batch_size)
+        return torch.cat([probe.logits(prepared.take(slice(start, start + batch_size))) for start in rows])
 
 
 def score(logits: Tensor, targets: Tensor) -> Metrics:

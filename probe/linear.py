@@ -22,10 +22,13 @@ POOLS: dict[str, Callable[[Features], Tensor]] = {
 class LinearProbe(Probe):
     """A linear layer on the last layer's CLS, the mean of its patches, or their means over freq (bat.md 4, birdmae.md 5.2).
 
-    pool     "cls", "mean", "frames" (logits [batch, time, classes]), or "pooled": the published model's own vector, on
-             which Bird-MAE's paper probes, without `norm`
-    norm     a trained LayerNorm before the linear layer
-    dropout  of that layer's input
+    Args:
+        encoder: what it is built for.
+        classes: how many logits.
+        pool: "cls", "mean", "frames" (logits [batch, time, classes]), or "pooled": the published model's own vector, on
+            which Bird-MAE's paper probes, without `norm`.
+        norm: a trained LayerNorm before the linear layer.
+        dropout: of that layer's input.
     """
 
     def __init__(
@@ -38,6 +41,5 @@ class LinearProbe(Probe):
         self.drop = nn.Dropout(dropout)
         self.fc = nn.Linear(self.dim, classes)
 
-    def forward(self, features: Features) -> Tensor:
-        self.check(features)
-        return self.fc(self.drop(self.ln(POOLS[self.pool](features))))
+    def logits(self, prepared: Features) -> Tensor:
+        return self.fc(self.drop(self.ln(POOLS[self.pool](prepared))))

@@ -40,6 +40,8 @@ def judge_vectors(vectors: Tensor, task: Task) -> Judgement:
             model.fit(vectors[part.train].numpy(), task.targets[part.train].numpy())
         known = torch.as_tensor(model.classes_)
         logits = torch.full((len(part.test), len(task.classes)), -1e9, dtype=torch.float64)
-        logits[:, known] = torch.from_numpy(model.predict_log_proba(vectors[part.test].numpy())).double().clamp(min=-1e9)
+        logits[:, known] = (
+            torch.from_numpy(model.predict_log_proba(vectors[part.test].numpy())).double().clamp(min=-1e9)
+        )
         metrics.append(score(logits, task.targets[part.test]))
     return Judgement([part.name for part in task.parts], metrics, [])

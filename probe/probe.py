@@ -54,7 +54,8 @@ GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
 class Probe(nn.Module):
     """From the `Features` of a frozen encoder to logits [batch, classes], or [batch, time, classes] frame-wise.
 
-    A probe is built for an encoder, reads its sizes and does not keep it. `needs` says which features it reads.
+    A probe is built for an encoder, reads its sizes and does not keep it. `needs` says which features it reads; `prepare`
+    does what has no parameters, so that a fit does it once; `logits` is the rest, and what is fitted.
     """
 
     needs: Needs
@@ -66,6 +67,18 @@ class Probe(nn.Module):
         self.classes = classes
         self.dim = encoder.dim
         self.depth = encoder.depth
+
+    def forward(self, features: Features) -> Tensor:
+        self.check(features)
+        return self.logits(self.prepare(features))
+
+    def prepare(self, features: Features) -> Features:
+        """The needed part of the features, worked on as far as no parameter is involved."""
+        return self.needs.take(features)
+
+    def logits(self, prepared: Features) -> Tensor:
+        """[batch, classes], or [batch, time, classes] frame-wise, from prepared features."""
+        raise NotImplementedError
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Groups for AdamW: no decay on one-dimensional tensors."""

@@ -23,10 +23,14 @@ class PrototypicalProbe(Probe):
 
     Patches are taken relative to CLS (`focal`), and upsampled twofold in time and freq before they are compared.
 
-    prototypes_per_class  row r of `prototype_vectors` belongs to class r // prototypes_per_class
-    prototype_lr          the prototypes' own learning rate
-    authors_reshape       lay the patches out as the authors do, as freq rows of time columns, though tokens run
-                          time-major: the upsampling then blends patches that are no neighbours. To reproduce, not to use.
+    Args:
+        encoder: what it is built for.
+        classes: how many logits.
+        prototypes_per_class: row r of `prototype_vectors` belongs to class r // prototypes_per_class.
+        focal: take patches relative to CLS.
+        prototype_lr: the prototypes' own learning rate.
+        authors_reshape: lay the patches out as the authors do, as freq rows of time columns, though tokens run
+            time-major: the upsampling then blends patches that are no neighbours. To reproduce, not to use.
     """
 
     def __init__(
@@ -48,19 +52,25 @@ class PrototypicalProbe(Probe):
         self.prototype_vectors = nn.Parameter(torch.rand(classes * prototypes_per_class, self.dim, 1, 1))
         self.last_layer = ClassBoundLinear(classes, prototypes_per_class)
 
-    def forward(self, features: Features) -> Tensor:  # [batch, classes]
-        return self.last_layer(self.activations(features))
+    def logits(self, prepared: Features) -> Tensor:  # [batch, classes]
+        return self.last_layer(self.activations(prepared))
 
-    def activations(self, features: Features) -> Tensor:  # [batch, classes * prototypes_per_class], in [0, 1)
+    def prepare(self, features: Features) -> Features:
+        """The last layer's patches, relative to CLS if `focal`."""
+        needed = self.needs.take(features)
+        return needed._replace(patches=needed.patches - needed.cls[:, :, None, None]) if self.focal else needed
+
+    def activations(self, prepared: Features) -> Tensor:  # [batch, classes * prototypes_per_class], in [0, 1)
         """How well each prototype fits the patch that it fits best."""
-        self.check(features)
-        similarity = linear(unit(self.patch_map(features)), unit(self.prototype_vectors.flatten(1), EPSILON))
-        return similarity.amax((1, 2)).relu() / HEADROOM
+        patches = prepared.patches[-1]
+        prototypes = unit(self.prototype_vectors.flatten(1), EPSILON)  # [prototypes, dim + 2]
+        # Upsampling is linear: done after the product with the prototypes it leaves a quarter of the products to do.
+        product = self.upsample(linear(patches, prototypes[:, :-2])) + EPSILON * prototypes[:, -2:].sum(1)
+        length = (self.upsample(patches).square().sum(-1, keepdim=True) + 2 * EPSILON**2 + EPSILON).sqrt()
+        return (product / length).amax((1, 2)).relu() / HEADROOM
 
-    def patch_map(self, features: Features) -> Tensor:  # [batch, 2 * time, 2 * freq, dim]
-        patches = features.patches[-1]
-        if self.focal:
-            patches = patches - features.cls[-1][:, None, None]
+    def upsample(self, patches: Tensor) -> Tensor:  # [batch, 2 * time, 2 * freq, channels]
+        """Twice as fine a grid, from [batch, time, freq, channels]."""
         image = rearrange(patches, "batch time freq dim -> batch dim time freq")
         if self.authors_reshape:
             image = rearrange(image.flatten(2), "batch dim (row column) -> batch dim row column", row=image.shape[3])

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import logging
+import os
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -239,6 +240,23 @@ def test_of_a_recording_cut_short_the_readable_part_is_embedded_and_the_file_lis
     )
     assert len(rows[rows["file"] == "b.wav"]) > 0
     assert [(name, reason.split(":")[0]) for name, reason in listed(out).items()] == [(path.name, "truncated")]
+
+
+def test_a_folder_of_bad_files_alone_gives_an_empty_table(encoder: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    assert embed_folder(encoder, tmp_path, tmp_path / "out.parquet").rows == 0
+    assert len(pd.read_parquet(tmp_path / "out.parquet")) == 0
+    assert list(listed(tmp_path / "out.parquet")) == ["a.wav"]
+
+
+def test_a_name_that_is_no_text_is_spelled_out(encoder: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    good = record(tmp_path / "good.wav", 0.5)
+    good.rename(os.fsdecode(os.fsencode(tmp_path / "in") + b"/B\xe4r.wav"))
+    Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/l\xe4rm.wav")).touch()
+    embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet")
+    assert pd.read_parquet(tmp_path / "out.parquet")["file"].tolist() == [r"B\xe4r.wav"]
+    assert list(listed(tmp_path / "out.parquet")) == [r"l\xe4rm.wav"]
 
 
 def test_a_file_that_vanishes_is_listed(encoder: Encoder, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def prototypical(bird_mae: dict[str, Tensor]) -> PrototypicalProbe:
 def test_prototypes_are_excited_as_the_authors(
     prototypical: PrototypicalProbe, bird_mae: dict[str, Tensor], bird_mae_features: Features
 ) -> None:
-    activations = prototypical.activations(bird_mae_features)
+    activations = prototypical.activations(prototypical.prepare(bird_mae_features))
     torch.testing.assert_close(activations, bird_mae["out.ppnet_max_activations"], atol=2e-6, rtol=0)
 
 

@@ -264,18 +264,20 @@ def prototypical(**settings: bool) -> PrototypicalProbe:
 @torch.no_grad()
 def test_the_authors_reshape_gives_other_activations() -> None:
     right, theirs = prototypical(), prototypical(authors_reshape=True)
-    assert (right.activations(features()) - theirs.activations(features())).abs().max() > 1e-4
+    assert (
+        right.activations(right.prepare(features())) - theirs.activations(theirs.prepare(features()))
+    ).abs().max() > 1e-4
 
 
 @torch.no_grad()
 def test_upsampling_blends_neighbours_in_time_and_freq_only_in_the_correct_geometry() -> None:
     rise = torch.arange(GRID[0], dtype=torch.float32)[:, None, None].expand(*GRID, DIM)
     clips = features()._replace(patches=rise.expand(1, BATCH, *GRID, DIM))
-    upsampled = prototypical(focal=False).patch_map(clips)
+    upsampled = prototypical(focal=False).upsample(clips.patches[-1])
     assert upsampled.shape == (BATCH, 2 * GRID[0], 2 * GRID[1], DIM)
     torch.testing.assert_close(upsampled, upsampled[:, :, :1].expand_as(upsampled))
     assert (upsampled[:, 1:] >= upsampled[:, :-1]).all()
-    theirs = prototypical(focal=False, authors_reshape=True).patch_map(clips)
+    theirs = prototypical(focal=False, authors_reshape=True).upsample(clips.patches[-1])
     assert theirs.shape == (BATCH, 2 * GRID[1], 2 * GRID[0], DIM)
     assert not torch.allclose(theirs, theirs[:, :, :1].expand_as(theirs))
 
@@ -285,7 +287,7 @@ def test_a_prototype_finds_its_like_wherever_it_is() -> None:
     probe, clips = prototypical(focal=False), features()
     # A patch amid its equals survives the upsampling.
     clips.patches[-1, 2, 2:5, 3:6] = probe.prototype_vectors[7].flatten()
-    activations = probe.activations(clips)
+    activations = probe.activations(probe.prepare(clips))
     assert activations[2, 7] > 0.989
     assert activations[:2, 7].max() < 0.9
     assert activations.min() >= 0
@@ -297,8 +299,12 @@ def test_focal_similarity_is_relative_to_cls() -> None:
     clips, shift = features(), torch.randn(DIM)
     shifted = Features(clips.cls + shift, clips.patches + shift, clips.pooled)
     focal, plain = prototypical(), prototypical(focal=False)
-    torch.testing.assert_close(focal.activations(shifted), focal.activations(clips), atol=1e-5, rtol=0)
-    assert not torch.allclose(plain.activations(shifted), plain.activations(clips), atol=1e-2)
+    torch.testing.assert_close(
+        focal.activations(focal.prepare(shifted)), focal.activations(focal.prepare(clips)), atol=1e-5, rtol=0
+    )
+    assert not torch.allclose(
+        plain.activations(plain.prepare(shifted)), plain.activations(plain.prepare(clips)), atol=1e-2
+    )
 
 
 @torch.no_grad()
@@ -315,7 +321,7 @@ def test_prototypes_speak_for_their_own_class_and_never_against_it() -> None:
 @torch.no_grad()
 def test_contributions_and_bias_add_up_to_the_logit() -> None:
     probe, clips = prototypical(), features()
-    contributions = probe.activations(clips).view(BATCH, CLASSES, 3) * probe.last_layer.weight.relu()
+    contributions = probe.activations(probe.prepare(clips)).view(BATCH, CLASSES, 3) * probe.last_layer.weight.relu()
     torch.testing.assert_close(contributions.sum(2) + probe.last_layer.bias, probe(clips))
 
 
