@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import warnings
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -24,6 +25,9 @@ from oscine.pretrain.run import run_pretraining
 
 # Its console repeats what it was told and advertises; what the user should know is said here.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # its own use of torch
+warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch")  # clips go by number
+warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # so it should when resuming
 
 METHODS: dict[str, type[Recipe]] = {
     "BATPretraining": BATPretraining,
@@ -65,7 +69,7 @@ def parser(method: type[Recipe]) -> ArgumentParser:
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds the runs")
     made.add_argument("--method", type=str, help="the recipe's class")
     made.add_argument("--seed", type=int, default=0, help="of the weights, the order of the clips, cuts and masks")
-    made.add_argument("--encoder", type=dict, help="name and settings for create_model, such as --encoder.seconds 5")
+    made.add_argument("--encoder", type=dict[str, int | float | str], help="name and settings for create_model, such as --encoder.seconds 5")
     made.add_class_arguments(method, "recipe", skip={"encoder"})
     made.add_class_arguments(PretrainingData, "data", skip={"seed"})
     made.add_argument("--save_every", type=int, default=1000, help="steps from one run state to the next")

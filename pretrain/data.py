@@ -83,13 +83,16 @@ class ClipDataset(Dataset[Batch]):
 
 
 class Numbers(Sampler[list[int]]):
-    """The clip numbers of one rank's batches from batch `first` to batch `last` of the run."""
+    """The clip numbers of one rank's batches from batch `first` to batch `last` of the run.
+
+    A run is one epoch to the Trainer, which goes on counting where a resumed one stopped: the length is the whole run's.
+    """
 
     def __init__(self, first: int, last: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
         self.first, self.last, self.batch_size, self.rank, self.ranks = first, last, batch_size, rank, ranks
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return self.last
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in range(self.first, self.last):

@@ -1,0 +1,116 @@
+"""Clips of a run: each depends on its number and the seed alone, whoever reads it and in whatever order."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch.utils.data import DataLoader
+
+from oscine.models.errors import OscineError
+from oscine.pretrain.data import ClipDataset, Numbers, key, stretches
+from oscine.pretrain.masking import random_keep
+
+RATE, SAMPLES = 8000, 4000
+
+
+def write(folder: Path, name: str, seconds: float, value: float | None = None) -> Path:
+    noise = np.random.default_rng(len(name)).uniform(-0.5, 0.5, round(seconds * RATE))
+    soundfile.write(folder / name, noise if value is None else np.full(round(seconds * RATE), value), RATE)
+    return folder / name
+
+
+def dataset(recordings: list[Path], **settings: bool | int) -> ClipDataset:
+    return ClipDataset(recordings, RATE, SAMPLES, lambda generator: random_keep(2, (4, 8), 0.5, generator), **settings)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[Path]:
+    return [write(tmp_path, f"{'x' * number}.wav", seconds) for number, seconds in enumerate((0.5, 0.7, 3.0, 0.2), 1)]
+
+
+def test_a_clip_depends_on_its_number_and_the_seed_alone(recordings: list[Path]) -> None:
+    clips, again = dataset(recordings, seed=3), dataset(recordings, seed=3)
+    later = [again[number] for number in (7, 2)]
+    assert torch.equal(clips[2].waveform, later[1].waveform)
+    assert torch.equal(clips[2].keep, later[1].keep)
+    assert not torch.equal(clips[2].waveform, dataset(recordings, seed=4)[2].waveform)
+    assert not torch.equal(clips[2].keep, clips[7].keep)
+
+
+def test_worker_processes_give_the_same_batches(recordings: list[Path]) -> None:
+    numbers = Numbers(first=1, last=4, batch_size=3)
+    alone, helped = (DataLoader(dataset(recordings), batch_sampler=numbers, num_workers=workers) for workers in (0, 2))
+    for one, other in zip(alone, helped, strict=True):
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+
+
+def test_an_epoch_takes_every_stretch_once_in_an_order_of_its_own(tmp_path: Path) -> None:
+    levels = [0.1, 0.2, 0.3, 0.4, 0.5]
+    clips = dataset([write(tmp_path, f"{level}.wav", 0.5, level) for level in levels])
+    epochs = [[round(clips[5 * epoch + place].waveform.max().item(), 1) for place in range(5)] for epoch in range(3)]
+    assert all(sorted(epoch) == levels for epoch in epochs)
+    assert epochs[0] != epochs[1] or epochs[1] != epochs[2]
+
+
+def test_a_long_recording_counts_as_often_as_a_clip_fits_in(recordings: list[Path]) -> None:
+    parts = list(stretches([recordings[2]], seconds=0.5))
+    assert len(parts) == 6
+    assert parts[-1].start + parts[-1].seconds == pytest.approx(3.0)
+
+
+def test_short_recordings_are_filled_up_with_silence_before_they_are_rolled(tmp_path: Path) -> None:
+    clip = dataset([write(tmp_path, "short.wav", 0.2, 0.25)])[0].waveform
+    sounding = clip.abs() > 0.2
+    assert len(clip) == SAMPLES
+    assert int(sounding.sum()) == pytest.approx(1600, abs=2)
+
+
+def test_gain_stays_between_a_half_and_one_and_a_half(tmp_path: Path) -> None:
+    clips = dataset([write(tmp_path, "level.wav", 0.5, 0.25)], gain=True)
+    levels = {round(clips[number].waveform.max().item(), 4) for number in range(20)}
+    assert len(levels) > 15
+    assert all(0.125 <= level <= 0.375 for level in levels)
+
+
+def test_ranks_share_the_clips_of_a_step_without_overlap() -> None:
+    alone = list(Numbers(2, 5, batch_size=4))
+    pair = zip(*(Numbers(2, 5, batch_size=2, rank=rank, ranks=2) for rank in range(2)), strict=True)
+    assert [first + second for first, second in pair] == alone
+
+
+def test_a_resumed_run_continues_with_the_next_batch() -> None:
+    assert list(Numbers(0, 6, 3))[4:] == list(Numbers(4, 6, 3))
+
+
+def test_a_recording_that_breaks_is_skipped_for_the_next_one(
+    recordings: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = dataset(recordings)
+    recordings[2].write_bytes(b"no longer audio")  # six of nine stretches
+    with caplog.at_level(logging.WARNING):
+        heard = [clips[number] for number in range(9)]
+    assert all(clip.waveform.abs().max() > 0 for clip in heard)
+    assert str(recordings[2]) in caplog.text
+
+
+def test_a_run_stops_when_nothing_can_be_read_any_more(recordings: list[Path]) -> None:
+    clips = dataset(recordings)
+    for path in recordings:
+        path.unlink()
+    with pytest.raises(OscineError, match=r"20 recordings in a row .* is the disk still there"):
+        clips[0]
+
+
+def test_recordings_that_never_could_be_read_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(OscineError, match="none of 1 recordings can be read"):
+        dataset([tmp_path / "a.wav"])
+
+
+def test_seeds_differ_in_every_number() -> None:
+    assert len({key(a, b) for a in range(20) for b in range(20)}) == 400
