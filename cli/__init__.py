@@ -8,6 +8,7 @@ import os
 import sys
 
 from oscine import __version__
+from oscine.cli.command import Misuse
 from oscine.models.errors import OscineError
 
 COMMANDS = {
@@ -52,7 +53,7 @@ def dispatch(arguments: list[str]) -> int:
         if os.environ.get("OSCINE_TRACEBACK"):
             raise
         print(f"oscine {name}: {error}", file=sys.stderr)
-        return FAILED
+        return MISUSED if isinstance(error, Misuse) else FAILED
     except KeyboardInterrupt:
         print(f"oscine {name}: stopped", file=sys.stderr)
         return INTERRUPTED

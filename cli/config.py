@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from argparse import RawDescriptionHelpFormatter
+import glob
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import Namespace
 
-from oscine.models.errors import OscineError
+from oscine.cli.command import Help, Misuse, Parser
 
 
 def shipped(kind: str) -> list[str]:
@@ -25,7 +25,7 @@ def find(kind: str, config: str) -> Path:
             return path
     path = Path(config)
     if not path.is_file():
-        raise OscineError(f"no configuration {config!r}: expected a YAML file or one of {', '.join(shipped(kind))}")
+        raise Misuse(f"no configuration {config!r}: expected a YAML file or one of {', '.join(shipped(kind))}")
     return path
 
 
@@ -38,24 +38,33 @@ def find_quickstart() -> Path:
 def read(path: Path) -> dict[str, Any]:
     """The YAML's content, which must be a mapping."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
-        raise OscineError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise Misuse(f"{path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise OscineError(f"{path} holds {type(content).__name__}, expected keys with values; see the shipped ones")
+        raise Misuse(f"{path} holds {type(content).__name__}, expected keys with values; see the shipped ones")
     return content
 
 
-def parser(command: str, purpose: str) -> ArgumentParser:
+def parser(command: str, purpose: str) -> Parser:
     """An empty parser for a command that takes a CONFIG; --config adds another on top of it."""
-    made = ArgumentParser(
+    made = Parser(
         f"oscine {command} CONFIG",
         usage=f"oscine {command} CONFIG [--key.sub value ...]",
         description=purpose,
-        formatter_class=RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     made.add_argument("--config", action="config", help="another YAML, whose keys come on top of CONFIG's")
     return made
+
+
+def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
+    """Arguments on top of a CONFIG's keys, which are the values that --help shows."""
+    made.default_config_files = [glob.escape(str(path))]
+    settings = made.parse_args(arguments)
+    for key in ("config", "__default_config__"):  # where the values came from
+        settings.pop(key, None)
+    return settings
 
 
 def usage(command: str, kind: str, purpose: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from oscine.cli.command import call
+from oscine.cli.command import Misuse, call
 from oscine.models import embed as room
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -60,7 +60,7 @@ def embed(
     """
     room.check_target(out, overwrite)
     encoder, weights = _encoder(model, random_weights)
-    encoder = _moved(encoder, device)
+    encoder = moved(encoder, device)
     with _progress() as progress:
         summary = room.embed_folder(encoder, folder, out, hop, batch_size, workers, overwrite, model, weights, progress)
     print(f"{summary.out}: {summary.rows} clips of {summary.files} recordings, {summary.seconds / 3600:.2f} hours")
@@ -72,7 +72,7 @@ def _encoder(model: str, random_weights: bool) -> tuple[Encoder, str | None]:
     """The encoder, and what the table says of its weights."""
     saved = model.startswith(LOCAL)
     if random_weights and saved:
-        raise OscineError(f"{model} brings its own weights; leave out --random-weights, or name a model of the zoo")
+        raise Misuse(f"{model} brings its own weights; leave out --random-weights, or name a model of the zoo")
     if random_weights:
         torch.manual_seed(0)
         return create_model(model), "random"
@@ -81,14 +81,12 @@ def _encoder(model: str, random_weights: bool) -> tuple[Encoder, str | None]:
     return encoder, hashlib.sha256(file.read_bytes()).hexdigest() if saved else None
 
 
-def _moved(encoder: Encoder, device: str) -> Encoder:
+def moved(encoder: Encoder, device: str) -> Encoder:
+    """The encoder on the device of that name, if there is one."""
     try:
         return encoder.to(device)
-    except (
-        RuntimeError,
-        AssertionError,
-        NotImplementedError,
-    ) as error:  # each kind of device has its own way to be absent
+    # Each kind of device has its own way to be absent.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         raise OscineError(f"no device {device!r} here ({reason}); --device cpu is always there") from None
 

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 
 from oscine.cli import config
+from oscine.cli.command import Misuse, Parser
 from oscine.cli.progress import progress_bar
 from oscine.models import create_model
 from oscine.models.errors import OscineError
+from oscine.models.recordings import find_recordings
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.run import run_pretraining
@@ -56,20 +58,23 @@ def main(arguments: list[str]) -> int | None:
     path = config.find("pretrain", arguments[0])
     name = config.read(path).get("method")
     if name not in METHODS:
-        raise OscineError(f"{path} has method {name!r}; expected one of {', '.join(METHODS)}")
+        raise Misuse(f"{path} has method {name!r}; expected one of {', '.join(METHODS)}")
     method = METHODS[name]
-    settings = parser(method).parse_args([f"--config={path}", *arguments[1:]])
-    pretrain(method, settings)
+    pretrain(method, config.parse(parser(method), path, arguments[1:]))
     return None
 
 
-def parser(method: type[Recipe]) -> ArgumentParser:
+def parser(method: type[Recipe]) -> Parser:
     made = config.parser("pretrain", PURPOSE)
     made.add_argument("--name", type=str, required=True, help="of the run")
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds the runs")
-    made.add_argument("--method", type=str, help="the recipe's class")
+    made.add_argument("--method", choices=[method.__name__], help="the recipe's class")
     made.add_argument("--seed", type=int, default=0, help="of the weights, the order of the clips, cuts and masks")
-    made.add_argument("--encoder", type=dict[str, int | float | str], help="name and settings for create_model, such as --encoder.seconds 5")
+    made.add_argument(
+        "--encoder",
+        type=dict[str, int | float | str],
+        help="name and settings for create_model, such as --encoder.seconds 5",
+    )
     made.add_class_arguments(method, "recipe", skip={"encoder"})
     made.add_class_arguments(PretrainingData, "data", skip={"seed"})
     made.add_argument("--save_every", type=int, default=1000, help="steps from one run state to the next")
@@ -82,10 +87,14 @@ def parser(method: type[Recipe]) -> ArgumentParser:
 
 def pretrain(method: type[Recipe], settings: Namespace) -> None:
     folder = settings.runs / settings.name
-    prepare(folder, settings.resume, settings.overwrite)
+    check(folder, settings.resume, settings.overwrite)
     lightning.seed_everything(settings.seed, verbose=False)
     recipe = method(create_model(**settings.encoder), **settings.recipe.as_dict())
+    if isinstance(settings.data.recordings, Path):
+        settings.data.recordings = find_recordings(settings.data.recordings)
     data = PretrainingData(**settings.data.as_dict(), seed=settings.seed)
+    if settings.overwrite and folder.exists():  # not before everything else is known to fit
+        shutil.rmtree(folder)
     with progress_bar() as bar:
         encoder = run_pretraining(
             recipe,
@@ -115,11 +124,9 @@ class Steps(Callback):
         self.update(trainer.global_step, trainer.max_steps, self.note)
 
 
-def prepare(folder: Path, resume: bool, overwrite: bool) -> None:
+def check(folder: Path, resume: bool, overwrite: bool) -> None:
     """Never lose a run: an existing one is resumed or overwritten only by name."""
     if resume and overwrite:
-        raise OscineError("--resume goes on with a run and --overwrite deletes it; name one of them")
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
-    if folder.exists() and not resume:
+        raise Misuse("--resume goes on with a run and --overwrite deletes it; name one of them")
+    if folder.exists() and not resume and not overwrite:
         raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")

@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from rich.console import Console
 from rich.table import Table
 
 from oscine import __version__
 from oscine.cli import config
+from oscine.cli.command import Misuse, Parser
+from oscine.cli.embed import moved
 from oscine.cli.progress import progress_bar
 from oscine.models import create_model
 from oscine.models.errors import OscineError
 from oscine.models.hub import write_whole
+from oscine.models.zoo import LOCAL
 from oscine.probe import AttentiveProbe, ConvexGatedProbe, LinearProbe, Probe, PrototypicalProbe
 from oscine.probe.data import Task, read_task
 from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
@@ -36,25 +40,30 @@ def main(arguments: list[str]) -> int | None:
     path = config.find("probe", arguments[0])
     name = config.read(path).get("probe")
     if name not in PROBES:
-        raise OscineError(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
+        raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
     probe = PROBES[name]
-    run(probe, parser(probe).parse_args([f"--config={path}", *arguments[1:]]))
+    run(probe, config.parse(parser(probe), path, arguments[1:]))
     return None
 
 
-def parser(probe: type[Probe]) -> ArgumentParser:
+def parser(probe: type[Probe]) -> Parser:
     made = config.parser("probe", PURPOSE)
     made.add_argument("--name", type=str, required=True, help="of the run")
     made.add_argument("--runs", type=Path, default=Path("runs/probe"), help="folder that holds the runs")
-    made.add_argument("--probe", type=str, help="the probe's class")
+    made.add_argument("--probe", choices=[probe.__name__], help="the probe's class")
     made.add_argument("--encoder", type=str, required=True, help="a model's name, or local-dir:FOLDER")
     made.add_argument(
-        "--random_weights", action="store_true", help="judge the architecture without training: a baseline"
+        "--random_weights",
+        "--random-weights",
+        action="store_true",
+        help="judge the architecture without training: a baseline",
     )
     made.add_argument("--table", type=Path, required=True, help="the labelled table")
-    made.add_argument("--seconds", type=float, default=None, help="length of a clip, if not the encoder's")
-    made.add_argument("--batch_size", type=int, default=16, help="clips that are encoded at once")
-    made.add_argument("--workers", type=int, default=2, help="processes that read and resample")
+    made.add_argument(
+        "--seconds", type=PositiveFloat | None, default=None, help="length of a clip, if not the encoder's"
+    )
+    made.add_argument("--batch_size", type=PositiveInt, default=16, help="clips that are encoded at once")
+    made.add_argument("--workers", type=NonNegativeInt, default=2, help="processes that read and resample")
     made.add_argument("--device", type=str, default="cpu", help="where the encoder runs, such as cuda")
     made.add_class_arguments(probe, "head", skip={"encoder", "classes"})
     made.add_class_arguments(FitSettings, "fit")
@@ -66,19 +75,24 @@ def run(probe: type[Probe], settings: Namespace) -> None:
     scores = settings.runs / settings.name / "scores.json"
     if scores.exists() and not settings.overwrite:
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
+    if settings.random_weights and settings.encoder.startswith(LOCAL):
+        raise Misuse(
+            f"{settings.encoder} brings its own weights; leave out --random_weights, or name a model of the zoo"
+        )
+    fit = FitSettings(**settings.fit.as_dict())
     task = read_task(settings.table)
     torch.manual_seed(settings.fit.seed)
-    encoder = create_model(settings.encoder, pretrained=not settings.random_weights).to(settings.device)
-    fit = FitSettings(**settings.fit.as_dict())
+    encoder = moved(create_model(settings.encoder, pretrained=not settings.random_weights), settings.device)
 
     def make_probe() -> Probe:
         return probe(encoder, len(task.classes), **settings.head.as_dict())
 
+    needs = make_probe().needs
     with progress_bar() as bar:
         features = encode_task(
             encoder,
             task,
-            make_probe().needs,
+            needs,
             settings.seconds,
             settings.batch_size,
             settings.workers,
@@ -86,8 +100,8 @@ def run(probe: type[Probe], settings: Namespace) -> None:
         )
         judgement = judge(make_probe, features, task, fit, bar.task("fit"))
     scores.parent.mkdir(parents=True, exist_ok=True)
-    written = {"oscine": __version__, "settings": json.loads(parser(probe).dump(settings, format="json")),
-               "classes": task.classes, "rows": len(task.rows), **judgement.as_dict()}  # fmt: skip
+    written = {"oscine": __version__, "settings": settings.as_dict(), "classes": task.classes, "rows": len(task.rows)}
+    written |= judgement.as_dict()
     write_whole(scores, (json.dumps(written, indent=2, default=str) + "\n").encode())
     Console().print(table(judgement, task))
     print(f"scores, every part's metrics and all settings: {scores}")

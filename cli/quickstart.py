@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,33 +62,42 @@ def quickstart(
         seed: of data, weights, masks and probes; the same seed gives the same table.
     """
     plan = config.read(config.find_quickstart())
-    steps = steps or plan["steps"]
-    prepare(out, {"table": str(table) if table else "chorus", "steps": steps, "seed": seed, "oscine": __version__})
+    length = plan["steps"] if steps is None else steps
+    settings = {"table": str(table) if table else "chorus", "steps": length, "seed": seed, "oscine": __version__}
+    prepare(out, plan["recipes"], settings)
     with progress_bar() as bar:
-        task = read_task(table or make_chorus(out / "chorus", seed, progress=bar.task("synthetic dawn chorus")))
+        chorus = bar.task("synthetic dawn chorus") if table is None else None
+        task = read_task(table or make_chorus(out / f"chorus_{seed}", seed, plan["clips"], progress=chorus))
         if not task.single_label:
             raise OscineError(f"{table} has rows with no or several labels; quickstart takes one label a row")
-        recipes = {name: pretrain(name, task, out / name, steps, seed, bar) for name in plan["recipes"]}
+        recipes = {
+            name: pretrain(name, overrides, task, out / name, length, seed, bar)
+            for name, overrides in plan["recipes"].items()
+        }
         scores, gates = probe_all(plan, recipes, task, seed, bar)
-    conclusions = conclude(scores, plan["recipes"], steps)
+    conclusions = conclude(scores, list(plan["recipes"]), length)
     write_scores(out / "scores.json", scores, task, conclusions)
     report(out, recipes, task, scores, gates, conclusions)
     show(out, scores, task, conclusions)
 
 
-def prepare(out: Path, settings: dict[str, Any]) -> None:
-    """Keep what an unfinished run with the same settings has made; clear what another one, or a finished one, has left."""
+def prepare(out: Path, recipes: Iterable[str], settings: dict[str, Any]) -> None:
+    """Keep what an unfinished run with the same settings has made; clear what another, or a finished one, has left.
+
+    Only what a run makes anew is cleared: encoders, scores and report, never data.
+    """
     stamp = out / "quickstart.json"
     if out.exists() and any(out.iterdir()):
         if not stamp.exists():
             raise OscineError(f"{out} is not empty and no quickstart made it; name another folder with --out")
         if json.loads(stamp.read_text()) != settings or (out / "scores.json").exists():
-            shutil.rmtree(out)
+            for made in (out / name for name in (*recipes, "scores.json", "report.html")):
+                shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(stamp, json.dumps(settings).encode())
 
 
-def pretrain(name: str, task: Task, folder: Path, steps: int, seed: int, bar: Bar) -> Recipe:
+def pretrain(name: str, overrides: dict[str, Any], task: Task, folder: Path, steps: int, seed: int, bar: Bar) -> Recipe:
     """A recipe of the zoo, run on the waveforms of the whole table, or picked up where it stopped."""
     plan = config.read(config.find("pretrain", name))
     lightning.seed_everything(seed, verbose=False)
@@ -96,7 +105,7 @@ def pretrain(name: str, task: Task, folder: Path, steps: int, seed: int, bar: Ba
     recipe = METHODS[plan["method"]](encoder, **plan["recipe"] | {"steps": steps, "warmup": steps // 10})
     recordings = sorted(set(task.rows["path"]))
     log_every = max(1, steps // 100)
-    data = PretrainingData(recordings, **plan["data"], seed=seed)
+    data = PretrainingData(recordings, **plan["data"] | overrides, seed=seed)
     run_pretraining(
         recipe,
         data,

@@ -1,7 +1,9 @@
 """Everything needed to use an encoder: audio in, features out."""
 
+from oscine.models.audio import AudioError, load_audio, split_clips
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
+from oscine.models.embed import embed_file, embed_folder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
@@ -10,12 +12,17 @@ from oscine.models.zoo import create_model, list_models
 
 __all__ = [
     "BAT",
+    "AudioError",
     "BirdMAE",
     "Encoder",
     "Features",
     "OscineError",
     "create_model",
+    "embed_file",
+    "embed_folder",
     "list_models",
+    "load_audio",
     "load_pretrained",
     "save_pretrained",
+    "split_clips",
 ]

@@ -125,7 +125,8 @@ def open_recording(path: str | Path) -> soundfile.SoundFile:
     if not size:
         raise AudioError(path, "is empty (0 bytes); copy it again or leave it out")
     try:
-        recording = soundfile.SoundFile(os.fsencode(path))  # bytes: not every name is text
+        # As bytes: not every name is text.
+        recording = soundfile.SoundFile(os.fsencode(path))  # pyright: ignore[reportArgumentType]
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix such as .raw, which holds no header to go by
         raise AudioError(
             path, "is no audio that can be read here; convert it to WAV or FLAC, or leave it out"

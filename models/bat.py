@@ -28,7 +28,7 @@ class BAT(Encoder):
     """Gated post-norm blocks on up to 64 x 8 patches and a CLS token without position.
 
     A longer spectrogram is encoded in chunks of 1024 frames, each with a CLS token and positions of its own; patches are
-    joined in time, CLS is the mean over chunks, each counted once however short it is (bat.md 2.2).
+    joined in time, CLS is the mean over chunks, each counted once however short it is.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class BAT(Encoder):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """As pretraining starts (bat.md 2.2); the patch projection keeps PyTorch's default."""
+        """As pretraining starts; the patch projection keeps PyTorch's default."""
         init_linear(self)
         nn.init.normal_(self.cls_token, std=0.02)
 

@@ -49,7 +49,7 @@ class BirdMAE(Encoder):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """As masked autoencoding starts (birdmae.md 2.4); the patch projection counts as a linear layer, bias apart."""
+        """As masked autoencoding starts; the patch projection counts as a linear layer, bias apart."""
         init_linear(self)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.dim, -1))
         nn.init.normal_(self.cls_token, std=0.02)

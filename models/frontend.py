@@ -38,7 +38,7 @@ class Frontend(nn.Module):
 
 
 class BATFrontend(Frontend):
-    """Mel power spectrogram in decibels, scaled to [0, 1] per clip, then padded with 0 (bat.md 1.1)."""
+    """Mel power spectrogram in decibels, scaled to [0, 1] per clip, then padded with 0."""
 
     window: Tensor
     filters: Tensor
@@ -73,7 +73,7 @@ class BATFrontend(Frontend):
 
 
 class BirdMAEFrontend(Frontend):
-    """Kaldi's log mel filter bank, padded in time with the clip's own minimum, then standardised (birdmae.md 1.2).
+    """Kaldi's log mel filter bank, padded in time with the clip's own minimum, then standardised.
 
     A waveform shorter than a clip is filled up with silence, as in pretraining. `mean` and `std` are of the log mel values;
     the published weights divide by twice `std`.

@@ -42,7 +42,7 @@ def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:  # [batch * views, kept
 
 
 class GatedPostNormBlock(nn.Module):
-    """BAT's transformer block: gated attention, then an MLP, each normalised after its residual sum (bat.md 2.2).
+    """BAT's transformer block: gated attention, then an MLP, each normalised after its residual sum.
 
     The gate is elementwise: the concatenated heads times sigmoid(W x + b), x being the block's input.
     """

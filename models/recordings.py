@@ -161,13 +161,16 @@ def _check_columns(path: Path, table: DataFrame) -> None:
 
 def _labels(path: Path, table: DataFrame) -> Series:
     column = "labels" if "labels" in table else "label"
-    labels = table[column].map(
-        lambda text: list(dict.fromkeys(part.strip() for part in text.split(";") if part.strip()))
-    )
+    labels = Series([_parts(text) for text in table[column]], index=table.index, dtype=object)
     _refuse(path, table, labels.map(len) == 0, f"has no {column}; fill it in or leave the row out")
     if column == "label":
         _refuse(path, table, labels.map(len) > 1, "has several labels; call the column labels if that is meant")
     return labels
+
+
+def _parts(text: str) -> list[str]:
+    """The labels between semicolons, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(";") if part.strip()))
 
 
 def _check_times(path: Path, table: DataFrame) -> None:

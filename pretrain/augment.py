@@ -13,7 +13,7 @@ def mix(
     snr: tuple[float, float] = (5.0, 25.0),
     generator: torch.Generator | None = None,
 ) -> Tensor:  # [clips, samples]
-    """Lay clips of a batch quietly over one another (birdmae.md 1.4). waveform [clips, samples].
+    """Lay clips of a batch quietly over one another. waveform [clips, samples].
 
     Each clip takes part with `probability`. Those that do get 1 to `most` others of them added, as many for all, each
     shifted around its end and as loud as the clip's signal-to-noise ratio says, drawn from `snr` in decibels. The authors'

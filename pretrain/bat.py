@@ -20,7 +20,7 @@ EPSILON = 1e-6  # inside every root of a standard deviation
 
 
 class BATPretraining(Recipe):
-    """Latent regression against an EMA teacher (arXiv 2602.16305; bat.md 3). `encoder` is the student and what is kept.
+    """Latent regression against an EMA teacher (arXiv 2602.16305). `encoder` is the student and what is kept.
 
     Args:
         encoder: the student; the teacher starts as its copy.
@@ -73,6 +73,12 @@ class BATPretraining(Recipe):
     def draw_keep(self, generator: torch.Generator) -> Tensor:  # [views, kept]
         """The masks of one clip."""
         return block_keep(self.views, self.encoder.grid, self.mask_ratio, self.block, self.adjust, generator)
+
+    def train(self, mode: bool = True) -> BATPretraining:
+        """As every module, but the teacher stays in eval mode: nothing random is in what the student learns."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """The terms whose sum is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""

@@ -21,7 +21,7 @@ EPSILON = 1e-6  # added to a patch's variance
 
 
 class BirdMAEPretraining(Recipe):
-    """Masked autoencoding of spectrograms (arXiv 2504.12880; birdmae.md 3). `encoder` is what is kept.
+    """Masked autoencoding of spectrograms (arXiv 2504.12880). `encoder` is what is kept.
 
     Args:
         encoder: what is trained and kept.

@@ -25,7 +25,7 @@ def block_keep(
     adjust: float = 0.07,
     generator: torch.Generator | None = None,
 ) -> Tensor:  # [batch, kept]
-    """BAT's inverse block mask (bat.md 3.2): blocks are kept, the rest is dropped; kept patches ascend.
+    """BAT's inverse block mask: blocks are kept, the rest is dropped; kept patches ascend.
 
     Blocks of `block` x `block` patches around random centres, as many as would cover the kept share and `adjust` more
     without overlap; then random patches leave them, or join them, until exactly the kept share is left.

@@ -1,4 +1,4 @@
-"""The attentive probe: one learned query looks at the patches, a linear layer at what it saw (birdmae.md 5.3)."""
+"""The attentive probe: one learned query looks at the patches, a linear layer at what it saw (arXiv 2504.12880)."""
 
 from __future__ import annotations
 

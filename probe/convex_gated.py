@@ -1,4 +1,4 @@
-"""Convex gated probing, CGP: prototypes that look at a learned mixture of all layers (bat.md 4)."""
+"""Convex gated probing, CGP: prototypes that look at a learned mixture of all layers (arXiv 2602.16305)."""
 
 from __future__ import annotations
 

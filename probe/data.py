@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from oscine.models.audio import load_audio
 from oscine.models.errors import OscineError
@@ -66,9 +68,7 @@ def split_rows(rows: pd.DataFrame, table: str | Path) -> list[Part]:
     if "fold" in rows:
         folds = sorted(rows["fold"].unique())
         if len(folds) < 2:
-            raise OscineError(
-                f"{table} has one fold only, {folds[0]!r}; at least two are needed to test on unseen rows"
-            )
+            raise OscineError(f"{table} has one fold only, {folds[0]}; at least two are needed to test on unseen rows")
         return [Part(f"fold {fold}", where(rows["fold"] != fold), where(rows["fold"] == fold)) for fold in folds]
     if "split" in rows:
         train, test = where(rows["split"] == "train"), where(rows["split"] == "test")
@@ -104,3 +104,40 @@ class LabelledClips(Dataset[Tensor]):
         clip = torch.zeros(self.samples)
         clip[: len(waveform)] = waveform[: self.samples]
         return clip
+
+
+def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[Tensor]:
+    """All waveforms [batch, samples], in order, read by so many processes; leaves the global random state as it is."""
+    loader = DataLoader(
+        _Batches(clips, batch_size),
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        generator=torch.Generator(),
+    )
+    for batch in loader:
+        if isinstance(batch, OscineError):
+            raise batch
+        yield batch
+
+
+class _Batches(Dataset["Tensor | OscineError"]):
+    """Clips in batches; an error is handed over as it is, where a worker would raise it as the text of its traceback."""
+
+    def __init__(self, clips: LabelledClips, batch_size: int) -> None:
+        self.clips, self.batch_size = clips, batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.clips) / self.batch_size)
+
+    def __getitem__(self, number: int) -> Tensor | OscineError:
+        rows = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.clips)))
+        try:
+            return torch.stack([self.clips[row] for row in rows])
+        except OscineError as error:
+            return error
+
+
+def _one_thread(worker: int) -> None:
+    """Several threads in each of several workers slow one another down."""
+    torch.set_num_threads(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -11,12 +12,11 @@ import torch
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor
 from torch.nn.functional import one_hot
-from torch.utils.data import DataLoader
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.probe.data import LabelledClips, Task
+from oscine.probe.data import LabelledClips, Task, read_batches
 from oscine.probe.losses import LOSSES
 from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
 from oscine.probe.probe import Needs, Probe
@@ -31,17 +31,19 @@ class Judgement:
     probes: list[Probe]
 
     def summary(self, metric: str) -> tuple[float, float]:
-        """Mean and (population) standard deviation of a metric over the parts."""
+        """Mean and (population) standard deviation of a metric over the parts that define it; NaN if none does."""
         values = np.array([getattr(metrics, metric) for metrics in self.metrics])
-        return float(np.nanmean(values)), float(np.nanstd(values))
+        values = values[~np.isnan(values)]
+        return (float(values.mean()), float(values.std())) if len(values) else (math.nan, math.nan)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: every part's metrics; mean and spread of those that are shares."""
+        """For JSON: every part's metrics; mean and spread of those that are shares. None stands for NaN."""
         shares = [field.name for field in fields(Metrics) if field.type == "float"]
+        tables = {name: asdict(metrics) for name, metrics in zip(self.parts, self.metrics, strict=True)}
         return {
-            "parts": {name: asdict(metrics) for name, metrics in zip(self.parts, self.metrics, strict=True)},
-            "mean": {name: self.summary(name)[0] for name in shares},
-            "std": {name: self.summary(name)[1] for name in shares},
+            "parts": {name: _without_nan(table) for name, table in tables.items()},
+            "mean": _without_nan({name: self.summary(name)[0] for name in shares}),
+            "std": _without_nan({name: self.summary(name)[1] for name in shares}),
         }
 
 
@@ -71,6 +73,14 @@ class FitSettings:
     loss: str | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup < self.steps:
+            raise OscineError(
+                f"a warm-up of {self.warmup} in a fit of {self.steps} steps; it must be shorter, a tenth is usual"
+            )
+        if self.batch_size < 1:
+            raise OscineError(f"a batch of {self.batch_size} clips; a step needs at least 1")
+
 
 def encode_task(
     encoder: Encoder,
@@ -86,12 +96,11 @@ def encode_task(
     The encoder is put into eval mode for this and is otherwise untouched. seconds: length of a clip, if not the encoder's.
     """
     clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
-    loader = DataLoader(clips, batch_size, num_workers=workers, worker_init_fn=_one_thread)
     training = encoder.training
     encoder.eval()
     kept: list[Features] = []
     with torch.inference_mode():
-        for waveform in loader:
+        for waveform in read_batches(clips, batch_size, workers):
             kept.append(needs.take(encoder(waveform.to(encoder.device), layers=needs.layers)).to("cpu"))
             progress(min(len(kept) * batch_size, len(clips)), len(clips))
     encoder.train(training)
@@ -111,7 +120,8 @@ def judge(
 ) -> Judgement:
     """Fit a fresh probe on every part of the task and score it on the part's own test rows."""
     metrics, probes = [], []
-    prepared = make_probe().prepare(features)
+    with torch.random.fork_rng(devices=[]):
+        prepared = make_probe().prepare(features)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -180,6 +190,6 @@ def endless_batches(rows: int, batch_size: int, seed: int) -> Iterator[Tensor]:
         yield from torch.randperm(rows, generator=generator).split(batch_size)
 
 
-def _one_thread(worker: int) -> None:
-    """Several threads in each of several workers slow one another down."""
-    torch.set_num_threads(1)
+def _without_nan(table: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in table.items()}

@@ -20,7 +20,7 @@ POOLS: dict[str, Callable[[Features], Tensor]] = {
 
 
 class LinearProbe(Probe):
-    """A linear layer on the last layer's CLS, the mean of its patches, or their means over freq (bat.md 4, birdmae.md 5.2).
+    """A linear layer on the last layer's CLS, the mean of its patches, or their means over freq (both papers).
 
     Args:
         encoder: what it is built for.

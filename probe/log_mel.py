@@ -10,11 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from oscine.models.errors import OscineError
 from oscine.models.frontend import KaldiFbank
-from oscine.probe.data import LabelledClips, Task
+from oscine.probe.data import LabelledClips, Task, read_batches
 from oscine.probe.fit import Judgement, score
 
 SAMPLE_RATE = 32_000  # Hz; keeps what birds and most recorders reach
@@ -23,8 +22,8 @@ SAMPLE_RATE = 32_000  # Hz; keeps what birds and most recorders reach
 def log_mel_statistics(task: Task, seconds: float, batch_size: int = 16) -> Tensor:  # [rows, 2 * mel]
     """Mean and standard deviation over time of every log mel band, of every row of a task."""
     fbank = KaldiFbank(SAMPLE_RATE)
-    clips = DataLoader(LabelledClips(task.rows, SAMPLE_RATE, seconds), batch_size)
-    bands = [fbank(waveform) for waveform in clips]
+    clips = LabelledClips(task.rows, SAMPLE_RATE, seconds)
+    bands = [fbank(waveform) for waveform in read_batches(clips, batch_size)]
     return torch.cat([torch.cat([mel.mean(1), mel.std(1)], dim=1) for mel in bands])
 
 
@@ -34,6 +33,10 @@ def judge_vectors(vectors: Tensor, task: Task) -> Judgement:
         raise OscineError("logistic regression takes one label a row; this table has rows with none or several")
     metrics = []
     for part in task.parts:
+        if len(task.targets[part.train].unique()) < 2:
+            raise OscineError(
+                f"all rows to learn from for {part.name!r} have the same label; logistic regression needs two"
+            )
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # separable training rows: more steps change no score

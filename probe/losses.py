@@ -25,7 +25,7 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def asymmetric_bat(logits: Tensor, targets: Tensor) -> Tensor:
-    """BAT's asymmetric loss for AudioSet: negatives weigh as much as they are believed (bat.md 5).
+    """BAT's asymmetric loss for AudioSet: negatives weigh as much as they are believed (arXiv 2602.16305).
 
     Shapes as for `binary_cross_entropy`. No gradient flows through the weights.
     """
@@ -34,7 +34,7 @@ def asymmetric_bat(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def asymmetric_bird_mae(logits: Tensor, targets: Tensor) -> Tensor:
-    """Bird-MAE's asymmetric loss: easy negatives hardly count, those below 5 % not at all (birdmae.md 5.1).
+    """Bird-MAE's asymmetric loss: easy negatives hardly count, those below 5 % not at all (arXiv 2504.12880).
 
     Shapes as for `binary_cross_entropy`. The gradient flows through the weights too.
     """

@@ -1,4 +1,4 @@
-"""The prototypical probe of Bird-MAE and AudioProtoPNet: each class has prototypes of its own (birdmae.md 5.4)."""
+"""The prototypical probe of Bird-MAE and AudioProtoPNet: each class has prototypes of its own (arXiv 2504.12880)."""
 
 from __future__ import annotations
 

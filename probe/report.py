@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def loss_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
     figure = Figure(figsize=(4.4 * len(curves), 3.0), layout="constrained")
     for axes, (name, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         terms = [term for term in map(str, curve.columns) if term.startswith("loss")]
-        for colour, term in zip(COLOURS, terms):
+        for colour, term in zip(cycle(COLOURS), terms):
             values = curve[term].dropna()
             axes.plot(values.index, values, color=colour, linewidth=1.6, label=term)
         axes.set_title(name, loc="left", fontsize=11, color=INK)
@@ -91,7 +92,7 @@ def reconstruction_figure(spectrogram: Tensor, seen: Tensor, reconstruction: Ten
     for axes, (title, image) in zip(figure.subplots(3, 1, sharex=True), panels.items(), strict=True):
         extent = (0.0, seconds, 0.0, image.shape[1])
         axes.set_facecolor("#d5d9dd")
-        axes.imshow(image.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent)
+        axes.imshow(image.numpy().T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent)
         axes.set_title(title, loc="left", fontsize=11, color=INK)
         axes.set_ylabel("mel band")
     axes.set_xlabel("seconds")
@@ -103,7 +104,7 @@ def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
     figure = Figure(figsize=(8.8, 3.0), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(gates)
-    for place, ((name, gate), colour) in enumerate(zip(gates.items(), COLOURS)):
+    for place, ((name, gate), colour) in enumerate(zip(gates.items(), cycle(COLOURS))):
         layers = np.arange(gate.shape[1])
         offset = (place - (len(gates) - 1) / 2) * width
         axes.bar(layers + offset, gate.mean(0), width, yerr=gate.std(0), color=colour, label=name, error_kw={"lw": 1})

@@ -75,7 +75,7 @@ def test_bat_spectrograms_equal_torchaudio(golden_bat, case):
 @pytest.mark.parametrize("case", BAT_CASES)
 def test_bat_spectrograms_lie_within_rounding_of_the_authors(golden_bat, case):
     # The golden tensors come from another processor, whose Fourier transform rounds otherwise: torchaudio itself, to which
-    # ours is bit-equal here, differs from them by up to 1.3e-5, though by less than the 1e-6 of bat.md 7.4 in 98 % of the
+    # ours is bit-equal here, differs from them by up to 1.3e-5, though by less than 1e-6 in 98 % of the
     # entries. Against float64 both are as good (largest error 8.5e-6 theirs, 5.9e-6 ours; mean 1.5e-7 both). So the gate is
     # 1e-6 plus one float32 step of the frame's loudest amplitude; measured are 0.32 such steps (theirs) and 0.18 (ours).
     waveform, expected = golden_bat[f"frontend.{case}.waveform"], golden_bat[f"frontend.{case}.spectrogram"][:, 0]
@@ -94,7 +94,7 @@ def test_bat_spectrograms_lie_within_rounding_of_the_authors(golden_bat, case):
 def test_bird_mae_spectrograms_equal_the_authors(golden_bird_mae, case):
     made = BirdMAEFrontend(32_000, 160_000, mean=-7.2, std=4.43)(golden_bird_mae[f"wave.{case}"][None])
     difference = (made - golden_bird_mae[f"mel.{case}"][:, 0]).abs()
-    # The mean of the clip, summed in another order, alone moves quiet bins of the lowest bands by 4e-4 (birdmae.md 1.2).
+    # The mean of the clip, summed in another order, alone moves quiet bins of the lowest bands by 4e-4.
     assert difference.max() < 1e-3
     assert difference.mean() < 5e-6
 

@@ -22,7 +22,7 @@ LOGITS = torch.tensor([[0.3, -1.2, 2.5], [-4.0, 0.1, 1.7]])
 
 
 def by_hand(logits: Tensor, targets: Tensor, gamma_negative: float, gamma_positive: float, clip: float) -> float:
-    """Element by element, as the formula stands in birdmae.md 5.1."""
+    """Element by element, as the formula stands in the authors' code."""
     total = 0.0
     for logit, target in zip(logits.flatten().tolist(), targets.flatten().tolist(), strict=True):
         p = 1 / (1 + math.exp(-logit))

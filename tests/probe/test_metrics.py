@@ -124,7 +124,7 @@ def test_large_logits_in_half_precision_are_not_tied() -> None:
 
 @pytest.mark.skipif(not (SHARED / "golden").exists(), reason="the published predictions stay beside the checkout")
 def test_published_predictions_get_their_published_figures() -> None:
-    """BirdSet's HSN test windows, audio_systems.md 4.5."""
+    """BirdSet's HSN test windows."""
     published = load_file(SHARED / "golden" / "hsn_predictions.safetensors")
     found = multi_label_metrics(published["scores"], published["targets"])
     assert round(found.cmap, 4) == 0.4875

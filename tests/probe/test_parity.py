@@ -1,4 +1,4 @@
-"""The probes equal the authors' in logits and in every gradient (golden tensors, bat.md 10 and birdmae.md 9)."""
+"""The probes equal the authors' in logits and in every gradient (golden tensors)."""
 
 from __future__ import annotations
 

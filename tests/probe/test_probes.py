@@ -180,10 +180,10 @@ def test_prototypes_bound_to_classes_learn_as_in_bird_mae() -> None:
 @pytest.mark.parametrize(
     ("probe", "expected"),
     [
-        (lambda: LinearProbe(sizes(768, 12), 527, norm=False), 405_263),  # bat.md 4
+        (lambda: LinearProbe(sizes(768, 12), 527, norm=False), 405_263),  # as the paper counts
         (lambda: LinearProbe(sizes(768, 12), 527), 405_263 + 1_536),
         (lambda: ConvexGatedProbe(sizes(768, 12), 527), 23_490_539),
-        (lambda: PrototypicalProbe(sizes(1024, 24), 21), 430_521),  # birdmae.md 5.4
+        (lambda: PrototypicalProbe(sizes(1024, 24), 21), 430_521),  # as the paper counts
         (lambda: AttentiveProbe(sizes(1024, 24, 16), 21), 2 * 1024**2 + 1024 + 1025 * 21),  # 2.1 million
     ],
 )

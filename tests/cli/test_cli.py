@@ -1,0 +1,245 @@
+"""The front door: every command explains itself, and what does not fit is said in one line and by the exit code."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+import oscine
+from oscine.cli import COMMANDS, dispatch, main
+from oscine.cli.command import Misuse, call
+from oscine.cli.config import find, shipped
+from oscine.models.errors import OscineError
+from oscine.models.zoo import ARCHITECTURES
+
+TYPED = ["quickstart", "chorus", "models", "embed"]  # their arguments are a function's
+
+
+class Left:
+    """How a command was left: its exit code and what it said."""
+
+    def __init__(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        self.code = left.value.code
+        self.out, self.err = capsys.readouterr()
+
+    def complaint(self, code: int = 2) -> str:
+        """The one line that it left with."""
+        assert self.code == code
+        assert self.out == ""
+        assert self.err.count("\n") == 1, self.err
+        assert self.err.startswith("oscine")
+        return self.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_the_front_door_lists_every_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    left = Left(arguments, capsys)
+    assert left.code == 0
+    assert left.err == ""
+    for name, purpose in COMMANDS.items():
+        assert f"  {name} " in left.out
+        assert purpose in left.out
+
+
+def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    left = Left(["--version"], capsys)
+    assert (left.code, left.out) == (0, f"oscine {oscine.__version__}\n")
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "oscine", "sing"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"oscine: no command 'sing'; there are {', '.join(COMMANDS)}\n"
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_help_explains_every_argument_of_a_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    left = Left([name, "--help"], capsys)
+    function = getattr(import_module(f"oscine.cli.{name}"), name)
+    assert left.code == 0
+    assert f"usage: oscine {name}" in left.out
+    assert inspect.getdoc(function).splitlines()[0] in left.out  # type: ignore[union-attr]
+    for parameter in inspect.signature(function).parameters.values():
+        positional = parameter.kind is parameter.POSITIONAL_ONLY
+        assert f"  {parameter.name} " if positional else f"--{parameter.name.replace('_', '-')}" in left.out
+
+
+@pytest.mark.parametrize("command", ["pretrain", "probe"])
+@pytest.mark.parametrize("arguments", [["--help"], []])
+def test_without_a_config_the_shipped_ones_are_named(
+    command: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = Left([command, *arguments], capsys)
+    assert left.code == (0 if arguments else 2)
+    assert all(f"\n  {name}\n" in left.out for name in shipped(command))
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [(command, name) for command in ("pretrain", "probe") for name in shipped(command)]
+)
+def test_help_of_a_config_shows_every_key_with_its_value(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = Left([command, name, "--help"], capsys)
+    assert left.code == 0
+    text = " ".join(left.out.split())
+    for key, value in yaml.safe_load(find(command, name).read_text()).items():
+        for option, given in ([(f"{key}.{sub}", it) for sub, it in value.items()] if isinstance(value, dict) else []):
+            if key == "encoder":  # one option, whose value holds them all
+                assert f"'{option.partition('.')[2]}': {given!r}" in text
+            else:
+                _, _, rest = text.partition(f"--{option} ")
+                shown = rest.partition("default: ")[2].partition(")")[0]
+                assert yaml.safe_load(shown) == given or float(shown) == given, option
+        assert f"--{key}" in text
+
+
+def test_an_unknown_command_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no command 'sing'; there are quickstart, chorus, models" in Left(["sing"], capsys).complaint()
+
+
+@pytest.mark.parametrize("command", [*(["probe", "linear"], ["pretrain", "bat_tiny"]), *([name] for name in TYPED)])
+def test_an_unknown_option_is_named(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--bogus" in Left([*command, "--bogus"], capsys).complaint()
+
+
+def test_a_missing_argument_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    complaint = Left(["embed", "."], capsys).complaint()
+    assert "required: model, out" in complaint
+    assert "oscine embed --help" in complaint
+
+
+def test_an_error_that_can_be_mended_is_one_line_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: list[str]) -> None:
+        raise OscineError("the owl is asleep; come back at night")
+
+    monkeypatch.setattr("oscine.cli.models.main", fail)
+    complaint = Left(["models"], capsys).complaint(code=1)
+    assert complaint == "oscine models: the owl is asleep; come back at night\n"
+    monkeypatch.setenv("OSCINE_TRACEBACK", "1")
+    with pytest.raises(OscineError):
+        dispatch(["models"])
+
+
+def test_an_interrupted_command_says_that_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oscine.cli.models.main", interrupt)
+    assert Left(["models"], capsys).complaint(code=130) == "oscine models: stopped\n"
+
+
+def listen(folder: Path, /, rate: int, name: str = "owl", hop_length: float | None = None, loud: bool = False) -> int:
+    """Listen.
+
+    Args:
+        folder: where.
+        rate: how fast.
+        name: to whom.
+        hop_length: how far.
+        loud: how loud.
+    """
+    heard.append((folder, rate, name, hop_length, loud))
+    return 7
+
+
+heard: list[tuple[Path, int, str, float | None, bool]] = []
+
+
+def test_a_function_gets_its_arguments_with_their_types() -> None:
+    heard.clear()
+    assert call(listen, ["wood", "--rate", "3"]) == 7
+    assert call(listen, ["--hop-length", "2", "--rate=4", "--loud", "--name", "5", "wood"]) == 7
+    assert heard == [(Path("wood"), 3, "owl", None, False), (Path("wood"), 4, "5", 2.0, True)]
+    assert isinstance(heard[1][3], float)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["wood"], "required: rate"),
+        (["--rate", "3"], "required: folder"),
+        (["wood", "--rate", "fast"], '"rate": Expected a <class \'int\'>. Got value: fast'),
+        (["wood", "--rate", "3", "--hop-length", "far"], '"hop_length": .*float.*Given value: far'),
+        (["wood", "--rate", "3", "lake"], "unrecognized arguments: lake"),
+    ],
+)
+def test_what_does_not_fit_a_function_is_said_in_one_line(arguments: list[str], complaint: str) -> None:
+    with pytest.raises(Misuse, match=complaint) as error:
+        call(listen, arguments)
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; oscine listen --help lists what it takes")
+
+
+def test_models_lists_every_encoder(capsys: pytest.CaptureFixture[str]) -> None:
+    left = Left(["models"], capsys)
+    assert left.code == 0
+    rows = [line.split() for line in left.out.splitlines()]
+    assert {row[0] for row in rows if row and row[0] in ARCHITECTURES} == set(ARCHITECTURES)
+    (bat_base,) = (row for row in rows if row and row[0] == "bat_base")
+    assert bat_base[1:5] == ["92.7", "M", "768", "12"]
+
+
+def test_models_can_be_filtered(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Left(["models", "--filter", "*tiny"], capsys).out
+    assert "bat_tiny" in out
+    assert "bird_mae_tiny" in out
+    assert "base" not in out
+    left = Left(["models", "--filter", "crow*"], capsys)
+    assert (left.code, left.out) == (0, "no model matches 'crow*'; oscine models lists all\n")
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in; where runs would be written."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize(("command", "names"), [("pretrain", "bat_base, bat_tiny"), ("probe", "attentive, cgp")])
+def test_an_unknown_config_names_the_shipped_ones(
+    command: str, names: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complaint = Left([command, "nosuch"], capsys).complaint()
+    assert "no configuration 'nosuch': expected a YAML file or one of" in complaint
+    assert names in complaint
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"method: [BATPretraining", "mine.yaml is no YAML: .*expected ',' or ']'"),
+        (b"\xff\xfe\x00", "mine.yaml is no YAML"),
+        (b"- a\n- b\n", "mine.yaml holds list, expected keys with values"),
+        (b"", "mine.yaml holds NoneType, expected keys with values"),
+        (b"name: x\n", "mine.yaml has method None; expected one of BATPretraining, BirdMAEPretraining"),
+        (b"method: MAE\n", "mine.yaml has method 'MAE'; expected one of BATPretraining, BirdMAEPretraining"),
+        (b"name: x\nmethod: BATPretraining\nrecipe: {viewz: 3}\n", "'recipe' does not accept option 'viewz'"),
+        (b"name: x\nmethod: BATPretraining\nrecipes: {}\n", "'recipes' is not accepted"),
+        (b"name: x\nmethod: BATPretraining\nrecipe: {views: many}\n", '"recipe.views": Expected .*int.* Got value: many'),
+    ],
+)
+def test_a_yaml_that_does_not_fit_is_told_so(
+    content: bytes, complaint: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.yaml").write_bytes(content)
+    left = Left(["pretrain", "mine.yaml", "--data.recordings", "."], capsys)
+    assert pytest.raises(OscineError, match=complaint)  # a pattern that compiles
+    import re
+
+    assert re.search(complaint, left.complaint()), left.err
+    assert not runs.exists()

@@ -1,0 +1,121 @@
+"""A labelled table becomes a task: its classes, its targets, which rows are learnt from and which are judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+
+from oscine.models.audio import load_audio
+from oscine.models.errors import OscineError
+from oscine.probe.data import LabelledClips, Task, read_task
+
+RATE = 8_000
+
+
+def write_table(folder: Path, table: str) -> Path:
+    """A table, and a second of noise for each of its recordings."""
+    rng = np.random.default_rng(0)
+    for path in {line.split(",")[0] for line in table.split()[1:]}:
+        soundfile.write(folder / path, rng.uniform(-0.5, 0.5, RATE), RATE)
+    (folder / "table.csv").write_text(table)
+    return folder / "table.csv"
+
+
+def task_of(folder: Path, table: str) -> Task:
+    return read_task(write_table(folder, table))
+
+
+def test_classes_are_sorted_and_targets_are_their_numbers(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "path,label,fold\na.wav,wren,1\nb.wav,tit,2\nc.wav,owl,1\n")
+    assert task.classes == ["owl", "tit", "wren"]
+    assert task.targets.tolist() == [2, 1, 0]
+    assert task.single_label
+
+
+def test_several_labels_of_a_row_are_several_ones(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "path,labels,fold\na.wav,wren;tit,1\nb.wav,tit,2\nc.wav,owl;tit;wren,1\n")
+    assert task.targets.tolist() == [[0, 1, 1], [0, 1, 0], [1, 1, 1]]
+    assert not task.single_label
+
+
+def test_a_labels_column_with_one_label_everywhere_is_single_label(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "path,labels,fold\na.wav,wren,1\nb.wav,tit,2\n")
+    assert task.targets.tolist() == [1, 0]
+
+
+def test_every_row_is_judged_once_and_never_by_what_learnt_from_it(tmp_path: Path) -> None:
+    folds = [3, 1, 2, 1, 3, 2, 2]
+    lines = [f"{row}.wav,{'ab'[row % 2]},{fold}" for row, fold in enumerate(folds)]
+    task = task_of(tmp_path, "\n".join(["path,label,fold", *lines]))
+    assert [part.name for part in task.parts] == ["fold 1", "fold 2", "fold 3"]
+    assert sorted(torch.cat([part.test for part in task.parts]).tolist()) == list(range(7))
+    for part, fold in zip(task.parts, (1, 2, 3), strict=True):
+        assert {folds[row] for row in part.test.tolist()} == {fold}
+        assert sorted([*part.train.tolist(), *part.test.tolist()]) == list(range(7))
+
+
+def test_folds_may_have_names(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "path,label,fold\na.wav,wren,north\nb.wav,tit,south\n")
+    assert [part.name for part in task.parts] == ["fold north", "fold south"]
+
+
+def test_a_split_is_one_part_and_other_splits_are_left_aside(tmp_path: Path) -> None:
+    table = "path,label,split\na.wav,wren,train\nb.wav,tit,test\nc.wav,tit,valid\nd.wav,tit,train\n"
+    (part,) = task_of(tmp_path, table).parts
+    assert (part.name, part.train.tolist(), part.test.tolist()) == ("test", [0, 3], [1])
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ("path,label,fold\na.wav,wren,1\nb.wav,wren,2\n", "knows one label only, 'wren'; a probe needs at least two"),
+        ("path,label,fold\na.wav,wren,1\nb.wav,tit,1\n", "has one fold only, 1; at least two are needed"),
+        ("path,label\na.wav,wren\nb.wav,tit\n", "has neither a 'fold' nor a 'split' column"),
+        (
+            "path,label,split\na.wav,wren,train\nb.wav,tit,train\n",
+            "has the splits 'train'; expected 'train' and 'test'",
+        ),
+        ("path,label,split\na.wav,wren,test\nb.wav,tit,valid\n", "has the splits 'test', 'valid'; expected 'train'"),
+    ],
+)
+def test_a_table_that_makes_no_task_is_told_so_in_one_line(tmp_path: Path, table: str, complaint: str) -> None:
+    path = write_table(tmp_path, table)
+    with pytest.raises(OscineError) as error:
+        read_task(path)
+    assert complaint in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_clip_is_the_beginning_of_its_file_filled_up_with_silence(tmp_path: Path) -> None:
+    task = task_of(tmp_path, "path,label,fold\na.wav,wren,1\nb.wav,tit,2\n")
+    recording = load_audio(tmp_path / "b.wav", RATE)
+    short, long = LabelledClips(task.rows, RATE, 0.25)[1], LabelledClips(task.rows, RATE, 1.5)[1]
+    assert torch.equal(short, recording[:2000])
+    assert torch.equal(long, torch.cat([recording, torch.zeros(4000)]))
+
+
+def test_a_row_with_start_and_end_is_that_stretch_alone(tmp_path: Path) -> None:
+    table = "path,label,fold,start,end\na.wav,wren,1,0.25,0.5\na.wav,tit,2,0.5,0.9\nb.wav,tit,1,,\n"
+    task = task_of(tmp_path, table)
+    a, b = (load_audio(tmp_path / name, RATE) for name in ("a.wav", "b.wav"))
+    clips = LabelledClips(task.rows, RATE, 0.375)
+    assert len(clips) == 3
+    # 0.25 s of sound and silence after it, though the file goes on; 0.375 s of 0.4 s; the beginning of the whole file.
+    assert torch.equal(clips[0], torch.cat([a[2000:4000], torch.zeros(1000)]))
+    assert torch.equal(clips[1], a[4000:7000])
+    assert torch.equal(clips[2], b[:3000])
+
+
+def test_a_clip_is_read_at_the_rate_that_is_asked_for(tmp_path: Path) -> None:
+    time = np.arange(RATE) / RATE
+    soundfile.write(tmp_path / "tone.wav", 0.5 * np.sin(2 * np.pi * 500 * time), RATE)
+    rows = pd.DataFrame({"path": [str(tmp_path / "tone.wav")]})
+    clip = LabelledClips(rows, 16_000, 1.0)[0]
+    assert clip.shape == (16_000,)
+    assert torch.fft.rfft(clip).abs().argmax() == 500

@@ -1,0 +1,319 @@
+"""Probing: an encoder that is left as it was, features as it gives them, fits that learn what is there and nothing else."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from oscine.models.audio import AudioError
+from oscine.models.bat import BAT
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.probe.attentive import AttentiveProbe
+from oscine.probe.convex_gated import ConvexGatedProbe
+from oscine.probe.data import LabelledClips, Part, Task, read_task
+from oscine.probe.fit import FitSettings, Judgement, encode_task, endless_batches, judge
+from oscine.probe.linear import LinearProbe
+from oscine.probe.metrics import Metrics
+from oscine.probe.probe import Needs, Probe
+from oscine.probe.prototypical import PrototypicalProbe
+
+EVERYTHING = Needs(layers=None, parts=("cls", "patches", "pooled"))
+BRIEF = FitSettings(steps=40, warmup=4, batch_size=16, lr=1e-2)
+ROWS = 48
+
+PROBES: dict[str, Callable[[Encoder, int], Probe]] = {
+    "linear": lambda encoder, classes: LinearProbe(encoder, classes, pool="mean", dropout=0.1),
+    "attentive": AttentiveProbe,
+    "prototypical": lambda encoder, classes: PrototypicalProbe(encoder, classes, prototypes_per_class=4),
+    "convex gated": lambda encoder, classes: ConvexGatedProbe(encoder, classes, prototypes=24),
+}
+every_probe = pytest.mark.parametrize("name", PROBES)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return BAT(dim=24, depth=2, heads=2, drop_path=0.3, seconds=1.0).eval()
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """Seven recordings of noise, of several lengths and rates; two rows are parts of one recording."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,fold,start,end"]
+    for row, (rate, seconds) in enumerate([(16_000, 1), (8_000, 0.5), (22_050, 2), (16_000, 1.3), (44_100, 1)]):
+        soundfile.write(folder / f"{row}.wav", rng.uniform(-0.4, 0.4, int(rate * seconds)), rate)
+        lines.append(f"{row}.wav,{'ab'[row % 2]},{row % 3},,")
+    lines += ["2.wav,b,0,0.5,1.25", "2.wav,a,1,1.25,2"]
+    (folder / "table.csv").write_text("\n".join(lines))
+    return read_task(folder / "table.csv")
+
+
+def drawn(labels: Tensor, signal: float, dim: int = 24, seed: int = 0) -> Features:
+    """Random features of a 2 x 3 grid and two layers; one direction a class is laid upon every token of its rows."""
+    draw = torch.Generator().manual_seed(seed)
+    directions = signal * torch.eye(dim)[labels]
+    return Features(
+        cls=torch.randn(2, len(labels), dim, generator=draw),
+        patches=torch.randn(2, len(labels), 2, 3, dim, generator=draw) + directions[:, None, None],
+        pooled=torch.randn(len(labels), dim, generator=draw) + directions,
+    )
+
+
+def folds_of(targets: Tensor, classes: int, folds: int = 2) -> Task:
+    """A task without recordings, its rows dealt out to folds in threes."""
+    fold = torch.arange(len(targets)) // 3 % folds
+    parts = [Part(f"fold {f}", (fold != f).nonzero().flatten(), (fold == f).nonzero().flatten()) for f in range(folds)]
+    return Task(pd.DataFrame(index=range(len(targets))), [f"class {c}" for c in range(classes)], targets, parts)
+
+
+def as_written(judgement: Judgement) -> str:
+    return json.dumps(judgement.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_encoder_is_untouched_by_probing(encoder: Encoder, task: Task, training: bool) -> None:
+    encoder = copy.deepcopy(encoder).train(training)
+    before = copy.deepcopy(encoder.state_dict())
+    for make in PROBES.values():
+        probe = make(encoder, 2)
+        features = encode_task(encoder, task, probe.needs)
+        judge(lambda make=make: make(encoder, 2), features, task, BRIEF)
+    after = encoder.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(module.training is training for module in encoder.modules())
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+def test_features_are_what_the_encoder_gives_in_eval_mode_row_by_row(encoder: Encoder, task: Task) -> None:
+    features = encode_task(copy.deepcopy(encoder).train(), task, EVERYTHING)
+    clips = LabelledClips(task.rows, encoder.sample_rate, encoder.seconds)
+    with torch.no_grad():
+        for row in range(len(clips)):
+            alone = encoder(clips[row][None])
+            for part, expected in zip(features.take(slice(row, row + 1)), alone, strict=True):
+                torch.testing.assert_close(part, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (3, 0), (3, 2), (64, 1)])
+def test_features_depend_neither_on_the_batch_nor_on_the_workers(
+    encoder: Encoder, task: Task, batch_size: int, workers: int
+) -> None:
+    usual = encode_task(encoder, task, EVERYTHING)
+    other = encode_task(encoder, task, EVERYTHING, batch_size=batch_size, workers=workers)
+    for expected, part in zip(usual, other, strict=True):
+        torch.testing.assert_close(part, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("needs", "shapes"),
+    [
+        (EVERYTHING, [(2, 7, 24), (2, 7, 7, 8, 24), (7, 24)]),
+        (Needs([-1], ("mean",)), [(1, 7, 0), (1, 7, 1, 1, 24), (7, 0)]),
+        (Needs([0], ("cls",)), [(1, 7, 24), (1, 7, 0, 8, 24), (7, 0)]),
+        (Needs([-1], ("pooled", "frames")), [(1, 7, 0), (1, 7, 7, 1, 24), (7, 24)]),
+    ],
+)
+def test_only_what_is_needed_is_kept(encoder: Encoder, task: Task, needs: Needs, shapes: list[tuple[int]]) -> None:
+    features = encode_task(encoder, task, needs)
+    assert [tuple(part.shape) for part in features] == shapes
+    assert sum(part.untyped_storage().nbytes() for part in features) == 4 * sum(map(math.prod, shapes))
+
+
+def test_the_length_of_a_clip_may_differ_from_the_encoders(encoder: Encoder, task: Task) -> None:
+    features = encode_task(encoder, task, EVERYTHING, seconds=0.3)
+    clips = LabelledClips(task.rows, encoder.sample_rate, 0.3)
+    with torch.no_grad():
+        expected = encoder(torch.stack([clips[row] for row in range(len(clips))]))
+    assert features.patches.shape[2] < encoder.grid[0]
+    torch.testing.assert_close(features.patches, expected.patches, atol=1e-5, rtol=1e-5)
+
+
+def test_progress_is_told_up_to_the_last_row(encoder: Encoder, task: Task) -> None:
+    told: list[tuple[int, int]] = []
+    encode_task(encoder, task, EVERYTHING, batch_size=3, progress=lambda done, total: told.append((done, total)))
+    assert told == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_encoding_leaves_the_global_random_state(encoder: Encoder, task: Task) -> None:
+    before = torch.get_rng_state()
+    encode_task(encoder, task, EVERYTHING, workers=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_recording_that_cannot_be_read_is_named_in_one_line(
+    encoder: Encoder, task: Task, workers: int, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
+    rows = task.rows.assign(path=[*task.rows["path"][:-1], str(tmp_path / "broken.wav")])
+    with pytest.raises(AudioError, match=r"^\S*broken\.wav: .*\Z"):
+        encode_task(encoder, dataclasses.replace(task, rows=rows), EVERYTHING, batch_size=2, workers=workers)
+
+
+@every_probe
+def test_a_planted_feature_is_learnt(encoder: Encoder, name: str) -> None:
+    labels = torch.arange(ROWS) % 3
+    task = folds_of(labels[torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))], 3)
+    settings = dataclasses.replace(BRIEF, steps=120, warmup=12)
+    judgement = judge(lambda: PROBES[name](encoder, 3), drawn(task.targets, signal=8.0), task, settings)
+    assert judgement.summary("accuracy") == (1.0, 0.0)
+    assert judgement.summary("auroc")[0] == 1.0
+
+
+@every_probe
+def test_shuffled_labels_are_not_learnt(encoder: Encoder, name: str) -> None:
+    labels = torch.arange(4 * ROWS) % 4
+    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(2))]
+    judgement = judge(lambda: PROBES[name](encoder, 4), drawn(labels, signal=8.0), folds_of(shuffled, 4), BRIEF)
+    # Chance is 0.25, its standard deviation over 192 rows 0.03.
+    assert judgement.summary("accuracy")[0] < 0.35
+
+
+@pytest.mark.parametrize("loss", [None, "binary_cross_entropy", "asymmetric_bat", "asymmetric_bird_mae"])
+def test_several_labels_a_row_are_learnt_with_every_loss_that_takes_them(encoder: Encoder, loss: str | None) -> None:
+    present = torch.rand(2 * ROWS, 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    present[~present.any(1), 0] = True
+    features = drawn(torch.zeros(len(present), dtype=torch.long), signal=0.0)
+    planted = features.patches + 4 * torch.nn.functional.pad(present.float(), (0, 21))[:, None, None]
+    settings = dataclasses.replace(BRIEF, steps=150, warmup=15, loss=loss)
+    task = folds_of(present.float(), 3)
+    judgement = judge(lambda: LinearProbe(encoder, 3, pool="mean"), features._replace(patches=planted), task, settings)
+    assert judgement.summary("cmap")[0] > 0.97
+    assert judgement.metrics[0].classes_without_positives == 0
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "asymmetric_bat", "asymmetric_bird_mae"])
+def test_one_label_a_row_is_learnt_with_the_other_losses_too(encoder: Encoder, loss: str) -> None:
+    task = folds_of(torch.arange(ROWS) % 4, 4)
+    settings = dataclasses.replace(BRIEF, steps=120, warmup=12, loss=loss)
+    judgement = judge(lambda: LinearProbe(encoder, 4, pool="mean"), drawn(task.targets, 8.0), task, settings)
+    assert judgement.summary("accuracy")[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "complaint"),
+    [
+        ("cross_entropy", torch.ones(ROWS, 2), "cross_entropy takes one label a row.*use binary_cross_entropy"),
+        ("hinge", torch.arange(ROWS) % 2, "no loss 'hinge'; choose from cross_entropy, binary_cross_entropy"),
+    ],
+)
+def test_a_loss_that_does_not_fit_is_refused(encoder: Encoder, loss: str, targets: Tensor, complaint: str) -> None:
+    with pytest.raises(OscineError, match=complaint):
+        judge(
+            lambda: LinearProbe(encoder, 2),
+            drawn(torch.zeros(ROWS, dtype=torch.long), 0.0),
+            folds_of(targets, 2),
+            dataclasses.replace(BRIEF, loss=loss),
+        )
+
+
+def test_a_warm_up_must_end_before_the_fit() -> None:
+    with pytest.raises(OscineError, match="a warm-up of 400 in a fit of 100 steps"):
+        FitSettings(steps=100)
+
+
+def test_a_step_takes_a_clip_at_least() -> None:
+    with pytest.raises(OscineError, match="a batch of 0 clips"):
+        FitSettings(batch_size=0)
+
+
+@every_probe
+def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_random_state(encoder: Encoder, name: str) -> None:
+    task = folds_of(torch.arange(ROWS) % 3, 3)
+    features = drawn(task.targets, signal=0.5)
+    judgements = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        judgements.append(judge(lambda: PROBES[name](encoder, 3), features, task, BRIEF))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert as_written(judgements[0]) == as_written(judgements[1])
+    for one, two in zip(judgements[0].probes, judgements[1].probes, strict=True):
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_another_seed_gives_other_probes(encoder: Encoder) -> None:
+    task = folds_of(torch.arange(ROWS) % 3, 3)
+    features = drawn(task.targets, signal=0.5)
+    one, two = (
+        judge(lambda: LinearProbe(encoder, 3), features, task, dataclasses.replace(BRIEF, seed=seed)).probes[0]
+        for seed in (0, 1)
+    )
+    assert any(not torch.equal(mine, theirs) for mine, theirs in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_no_part_depends_on_the_others(encoder: Encoder) -> None:
+    task = folds_of(torch.arange(ROWS) % 3, 3, folds=3)
+    features = drawn(task.targets, signal=0.5)
+    whole = judge(lambda: LinearProbe(encoder, 3), features, task, BRIEF)
+    alone = judge(lambda: LinearProbe(encoder, 3), features, dataclasses.replace(task, parts=task.parts[1:2]), BRIEF)
+    assert whole.parts == ["fold 0", "fold 1", "fold 2"]
+    assert alone.metrics == whole.metrics[1:2]
+
+
+def test_test_rows_are_never_learnt_from(encoder: Encoder) -> None:
+    task = folds_of(torch.arange(ROWS) % 3, 3)
+    features = drawn(task.targets, signal=0.5)
+    other = Features(*(part.clone() for part in features))
+    other.patches[:, task.parts[0].test] = 100.0
+    one, two = (judge(lambda: LinearProbe(encoder, 3, "mean"), f, task, BRIEF).probes for f in (features, other))
+    assert torch.equal(one[0].fc.weight, two[0].fc.weight)  # type: ignore[union-attr]
+    assert not torch.equal(one[1].fc.weight, two[1].fc.weight)  # type: ignore[union-attr]
+
+
+def test_a_class_that_only_one_fold_knows_counts_and_breaks_nothing(encoder: Encoder) -> None:
+    targets = torch.arange(ROWS) % 2
+    task = folds_of(targets, 3)
+    targets[task.parts[0].test[:4]] = 2
+    judgement = judge(lambda: LinearProbe(encoder, 3, pool="mean"), drawn(targets, 8.0), task, BRIEF)
+    here, elsewhere = judgement.metrics
+    assert here.accuracy <= 1 - 4 / ROWS * 2
+    assert (here.classes_without_positives, elsewhere.classes_without_positives) == (0, 1)
+    assert here.classes == elsewhere.classes == 3
+
+
+def test_mean_and_spread_are_those_of_the_parts() -> None:
+    accuracies = [0.5, 0.75, 0.9]
+    parts = [Metrics(value, 0.1, 0.2, 0.3, 4, 2, 0, 0, 0) for value in accuracies]
+    judgement = Judgement(["one", "two", "three"], parts, [])
+    assert judgement.summary("accuracy") == (np.mean(accuracies), np.std(accuracies))
+    written = judgement.as_dict()
+    assert (written["mean"]["accuracy"], written["std"]["accuracy"]) == judgement.summary("accuracy")
+    assert written["mean"].keys() == written["std"].keys() == {"accuracy", "map", "cmap", "auroc"}
+    assert [part["accuracy"] for part in written["parts"].values()] == accuracies
+
+
+def test_a_score_that_is_not_defined_is_null_and_left_out_of_the_mean(recwarn: pytest.WarningsRecorder) -> None:
+    parts = [Metrics(0.5, 0.1, 0.2, auroc, 4, 2, 0, 0, 2) for auroc in (math.nan, 0.75, 0.25)]
+    some, none = Judgement(["a", "b", "c"], parts, []), Judgement(["a"], parts[:1], [])
+    assert some.summary("auroc") == (0.5, 0.25)
+    assert json.loads(as_written(some))["parts"]["a"]["auroc"] is None
+    written = json.loads(as_written(none))
+    assert (written["mean"]["auroc"], written["std"]["auroc"]) == (None, None)
+    assert written["mean"]["accuracy"] == 0.5
+    assert not recwarn
+
+
+def test_batches_go_through_all_rows_before_any_comes_again() -> None:
+    batches = endless_batches(10, 4, seed=0)
+    epochs = [[next(batches) for _ in range(3)] for _ in range(3)]
+    assert [len(batch) for batch in epochs[0]] == [4, 4, 2]
+    orders = [torch.cat(epoch).tolist() for epoch in epochs]
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert orders[0] != orders[1]

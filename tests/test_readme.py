@@ -1,0 +1,53 @@
+"""What the README shows runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from oscine.cli import COMMANDS, config
+from oscine.models import create_model, list_models, save_pretrained
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the README speaks of: the encoder that quickstart has made, a recording, a labelled table."""
+    monkeypatch.chdir(tmp_path)
+    save_pretrained(create_model("bat_tiny", seconds=1.0), "runs/quickstart/bat_tiny/encoder")
+    rng = np.random.default_rng(0)
+    soundfile.write("dawn.flac", rng.uniform(-0.3, 0.3, 5 * 22_050), 22_050)
+    rows = []
+    for number in range(8):
+        soundfile.write(f"{number}.wav", rng.uniform(-0.3, 0.3, 16_000) * (number % 2 or 0.1), 16_000)
+        rows.append({"path": f"{number}.wav", "label": "ab"[number % 2], "fold": number // 4})
+    pd.DataFrame(rows).to_csv("labels.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[-1][:40])
+def test_every_python_block_runs(block: str, folder_of_a_user: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_every_command_and_configuration_that_is_named_exists() -> None:
+    for command, name in re.findall(r"oscine (\w+)(?: (\w+))?", README):
+        if command in COMMANDS and command in ("pretrain", "probe") and name:
+            assert name in config.shipped(command)
+        else:
+            assert command in {*COMMANDS, "is", "COMMAND"}, command
+
+
+def test_the_table_of_encoders_names_every_size() -> None:
+    for name in list_models():
+        family, size = name.rsplit("_", 1)
+        [row] = [line for line in README.splitlines() if line.startswith(f"| `{family}_*`")]
+        assert f"`{size}`" in row
