@@ -1,0 +1,206 @@
+"""`oscine probe`: from a labelled table to scores, with all that is needed to repeat them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import oscine
+from oscine.cli import dispatch
+from oscine.models import create_model, save_pretrained
+
+RATE = 16_000
+SMALL = "--random_weights --encoder bat_tiny --seconds 0.6 --workers 0 --batch_size 5".split()
+FITS = {
+    "linear": "--fit.steps 30 --fit.warmup 3 --fit.lr 0.01 --head.dropout 0".split(),
+    "attentive": "--fit.steps 30 --fit.warmup 3 --fit.lr 0.01".split(),
+    "prototypical": "--fit.steps 30 --fit.warmup 3 --head.prototypes_per_class 3".split(),
+    "cgp": "--fit.steps 30 --fit.warmup 3 --fit.lr 0.01 --head.prototypes 20".split(),
+}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Low and high tones by two recordists, and the same with several labels a row."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    time = np.arange(RATE // 2) / RATE
+    one, several = ["path,label,fold"], ["path,labels,split"]
+    for row in range(12):
+        low, high = row % 3 != 0, row % 3 != 1
+        pitch = rng.uniform(0.95, 1.05)
+        tones = low * np.sin(2 * np.pi * 400 * pitch * time) + high * np.sin(2 * np.pi * 4000 * pitch * time)
+        soundfile.write(folder / f"{row}.flac", 0.2 * tones + rng.normal(0, 0.01, len(time)), RATE)
+        if low != high:
+            one.append(f"{row}.flac,{'low' if low else 'high'},{row // 3 % 2}")
+        several.append(f"{row}.flac,{';'.join(['low'] * low + ['high'] * high)},{'train' if row < 6 else 'test'}")
+    (folder / "several.csv").write_text("\n".join(several))
+    (folder / "one.csv").write_text("\n".join(one))
+    return folder / "one.csv"
+
+
+@pytest.fixture(autouse=True)
+def _work_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def strict(path: Path) -> dict[str, Any]:
+    """JSON that has no NaN in it."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{path} holds {constant}")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize("config", FITS)
+def test_every_probe_leaves_its_scores(config: str, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["probe", config, "--table", str(table), *SMALL, *FITS[config]]) == 0
+    written = strict(Path("runs/probe") / config / "scores.json")
+    assert written["oscine"] == oscine.__version__
+    assert written["classes"] == ["high", "low"]
+    assert written["rows"] == 8
+    assert list(written["parts"]) == ["fold 0", "fold 1"]
+    accuracies = [part["accuracy"] for part in written["parts"].values()]
+    assert written["mean"]["accuracy"] == np.mean(accuracies)
+    assert written["std"]["accuracy"] == np.std(accuracies)
+    said = capsys.readouterr().out
+    assert f"{written['mean']['accuracy']:.3f}" in said
+    assert f"runs/probe/{config}/scores.json" in said
+
+
+def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
+    assert dispatch(["probe", "linear", "--table", str(table), "--name", "mine", *SMALL, *FITS["linear"]]) == 0
+    assert strict(Path("runs/probe/mine/scores.json"))["settings"] == {
+        "name": "mine",
+        "runs": "runs/probe",
+        "probe": "LinearProbe",
+        "encoder": "bat_tiny",
+        "random_weights": True,
+        "table": str(table),
+        "seconds": 0.6,
+        "batch_size": 5,
+        "workers": 0,
+        "device": "cpu",
+        "head": {"pool": "mean", "norm": True, "dropout": 0.0},
+        "fit": {
+            "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "loss": None, "seed": 0,
+        },
+        "overwrite": False,
+    }  # fmt: skip
+
+
+def test_the_same_call_gives_the_same_scores_whatever_the_workers(table: Path) -> None:
+    call = ["probe", "cgp", "--table", str(table), *SMALL, *FITS["cgp"]]
+    assert dispatch([*call, "--name", "one"]) == 0
+    torch.manual_seed(5)  # what happened before must not count
+    assert dispatch([*call, "--name", "two", "--workers", "1"]) == 0
+    one, two = (strict(Path("runs/probe") / name / "scores.json") for name in ("one", "two"))
+    assert one["parts"] == two["parts"]
+
+
+def test_several_labels_and_a_split_are_scored_too(table: Path) -> None:
+    several = str(table.with_name("several.csv"))
+    assert dispatch(["probe", "linear", "--table", several, *SMALL, *FITS["linear"]]) == 0
+    written = strict(Path("runs/probe/linear/scores.json"))
+    assert list(written["parts"]) == ["test"]
+    assert written["parts"]["test"]["rows"] == 6
+    assert written["std"]["cmap"] == 0.0
+
+
+def test_a_score_that_is_not_defined_is_null(table: Path) -> None:
+    lines = table.read_text().split()
+    alike = [f"{line.rpartition(',')[0]},{int('low' in line)}" for line in lines[1:]]  # a fold a class
+    path = table.with_name("alike.csv")
+    path.write_text("\n".join([lines[0], *alike]))
+    assert dispatch(["probe", "linear", "--table", str(path), *SMALL, *FITS["linear"]]) == 0
+    written = strict(Path("runs/probe/linear/scores.json"))
+    assert written["mean"]["auroc"] is None
+    assert written["mean"]["accuracy"] == 0.0, "each fold's class is unknown to the other"
+
+
+def test_a_saved_encoder_is_probed_with_its_own_weights(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(1)
+    save_pretrained(create_model("bat_tiny", depth=1, dim=24, heads=2, seconds=0.6), "mine")
+    call = ["probe", "linear", "--table", str(table), "--workers", "0", "--encoder", "local-dir:mine", *FITS["linear"]]
+    assert dispatch(call) == 0
+    assert strict(Path("runs/probe/linear/scores.json"))["settings"]["random_weights"] is False
+    assert dispatch([*call, "--name", "other", "--random_weights"]) == 2
+    assert "local-dir:mine brings its own weights; leave out --random_weights" in capsys.readouterr().err
+    assert not Path("runs/probe/other").exists()
+
+
+def test_existing_scores_are_kept_until_they_may_be_replaced(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = Path("runs/probe/linear/scores.json")
+    scores.parent.mkdir(parents=True)
+    scores.write_text("precious")
+    call = ["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"]]
+    assert dispatch(call) == 1
+    assert "scores.json exists; --overwrite replaces it, --name X writes others beside it" in capsys.readouterr().err
+    assert scores.read_text() == "precious"
+    assert dispatch([*call, "--overwrite"]) == 0
+    assert strict(scores)["rows"] == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["--encoder", "bat_tiny"], 1, "bat_tiny has no weights to fetch yet"),
+        (["--encoder", "bat_tyni", "--random_weights"], 1, "no model 'bat_tyni'; did you mean 'bat_tiny'?"),
+        ([*SMALL, "--device", "abacus"], 1, "no device 'abacus' here"),
+        ([*SMALL, "--head.pool", "max"], 1, "pool 'max' is not known to this probe; choose from cls, mean, frames"),
+        ([*SMALL, "--fit.steps", "100"], 1, "a warm-up of 400 in a fit of 100 steps"),
+        ([*SMALL, "--probe", "AttentiveProbe"], 2, "--probe: invalid choice: 'AttentiveProbe'"),
+        ([*SMALL, "--head.pol", "cls"], 2, "unrecognized arguments: --head.pol cls"),
+        ([*SMALL, "--batch_size", "0"], 2, '"batch_size": Not of type PositiveInt: 0'),
+        ([*SMALL, "--seconds", "-1"], 2, '"seconds": '),
+        ([*SMALL, "--table", "nowhere.csv"], 1, "no table nowhere.csv; check the path"),
+    ],
+)
+def test_what_cannot_be_probed_is_told_so_in_one_line(
+    arguments: list[str], code: int, complaint: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatch(["probe", "linear", "--table", str(table), *arguments]) == code
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("0.flac,,1", "row 10 (0.flac) has no label; fill it in or leave the row out"),
+        ("0.flac,low,", "row 10 (0.flac) has no fold; fill it in or leave the row out"),
+        ("gone.flac,low,1", "1 of its recordings do not exist, such as"),
+        ("1.flac,high,1", "repeats an earlier row"),
+    ],
+)
+def test_a_table_with_a_wrong_row_names_it(
+    row: str, complaint: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = table.with_name("wrong.csv")
+    wrong.write_text(f"{table.read_text()}\n{row}\n")
+    assert dispatch(["probe", "linear", "--table", str(wrong), *SMALL]) == 1
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_recording_that_cannot_be_read_is_named(
+    workers: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table.with_name("broken.flac").write_bytes(b"no sound")
+    wrong = table.with_name("wrong.csv")
+    wrong.write_text(f"{table.read_text()}\nbroken.flac,low,1\n")
+    assert dispatch(["probe", "linear", "--table", str(wrong), *SMALL, "--workers", workers]) == 1
+    *_, said = capsys.readouterr().err.strip().splitlines()
+    assert "broken.flac: " in said
+    assert said.startswith("oscine probe: ")

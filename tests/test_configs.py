@@ -1,0 +1,119 @@
+"""Every YAML that comes with oscine is complete, read as it stands, and builds what it names."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from oscine.cli import config, pretrain, probe
+from oscine.models import create_model
+from oscine.models.encoder import Encoder
+from oscine.pretrain.data import PretrainingData
+from oscine.probe.fit import FitSettings
+
+PRETRAIN = config.shipped("pretrain")
+PROBE = config.shipped("probe")
+
+
+def content(kind: str, name: str) -> dict[str, Any]:
+    return config.read(config.find(kind, name))
+
+
+def arguments(of: Callable[..., Any], but: set[str]) -> set[str]:
+    """The names that a YAML has to give."""
+    return set(inspect.signature(of).parameters) - but
+
+
+def meta(name: str, **settings: Any) -> Encoder:
+    """An encoder without memory for its weights."""
+    with torch.device("meta"):
+        return create_model(name, **settings)
+
+
+def test_both_methods_come_in_both_sizes_and_every_probe_once() -> None:
+    assert {"bat_base", "bat_tiny", "bird_mae_base", "bird_mae_tiny"} <= set(PRETRAIN)
+    assert {content("pretrain", name)["method"] for name in PRETRAIN} == set(pretrain.METHODS)
+    assert sorted(content("probe", name)["probe"] for name in PROBE) == sorted(probe.PROBES)
+
+
+@pytest.mark.parametrize("name", PRETRAIN)
+def test_a_recipes_yaml_leaves_nothing_to_a_hidden_default(name: str) -> None:
+    given = content("pretrain", name)
+    assert set(given) == {
+        "name", "method", "seed", "encoder", "recipe", "data", "save_every", "log_every", "trainer",
+    }  # fmt: skip
+    assert given["name"] == given["encoder"]["name"] == name
+    assert set(given["recipe"]) == arguments(pretrain.METHODS[given["method"]], but={"encoder"})
+    assert set(given["data"]) == arguments(PretrainingData, but={"recordings", "seed"})
+    assert {"precision", "accumulate_grad_batches", "gradient_clip_val"} <= set(given["trainer"]) <= pretrain.MACHINE
+
+
+@pytest.mark.parametrize("name", PRETRAIN)
+def test_a_recipes_yaml_is_read_as_it_stands(name: str) -> None:
+    given = content("pretrain", name)
+    parser = pretrain.parser(pretrain.METHODS[given["method"]])
+    read = config.parse(parser, config.find("pretrain", name), ["--data.recordings", "."]).as_dict()
+    given["data"]["recordings"] = read["data"]["recordings"]
+    assert {key: read[key] for key in given if key != "trainer"} == {
+        key: value for key, value in given.items() if key != "trainer"
+    }
+    assert {key: read["trainer"][key] for key in given["trainer"]} == given["trainer"]
+
+
+@pytest.mark.parametrize("name", PRETRAIN)
+def test_a_recipes_yaml_builds(name: str) -> None:
+    given = content("pretrain", name)
+    with torch.device("meta"):
+        recipe = pretrain.METHODS[given["method"]](create_model(**given["encoder"]), **given["recipe"])
+    assert recipe.steps == given["recipe"]["steps"]
+    assert all(parameter.is_meta for parameter in recipe.parameters())
+    assert recipe.draw_keep(torch.Generator()).max() < recipe.encoder.grid[0] * recipe.encoder.grid[1]
+    assert given["recipe"]["warmup"] < given["recipe"]["steps"]
+
+
+@pytest.mark.parametrize("name", PROBE)
+def test_a_probes_yaml_leaves_nothing_to_a_hidden_default(name: str) -> None:
+    given = content("probe", name)
+    assert set(given) == {"name", "probe", "head", "fit"}
+    assert given["name"] == name
+    assert set(given["head"]) == arguments(probe.PROBES[given["probe"]], but={"encoder", "classes"})
+    assert set(given["fit"]) == arguments(FitSettings, but=set())
+
+
+@pytest.mark.parametrize("name", PROBE)
+def test_a_probes_yaml_is_read_as_it_stands(name: str) -> None:
+    given = content("probe", name)
+    parser = probe.parser(probe.PROBES[given["probe"]])
+    read = config.parse(parser, config.find("probe", name), ["--encoder", "bat_tiny", "--table", "t.csv"]).as_dict()
+    assert {key: read[key] for key in given} == given
+
+
+@pytest.mark.parametrize("name", PROBE)
+@pytest.mark.parametrize("encoder", ["bat_base", "bird_mae_base"])
+def test_a_probes_yaml_builds(name: str, encoder: str) -> None:
+    given = content("probe", name)
+    with torch.device("meta"):
+        made = probe.PROBES[given["probe"]](meta(encoder), 50, **given["head"])
+    assert (made.classes, made.dim, made.depth) == (50, 768, 12)
+    assert FitSettings(**given["fit"]).steps == given["fit"]["steps"]
+
+
+def test_a_yaml_may_be_named_by_its_path_too() -> None:
+    path = config.find("probe", "linear")
+    assert config.find("probe", str(path)) == path
+
+
+def test_what_quickstart_names_exists_and_builds() -> None:
+    plan = config.read(config.find_quickstart())
+    for name, overrides in plan["recipes"].items():
+        assert set(overrides) <= set(content("pretrain", name)["data"])
+        encoder = meta(**content("pretrain", name)["encoder"])
+        for chosen in plan["probes"].values():
+            probe.PROBES[chosen["probe"]](encoder, 10, **chosen["head"])
+            assert set(chosen["fit"]) == arguments(FitSettings, but={"loss", "seed"})
+            assert FitSettings(**chosen["fit"]).warmup == chosen["fit"]["warmup"]
+    assert sorted(chosen["probe"] for chosen in plan["probes"].values()) == sorted(probe.PROBES)
