@@ -17,6 +17,7 @@ from oscine.models import embed as room
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.hub import WEIGHTS
+from oscine.models.table import check_target
 from oscine.models.zoo import LOCAL, create_model
 
 LISTED = 3  # exit code: finished, but some files are in the error table
@@ -58,7 +59,7 @@ def embed(
         random_weights: leave the encoder untrained, for tests; the table says so.
         overwrite: replace OUT if it exists.
     """
-    room.check_target(out, overwrite)
+    check_target(out, overwrite)
     encoder, weights = _encoder(model, random_weights)
     encoder = moved(encoder, device)
     with _progress() as progress:

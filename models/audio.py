@@ -243,3 +243,8 @@ def _ends_in_last_page(tail: bytes) -> bool:
 def _warn_once(path: str | Path, reason: str) -> None:
     """One line a file and process, however often the file is read."""
     logger.warning("%s: %s", path, reason)
+
+
+def one_thread(worker: int) -> None:
+    """For the processes that read for a DataLoader: several threads in each of several slow one another down."""
+    torch.set_num_threads(1)

@@ -2,79 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from oscine import __version__
-from oscine.models.audio import AudioError, AudioInfo, audio_info, count_clips, decode, open_recording, split_clips
+from oscine.models.audio import AudioError, audio_info, split_clips
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.hub import write_whole
 from oscine.models.recordings import scan_folder
-
-PIECE_SECONDS = 120  # what a worker reads at a time: two minutes at 250 kHz are 120 MB
-ROW_GROUP = 4096  # rows that are gathered before they are written
+from oscine.models.table import Table, check_target, errors_path
+from oscine.models.windows import Piece, Read, Recording, Windows, pieces_of, read_ahead, total_samples
 
 logger = logging.getLogger(__name__)
-
-
-class Windows(NamedTuple):
-    """How recordings are cut into clips, counted in samples at the encoder's rate."""
-
-    sample_rate: int
-    samples: int
-    hop: int
-
-    def clips(self, total: int) -> int:
-        return count_clips(total, self.samples, self.hop)
-
-    def times(self, clip: int, total: int) -> tuple[float, float]:
-        """Start and end of a clip in seconds; silence that fills it up does not count."""
-        first = clip * self.hop
-        return first / self.sample_rate, min(first + self.samples, total) / self.sample_rate
-
-
-class Recording(NamedTuple):
-    """One file to embed. `name` stands in the table's column `file`."""
-
-    path: Path
-    name: str
-    info: AudioInfo
-
-
-class Piece(NamedTuple):
-    """Some consecutive clips of a recording, read together."""
-
-    recording: Recording
-    first: int
-    clips: int
-
-
-class Read(NamedTuple):
-    """A piece's samples, as much as could be decoded. `refused`: why the whole recording must not be used, or ""."""
-
-    waveform: np.ndarray
-    truncated: str = ""
-    refused: str = ""
 
 
 class Embedded(NamedTuple):
@@ -183,7 +132,7 @@ def embed_folder(
             if embedded.reason:
                 listed[embedded.recording.name] = embedded.reason
             if embedded.start_times:
-                table.write(embedded)
+                table.write(embedded.recording.name, embedded.start_times, embedded.end_times, embedded.embeddings)
                 rows, files, seconds = rows + len(embedded.start_times), files + 1, seconds + embedded.end_times[-1]
         table.finish(listed)
     return Summary(rows, files, seconds, dict(sorted(listed.items())), target, errors_path(target))
@@ -269,134 +218,14 @@ def describe(
     }
 
 
-def check_target(out: str | Path, overwrite: bool = False) -> Path:
-    """The path of a table that may be written; an error before any work where it may not."""
-    out = Path(out)
-    if out.suffix != ".parquet":
-        raise OscineError(f"the table {out} must be a Parquet file; call it {out.with_suffix('.parquet')}")
-    if not out.parent.is_dir():
-        raise OscineError(f"no folder {out.parent} to write {out.name} to; make it first")
-    if out.is_dir():
-        raise OscineError(f"{out} is a folder, expected a file to write; choose another name")
-    if out.exists() and not overwrite:
-        raise OscineError(
-            f"{out} exists already; choose another name, or overwrite it with --overwrite (overwrite=True)"
-        )
-    return out
-
-
-def errors_path(out: Path) -> Path:
-    return out.with_suffix(".errors.csv")
-
-
-class Table:
-    """A Parquet file and its errors, written beside their places and moved there when both are complete."""
-
-    def __init__(self, target: Path, dim: int, metadata: dict[str, Any]) -> None:
-        self.target = target
-        self.part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        self.schema = pa.schema(
-            {
-                "file": pa.string(),
-                "start_time": pa.float64(),
-                "end_time": pa.float64(),
-                "embedding": pa.list_(pa.float32(), dim),
-            },
-            metadata={"oscine": json.dumps(metadata)},
-        )
-        self.waiting: list[pa.Table] = []
-
-    def __enter__(self) -> Table:
-        with self._writing():
-            self.file = self.part.open("wb")
-            self.writer = pq.ParquetWriter(self.file, self.schema, compression="zstd")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # a full disk has been told of already
-            self.writer.close()
-            self.file.close()
-        self.part.unlink(missing_ok=True)
-
-    def write(self, embedded: Embedded) -> None:
-        """Append a recording's rows."""
-        flat = pa.array(embedded.embeddings.numpy().ravel())
-        columns = [
-            pa.array([embedded.recording.name] * len(embedded.start_times)),
-            pa.array(embedded.start_times),
-            pa.array(embedded.end_times),
-            pa.FixedSizeListArray.from_arrays(flat, self.schema.field("embedding").type.list_size),
-        ]
-        self.waiting.append(pa.Table.from_arrays(columns, schema=self.schema))
-        if sum(len(rows) for rows in self.waiting) >= ROW_GROUP:
-            self._flush()
-
-    def finish(self, listed: dict[str, str]) -> None:
-        """Put the table and the list of bad files, name to reason, in their places; the table last."""
-        self._flush()
-        text = io.StringIO()
-        csv.writer(text).writerows([("file", "reason"), *sorted(listed.items())])
-        with self._writing():
-            self.writer.close()
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            write_whole(errors_path(self.target), text.getvalue().encode())
-            self.part.replace(self.target)
-
-    def _flush(self) -> None:
-        if self.waiting:
-            with self._writing():
-                self.writer.write_table(pa.concat_tables(self.waiting), row_group_size=ROW_GROUP)
-        self.waiting = []
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise OscineError(
-                f"{self.target} could not be written ({reason}); make room or choose another place"
-            ) from None
-
-
-class Pieces(Dataset[Read]):
-    """Reads pieces of recordings, in worker processes; an error becomes part of the answer."""
-
-    def __init__(self, pieces: list[Piece], windows: Windows) -> None:
-        self.pieces = pieces
-        self.windows = windows
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __getitem__(self, index: int) -> Read:
-        piece, (sample_rate, samples, hop) = self.pieces[index], self.windows
-        try:
-            with open_recording(piece.recording.path) as file:
-                decoded = decode(file, sample_rate, piece.first * hop, (piece.clips - 1) * hop + samples)
-        except AudioError as error:
-            return Read(np.empty(0, np.float32), refused=error.reason)
-        # An array travels through a pipe; a tensor would need shared memory, of which containers have little.
-        return Read(decoded.waveform.numpy(), decoded.truncated)
-
-
-def _pieces(recordings: list[Recording], windows: Windows) -> Iterator[Piece]:
-    size = max(1, PIECE_SECONDS * windows.sample_rate // windows.hop)
-    for recording in recordings:
-        clips = windows.clips(_samples(recording, windows))
-        for first in range(0, clips, size):
-            yield Piece(recording, first, min(size, clips - first))
-
-
 def _clips(
     recordings: list[Recording], windows: Windows, workers: int | None, under_way: deque[Tally]
 ) -> Iterator[tuple[Tally, Tensor]]:
     """Every clip [samples] with the tally of its recording, which joins `under_way` before its first clip."""
-    pieces = list(_pieces(recordings, windows))
-    for piece, read in zip(pieces, _loader(pieces, windows, workers)):
+    pieces = list(pieces_of(recordings, windows))
+    for piece, read in zip(pieces, read_ahead(pieces, windows, workers)):
         if piece.first == 0:
-            tally = Tally(piece.recording, piece.recording.info.truncated, _samples(piece.recording, windows))
+            tally = Tally(piece.recording, piece.recording.info.truncated, total_samples(piece.recording, windows))
             under_way.append(tally)
         if tally.closed:  # refused or cut short in an earlier piece: what may follow is not used
             continue
@@ -414,38 +243,11 @@ def _take(tally: Tally, piece: Piece, read: Read, windows: Windows) -> Tensor | 
     if read.truncated:
         tally.samples = piece.first * windows.hop + len(read.waveform)
         wanted = min(wanted, windows.clips(tally.samples) - piece.first)
-    whole = piece.first + piece.clips == windows.clips(_samples(piece.recording, windows))
+    whole = piece.first + piece.clips == windows.clips(total_samples(piece.recording, windows))
     tally.closed = whole or bool(read.refused or read.truncated)
     if read.refused or not len(read.waveform):
         return []
     return split_clips(torch.from_numpy(read.waveform), windows.samples, windows.hop)[:wanted]
-
-
-def _loader(pieces: list[Piece], windows: Windows, workers: int | None) -> DataLoader[Read]:
-    if workers is None:
-        workers = max(1, min(2, (os.cpu_count() or 1) - 1))
-    if workers < 0:
-        raise OscineError(f"workers is {workers}, expected 0 (read in the main process) or more")
-    return DataLoader(
-        Pieces(pieces, windows),
-        batch_size=None,
-        num_workers=min(workers, len(pieces)),
-        collate_fn=_as_it_is,  # type: ignore[arg-type]
-        worker_init_fn=_one_thread,
-        generator=torch.Generator(),  # its own: reading leaves the caller's random numbers alone
-    )
-
-
-def _as_it_is(read: Read) -> Read:
-    return read
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
-
-
-def _samples(recording: Recording, windows: Windows) -> int:
-    return math.ceil(recording.info.frames * windows.sample_rate / recording.info.sample_rate)
 
 
 def _name(path: Path, folder: Path) -> str:

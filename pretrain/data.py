@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from oscine.models.audio import AudioError, audio_info, load_audio
+from oscine.models.audio import AudioError, audio_info, load_audio, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
 from oscine.pretrain.recipe import Batch, Recipe
@@ -176,8 +176,3 @@ def key(*numbers: int) -> int:
 @lru_cache(maxsize=2)
 def shuffled(count: int, seed: int) -> list[int]:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def one_thread(worker: int) -> None:
-    """Several threads in each of several workers slow one another down."""
-    torch.set_num_threads(1)

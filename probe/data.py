@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from oscine.models.audio import load_audio
+from oscine.models.audio import load_audio, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import read_table
 
@@ -112,7 +112,7 @@ def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Ite
         _Batches(clips, batch_size),
         batch_size=None,
         num_workers=workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=one_thread,
         generator=torch.Generator(),
     )
     for batch in loader:
@@ -136,8 +136,3 @@ class _Batches(Dataset["Tensor | OscineError"]):
             return torch.stack([self.clips[row] for row in rows])
         except OscineError as error:
             return error
-
-
-def _one_thread(worker: int) -> None:
-    """Several threads in each of several workers slow one another down."""
-    torch.set_num_threads(1)

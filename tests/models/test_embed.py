@@ -20,7 +20,7 @@ import torch
 
 from oscine import __version__
 from oscine.cli import dispatch
-from oscine.models import embed
+from oscine.models import windows
 from oscine.models.audio import AudioError, load_audio, split_clips
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
@@ -97,8 +97,8 @@ def test_rows_depend_on_neither_batch_size_nor_workers_nor_pieces(
 ) -> None:
     folder = folder_of(tmp_path / "in")
     embed_folder(encoder, folder, tmp_path / "one.parquet", hop=0.2, workers=0)
-    monkeypatch.setattr(embed, "PIECE_SECONDS", 1)
-    monkeypatch.setattr(embed, "ROW_GROUP", 4)
+    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr("oscine.models.table.ROW_GROUP", 4)
     embed_folder(encoder, folder, tmp_path / "two.parquet", hop=0.2, batch_size=batch_size, workers=workers)
     one, two = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one.drop(columns="embedding"), two.drop(columns="embedding"))
@@ -128,9 +128,9 @@ def test_a_long_recording_is_never_read_whole(
         lengths.append(len(decoded.waveform))
         return decoded
 
-    decode = embed.decode
-    monkeypatch.setattr(embed, "decode", watched)
-    monkeypatch.setattr(embed, "PIECE_SECONDS", 3)
+    decode = windows.decode
+    monkeypatch.setattr(windows, "decode", watched)
+    monkeypatch.setattr(windows, "PIECE_SECONDS", 3)
     assert len(embed_file(encoder, path)) == 60
     assert max(lengths) <= 3 * 16000
     assert sum(lengths) == 30 * 16000
@@ -208,7 +208,7 @@ def test_bad_recordings_are_listed_and_the_good_ones_embedded(encoder: Encoder, 
 def test_numbers_gone_wrong_late_in_a_recording_refuse_all_of_it(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embed, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
     sound = np.full(16000 * 4, 0.1, dtype=np.float32)
     sound[16000 * 2] = np.inf
     (tmp_path / "in").mkdir()
@@ -224,7 +224,7 @@ def test_numbers_gone_wrong_late_in_a_recording_refuse_all_of_it(
 def test_of_a_recording_cut_short_the_readable_part_is_embedded_and_the_file_listed(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, hop: float
 ) -> None:
-    monkeypatch.setattr(embed, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
     path = record(tmp_path / f"in/a.{suffix}", 8.0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     record(tmp_path / "in/b.wav", 1.0)
