@@ -12,7 +12,6 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from oscine.models.errors import OscineError
 
-
 # How a complaint about a union of types goes on before it says what was expected.
 TALK = ("Does not validate", "Subtypes:", "Errors:", "Given value type:")
 

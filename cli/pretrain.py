@@ -73,6 +73,7 @@ def parser(method: type[Recipe]) -> Parser:
     made.add_argument(
         "--encoder",
         type=dict[str, int | float | str],
+        required=True,
         help="name and settings for create_model, such as --encoder.seconds 5",
     )
     made.add_class_arguments(method, "recipe", skip={"encoder"})

@@ -79,13 +79,14 @@ def run(probe: type[Probe], settings: Namespace) -> None:
         raise Misuse(
             f"{settings.encoder} brings its own weights; leave out --random_weights, or name a model of the zoo"
         )
+    head = settings.head.as_dict() if "head" in settings else {}  # the attentive probe has no settings
     fit = FitSettings(**settings.fit.as_dict())
     task = read_task(settings.table)
     torch.manual_seed(settings.fit.seed)
     encoder = moved(create_model(settings.encoder, pretrained=not settings.random_weights), settings.device)
 
     def make_probe() -> Probe:
-        return probe(encoder, len(task.classes), **settings.head.as_dict())
+        return probe(encoder, len(task.classes), **head)
 
     needs = make_probe().needs
     with progress_bar() as bar:

@@ -152,6 +152,7 @@ def test_existing_scores_are_kept_until_they_may_be_replaced(table: Path, capsys
     ("arguments", "code", "complaint"),
     [
         (["--encoder", "bat_tiny"], 1, "bat_tiny has no weights to fetch yet"),
+        (["--encoder", "local-dir:nowhere", "--random-weights"], 2, "local-dir:nowhere brings its own weights"),
         (["--encoder", "bat_tyni", "--random_weights"], 1, "no model 'bat_tyni'; did you mean 'bat_tiny'?"),
         ([*SMALL, "--device", "abacus"], 1, "no device 'abacus' here"),
         ([*SMALL, "--head.pool", "max"], 1, "pool 'max' is not known to this probe; choose from cls, mean, frames"),
