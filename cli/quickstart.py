@@ -12,6 +12,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -64,12 +65,13 @@ def quickstart(
     plan = config.read(config.find_quickstart())
     length = plan["steps"] if steps is None else steps
     settings = {"table": str(table) if table else "chorus", "steps": length, "seed": seed, "oscine": __version__}
-    prepare(out, plan["recipes"], settings)
     with progress_bar() as bar:
         chorus = bar.task("synthetic dawn chorus") if table is None else None
+        claim(out)
         task = read_task(table or make_chorus(out / f"chorus_{seed}", seed, plan["clips"], progress=chorus))
         if not task.single_label:
             raise OscineError(f"{table} has rows with no or several labels; quickstart takes one label a row")
+        prepare(out, plan["recipes"], settings)
         recipes = {
             name: pretrain(name, overrides, task, out / name, length, seed, bar)
             for name, overrides in plan["recipes"].items()
@@ -81,20 +83,27 @@ def quickstart(
     show(out, scores, task, conclusions)
 
 
+STAMP = "quickstart.json"
+
+
+def claim(out: Path) -> None:
+    """A folder that is new, empty, or an earlier quickstart's."""
+    if out.exists() and any(out.iterdir()) and not (out / STAMP).exists():
+        raise OscineError(f"{out} is not empty and no quickstart made it; name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / STAMP).exists():
+        write_whole(out / STAMP, b"{}")
+
+
 def prepare(out: Path, recipes: Iterable[str], settings: dict[str, Any]) -> None:
     """Keep what an unfinished run with the same settings has made; clear what another, or a finished one, has left.
 
     Only what a run makes anew is cleared: encoders, scores and report, never data.
     """
-    stamp = out / "quickstart.json"
-    if out.exists() and any(out.iterdir()):
-        if not stamp.exists():
-            raise OscineError(f"{out} is not empty and no quickstart made it; name another folder with --out")
-        if json.loads(stamp.read_text()) != settings or (out / "scores.json").exists():
-            for made in (out / name for name in (*recipes, "scores.json", "report.html")):
-                shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(stamp, json.dumps(settings).encode())
+    if json.loads((out / STAMP).read_text()) != settings or (out / "scores.json").exists():
+        for made in (out / name for name in (*recipes, "scores.json", "report.html")):
+            shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+    write_whole(out / STAMP, json.dumps(settings).encode())
 
 
 def pretrain(name: str, overrides: dict[str, Any], task: Task, folder: Path, steps: int, seed: int, bar: Bar) -> Recipe:
@@ -111,7 +120,7 @@ def pretrain(name: str, overrides: dict[str, Any], task: Task, folder: Path, ste
         data,
         folder,
         resume=(folder / STATES / "last.ckpt").exists(),
-        save_every=plan["save_every"],
+        save_every=max(1, steps // 10),
         log_every=log_every,
         callbacks=[Steps(bar.task(f"pretrain {name}"), log_every)],
         enable_progress_bar=False,
@@ -131,7 +140,7 @@ def probe_all(
     for name, recipe in recipes.items():
         torch.manual_seed(key(seed, len(scores)))
         untrained = type(recipe.encoder)(**recipe.encoder.config).eval()
-        for row, encoder in ((name, recipe.encoder), (f"{name}, random weights", untrained)):
+        for row, encoder in ((name, recipe.encoder), (f"{name}, random", untrained)):
             features = encode_task(encoder, task, EVERYTHING, progress=bar.task(f"encode with {row}"))
             scores[row] = probe_one(plan["probes"], encoder, features, task, seed, bar.task(f"probe {row}"))
             gates[row] = gate_of(scores[row])
@@ -164,7 +173,7 @@ def conclude(scores: Scores, recipes: list[str], steps: int) -> list[str]:
     """What the table shows, in words that follow from its numbers alone."""
     said = []
     for name in recipes:
-        trained, untrained = scores[name], scores[f"{name}, random weights"]
+        trained, untrained = scores[name], scores[f"{name}, random"]
         verdicts = [f"{probe} {difference(trained[probe], untrained[probe])}" for probe in trained]
         said.append(f"{name}, {steps} steps of pretraining against random weights: {'; '.join(verdicts)}.")
     floor = scores[LOG_MEL][LOGISTIC].summary("accuracy")[0]
@@ -254,7 +263,9 @@ def masked(name: str, recipe: BirdMAEPretraining, task: Task) -> tuple[Any, str]
         spectrogram = encoder.frontend(waveform)
         seen = recipe.seen(spectrogram, keep)
         drawn = recipe.reconstruct(spectrogram, keep)
-    figure = reconstruction_figure(spectrogram[0], seen[0], drawn[0], encoder.seconds)
+    figure = reconstruction_figure(
+        spectrogram[0], seen[0], drawn[0], spectrogram.shape[1] * 0.01
+    )  # a frame every 10 ms
     return (
         figure,
         f"{Path(row['path'].item()).name}, through {name}; mean and scale of each hidden patch are the true ones.",
@@ -264,7 +275,7 @@ def masked(name: str, recipe: BirdMAEPretraining, task: Task) -> tuple[Any, str]
 def show(out: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
     console = Console()
     header, rows = cells(scores)
-    shown = Table(*header, title="Accuracy in %, mean ± spread over folds")
+    shown = Table(*header, box=SIMPLE_HEAD, pad_edge=False, title="Accuracy in %, mean ± spread over folds")
     for row in rows:
         shown.add_row(*row)
     console.print(shown)

@@ -69,6 +69,8 @@ def load_audio(path: str | Path, sample_rate: int, start: float = 0.0, seconds: 
             f"start={start} and seconds={seconds}: a part begins at 0 s or later and lasts longer than 0 s"
         )
     count = None if seconds is None else round(seconds * sample_rate)
+    if count == 0:
+        raise OscineError(f"{seconds} s are less than a sample at {sample_rate} Hz; ask for more")
     with open_recording(path) as file:
         waveform, truncated = decode(file, sample_rate, round(start * sample_rate), count)
         truncated = truncated or cut_short(path, file.format)

@@ -65,8 +65,9 @@ class BAT(Encoder):
         self, spectrogram: Tensor, keep: Tensor | None = None, layers: Sequence[int] | None = None
     ) -> list[Tensor]:
         """As `Encoder.encode`, for any number of frames; `keep` only for what fits one chunk."""
+        self._check_spectrogram(spectrogram)
         frames = spectrogram.shape[1]
-        if spectrogram.ndim != 3 or frames <= CHUNK:
+        if frames <= CHUNK:
             return super().encode(spectrogram, keep, layers)
         if keep is not None:
             raise OscineError(

@@ -44,6 +44,7 @@ class Encoder(nn.Module):
         self.heads: int = config["heads"]
         self.sample_rate: int = config["sample_rate"]
         self.samples = round(config["seconds"] * self.sample_rate)
+        self._check_sizes(frontend)
         self.grid = (frontend.frames(self.samples) // PATCH, MELS // PATCH)
         self.patch_embed = PatchEmbed(img_size=None, patch_size=PATCH, in_chans=1, embed_dim=self.dim)
 
@@ -106,7 +107,8 @@ class Encoder(nn.Module):
     def embed(self, spectrogram: Tensor) -> Tensor:  # [batch, patches, dim]
         """Patch tokens with their positions, time-major; no CLS yet."""
         self._check_spectrogram(spectrogram)
-        tokens = self.patch_embed(rearrange(spectrogram, "batch frames mel -> batch 1 frames mel"))
+        image = rearrange(spectrogram, "batch frames mel -> batch 1 frames mel")
+        tokens = self.patch_embed(image.to(self.patch_embed.proj.weight.dtype))
         return tokens + self.patch_positions()[:, : tokens.shape[1]]
 
     def position_table(self, dim: int) -> Tensor:  # [patches, dim]
@@ -132,10 +134,18 @@ class Encoder(nn.Module):
     def _layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
         if layers is None:
             return list(range(self.depth))
+        if not layers:
+            raise OscineError(f"no layers asked for; choose from 0 to {self.depth - 1}, or None for all")
         for layer in layers:
             if not -self.depth <= layer < self.depth:
                 raise OscineError(f"layer {layer} of an encoder with {self.depth}: choose from 0 to {self.depth - 1}")
         return [layer % self.depth for layer in layers]
+
+    def _check_sizes(self, frontend: Frontend) -> None:
+        if self.dim % self.heads or self.dim % 4:
+            raise OscineError(f"dim={self.dim}, heads={self.heads}: dim must be a multiple of heads and of 4")
+        if self.depth < 1 or frontend.raw_frames(self.samples) < 1 or self.samples < 1:
+            raise OscineError(f"depth={self.depth}, seconds={self.seconds:g}: expected a block and a frame at least")
 
     def _check_waveform(self, waveform: Tensor, sample_rate: int | None) -> None:
         if waveform.ndim != 2:
@@ -151,11 +161,12 @@ class Encoder(nn.Module):
                 f"waveform has {sample_rate} Hz, this encoder takes {self.sample_rate} Hz; "
                 f"load_audio(path, {self.sample_rate}) resamples"
             )
-        if waveform.shape[1] == 0:
-            raise OscineError("waveform has no samples; leave empty recordings out")
+        if not waveform.numel():
+            raise OscineError(f"waveform has shape {tuple(waveform.shape)}, there is nothing to hear; leave it out")
 
     def _check_spectrogram(self, spectrogram: Tensor) -> None:
-        if spectrogram.ndim != 3 or spectrogram.shape[2] != MELS or spectrogram.shape[1] % PATCH:
+        fits = spectrogram.ndim == 3 and spectrogram.shape[2] == MELS and spectrogram.shape[1] % PATCH == 0
+        if not fits or not spectrogram.numel():
             raise OscineError(
                 f"spectrogram has shape {tuple(spectrogram.shape)}, expected [batch, frames, {MELS}] with frames a "
                 f"multiple of {PATCH}; encoder.frontend(waveform) makes one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torchaudio.functional as F
@@ -14,7 +15,18 @@ from oscine.models.layers import PATCH
 MELS = 128  # mel bands, in every encoder of the zoo
 
 
-class Frontend(nn.Module):
+class Tables(nn.Module):
+    """Keeps its buffers in float32 whatever its weights are cast to: a window in half precision is another window."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Tables:
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, table in exact.items():
+            setattr(self, name, table.to(getattr(self, name).device))
+        return self
+
+
+class Frontend(Tables):
     """Waveform [batch, samples] to spectrogram [batch, frames, mel]. No clip depends on the others of its batch.
 
     `frames`: how many to return; padded at the end, or cropped. None pads to the next multiple of a patch.
@@ -97,7 +109,7 @@ class BirdMAEFrontend(Frontend):
         return (torch.cat([fbank[:, :frames], floor], dim=1) - self.mean) / (2 * self.std)
 
 
-class KaldiFbank(nn.Module):
+class KaldiFbank(Tables):
     """Kaldi's log mel filter bank for a batch: waveform [batch, samples] to [batch, frames, mel].
 
     Equals `torchaudio.compliance.kaldi.fbank`, which takes one clip at a time, with a symmetric Hann window of 25 ms every

@@ -1,4 +1,4 @@
-"""The encoders by name, in timm's grammar: `architecture`, `architecture.tag`, `local-dir:FOLDER`."""
+"""The encoders by name, in timm's grammar: a name for random weights, `local-dir:FOLDER` for a saved encoder."""
 
 from __future__ import annotations
 

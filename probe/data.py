@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from oscine.models.audio import load_audio, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import read_table
+
+logger = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
@@ -65,6 +68,8 @@ def read_task(table: str | Path) -> Task:
 
 def split_rows(rows: pd.DataFrame, table: str | Path) -> list[Part]:
     """The parts that the table's `fold` or `split` column makes."""
+    if "fold" in rows and "split" in rows:
+        raise OscineError(f"{table} has both a 'fold' and a 'split' column; keep the one that is to be tested on")
     if "fold" in rows:
         folds = sorted(rows["fold"].unique())
         if len(folds) < 2:
@@ -95,6 +100,14 @@ class LabelledClips(Dataset[Tensor]):
             for start, end in zip(self.starts, ends, strict=True)
         ]
         self.sample_rate, self.samples = sample_rate, round(seconds * sample_rate)
+        longer = sum(end - start > seconds for start, end in zip(self.starts, ends, strict=True))
+        if longer:
+            logger.warning(
+                "%d of %d labelled stretches last longer than a clip: their first %g s count",
+                longer,
+                len(rows),
+                seconds,
+            )
 
     def __len__(self) -> int:
         return len(self.paths)

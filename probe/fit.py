@@ -97,13 +97,20 @@ def encode_task(
     """
     clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
     training = encoder.training
-    encoder.eval()
     kept: list[Features] = []
-    with torch.inference_mode():
-        for waveform in read_batches(clips, batch_size, workers):
-            kept.append(needs.take(encoder(waveform.to(encoder.device), layers=needs.layers)).to("cpu"))
-            progress(min(len(kept) * batch_size, len(clips)), len(clips))
-    encoder.train(training)
+    try:
+        encoder.eval()
+        with torch.inference_mode():
+            for waveform in read_batches(clips, batch_size, workers):
+                kept.append(needs.take(encoder(waveform.to(encoder.device), layers=needs.layers)).to("cpu"))
+                progress(min(len(kept) * batch_size, len(clips)), len(clips))
+    finally:
+        encoder.train(training)
+    broken = sum(not all(tensor.isfinite().all() for tensor in batch) for batch in kept)
+    if broken:
+        raise OscineError(
+            f"features of {broken} of {len(kept)} batches are not finite; the encoder's weights are broken"
+        )
     return Features(
         cls=torch.cat([part.cls for part in kept], dim=1),
         patches=torch.cat([part.patches for part in kept], dim=1),
@@ -126,18 +133,19 @@ def judge(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             probe = make_probe()
-            fit_probe(probe, prepared.take(part.train), task.targets[part.train], settings)
-        logits = predict(probe, prepared.take(part.test))
+            fit_probe(probe, prepared, task.targets, part.train, settings)
+        logits = predict(probe, prepared, part.test)
         metrics.append(score(logits, task.targets[part.test]))
         probes.append(probe)
         progress(number + 1, len(task.parts))
     return Judgement([part.name for part in task.parts], metrics, probes)
 
 
-def fit_probe(probe: Probe, prepared: Features, targets: Tensor, settings: FitSettings) -> None:
-    """Fit a probe in place. prepared: features of the rows to learn from, as `probe.prepare` gives them.
+def fit_probe(probe: Probe, prepared: Features, targets: Tensor, rows: Tensor, settings: FitSettings) -> None:
+    """Fit a probe in place on some rows of a task.
 
-    targets [rows] or [rows, classes] as in `Task`.
+    prepared: every row's features, as `probe.prepare` gives them; targets [rows] or [rows, classes] as in `Task`; rows: the
+    numbers of those to learn from. Nothing is copied but a batch at a time.
     """
     loss_function, targets = choose_loss(settings.loss, probe, targets)
     optimizer = torch.optim.AdamW(probe.parameter_groups(settings.lr, settings.weight_decay))
@@ -145,10 +153,11 @@ def fit_probe(probe: Probe, prepared: Features, targets: Tensor, settings: FitSe
         optimizer, settings.steps - settings.warmup, lr_min=1e-6, warmup_t=settings.warmup, warmup_lr_init=1e-6,
         warmup_prefix=True, t_in_epochs=False,
     )  # fmt: skip
-    batches = endless_batches(len(targets), settings.batch_size, settings.seed)
+    batches = endless_batches(len(rows), settings.batch_size, settings.seed)
     probe.train()
-    for step, rows in zip(range(settings.steps), batches):
-        loss = loss_function(probe.logits(prepared.take(rows)), targets[rows]) + probe.penalty()
+    for step, places in zip(range(settings.steps), batches):
+        batch = rows[places]
+        loss = loss_function(probe.logits(prepared.take(batch)), targets[batch]) + probe.penalty()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -156,11 +165,10 @@ def fit_probe(probe: Probe, prepared: Features, targets: Tensor, settings: FitSe
     probe.eval()
 
 
-def predict(probe: Probe, prepared: Features, batch_size: int = 64) -> Tensor:  # [rows, classes]
-    """A fitted probe's logits for prepared features."""
+def predict(probe: Probe, prepared: Features, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]
+    """A fitted probe's logits for some rows of prepared features."""
     with torch.inference_mode():
-        rows = range(0, len(prepared.pooled), batch_size)
-        return torch.cat([probe.logits(prepared.take(slice(start, start + batch_size))) for start in rows])
+        return torch.cat([probe.logits(prepared.take(batch)) for batch in rows.split(batch_size)])
 
 
 def score(logits: Tensor, targets: Tensor) -> Metrics:

@@ -32,15 +32,16 @@ class Needs(NamedTuple):
         if self.layers is not None:
             cls, patches = cls[self.layers], patches[self.layers]
         reduced = next((GRIDS[part] for part in GRIDS if part in self.parts), _no_patches)
+        pooled = features.pooled
         return Features(
-            cls=cls if "cls" in self.parts else cls[..., :0],
+            cls=cls if "cls" in self.parts else cls.new_empty(*cls.shape[:-1], 0),
             patches=reduced(patches),
-            pooled=features.pooled if "pooled" in self.parts else features.pooled[:, :0],
+            pooled=pooled.clone() if "pooled" in self.parts else pooled.new_empty(len(pooled), 0),
         )
 
 
 def _no_patches(patches: Tensor) -> Tensor:
-    return patches[:, :, :0]
+    return patches.new_empty(*patches.shape[:2], 0, *patches.shape[3:])  # a view would keep them all in memory
 
 
 # Finest first: every later part can be computed from an earlier one.

@@ -18,7 +18,7 @@ from oscine.models import Features
 
 RATE, SECONDS = 16_000, 2
 PLAN = config.read(config.find_quickstart())
-ENCODERS = [row for name in PLAN["recipes"] for row in (name, f"{name}, random weights")]
+ENCODERS = [row for name in PLAN["recipes"] for row in (name, f"{name}, random")]
 
 
 class Run(NamedTuple):

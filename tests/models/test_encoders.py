@@ -174,7 +174,8 @@ def test_config_builds_the_same_architecture(encoder):
         (lambda waveform: waveform[0], r"\[batch, samples\].*waveform\[None\]"),
         (lambda waveform: waveform[:, None], r"\[batch, samples\]"),
         (lambda waveform: (waveform * 32768).to(torch.int16), r"int16.*load_audio"),
-        (lambda waveform: waveform[:, :0], "no samples"),
+        (lambda waveform: waveform[:, :0], "nothing to hear"),
+        (lambda waveform: waveform[:0], "nothing to hear"),
     ],
 )
 def test_a_wrong_waveform_is_refused_with_a_remedy(encoder, wrong: Callable[[Tensor], Tensor], words):
@@ -188,10 +189,33 @@ def test_a_wrong_sample_rate_is_refused_with_both_rates(encoder):
         encoder(clips(encoder), sample_rate=44_100)
 
 
-@pytest.mark.parametrize("shape", [(16, 128), (1, 1, 112, 128), (1, 112, 64), (1, 100, 128)])
+@pytest.mark.parametrize("shape", [(128,), (16, 128), (1, 1, 112, 128), (1, 112, 64), (1, 100, 128), (1, 0, 128)])
 def test_a_wrong_spectrogram_is_refused_with_its_shape(encoder, shape):
     with pytest.raises(OscineError, match=r"shape \(.*expected \[batch, frames, 128\].*frontend"):
         encoder.encode(torch.zeros(shape))
+
+
+def test_no_layers_are_refused(encoder):
+    with pytest.raises(OscineError, match="no layers asked for"):
+        encoder(clips(encoder), layers=[])
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"dim": 48, "heads": 5}, {"dim": 30, "heads": 3}, {"depth": 0}, {"seconds": -1.0}, {"seconds": 0.0}]
+)
+@pytest.mark.parametrize("architecture", [BAT, BirdMAE])
+def test_sizes_that_cannot_be_are_refused(architecture, sizes):
+    with pytest.raises(OscineError, match=r"expected|must be"):
+        architecture(**{"dim": 48, "depth": 1, "heads": 4} | sizes)
+
+
+def test_half_precision_weights_keep_the_spectrogram_exact(encoder):
+    exact = encoder.frontend(clips(encoder))
+    with torch.backends.mkldnn.flags(enabled=False):
+        features = encoder.bfloat16()(clips(encoder))
+    assert torch.equal(encoder.frontend(clips(encoder)), exact)
+    assert features.pooled.dtype == torch.bfloat16
+    assert features.pooled.isfinite().all()
 
 
 def test_mixed_precision_keeps_features_close(encoder, bfloat16):

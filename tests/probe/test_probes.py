@@ -380,3 +380,12 @@ def test_a_fitted_probe_is_saved_and_loaded_by_its_state(name: str) -> None:
     other = kind(sizes(), CLASSES, **settings).eval()
     other.load_state_dict(probe.state_dict())
     assert torch.equal(other(features()), probe(features()))
+
+
+def test_what_a_probe_does_not_need_holds_no_memory() -> None:
+    clips = features()
+    for name in PROBES:
+        taken = make(name).needs.take(clips)
+        for part, whole in zip(taken, clips, strict=True):
+            size = part.untyped_storage().nbytes()
+            assert size == part.numel() * part.element_size() or part.data_ptr() == whole.data_ptr(), name
