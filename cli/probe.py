@@ -99,7 +99,7 @@ def run(probe: type[Probe], settings: Namespace) -> None:
             settings.workers,
             bar.task("encode"),
         )
-        judgement = judge(make_probe, features, task, fit, bar.task("fit"))
+        judgement = judge(make_probe, features, task, fit, bar.task("fit"), settings.device)
     scores.parent.mkdir(parents=True, exist_ok=True)
     written = {"oscine": __version__, "settings": settings.as_dict(), "classes": task.classes, "rows": len(task.rows)}
     written |= judgement.as_dict()

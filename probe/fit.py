@@ -60,6 +60,8 @@ class FitSettings:
         batch_size: clips a step.
         lr: peak learning rate of the parameters that have none of their own; it ends at 1e-6.
         weight_decay: of the matrices that have none of their own.
+        beta2: of AdamW, how slowly its second moment moves; the first one's is 0.9.
+        clip: largest norm of the gradient; null is any.
         loss: cross_entropy, binary_cross_entropy, asymmetric_bat or asymmetric_bird_mae; null is cross_entropy where
             every row has one label, else binary_cross_entropy.
         seed: of the initial weights and the order of the clips.
@@ -70,6 +72,8 @@ class FitSettings:
     batch_size: int = 48
     lr: float = 1e-3
     weight_decay: float = 0.05
+    beta2: float = 0.999
+    clip: float | None = None
     loss: str | None = None
     seed: int = 0
 
@@ -124,15 +128,19 @@ def judge(
     task: Task,
     settings: FitSettings,
     progress: Progress = lambda done, total: None,
+    device: str | torch.device = "cpu",
 ) -> Judgement:
-    """Fit a fresh probe on every part of the task and score it on the part's own test rows."""
+    """Fit a fresh probe on every part of the task and score it on the part's own test rows.
+
+    Features stay where they are; the probe, and a batch at a time, are on `device`.
+    """
     metrics, probes = [], []
     with torch.random.fork_rng(devices=[]):
         prepared = make_probe().prepare(features)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            probe = make_probe()
+            probe = make_probe().to(device)
             fit_probe(probe, prepared, task.targets, part.train, settings)
         logits = predict(probe, prepared, part.test)
         metrics.append(score(logits, task.targets[part.test]))
@@ -148,7 +156,10 @@ def fit_probe(probe: Probe, prepared: Features, targets: Tensor, rows: Tensor, s
     numbers of those to learn from. Nothing is copied but a batch at a time.
     """
     loss_function, targets = choose_loss(settings.loss, probe, targets)
-    optimizer = torch.optim.AdamW(probe.parameter_groups(settings.lr, settings.weight_decay))
+    device = next(probe.parameters()).device
+    optimizer = torch.optim.AdamW(
+        probe.parameter_groups(settings.lr, settings.weight_decay), betas=(0.9, settings.beta2)
+    )
     schedule = CosineLRScheduler(
         optimizer, settings.steps - settings.warmup, lr_min=1e-6, warmup_t=settings.warmup, warmup_lr_init=1e-6,
         warmup_prefix=True, t_in_epochs=False,
@@ -157,18 +168,22 @@ def fit_probe(probe: Probe, prepared: Features, targets: Tensor, rows: Tensor, s
     probe.train()
     for step, places in zip(range(settings.steps), batches):
         batch = rows[places]
-        loss = loss_function(probe.logits(prepared.take(batch)), targets[batch]) + probe.penalty()
+        logits = probe.logits(prepared.take(batch).to(device))
+        loss = loss_function(logits, targets[batch].to(device)) + probe.penalty()
         optimizer.zero_grad()
         loss.backward()
+        if settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(probe.parameters(), settings.clip)
         optimizer.step()
         schedule.step_update(step + 1)
     probe.eval()
 
 
 def predict(probe: Probe, prepared: Features, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]
-    """A fitted probe's logits for some rows of prepared features."""
+    """A fitted probe's logits for some rows of prepared features, on the CPU."""
+    device = next(probe.parameters()).device
     with torch.inference_mode():
-        return torch.cat([probe.logits(prepared.take(batch)) for batch in rows.split(batch_size)])
+        return torch.cat([probe.logits(prepared.take(batch).to(device)).cpu() for batch in rows.split(batch_size)])
 
 
 def score(logits: Tensor, targets: Tensor) -> Metrics:
