@@ -90,7 +90,8 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "device": "cpu",
         "head": {"pool": "mean", "norm": True, "dropout": 0.0},
         "fit": {
-            "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "loss": None, "seed": 0,
+            "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "beta2": 0.999, "clip": None,
+            "loss": None, "seed": 0,
         },
         "overwrite": False,
     }  # fmt: skip
