@@ -59,9 +59,8 @@ def parser(probe: type[Probe]) -> Parser:
         help="judge the architecture without training: a baseline",
     )
     made.add_argument("--table", type=Path, required=True, help="the labelled table")
-    made.add_argument(
-        "--seconds", type=PositiveFloat | None, default=None, help="length of a clip, if not the encoder's"
-    )
+    length = PositiveFloat | None  # pyright: ignore[reportOperatorIssue]
+    made.add_argument("--seconds", type=length, default=None, help="length of a clip, if not the encoder's")
     made.add_argument("--batch_size", type=PositiveInt, default=16, help="clips that are encoded at once")
     made.add_argument("--workers", type=NonNegativeInt, default=2, help="processes that read and resample")
     made.add_argument("--device", type=str, default="cpu", help="where the encoder runs, such as cuda")
