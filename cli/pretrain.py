@@ -5,21 +5,26 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
+import yaml
 from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.utilities import rank_zero_only
 
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser
 from oscine.cli.progress import progress_bar
 from oscine.models import create_model
 from oscine.models.errors import OscineError
+from oscine.models.hub import write_whole
 from oscine.models.recordings import find_recordings
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData
@@ -49,6 +54,12 @@ MACHINE = {
     "accumulate_grad_batches",
     "gradient_clip_val",
 }
+SETTINGS = "settings.yaml"
+# What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
+FREE = {
+    "runs", "save_every", "log_every", "data.workers",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+}  # fmt: skip
 
 
 def main(arguments: list[str]) -> int | None:
@@ -60,7 +71,9 @@ def main(arguments: list[str]) -> int | None:
     if name not in METHODS:
         raise Misuse(f"{path} has method {name!r}; expected one of {', '.join(METHODS)}")
     method = METHODS[name]
-    pretrain(method, config.parse(parser(method), path, arguments[1:]))
+    made = parser(method)
+    settings = config.parse(made, path, arguments[1:])
+    pretrain(method, settings, made.dump(settings, skip_unset=False))
     return None
 
 
@@ -80,23 +93,40 @@ def parser(method: type[Recipe]) -> Parser:
     made.add_class_arguments(PretrainingData, "data", skip={"seed"})
     made.add_argument("--save_every", type=int, default=1000, help="steps from one run state to the next")
     made.add_argument("--log_every", type=int, default=10, help="steps from one logged loss to the next")
-    made.add_class_arguments(Trainer, "trainer", skip=set(signature(Trainer).parameters) - MACHINE)
+    decided: set[str | int] = {name for name in signature(Trainer).parameters if name not in MACHINE}
+    made.add_class_arguments(Trainer, "trainer", skip=decided)
     made.add_argument("--resume", action="store_true", help="go on with the run of this name")
     made.add_argument("--overwrite", action="store_true", help="delete the run of this name and start anew")
     return made
 
 
-def pretrain(method: type[Recipe], settings: Namespace) -> None:
+def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
+    """Run it; `dumped` are the settings as YAML, which stay with the run."""
     folder = settings.runs / settings.name
-    check(folder, settings.resume, settings.overwrite)
+    record = {key: value for key, value in yaml.safe_load(dumped).items() if key not in {"resume", "overwrite"}}
+    # Every process of a run on several devices calls this; the first alone looks after the folder.
+    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    if first:
+        check(folder, settings.resume, settings.overwrite)
+        if settings.resume and (folder / SETTINGS).exists():
+            check_same(folder / SETTINGS, record)
+    check_encoder(settings.encoder)
     lightning.seed_everything(settings.seed, verbose=False)
     recipe = method(create_model(**settings.encoder), **settings.recipe.as_dict())
     if isinstance(settings.data.recordings, Path):
         settings.data.recordings = find_recordings(settings.data.recordings)
     data = PretrainingData(**settings.data.as_dict(), seed=settings.seed)
-    if settings.overwrite and folder.exists():  # not before everything else is known to fit
-        shutil.rmtree(folder)
-    with progress_bar() as bar:
+    recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
+    if first and not settings.resume:
+        if folder.exists():  # not before everything else is known to fit
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
+    callbacks: list[Callback] = [LearningRateMonitor("step")]
+    with ExitStack() as display:
+        if first:
+            bar = display.enter_context(progress_bar())
+            callbacks.append(Steps(bar.task(settings.name), settings.log_every))
         encoder = run_pretraining(
             recipe,
             data,
@@ -104,12 +134,13 @@ def pretrain(method: type[Recipe], settings: Namespace) -> None:
             settings.resume,
             settings.save_every,
             settings.log_every,
-            callbacks=[Steps(bar.task(settings.name), settings.log_every), LearningRateMonitor("step")],
+            callbacks=callbacks,
             enable_progress_bar=False,
             enable_model_summary=False,
             **settings.trainer.as_dict(),
         )
-    print(f"{encoder}: create_model('local-dir:{encoder}') loads it")
+    if first:
+        print(f"{encoder}: create_model('local-dir:{encoder}') loads it")
 
 
 class Steps(Callback):
@@ -131,3 +162,32 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
         raise Misuse("--resume goes on with a run and --overwrite deletes it; name one of them")
     if folder.exists() and not resume and not overwrite:
         raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")
+
+
+def check_same(path: Path, record: dict[str, Any]) -> None:
+    """A run goes on as what it began as: the settings it began with, against those it is resumed with."""
+    saved, given = dict(flat(yaml.safe_load(path.read_bytes()))), dict(flat(record))
+    differ = [
+        f"{key} was {saved.get(key)}, now {given.get(key)}"
+        for key in sorted((saved.keys() | given.keys()) - FREE)
+        if saved.get(key) != given.get(key)
+    ]
+    if differ:
+        raise OscineError(
+            f"{path} says otherwise: {'; '.join(differ)}; resume with what was, or start another run with --name X"
+        )
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted keys, as they are given on the command line."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def check_encoder(encoder: dict[str, Any]) -> None:
+    for key, value in encoder.items():
+        if key != "name" and isinstance(value, str):
+            raise Misuse(f"--encoder.{key} is {value!r}, expected a number")

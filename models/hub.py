@@ -61,7 +61,7 @@ def build(architecture: type[Encoder], config: dict[str, object]) -> Encoder:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there complete or not at all, also after a crash."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with part.open("wb") as file:
         file.write(content)
         file.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.functional import layer_norm
 from oscine.models.encoder import Encoder
 from oscine.models.layers import GatedPostNormBlock, init_linear
 from oscine.pretrain.masking import block_keep, dropped_patches, fill_in
-from oscine.pretrain.recipe import Recipe
+from oscine.pretrain.recipe import DrawKeep, Recipe
 from oscine.pretrain.schedule import teacher_decay, warmup_cosine_schedule
 
 EPSILON = 1e-6  # inside every root of a standard deviation
@@ -70,9 +71,10 @@ class BATPretraining(Recipe):
         self.warmup = warmup
         self.ema_start, self.ema_end, self.ema_steps = ema_start, ema_end, ema_steps
 
-    def draw_keep(self, generator: torch.Generator) -> Tensor:  # [views, kept]
-        """The masks of one clip."""
-        return block_keep(self.views, self.encoder.grid, self.mask_ratio, self.block, self.adjust, generator)
+    @property
+    def draw_keep(self) -> DrawKeep:
+        """Draws the masks of one clip."""
+        return partial(block_keep, self.views, self.encoder.grid, self.mask_ratio, self.block, self.adjust)
 
     def train(self, mode: bool = True) -> BATPretraining:
         """As every module, but the teacher stays in eval mode: nothing random is in what the student learns."""

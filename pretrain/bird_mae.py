@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from timm.layers import LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.layers import PATCH, frozen, init_linear
 from oscine.pretrain.augment import mix
 from oscine.pretrain.masking import dropped_patches, fill_in, random_keep
-from oscine.pretrain.recipe import Recipe
+from oscine.pretrain.recipe import DrawKeep, Recipe
 from oscine.pretrain.schedule import matrices_decay, warmup_cosine_schedule
 
 EPSILON = 1e-6  # added to a patch's variance
@@ -40,28 +42,31 @@ class BirdMAEPretraining(Recipe):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: BirdMAE,
         mask_ratio: float = 0.75,
         mix: float = 0.3,
-        mix_most: int = 3,
+        mix_most: int = 2,
         decoder_dim: int = 512,
         decoder_depth: int = 8,
         decoder_heads: int = 16,
         decoder_mlp_ratio: float = 4.0,
         lr: float = 8e-4,
         weight_decay: float = 1e-4,
-        warmup: int = 15_600,
+        warmup: int = 15_562,
         steps: int = 166_000,
     ) -> None:
         super().__init__(encoder, steps)
+        # It stays the identity: the loss does not reach it, and several devices want a gradient of all that trains.
+        encoder.fc_norm.requires_grad_(False)
         self.decoder = BirdMAEDecoder(encoder, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio)
         self.mask_ratio, self.mix, self.mix_most = mask_ratio, mix, mix_most
         self.lr, self.weight_decay = lr, weight_decay
         self.warmup = warmup
 
-    def draw_keep(self, generator: torch.Generator) -> Tensor:  # [views, kept]
-        """The mask of one clip: one view."""
-        return random_keep(1, self.encoder.grid, self.mask_ratio, generator)
+    @property
+    def draw_keep(self) -> DrawKeep:
+        """Draws the mask of one clip: one view."""
+        return partial(random_keep, 1, self.encoder.grid, self.mask_ratio)
 
     def augment(self, waveform: Tensor, generator: torch.Generator) -> Tensor:  # [clips, samples]
         return mix(waveform, self.mix, self.mix_most, generator=generator)

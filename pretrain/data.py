@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from oscine.models.audio import AudioError, audio_info, load_audio, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
-from oscine.pretrain.recipe import Batch, Recipe
+from oscine.pretrain.recipe import Batch, DrawKeep, Recipe
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 PATIENCE = 20  # unreadable recordings in a row before a run stops: more than chance, a disk is gone
 
 
@@ -43,7 +43,7 @@ class ClipDataset(Dataset[Batch]):
         recordings: list[Path],
         sample_rate: int,
         samples: int,
-        draw_keep: Callable[[torch.Generator], Tensor],
+        draw_keep: DrawKeep,
         seed: int = 0,
         gain: bool = False,
     ) -> None:
@@ -56,19 +56,26 @@ class ClipDataset(Dataset[Batch]):
             )
 
     def __getitem__(self, number: int) -> Batch:
-        seed = key(self.seed, number)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(key(self.seed, number))
+        mixing = torch.tensor(key(self.seed, number, 2))  # another seed: what is mixed is not to go with what was cut
         epoch, place = divmod(number, len(self.stretches))
         order = shuffled(len(self.stretches), key(self.seed, epoch, 1))
         for attempt in range(PATIENCE):
             stretch = self.stretches[order[(place + attempt) % len(order)]]
             try:
-                return Batch(self.clip(stretch, generator), self.draw_keep(generator), torch.tensor(seed))
+                return Batch(self.clip(stretch, generator), self.draw_keep(generator), mixing)
             except AudioError as error:
-                log.warning("skipped for the next recording: %s", error)
+                logger.warning("skipped for the next recording: %s", error)
         raise OscineError(
             f"{PATIENCE} recordings in a row cannot be read, the last is {stretch.path}; is the disk still there?"
         )
+
+    def __getitems__(self, numbers: list[int]) -> list[Batch] | OscineError:
+        """Clips of one batch; an error is handed over as it is, where a worker would raise it as its traceback's text."""
+        try:
+            return [self[number] for number in numbers]
+        except OscineError as error:
+            return error
 
     def clip(self, stretch: Stretch, generator: torch.Generator) -> Tensor:  # [samples]
         seconds = self.samples / self.sample_rate
@@ -108,6 +115,7 @@ class PretrainingData(LightningDataModule):
         batch_size: clips of a step, on each device and in each accumulated part.
         workers: processes that read and resample.
         seed: of the order of the clips, their cuts and masks.
+        seconds: length of the clips that are cut; null is the encoder's, a shorter one is filled up in the spectrogram.
         gain: whether a clip is made louder or softer at random, by Beta(10, 10) + 0.5.
     """
 
@@ -117,16 +125,18 @@ class PretrainingData(LightningDataModule):
         batch_size: int = 12,
         workers: int = 2,
         seed: int = 0,
+        seconds: float | None = None,
         gain: bool = False,
     ) -> None:
         super().__init__()
-        self.recordings, self.batch_size, self.workers, self.seed, self.gain = (
-            recordings,
-            batch_size,
-            workers,
-            seed,
-            gain,
-        )
+        self.seconds = seconds
+        self.recordings, self.batch_size, self.workers = recordings, batch_size, workers
+        self.seed, self.gain = seed, gain
+
+    def on_before_batch_transfer(self, batch: Batch | OscineError, dataloader_idx: int) -> Batch:
+        if isinstance(batch, OscineError):
+            raise batch
+        return batch
 
     def train_dataloader(self) -> DataLoader[Batch]:
         trainer = self.trainer
@@ -136,7 +146,10 @@ class PretrainingData(LightningDataModule):
         encoder = recipe.encoder
         given = self.recordings
         files = given if isinstance(given, list) else find_recordings(given)
-        dataset = ClipDataset(files, encoder.sample_rate, encoder.samples, recipe.draw_keep, self.seed, self.gain)
+        samples = encoder.samples if self.seconds is None else round(self.seconds * encoder.sample_rate)
+        if not 0 < samples <= encoder.samples:
+            raise OscineError(f"clips of {self.seconds} s for an encoder of {encoder.seconds:g} s; cut at most as much")
+        dataset = ClipDataset(files, encoder.sample_rate, samples, recipe.draw_keep, self.seed, self.gain)
         parts = trainer.accumulate_grad_batches
         numbers = Numbers(
             trainer.global_step * parts,
@@ -150,9 +163,14 @@ class PretrainingData(LightningDataModule):
             batch_sampler=numbers,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
+            collate_fn=collate,
             worker_init_fn=one_thread,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+def collate(clips: list[Batch] | OscineError) -> Batch | OscineError:
+    return clips if isinstance(clips, OscineError) else default_collate(clips)
 
 
 def stretches(recordings: list[Path], seconds: float) -> Iterator[Stretch]:
@@ -161,7 +179,7 @@ def stretches(recordings: list[Path], seconds: float) -> Iterator[Stretch]:
         try:
             length = audio_info(path).seconds
         except AudioError as error:
-            log.warning("left out: %s", error)
+            logger.warning("left out: %s", error)
             continue
         parts = max(1, int(length / seconds))
         for part in range(parts):

@@ -7,6 +7,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from oscine.models.errors import OscineError
+
 
 def random_keep(
     batch: int, grid: tuple[int, int], ratio: float = 0.75, generator: torch.Generator | None = None
@@ -14,7 +16,7 @@ def random_keep(
     """Any patches, without structure: Bird-MAE's masking. `ratio` is the share that is dropped; kept patches ascend."""
     patches = grid[0] * grid[1]
     noise = torch.rand(batch, patches, generator=generator)
-    return noise.argsort(dim=1)[:, : int(patches * (1 - ratio))].sort(dim=1).values
+    return noise.argsort(dim=1)[:, : kept_count(patches, ratio)].sort(dim=1).values
 
 
 def block_keep(
@@ -30,11 +32,12 @@ def block_keep(
     Blocks of `block` x `block` patches around random centres, as many as would cover the kept share and `adjust` more
     without overlap; then random patches leave them, or join them, until exactly the kept share is left.
     """
+    if block < 1 or block % 2 == 0:
+        raise OscineError(f"block is {block}, expected an odd number of patches: a block has its centre on one, e.g. 5")
     time, freq = grid
     patches = time * freq
-    keep = 1 - ratio
-    kept = int(patches * keep)
-    centres = torch.randint(patches, (batch, int(patches * (keep + adjust) / block**2)), generator=generator)
+    kept = kept_count(patches, ratio)
+    centres = torch.randint(patches, (batch, int(patches * (1 - ratio + adjust) / block**2)), generator=generator)
     marked = torch.zeros(batch, patches).scatter_(1, centres, 1.0)
     grown = max_pool2d(rearrange(marked, "batch (time freq) -> batch 1 time freq", time=time), block, 1, block // 2)
     covered = rearrange(grown, "batch 1 time freq -> batch (time freq)") > 0
@@ -45,6 +48,17 @@ def block_keep(
         draws[row] = torch.empty(patches).exponential_(generator=generator)
     rank = torch.where(covered, draws, -draws - torch.finfo(torch.float32).tiny)
     return rank.topk(kept, dim=1).indices.sort(dim=1).values
+
+
+def kept_count(patches: int, ratio: float) -> int:
+    """How many patches a view shows when the share `ratio` is dropped; at least one is shown and one is not."""
+    kept = int(patches * (1 - ratio))
+    if not 0 < kept < patches:
+        raise OscineError(
+            f"mask_ratio {ratio:g} keeps {kept} of {patches} patches; expected a share between 0 and 1 that keeps and drops "
+            "at least one, e.g. 0.75"
+        )
+    return kept
 
 
 def dropped_patches(keep: Tensor, patches: int) -> Tensor:  # [views, dropped]

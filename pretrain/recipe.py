@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from oscine.models.encoder import Encoder
+from oscine.models.layers import PATCH
 
 
 class Batch(NamedTuple):
@@ -20,6 +22,9 @@ class Batch(NamedTuple):
     seed: Tensor
 
 
+DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
+
+
 class Recipe(LightningModule):
     """A subclass gives the masks of a clip, the losses and the optimiser. `steps` are a whole run's optimiser steps."""
 
@@ -28,8 +33,9 @@ class Recipe(LightningModule):
         self.encoder: Encoder = encoder.train()
         self.steps = steps
 
-    def draw_keep(self, generator: torch.Generator) -> Tensor:  # [views, kept]
-        """The masks of one clip, drawn on the CPU."""
+    @property
+    def draw_keep(self) -> DrawKeep:
+        """Draws the masks of one clip. It is sent to the processes that read clips, so it holds numbers, not the recipe."""
         raise NotImplementedError
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
@@ -42,7 +48,9 @@ class Recipe(LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         generator = torch.Generator().manual_seed(int(batch.seed[0]))
-        spectrogram = self.encoder.frontend(self.augment(batch.waveform, generator))
+        # As many frames as the encoder's own clip has, also where the clips are cut a little shorter.
+        frames = self.encoder.grid[0] * PATCH
+        spectrogram = self.encoder.frontend(self.augment(batch.waveform, generator), frames)
         losses = self.losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
         loss = torch.stack(list(losses.values())).sum()
         self.log("loss", loss, prog_bar=True)

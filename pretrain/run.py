@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning import Callback, Trainer
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins import TorchCheckpointIO
 
 from oscine.models.errors import OscineError
-from oscine.models.hub import save_pretrained
+from oscine.models.hub import save_pretrained, write_whole
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.recipe import Recipe
 
@@ -39,18 +43,62 @@ def run_pretraining(
     if resume and not state.exists():
         raise OscineError(f"nothing to resume: no {state}; leave out --resume to start this run")
     csv = CSVLogger(folder, name=LOGS, flush_logs_every_n_steps=log_every)
-    keep_last = ModelCheckpoint(states, save_last=True, every_n_train_steps=save_every, save_on_train_epoch_end=True)
-    Trainer(
-        max_steps=recipe.steps,
-        default_root_dir=folder,
-        logger=[csv, TensorBoardLogger(folder, name=LOGS, version=csv.version)],
-        callbacks=[keep_last, *callbacks],
-        log_every_n_steps=log_every,
-        # The clips' numbers say which rank reads what; a sampler on top would deal them out twice.
-        use_distributed_sampler=False,
-        **trainer,
-    ).fit(recipe, datamodule=data, ckpt_path=state if resume else None)
-    return save_pretrained(recipe.encoder, folder / ENCODER)
+    keep_last = ModelCheckpoint(
+        states, save_top_k=0, save_last=True, enable_version_counter=False,
+        every_n_train_steps=save_every, save_on_train_epoch_end=True,
+    )  # fmt: skip
+    try:
+        made = Trainer(
+            max_steps=recipe.steps,
+            default_root_dir=folder,
+            logger=[csv, TensorBoardLogger(folder, name=LOGS, version=csv.version)],
+            callbacks=[StaysFinite(state, log_every, save_every), keep_last, *callbacks],
+            plugins=[WholeStates()],
+            log_every_n_steps=log_every,
+            # The clips' numbers say which rank reads what; a sampler on top would deal them out twice.
+            use_distributed_sampler=False,
+            **trainer,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={value}" for name, value in trainer.items() if value is not None)
+        raise OscineError(f"no Trainer with {given}: {' '.join(str(error).split())}") from error
+    made.fit(recipe, datamodule=data, ckpt_path=state if resume else None)
+    made.save_checkpoint(state)  # the last step, too, where `save_every` does not meet it
+    if made.is_global_zero:
+        save_pretrained(recipe.encoder, folder / ENCODER)
+    made.strategy.barrier()  # whoever returns finds the encoder written
+    return folder / ENCODER
+
+
+class StaysFinite(Callback):
+    """Stops a run whose loss or weights are no numbers any more, before they replace its state or become its encoder."""
+
+    def __init__(self, state: Path, log_every: int, save_every: int) -> None:
+        self.state, self.log_every, self.save_every = state, log_every, save_every
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
+        step = trainer.global_step
+        if step % self.log_every == 0 or step % self.save_every == 0 or step == trainer.max_steps:
+            self.check(trainer, [outputs["loss"], *pl_module.parameters()])
+
+    def check(self, trainer: Trainer, tensors: list[torch.Tensor]) -> None:
+        finite = bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+        if not trainer.strategy.reduce_boolean_decision(finite):  # one rank alone would leave the others waiting
+            kept = f"the state kept in {self.state} is from before" if self.state.exists() else "no state was kept yet"
+            raise OscineError(
+                f"loss or weights are not finite at step {trainer.global_step}; {kept}; a new run with a lower recipe.lr or "
+                "a trainer.gradient_clip_val may do better"
+            )
+
+
+class WholeStates(TorchCheckpointIO):
+    """Writes a run state complete or not at all; Lightning's own is copied over the old one, which a kill cuts short."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(Path(path), content.getvalue())
 
 
 def loss_curve(folder: Path) -> pd.DataFrame:

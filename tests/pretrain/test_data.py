@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from oscine.models.errors import OscineError
-from oscine.pretrain.data import ClipDataset, Numbers, key, stretches
+from oscine.pretrain.data import ClipDataset, Numbers, PretrainingData, collate, key, stretches
 from oscine.pretrain.masking import random_keep
 
 RATE, SAMPLES = 8000, 4000
@@ -104,6 +104,28 @@ def test_a_run_stops_when_nothing_can_be_read_any_more(recordings: list[Path]) -
         path.unlink()
     with pytest.raises(OscineError, match=r"20 recordings in a row .* is the disk still there"):
         clips[0]
+
+
+def test_an_error_in_a_worker_arrives_as_itself(recordings: list[Path]) -> None:
+    data = PretrainingData(recordings)
+    clips = dataset(recordings)
+    for path in recordings:
+        path.unlink()
+    loader = DataLoader(clips, batch_sampler=Numbers(0, 1, 2), num_workers=1, collate_fn=collate)
+    with pytest.raises(OscineError, match=r"^20 recordings in a row .* is the disk still there\?$"):
+        data.on_before_batch_transfer(next(iter(loader)), 0)
+
+
+def test_what_is_mixed_is_not_drawn_from_the_numbers_that_cut_the_clip(recordings: list[Path]) -> None:
+    drawn_from = []
+
+    def draw_keep(generator: torch.Generator) -> torch.Tensor:
+        drawn_from.append(generator.initial_seed())
+        return torch.zeros(1, 1)
+
+    clips = ClipDataset(recordings, RATE, SAMPLES, draw_keep)
+    mixing = [int(clips[number].seed) for number in range(5)]
+    assert len(set(mixing + drawn_from)) == 10
 
 
 def test_recordings_that_never_could_be_read_are_an_error(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from oscine.models.errors import OscineError
 from oscine.pretrain.masking import block_keep, dropped_patches, fill_in, random_keep
 
 MASKS = [random_keep, block_keep]
@@ -102,3 +103,16 @@ def test_kept_tokens_go_to_their_places_and_the_mask_token_to_the_others():
     keep = torch.tensor([[0, 3], [1, 2]])
     filled = fill_in(torch.arange(1.0, 5.0).view(2, 2, 1), keep, torch.full((1, 1, 1), 9.0), patches=4)
     assert filled[..., 0].tolist() == [[1, 9, 9, 2], [9, 3, 4, 9]]
+
+
+@pytest.mark.parametrize("draw", MASKS)
+@pytest.mark.parametrize("ratio", [-0.5, 0.0, 0.999, 1.0, 1.5])
+def test_a_mask_keeps_and_drops_at_least_one_patch(draw: Callable[..., Tensor], ratio):
+    with pytest.raises(OscineError, match=r"mask_ratio .* of 40 patches; expected"):
+        draw(2, (5, 8), ratio)
+
+
+@pytest.mark.parametrize("block", [0, 2, 4])
+def test_a_block_without_a_centre_is_refused(block):
+    with pytest.raises(OscineError, match=f"block is {block}, expected an odd number"):
+        block_keep(2, (12, 8), block=block)

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from oscine.cli import dispatch
-from oscine.pretrain.run import loss_curve
+from oscine.models import create_model
+from oscine.pretrain.run import WholeStates, loss_curve
 
 TINY = """
 --encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.batch_size 2 --data.workers 1 --log_every 1 --save_every 3
@@ -47,9 +49,9 @@ def weights(runs: Path, name: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("config", RECIPES)
 def test_a_killed_and_resumed_run_ends_with_the_same_bits(config: str, folder: Path, tmp_path: Path) -> None:
-    assert dispatch(arguments(config, "whole", folder, tmp_path, 12)) == 0
+    assert dispatch(arguments(config, "whole", folder, tmp_path, 60)) == 0
     state = tmp_path / "killed" / "states" / "last.ckpt"
-    command = [sys.executable, "-m", "oscine", *arguments(config, "killed", folder, tmp_path, 12)]
+    command = [sys.executable, "-m", "oscine", *arguments(config, "killed", folder, tmp_path, 60)]
     # As many threads as here: sums in another order end in other bits.
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, env=environment)
@@ -58,13 +60,14 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(config: str, folder: P
             break
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     assert state.exists()
-    assert dispatch(arguments(config, "killed", folder, tmp_path, 12, "--resume")) == 0
+    assert not (tmp_path / "killed" / "encoder").exists(), "killed while it ran"
+    assert dispatch(arguments(config, "killed", folder, tmp_path, 60, "--resume")) == 0
     whole, resumed = weights(tmp_path, "whole"), weights(tmp_path, "killed")
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
     curves = [loss_curve(tmp_path / name)["loss"] for name in ("whole", "killed")]
-    assert curves[1].index[-1] == curves[0].index[-1] == 11
+    assert curves[1].index[-1] == curves[0].index[-1] == 59
     assert curves[1].tail(3).tolist() == curves[0].tail(3).tolist()
 
 
@@ -84,3 +87,76 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(
 def test_there_must_be_something_to_resume(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(arguments("bird_mae_tiny", "none", folder, tmp_path, 2, "--resume")) == 1
     assert "nothing to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("config", RECIPES)
+def test_two_processes_train_one_encoder(config: str, folder: Path, tmp_path: Path) -> None:
+    pair = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [sys.executable, "-m", "oscine", *arguments(config, "pair", folder, tmp_path, 3, *pair)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("create_model(") == 1
+    assert create_model(f"local-dir:{tmp_path / 'pair' / 'encoder'}").dim == 24
+    assert sorted(path.name for path in (tmp_path / "pair" / "encoder").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+
+
+def test_a_run_keeps_one_state_of_its_last_step(folder: Path, tmp_path: Path) -> None:
+    assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path, 4)) == 0
+    (state,) = (tmp_path / "run" / "states").iterdir()
+    assert torch.load(state, weights_only=False)["global_step"] == 4
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "states" / "last.ckpt"
+    WholeStates().save_checkpoint({"step": 1}, state)
+    monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)  # stopped in the middle of it
+    with pytest.raises(ZeroDivisionError):
+        WholeStates().save_checkpoint({"step": 2}, state)
+    assert torch.load(state) == {"step": 1}
+
+
+def test_a_run_records_its_settings_and_is_resumed_with_no_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = arguments("bird_mae_tiny", "run", folder, tmp_path, 2)
+    assert dispatch(first) == 0
+    settings = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())
+    assert settings["recipe"]["mask_ratio"] == 0.75
+    assert settings["encoder"] == {"name": "bird_mae_tiny", "dim": 24, "depth": 1, "heads": 2}
+    assert settings["recipe"]["steps"] == 2
+    capsys.readouterr()
+    assert dispatch([*first, "--resume", "--recipe.mask_ratio", "0.5", "--recipe.steps", "3", "--log_every", "2"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "recipe.mask_ratio was 0.75, now 0.5; recipe.steps was 2, now 3; " in said
+    assert "log_every" not in said
+    assert dispatch([*first, "--resume", "--log_every", "2", "--data.workers", "0"]) == 0
+
+
+def test_a_run_stops_when_its_loss_is_no_number(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatch([*arguments("bird_mae_tiny", "run", folder, tmp_path, 9), "--recipe.lr", "1e30"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "not finite at step" in said
+    assert "no state was kept yet" in said
+    assert not (tmp_path / "run" / "encoder").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (["--trainer.devices", "x"], "devices=x"),
+        (["--trainer.accelerator", "steam"], "steam"),
+        (["--encoder.dim", "x"], "--encoder.dim is 'x', expected a number"),
+        (["--recipe.mask_ratio", "0"], "mask_ratio 0 keeps"),
+    ],
+)
+def test_what_a_run_cannot_be_made_of_is_said_in_one_line(
+    wrong: list[str], complaint: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatch([*arguments("bird_mae_tiny", "run", folder, tmp_path, 2), *wrong]) in (1, 2)
+    assert complaint in capsys.readouterr().err.strip().splitlines()[-1]
