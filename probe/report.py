@@ -113,7 +113,7 @@ def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
     axes.set_xlabel("layer")
     axes.set_ylabel("gate")
     _plain(axes)
-    axes.legend(frameon=False, fontsize=9, ncols=2)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)  # not over the bars
     return figure
 
 

@@ -130,8 +130,9 @@ def test_a_reconstruction_shows_what_was_not_seen_as_empty() -> None:
 @pytest.mark.parametrize("encoders", [1, 2, 7])
 def test_every_encoder_has_a_bar_for_every_layer(encoders: int) -> None:
     gates = {f"encoder {number}": np.array([[0.2, 0.3, 0.5], [0.4, 0.1, 0.5]]) for number in range(encoders)}
-    (axes,) = drawn(gate_figure(gates)).axes
+    figure = drawn(gate_figure(gates))
+    (axes,), (legend,) = figure.axes, figure.legends
     heights = [patch.get_height() for patch in axes.patches]  # type: ignore[attr-defined]
     assert heights == pytest.approx([0.3, 0.2, 0.5] * encoders)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(gates)  # type: ignore[union-attr]
+    assert [text.get_text() for text in legend.get_texts()] == list(gates)
     assert axes.lines[0].get_ydata()[0] == pytest.approx(1 / 3)  # type: ignore[index]
