@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from oscine import __version__
 from oscine.cli import config
@@ -275,7 +275,9 @@ def masked(name: str, recipe: BirdMAEPretraining, task: Task) -> tuple[Any, str]
 def show(out: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
     console = Console()
     header, rows = cells(scores)
-    shown = Table(*header, box=SIMPLE_HEAD, pad_edge=False, title="Accuracy in %, mean ± spread over folds")
+    names = Column(header[0], no_wrap=True)
+    title = "Accuracy in %, mean ± spread over folds"
+    shown = Table(names, *header[1:], box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=title)
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
