@@ -103,6 +103,11 @@ def split_clips(waveform: Tensor, samples: int, hop: int | None = None) -> Tenso
     return pad(waveform, (0, max(0, length - len(waveform)))).unfold(0, samples, hop)
 
 
+def one_clip(waveform: Tensor, samples: int) -> Tensor:  # [samples]
+    """The beginning of a waveform as one clip, filled up with silence where it is shorter."""
+    return pad(waveform[:samples], (0, max(0, samples - len(waveform))))
+
+
 def count_clips(total: int, samples: int, hop: int) -> int:
     """How many clips `split_clips` makes of `total` samples: as few as cover the recording."""
     return 1 + math.ceil(max(0, total - max(samples, hop)) / hop)

@@ -75,8 +75,8 @@ class BirdMAEPretraining(Recipe):
         """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
         predictions = self.predict(spectrogram, keep)
         targets = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
-        variance, mean = torch.var_mean(targets, dim=2, keepdim=True)  # unbiased, as the authors have it
-        errors = (predictions - (targets - mean) / (variance + EPSILON).sqrt()).square().mean(2)
+        mean, scale = mean_and_scale(targets)
+        errors = (predictions - (targets - mean) / scale).square().mean(2)
         return {"reconstruction": errors.gather(1, dropped_patches(keep, targets.shape[1])).mean()}
 
     def predict(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, patches, pixels]
@@ -88,18 +88,14 @@ class BirdMAEPretraining(Recipe):
     def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
         """The spectrogram as seen, with the dropped patches as predicted; mean and scale of a patch are the true ones."""
         targets = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
-        variance, mean = torch.var_mean(targets, dim=2, keepdim=True)
-        predictions = self.predict(spectrogram, keep) * (variance + EPSILON).sqrt() + mean
-        index = keep[..., None].expand(-1, -1, targets.shape[2])
-        return spectrogram_of(predictions.scatter(1, index, targets.gather(1, index)), self.encoder.grid[1])
+        mean, scale = mean_and_scale(targets)
+        predictions = self.predict(spectrogram, keep) * scale + mean
+        return spectrogram_of(with_kept(predictions, targets, keep), self.encoder.grid[1])
 
     def seen(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
         """What the encoder is shown of a spectrogram; NaN elsewhere."""
         pixels = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
-        index = keep[..., None].expand(-1, -1, pixels.shape[2])
-        return spectrogram_of(
-            torch.full_like(pixels, torch.nan).scatter(1, index, pixels.gather(1, index)), self.encoder.grid[1]
-        )
+        return spectrogram_of(with_kept(torch.full_like(pixels, torch.nan), pixels, keep), self.encoder.grid[1])
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(matrices_decay(self, self.weight_decay), lr=self.lr, betas=(0.9, 0.95))
@@ -132,6 +128,18 @@ class BirdMAEDecoder(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         return self.decoder_pred(self.decoder_norm(tokens))[:, 1:]
+
+
+def mean_and_scale(patches: Tensor) -> tuple[Tensor, Tensor]:  # each [clips, patches, 1]
+    """Mean and standard deviation of every patch's pixels; unbiased, as the authors have it."""
+    variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
+    return mean, (variance + EPSILON).sqrt()
+
+
+def with_kept(others: Tensor, patches: Tensor, keep: Tensor) -> Tensor:  # [views, patches, pixels]
+    """The patches at the places `keep` [views, kept], the others everywhere else."""
+    index = keep[..., None].expand(-1, -1, patches.shape[2])
+    return others.scatter(1, index, patches.gather(1, index))
 
 
 def patches_of(spectrogram: Tensor) -> Tensor:  # [clips, patches, pixels]

@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from oscine.models.audio import AudioError, audio_info, load_audio, one_thread
+from oscine.models.audio import AudioError, audio_info, load_audio, one_clip, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
 from oscine.pretrain.recipe import Batch, DrawKeep, Recipe
@@ -81,11 +81,12 @@ class ClipDataset(Dataset[Batch]):
         seconds = self.samples / self.sample_rate
         start = stretch.start + max(0.0, stretch.seconds - seconds) * torch.rand((), generator=generator).item()
         waveform = load_audio(stretch.path, self.sample_rate, start, seconds)
-        clip = torch.zeros(self.samples)
-        clip[: len(waveform)] = waveform[: self.samples]
+        clip = one_clip(waveform, self.samples)
         shift = int(torch.randint(self.samples, (), generator=generator))
         if self.gain:
-            clip *= torch.from_numpy(np.random.default_rng(generator.initial_seed()).beta(10, 10, 1)).float() + 0.5
+            clip = clip * (
+                torch.from_numpy(np.random.default_rng(generator.initial_seed()).beta(10, 10, 1)).float() + 0.5
+            )
         return clip.roll(shift)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from oscine.models.audio import load_audio, one_thread
+from oscine.models.audio import load_audio, one_clip, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import read_table
 
@@ -114,9 +114,7 @@ class LabelledClips(Dataset[Tensor]):
 
     def __getitem__(self, row: int) -> Tensor:
         waveform = load_audio(self.paths[row], self.sample_rate, self.starts[row], self.seconds[row])
-        clip = torch.zeros(self.samples)
-        clip[: len(waveform)] = waveform[: self.samples]
-        return clip
+        return one_clip(waveform, self.samples)
 
 
 def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[Tensor]:
