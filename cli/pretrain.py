@@ -24,7 +24,7 @@ from oscine.cli.command import Misuse, Parser
 from oscine.cli.progress import progress_bar
 from oscine.models import create_model
 from oscine.models.errors import OscineError
-from oscine.models.hub import write_whole
+from oscine.models.files import write_whole
 from oscine.models.recordings import find_recordings
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData

@@ -18,7 +18,7 @@ from oscine.cli.embed import moved
 from oscine.cli.progress import progress_bar
 from oscine.models import create_model
 from oscine.models.errors import OscineError
-from oscine.models.hub import write_whole
+from oscine.models.files import write_whole
 from oscine.models.zoo import LOCAL
 from oscine.probe import AttentiveProbe, ConvexGatedProbe, LinearProbe, Probe, PrototypicalProbe
 from oscine.probe.data import Task, read_task

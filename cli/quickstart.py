@@ -24,7 +24,7 @@ from oscine.cli.probe import PROBES
 from oscine.cli.progress import Bar, progress_bar
 from oscine.models import Encoder, Features, create_model
 from oscine.models.errors import OscineError
-from oscine.models.hub import write_whole
+from oscine.models.files import write_whole
 from oscine.pretrain import BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData, key
 from oscine.pretrain.run import ENCODER, STATES, loss_curve, run_pretraining

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from pathlib import Path
 
 from safetensors.torch import save
@@ -14,6 +13,7 @@ from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
 from oscine.models.weights import load_strictly, read_safetensors
 
 ENCODERS: dict[str, type[Encoder]] = {"BAT": BAT, "BirdMAE": BirdMAE}
@@ -57,13 +57,3 @@ def build(architecture: type[Encoder], config: dict[str, object]) -> Encoder:
     if unknown:
         raise OscineError(f"{architecture.__name__} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
     return architecture(**config)  # type: ignore[arg-type]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there complete or not at all, also after a crash."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from oscine.models.errors import OscineError
-from oscine.models.hub import write_whole
+from oscine.models.files import write_whole
 
 ROW_GROUP = 4096  # rows that are gathered before they are written
 

@@ -16,7 +16,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from oscine.models.errors import OscineError
-from oscine.models.hub import save_pretrained, write_whole
+from oscine.models.files import write_whole
+from oscine.models.hub import save_pretrained
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.recipe import Recipe
 

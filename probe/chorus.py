@@ -24,7 +24,7 @@ import soundfile
 from numpy.fft import rfft
 
 from oscine.models.errors import OscineError
-from oscine.models.hub import write_whole
+from oscine.models.files import write_whole
 from oscine.probe.recordists import RECORDISTS, record, travel
 from oscine.probe.syllables import SPECIES, Array, Individual, hatch, sing
 
