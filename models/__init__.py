@@ -1,8 +1,11 @@
 """Everything needed to use an encoder: audio in, features out."""
 
 from oscine.models.audio import AudioError, load_audio, split_clips
+from oscine.models.audio_mae import AudioMAE
 from oscine.models.bat import BAT
+from oscine.models.beats import BEATs
 from oscine.models.bird_mae import BirdMAE
+from oscine.models.eat import EAT
 from oscine.models.embed import embed_file, embed_folder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -12,7 +15,10 @@ from oscine.models.zoo import create_model, list_models
 
 __all__ = [
     "BAT",
+    "EAT",
     "AudioError",
+    "AudioMAE",
+    "BEATs",
     "BirdMAE",
     "Encoder",
     "Features",

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.frontend import MELS, Frontend
-from oscine.models.layers import PATCH, gather_kept
+from oscine.models.layers import CHUNK, PATCH, gather_kept, join_chunks, run_blocks
+
+# timm's names for the layouts of patches, in which height is time and width is frequency
+LAYOUTS = {
+    "NCHW": "batch (time freq) dim -> batch dim time freq",
+    "NLC": "batch (time freq) dim -> batch (time freq) dim",
+}
 
 
 class Encoder(nn.Module):
@@ -46,6 +52,10 @@ class Encoder(nn.Module):
         self.samples = round(config["seconds"] * self.sample_rate)
         self._check_sizes(frontend)
         self.grid = (frontend.frames(self.samples) // PATCH, MELS // PATCH)
+        self.add_patch_embedding()
+
+    def add_patch_embedding(self) -> None:
+        """The projection of patches to tokens; a method, because BEATs has one of its own under another name."""
         self.patch_embed = PatchEmbed(img_size=None, patch_size=PATCH, in_chans=1, embed_dim=self.dim)
 
     @property
@@ -55,7 +65,12 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.cls_token.device
+        return next(self.parameters()).device
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """What timm's wrappers ask of a model: the name, width and stride of every layer that it can return."""
+        return [{"module": f"blocks.{layer}", "num_chs": self.dim, "reduction": PATCH} for layer in range(self.depth)]
 
     def forward(
         self, waveform: Tensor, sample_rate: int | None = None, layers: Sequence[int] | None = None
@@ -93,16 +108,49 @@ class Encoder(nn.Module):
         spectrogram [batch, frames, mel], as the frontend makes it. keep [batch * views, kept] are the patches that are seen,
         ascending, every view of a clip after the other; the outputs are then [batch * views, 1 + kept, dim].
         """
-        wanted = self._layer_numbers(layers)
-        tokens = self.embed(spectrogram)
-        if keep is not None:
-            tokens = gather_kept(tokens, keep)
-        tokens = self.begin(tokens)
-        outputs = []
-        for block in self.blocks:
-            tokens = block(tokens)
-            outputs.append(tokens)
-        return [outputs[layer] for layer in wanted]
+        return self.block_outputs(self.embed(spectrogram), keep, self._layer_numbers(layers))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        return_prefix_tokens: bool = False,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+        output_dict: bool = False,
+        attn_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> list[Any] | tuple[Tensor, list[Any]] | dict[str, Any]:
+        """Features of several layers, with timm's signature and results, for code that was written for timm.
+
+        x: a spectrogram [batch, frames, mel], or the image [batch, 1, frames, mel]. indices: layers by number, or how many
+        from the end; they come in the order of depth. output_fmt: "NCHW", [batch, dim, time, freq], or "NLC", [batch,
+        patches, dim]. norm: apply the final norm to every layer, where there is one. The prefix is CLS, [batch, 1, dim],
+        or what an encoder without one puts in its place. Masked attention is refused.
+        """
+        if attn_mask is not None or is_causal:
+            raise OscineError(
+                "an attention mask came, these encoders attend to every patch; leave out attn_mask, is_causal"
+            )
+        if output_fmt not in LAYOUTS:
+            raise OscineError(f"output_fmt is {output_fmt!r}, expected {' or '.join(LAYOUTS)}")
+        wanted = self._indices(indices)
+        image = x.ndim == 4 and x.shape[1] == 1
+        outputs = self.encode(x[:, 0] if image else x, layers=wanted if stop_early else [*wanted, -1])
+        final = self.finish(outputs[-1])
+        chosen = [self.finish(tokens) if norm else tokens for tokens in outputs[: len(wanted)]]
+        prefix = [tokens[:, :1] for tokens in chosen]
+        patches = [rearrange(tokens[:, 1:], LAYOUTS[output_fmt], freq=self.grid[1]).contiguous() for tokens in chosen]
+        if output_dict:
+            return (
+                {"image_intermediates": patches}
+                | ({"image_intermediates_prefix": prefix} if return_prefix_tokens else {})
+                | ({} if intermediates_only else {"image_features": final})
+            )
+        intermediates = list(zip(patches, prefix)) if return_prefix_tokens else patches
+        return intermediates if intermediates_only else (final, intermediates)
 
     def embed(self, spectrogram: Tensor) -> Tensor:  # [batch, patches, dim]
         """Patch tokens with their positions, time-major; no CLS yet."""
@@ -110,6 +158,11 @@ class Encoder(nn.Module):
         image = rearrange(spectrogram, "batch frames mel -> batch 1 frames mel")
         tokens = self.patch_embed(image.to(self.patch_embed.proj.weight.dtype))
         return tokens + self.patch_positions()[:, : tokens.shape[1]]
+
+    def block_outputs(self, patches: Tensor, keep: Tensor | None, wanted: Sequence[int]) -> list[Tensor]:
+        """Embedded patches [batch, patches, dim] to the raw outputs of the wanted blocks, as `encode` returns them."""
+        tokens = self.begin(patches if keep is None else gather_kept(patches, keep))
+        return run_blocks(self.blocks, tokens, wanted)
 
     def position_table(self, dim: int) -> Tensor:  # [patches, dim]
         """The fixed positions of patches, for tokens of any width: a recipe's decoder uses them too."""
@@ -141,6 +194,16 @@ class Encoder(nn.Module):
                 raise OscineError(f"layer {layer} of an encoder with {self.depth}: choose from 0 to {self.depth - 1}")
         return [layer % self.depth for layer in layers]
 
+    def _indices(self, indices: int | Sequence[int] | None) -> list[int]:
+        """Layers as timm names them: all, the last few, or some; from the first to the last, each once."""
+        if not isinstance(indices, int):
+            return sorted(set(self._layer_numbers(indices)))
+        if not 0 < indices <= self.depth:
+            raise OscineError(
+                f"the last {indices} of {self.depth} layers were asked for; choose from 1 to {self.depth}"
+            )
+        return list(range(self.depth - indices, self.depth))
+
     def _check_sizes(self, frontend: Frontend) -> None:
         if self.dim % self.heads or self.dim % 4:
             raise OscineError(f"dim={self.dim}, heads={self.heads}: dim must be a multiple of heads and of 4")
@@ -171,3 +234,35 @@ class Encoder(nn.Module):
                 f"spectrogram has shape {tuple(spectrogram.shape)}, expected [batch, frames, {MELS}] with frames a "
                 f"multiple of {PATCH}; encoder.frontend(waveform) makes one"
             )
+
+
+class ChunkedEncoder(Encoder):
+    """An encoder that takes any length: a longer spectrogram is encoded in chunks of 1024 frames.
+
+    Each chunk has a CLS token and positions of its own; patches are joined in time, CLS is the mean over chunks, each
+    counted once however short it is.
+    """
+
+    def encode(
+        self, spectrogram: Tensor, keep: Tensor | None = None, layers: Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """As `Encoder.encode`, for any number of frames; `keep` only for what fits one chunk."""
+        self._check_spectrogram(spectrogram)
+        frames = spectrogram.shape[1]
+        if frames <= CHUNK:
+            return super().encode(spectrogram, keep, layers)
+        if keep is not None:
+            raise OscineError(
+                f"patches can be kept in up to {CHUNK} frames, the spectrogram has {frames}; cut it first"
+            )
+        whole = frames // CHUNK * CHUNK
+        batch = len(spectrogram)
+        full = super().encode(
+            rearrange(spectrogram[:, :whole], "batch (chunk frames) mel -> (batch chunk) frames mel", frames=CHUNK),
+            layers=layers,
+        )
+        chunks = [rearrange(tokens, "(batch chunk) token dim -> batch chunk token dim", batch=batch) for tokens in full]
+        if whole == frames:
+            return [join_chunks(tokens) for tokens in chunks]
+        rest = super().encode(spectrogram[:, whole:], layers=layers)
+        return [join_chunks(tokens, tail) for tokens, tail in zip(chunks, rest, strict=True)]

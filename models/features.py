@@ -10,7 +10,7 @@ from torch import Tensor
 class Features(NamedTuple):
     """The features of a batch of clips.
 
-    cls      [layer, batch, dim]              the CLS token after every returned block
+    cls      [layer, batch, dim]              the CLS token after every returned block, or what stands for it
     patches  [layer, batch, time, freq, dim]  the patch tokens on their grid, time before frequency, mel rising with freq
     pooled   [batch, dim]                     one vector a clip, as the published model of the architecture defines it
     """
@@ -18,6 +18,11 @@ class Features(NamedTuple):
     cls: Tensor
     patches: Tensor
     pooled: Tensor
+
+    @property
+    def frames(self) -> Tensor:  # [layer, batch, time, dim]
+        """One vector a step of time: the patches averaged over frequency."""
+        return self.patches.mean(3)
 
     def take(self, clips: Tensor | slice) -> Features:
         """The features of some clips of the batch, by index, boolean mask or slice."""

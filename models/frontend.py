@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -49,6 +50,20 @@ class Frontend(Tables):
         raise NotImplementedError
 
 
+def symmetric_hann(length: int) -> Tensor:
+    return torch.hann_window(length, periodic=False)
+
+
+def povey(length: int) -> Tensor:
+    """Kaldi's own window: a Hann window with somewhat broader flanks."""
+    return symmetric_hann(length) ** 0.85
+
+
+def lengthen(waveform: Tensor, samples: int) -> Tensor:
+    """Filled up with silence to so many samples at least."""
+    return pad(waveform, (0, max(0, samples - waveform.shape[1])))
+
+
 class BATFrontend(Frontend):
     """Mel power spectrogram in decibels, scaled to [0, 1] per clip, then padded with 0."""
 
@@ -70,7 +85,7 @@ class BATFrontend(Frontend):
 
     def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
         # The transform mirrors half a window at each end; what is shorter than a window is first filled up with silence.
-        waveform = pad(waveform, (0, max(0, self.n_fft - waveform.shape[1])))
+        waveform = lengthen(waveform, self.n_fft)
         power = F.spectrogram(
             waveform, pad=0, window=self.window, n_fft=self.n_fft, hop_length=self.hop, win_length=self.n_fft,
             power=2.0, normalized=False,
@@ -84,47 +99,108 @@ class BATFrontend(Frontend):
         return pad(scaled, (0, 0, 0, frames - scaled.shape[1]))
 
 
-class BirdMAEFrontend(Frontend):
-    """Kaldi's log mel filter bank, padded in time with the clip's own minimum, then standardised.
+class KaldiFrontend(Frontend):
+    """Kaldi's log mel filter bank, standardised: (log mel - mean) / (2 std). Subclasses say how ends are padded.
 
-    A waveform shorter than a clip is filled up with silence, as in pretraining. `mean` and `std` are of the log mel values;
-    the published weights divide by twice `std`.
+    A waveform shorter than Kaldi's window of 25 ms is filled up with silence.
+    """
+
+    def __init__(
+        self, sample_rate: int, mean: float, std: float, window: Callable[[int], Tensor] = symmetric_hann
+    ) -> None:
+        super().__init__()
+        self.mean = mean
+        self.std = std
+        self.fbank = KaldiFbank(sample_rate, window)
+
+    def raw_frames(self, samples: int) -> int:
+        return self.fbank.frames(max(samples, self.fbank.length))
+
+    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
+        frames = self.frames(waveform.shape[1]) if frames is None else frames
+        waveform = self.prepare(waveform)
+        return self.lay_out(self.fbank(lengthen(waveform, self.fbank.length)), frames)
+
+    def prepare(self, waveform: Tensor) -> Tensor:
+        """Without its mean, as most recipes hand a waveform to Kaldi."""
+        return waveform - waveform.mean(1, keepdim=True)
+
+    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
+        """Log mel [batch, any, mel] as it reaches the encoder, [batch, frames, mel]."""
+        raise NotImplementedError
+
+    def standardise(self, fbank: Tensor) -> Tensor:
+        return (fbank - self.mean) / (2 * self.std)
+
+
+class BirdMAEFrontend(KaldiFrontend):
+    """Padded in time with the clip's own minimum.
+
+    A waveform shorter than a clip is filled up with silence, as in pretraining.
     """
 
     def __init__(self, sample_rate: int, samples: int, mean: float, std: float) -> None:
-        super().__init__()
+        super().__init__(sample_rate, mean, std)
         self.samples = samples
-        self.mean = mean
-        self.std = std
-        self.fbank = KaldiFbank(sample_rate)
 
     def raw_frames(self, samples: int) -> int:
         return self.fbank.frames(max(samples, self.samples))
 
-    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
-        waveform = pad(waveform, (0, max(0, self.samples - waveform.shape[1])))
-        fbank = self.fbank(waveform - waveform.mean(1, keepdim=True))
-        frames = self.frames(waveform.shape[1]) if frames is None else frames
+    def prepare(self, waveform: Tensor) -> Tensor:
+        return super().prepare(lengthen(waveform, self.samples))
+
+    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
         floor = fbank.amin((1, 2), keepdim=True).expand(-1, max(0, frames - fbank.shape[1]), MELS)
-        return (torch.cat([fbank[:, :frames], floor], dim=1) - self.mean) / (2 * self.std)
+        return self.standardise(torch.cat([fbank[:, :frames], floor], dim=1))
+
+
+class AudioMAEFrontend(KaldiFrontend):
+    """Padded in time to `clip_frames` at least, with 0 before it is standardised: the end is loud, as in pretraining."""
+
+    def __init__(self, sample_rate: int, clip_frames: int, mean: float, std: float) -> None:
+        super().__init__(sample_rate, mean, std)
+        self.clip_frames = clip_frames
+
+    def frames(self, samples: int) -> int:
+        return max(self.clip_frames, super().frames(samples))
+
+    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
+        return self.standardise(pad(fbank, (0, 0, 0, frames - fbank.shape[1])))
+
+
+class EATFrontend(KaldiFrontend):
+    """Padded in time with 0 after it is standardised: the mean of the data set, neither silence nor the clip's floor."""
+
+    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
+        return pad(self.standardise(fbank), (0, 0, 0, frames - fbank.shape[1]))
+
+
+class BEATsFrontend(EATFrontend):
+    """Of samples scaled to the range of 16-bit integers, their mean left in, through Povey's window."""
+
+    def __init__(self, sample_rate: int, mean: float, std: float) -> None:
+        super().__init__(sample_rate, mean, std, povey)
+
+    def prepare(self, waveform: Tensor) -> Tensor:
+        return waveform * 2**15
 
 
 class KaldiFbank(Tables):
     """Kaldi's log mel filter bank for a batch: waveform [batch, samples] to [batch, frames, mel].
 
-    Equals `torchaudio.compliance.kaldi.fbank`, which takes one clip at a time, with a symmetric Hann window of 25 ms every
-    10 ms, a mel range from 20 Hz to half the sample rate, no dither and no energy.
+    Equals `torchaudio.compliance.kaldi.fbank`, which takes one clip at a time, with a window of 25 ms every 10 ms, a mel
+    range from 20 Hz to half the sample rate, no dither and no energy.
     """
 
     window: Tensor
     filters: Tensor
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, window: Callable[[int], Tensor] = symmetric_hann) -> None:
         super().__init__()
         self.length = sample_rate * 25 // 1000
         self.hop = sample_rate * 10 // 1000
         self.n_fft = 2 ** math.ceil(math.log2(self.length))
-        self.register_buffer("window", torch.hann_window(self.length, periodic=False), persistent=False)
+        self.register_buffer("window", window(self.length), persistent=False)
         self.register_buffer("filters", kaldi_filters(self.n_fft, sample_rate), persistent=False)
 
     def frames(self, samples: int) -> int:

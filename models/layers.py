@@ -1,6 +1,8 @@
-"""Parts that both encoders and both recipes' decoders are built of."""
+"""Parts that several encoders and recipes' decoders are built of."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from einops import rearrange
@@ -8,6 +10,7 @@ from timm.layers import Attention, DropPath, LayerNorm, Mlp
 from torch import Tensor, nn
 
 PATCH = 16  # frames and mel bands a patch covers, in every encoder of the zoo
+CHUNK = 64 * PATCH  # frames that an encoder of chunks sees at once: 10.24 s at a hop of 10 ms
 
 
 def sincos_positions(grid: tuple[int, int], dim: int) -> Tensor:  # [time * freq, dim]
@@ -41,15 +44,34 @@ def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:  # [batch * views, kept
     return rearrange(kept, "batch (view kept) dim -> (batch view) kept dim", view=views)
 
 
-class GatedPostNormBlock(nn.Module):
-    """BAT's transformer block: gated attention, then an MLP, each normalised after its residual sum.
+def run_blocks(blocks: Iterable[Callable[[Tensor], Tensor]], tokens: Tensor, wanted: Sequence[int]) -> list[Tensor]:
+    """Outputs of the wanted blocks, in that order; what comes after the last of them is not computed."""
+    outputs = {}
+    for layer, block in zip(range(max(wanted) + 1), blocks):
+        tokens = block(tokens)
+        if layer in wanted:
+            outputs[layer] = tokens
+    return [outputs[layer] for layer in wanted]
 
-    The gate is elementwise: the concatenated heads times sigmoid(W x + b), x being the block's input.
-    """
+
+def join_chunks(chunks: Tensor, rest: Tensor | None = None) -> Tensor:  # [batch, 1 + patches, dim]
+    """Chunks [batch, chunk, 1 + patches, dim], and a shorter last one [batch, 1 + patches, dim], as one sequence."""
+    cls = chunks[:, :, 0]
+    patches = rearrange(chunks[:, :, 1:], "batch chunk patch dim -> batch (chunk patch) dim")
+    if rest is not None:
+        cls = torch.cat([cls, rest[:, :1]], dim=1)
+        patches = torch.cat([patches, rest[:, 1:]], dim=1)
+    return torch.cat([cls.mean(1, keepdim=True), patches], dim=1)
+
+
+class PostNormBlock(nn.Module):
+    """EAT's transformer block: attention, then an MLP, each normalised after its residual sum."""
+
+    gated = False
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.attn = Attention(dim, num_heads=heads, qkv_bias=True, gated=True)
+        self.attn = Attention(dim, num_heads=heads, qkv_bias=True, gated=self.gated)
         self.norm1 = LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.norm2 = LayerNorm(dim)
@@ -58,6 +80,15 @@ class GatedPostNormBlock(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:  # [batch, tokens, dim]
         tokens = self.norm1(tokens + self.drop_path(self.attn(tokens)))
         return self.norm2(tokens + self.drop_path(self.mlp(tokens)))
+
+
+class GatedPostNormBlock(PostNormBlock):
+    """BAT's transformer block: its attention is gated.
+
+    The gate is elementwise: the concatenated heads times sigmoid(W x + b), x being the block's input.
+    """
+
+    gated = True
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
@@ -72,3 +103,10 @@ def init_linear(module: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def beside(state: dict[str, Tensor], anchor: str) -> dict[str, Tensor]:
+    """The tensors that stand under the same prefix as the one called `anchor`, without it. No anchor: all, as they are."""
+    prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
+    prefix = min(prefixes, key=len, default="")
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
