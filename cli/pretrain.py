@@ -28,7 +28,7 @@ from oscine.models.files import write_whole
 from oscine.models.recordings import find_recordings
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData
-from oscine.pretrain.run import run_pretraining
+from oscine.pretrain.run import make_trainer, run_pretraining
 
 # Its console repeats what it was told and advertises; what the user should know is said here.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -117,21 +117,14 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
         settings.data.recordings = find_recordings(settings.data.recordings)
     data = PretrainingData(**settings.data.as_dict(), seed=settings.seed)
     recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
-    if first and not settings.resume:
-        if folder.exists():  # not before everything else is known to fit
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
     callbacks: list[Callback] = [LearningRateMonitor("step")]
     with ExitStack() as display:
         if first:
             bar = display.enter_context(progress_bar())
             callbacks.append(Steps(bar.task(settings.name), settings.log_every))
-        encoder = run_pretraining(
+        trainer = make_trainer(
             recipe,
-            data,
             folder,
-            settings.resume,
             settings.save_every,
             settings.log_every,
             callbacks=callbacks,
@@ -139,6 +132,12 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
             enable_model_summary=False,
             **settings.trainer.as_dict(),
         )
+        if first and not settings.resume:
+            if folder.exists():  # not before everything else is known to fit
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+            write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
+        encoder = run_pretraining(trainer, recipe, data, folder, settings.resume)
     if first:
         print(f"{encoder}: create_model('local-dir:{encoder}') loads it")
 

@@ -79,6 +79,10 @@ def run(probe: type[Probe], settings: Namespace) -> None:
             f"{settings.encoder} brings its own weights; leave out --random_weights, or name a model of the zoo"
         )
     head = settings.head.as_dict() if "head" in settings else {}  # the attentive probe has no settings
+    if head.get("pool") == "frames":
+        raise Misuse(
+            "--head.pool frames gives logits for every frame, a table gives labels for whole rows; choose another"
+        )
     fit = FitSettings(**settings.fit.as_dict())
     task = read_task(settings.table)
     torch.manual_seed(settings.fit.seed)

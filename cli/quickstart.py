@@ -27,7 +27,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.pretrain import BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData, key
-from oscine.pretrain.run import ENCODER, STATES, loss_curve, run_pretraining
+from oscine.pretrain.run import ENCODER, STATE, loss_curve, make_trainer, run_pretraining
 from oscine.probe.chorus import make_chorus
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import LabelledClips, Task, read_task
@@ -115,11 +115,9 @@ def pretrain(name: str, overrides: dict[str, Any], task: Task, folder: Path, ste
     recordings = sorted(set(task.rows["path"]))
     log_every = max(1, steps // 100)
     data = PretrainingData(recordings, **plan["data"] | overrides, seed=seed)
-    run_pretraining(
+    trainer = make_trainer(
         recipe,
-        data,
         folder,
-        resume=(folder / STATES / "last.ckpt").exists(),
         save_every=max(1, steps // 10),
         log_every=log_every,
         callbacks=[Steps(bar.task(f"pretrain {name}"), log_every)],
@@ -127,6 +125,7 @@ def pretrain(name: str, overrides: dict[str, Any], task: Task, folder: Path, ste
         enable_model_summary=False,
         **plan["trainer"],
     )
+    run_pretraining(trainer, recipe, data, folder, resume=(folder / STATE).exists())
     return recipe.eval()
 
 

@@ -22,52 +22,55 @@ from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.recipe import Recipe
 
 LOGS, STATES, ENCODER = "logs", "states", "encoder"
+STATE = Path(STATES, "last.ckpt")
 
 
-def run_pretraining(
+def make_trainer(
     recipe: Recipe,
-    data: PretrainingData,
     folder: Path,
-    resume: bool = False,
     save_every: int = 1000,
     log_every: int = 10,
     callbacks: Sequence[Callback] = (),
-    **trainer: Any,
-) -> Path:
-    """Train a recipe to its last step and return the folder of its encoder, `folder`/encoder.
+    **settings: Any,
+) -> Trainer:
+    """The Trainer of a recipe's run in `folder`, which it does not touch yet. `settings` are Lightning's own.
 
     Loss, its terms and the learning rate go to `folder`/logs every `log_every` steps, as CSV and for TensorBoard; everything
-    that is needed to go on goes to `folder`/states every `save_every` steps. `trainer` are settings of Lightning's Trainer.
+    that is needed to go on goes to `folder`/states every `save_every` steps.
     """
-    states = folder / STATES
-    state = states / "last.ckpt"
-    if resume and not state.exists():
-        raise OscineError(f"nothing to resume: no {state}; leave out --resume to start this run")
     csv = CSVLogger(folder, name=LOGS, flush_logs_every_n_steps=log_every)
     keep_last = ModelCheckpoint(
-        states, save_top_k=0, save_last=True, enable_version_counter=False,
+        folder / STATES, save_top_k=0, save_last=True, enable_version_counter=False,
         every_n_train_steps=save_every, save_on_train_epoch_end=True,
     )  # fmt: skip
     try:
-        made = Trainer(
+        return Trainer(
             max_steps=recipe.steps,
             default_root_dir=folder,
             logger=[csv, TensorBoardLogger(folder, name=LOGS, version=csv.version)],
-            callbacks=[StaysFinite(state, log_every, save_every), keep_last, *callbacks],
+            callbacks=[StaysFinite(folder / STATE, log_every, save_every), keep_last, *callbacks],
             plugins=[WholeStates()],
             log_every_n_steps=log_every,
             # The clips' numbers say which rank reads what; a sampler on top would deal them out twice.
             use_distributed_sampler=False,
-            **trainer,
+            **settings,
         )
     except (MisconfigurationException, TypeError, ValueError) as error:
-        given = ", ".join(f"{name}={value}" for name, value in trainer.items() if value is not None)
-        raise OscineError(f"no Trainer with {given}: {' '.join(str(error).split())}") from error
-    made.fit(recipe, datamodule=data, ckpt_path=state if resume else None)
-    made.save_checkpoint(state)  # the last step, too, where `save_every` does not meet it
-    if made.is_global_zero:
+        raise OscineError(f"no such Trainer: {' '.join(str(error).split())}") from error
+
+
+def run_pretraining(
+    trainer: Trainer, recipe: Recipe, data: PretrainingData, folder: Path, resume: bool = False
+) -> Path:
+    """Train a recipe to its last step and return the folder of its encoder, `folder`/encoder."""
+    state = folder / STATE
+    if resume and not state.exists():
+        raise OscineError(f"nothing to resume: no {state}; leave out --resume to start this run")
+    trainer.fit(recipe, datamodule=data, ckpt_path=state if resume else None)
+    trainer.save_checkpoint(state)  # the last step, too, where `save_every` does not meet it
+    if trainer.is_global_zero:
         save_pretrained(recipe.encoder, folder / ENCODER)
-    made.strategy.barrier()  # whoever returns finds the encoder written
+    trainer.strategy.barrier()  # whoever returns finds the encoder written
     return folder / ENCODER
 
 

@@ -4,7 +4,7 @@ Ten species (`oscine.probe.syllables`) sing to five recordists (`oscine.probe.re
 recording picks up beside the bird: a probe that is judged on a recordist it has not heard meets a real shift.
 
     labels.csv                         path, label, fold (the recordist's), recordist, individual, sample_rate, seconds
-    clips/RECORDIST/SPECIES_0.flac     one song in 5 s
+    clips/RECORDIST/SPECIES_0.flac     5 s of one bird
     soundscapes/RECORDIST_0.flac       a minute of birds that overlap,
     soundscapes/RECORDIST_0.txt        and its Raven selection table: one row a song
     chorus.json                        the settings
@@ -32,7 +32,7 @@ CLIP, SOUNDSCAPE = 5.0, 60.0  # seconds
 NEIGHBOURS = 3  # individuals of a species around a recordist
 FLOCK = 6  # birds of a soundscape, each of another species
 TABLE, MARK = "labels.csv", "chorus.json"
-EDITION = 1  # one more whenever the same seed comes to make other bytes
+EDITION = 2  # one more whenever the same seed comes to make other bytes
 COLUMNS = ("path", "label", "fold", "recordist", "individual", "sample_rate", "seconds")
 RAVEN = (
     "Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)",
@@ -97,13 +97,17 @@ def claim(out: Path, settings: dict[str, int]) -> None:
 
 
 def make_clip(seed: int, recordist: str, species: str, index: int) -> Array:
-    """One song in 5 s of background, begun at a random time: 16 bit [samples]. It depends on its key, not on other clips."""
+    """5 s of one bird that sings on and on: 16 bit [samples]. The clip depends on its key, not on other clips."""
     place = RECORDISTS[recordist]
     rng = generator(seed, "clip", recordist, species, index)
-    song = sing(individual(seed, recordist, species, index % NEIGHBOURS), place.sample_rate, rng)
+    bird = individual(seed, recordist, species, index % NEIGHBOURS)
+    metres = rng.uniform(place.near, place.far)
     sound = np.zeros(round(CLIP * place.sample_rate))
-    begin = int(rng.integers(max(1, len(sound) - len(song))))
-    add(sound, travel(song, place, rng.uniform(place.near, place.far), rng), begin)
+    begin = round(rng.uniform(0.0, 0.5) * place.sample_rate)
+    while begin < len(sound):
+        song = sing(bird, place.sample_rate, rng)
+        add(sound, travel(song, place, metres, rng), begin)
+        begin += len(song) + round(rng.uniform(0.2, 0.6) * place.sample_rate)
     return record(sound, place, rng)
 
 

@@ -41,24 +41,24 @@ class Recordist:
 HISS = Noise(-38, 50, 24_000)  # every recorder's own
 RECORDISTS = {
     "ridge": Recordist(
-        44_100, (Noise(8, 20, 300, -9, gusts=0.7), Noise(-18, 200, 4000, -4, gusts=0.5), HISS),
+        44_100, (Noise(-6, 20, 300, -9, gusts=0.7), Noise(-32, 200, 4000, -4, gusts=0.5), HISS),
         near=6, far=25, decay=0.25, echo=0.1, gain=-24, tilt=-0.3,
     ),
     "meadow": Recordist(
         32_000,
-        (Noise(-14, 5400, 6000, pulse=14), Noise(-20, 3600, 4200, pulse=37, gusts=0.3), Noise(-22, 100, 9000, -3), HISS),
+        (Noise(-28, 5400, 6000, pulse=14), Noise(-34, 3600, 4200, pulse=37, gusts=0.3), Noise(-36, 100, 9000, -3), HISS),
         near=6, far=22, decay=0.15, echo=0.05, gain=-22, tilt=0.7,
     ),
     "brook": Recordist(
-        24_000, (Noise(-8, 250, 2500, -5, gusts=0.15), Noise(-22, 1500, 9000, -3, drops=400), HISS),
+        24_000, (Noise(-22, 250, 2500, -5, gusts=0.15), Noise(-36, 1500, 9000, -3, drops=400), HISS),
         near=5, far=18, decay=0.5, echo=0.25, gain=-21, tilt=-0.8,
     ),
     "bypass": Recordist(
-        48_000, (Noise(6, 30, 250, -6, gusts=0.5), Noise(-4, 90, 130), Noise(-14, 300, 2500, -5, gusts=0.6), HISS),
+        48_000, (Noise(-8, 30, 250, -6, gusts=0.5), Noise(-18, 90, 130), Noise(-28, 300, 2500, -5, gusts=0.6), HISS),
         near=6, far=22, decay=0.6, echo=0.25, gain=-23, tilt=0.4,
     ),
     "drizzle": Recordist(
-        22_050, (Noise(-22, 800, 11_000, -1), Noise(-14, 700, 6000, -3, drops=20), Noise(-6, 40, 300, -6), HISS),
+        22_050, (Noise(-36, 800, 11_000, -1), Noise(-28, 700, 6000, -3, drops=20), Noise(-20, 40, 300, -6), HISS),
         near=5, far=18, decay=0.4, echo=0.15, gain=-21, tilt=-0.5,
     ),
 }  # fmt: skip

@@ -9,7 +9,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 import oscine
@@ -277,6 +279,7 @@ def test_recordings_are_asked_for(runs: Path, capsys: pytest.CaptureFixture[str]
         (["--data.recordings", "nowhere"], "no folder nowhere; check the path"),
         (["--data.recordings", "empty", "--encoder.feathers", "3"], "BAT has no setting feathers; it has dim, depth"),
         (["--data.recordings", "empty", "--encoder.name", "bat_tyni"], "no model 'bat_tyni'; did you mean 'bat_tiny'?"),
+        (["--data.recordings", "sound", "--trainer.accelerator", "abacus"], "no such Trainer: You selected an invalid accelerator name"),
     ],
 )
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -284,6 +287,8 @@ def test_a_run_that_cannot_begin_leaves_everything_as_it_was(
     arguments: list[str], complaint: str, overwrite: bool, runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty").mkdir()
+    Path("sound").mkdir()
+    soundfile.write("sound/tone.wav", np.zeros(1600), 16_000)
     earlier = runs / "bat_tiny" / "encoder" / "model.safetensors"
     if overwrite:
         earlier.parent.mkdir(parents=True)
