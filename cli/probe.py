@@ -19,7 +19,7 @@ from oscine.cli.progress import progress_bar
 from oscine.models import create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.zoo import LOCAL
+from oscine.models.zoo import HUB, LOCAL
 from oscine.probe import AttentiveProbe, ConvexGatedProbe, LinearProbe, Probe, PrototypicalProbe
 from oscine.probe.data import Task, read_task
 from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
@@ -74,7 +74,7 @@ def run(probe: type[Probe], settings: Namespace) -> None:
     scores = settings.runs / settings.name / "scores.json"
     if scores.exists() and not settings.overwrite:
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
-    if settings.random_weights and settings.encoder.startswith(LOCAL):
+    if settings.random_weights and settings.encoder.startswith((HUB, LOCAL)):
         raise Misuse(
             f"{settings.encoder} brings its own weights; leave out --random_weights, or name a model of the zoo"
         )

@@ -34,12 +34,14 @@ class Encoder(nn.Module):
     heads        attention heads of a block
     sample_rate  of the waveforms it takes, in Hz
     samples      of one clip
+    provenance   where its weights came from (model, repository, revision, sha256); None where they are random
     """
 
     patch_embed: PatchEmbed
     cls_token: nn.Parameter
     pos_embed: nn.Parameter
     blocks: nn.ModuleList
+    provenance: dict[str, str | None] | None = None
 
     def __init__(self, config: dict[str, Any], frontend: Frontend) -> None:
         super().__init__()
@@ -205,7 +207,7 @@ class Encoder(nn.Module):
         return list(range(self.depth - indices, self.depth))
 
     def _check_sizes(self, frontend: Frontend) -> None:
-        if self.dim % self.heads or self.dim % 4:
+        if self.heads < 1 or self.dim % self.heads or self.dim % 4:
             raise OscineError(f"dim={self.dim}, heads={self.heads}: dim must be a multiple of heads and of 4")
         if self.depth < 1 or frontend.raw_frames(self.samples) < 1 or self.samples < 1:
             raise OscineError(f"depth={self.depth}, seconds={self.seconds:g}: expected a block and a frame at least")

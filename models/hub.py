@@ -1,22 +1,26 @@
-"""An encoder as a folder: model.safetensors with the published names, config.json with everything else it needs."""
+"""An encoder as a folder, here or on the Hub: model.safetensors with the published names, config.json with the rest."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import math
+import re
 from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import torch
 from safetensors.torch import save
 
 from oscine import __version__
-from oscine.models.bat import BAT
-from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
+from oscine.models.fetch import Fetched, fetch
 from oscine.models.files import write_whole
-from oscine.models.weights import load_strictly, read_safetensors
+from oscine.models.weights import PUBLISHED, file_hash, load_strictly, read_safetensors
 
-ENCODERS: dict[str, type[Encoder]] = {"BAT": BAT, "BirdMAE": BirdMAE}
+ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -34,26 +38,93 @@ def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
 def load_pretrained(folder: str | Path) -> Encoder:
     """The encoder that `save_pretrained` wrote, strictly: a missing, extra or misshapen tensor is an error."""
     folder = Path(folder)
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise OscineError(f"no encoder in {folder}: expected a folder with {CONFIG} and {WEIGHTS}") from None
-    except json.JSONDecodeError as error:
-        raise OscineError(f"{folder / CONFIG} is no JSON ({error}); save the encoder again") from None
-    if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
-        raise OscineError(f"{folder / CONFIG} has no 'architecture' with its 'config'; save the encoder again")
-    name = config.get("architecture")
-    if name not in ENCODERS:
-        raise OscineError(f"{folder / CONFIG} names the architecture {name!r}; known are {', '.join(ENCODERS)}")
-    encoder = build(ENCODERS[name], config["config"])
+    encoder = read_config(folder / CONFIG)
     load_strictly(encoder, read_safetensors(folder / WEIGHTS), folder / WEIGHTS)
+    set_provenance(encoder, f"local-dir:{folder}", file_hash(folder / WEIGHTS))
     return encoder.eval()
 
 
-def build(architecture: type[Encoder], config: dict[str, object]) -> Encoder:
-    """An encoder with random weights from its constructor's numbers."""
+def load_from_hub(repository: str, revision: str | None = None, local_files_only: bool = False) -> Encoder:
+    """The encoder that oscine has published in a repository, strictly. Nothing in it is executed or unpickled."""
+    weights = fetch_encoder(repository, revision, local_files_only)
+    encoder = load_pretrained(weights.path.parent)
+    set_provenance(encoder, f"hf-hub:{repository}", weights.sha256, repository, weights.revision)
+    return encoder
+
+
+def fetch_encoder(repository: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
+    """The weights of an encoder that oscine has published; its config.json lies beside them, of the same commit."""
+    config = fetch(repository, CONFIG, revision, local_files_only=local_files_only)
+    with torch.device("meta"):
+        read_config(config.path)  # what is none of ours is refused before its weights are fetched
+    return fetch(repository, WEIGHTS, config.revision, local_files_only=local_files_only)
+
+
+def set_provenance(
+    encoder: Encoder, model: str, sha256: str, repository: str | None = None, revision: str | None = None
+) -> None:
+    """Note on an encoder where its weights came from; tables of embeddings say it."""
+    encoder.provenance = {"model": model, "repository": repository, "revision": revision, "sha256": sha256}
+
+
+def read_config(path: Path) -> Encoder:
+    """The encoder that a config.json describes, with random weights."""
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        reason = f"{error.strerror}: {CONFIG}"
+        raise OscineError(
+            f"no encoder in {path.parent} ({reason}); expected a folder with {CONFIG} and {WEIGHTS}"
+        ) from None
+    except ValueError as error:
+        raise OscineError(f"{path} is no JSON ({error}); save the encoder again") from None
+    try:
+        return from_config(content)
+    except OscineError as error:
+        version = str(content.get("oscine_version")) if isinstance(content, dict) else ""
+        if release(version) > release(__version__):
+            raise OscineError(
+                f"{path} is of oscine {version}, this is {__version__} ({error}); update oscine"
+            ) from None
+        raise OscineError(f"{path}: {error}") from None
+
+
+def from_config(content: Any) -> Encoder:
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise OscineError("no 'architecture' with its 'config', as oscine saves them")
+    name = content.get("architecture")
+    if name not in list(ENCODERS):  # whatever JSON holds, also what cannot be a key
+        raise OscineError(f"unknown architecture {name!r}; known are {', '.join(ENCODERS)}")
+    return build(ENCODERS[name], content["config"])
+
+
+def release(version: str) -> list[int]:
+    """A version's numbers, to compare: 0.10.1.dev3 is [0, 10, 1]."""
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
+def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
+    """An encoder with random weights from its constructor's numbers; other names and types are errors."""
+    name = architecture.__name__
     known = inspect.signature(architecture).parameters
     unknown = sorted(config.keys() - known.keys())
     if unknown:
-        raise OscineError(f"{architecture.__name__} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
-    return architecture(**config)  # type: ignore[arg-type]
+        raise OscineError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+    kinds = get_type_hints(architecture.__init__)
+    for setting, value in config.items():
+        if not fits(value, kinds[setting]):
+            raise OscineError(f"{name} cannot have {setting}={value!r}; expected {known[setting].annotation}")
+    try:
+        return architecture(**config)
+    except (ArithmeticError, RuntimeError) as error:  # numbers that no tensor can have
+        reason = str(error).partition("\n")[0]
+        raise OscineError(f"{name} cannot be built from {config} ({reason}); expected sizes above 0") from error
+
+
+def fits(value: object, kind: Any) -> bool:
+    """Whether a value is what a constructor's annotation says; an int will do for a float, a bool for neither."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(fits(value, one) for one in get_args(kind))
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, get_origin(kind) or kind)

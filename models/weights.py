@@ -3,75 +3,126 @@
 from __future__ import annotations
 
 import pickle
-from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from oscine.models import audio_mae, beats, eat
+from oscine.models.audio_mae import AudioMAE
+from oscine.models.bat import BAT
+from oscine.models.beats import BEATs
+from oscine.models.bird_mae import BirdMAE
+from oscine.models.eat import EAT
+from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 
+State = dict[str, Tensor]
+
+# Where a torch file keeps its weights: Lightning; BAT's trainer (the student, as its authors publish); fairseq and others.
+WRAPPERS = ("state_dict", "encoder", "model")
 # Where a training checkpoint keeps its encoder, most specific first; "" is the bare published layout.
 PREFIXES = ("student.encoder.", "encoder.", "model.", "")
 DISCARDED = ("decoder.", "head.")  # what may stand beside bare names and is not part of an encoder
 
 
-def load_weights(encoder: nn.Module, path: str | Path) -> None:
+def without_prefix(state: State) -> State:
+    """The encoder's tensors of BAT and Bird-MAE under their published names."""
+    prefix = next(prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state) or not prefix)
+    names = (name for name in state if name.startswith(prefix) and (prefix or not name.startswith(DISCARDED)))
+    return {name.removeprefix(prefix): state[name] for name in names}
+
+
+def with_fc_norm(state: State) -> State:
+    """Bird-MAE's tensors. Its training checkpoints have no fc_norm: it enters as the identity with which it starts."""
+    state = without_prefix(state)
+    if "norm.weight" not in state or "fc_norm.weight" in state:
+        return state
+    norm = state["norm.weight"]
+    return state | {"fc_norm.weight": torch.ones_like(norm), "fc_norm.bias": torch.zeros_like(norm)}
+
+
+# Every encoder, and how its authors' names become its own.
+PUBLISHED: dict[type[Encoder], Callable[[State], State]] = {
+    BAT: without_prefix,
+    BirdMAE: with_fc_norm,
+    EAT: eat.published,
+    BEATs: beats.published,
+    AudioMAE: audio_mae.published,
+}
+
+
+def load_weights(encoder: Encoder, path: str | Path) -> None:
     """Load a published file, or a training checkpoint of its authors, strictly: every name and shape must match.
 
-    Read are .safetensors; and torch files (unpickled with weights_only) that hold a bare state dict, one under `state_dict`
-    (Lightning) or one under `encoder` (BAT's trainer; the student, which is what its authors published).
+    Read are .safetensors; and torch files (unpickled with weights_only) that hold a bare state dict, or one under
+    `state_dict`, `encoder` or `model`.
     """
     path = Path(path)
     state = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
-    state = unwrap(state)
-    if "norm.weight" in state and "fc_norm.weight" not in state:
-        # A masked autoencoder's own checkpoint has no fc_norm: it enters as the identity with which training starts.
-        state = state | {"fc_norm.weight": torch.ones_like(state["norm.weight"])}
-        state["fc_norm.bias"] = torch.zeros_like(state["norm.weight"])
+    if state.keys() != encoder.state_dict().keys():
+        state = PUBLISHED[type(encoder)](state)
     load_strictly(encoder, state, path)
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
+def read_safetensors(path: Path) -> State:
     try:
         return load_file(path)
     except FileNotFoundError:
         raise OscineError(f"no weights at {path}") from None
     except SafetensorError as error:
         raise OscineError(f"{path} is no intact safetensors file ({error}); fetch or save it again") from None
+    except OSError as error:
+        raise OscineError(f"{path} cannot be read ({error.strerror or error}); expected a safetensors file") from None
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
+class StandIn:
+    """What any other object in a file becomes: it takes what the file gives it and does nothing."""
+
+    def __init__(self, *arguments: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+class StandInDict:
+    """The same for a kind of dict, whose entries torch puts into plain ones only."""
+
+    def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def read_torch(path: Path) -> State:
+    """The state dict in a torch file. Nothing that the file names is imported or called, nothing but tensors is kept."""
     try:
-        with torch.serialization.safe_globals([Namespace]):  # BAT's trainer stores its arguments beside the weights
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        zipped = is_zipfile(path)  # as torch writes since 1.6: optimizer states stay on the disk
+        names = get_unsafe_globals_in_checkpoint(path) if zipped else []
+        with safe_globals([(StandInDict if name.lower().endswith("dict") else StandIn, name) for name in names]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except FileNotFoundError:
         raise OscineError(f"no weights at {path}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0] or "it ends too early"
         raise OscineError(
             f"{path} is no torch file with weights alone ({reason}); save its state dict by itself"
         ) from None
-    for wrapper in ("state_dict", "encoder"):
+    for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise OscineError(
-            f"{path} holds no state dict, nor one under 'state_dict' or 'encoder'; save the state dict by itself"
-        )
+        places = " or ".join(repr(wrapper) for wrapper in WRAPPERS)
+        raise OscineError(f"{path} holds no state dict, nor one under {places}; save the state dict by itself")
     return content
 
 
-def unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's tensors under their published names."""
-    prefix = next(prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state) or not prefix)
-    names = (name for name in state if name.startswith(prefix) and (prefix or not name.startswith(DISCARDED)))
-    return {name.removeprefix(prefix): state[name] for name in names}
-
-
-def load_strictly(module: nn.Module, state: dict[str, Tensor], source: object) -> None:
+def load_strictly(module: nn.Module, state: State, source: object) -> None:
     """`load_state_dict` that says in one line what does not fit, and loads nothing then."""
     expected = module.state_dict()
     missing = sorted(expected.keys() - state.keys())
@@ -90,3 +141,12 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: object) -
         fault = f"tensors {'; '.join(faults)}"
         raise OscineError(f"{source} does not fit {type(module).__name__}: {fault}; choose the model it was saved from")
     module.load_state_dict(state, strict=True)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, in hexadecimal digits."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The encoders by name, in timm's grammar: a name for random weights, `local-dir:FOLDER` for a saved encoder."""
+"""The encoders by name, in timm's grammar: architecture, architecture.tag, hf-hub:OWNER/REPOSITORY, local-dir:FOLDER."""
 
 from __future__ import annotations
 
@@ -7,70 +7,208 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from oscine.models.audio_mae import AudioMAE
 from oscine.models.bat import BAT
+from oscine.models.beats import BEATs
 from oscine.models.bird_mae import BirdMAE
+from oscine.models.eat import EAT
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.hub import build, load_pretrained
-from oscine.models.weights import load_weights
+from oscine.models.fetch import Fetched, fetch
+from oscine.models.hub import WEIGHTS, build, fetch_encoder, load_from_hub, load_pretrained, set_provenance
+from oscine.models.weights import file_hash, load_weights
 
 
 class Architecture(NamedTuple):
-    """One named size of an encoder, and where it comes from."""
+    """One named size of an encoder, and where it is described."""
 
     encoder: type[Encoder]
     config: dict[str, Any]
-    source: str
+    paper: str
 
 
-BIRD_MAE_PAPER = "arXiv 2504.12880"
+AUDIO_MAE_PAPER = "arXiv 2207.06405"
 BAT_PAPER = "arXiv 2602.16305"
+BEATS_PAPER = "arXiv 2212.09058"
+BIRD_MAE_PAPER = "arXiv 2504.12880"
+EAT_PAPER = "arXiv 2401.03497"
+SSLAM_PAPER = "arXiv 2506.12222"
 TINY = "oscine, for tests and two CPU cores"
 
+SMALL = {"dim": 384, "depth": 12, "heads": 6}
+BASE = {"dim": 768, "depth": 12, "heads": 12}
+LARGE = {"dim": 1024, "depth": 24, "heads": 16}
+HUGE = {"dim": 1280, "depth": 32, "heads": 16}
+
 ARCHITECTURES = {
+    "audio_mae_base": Architecture(AudioMAE, BASE, AUDIO_MAE_PAPER),
     "bat_tiny": Architecture(BAT, {"dim": 192, "depth": 6, "heads": 3}, TINY),
-    "bat_small": Architecture(BAT, {"dim": 384, "depth": 12, "heads": 6}, BAT_PAPER),
-    "bat_base": Architecture(BAT, {"dim": 768, "depth": 12, "heads": 12}, BAT_PAPER),
-    "bat_large": Architecture(BAT, {"dim": 1024, "depth": 24, "heads": 16}, BAT_PAPER),
+    "bat_small": Architecture(BAT, SMALL, BAT_PAPER),
+    "bat_base": Architecture(BAT, BASE, BAT_PAPER),
+    "bat_large": Architecture(BAT, LARGE, BAT_PAPER),
+    "beats_base": Architecture(BEATs, BASE, BEATS_PAPER),
     "bird_mae_tiny": Architecture(BirdMAE, {"dim": 192, "depth": 6, "heads": 3}, TINY),
-    "bird_mae_base": Architecture(BirdMAE, {"dim": 768, "depth": 12, "heads": 12}, BIRD_MAE_PAPER),
-    "bird_mae_large": Architecture(BirdMAE, {"dim": 1024, "depth": 24, "heads": 16}, BIRD_MAE_PAPER),
-    "bird_mae_huge": Architecture(BirdMAE, {"dim": 1280, "depth": 32, "heads": 16}, BIRD_MAE_PAPER),
+    "bird_mae_base": Architecture(BirdMAE, BASE, BIRD_MAE_PAPER),
+    "bird_mae_large": Architecture(BirdMAE, LARGE, BIRD_MAE_PAPER),
+    "bird_mae_huge": Architecture(BirdMAE, HUGE, BIRD_MAE_PAPER),
+    "eat_base": Architecture(EAT, BASE, EAT_PAPER),
+    "sslam_base": Architecture(EAT, BASE, SSLAM_PAPER),
 }
-LOCAL = "local-dir:"
+
+
+class Published(NamedTuple):
+    """Weights that their authors have published. checkpoints.md is the readable twin of these rows."""
+
+    name: str  # architecture.tag, the tag naming the data
+    data: str
+    file: str
+    licence: str  # as its authors state it, or "not stated"
+    state: str
+    repository: str | None = None  # on the Hub; None: its authors offer the file elsewhere, for checkpoint_path
+    revision: str | None = None  # a commit to pin; None: the newest of `main`
+    sha256: str | None = None  # None: only the Hub's own hash is known, when the file is fetched
+
+    @property
+    def architecture(self) -> str:
+        return self.name.partition(".")[0]
+
+
+AUDIOSET = "AudioSet-2M"
+XCL = "XCL-1.7M (Xeno-canto, BirdSet)"
+LAYOUT = "layout"  # loaded from seeded weights in the published layout, never from the real file
+UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
+
+# The first row of an architecture is what its bare name means. No revision could be looked up, so none is pinned.
+PUBLISHED = (
+    Published("audio_mae_base.as2m", AUDIOSET, "pretrained.pth", "CC BY-NC 4.0 (README: CC BY 4.0)", UNVERIFIED),
+    Published("bat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "lrauch/BAT-vit-b16-pretrainedAS2M"),
+    Published("beats_base.as2m", AUDIOSET, "BEATs_iter3.pt", "MIT", UNVERIFIED),
+    Published("bird_mae_base.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Base"),
+    Published("bird_mae_large.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Large"),
+    Published("bird_mae_huge.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Huge"),
+    Published("eat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "worstchan/EAT-base_epoch30_pretrain"),
+    Published(
+        "sslam_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "ta012/SSLAM_pretrain",
+        # As two public projects record it, independently of each other.
+        sha256="8ec670adb241c710422ddd894ff1bade142ef0b25cf1ee68577aa45f89432298",
+    ),
+)  # fmt: skip
+HUB, LOCAL = "hf-hub:", "local-dir:"
 
 
 def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
-    """Names that match a shell pattern; with `pretrained`, only those whose weights `create_model` can fetch: none yet."""
-    return [] if pretrained else [name for name in sorted(ARCHITECTURES) if fnmatch(name, filter)]
+    """Names that match a shell pattern: architectures; with `pretrained`, the weights that `create_model` can fetch.
+
+    A pattern without a tag matches every tag: "bird_mae_base" finds "bird_mae_base.xcl".
+    """
+    if pretrained:
+        rows = [row for row in PUBLISHED if row.repository]
+        return sorted(row.name for row in rows if fnmatch(row.name, filter) or fnmatch(row.architecture, filter))
+    return sorted(name for name in ARCHITECTURES if fnmatch(name, filter))
 
 
 def create_model(
-    name: str, pretrained: bool = False, checkpoint_path: str | Path | None = None, **overrides: Any
+    name: str,
+    pretrained: bool = False,
+    checkpoint_path: str | Path | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    **overrides: Any,
 ) -> Encoder:
     """An encoder by name, in eval mode.
 
-    name: one of `list_models()`, with random weights; or "local-dir:FOLDER" as written by `save_pretrained`, with its own.
+    name: an architecture or architecture.tag, with random weights unless `pretrained`; a bare name means its first tag. Or
+        "hf-hub:OWNER/REPOSITORY" (also with "@REVISION"), or "local-dir:FOLDER" as written by `save_pretrained`.
     checkpoint_path: a file to load strictly into a named architecture: published weights or the authors' own checkpoints.
-    overrides: settings of the architecture, such as `seconds=5.0` or `drop_path=0.1`; a folder brings its own.
+    revision: a branch, tag or commit on the Hub. local_files_only: look only into the cache.
+    overrides: settings of the architecture, such as `seconds=5.0` or `drop_path=0.1`; what oscine saved brings its own.
     """
-    if name.startswith(LOCAL):
+    pretrained = pretrained or name.startswith(HUB)
+    if revision and (name.startswith(LOCAL) or not pretrained):
+        raise OscineError(
+            f"{name} has no revision {revision!r}: revisions are the Hub's, see {HUB} and pretrained=True"
+        )
+    name, revision = _in_the_table(name, revision)
+    if name.startswith((HUB, LOCAL)):
         if overrides or checkpoint_path:
             raise OscineError(f"{name} brings its own settings and weights; overrides go with a name of the zoo")
+        if name.startswith(HUB):
+            return load_from_hub(name.removeprefix(HUB), revision, local_files_only)
         return load_pretrained(name.removeprefix(LOCAL))
-    if name not in ARCHITECTURES:
-        raise OscineError(f"no model {name!r}; {_suggestion(name)}")
-    if pretrained:
-        raise OscineError(
-            f"{name} has no weights to fetch yet; pass checkpoint_path=FILE, or {LOCAL}FOLDER for an encoder you have saved"
-        )
-    architecture = ARCHITECTURES[name]
+    architecture = ARCHITECTURES[_known(name)]
+    if pretrained and checkpoint_path:
+        raise OscineError(f"{name} cannot load its published weights and {checkpoint_path} at once; choose one")
+    weights = fetch_weights(name, revision, local_files_only) if pretrained else None  # before the work of building
     encoder = build(architecture.encoder, architecture.config | overrides)
-    if checkpoint_path:
+    if weights:
+        row = _published(name)
+        load_weights(encoder, weights.path)
+        set_provenance(encoder, row.name, weights.sha256, row.repository, weights.revision)
+    elif checkpoint_path:
         load_weights(encoder, checkpoint_path)
+        set_provenance(encoder, name, file_hash(Path(checkpoint_path)))
     return encoder.eval()
+
+
+def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
+    """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless the cache has them."""
+    name, revision = _in_the_table(name, revision)
+    if name.startswith(HUB):
+        return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)
+    row = _published(name)
+    pinned = row.sha256 if revision in (None, row.revision) else None
+    return fetch(_repository(row), row.file, revision or row.revision, pinned, local_files_only)
+
+
+def check_fetchable(name: str) -> None:
+    """Raise what is known without a network to be wrong with the name of weights."""
+    name, _ = _in_the_table(name, None)
+    if not name.startswith(HUB):
+        _repository(_published(name))
+
+
+def _in_the_table(name: str, revision: str | None) -> tuple[str, str | None]:
+    """A repository of the table goes by its row's name; what stands behind an @ is the revision, as in timm."""
+    if not name.startswith(HUB):
+        return name, revision
+    name, _, at = name.partition("@")
+    if at and revision and at != revision:
+        raise OscineError(f"{name}@{at} and revision={revision!r} differ; give one of them")
+    row = next((row for row in PUBLISHED if row.repository == name.removeprefix(HUB)), None)
+    return row.name if row else name, revision or at or None
+
+
+def _published(name: str) -> Published:
+    _known(name)
+    row = next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
+    if row is None:
+        raise OscineError(
+            f"{name} has no weights to fetch; pass checkpoint_path=FILE, or {LOCAL}FOLDER for an encoder you have saved"
+        )
+    return row
+
+
+def _repository(row: Published) -> str:
+    if row.repository is None:
+        raise OscineError(
+            f"{row.name} has no weights to fetch: its authors ({ARCHITECTURES[row.architecture].paper}) have no repository "
+            f"on the Hub; get {row.file} from them and pass checkpoint_path=FILE"
+        )
+    return row.repository
+
+
+def _known(name: str) -> str:
+    """The architecture of a name, which is in the zoo."""
+    architecture, _, tag = name.partition(".")
+    if architecture not in ARCHITECTURES:
+        raise OscineError(f"no model {name!r}; {_suggestion(architecture)}")
+    tags = [row.name for row in PUBLISHED if row.architecture == architecture]
+    if tag and name not in tags:
+        raise OscineError(f"no weights {name!r}; {architecture} has {', '.join(tags) or 'none'}")
+    return architecture
 
 
 def _suggestion(name: str) -> str:
     near = get_close_matches(name, ARCHITECTURES, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(ARCHITECTURES))}, and {LOCAL}FOLDER"
+    known = f"there are {', '.join(sorted(ARCHITECTURES))}, {HUB}OWNER/REPOSITORY and {LOCAL}FOLDER"
+    return f"did you mean {near[0]!r}?" if near else known

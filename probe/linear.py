@@ -14,19 +14,21 @@ from oscine.probe.probe import Needs, Probe, choose
 POOLS: dict[str, Callable[[Features], Tensor]] = {
     "cls": lambda features: features.cls[-1],
     "mean": lambda features: features.patches[-1].mean((1, 2)),
+    "bands": lambda features: features.patches[-1].mean(1).flatten(1),
     "frames": lambda features: features.patches[-1].mean(2),
     "pooled": lambda features: features.pooled,
 }
 
 
 class LinearProbe(Probe):
-    """A linear layer on the last layer's CLS, the mean of its patches, or their means over freq (both papers).
+    """A linear layer on the last layer's CLS, the mean of its patches, or their means over freq (both papers) or time.
 
     Args:
         encoder: what it is built for.
         classes: how many logits.
-        pool: "cls", "mean", "frames" (logits [batch, time, classes]), or "pooled": the published model's own vector, on
-            which Bird-MAE's paper probes, without `norm`.
+        pool: "cls", "mean", "frames" (logits [batch, time, classes]), "bands" (the mean over time of every freq, side by
+            side, as in arXiv 2204.12260: pitch is kept, which the mean over all patches loses), or "pooled": the published
+            model's own vector, on which Bird-MAE's paper probes, without `norm`.
         norm: a trained LayerNorm before the linear layer.
         dropout: of that layer's input.
     """
@@ -37,9 +39,10 @@ class LinearProbe(Probe):
         super().__init__(encoder, classes)
         self.pool = choose(pool, POOLS)
         self.needs = Needs(layers=[-1], parts=(pool,))
-        self.ln = LayerNorm(self.dim) if norm else nn.Identity()
+        width = self.dim * encoder.grid[1] if pool == "bands" else self.dim
+        self.ln = LayerNorm(width) if norm else nn.Identity()
         self.drop = nn.Dropout(dropout)
-        self.fc = nn.Linear(self.dim, classes)
+        self.fc = nn.Linear(width, classes)
 
     def logits(self, prepared: Features) -> Tensor:
         return self.fc(self.drop(self.ln(POOLS[self.pool](prepared))))

@@ -16,7 +16,8 @@ class Needs(NamedTuple):
     """What a probe reads of `Features`, so that no more has to be computed, kept or stored.
 
     layers  block outputs, as `encoder(waveform, layers=...)` takes them; None is all of them
-    parts   "cls", "pooled", and of the patches "patches" (all), "frames" (means over freq) or "mean" (over time and freq)
+    parts   "cls", "pooled", and of the patches "patches" (all), "frames" (means over freq), "bands" (over time) or "mean"
+            (over both)
     """
 
     layers: list[int] | None
@@ -31,7 +32,8 @@ class Needs(NamedTuple):
         cls, patches = features.cls, features.patches
         if self.layers is not None:
             cls, patches = cls[self.layers], patches[self.layers]
-        reduced = next((GRIDS[part] for part in GRIDS if part in self.parts), _no_patches)
+        crossed = {"frames", "bands"} <= set(self.parts)  # neither can be computed from the other
+        reduced = next((GRIDS[part] for part in GRIDS if crossed or part in self.parts), _no_patches)
         pooled = features.pooled
         return Features(
             cls=cls if "cls" in self.parts else cls.new_empty(*cls.shape[:-1], 0),
@@ -48,6 +50,7 @@ def _no_patches(patches: Tensor) -> Tensor:
 GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
     "patches": lambda patches: patches,
     "frames": lambda patches: patches.mean(3, keepdim=True),
+    "bands": lambda patches: patches.mean(2, keepdim=True),
     "mean": lambda patches: patches.mean((2, 3), keepdim=True),
 }
 

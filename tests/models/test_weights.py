@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import pickle
+import subprocess
+import sys
 from argparse import Namespace
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from oscine.models.audio_mae import AudioMAE
 from oscine.models.bat import BAT
+from oscine.models.beats import BEATs
 from oscine.models.bird_mae import BirdMAE
+from oscine.models.eat import EAT
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.weights import load_weights
+from oscine.models.weights import PUBLISHED, file_hash, load_weights
 from oscine.models.zoo import create_model
 
 State = dict[str, Tensor]
@@ -26,6 +36,12 @@ HEAD = {"head.weight": torch.ones(5, 48), "head.bias": torch.ones(5)}
 
 def tiny(architecture: type[Encoder]) -> Encoder:
     return architecture(dim=48, depth=2, heads=4, seconds=1.0)  # type: ignore[call-arg]
+
+
+def seeded(architecture: type[Encoder]) -> State:
+    """Values for every tensor of an encoder, among them those that training never touches."""
+    torch.manual_seed(0)
+    return {name: torch.randn_like(tensor) for name, tensor in tiny(architecture).state_dict().items()}
 
 
 def under(prefix: str, state: State) -> State:
@@ -67,19 +83,77 @@ def write(path: Path, content: object) -> Path:
     return path
 
 
-@pytest.mark.parametrize("architecture", [BAT, BirdMAE])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_fills_every_tensor(tmp_path, architecture, layout):
-    torch.manual_seed(0)
-    state = {name: torch.randn_like(tensor) for name, tensor in tiny(architecture).state_dict().items()}
-    encoder = tiny(architecture)
-    load_weights(encoder, write(tmp_path / layout, LAYOUTS[layout](state)))
+def check(encoder: Encoder, state: State) -> None:
     for name, tensor in encoder.state_dict().items():
         assert torch.equal(tensor, state[name]), name
 
 
+@pytest.mark.parametrize("architecture", [BAT, BirdMAE])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_fills_every_tensor(tmp_path, architecture, layout):
+    state, encoder = seeded(architecture), tiny(architecture)
+    load_weights(encoder, write(tmp_path / layout, LAYOUTS[layout](state)))
+    check(encoder, state)
+
+
+@pytest.mark.parametrize("architecture", PUBLISHED)
+def test_every_encoder_loads_what_oscine_itself_saved(tmp_path, architecture):
+    state, encoder = seeded(architecture), tiny(architecture)
+    load_weights(encoder, write(tmp_path / "ours.safetensors", state))
+    check(encoder, state)
+
+
+def renamed(state: State, names: dict[str, str]) -> State:
+    """The tensors under other names, by how their names begin."""
+    for ours, theirs in names.items():
+        state = {theirs + name.removeprefix(ours) if name.startswith(ours) else name: state[name] for name in state}
+    return state
+
+
+def eat_on_the_hub(state: State) -> State:
+    names = {
+        "cls_token": "extra_tokens",
+        "pos_embed": "fixed_positional_encoder.positions",
+        "patch_embed.proj.": "local_encoder.proj.",
+    }
+    return under("model.", renamed(state, names))
+
+
+def eat_of_fairseq(state: State) -> State:
+    names = {
+        "cls_token": "modality_encoders.IMAGE.extra_tokens",
+        "pos_embed": "modality_encoders.IMAGE.fixed_positional_encoder.positions",
+        "patch_embed.proj.": "modality_encoders.IMAGE.local_encoder.proj.",
+        "pre_norm.": "modality_encoders.IMAGE.context_encoder.norm.",
+    }
+    longer = torch.cat([state["pos_embed"], torch.ones(1, 6144 - state["pos_embed"].shape[1], 48)], dim=1)
+    theirs = renamed(state | {"pos_embed": longer}, names)
+    return theirs | {"modality_encoders.IMAGE.decoder.proj.weight": torch.ones(3, 3), "_ema": torch.ones(2)}
+
+
+# What the authors of the other encoders publish, as they publish it.
+OTHERS: list[tuple[type[Encoder], str, Callable[[State], object]]] = [
+    (EAT, "hub.safetensors", eat_on_the_hub),
+    (EAT, "fairseq.pt", lambda state: {"args": None, "cfg": Namespace(lr=1), "model": eat_of_fairseq(state)}),
+    (BEATs, "BEATs_iter3.pt", lambda state: {"cfg": {"encoder_layers": 12}, "model": state}),
+    (AudioMAE, "timm.safetensors", lambda state: state | HEAD),
+    (
+        AudioMAE,
+        "pretrained.pth",
+        lambda state: {"model": state | {"mask_token": torch.ones(1), **under("decoder_", DECODER)}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("architecture", "name", "layout"), OTHERS, ids=[name for _, name, _ in OTHERS])
+def test_every_layout_of_the_other_authors_fills_every_tensor(tmp_path, architecture, name, layout):
+    state, encoder = seeded(architecture), tiny(architecture)
+    load_weights(encoder, write(tmp_path / name, layout(state)))
+    check(encoder, state)
+
+
 def test_a_masked_autoencoders_checkpoint_gets_the_identity_for_fc_norm(tmp_path):
-    state = {name: torch.randn_like(tensor) for name, tensor in tiny(BirdMAE).state_dict().items()}
+    state = seeded(BirdMAE)
     trained = {name: tensor for name, tensor in state.items() if not name.startswith("fc_norm")}
     content = {"state_dict": under("encoder.", trained) | under("decoder.", DECODER), "global_step": 166_000}
     encoder = tiny(BirdMAE)
@@ -92,10 +166,12 @@ def test_a_masked_autoencoders_checkpoint_gets_the_identity_for_fc_norm(tmp_path
 
 
 def test_create_model_loads_a_checkpoint(tmp_path):
-    state = {name: torch.randn_like(tensor) for name, tensor in tiny(BAT).state_dict().items()}
+    state = seeded(BAT)
     path = write(tmp_path / "lightning.ckpt", LAYOUTS["lightning.ckpt"](state))
     encoder = create_model("bat_tiny", checkpoint_path=path, dim=48, depth=2, heads=4)
-    assert torch.equal(encoder.state_dict()["pre_norm.bias"], state["pre_norm.bias"])
+    check(encoder, state)
+    hashed = {"model": "bat_tiny", "repository": None, "revision": None, "sha256": file_hash(path)}
+    assert encoder.provenance == hashed
 
 
 @pytest.mark.parametrize(
@@ -144,28 +220,91 @@ def test_a_file_cut_short_is_named(tmp_path, suffix, length):
 
 
 class Trap:
-    """Unpickling this writes a file."""
+    """Unpickling this calls a function."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return Path.touch, (self.path,)  # type: ignore[return-value]
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+TRAPS: dict[str, Callable[[Path], Trap]] = {
+    "code as text": lambda sprung: Trap(exec, f"open({str(sprung)!r}, 'w')"),
+    "a program": lambda sprung: Trap(subprocess.call, ["touch", str(sprung)]),
+    "a file": lambda sprung: Trap(open, str(sprung), "w"),
+}
+REFUSED_TRAPS: dict[str, Callable[[Path], Trap]] = {
+    "the shell": lambda sprung: Trap(os.system, f"touch {sprung}"),
+    "a method of an object": lambda sprung: Trap(Path.touch, sprung),
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_code_in_a_file_is_not_run(tmp_path, trap):
+    sprung, state = tmp_path / "sprung", seeded(BAT)
+    torch.save({"state_dict": state, "extra": TRAPS[trap](sprung)}, tmp_path / "trap.pt")
+    encoder = tiny(BAT)
+    load_weights(encoder, tmp_path / "trap.pt")
+    check(encoder, state)
+    assert not sprung.exists()
 
 
 @pytest.mark.parametrize(
     "dump", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2))]
 )
-def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path, dump):
+@pytest.mark.parametrize("trap", REFUSED_TRAPS)
+def test_a_file_whose_code_has_no_stand_in_is_refused_and_not_run(tmp_path, trap, dump):
     sprung = tmp_path / "sprung"
-    dump({"state_dict": tiny(BAT).state_dict(), "extra": Trap(sprung)}, tmp_path / "trap.pt")
+    dump({"state_dict": seeded(BAT), "extra": REFUSED_TRAPS[trap](sprung)}, tmp_path / "trap.pt")
     with pytest.raises(OscineError, match=r"trap\.pt is no torch file with weights alone") as caught:
         load_weights(tiny(BAT), tmp_path / "trap.pt")
     assert "\n" not in str(caught.value)
     assert not sprung.exists()
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, torch.ones(3), {"state_dict": [torch.ones(1)]}, {}])
+def test_the_traps_would_spring(tmp_path):
+    for number, trap in enumerate((TRAPS | REFUSED_TRAPS).values()):
+        sprung = tmp_path / str(number)
+        pickle.loads(pickle.dumps(trap(sprung)))
+        assert sprung.exists()
+
+
+def test_objects_beside_the_weights_do_nothing_and_their_modules_are_not_imported(tmp_path, monkeypatch):
+    """A module that notes when it is imported; its classes, and others that trainers store, lie in the file."""
+    imported = tmp_path / "imported"
+    code = f"open({str(imported)!r}, 'w')\nclass Settings: pass\nclass AttributeDict(dict): pass\ndef hook(): pass\n"
+    (tmp_path / "somebodys_trainer.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    trainer = importlib.import_module("somebodys_trainer")
+    settings = trainer.Settings()
+    settings.lr = 5e-4
+    state = seeded(BAT)
+    content = {
+        "state_dict": state,
+        "hyper_parameters": trainer.AttributeDict(settings=settings, lr=5e-4),
+        "callbacks": [trainer.hook, trainer.Settings, settings, tmp_path, date(2026, 11, 21)],
+        "scores": (np.float64(0.5), np.arange(3), defaultdict(list, a=[1]), Namespace(lr=1), Counter("ab"), {1, 2}),
+    }
+    torch.save(content, tmp_path / "run.ckpt")
+    imported.unlink()
+    monkeypatch.delitem(sys.modules, "somebodys_trainer")
+    encoder = tiny(BAT)
+    load_weights(encoder, tmp_path / "run.ckpt")
+    check(encoder, state)
+    assert not imported.exists()
+    assert "somebodys_trainer" not in sys.modules
+
+
+def test_what_a_file_names_is_not_trusted_afterwards_either(tmp_path):
+    torch.save({"state_dict": seeded(BAT), "args": Namespace(lr=1)}, tmp_path / "run.ckpt")
+    load_weights(tiny(BAT), tmp_path / "run.ckpt")
+    assert torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / "run.ckpt") == ["argparse.Namespace"]
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"epoch": 3}, torch.ones(3), {"state_dict": [torch.ones(1)]}, {"a": date(2026, 11, 21)}, {}]
+)
 def test_a_torch_file_without_a_state_dict_is_refused(tmp_path, content):
     with pytest.raises(OscineError, match=r"other\.pt"):
         load_weights(tiny(BAT), write(tmp_path / "other.pt", content))

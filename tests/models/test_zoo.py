@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import torch
 from oscine import __version__
 from oscine.models.errors import OscineError
 from oscine.models.hub import save_pretrained
-from oscine.models.zoo import create_model, list_models
+from oscine.models.weights import file_hash
+from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model, fetch_weights, list_models
 
 PARAMETERS = {
+    "audio_mae_base": 85_649_664,
     "bat_small": 23_364_096,
     "bat_base": 92_734_464,
     "bat_large": 328_290_304,
@@ -36,16 +39,65 @@ def test_every_listed_model_can_be_made_and_is_in_eval_mode(name):
 
 def test_models_are_listed_by_pattern():
     assert set(PARAMETERS) < set(list_models())
+    assert list_models() == sorted(list_models())
     assert list_models("bat_*") == ["bat_base", "bat_large", "bat_small", "bat_tiny"]
     assert list_models("*_tiny") == ["bat_tiny", "bird_mae_tiny"]
     assert list_models("wren*") == []
 
 
-def test_only_models_whose_weights_can_be_fetched_are_listed_as_pretrained():
-    for name in list_models(pretrained=True):
-        assert name in list_models()
+def test_weights_that_can_be_fetched_are_listed_with_their_tags():
+    assert list_models("bird*", pretrained=True) == ["bird_mae_base.xcl", "bird_mae_huge.xcl", "bird_mae_large.xcl"]
+    assert list_models("bird_mae_base", pretrained=True) == ["bird_mae_base.xcl"]
+    assert list_models("*.as2m", pretrained=True) == ["bat_base.as2m", "eat_base.as2m", "sslam_base.as2m"]
+    assert list_models("*.as2m") == list_models("wren*", pretrained=True) == []
+    assert set(list_models(pretrained=True)) == {row.name for row in PUBLISHED if row.repository}
+
+
+def test_every_row_names_an_architecture_and_no_name_or_repository_stands_twice():
+    assert {row.architecture for row in PUBLISHED} <= set(ARCHITECTURES)
+    repositories = [row.repository for row in PUBLISHED if row.repository]
+    assert len(set(repositories)) == len(repositories)
+    assert len({row.name for row in PUBLISHED}) == len(PUBLISHED)
+
+
+def test_a_name_with_a_tag_has_random_weights_until_they_are_asked_for():
+    with torch.device("meta"):
+        encoder = create_model("bird_mae_base.xcl")
+    assert getattr(encoder, "provenance", None) is None
+
+
+@pytest.mark.parametrize("ask", [fetch_weights, lambda name: create_model(name, pretrained=True)])
+def test_weights_that_cannot_be_fetched_say_what_would_do(ask):
     with pytest.raises(OscineError, match=r"bat_tiny has no weights to fetch.*checkpoint_path.*local-dir:"):
-        create_model("bat_tiny", pretrained=True)
+        ask("bat_tiny")
+    words = r"beats_base\.as2m has no weights to fetch.*arXiv 2212.*get BEATs_iter3\.pt .* checkpoint_path=FILE"
+    for name in ("beats_base", "beats_base.as2m"):
+        with pytest.raises(OscineError, match=words):
+            ask(name)
+
+
+@pytest.mark.parametrize("ask", [create_model, fetch_weights, lambda name: create_model(name, pretrained=True)])
+def test_a_tag_that_is_not_there_is_named(ask):
+    with pytest.raises(OscineError, match=r"no weights 'bird_mae_base\.dawn'; bird_mae_base has bird_mae_base\.xcl$"):
+        ask("bird_mae_base.dawn")
+    with pytest.raises(OscineError, match=r"no weights 'bat_tiny\.xcl'; bat_tiny has none"):
+        ask("bat_tiny.xcl")
+
+
+def test_weights_from_two_places_at_once_are_refused(tmp_path):
+    with pytest.raises(OscineError, match=r"bat_base cannot load its published weights and .*weights\.pt at once"):
+        create_model("bat_base", pretrained=True, checkpoint_path=tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("name", ["bat_tiny", "bat_base.as2m", "local-dir:somewhere"])
+def test_a_revision_of_what_has_none_is_refused(name):
+    with pytest.raises(OscineError, match=rf"{name} has no revision 'v1': revisions are the Hub's"):
+        create_model(name, revision="v1")
+
+
+def test_two_revisions_at_once_are_refused():
+    with pytest.raises(OscineError, match=r"hf-hub:robin/tiny@v1 and revision='v2' differ; give one"):
+        create_model("hf-hub:robin/tiny@v1", revision="v2")
 
 
 def test_a_misspelt_name_gets_a_suggestion():
@@ -54,7 +106,9 @@ def test_a_misspelt_name_gets_a_suggestion():
 
 
 def test_a_name_that_resembles_none_gets_the_list():
-    with pytest.raises(OscineError, match=r"no model 'xyz'; there are bat_base, .*local-dir:FOLDER"):
+    with pytest.raises(
+        OscineError, match=r"no model 'xyz'; there are .*bat_base, .*hf-hub:OWNER/REPOSITORY.*local-dir:FOLDER"
+    ):
         create_model("xyz")
 
 
@@ -69,7 +123,40 @@ def test_an_unknown_setting_is_refused_with_the_known_ones():
         create_model("bat_tiny", width=48, colour="red")
 
 
-@pytest.mark.parametrize("name", ["bat_tiny", "bird_mae_tiny"])
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        ({"dim": "48"}, "int"),
+        ({"dim": 48.0}, "int"),
+        ({"depth": True}, "int"),
+        ({"heads": None}, "int"),
+        ({"dim": [48]}, "int"),
+        ({"seconds": "1.0"}, "float"),
+        ({"drop_path": False}, "float"),
+        ({"seconds": float("nan")}, "float"),
+        ({"mlp_ratio": float("inf")}, "float"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(setting, kind):
+    [(name, value)] = setting.items()
+    with pytest.raises(OscineError, match=rf"^BAT cannot have {name}={re.escape(repr(value))}; expected {kind}$"):
+        create_model("bat_tiny", **setting)
+
+
+def test_a_whole_number_will_do_for_a_fraction():
+    assert create_model("bat_tiny", **SMALL | {"seconds": 1}).samples == 16_000
+
+
+@pytest.mark.parametrize(
+    "setting", [{"heads": 0}, {"dim": -48}, {"depth": -1}, {"sample_rate": 0}, {"mlp_ratio": -4.0}, {"hop": 0}]
+)
+def test_a_size_that_cannot_be_is_refused_in_one_line(setting):
+    with pytest.raises(OscineError) as caught:
+        create_model("bat_tiny", **SMALL | setting)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["bat_tiny", "bird_mae_tiny", "eat_base", "beats_base", "audio_mae_base"])
 def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, name):
     encoder = create_model(name, **SMALL).train()
     with torch.no_grad():
@@ -81,6 +168,12 @@ def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, name):
     assert loaded.config == encoder.config
     assert not loaded.training
     assert encoder.training, "saving leaves the encoder as it was"
+    assert loaded.provenance == {
+        "model": f"local-dir:{tmp_path}/new/folder",
+        "repository": None,
+        "revision": None,
+        "sha256": file_hash(tmp_path / "new" / "folder" / "model.safetensors"),
+    }
     waveform = 0.1 * torch.randn(2, encoder.samples)
     for one, other in zip(encoder.eval()(waveform), loaded(waveform), strict=True):
         assert torch.equal(one, other)
@@ -139,7 +232,7 @@ def test_a_broken_config_is_named(tmp_path):
 
 
 def test_an_unknown_architecture_in_a_config_is_named(tmp_path):
-    with pytest.raises(OscineError, match=r"config.json names the architecture 'CNN'; known are BAT, BirdMAE"):
+    with pytest.raises(OscineError, match=r"config.json: unknown architecture 'CNN'; known are BAT, BirdMAE"):
         create_model(saved(tmp_path, architecture="CNN"))
 
 
@@ -151,6 +244,25 @@ def test_an_unknown_setting_in_a_config_is_named(tmp_path):
 def test_a_config_that_does_not_fit_the_weights_is_refused(tmp_path):
     with pytest.raises(OscineError, match=r"model.safetensors does not fit BAT: tensors .* of another shape"):
         create_model(saved(tmp_path, config=SMALL | {"dim": 64}))
+
+
+@pytest.mark.parametrize("architecture", [None, ["BAT"], 7])
+def test_an_architecture_that_is_no_name_is_refused(tmp_path, architecture):
+    with pytest.raises(OscineError, match=r"config.json: unknown architecture"):
+        create_model(saved(tmp_path, architecture=architecture))
+
+
+def test_a_setting_of_another_type_in_a_config_is_named(tmp_path):
+    with pytest.raises(OscineError, match=r"config.json: BAT cannot have dim='48'; expected int"):
+        create_model(saved(tmp_path, config=SMALL | {"dim": "48"}))
+
+
+def test_a_config_of_a_newer_oscine_that_cannot_be_read_asks_for_an_update(tmp_path):
+    with pytest.raises(
+        OscineError, match=r"config.json is of oscine 99\.0\.0, this is .*setting width.*; update oscine$"
+    ):
+        create_model(saved(tmp_path, config=SMALL | {"width": 48}, oscine_version="99.0.0"))
+    assert create_model(saved(tmp_path, oscine_version="99.0.0")).dim == 48, "what can be read is read"
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"architecture": "BAT"}', '{"architecture": "BAT", "config": [1]}'])

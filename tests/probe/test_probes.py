@@ -28,6 +28,7 @@ PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
     "linear cls": (LinearProbe, {"pool": "cls"}),
     "linear mean": (LinearProbe, {"pool": "mean"}),
     "linear frames": (LinearProbe, {"pool": "frames"}),
+    "linear bands": (LinearProbe, {"pool": "bands"}),
     "linear pooled": (LinearProbe, {"pool": "pooled", "norm": False}),
     "attentive": (AttentiveProbe, {}),
     "prototypical": (PrototypicalProbe, {"prototypes_per_class": 3}),
@@ -95,6 +96,7 @@ def test_a_probe_reads_no_more_than_it_needs(name: str) -> None:
         ("linear cls", DIM),
         ("linear mean", DIM),
         ("linear frames", GRID[0] * DIM),
+        ("linear bands", GRID[1] * DIM),
         ("linear pooled", DIM),
         ("attentive", GRID[0] * GRID[1] * DIM),
         ("prototypical", (1 + GRID[0] * GRID[1]) * DIM),
@@ -110,6 +112,12 @@ def test_needs_together_are_met_by_the_finest_part() -> None:
     shared = Needs(layers=[-1], parts=("mean", "frames", "cls")).take(features())
     for name in ("linear mean", "linear frames", "linear cls"):
         torch.testing.assert_close(make(name)(shared), make(name)(features()), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["linear mean", "linear frames", "linear bands"])
+def test_frames_and_bands_together_keep_all_patches(name: str) -> None:
+    shared = Needs(layers=[-1], parts=("bands", "frames")).take(features())
+    torch.testing.assert_close(make(name)(shared), make(name)(features()), atol=1e-6, rtol=1e-5)
 
 
 @every_probe
@@ -356,7 +364,7 @@ def test_cgp_refuses_features_of_some_layers() -> None:
 
 
 def test_an_unknown_pool_names_those_that_exist() -> None:
-    with pytest.raises(OscineError, match=r"'max'.*cls, mean, frames, pooled"):
+    with pytest.raises(OscineError, match=r"'max'.*cls, mean, bands, frames, pooled"):
         LinearProbe(sizes(), CLASSES, pool="max")
     with pytest.raises(OscineError, match=r"'pooled'.*cls, mean, frames$"):
         ConvexGatedProbe(sizes(), CLASSES, pool="pooled")

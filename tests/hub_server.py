@@ -1,0 +1,273 @@
+"""A small Hub on loopback: the part of the real one's protocol that huggingface_hub speaks, and faults on demand.
+
+Answered are downloads (resolve, with ETag, X-Repo-Commit, and for large files a redirect to a store that takes ranges),
+model_info, the tree, and the errors of the real Hub with their X-Error-Code. Another request is one more line of `ROUTES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from huggingface_hub import constants
+
+LARGE = 1000  # bytes from which a file goes to the large file store, as .safetensors always do
+Files = dict[str, bytes]
+
+
+def is_large(path: str, content: bytes) -> bool:
+    return path.endswith((".safetensors", ".pt", ".ckpt")) or len(content) >= LARGE
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def git_oid(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+@dataclass
+class Repository:
+    """Commits, each with all of its files, and the branches and tags that name them."""
+
+    private: bool = False
+    gated: bool = False
+    commits: dict[str, Files] = field(default_factory=dict)
+    refs: dict[str, str] = field(default_factory=dict)
+
+    def commit(self, files: Files, branch: str = "main") -> str:
+        """A commit on top of a branch; its number."""
+        whole = self.commits.get(self.refs.get(branch, ""), {}) | files
+        told = json.dumps([len(self.commits), *sorted((path, sha256(content)) for path, content in whole.items())])
+        number = hashlib.sha1(told.encode()).hexdigest()
+        self.commits[number] = whole
+        self.refs[branch] = number
+        return number
+
+    def at(self, revision: str) -> str | None:
+        """The commit that a branch, tag or commit means."""
+        return self.refs.get(revision, revision if revision in self.commits else None)
+
+
+@dataclass
+class Fault:
+    """What the next requests whose method and path match meet: a status, or a body cut off or with a byte flipped."""
+
+    where: str
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut_after: int | None = None
+    flip: int | None = None
+    times: int = 1
+
+
+class Refusal(Exception):
+    """An answer that is an error, with the Hub's code for it."""
+
+    def __init__(self, status: int, code: str = "", **headers: str) -> None:
+        self.status = status
+        self.headers = ({"X-Error-Code": code} if code else {}) | headers
+
+
+class Hub(ThreadingHTTPServer):
+    """The server, its repositories, and what it has been asked for: requests as (method, path)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.store_url = (
+            f"http://localhost:{self.server_port}/store"  # another host: the client leaves its token behind
+        )
+        self.repositories: dict[str, Repository] = {}
+        self.tokens: dict[str, str] = {}  # token: the user it belongs to, who may read all that is private
+        self.faults: list[Fault] = []
+        self.requests: list[tuple[str, str]] = []
+
+    def add(self, name: str, files: Files, private: bool = False, gated: bool = False) -> str:
+        """A repository with one commit; its number."""
+        self.repositories[name] = Repository(private, gated)
+        return self.repositories[name].commit(files)
+
+    def fault_for(self, request: str) -> Fault | None:
+        fault = next((fault for fault in self.faults if re.search(fault.where, request)), None)
+        if fault:
+            fault.times -= 1
+            if not fault.times:
+                self.faults.remove(fault)
+        return fault
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hub
+
+    def handle_request(self) -> None:
+        path = self.path.partition("?")[0]
+        self.server.requests.append((self.command, path))
+        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.fault = self.server.fault_for(f"{self.command} {path}")
+        try:
+            if self.fault and self.fault.status:
+                raise Refusal(self.fault.status, **self.fault.headers)
+            for methods, pattern, answer in ROUTES:
+                match = re.fullmatch(pattern, path)
+                if match and self.command in methods.split():
+                    return answer(self, **{name: unquote(value) for name, value in match.groupdict().items()})
+            raise Refusal(404)
+        except Refusal as refusal:
+            self.answer(b'{"error":"refused"}', refusal.status, **refusal.headers)
+
+    do_HEAD = do_GET = do_POST = do_PUT = do_DELETE = handle_request  # the names that http.server calls
+
+    def answer(self, body: bytes, status: int = 200, **headers: str) -> None:
+        """Send an answer; to HEAD without its body."""
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if self.fault and self.fault.flip is not None:
+            body = body[: self.fault.flip] + bytes([body[self.fault.flip] ^ 1]) + body[self.fault.flip + 1 :]
+        if self.fault and self.fault.cut_after is not None:
+            self.close_connection = True
+            body = body[: self.fault.cut_after]
+        self.wfile.write(body)
+
+    def answer_json(self, content: object, status: int = 200, **headers: str) -> None:
+        self.answer(json.dumps(content).encode(), status, Content_Type="application/json", **headers)
+
+    def user(self) -> str | None:
+        """Whose token came along."""
+        given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if given and given not in self.server.tokens:
+            raise Refusal(401, X_Error_Message="Invalid credentials in Authorization header")
+        return self.server.tokens.get(given)
+
+    def repository(self, name: str) -> Repository:
+        """A repository that the user may read; to a stranger, what is private and what is not there look alike."""
+        user, found = self.user(), self.server.repositories.get(name)
+        if found is None or (found.private and not user):
+            raise Refusal(404 if user else 401, "RepoNotFound")
+        if found.gated and (user or "") != name.partition("/")[0]:
+            raise Refusal(403 if user else 401, "GatedRepo")
+        return found
+
+    def commit(self, name: str, revision: str) -> tuple[str, Files]:
+        found = self.repository(name)
+        number = found.at(revision)
+        if number is None:
+            raise Refusal(404, "RevisionNotFound")
+        return number, found.commits[number]
+
+    def resolve(self, name: str, revision: str, path: str) -> None:
+        number, files = self.commit(name, revision)
+        if path not in files:
+            raise Refusal(404, "EntryNotFound", X_Repo_Commit=number)
+        content = files[path]
+        if not is_large(path, content):
+            return self.answer(content, X_Repo_Commit=number, ETag=f'"{git_oid(content)}"')
+        digest = sha256(content)
+        self.answer(
+            b"",
+            302,
+            Location=f"{self.server.store_url}/{digest}",
+            X_Repo_Commit=number,
+            X_Linked_ETag=f'"{digest}"',
+            X_Linked_Size=str(len(content)),
+        )
+
+    def store(self, digest: str) -> None:
+        """A large file by its sha256, from where the client says; to whoever knows the hash."""
+        assert "Authorization" not in self.headers
+        everything = (files for found in self.server.repositories.values() for files in found.commits.values())
+        content = next(content for files in everything for content in files.values() if sha256(content) == digest)
+        wanted = re.match(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        if not wanted:
+            return self.answer(content, ETag=f'"{digest}"')
+        start = int(wanted[1])
+        where = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self.answer(content[start:], 206, ETag=f'"{digest}"', Content_Range=where)
+
+    def info(self, name: str, revision: str = "main") -> None:
+        number, files = self.commit(name, revision)
+        found = self.server.repositories[name]
+        self.answer_json(
+            {
+                "_id": git_oid(name.encode())[:24], "id": name, "author": name.partition("/")[0], "sha": number,
+                "lastModified": "2026-11-21T00:00:00.000Z", "createdAt": "2026-11-21T00:00:00.000Z",
+                "private": found.private, "gated": "manual" if found.gated else False, "disabled": False,
+                "downloads": 0, "likes": 0, "tags": [], "siblings": [{"rfilename": path} for path in sorted(files)],
+            }
+        )  # fmt: skip
+
+    def tree(self, name: str, revision: str) -> None:
+        _, files = self.commit(name, revision)
+        entries: list[dict[str, object]] = []
+        for path, content in sorted(files.items()):
+            entry: dict[str, object] = {"type": "file", "oid": git_oid(content), "size": len(content), "path": path}
+            if is_large(path, content):
+                entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 134}
+            entries.append(entry)
+        self.answer_json(entries)
+
+    def whoami(self) -> None:
+        user = self.user()
+        if user is None:
+            raise Refusal(401)
+        self.answer_json({"type": "user", "name": user, "auth": {"accessToken": {"role": "write"}}})
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Tests read `Hub.requests`."""
+
+
+NAME = "(?P<name>[^/]+/[^/]+)"
+ROUTES = [
+    ("GET HEAD", f"/{NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
+    ("GET HEAD", "/store/(?P<digest>[0-9a-f]{64})", Handler.store),
+    ("GET", f"/api/models/{NAME}", Handler.info),
+    ("GET", f"/api/models/{NAME}/revision/(?P<revision>[^/]+)", Handler.info),
+    ("GET", f"/api/models/{NAME}/tree/(?P<revision>[^/]+)", Handler.tree),
+    ("GET", "/api/whoami-v2", Handler.whoami),
+]
+
+
+@contextmanager
+def serving(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A running Hub that huggingface_hub talks to in this process, with an empty cache of its own and no token.
+
+    huggingface_hub reads its addresses from the environment when it is imported, which was long ago: its constants are set.
+    """
+    hub = Hub()
+    Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
+
+
+def environment(hub: Hub, home: Path) -> dict[str, str]:
+    """The same for another process."""
+    return {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}

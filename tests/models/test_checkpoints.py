@@ -1,0 +1,81 @@
+"""checkpoints.md says what the table in code says, and what it shows runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from oscine.models.zoo import ARCHITECTURES, LAYOUT, PUBLISHED, UNVERIFIED, Published, create_model
+
+TEXT = (Path(__file__).resolve().parents[2] / "checkpoints.md").read_text()
+
+
+def table(heading: str) -> dict[str, dict[str, str]]:
+    """The first table under a heading: its rows by their first cell, each by column."""
+    lines = TEXT.partition(f"\n## {heading}\n")[2].partition("\n## ")[0].splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
+    header, _, *rows = rows
+    assert len({row[0] for row in rows}) == len(rows), "a row stands twice"
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+
+
+def where(row: Published) -> dict[str, str]:
+    return {
+        "name": row.name,
+        "Hub repository": row.repository or "none, take a file",
+        "revision": row.revision or ("newest" if row.repository else ""),
+        "file": row.file,
+        "sha256": row.sha256 or "not known",
+        "licence": row.licence,
+    }
+
+
+def what(row: Published) -> dict[str, str]:
+    with torch.device("meta"):
+        encoder = create_model(row.name)
+    return {
+        "name": row.name,
+        "paper": ARCHITECTURES[row.architecture].paper,
+        "data": row.data,
+        "sample rate": f"{encoder.sample_rate / 1000:g} kHz",
+        "clip": f"{encoder.seconds:g} s",
+        "parameters": f"{sum(parameter.numel() for parameter in encoder.parameters()) / 1e6:.1f} M",
+        "state": row.state,
+    }
+
+
+@pytest.mark.parametrize(("heading", "cells"), [("Where they are", where), ("What they are", what)])
+def test_the_readable_table_has_the_rows_of_the_one_in_code(heading, cells):
+    assert table(heading) == {row.name: cells(row) for row in PUBLISHED}
+
+
+def test_every_state_is_explained():
+    for state in {row.state for row in PUBLISHED} | {LAYOUT, UNVERIFIED}:
+        assert f"- **{state}**: " in TEXT
+
+
+def test_results_are_of_weights_in_the_table():
+    results = TEXT.partition("\n## Results that their authors report\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+\.\w+)`", results))
+    assert named
+    assert named <= {row.name for row in PUBLISHED}
+
+
+def test_every_name_that_is_shown_is_known():
+    for name in re.findall(r'(?:create_model|list_models)\("([^"]+)"', TEXT):
+        known = name.startswith(("hf-hub:", "local-dir:")) or name in {row.name for row in PUBLISHED}
+        assert known or "*" in name, name
+
+
+def test_pins_have_the_form_of_what_they_are():
+    for row in PUBLISHED:
+        assert re.fullmatch("[0-9a-f]{64}", row.sha256 or 64 * "0")
+        assert re.fullmatch("[0-9a-f]{40}", row.revision or 40 * "0"), "a branch or tag can move"
