@@ -18,6 +18,7 @@ COMMANDS = {
     "pretrain": "pretrain an encoder on a folder of recordings, from a YAML",
     "probe": "judge a frozen encoder on a labelled table, from a YAML",
     "embed": "turn a folder of recordings into a table of embeddings",
+    "merge": "join the tables of several embed jobs into one",
     "download": "fetch weights ahead, for machines without a network",
 }
 HELP = f"""usage: oscine COMMAND [CONFIG] [--key value ...]

@@ -11,6 +11,8 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.hub import load_pretrained, save_pretrained
+from oscine.models.merge import merge_tables
+from oscine.models.table import read_embeddings
 from oscine.models.zoo import create_model, list_models
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "list_models",
     "load_audio",
     "load_pretrained",
+    "merge_tables",
+    "read_embeddings",
     "save_pretrained",
     "split_clips",
 ]

@@ -3,104 +3,101 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+import shutil
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from oscine import __version__
-from oscine.models.audio import AudioError, audio_info, split_clips
+from oscine.models.audio import AudioError, audio_info
+from oscine.models.clock import Clock
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.recordings import scan_folder
-from oscine.models.table import Table, check_target, errors_path
-from oscine.models.windows import Piece, Read, Recording, Windows, pieces_of, read_ahead, total_samples
+from oscine.models.journal import Journal
+from oscine.models.parts import Job, Note, Progress, embed_part, embed_parts, timed
+from oscine.models.precision import AUTO, FLOAT32, check_precision, faster_precision
+from oscine.models.survey import ALL, Shard, Survey, survey
+from oscine.models.table import (
+    CSV_BYTES,
+    DTYPES,
+    Summary,
+    as_frame,
+    as_table,
+    check_absent,
+    check_target,
+    schema_of,
+    write_table,
+)
+from oscine.models.vectors import POOLED, Vectors, evaluating, fingerprint
+from oscine.models.windows import Recording, cut, default_workers, read_ahead
 
 logger = logging.getLogger(__name__)
 
 
-class Embedded(NamedTuple):
-    """All rows of one recording. `reason`: why it stands in the error table, or ""; a refused recording has no rows."""
+class Forecast(NamedTuple):
+    """What `embed_folder` has found and what it will cost, before it goes.
 
-    recording: Recording
-    start_times: list[float]
-    end_times: list[float]
-    embeddings: Tensor  # [clips, dim]
-    reason: str
-
-
-@dataclass
-class Tally:
-    """A recording under way. `closed`: no more clips will come; `refused`: it must not be used at all."""
-
-    recording: Recording
-    reason: str
-    samples: int = 0
-    clips: int = 0
-    closed: bool = False
-    refused: bool = False
-    embeddings: list[Tensor] = field(default_factory=list)
-
-    @property
-    def done(self) -> bool:
-        return self.refused or (self.closed and len(self.embeddings) == self.clips)
-
-    def embedded(self, windows: Windows) -> Embedded:
-        rows = [] if self.refused else self.embeddings
-        times = [windows.times(clip, self.samples) for clip in range(len(rows))]
-        return Embedded(
-            self.recording,
-            [start for start, _ in times],
-            [end for _, end in times],
-            torch.stack(rows) if rows else torch.empty(0, 0),
-            self.reason,
-        )
-
-
-class Progress(NamedTuple):
-    """How far `embed_folder` has come: recordings done of all, seconds of sound done of all."""
-
-    files: int
-    of_files: int
-    seconds: float
-    of_seconds: float
-
-
-class Summary(NamedTuple):
-    """What `embed_folder` has written: rows of so many recordings and seconds, and the files listed with a reason."""
-
-    rows: int
-    files: int
-    seconds: float
-    listed: dict[str, str]
-    out: Path
-    errors: Path
-
-
-def embed_file(encoder: Encoder, path: str | Path, hop: float | None = None, batch_size: int = 16) -> pd.DataFrame:
-    """The embeddings of one recording: a row a clip, indexed by file, start_time, end_time, and `dim` columns.
-
-    hop: seconds from one clip's start to the next one's, a clip's length by default. Of a file that is cut short the
-    readable part is embedded, with a warning in the log; AudioError where nothing can be used.
+    clips_done: of an earlier call with the same arguments. seconds: of computing that are left, by a timed sample. size:
+    bytes of the table; until it is finished, the journal takes about as much again. free: bytes on that disk.
     """
+
+    found: Survey
+    clips: int
+    clips_done: int
+    precision: str
+    seconds: float
+    size: int
+    free: int
+
+
+class Watcher:
+    """Looks on while `embed_folder` works; this one says nothing."""
+
+    def scanned(self, files: int, of_files: int) -> None:
+        """So many headers have been read."""
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Said once, before the first clip is read."""
+
+    def progress(self, progress: Progress) -> None:
+        """Said at the start, and again and again."""
+
+
+SILENT = Watcher()
+
+
+def embed_file(
+    encoder: Encoder,
+    path: str | Path,
+    hop: float | None = None,
+    batch_size: int = 16,
+    layers: Sequence[int] | None = None,
+    pools: Sequence[str] = (POOLED,),
+    precision: str = FLOAT32,
+) -> pd.DataFrame:
+    """The embeddings of one recording: a row a clip, indexed by file, start_time, end_time; columns embedding_0 and on.
+
+    Arguments as in `embed_folder`. Of a file that is cut short the readable part is embedded, with a warning in the log;
+    AudioError where nothing can be used.
+    """
+    if check_precision(precision) == AUTO:
+        precision = faster_precision(encoder.device)
     recording = Recording(Path(path), str(path), audio_info(path))
-    [embedded] = embed_recordings(encoder, [recording], hop, batch_size, workers=0)
-    if not embedded.start_times:
-        raise AudioError(path, embedded.reason)
-    if embedded.reason:
-        logger.warning("%s: %s", path, embedded.reason)
-    index = pd.MultiIndex.from_arrays(
-        [[str(path)] * len(embedded.start_times), embedded.start_times, embedded.end_times],
-        names=["file", "start_time", "end_time"],
-    )
-    return pd.DataFrame(embedded.embeddings.numpy(), index=index)
+    vectors = Vectors(encoder, layers, pools, precision)
+    job = Job(vectors, cut(encoder, hop), _at_least_one(batch_size), None, [recording])
+    pieces = list(chain.from_iterable(job.parts()))
+    with evaluating(encoder):
+        rows, notes = embed_part(job, pieces, read_ahead(pieces, job.windows, workers=0), {})
+    note = notes.get(recording.name, Note(recording.info.truncated, refused=False))
+    if note.refused or not rows.clips:
+        raise AudioError(path, note.reason)
+    if note.reason:
+        logger.warning("%s: %s", path, note.reason)
+    return as_frame(as_table(rows, schema_of(list(vectors.columns), encoder.dim)))
 
 
 def embed_folder(
@@ -108,159 +105,114 @@ def embed_folder(
     folder: str | Path,
     out: str | Path,
     hop: float | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
-    model: str | None = None,
-    weights: str | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
+    layers: Sequence[int] | None = None,
+    pools: Sequence[str] = (POOLED,),
+    dtype: str = "float32",
+    precision: str = FLOAT32,
+    compiled: bool = False,
+    clock: str | None = None,
+    shard: Shard = ALL,
+    watcher: Watcher = SILENT,
 ) -> Summary:
-    """Embed every recording below a folder into `out`, a Parquet file; list what is bad beside it, in OUT.errors.csv.
+    """Embed every recording below a folder into `out` (.parquet, .npz or .csv); list what is bad in OUT.errors.csv.
 
-    A row is (file, start_time, end_time, embedding): the file's name below the folder, seconds, float32 [dim]; rows are
-    in the order of file and time. Neither file is there before it is complete. A bad recording is listed and passed
-    over; one that is cut short is embedded as far as it can be read, and listed too.
-    hop: seconds from one clip's start to the next one's, a clip's length by default. workers: processes that read, by
-    default one or two. model, weights: name and hash of the encoder, for the table's metadata, where `describe` puts them.
+    A row is (file, start_time, end_time, vectors): the file's name below the folder, seconds, [dim]; rows are in the order
+    of file and time. The last clip of a recording is filled up with silence; its end_time is where the sound ends. A bad
+    recording is listed and passed over; one that is cut short is embedded as far as it can be read, and listed too.
+
+    Neither file is there before it is complete. Until then finished parts lie in OUT.journal: the same call continues after
+    a crash and gives the same table; a call that would give another is refused. overwrite: start anew, replace `out`.
+
+    hop: seconds from one clip's start to the next one's, a clip's length by default. batch_size: 16 on a CPU, else 64.
+    workers: processes that read, by default what the machine has to spare. layers, pools, compiled: as `Vectors` has them.
+    dtype: float32 or float16, of the table. precision: float32, bfloat16 or auto, of the encoder. clock: adds the column
+    `recorded`, as `Clock` has it. shard: only this job's share of the folder; `merge_tables` joins them.
     """
-    target = check_target(out, overwrite)
-    metadata = describe(encoder, hop, model, weights)
-    recordings, listed = survey(folder)
-    rows, files, seconds = 0, 0, 0.0
-    with Table(target, encoder.dim, metadata) as table:
-        for embedded in embed_recordings(encoder, recordings, hop, batch_size, workers, progress):
-            if embedded.reason:
-                listed[embedded.recording.name] = embedded.reason
-            if embedded.start_times:
-                table.write(embedded.recording.name, embedded.start_times, embedded.end_times, embedded.embeddings)
-                rows, files, seconds = rows + len(embedded.start_times), files + 1, seconds + embedded.end_times[-1]
-        table.finish(listed)
-    return Summary(rows, files, seconds, dict(sorted(listed.items())), target, errors_path(target))
+    target = check_target(out)
+    if dtype not in DTYPES:
+        raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
+    if check_precision(precision) == AUTO and shard != ALL:
+        raise OscineError("precision auto may come out differently for each shard; name float32 or bfloat16 for all")
+    workers = default_workers(encoder.device) if workers is None else workers
+    if workers < 0:
+        raise OscineError(f"workers is {workers}, expected 0 (read in the main process) or more")
+    if batch_size is None:
+        batch_size = 16 if encoder.device.type == "cpu" else 64
+    vectors = Vectors(encoder, layers, pools, FLOAT32, compiled)
+    job = Job(vectors, cut(encoder, hop), _at_least_one(batch_size), Clock(clock) if clock else None, [])
+
+    with Journal(target) as journal, evaluating(encoder):
+        begun = None if overwrite else journal.plan()
+        if not begun and not overwrite:
+            check_absent(target)
+        found = survey(folder, shard, watcher.scanned)
+        if begun and precision == AUTO:
+            precision = begun["settings"]["precision"]
+        job, seconds = timed(job._replace(recordings=found.recordings), precision)
+        made_by = describe(job, dtype) | {"shard": str(shard)}
+        plan = made_by | {"batch_size": batch_size, "device": encoder.device.type}
+        journal.open(plan, {recording.name: recording.stamp for recording in found.recordings}, overwrite)
+        watcher.forecast(foretell(job, found, journal, seconds, dtype))
+        schema = schema_of(list(job.vectors.columns), encoder.dim, dtype, clock, made_by | {"folder": found.folder})
+        for rows, notes in embed_parts(job, journal.parts, journal.notes, workers, watcher.progress):
+            journal.add(as_table(rows, schema), notes)
+        listed = found.listed | {name: note.reason for name, note in journal.notes.items()}
+        summary = write_table(target, journal.folder, schema, journal.rows, listed)
+        journal.remove()
+    return summary
 
 
-def survey(folder: str | Path) -> tuple[list[Recording], dict[str, str]]:
-    """The recordings below a folder by their headers, and what cannot be used: its name and why."""
-    folder = Path(folder)
-    found = scan_folder(folder)
-    recordings, listed = [], {_name(path, folder): reason for path, reason in found.refused.items()}
-    for path in found.recordings:
-        try:
-            recordings.append(Recording(path, _name(path, folder), audio_info(path)))
-        except AudioError as error:
-            listed[_name(path, folder)] = error.reason
-    hours = sum(recording.info.seconds for recording in recordings) / 3600
-    logger.info("%s: %d recordings, %.2f hours; %d entries unusable", folder, len(recordings), hours, len(listed))
-    return recordings, listed
+def describe(job: Job, dtype: str) -> dict[str, Any]:
+    """What makes a table, as it stands in its metadata under the key "oscine", in JSON.
 
-
-def embed_recordings(
-    encoder: Encoder,
-    recordings: list[Recording],
-    hop: float | None = None,
-    batch_size: int = 16,
-    workers: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
-) -> Iterator[Embedded]:
-    """Embed recordings in the order given; each is handed on when its last clip is done.
-
-    They are read in pieces, ahead of the encoder, and batches are filled across recordings. A clip's values depend on
-    neither batch size nor workers, apart from rounding.
+    weights: their file's sha256, "random", or None where neither is known; fingerprint: a hash of the weights as they are in
+    memory; columns: the pool and the layer, counted from 0, of each.
     """
-    if batch_size < 1:
-        raise OscineError(f"batch_size is {batch_size}, expected at least 1")
-    windows = cut(encoder, hop)
-    under_way: deque[Tally] = deque()  # in the order of the recordings
-    clips = _clips(recordings, windows, workers, under_way)
-    of_seconds = sum(recording.info.seconds for recording in recordings)
-    files, seconds = 0, 0.0
-    progress(Progress(0, len(recordings), 0.0, of_seconds))
-    while True:
-        batch = list(islice(clips, batch_size))
-        if batch:
-            for (tally, _), embedding in zip(batch, _pooled(encoder, torch.stack([clip for _, clip in batch]))):
-                tally.embeddings.append(embedding)
-        while under_way and under_way[0].done:
-            tally = under_way.popleft()
-            files, seconds = files + 1, seconds + tally.recording.info.seconds
-            yield tally.embedded(windows)
-        part = sum(len(tally.embeddings) for tally in under_way) * windows.hop / windows.sample_rate
-        progress(Progress(files, len(recordings), min(seconds + part, of_seconds), of_seconds))
-        if not batch:
-            return
-
-
-def cut(encoder: Encoder, hop: float | None = None) -> Windows:
-    """The encoder's clips, every `hop` seconds; None is a clip's length."""
-    samples = encoder.samples if hop is None else round(hop * encoder.sample_rate)
-    if samples < 1:
-        raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for the clip's {encoder.seconds:g} s")
-    return Windows(encoder.sample_rate, encoder.samples, samples)
-
-
-def describe(
-    encoder: Encoder, hop: float | None = None, model: str | None = None, weights: str | None = None
-) -> dict[str, Any]:
-    """What made a table, as it stands in the Parquet schema's metadata under the key "oscine", in JSON.
-
-    weights: their file's sha256, "random", or None where neither is known.
-    """
-    windows = cut(encoder, hop)
+    encoder, vectors = job.vectors.encoder, job.vectors
+    known = encoder.provenance or {}
     return {
         "version": __version__,
-        "model": model,
-        "weights": weights,
+        "torch": torch.__version__,
+        "model": known.get("model"),
+        "repository": known.get("repository"),
+        "revision": known.get("revision"),
+        "weights": known.get("sha256"),
+        "fingerprint": fingerprint(encoder),
         "architecture": type(encoder).__name__,
+        "frontend": type(encoder.frontend).__name__,
         "config": encoder.config,
         "dim": encoder.dim,
         "sample_rate": encoder.sample_rate,
         "clip_seconds": encoder.seconds,
-        "hop_seconds": windows.hop / windows.sample_rate,
+        "hop_seconds": job.windows.hop / encoder.sample_rate,
+        "columns": {name: {"pool": pool, "layer": layer} for name, (pool, layer) in vectors.columns.items()},
+        "dtype": dtype,
+        "precision": vectors.precision,
+        "compiled": vectors.compiled,
+        "clock": job.clock.name if job.clock else None,
     }
 
 
-def _clips(
-    recordings: list[Recording], windows: Windows, workers: int | None, under_way: deque[Tally]
-) -> Iterator[tuple[Tally, Tensor]]:
-    """Every clip [samples] with the tally of its recording, which joins `under_way` before its first clip."""
-    pieces = list(pieces_of(recordings, windows))
-    for piece, read in zip(pieces, read_ahead(pieces, windows, workers)):
-        if piece.first == 0:
-            tally = Tally(piece.recording, piece.recording.info.truncated, total_samples(piece.recording, windows))
-            under_way.append(tally)
-        if tally.closed:  # refused or cut short in an earlier piece: what may follow is not used
-            continue
-        clips = _take(tally, piece, read, windows)
-        tally.clips += len(clips)
-        for clip in clips:
-            yield tally, clip
+def foretell(job: Job, found: Survey, journal: Journal, clip_seconds: float, dtype: str) -> Forecast:
+    """What is to come; an error where the disk has no room for it."""
+    clips, done = job.clips, job.progress(journal.parts).clips
+    numbers = clips * len(job.vectors.columns) * job.vectors.encoder.dim
+    number_bytes = DTYPES[dtype].bit_width // 8
+    size = numbers * (CSV_BYTES if journal.target.suffix == ".csv" else number_bytes)
+    need = size + numbers * number_bytes * (clips - done) // max(1, clips)
+    free = shutil.disk_usage(journal.folder).free
+    if need > free:
+        raise OscineError(
+            f"{journal.target} and its journal need {need / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB; make room, "
+            "choose another place, --dtype float16, a longer hop, or fewer layers and pools"
+        )
+    return Forecast(found, clips, done, job.vectors.precision, clip_seconds * (clips - done), size, free)
 
 
-def _take(tally: Tally, piece: Piece, read: Read, windows: Windows) -> Tensor | list[Tensor]:
-    """A piece's clips [clips, samples], as far as it could be read; its tally takes note of what was found."""
-    tally.reason = read.refused or read.truncated or tally.reason
-    tally.refused = bool(read.refused)
-    wanted = piece.clips
-    if read.truncated:
-        tally.samples = piece.first * windows.hop + len(read.waveform)
-        wanted = min(wanted, windows.clips(tally.samples) - piece.first)
-    whole = piece.first + piece.clips == windows.clips(total_samples(piece.recording, windows))
-    tally.closed = whole or bool(read.refused or read.truncated)
-    if read.refused or not len(read.waveform):
-        return []
-    return split_clips(torch.from_numpy(read.waveform), windows.samples, windows.hop)[:wanted]
-
-
-def _name(path: Path, folder: Path) -> str:
-    # Bytes that are no UTF-8 become "\\xe4": neither Parquet nor CSV could hold them.
-    return os.fsencode(path.relative_to(folder).as_posix()).decode(errors="backslashreplace")
-
-
-@torch.inference_mode()
-def _pooled(encoder: Encoder, clips: Tensor) -> Tensor:  # [clips, dim]
-    """Embeddings in eval mode; the encoder is handed back in the mode it was in."""
-    training = encoder.training
-    try:
-        pooled = encoder.eval()(clips.to(encoder.device), layers=[-1]).pooled
-        return pooled.to("cpu", torch.float32, copy=True)  # a view would keep the tokens of the batch in memory
-    finally:
-        encoder.train(training)
+def _at_least_one(batch_size: int) -> int:
+    if batch_size < 1:
+        raise OscineError(f"batch_size is {batch_size}, expected at least 1")
+    return batch_size

@@ -1,4 +1,4 @@
-"""A table of embeddings on disk: Parquet and the list of bad files beside it, both there complete or not at all."""
+"""A table of embeddings on disk, as Parquet, NumPy archive or CSV, and the list of bad files beside it."""
 
 from __future__ import annotations
 
@@ -6,107 +6,227 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
-from torch import Tensor
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.parts import Rows
 
 ROW_GROUP = 4096  # rows that are gathered before they are written
+KEYS = ["file", "start_time", "end_time"]
+DTYPES = {"float32": pa.float32(), "float16": pa.float16()}
+CSV_BYTES = 12  # of a number in CSV, about
+METADATA = b"oscine"  # the schema's key for what made the table, in JSON
+
+# All rows in order, in tables of any length, as often as asked; with the columns of those names, or all.
+Source = Callable[[Sequence[str] | None], Iterator[pa.Table]]
 
 
-def check_target(out: str | Path, overwrite: bool = False) -> Path:
-    """The path of a table that may be written; an error before any work where it may not."""
+class Summary(NamedTuple):
+    """What stands in a table: rows of so many recordings and seconds, and the files listed with a reason beside it."""
+
+    rows: int
+    files: int
+    seconds: float
+    listed: dict[str, str]
+    out: Path
+    errors: Path
+
+
+def check_target(out: str | Path) -> Path:
+    """The path of a table that could be written; an error before any work where it could not."""
     out = Path(out)
-    if out.suffix != ".parquet":
-        raise OscineError(f"the table {out} must be a Parquet file; call it {out.with_suffix('.parquet')}")
+    if out.suffix not in FORMATS:
+        raise OscineError(
+            f"the table {out} must end in {', '.join(FORMATS)}; call it {out.with_suffix('.parquet')} to be on the safe side"
+        )
     if not out.parent.is_dir():
         raise OscineError(f"no folder {out.parent} to write {out.name} to; make it first")
     if out.is_dir():
         raise OscineError(f"{out} is a folder, expected a file to write; choose another name")
-    if out.exists() and not overwrite:
+    return out
+
+
+def check_absent(out: Path) -> None:
+    if out.exists():
         raise OscineError(
             f"{out} exists already; choose another name, or overwrite it with --overwrite (overwrite=True)"
         )
-    return out
 
 
 def errors_path(out: Path) -> Path:
     return out.with_suffix(".errors.csv")
 
 
-class Table:
-    """A Parquet file and its errors, written beside their places and moved there when both are complete."""
+def schema_of(
+    columns: Sequence[str],
+    dim: int,
+    dtype: str = "float32",
+    clock: str | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> pa.Schema:
+    """file, start_time, end_time, with a clock `recorded`, and the columns of vectors."""
+    fields = {"file": pa.string(), "start_time": pa.float64(), "end_time": pa.float64()}
+    if clock:
+        fields["recorded"] = pa.timestamp("us", tz=None if clock == "local" else "UTC")
+    fields |= {column: pa.list_(DTYPES[dtype], dim) for column in columns}
+    return with_metadata(pa.schema(fields), metadata or {})
 
-    def __init__(self, target: Path, dim: int, metadata: dict[str, Any]) -> None:
-        self.target = target
-        self.part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        self.schema = pa.schema(
-            {
-                "file": pa.string(),
-                "start_time": pa.float64(),
-                "end_time": pa.float64(),
-                "embedding": pa.list_(pa.float32(), dim),
-            },
-            metadata={"oscine": json.dumps(metadata)},
-        )
-        self.waiting: list[pa.Table] = []
 
-    def __enter__(self) -> Table:
-        with self._writing():
-            self.file = self.part.open("wb")
-            self.writer = pq.ParquetWriter(self.file, self.schema, compression="zstd")
-        return self
+def with_metadata(schema: pa.Schema, metadata: dict[str, Any]) -> pa.Schema:
+    return schema.with_metadata({METADATA: json.dumps(metadata)})
 
-    def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # a full disk has been told of already
-            self.writer.close()
-            self.file.close()
-        self.part.unlink(missing_ok=True)
 
-    def write(self, name: str, start_times: list[float], end_times: list[float], embeddings: Tensor) -> None:
-        """Append a recording's rows; embeddings [clips, dim]."""
-        flat = pa.array(embeddings.numpy().ravel())
-        columns = [
-            pa.array([name] * len(start_times)),
-            pa.array(start_times),
-            pa.array(end_times),
-            pa.FixedSizeListArray.from_arrays(flat, self.schema.field("embedding").type.list_size),
-        ]
-        self.waiting.append(pa.Table.from_arrays(columns, schema=self.schema))
-        if sum(len(rows) for rows in self.waiting) >= ROW_GROUP:
-            self._flush()
+def as_table(rows: Rows, schema: pa.Schema) -> pa.Table:
+    known = ["file", "start_time", "end_time", "recorded"]
+    arrays = [
+        pa.array(values, schema.field(name).type)
+        for name, values in zip(known, zip(*rows.clips) if rows.clips else [()] * len(known))
+        if name in schema.names
+    ]
+    for number, name in enumerate(schema.names[len(arrays) :]):
+        arrays.append(_vectors(rows.vectors[:, number].contiguous().numpy().ravel(), schema.field(name).type))
+    return pa.Table.from_arrays(arrays, schema=schema)
 
-    def finish(self, listed: dict[str, str]) -> None:
-        """Put the table and the list of bad files, name to reason, in their places; the table last."""
-        self._flush()
-        text = io.StringIO()
-        csv.writer(text).writerows([("file", "reason"), *sorted(listed.items())])
-        with self._writing():
-            self.writer.close()
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            write_whole(errors_path(self.target), text.getvalue().encode())
-            self.part.replace(self.target)
 
-    def _flush(self) -> None:
-        if self.waiting:
-            with self._writing():
-                self.writer.write_table(pa.concat_tables(self.waiting), row_group_size=ROW_GROUP)
-        self.waiting = []
+def _vectors(flat: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if kind.value_type == pa.float16():
+        with np.errstate(over="ignore"):
+            half = flat.astype(np.float16)
+        if not np.isfinite(half).all() and np.isfinite(flat).all():
+            raise OscineError(f"vectors reach {np.abs(flat).max():.0f}, beyond float16; use --dtype float32")
+        flat = half
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            reason = error.strerror or error
-            raise OscineError(
-                f"{self.target} could not be written ({reason}); make room or choose another place"
-            ) from None
+
+def as_frame(table: pa.Table) -> pd.DataFrame:
+    """Indexed by file, start_time and end_time, a column a number: embedding_0, embedding_1, ..."""
+    index = pd.MultiIndex.from_arrays([table[key].to_pylist() for key in KEYS], names=KEYS)
+    return _flat(table.drop_columns(KEYS)).to_pandas().set_index(index)
+
+
+def read_embeddings(path: str | Path) -> pd.DataFrame:
+    """A table in Parquet as a DataFrame indexed by file, start_time and end_time, a column a number: embedding_0, ..."""
+    return as_frame(pq.read_table(path))
+
+
+def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, listed: dict[str, str]) -> Summary:
+    """Write a table and its error table, each complete or not at all; CSV gets FILE.metadata.json, too.
+
+    work: a folder on the same disk, for what is half written.
+    """
+    rows, ends = 0, dict[str, float]()
+    for table in source(["file", "end_time"]):
+        rows += len(table)
+        for name, end in zip(table["file"].to_pylist(), table["end_time"].to_pylist()):
+            ends[name] = max(end, ends.get(name, 0.0))
+    text = io.StringIO()
+    csv.writer(text).writerows([("file", "reason"), *sorted(listed.items())])
+    made = {"errors": errors_path(target)}
+    with writing(target):
+        write_whole(work / "errors", text.getvalue().encode())
+        if target.suffix == ".csv":  # which has no place of its own for what made it
+            write_whole(work / "metadata", schema.metadata[METADATA] + b"\n")
+            made["metadata"] = target.with_suffix(".metadata.json")
+        with (work / "table").open("wb") as file:
+            FORMATS[target.suffix](file, schema, source)
+            file.flush()
+            os.fsync(file.fileno())
+        for name, place in (made | {"table": target}).items():  # the table last: where it stands, all is done
+            (work / name).replace(place)
+    return Summary(rows, len(ends), sum(ends.values()), dict(sorted(listed.items())), target, errors_path(target))
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Makes of a disk that is full, or gone, one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OscineError(
+            f"{target} could not be written ({reason}); make room or choose another place; what is done is kept"
+        ) from None
+
+
+def _write_parquet(file: BinaryIO, schema: pa.Schema, source: Source) -> None:
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        waiting: list[pa.Table] = []
+        for table in source(None):
+            waiting.append(table)
+            if sum(map(len, waiting)) >= ROW_GROUP:
+                writer.write_table(pa.concat_tables(waiting), row_group_size=ROW_GROUP)
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting), row_group_size=ROW_GROUP)
+
+
+def _write_csv(file: BinaryIO, schema: pa.Schema, source: Source) -> None:
+    empty = _flat(schema.empty_table())
+    with arrow_csv.CSVWriter(
+        file, empty.schema, write_options=arrow_csv.WriteOptions(quoting_style="needed")
+    ) as writer:
+        for table in source(None):
+            writer.write_table(_flat(table))
+
+
+def _write_npz(file: BinaryIO, schema: pa.Schema, source: Source) -> None:
+    """An array a column, and `oscine`, the JSON of what made it; each array is written as it is read, never held whole."""
+    rows, longest = 0, 1
+    for table in source(["file"]):
+        rows += len(table)
+        longest = max(longest, *map(len, table["file"].to_pylist()), 1)
+    with zipfile.ZipFile(file, "w") as archive:
+        for field in schema:
+            dtype = np.dtype(f"<U{longest}") if field.name == "file" else _numpy_type(field.type)
+            shape = (rows, field.type.list_size) if pa.types.is_fixed_size_list(field.type) else (rows,)
+            with archive.open(f"{field.name}.npy", "w", force_zip64=True) as entry:
+                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(entry, header)
+                for table in source([field.name]):
+                    entry.write(_numpy(table[field.name]).astype(dtype).tobytes())
+        with archive.open("oscine.npy", "w") as entry:
+            np.lib.format.write_array(entry, np.array(schema.metadata[METADATA].decode()))
+
+
+def _numpy_type(kind: pa.DataType) -> np.dtype:
+    if pa.types.is_timestamp(kind):
+        return np.dtype("datetime64[us]")
+    return np.dtype((kind.value_type if pa.types.is_fixed_size_list(kind) else kind).to_pandas_dtype())
+
+
+def _numpy(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_fixed_size_list(column.type):
+        column = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us"))
+    return column.to_numpy()
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Vectors as a column a number, `embedding_0` and so on."""
+    columns: dict[str, Any] = {}
+    for name, column in zip(table.column_names, table.columns):
+        if not pa.types.is_fixed_size_list(column.type):
+            columns[name] = column
+            continue
+        numbers = _numpy(column).reshape(-1, column.type.list_size).astype(np.float32)
+        columns |= {f"{name}_{number}": numbers[:, number] for number in range(column.type.list_size)}
+    return pa.table(columns)
+
+
+FORMATS: dict[str, Callable[[BinaryIO, pa.Schema, Source], None]] = {
+    ".parquet": _write_parquet,
+    ".npz": _write_npz,
+    ".csv": _write_csv,
+}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from oscine.models.audio import AudioError, AudioInfo, count_clips, decode, one_thread, open_recording
+from oscine.models.audio import AudioError, AudioInfo, count_clips, decode, one_thread, open_recording, split_clips
+from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 
 PIECE_SECONDS = 120  # what a worker reads at a time: two minutes at 250 kHz are 120 MB
@@ -35,19 +39,21 @@ class Windows(NamedTuple):
 
 
 class Recording(NamedTuple):
-    """One file to embed. `name` stands in the table's column `file`."""
+    """One file to embed. `name` stands in the table's column `file`; `stamp` is its size in bytes and its time in ns."""
 
     path: Path
     name: str
     info: AudioInfo
+    stamp: tuple[int, int] = (0, 0)
 
 
 class Piece(NamedTuple):
-    """Some consecutive clips of a recording, read together."""
+    """Some consecutive clips of a recording, read together; `last` where no more follow."""
 
     recording: Recording
     first: int
     clips: int
+    last: bool
 
 
 class Read(NamedTuple):
@@ -58,18 +64,14 @@ class Read(NamedTuple):
     refused: str = ""
 
 
-class Pieces(Dataset[Read]):
-    """Reads pieces of recordings, in worker processes; an error becomes part of the answer."""
+class Reader(Dataset[Read]):
+    """Reads the pieces that it is handed, in worker processes; an error becomes part of the answer."""
 
-    def __init__(self, pieces: list[Piece], windows: Windows) -> None:
-        self.pieces = pieces
+    def __init__(self, windows: Windows) -> None:
         self.windows = windows
 
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __getitem__(self, index: int) -> Read:
-        piece, (sample_rate, samples, hop) = self.pieces[index], self.windows
+    def __getitem__(self, piece: Piece) -> Read:
+        sample_rate, samples, hop = self.windows
         try:
             with open_recording(piece.recording.path) as file:
                 decoded = decode(file, sample_rate, piece.first * hop, (piece.clips - 1) * hop + samples)
@@ -79,35 +81,94 @@ class Pieces(Dataset[Read]):
         return Read(decoded.waveform.numpy(), decoded.truncated)
 
 
-def pieces_of(recordings: list[Recording], windows: Windows) -> Iterator[Piece]:
-    """Every clip of every recording, in order, in pieces of some minutes."""
-    size = max(1, PIECE_SECONDS * windows.sample_rate // windows.hop)
-    for recording in recordings:
-        clips = windows.clips(total_samples(recording, windows))
-        for first in range(0, clips, size):
-            yield Piece(recording, first, min(size, clips - first))
-
-
-def read_ahead(pieces: list[Piece], windows: Windows, workers: int | None) -> DataLoader[Read]:
-    """The pieces' samples, in order, from so many processes; None is one or two."""
-    if workers is None:
-        workers = max(1, min(2, (os.cpu_count() or 1) - 1))
-    if workers < 0:
-        raise OscineError(f"workers is {workers}, expected 0 (read in the main process) or more")
-    return DataLoader(
-        Pieces(pieces, windows),
-        batch_size=None,
-        num_workers=min(workers, len(pieces)),
-        collate_fn=_as_it_is,  # type: ignore[arg-type]
-        worker_init_fn=one_thread,
-        generator=torch.Generator(),  # its own: reading leaves the caller's random numbers alone
-    )
-
-
-def _as_it_is(read: Read) -> Read:
-    return read
+def cut(encoder: Encoder, hop: float | None = None) -> Windows:
+    """The encoder's clips, every `hop` seconds; None is a clip's length."""
+    samples = encoder.samples if hop is None else round(hop * encoder.sample_rate)
+    if samples < 1:
+        raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for the clip's {encoder.seconds:g} s")
+    return Windows(encoder.sample_rate, encoder.samples, samples)
 
 
 def total_samples(recording: Recording, windows: Windows) -> int:
     """Samples of a whole recording at the encoder's rate."""
     return math.ceil(recording.info.frames * windows.sample_rate / recording.info.sample_rate)
+
+
+def count(recording: Recording, windows: Windows) -> int:
+    """Clips of a whole recording."""
+    return windows.clips(total_samples(recording, windows))
+
+
+def pieces_of(recording: Recording, windows: Windows) -> Iterator[Piece]:
+    """Every clip of a recording, in order, in pieces of some minutes."""
+    size = max(1, PIECE_SECONDS * windows.sample_rate // windows.hop)
+    clips = count(recording, windows)
+    for first in range(0, clips, size):
+        yield Piece(recording, first, min(size, clips - first), first + size >= clips)
+
+
+def parts_of(recordings: Iterable[Recording], windows: Windows, clips: int) -> Iterator[list[Piece]]:
+    """All pieces of all recordings, in order, in parts of at least so many clips; the same parts for the same recordings."""
+    part: list[Piece] = []
+    held = 0
+    for recording in recordings:
+        for piece in pieces_of(recording, windows):
+            part.append(piece)
+            held += piece.clips
+            if held >= clips:
+                yield part
+                part, held = [], 0
+    if part:
+        yield part
+
+
+def read_ahead(pieces: Iterable[Piece], windows: Windows, workers: int) -> Iterator[Read]:
+    """The pieces' samples, in order, from so many processes; 0 reads in this one."""
+    loader = DataLoader(
+        Reader(windows),
+        sampler=pieces,  # pieces instead of their numbers: no process has to hold them all
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]
+        worker_init_fn=_begin_worker,
+        generator=torch.Generator(),  # its own: reading leaves the caller's random numbers alone
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OscineError("a process that reads was killed, perhaps for want of memory; take fewer --workers") from None
+
+
+def default_workers(device: torch.device) -> int:
+    """Processes that read: a CPU is busy with the encoder, any other device waits for what is read."""
+    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(2 if device.type == "cpu" else 16, ours - 1))
+
+
+def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[Tensor, int]:
+    """The clips of a piece [clips, samples], as far as it could be read, and where its recording ends, in samples."""
+    total = total_samples(piece.recording, windows)
+    if read.truncated:
+        total = piece.first * windows.hop + len(read.waveform)
+    if read.refused or not len(read.waveform):
+        return torch.empty(0, windows.samples), total
+    clips = split_clips(torch.from_numpy(read.waveform), windows.samples, windows.hop)
+    return clips[: min(piece.clips, windows.clips(total) - piece.first)], total
+
+
+def _begin_worker(worker: int) -> None:
+    one_thread(worker)
+    Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """End a worker whose parent was killed: it would wait for ever to hand over what nobody takes any more."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _as_it_is(read: Read) -> Read:
+    return read

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
+from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,15 +20,19 @@ import soundfile
 import torch
 
 from oscine import __version__
-from oscine.cli import dispatch
-from oscine.models import windows
+from oscine.models import precision, windows
 from oscine.models.audio import AudioError, load_audio, split_clips
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
-from oscine.models.embed import Progress, embed_file, embed_folder
+from oscine.models.clock import Clock
+from oscine.models.embed import Forecast, Watcher, embed_file, embed_folder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.hub import save_pretrained
+from oscine.models.merge import merge_tables
+from oscine.models.parts import Progress
+from oscine.models.survey import Shard, parse_shard, survey
+from oscine.models.table import read_embeddings
+from oscine.models.vectors import fingerprint
 
 
 @pytest.fixture
@@ -56,8 +61,28 @@ def folder_of(path: Path) -> Path:
     return path
 
 
-def values(rows: pd.DataFrame) -> np.ndarray:
-    return np.stack(rows["embedding"].to_list())
+def values(rows: pd.DataFrame, column: str = "embedding") -> np.ndarray:
+    return np.stack(rows[column].to_list())
+
+
+class Seen(Watcher):
+    """Keeps what it is told; calls `then` at each progress."""
+
+    def __init__(self, then: Callable[[Progress], None] = lambda _: None) -> None:
+        self.headers: list[tuple[int, int]] = []
+        self.forecasts: list[Forecast] = []
+        self.reports: list[Progress] = []
+        self.then = then
+
+    def scanned(self, files: int, of_files: int) -> None:
+        self.headers.append((files, of_files))
+
+    def forecast(self, forecast: Forecast) -> None:
+        self.forecasts.append(forecast)
+
+    def progress(self, progress: Progress) -> None:
+        self.reports.append(progress)
+        self.then(progress)
 
 
 def listed(out: Path) -> dict[str, str]:
@@ -145,12 +170,19 @@ def test_bird_mae_fills_up_short_recordings_too(tmp_path: Path) -> None:
 
 def test_the_table_says_what_made_it(encoder: Encoder, tmp_path: Path) -> None:
     record(tmp_path / "a.wav", 1.0)
-    embed_folder(encoder, tmp_path, tmp_path / "out.parquet", hop=0.25, model="mine", weights="random")
+    encoder.provenance = {"model": "mine", "repository": "me/mine", "revision": "abc", "sha256": "123"}
+    embed_folder(encoder, tmp_path, tmp_path / "out.parquet", hop=0.25)
     schema = pq.read_schema(tmp_path / "out.parquet")
     said = json.loads(schema.metadata[b"oscine"])
+    folder = said.pop("folder")
+    assert folder["recordings"] == 1
     expected = {
-        "version": __version__, "model": "mine", "weights": "random", "architecture": "BAT", "dim": 48,
-        "sample_rate": 16000, "clip_seconds": 0.5, "hop_seconds": 0.25, "config": encoder.config,
+        "version": __version__, "torch": torch.__version__, "model": "mine", "repository": "me/mine",
+        "revision": "abc", "weights": "123",
+        "fingerprint": fingerprint(encoder), "architecture": "BAT", "frontend": "BATFrontend", "config": encoder.config,
+        "dim": 48, "sample_rate": 16000, "clip_seconds": 0.5, "hop_seconds": 0.25, "dtype": "float32",
+        "columns": {"embedding": {"pool": "pooled", "layer": 1}}, "precision": "float32", "compiled": False, "clock": None,
+        "shard": "1/1",
     }  # fmt: skip
     assert said == expected
     assert str(schema.field("embedding").type) == "fixed_size_list<element: float>[48]"
@@ -168,16 +200,40 @@ def test_the_encoder_and_the_random_numbers_are_left_as_they_were(encoder: Encod
     np.testing.assert_array_equal(rows, embed_file(encoder.eval(), path))
 
 
-def test_progress_rises_to_all_files_and_all_seconds(encoder: Encoder, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+def test_progress_rises_to_all_files_clips_and_seconds(encoder: Encoder, tmp_path: Path) -> None:
     (folder_of(tmp_path / "in") / "f.wav").write_bytes(b"no sound")
-    embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", batch_size=2, progress=seen.append)
-    assert (seen[0].files, seen[0].seconds) == (0, 0.0)
-    assert (seen[-1].files, seen[-1].of_files) == (7, 7)
-    assert seen[-1].seconds == pytest.approx(7.3)
-    assert seen[-1].of_seconds == pytest.approx(7.3)
-    assert all(now.seconds <= after.seconds and now.files <= after.files for now, after in pairwise(seen))
-    assert len(seen) > 5
+    embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", batch_size=2, watcher=(seen := Seen()))
+    first, last = seen.reports[0], seen.reports[-1]
+    assert (first.files, first.clips, first.seconds) == (0, 0, 0.0)
+    assert (last.files, last.clips) == (last.of_files, last.of_clips) == (7, 17)
+    assert last.seconds == pytest.approx(last.of_seconds) == pytest.approx(7.3)
+    assert all(now.seconds <= after.seconds and now.files <= after.files for now, after in pairwise(seen.reports))
+    assert len(seen.reports) > 15
+    assert seen.headers == [(number, 8) for number in range(1, 9)]
+
+
+def test_what_was_found_and_what_it_costs_is_said_before_the_first_clip(encoder: Encoder, tmp_path: Path) -> None:
+    (folder_of(tmp_path / "in") / "f.wav").write_bytes(b"no sound")
+    seen = Seen(lambda _: order.append("progress"))
+    order: list[str] = []
+    embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", watcher=seen)
+    [said] = seen.forecasts
+    assert (len(said.found.recordings), said.clips, said.clips_done) == (7, 17, 0)
+    assert list(said.found.listed) == ["f.wav"]
+    assert said.size == 17 * 48 * 4
+    assert 0 < said.seconds < 60
+    assert said.free > said.size
+
+
+def test_a_disk_without_room_is_said_before_any_work(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "in")
+    monkeypatch.setattr("oscine.models.embed.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9000, 4000, 5000))
+    with pytest.raises(OscineError, match=r"its journal need 0\.00 GB, the disk has 0\.00 GB; make room"):
+        embed_folder(encoder, folder, tmp_path / "out.parquet", watcher=(seen := Seen()))
+    assert seen.reports == []
+    embed_folder(encoder, folder, tmp_path / "out.parquet", dtype="float16")
 
 
 def test_bad_recordings_are_listed_and_the_good_ones_embedded(encoder: Encoder, tmp_path: Path) -> None:
@@ -242,11 +298,14 @@ def test_of_a_recording_cut_short_the_readable_part_is_embedded_and_the_file_lis
     assert [(name, reason.split(":")[0]) for name, reason in listed(out).items()] == [(path.name, "truncated")]
 
 
-def test_a_folder_of_bad_files_alone_gives_an_empty_table(encoder: Encoder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["parquet", "npz", "csv"])
+def test_a_folder_of_bad_files_alone_gives_an_empty_table(encoder: Encoder, tmp_path: Path, suffix: str) -> None:
     (tmp_path / "a.wav").touch()
-    assert embed_folder(encoder, tmp_path, tmp_path / "out.parquet").rows == 0
-    assert len(pd.read_parquet(tmp_path / "out.parquet")) == 0
-    assert list(listed(tmp_path / "out.parquet")) == ["a.wav"]
+    out = tmp_path / f"out.{suffix}"
+    assert embed_folder(encoder, tmp_path, out).rows == 0
+    read = {"parquet": pd.read_parquet, "npz": lambda path: np.load(path)["embedding"], "csv": pd.read_csv}[suffix]
+    assert len(read(out)) == 0
+    assert list(listed(out)) == ["a.wav"]
 
 
 def test_a_name_that_is_no_text_is_spelled_out(encoder: Encoder, tmp_path: Path) -> None:
@@ -262,10 +321,8 @@ def test_a_name_that_is_no_text_is_spelled_out(encoder: Encoder, tmp_path: Path)
 def test_a_file_that_vanishes_is_listed(encoder: Encoder, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "in")
 
-    def vanish(_: Progress) -> None:
-        (folder / "d.wav").unlink(missing_ok=True)
-
-    embed_folder(encoder, folder, tmp_path / "out.parquet", workers=0, progress=vanish)
+    vanish = Seen(lambda _: (folder / "d.wav").unlink(missing_ok=True))
+    embed_folder(encoder, folder, tmp_path / "out.parquet", workers=0, watcher=vanish)
     assert "no such file" in listed(tmp_path / "out.parquet")["d.wav"]
     assert pd.read_parquet(tmp_path / "out.parquet")["file"].nunique() == 6
 
@@ -287,51 +344,13 @@ def test_embed_file_raises_for_a_bad_file_and_warns_of_one_cut_short(
     assert "b.wav" in caplog.text
 
 
-def test_nothing_is_left_half_written(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = folder_of(tmp_path / "in")
-    (tmp_path / "place").mkdir()
-    out = tmp_path / "place/out.parquet"
-
-    def stop(now: Progress) -> None:
-        if now.files:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        embed_folder(encoder, folder, out, batch_size=1, progress=stop)
-    assert list(out.parent.iterdir()) == []
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
-    with pytest.raises(OscineError, match=r"out\.parquet could not be written \(No space left on device\)"):
-        embed_folder(encoder, folder, out)
-    assert list(out.parent.iterdir()) == []
-
-
-def test_a_failed_run_leaves_the_table_it_should_overwrite(encoder: Encoder, tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "in")
-    out = tmp_path / "out.parquet"
-    embed_folder(encoder, folder, out)
-    before = out.read_bytes()
-
-    def stop(now: Progress) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        embed_folder(encoder, folder, out, overwrite=True, progress=stop)
-    assert out.read_bytes() == before
-    embed_folder(encoder, folder, out, hop=0.25, overwrite=True)
-    assert pq.read_metadata(out).num_rows > 17
-
-
 def test_what_cannot_work_is_refused_before_any_work(encoder: Encoder, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "in")
     out = tmp_path / "out.parquet"
     out.touch()
     for path, complaint in [
         (out, "exists already"),
-        (tmp_path / "out.csv", r"call it .*out\.parquet"),
+        (tmp_path / "out.h5", r"must end in \.parquet, \.npz, \.csv; call it .*out\.parquet"),
         (tmp_path / "no/out.parquet", "no folder .*no to write out.parquet to"),
     ]:
         with pytest.raises(OscineError, match=complaint):
@@ -346,43 +365,23 @@ def test_what_cannot_work_is_refused_before_any_work(encoder: Encoder, tmp_path:
     (tmp_path / "none").mkdir()
     with pytest.raises(OscineError, match="no recordings in"):
         embed_folder(encoder, tmp_path / "none", out, overwrite=True)
+    for wrong, complaint in [
+        ({"dtype": "float64"}, "no dtype 'float64'; choose from float32, float16"),
+        ({"precision": "int8"}, "no precision 'int8'; choose from auto, float32, bfloat16"),
+        ({"pools": ["max"]}, "pools max; choose from pooled, cls, mean"),
+        ({"pools": []}, "pools are none; choose from"),
+        ({"pools": ["cls"], "layers": [2]}, "layer 2 of an encoder with 2: choose from 0 to 1"),
+        ({"layers": [0]}, "pooled is of the last layer alone; layers go with the pools cls, mean"),
+        (
+            {"clock": "Mars/Olympus"},
+            "no time zone 'Mars/Olympus'; expected UTC, a name such as Europe/Berlin, or local",
+        ),
+        ({"precision": "auto", "shard": Shard(1, 2)}, "precision auto may come out differently for each shard"),
+    ]:
+        with pytest.raises(OscineError, match=complaint):
+            embed_folder(encoder, folder, out, overwrite=True, **wrong)  # type: ignore[arg-type]
     assert out.read_bytes() == b""
-
-
-def test_the_command_writes_the_table_and_its_exit_code_says_how_it_went(
-    tmp_path: Path, encoder: Encoder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, out = folder_of(tmp_path / "in"), tmp_path / "out.parquet"
-    saved = save_pretrained(encoder, tmp_path / "encoder")
-    call = ["embed", str(folder), "--model", f"local-dir:{saved}", "--out", str(out), "--workers", "0"]
-    assert dispatch(call) == 0
-    assert f"{out}: 17 clips of 7 recordings" in capsys.readouterr().out
-    said = json.loads(pq.read_schema(out).metadata[b"oscine"])
-    assert said["weights"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
-    rows = pd.read_parquet(out)
-    np.testing.assert_allclose(values(rows[rows["file"] == "b.ogg"]), by_hand(encoder, folder / "b.ogg"), atol=1e-5)
-
-    assert dispatch(call) == 1, "the table exists"
-    assert "exists already" in capsys.readouterr().err
-    (folder / "empty.wav").touch()
-    assert dispatch([*call, "--overwrite", "--hop", "0.25"]) == 3
-    assert f"{out.with_suffix('.errors.csv')}: 1 files" in capsys.readouterr().out
-
-
-def test_the_command_refuses_random_weights_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record(tmp_path / "in/a.wav", 1.0)
-    out = tmp_path / "out.parquet"
-    call = ["embed", str(tmp_path / "in"), "--model", "bat_tiny", "--out", str(out), "--workers", "0"]
-    assert dispatch(call) == 1
-    assert "bat_tiny has no weights" in capsys.readouterr().err
-    assert not out.exists()
-    assert dispatch([*call, "--random-weights"]) == 0
-    assert json.loads(pq.read_schema(out).metadata[b"oscine"])["weights"] == "random"
-    once = values(pd.read_parquet(out))
-    assert dispatch([*call, "--random-weights", "--overwrite"]) == 0
-    np.testing.assert_array_equal(once, values(pd.read_parquet(out)))
-    assert dispatch([*call, "--random-weights", "--overwrite", "--device", "abacus"]) == 1
-    assert "no device 'abacus' here" in capsys.readouterr().err
+    assert not (tmp_path / "out.parquet.journal").exists()
 
 
 def test_a_folder_of_every_odd_and_every_broken_file_is_finished(
@@ -408,3 +407,254 @@ def test_a_folder_of_every_odd_and_every_broken_file_is_finished(
     files = set(pd.read_parquet(tmp_path / "out.parquet")["file"])
     assert len(files) == 25
     assert {name for name, reason in reasons.items() if reason.startswith("truncated")} <= files
+
+
+def test_layers_and_pools_are_columns_that_say_what_they_are(encoder: Encoder, tmp_path: Path) -> None:
+    path = record(tmp_path / "in/a.wav", 1.3)
+    out = tmp_path / "out.parquet"
+    embed_folder(encoder, tmp_path / "in", out, layers=[-1, 0, 1], pools=["mean", "cls", "pooled"])
+    rows = pd.read_parquet(out)
+    assert list(rows.columns)[3:] == ["embedding", "cls_1", "mean_1", "cls_0", "mean_0"]
+    with torch.inference_mode():
+        features = encoder(split_clips(load_audio(path, 16000), encoder.samples))
+    np.testing.assert_allclose(values(rows), features.pooled, atol=1e-5)
+    for layer in (0, 1):
+        np.testing.assert_allclose(values(rows, f"cls_{layer}"), features.cls[layer], atol=1e-5)
+        np.testing.assert_allclose(values(rows, f"mean_{layer}"), features.patches[layer].mean((1, 2)), atol=1e-5)
+    said = json.loads(pq.read_schema(out).metadata[b"oscine"])["columns"]
+    assert said["mean_0"] == {"pool": "mean", "layer": 0}
+    alone = embed_file(encoder, path, layers=[0], pools=["mean"])
+    np.testing.assert_allclose(alone[[f"mean_0_{n}" for n in range(48)]], values(rows, "mean_0"), atol=1e-5)
+
+
+def test_a_table_reads_back_as_a_frame_by_file_and_time(encoder: Encoder, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "in")
+    embed_folder(encoder, folder, tmp_path / "out.parquet")
+    rows = read_embeddings(tmp_path / "out.parquet")
+    assert rows.index.names == ["file", "start_time", "end_time"]
+    assert list(rows.columns) == [f"embedding_{number}" for number in range(48)]
+    alone = embed_file(encoder, folder / "b.ogg")
+    np.testing.assert_allclose(rows.loc["b.ogg"], alone, atol=1e-5)
+    assert list(alone.columns) == list(rows.columns)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_format_holds_the_same_numbers(encoder: Encoder, tmp_path: Path, dtype: str) -> None:
+    folder = tmp_path / "in"
+    record(folder / 'odd, "name".wav', 1.3)
+    record(folder / "SMM0_20240501_043000.wav", 0.7)
+    outs = [tmp_path / f"out.{suffix}" for suffix in ("parquet", "npz", "csv")]
+    for out in outs:
+        embed_folder(encoder, folder, out, dtype=dtype, clock="UTC", pools=["pooled", "cls"])
+    rows = pd.read_parquet(outs[0])
+    archive = np.load(outs[1])
+    table = pd.read_csv(outs[2])
+    assert values(rows).dtype == archive["embedding"].dtype == dtype
+    assert table["file"].tolist() == archive["file"].tolist() == rows["file"].tolist()
+    for key in ("start_time", "end_time"):
+        np.testing.assert_array_equal(archive[key], rows[key])
+        np.testing.assert_array_equal(table[key], rows[key])
+    for column in ("embedding", "cls_1"):
+        np.testing.assert_array_equal(archive[column], values(rows, column))
+        spread = table[[f"{column}_{number}" for number in range(48)]].to_numpy()
+        np.testing.assert_array_equal(spread.astype(np.float32).astype(dtype), values(rows, column))
+    assert archive["recorded"].tolist()[0] == datetime(2024, 5, 1, 4, 30)
+    assert np.isnat(archive["recorded"][-1])
+    assert table["recorded"].iloc[1].startswith("2024-05-01 04:30:00.5")
+    said = [
+        pq.read_schema(outs[0]).metadata[b"oscine"],
+        str(archive["oscine"]),
+        (tmp_path / "out.metadata.json").read_text(),
+    ]
+    assert json.loads(said[0]) == json.loads(said[1]) == json.loads(said[2])
+
+
+def test_numbers_beyond_float16_are_refused_rather_than_made_infinite(encoder: Encoder, tmp_path: Path) -> None:
+    record(tmp_path / "in/a.wav", 0.5)
+    with torch.no_grad():
+        encoder.blocks[-1].norm2.weight.fill_(1e5)  # type: ignore[union-attr, operator]
+    with pytest.raises(OscineError, match="beyond float16; use --dtype float32"):
+        embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", dtype="float16")
+    assert embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", overwrite=True).rows == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "local", "utc"),
+    [
+        ("20240501_043000.WAV", datetime(2024, 5, 1, 4, 30), datetime(2024, 5, 1, 2, 30)),  # AudioMoth
+        ("north/5F16A04E.WAV", datetime(2020, 7, 21, 7, 59, 10), datetime(2020, 7, 21, 7, 59, 10)),  # of old, in UTC
+        ("SMM03873_20240101_000000.wav", datetime(2024, 1, 1), datetime(2023, 12, 31, 23)),  # Song Meter
+        ("SwiftOne_20220719_000000_-0400.wav", datetime(2022, 7, 19), datetime(2022, 7, 19, 4)),
+        ("OWL_123_2022-07-19_T00-00-00.WAV", datetime(2022, 7, 19), datetime(2022, 7, 18, 22)),
+        ("20240501.wav", None, None),  # a date is no moment, and no hexadecimal number
+        ("deadbeef.wav", None, None),  # in 2088
+        ("XC123456.mp3", None, None),
+        ("1-100032-A-0.wav", None, None),
+    ],
+)
+def test_a_recorders_name_tells_when_it_began(name: str, local: datetime | None, utc: datetime | None) -> None:
+    assert Clock("local").began(name) == local
+    assert Clock("Europe/Berlin").began(name) == (utc and utc.replace(tzinfo=timezone.utc))
+
+
+def test_a_clip_is_recorded_when_it_began(encoder: Encoder, tmp_path: Path) -> None:
+    record(tmp_path / "in/SMM0_20240501_043000.wav", 1.2)
+    record(tmp_path / "in/nobody.wav", 0.5)
+    embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", clock="local")
+    recorded = pd.read_parquet(tmp_path / "out.parquet")["recorded"]
+    assert recorded.dt.tz is None
+    begin = pd.Timestamp("2024-05-01 04:30:00")
+    assert recorded.tolist()[:3] == [begin + pd.Timedelta(seconds=second) for second in (0, 0.5, 1)]
+    assert recorded.isna().tolist() == [False] * 3 + [True]
+
+
+def test_shards_share_a_folder_by_name_and_merge_as_one_job_would_have_written(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "in")
+    (folder / "x.wav").touch()
+    (folder / "y.m4a").touch()
+    embed_folder(encoder, folder, tmp_path / "one.parquet", hop=0.3)
+    shards = [tmp_path / f"{number}.parquet" for number in (1, 2, 3, 4)]
+    for number, path in enumerate(shards, 1):
+        embed_folder(encoder, folder, path, hop=0.3, shard=Shard(number, 4))
+    assert 1 < sum(pq.read_metadata(path).num_rows > 0 for path in shards) <= 4
+    summary = merge_tables(tmp_path / "all.parquet", reversed(shards))  # type: ignore[arg-type]
+    one, joined = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("one", "all"))
+    pd.testing.assert_frame_equal(one.drop(columns="embedding"), joined.drop(columns="embedding"))
+    np.testing.assert_allclose(values(one), values(joined), atol=1e-5)
+    assert listed(tmp_path / "one.parquet") == listed(tmp_path / "all.parquet") == summary.listed
+    assert pq.read_schema(tmp_path / "one.parquet").metadata == pq.read_schema(tmp_path / "all.parquet").metadata
+    merge_tables(tmp_path / "all.npz", shards)
+    np.testing.assert_array_equal(np.load(tmp_path / "all.npz")["embedding"], values(joined))
+    with pytest.raises(OscineError, match=r"all\.parquet exists already"):
+        merge_tables(tmp_path / "all.parquet", shards)
+
+
+def test_a_new_recording_changes_no_other_ones_shard(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "in")
+    before = [{recording.name for recording in survey(folder, Shard(n, 3)).recordings} for n in (1, 2, 3)]
+    record(folder / "aa.wav", 0.5)
+    after = [{recording.name for recording in survey(folder, Shard(n, 3)).recordings} for n in (1, 2, 3)]
+    assert [names - {"aa.wav"} for names in after] == before
+    everyone = sorted(name for names in before for name in names)
+    assert everyone == ["a.wav", "b.ogg", "b/A.WAV", "b/c.flac", "c.mp3", "d.wav", "e.aiff"]
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/2/3", "-1/3"])
+def test_a_shard_is_a_number_of_a_number(text: str) -> None:
+    with pytest.raises(OscineError, match="expected NUMBER/OF with numbers from 1"):
+        parse_shard(text)
+    assert parse_shard("2/8") == (2, 8)
+
+
+def test_shards_that_do_not_belong_together_are_refused(encoder: Encoder, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "in")
+    one, two, three = (tmp_path / f"{number}.parquet" for number in (1, 2, 3))
+
+    def make(path: Path, number: int, of: int = 2, **how: object) -> None:
+        embed_folder(encoder, folder, path, shard=Shard(number, of), overwrite=True, **how)  # type: ignore[arg-type]
+
+    def refused(complaint: str, *paths: Path) -> None:
+        with pytest.raises(OscineError, match=complaint) as caught:
+            merge_tables(tmp_path / "all.parquet", paths)
+        assert "\n" not in str(caught.value)
+
+    make(one, 1)
+    make(two, 2)
+    refused("shard 2/2 is missing", one)
+    refused("shard 1/2 is given twice", one, one, two)
+    refused(r"no table .*9\.parquet", one, tmp_path / "9.parquet")
+    (tmp_path / "text.parquet").write_text("no table")
+    refused(r"text\.parquet is no Parquet file", one, tmp_path / "text.parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    refused(r"other\.parquet was not written by oscine embed", one, tmp_path / "other.parquet")
+    make(three, 2, 3)
+    refused(r"do not belong together: shard 1/2 and 2/3", one, three)
+    make(three, 2, hop=0.25)
+    refused(r"1\.parquet and .*3\.parquet do not belong together: hop_seconds 0\.5 and 0\.25", one, three)
+    make(three, 2, dtype="float16")
+    refused("dtype 'float32' and 'float16'", one, three)
+    record(folder / "new.wav", 0.5)
+    make(three, 2)
+    refused("was made when the folder held 7 recordings, .* when it held 8", one, three)
+    errors = two.with_suffix(".errors.csv")
+    errors.unlink()
+    refused(r"no error table .*2\.errors\.csv", one, two)
+    assert not list(tmp_path.glob("*all*"))
+
+
+def test_bfloat16_is_close_and_said_in_the_table(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda: 2.0)  # without asking this processor
+    folder = folder_of(tmp_path / "in")
+    embed_folder(encoder, folder, tmp_path / "exact.parquet")
+    with torch.backends.mkldnn.flags(enabled=False):  # see the fixture `bfloat16`
+        embed_folder(encoder, folder, tmp_path / "half.parquet", precision="bfloat16")
+    exact, half = (values(pd.read_parquet(tmp_path / f"{name}.parquet")) for name in ("exact", "half"))
+    assert half.dtype == np.float32
+    assert np.abs(exact - half).max() > 1e-5
+    cosine = (exact * half).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(half, axis=1)
+    assert cosine.min() > 0.999
+    assert json.loads(pq.read_schema(tmp_path / "half.parquet").metadata[b"oscine"])["precision"] == "bfloat16"
+
+
+def test_auto_takes_bfloat16_only_where_a_long_job_gains_by_it(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = folder_of(tmp_path / "in"), tmp_path / "out.parquet"
+
+    def chosen(gain: float | None, announced: bool = True, long: float = 0.0) -> str:
+        monkeypatch.setattr(precision, "bfloat16_gain", lambda: gain)
+        monkeypatch.setattr(precision, "_announces_bfloat16", lambda: announced)
+        monkeypatch.setattr("oscine.models.parts.LONG", long)
+        with torch.backends.mkldnn.flags(enabled=False):
+            embed_folder(encoder, folder, out, precision="auto", overwrite=True)
+        return json.loads(pq.read_schema(out).metadata[b"oscine"])["precision"]
+
+    assert chosen(2.0) == "bfloat16"
+    assert chosen(1.1) == "float32"
+    assert chosen(None) == "float32"
+    assert chosen(2.0, announced=False) == "float32"
+    assert chosen(2.0, long=1e9) == "float32"
+
+
+def test_bfloat16_that_would_kill_the_process_is_refused(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "TRIAL", "import os, signal; os.kill(os.getpid(), signal.SIGILL)")
+    precision.bfloat16_gain.cache_clear()
+    with pytest.raises(OscineError, match=r"dies of them .*; use float32"):
+        embed_file(encoder, record(tmp_path / "a.wav", 0.5), precision="bfloat16")
+    monkeypatch.setattr(precision, "TRIAL", "print(1.5)")
+    precision.bfloat16_gain.cache_clear()
+    assert precision.bfloat16_gain() == 1.5
+    precision.bfloat16_gain.cache_clear()
+
+
+@pytest.mark.slow
+def test_compiled_vectors_are_the_same_whatever_is_left_for_the_last_batch(encoder: Encoder, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "in")
+    embed_folder(encoder, folder, tmp_path / "plain.parquet", batch_size=4)
+    embed_folder(encoder, folder, tmp_path / "compiled.parquet", batch_size=4, compiled=True)
+    plain, compiled = (values(pd.read_parquet(tmp_path / f"{name}.parquet")) for name in ("plain", "compiled"))
+    np.testing.assert_allclose(plain, compiled, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_thousands_of_files(encoder: Encoder, tmp_path: Path) -> None:
+    one = record(tmp_path / "one.wav", 0.4)
+    (tmp_path / "in").mkdir()
+    for number in range(5000):
+        shutil.copyfile(one, tmp_path / f"in/{number:04d}.wav")
+    resident: dict[int, float] = {}
+
+    def look(progress: Progress) -> None:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        resident[progress.clips] = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", watcher=Seen(look))
+    early = max(megabytes for clips, megabytes in resident.items() if clips <= 1500)
+    late = max(megabytes for clips, megabytes in resident.items() if clips > 1500)
+    assert late - early < 10, f"{early:.0f} MB after 1,500 files, {late:.0f} MB at the end"

@@ -1,0 +1,163 @@
+"""The work of `embed`, part by part: pieces of recordings become rows, the same rows whatever was done before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from functools import partial
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from oscine.models.clock import Clock
+from oscine.models.precision import AUTO, FLOAT32, faster_precision
+from oscine.models.vectors import Vectors
+from oscine.models.windows import Piece, Read, Recording, Windows, clips_of, count, parts_of, read_ahead
+
+BATCHES = 32  # in a part, about: what a kill can cost
+SAMPLE = 4  # clips that are timed on a CPU; elsewhere a batch
+LONG = 60  # seconds of computing from which on it is worth while to look for a faster precision
+
+
+class Rows(NamedTuple):
+    """Some clips: (file, start, end, when it was recorded or None) each, and their vectors [clips, column, dim]."""
+
+    clips: list[tuple[str, float, float, Any]]
+    vectors: Tensor
+
+
+class Note(NamedTuple):
+    """Why a recording stands in the error table. `refused`: its earlier rows must go too; no later ones are read anyway."""
+
+    reason: str
+    refused: bool
+
+
+class Progress(NamedTuple):
+    """How far it has come: recordings, clips and seconds of sound, done and of all."""
+
+    files: int
+    of_files: int
+    clips: int
+    of_clips: int
+    seconds: float
+    of_seconds: float
+
+    def plus(self, files: int, clips: int, seconds: float) -> Progress:
+        return self._replace(files=self.files + files, clips=self.clips + clips, seconds=self.seconds + seconds)
+
+
+class Job(NamedTuple):
+    """How clips become rows, and of which recordings."""
+
+    vectors: Vectors
+    windows: Windows
+    batch_size: int
+    clock: Clock | None
+    recordings: list[Recording]
+
+    @property
+    def clips(self) -> int:
+        return sum(count(recording, self.windows) for recording in self.recordings)
+
+    def parts(self, skip: int = 0) -> Iterator[list[Piece]]:
+        """Batches never cross a part, so that its numbers, to the last bit, depend on no other."""
+        return islice(parts_of(self.recordings, self.windows, BATCHES * self.batch_size), skip, None)
+
+    def progress(self, parts: int) -> Progress:
+        """Where the job stands when so many parts are done."""
+        seconds = sum(recording.info.seconds for recording in self.recordings)
+        progress = Progress(0, len(self.recordings), 0, self.clips, 0.0, seconds)
+        for part in islice(self.parts(), parts):
+            progress = self.advance(progress, part)
+        return progress
+
+    def advance(self, progress: Progress, part: list[Piece]) -> Progress:
+        seconds = sum(piece.clips * self.share(piece) for piece in part)
+        return progress.plus(sum(piece.last for piece in part), sum(piece.clips for piece in part), seconds)
+
+    def share(self, piece: Piece) -> float:
+        """Seconds of the recording to each of its clips."""
+        return piece.recording.info.seconds / count(piece.recording, self.windows)
+
+
+def timed(job: Job, precision: str) -> tuple[Job, float]:
+    """The job in the precision asked for, `auto` being the faster one if it matters, and its seconds a clip, by a sample."""
+    job = job._replace(vectors=job.vectors.at(FLOAT32 if precision == AUTO else precision))
+    seconds = clip_seconds(job)
+    if precision == AUTO and job.clips * seconds > LONG:
+        faster = job.vectors.at(faster_precision(job.vectors.encoder.device))
+        if faster is not job.vectors:
+            job = job._replace(vectors=faster)
+            seconds = clip_seconds(job)
+    return job, seconds
+
+
+def clip_seconds(job: Job) -> float:
+    """How long the encoder takes for a clip, measured on noise after a warm-up; 0 where there are no clips."""
+    on_cpu = job.vectors.encoder.device.type == "cpu"
+    clips = min(SAMPLE if on_cpu else job.batch_size, job.batch_size, job.clips)
+    noise = 0.1 * torch.randn(clips, job.windows.samples, generator=torch.Generator())
+    begin = 0.0
+    for sample in (noise[:1] if on_cpu else noise, noise):
+        begin = time.perf_counter()
+        list(job.vectors.of_batches(sample, job.batch_size))
+    return (time.perf_counter() - begin) / max(1, clips)
+
+
+def embed_parts(
+    job: Job, skip: int, known: Mapping[str, Note], workers: int, tell: Callable[[Progress], None]
+) -> Iterator[tuple[Rows, dict[str, Note]]]:
+    """All parts but the first `skip`. known: the notes of parts before, to which the caller adds those handed out."""
+    progress = job.progress(skip)
+    tell(progress)
+    reads = read_ahead(chain.from_iterable(job.parts(skip)), job.windows, workers)
+    for part in job.parts(skip):
+        yield embed_part(job, part, reads, known, partial(_tell_more, tell, progress))
+        progress = job.advance(progress, part)
+        tell(progress)
+
+
+def _tell_more(tell: Callable[[Progress], None], before: Progress, clips: int, seconds: float) -> None:
+    tell(before.plus(0, clips, seconds))
+
+
+def embed_part(
+    job: Job,
+    part: list[Piece],
+    reads: Iterator[Read],
+    known: Mapping[str, Note],
+    tell: Callable[[int, float], None] = lambda *_: None,
+) -> tuple[Rows, dict[str, Note]]:
+    """The rows of some pieces, and what is to be said of their recordings. tell: clips and seconds that are done."""
+    notes: dict[str, Note] = {}
+    rows: list[tuple[str, float, float, Any]] = []
+    shares: list[float] = []
+
+    def clips() -> Iterator[Tensor]:
+        for piece, read in zip(part, reads):
+            name = piece.recording.name
+            if name in known or name in notes:  # refused or cut short in an earlier piece: what may follow is not used
+                continue
+            if read.refused or read.truncated:
+                notes[name] = Note(read.refused or read.truncated, refused=bool(read.refused))
+            made, total = clips_of(piece, read, job.windows)
+            began = job.clock.began(name) if job.clock else None
+            for number, clip in enumerate(made, piece.first):
+                start, end = job.windows.times(number, total)
+                rows.append((name, start, end, began and began + timedelta(seconds=start)))
+                shares.append(job.share(piece))
+                yield clip
+
+    vectors: list[Tensor] = []
+    seconds = 0.0
+    for vector in job.vectors.of_batches(clips(), job.batch_size):
+        seconds += shares[len(vectors)]
+        vectors.append(vector)
+        tell(len(vectors), seconds)
+    encoder = job.vectors.encoder
+    none = torch.empty(0, len(job.vectors.columns), encoder.dim)
+    return Rows(rows, torch.stack(vectors) if vectors else none), notes

@@ -1,0 +1,234 @@
+"""`oscine embed` and `oscine merge` as they are called: what they say, what they write, how they leave."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import torch
+from rich.console import Console
+
+from oscine.cli import dispatch, merge
+from oscine.cli.embed import describe, duration, size, watching
+from oscine.models import parts, windows
+from oscine.models.bat import BAT
+from oscine.models.embed import Forecast
+from oscine.models.hub import save_pretrained
+from oscine.models.parts import Progress
+from oscine.models.survey import Survey
+from oscine.models.zoo import create_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three recordings of 1.0, 1.3 and 0.4 s, nested and upper-case."""
+    noise = np.random.default_rng(0)
+    for name, seconds in (("SMM0_20240501_043000.wav", 1.0), ("b/C.FLAC", 1.3), ("d.ogg", 0.4)):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * noise.standard_normal(round(16000 * seconds)), 16000)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    return save_pretrained(BAT(dim=48, depth=2, heads=4, seconds=0.5), tmp_path / "encoder")
+
+
+def call(folder: Path, saved: Path, out: Path, *more: str) -> list[str]:
+    return ["embed", str(folder), "--model", f"local-dir:{saved}", "--out", str(out), "--workers", "0", *more]
+
+
+def made_by(out: Path) -> dict[str, object]:
+    return json.loads(pq.read_schema(out).metadata[b"oscine"])
+
+
+def test_the_table_is_written_and_the_exit_code_says_how_it_went(
+    folder: Path, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.parquet"
+    assert dispatch(call(folder, saved, out)) == 0
+    said = capsys.readouterr()
+    assert f"{out}: 6 clips of 3 recordings, 0.00 hours" in said.out
+    assert "found 3 recordings, 0.00 hours, 6 clips; 0 files cut short or unusable\n" in said.err
+    assert "about 1 s in float32; the table takes about 1 kB" in said.err
+    assert made_by(out)["weights"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
+    assert made_by(out)["model"] == f"local-dir:{saved}"
+    assert pd.read_parquet(out)["end_time"].tolist() == [0.5, 1.0, 0.5, 1.0, 1.3, 0.4]
+
+    assert dispatch(call(folder, saved, out)) == 1
+    assert "exists already" in capsys.readouterr().err
+    (folder / "empty.wav").touch()
+    assert dispatch(call(folder, saved, out, "--overwrite", "--hop", "0.25")) == 3
+    said = capsys.readouterr()
+    assert f"{out.with_suffix('.errors.csv')}: 1 files" in said.out
+    assert "1 files cut short or unusable:\n  empty.wav: is empty (0 bytes)" in said.err
+
+
+def test_layers_pools_numbers_and_clock_are_the_callers(folder: Path, saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    how = ["--layers=0,-1", "--pools", "pooled,mean", "--dtype", "float16", "--clock", "UTC", "--precision", "float32"]
+    assert dispatch(call(folder, saved, out, *how)) == 0
+    rows = pd.read_parquet(out)
+    assert list(rows.columns) == ["file", "start_time", "end_time", "recorded", "embedding", "mean_0", "mean_1"]
+    assert rows["mean_0"][0].dtype == np.float16
+    assert rows["recorded"][1] == pd.Timestamp("2024-05-01 04:30:00.5", tz="UTC")
+    assert rows["recorded"][2] is pd.NaT
+    assert {made_by(out)[key] for key in ("dtype", "clock", "precision")} == {"float16", "UTC", "float32"}
+
+
+def test_csv_and_npz_are_written_by_their_suffix(folder: Path, saved: Path, tmp_path: Path) -> None:
+    for name in ("out.csv", "out.npz"):
+        assert dispatch(call(folder, saved, tmp_path / name)) == 0
+    assert pd.read_csv(tmp_path / "out.csv").shape == (6, 3 + 48)
+    assert np.load(tmp_path / "out.npz")["embedding"].shape == (6, 48)
+
+
+def test_what_was_interrupted_goes_on_with_the_same_call(
+    folder: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(parts, "BATCHES", 1)
+    out = tmp_path / "out.parquet"
+    one_by_one = ["--batch-size", "1"]
+
+    def stop(_: object, progress: Progress) -> None:
+        if progress.clips > 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr("oscine.cli.embed.Reporter.progress", stop)
+        assert dispatch(call(folder, saved, out, *one_by_one)) == 130
+    said = capsys.readouterr().err
+    assert "oscine embed: stopped" in said
+    assert not out.exists()
+    assert dispatch(call(folder, saved, out, *one_by_one, "--hop", "0.4")) == 1
+    assert f"{out} was begun with hop_seconds 0.5, not 0.4; call it as then to continue" in capsys.readouterr().err
+    assert dispatch(call(folder, saved, out, *one_by_one)) == 0
+    assert "going on: 2 clips are done" in capsys.readouterr().err
+    assert dispatch(call(folder, saved, tmp_path / "again.parquet", *one_by_one)) == 0
+    assert out.read_bytes() == (tmp_path / "again.parquet").read_bytes()
+
+
+def test_shards_are_merged(folder: Path, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "empty.wav").touch()
+    shards = [str(tmp_path / f"{number}.parquet") for number in (1, 2)]
+    codes = [
+        dispatch(call(folder, saved, Path(path), "--shard", f"{number}/2", "--precision", "float32"))
+        for number, path in enumerate(shards, 1)
+    ]
+    assert sorted(codes) == [0, 3]
+    capsys.readouterr()
+    out = tmp_path / "all.parquet"
+    assert merge.main([str(out), *shards]) == 3
+    assert f"{out}: 6 clips of 3 recordings" in capsys.readouterr().out
+    assert dispatch(call(folder, saved, tmp_path / "one.parquet")) == 3
+    one, joined = pd.read_parquet(tmp_path / "one.parquet"), pd.read_parquet(out)
+    pd.testing.assert_frame_equal(one.drop(columns="embedding"), joined.drop(columns="embedding"))
+    assert (tmp_path / "one.errors.csv").read_text() == (tmp_path / "all.errors.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "complaint"),
+    [
+        (["--layers", "x"], 2, "layers 'x': expected numbers with commas, such as --layers=5,-1"),
+        (["--shard", "3/2"], 1, "shard '3/2': expected NUMBER/OF"),
+        (["--pools", "max"], 1, "pools max; choose from pooled, cls, mean"),
+        (["--precision", "int8"], 1, "no precision 'int8'; choose from auto, float32, bfloat16"),
+        (["--dtype", "int8"], 1, "no dtype 'int8'; choose from float32, float16"),
+        (["--device", "abacus"], 1, "no device 'abacus' here"),
+        (["--random-weights"], 2, "brings its own weights; leave out --random-weights"),
+        (["--shard", "1/2"], 1, "precision auto may come out differently for each shard; name float32 or bfloat16"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(
+    folder: Path,
+    saved: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    code: int,
+    complaint: str,
+) -> None:
+    assert dispatch(call(folder, saved, tmp_path / "out.parquet", *more)) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert complaint in said.err
+    assert said.err.count("\n") == 1
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_random_weights_are_refused_unless_asked_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.parquet"
+    call = ["embed", str(folder), "--model", "bat_tiny", "--out", str(out), "--workers", "0"]
+    assert dispatch(call) == 1
+    assert "bat_tiny has no" in capsys.readouterr().err
+    assert not out.exists()
+    assert dispatch([*call, "--random-weights"]) == 0
+    assert (made_by(out)["weights"], made_by(out)["model"]) == ("random", "bat_tiny")
+    once = out.read_bytes()
+    assert dispatch([*call, "--random-weights", "--overwrite"]) == 0
+    assert out.read_bytes() == once
+
+
+def test_weights_may_come_from_a_file(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    weights = save_pretrained(create_model("bat_tiny"), tmp_path / "tiny") / "model.safetensors"
+    out = tmp_path / "out.parquet"
+    call = ["embed", str(folder), "--model", "bat_tiny", "--out", str(out), "--workers", "0"]
+    assert dispatch([*call, "--checkpoint", str(weights)]) == 0
+    assert made_by(out)["weights"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+
+
+def test_without_a_terminal_a_plain_line_comes_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("oscine.cli.embed.time.monotonic", lambda: now)
+    with watching(Console(file=io.StringIO())) as reporter:
+        for clips in range(0, 101):
+            reporter.progress(Progress(clips // 10, 10, clips, 100, clips * 36.0, 3600.0))
+            now += 1.0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "3/10 files, 0.30/1.00 h, 0.010 h/s (36 x real time), 1 min left"
+
+
+def test_on_a_terminal_a_bar_shows_the_same_and_names_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = io.StringIO()
+    found = Survey([], {f"[b]{number}.wav": "is empty" for number in range(7)}, {})
+    with watching(Console(file=screen, force_terminal=True, width=150)) as reporter:
+        reporter.scanned(1, 2)
+        reporter.forecast(Forecast(found, 100, 50, "float32", 8000.0, 5 * 10**9, 10**11))
+        reporter.progress(Progress(5, 10, 50, 100, 1800.0, 3600.0))
+        reporter.progress(Progress(10, 10, 100, 100, 3600.0, 3600.0))
+    text = screen.getvalue()
+    assert "[b]0.wav: is empty" in text
+    assert "and 2 more, all of them in the error table" in text
+    assert "going on: 50 clips are done" in text
+    assert "about 2 h 13 min in float32; the table takes about 5.0 GB" in text
+    assert "10/10 files, 1.00/1.00 h" in text
+    assert capsys.readouterr() == ("", "")
+
+
+def test_speed_and_time_left_count_only_what_this_call_has_done() -> None:
+    first = Progress(50, 100, 500, 1000, 5000.0, 10000.0)
+    assert describe(first, first, 0.0) == "50/100 files, 1.39/2.78 h"
+    later = first.plus(10, 100, 1000.0)
+    assert describe(first, later, 10.0) == "60/100 files, 1.67/2.78 h, 0.028 h/s (100 x real time), 40 s left"
+
+
+def test_times_and_sizes_are_said_in_words() -> None:
+    said = [duration(seconds) for seconds in (0.2, 40, 59.6, 3540, 7500, 260000)]
+    assert said == ["1 s", "40 s", "1 min", "59 min", "2 h 5 min", "3 d 0 h"]
+    assert [size(count) for count in (10, 2000, 3_500_000, 7 * 10**9)] == ["1 kB", "2 kB", "3.5 MB", "7.0 GB"]

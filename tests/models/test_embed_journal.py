@@ -1,0 +1,347 @@
+"""Killed at any moment and called again, `embed_folder` gives the very table that it would have given undisturbed."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import torch
+
+from oscine.models import parts, windows
+from oscine.models.bat import BAT
+from oscine.models.embed import Watcher, embed_folder
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.journal import Journal
+from oscine.models.parts import Progress
+
+FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
+
+
+@pytest.fixture(autouse=True)
+def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of a second and parts of six clips or more, so that recordings reach over parts."""
+    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(parts, "BATCHES", 2)
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return BAT(dim=48, depth=2, heads=4, seconds=0.5).eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good recordings; one cut short, one with numbers gone wrong late, one that is none."""
+    folder = tmp_path_factory.mktemp("recordings")
+    noise = np.random.default_rng(0)
+    for number in range(6):
+        soundfile.write(folder / f"{number}.flac", 0.1 * noise.standard_normal(9000 * (number + 1)), 16000)
+    short = folder / "2b.wav"
+    soundfile.write(short, 0.1 * noise.standard_normal(16000 * 8), 16000)
+    short.write_bytes(short.read_bytes()[: 16000 * 9])  # the first 4.5 s
+    wrong = np.full(16000 * 8, 0.1, dtype=np.float32)
+    wrong[16000 * 6] = np.nan
+    soundfile.write(folder / "4b.wav", wrong, 16000, subtype="FLOAT")
+    (folder / "none.wav").write_text("<html>" * 50)
+    return folder
+
+
+def run(encoder: Encoder, folder: Path, out: Path, **how: Any) -> None:
+    embed_folder(encoder, folder, out, **{"batch_size": 3, "workers": 0, **how})
+
+
+def result(out: Path) -> tuple[bytes, bytes]:
+    """Table and error table, byte by byte."""
+    return out.read_bytes(), out.with_suffix(".errors.csv").read_bytes()
+
+
+@pytest.fixture
+def undisturbed(encoder: Encoder, folder: Path, tmp_path: Path) -> tuple[bytes, bytes]:
+    run(encoder, folder, tmp_path / "undisturbed.parquet")
+    return result(tmp_path / "undisturbed.parquet")
+
+
+def started(work: Callable[..., None], *arguments: Any, **how: Any) -> Any:
+    process = FORK.Process(target=work, args=arguments, kwargs=how)
+    process.start()
+    return process
+
+
+def test_the_undisturbed_table_has_what_it_should(undisturbed: tuple[bytes, bytes], tmp_path: Path) -> None:
+    rows = pq.read_table(io.BytesIO(undisturbed[0])).to_pandas()
+    counts = dict(rows.groupby("file").size())
+    assert counts == {"0.flac": 2, "1.flac": 3, "2.flac": 4, "2b.wav": 9, "3.flac": 5, "4.flac": 6, "5.flac": 7}
+    assert undisturbed[1].count(b"\n") == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["undisturbed.errors.csv", "undisturbed.parquet"]
+
+
+class Slow(Watcher):
+    """Takes its time, so that there is time to be killed in."""
+
+    def progress(self, progress: Progress) -> None:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("workers", "seed"), [(0, 0), (0, 1), (1, 2)])
+def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes], workers: int, seed: int
+) -> None:
+    moments = np.random.default_rng(seed)
+    out, journal = tmp_path / "out.parquet", tmp_path / "out.parquet.journal"
+    kills, done = 0, 0
+    while not out.exists():
+        process = started(run, encoder, folder, out, workers=workers, watcher=Slow())
+        process.join(moments.uniform(0.05, 0.7) if kills < 8 else 60)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            kills += 1
+        now = len(list(journal.glob("0*.parquet")))
+        assert now >= done or out.exists(), "finished parts stay"
+        done = now
+    assert kills >= 3
+    assert result(out) == undisturbed
+
+
+def test_whoever_is_killed_leaves_no_readers_behind(encoder: Encoder, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    process = started(run, encoder, folder, out, workers=1, watcher=Slow())
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.parent.exists():
+        pytest.skip("no /proc here")
+    while not Journal(out).plan():
+        time.sleep(0.01)
+    readers = [Path("/proc", pid) for pid in children.read_text().split()]
+    assert readers
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    deadline = time.monotonic() + 20
+    while any(reader.exists() for reader in readers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+class Bomb:
+    """Kills its own process at the n-th time that something is to change on the disk."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def arm(self) -> None:
+        for module, name in ((Path, "replace"), (Path, "unlink"), (Path, "mkdir"), (Path, "rmdir"), (os, "fsync")):
+            setattr(module, name, self.before(getattr(module, name)))
+
+    def before(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(*arguments: Any, **how: Any) -> Any:
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+            return change(*arguments, **how)
+
+        return changed
+
+
+def bombed(step: int, *arguments: Any, **how: Any) -> None:
+    Bomb(step).arm()
+    run(*arguments, **how)
+
+
+def test_killed_before_any_change_on_the_disk_it_ends_the_same(
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
+) -> None:
+    ends = []
+    for step in range(60):
+        out = tmp_path / f"{step}.parquet"
+        process = started(bombed, step, encoder, folder, out)
+        process.join()
+        ends.append(process.exitcode)
+        if out.exists():
+            assert result(out) == undisturbed, "what is in its place is whole"
+        if process.exitcode == 0:
+            break
+        if not out.exists() or Journal(out).plan():
+            run(encoder, folder, out)
+        assert result(out) == undisturbed
+        assert not list(tmp_path.glob(f".{step}.*"))
+    assert ends[-1] == 0
+    assert set(ends[:-1]) == {-signal.SIGKILL}
+    assert len(ends) > 25
+
+
+class Stop(Watcher):
+    """Interrupts when so many clips are done, and counts what is read after that."""
+
+    def __init__(self, clips: int) -> None:
+        self.clips = clips
+
+    def progress(self, progress: Progress) -> None:
+        if progress.clips >= self.clips:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def stopped(encoder: Encoder, folder: Path, tmp_path: Path) -> Path:
+    """A table whose making was stopped half way, of a copy of the folder."""
+    shutil.copytree(folder, tmp_path / "in")
+    out = tmp_path / "stopped.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        run(encoder, tmp_path / "in", out, watcher=Stop(20))
+    assert not out.exists()
+    return out
+
+
+def test_what_is_done_is_not_done_again(encoder: Encoder, stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Look(Watcher):
+        def progress(self, progress: Progress) -> None:
+            seen.append(progress.clips)
+
+    read: list[str] = []
+    open_recording = windows.open_recording
+    monkeypatch.setattr(windows, "open_recording", lambda path: [read.append(path.name), open_recording(path)][1])
+    run(encoder, stopped.parent / "in", stopped, watcher=Look())
+    assert seen[0] >= 6
+    assert "0.flac" not in read
+    assert "5.flac" in read
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"hop": 0.25}, "hop_seconds 0.5, not 0.25"),
+        ({"dtype": "float16"}, "dtype 'float32', not 'float16'"),
+        ({"batch_size": 4}, "batch_size 3, not 4"),
+        ({"clock": "UTC"}, "clock None, not 'UTC'"),
+        ({"pools": ["cls"]}, "columns {'embedding'"),
+    ],
+)
+def test_other_arguments_are_refused_and_named(
+    encoder: Encoder, stopped: Path, how: dict[str, Any], said: str, undisturbed: tuple[bytes, bytes]
+) -> None:
+    with pytest.raises(OscineError) as caught:
+        run(encoder, stopped.parent / "in", stopped, **how)
+    assert f"stopped.parquet was begun with {said}" in str(caught.value)
+    assert "call it as then to continue, or with --overwrite" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    run(encoder, stopped.parent / "in", stopped)
+    assert result(stopped)[1] == undisturbed[1], "the refused call has taken nothing away"
+
+
+def test_other_weights_are_refused(encoder: Encoder, stopped: Path) -> None:
+    with torch.no_grad():
+        encoder.cls_token[0, 0, 0] += 1e-3
+    with pytest.raises(OscineError, match=r"was begun with fingerprint '.*', not '"):
+        run(encoder, stopped.parent / "in", stopped)
+
+
+def test_another_content_of_the_folder_is_refused_and_named(encoder: Encoder, stopped: Path) -> None:
+    folder = stopped.parent / "in"
+    soundfile.write(folder / "new.wav", np.zeros(9000), 16000)
+    (folder / "1.flac").unlink()
+    os.utime(folder / "3.flac", (1, 1))
+    with pytest.raises(OscineError, match="held other recordings") as caught:
+        run(encoder, folder, stopped)
+    assert "1 new, such as new.wav; 1 gone, such as 1.flac; 1 changed, such as 3.flac" in str(caught.value)
+    run(encoder, folder, stopped, overwrite=True)
+    assert "new.wav" in pq.read_table(stopped)["file"].to_pylist()
+
+
+def test_a_table_in_its_place_is_kept_until_the_new_one_is_complete(
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
+) -> None:
+    out = tmp_path / "undisturbed.parquet"
+    with pytest.raises(OscineError, match="exists already"):
+        run(encoder, folder, out)
+    with pytest.raises(KeyboardInterrupt):
+        run(encoder, folder, out, hop=0.25, overwrite=True, watcher=Stop(30))
+    assert result(out) == undisturbed
+    run(encoder, folder, out, hop=0.25)  # what was allowed to replace it goes on
+    assert result(out) != undisturbed
+    run(encoder, folder, out, overwrite=True)
+    assert result(out) == undisturbed
+
+
+def test_precision_that_was_chosen_is_kept(
+    encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        run(encoder, folder, out, precision="auto", watcher=Stop(20))
+    monkeypatch.setattr(parts, "LONG", 0.0)
+    monkeypatch.setattr("oscine.models.precision.bfloat16_gain", lambda: 2.0)
+    monkeypatch.setattr("oscine.models.precision._announces_bfloat16", lambda: True)
+    run(encoder, folder, out, precision="auto")
+    assert json.loads(pq.read_schema(out).metadata[b"oscine"])["precision"] == "float32"
+
+
+def complaint(limit: int, answer: Any, *arguments: Any) -> None:
+    """What a run says that may write no file longer than a number of bytes, as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        run(*arguments)
+    except OscineError as error:
+        answer.send(str(error))
+    else:
+        answer.send("")
+
+
+@pytest.mark.parametrize(("limit", "parts_done"), [(1000, 0), (8500, 9)])
+def test_a_full_disk_is_one_line_and_with_more_room_it_goes_on(
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes], limit: int, parts_done: int
+) -> None:
+    out = tmp_path / "out.parquet"
+    reading, writing = FORK.Pipe(duplex=False)
+    process = started(complaint, limit, writing, encoder, folder, out)
+    said = reading.recv()
+    process.join()
+    assert "out.parquet could not be written (File too large); make room" in said
+    assert "\n" not in said
+    assert not out.exists()
+    assert not out.with_suffix(".errors.csv").exists()
+    assert len(list((tmp_path / "out.parquet.journal").glob("0*.parquet"))) >= parts_done
+    run(encoder, folder, out)
+    assert result(out) == undisturbed
+
+
+def test_two_processes_do_not_write_the_same_table(
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
+) -> None:
+    out = tmp_path / "out.parquet"
+    process = started(run, encoder, folder, out, watcher=Slow())
+    deadline = time.monotonic() + 30
+    while not Journal(out).plan() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(OscineError, match=r"another process is writing .*; wait for it"):
+        run(encoder, folder, out)
+    process.join()
+    assert result(out) == undisturbed
+
+
+def test_a_reader_that_is_killed_is_said_in_one_line(
+    encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = os.getpid()
+
+    def suicide(path: Path) -> None:
+        assert os.getpid() != caller
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(windows, "open_recording", suicide)
+    with pytest.raises(OscineError, match=r"a process that reads was killed, .*take fewer --workers"):
+        run(encoder, folder, tmp_path / "out.parquet", workers=1)
