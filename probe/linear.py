@@ -11,6 +11,18 @@ from oscine.models.features import Features
 from oscine.models.layers import LayerNorm
 from oscine.probe.probe import Needs, Probe, choose
 
+
+class Standardised(nn.BatchNorm1d):
+    """Every number of the last axis to mean 0 and variance 1 over the clips: batch norm without weights of its own."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, eps=1e-6, affine=False)
+
+    def forward(self, input: Tensor) -> Tensor:  # [..., dim]
+        return super().forward(input.flatten(0, -2)).view_as(input)
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": LayerNorm, "batch": Standardised, "none": nn.Identity}
 POOLS: dict[str, Callable[[Features], Tensor]] = {
     "cls": lambda features: features.cls[-1],
     "mean": lambda features: features.patches[-1].mean((1, 2)),
@@ -28,19 +40,20 @@ class LinearProbe(Probe):
         classes: how many logits.
         pool: "cls", "mean", "frames" (logits [batch, time, classes]), "bands" (the mean over time of every freq, side by
             side, as in arXiv 2204.12260: pitch is kept, which the mean over all patches loses), or "pooled": the published
-            model's own vector, on which Bird-MAE's paper probes, without `norm`.
-        norm: a trained LayerNorm before the linear layer.
+            model's own vector, on which Bird-MAE's paper probes, with norm "none".
+        norm: before the linear layer: "layer", a trained LayerNorm, as both papers do; "batch", batch norm without weights,
+            as in arXiv 2111.06377, which also reads features that differ little between clips; or "none".
         dropout: of that layer's input.
     """
 
     def __init__(
-        self, encoder: Encoder, classes: int, pool: str = "cls", norm: bool = True, dropout: float = 0.0
+        self, encoder: Encoder, classes: int, pool: str = "cls", norm: str = "layer", dropout: float = 0.0
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = choose(pool, POOLS)
         self.needs = Needs(layers=[-1], parts=(pool,))
         width = self.dim * encoder.grid[1] if pool == "bands" else self.dim
-        self.ln = LayerNorm(width) if norm else nn.Identity()
+        self.ln = NORMS[choose(norm, NORMS)](width)
         self.drop = nn.Dropout(dropout)
         self.fc = nn.Linear(width, classes)
 

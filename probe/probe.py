@@ -116,8 +116,8 @@ def group_parameters(
     return [{"params": members, "lr": lr, "weight_decay": decay} for (lr, decay), members in groups.items()]
 
 
-def choose(pool: str, pools: Mapping[str, object]) -> str:
-    """`pool` if it is one of `pools`."""
-    if pool not in pools:
-        raise OscineError(f"pool {pool!r} is not known to this probe; choose from {', '.join(pools)}")
-    return pool
+def choose(name: str, choices: Mapping[str, object]) -> str:
+    """`name` if it is one of the choices."""
+    if name not in choices:
+        raise OscineError(f"{name!r} is not known to this probe; choose from {', '.join(choices)}")
+    return name

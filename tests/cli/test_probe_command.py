@@ -88,7 +88,7 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "batch_size": 5,
         "workers": 0,
         "device": "cpu",
-        "head": {"pool": "mean", "norm": True, "dropout": 0.0},
+        "head": {"pool": "mean", "norm": "layer", "dropout": 0.0},
         "fit": {
             "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "beta2": 0.999, "clip": None,
             "loss": None, "seed": 0,
@@ -152,11 +152,11 @@ def test_existing_scores_are_kept_until_they_may_be_replaced(table: Path, capsys
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (["--encoder", "bat_tiny"], 1, "bat_tiny has no weights to fetch yet"),
+        (["--encoder", "bat_tiny"], 1, "bat_tiny has no weights to fetch"),
         (["--encoder", "local-dir:nowhere", "--random-weights"], 2, "local-dir:nowhere brings its own weights"),
         (["--encoder", "bat_tyni", "--random_weights"], 1, "no model 'bat_tyni'; did you mean 'bat_tiny'?"),
         ([*SMALL, "--device", "abacus"], 1, "no device 'abacus' here"),
-        ([*SMALL, "--head.pool", "max"], 1, "pool 'max' is not known to this probe; choose from cls, mean, frames"),
+        ([*SMALL, "--head.pool", "max"], 1, "'max' is not known to this probe; choose from cls, mean, bands"),
         ([*SMALL, "--fit.steps", "100"], 1, "a warm-up of 400 in a fit of 100 steps"),
         ([*SMALL, "--probe", "AttentiveProbe"], 2, "--probe: invalid choice: 'AttentiveProbe'"),
         ([*SMALL, "--head.pol", "cls"], 2, "unrecognized arguments: --head.pol cls"),

@@ -28,8 +28,8 @@ PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
     "linear cls": (LinearProbe, {"pool": "cls"}),
     "linear mean": (LinearProbe, {"pool": "mean"}),
     "linear frames": (LinearProbe, {"pool": "frames"}),
-    "linear bands": (LinearProbe, {"pool": "bands"}),
-    "linear pooled": (LinearProbe, {"pool": "pooled", "norm": False}),
+    "linear bands": (LinearProbe, {"pool": "bands", "norm": "batch"}),
+    "linear pooled": (LinearProbe, {"pool": "pooled", "norm": "none"}),
     "attentive": (AttentiveProbe, {}),
     "prototypical": (PrototypicalProbe, {"prototypes_per_class": 3}),
     "prototypical, plain": (PrototypicalProbe, {"prototypes_per_class": 3, "focal": False}),
@@ -188,7 +188,7 @@ def test_prototypes_bound_to_classes_learn_as_in_bird_mae() -> None:
 @pytest.mark.parametrize(
     ("probe", "expected"),
     [
-        (lambda: LinearProbe(sizes(768, 12), 527, norm=False), 405_263),  # as the paper counts
+        (lambda: LinearProbe(sizes(768, 12), 527, norm="none"), 405_263),  # as the paper counts
         (lambda: LinearProbe(sizes(768, 12), 527), 405_263 + 1_536),
         (lambda: ConvexGatedProbe(sizes(768, 12), 527), 23_490_539),
         (lambda: PrototypicalProbe(sizes(1024, 24), 21), 430_521),  # as the paper counts
