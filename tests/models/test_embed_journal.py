@@ -106,7 +106,7 @@ def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
     kills, done = 0, 0
     while not out.exists():
         process = started(run, encoder, folder, out, workers=workers, watcher=Slow())
-        process.join(moments.uniform(0.05, 0.7) if kills < 8 else 60)
+        process.join(moments.uniform(0.02, 0.1) * 1.5**kills if kills < 12 else 60)  # early at first, later and later
         if process.exitcode is None:
             os.kill(process.pid, signal.SIGKILL)
             process.join()
@@ -114,7 +114,7 @@ def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
         now = len(list(journal.glob("0*.parquet")))
         assert now >= done or out.exists(), "finished parts stay"
         done = now
-    assert kills >= 3
+    assert kills >= 2
     assert result(out) == undisturbed
 
 
