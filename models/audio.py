@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from oscine.models.errors import OscineError
 # A resampler's filter reaches over fewer than 256 samples of the lower rate to both sides: what a partial read takes along.
 REACH = 256
 UNKNOWN = 2**63 - 1  # frames of a FLAC that was written to a pipe: its header could not be completed
+HEADERS = 16  # that are waited for at a time: a disk on the network answers late, but many at once
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +88,19 @@ def audio_info(path: str | Path) -> AudioInfo:
     """Length, rate and channels from a recording's header; nothing is decoded. AudioError as for `load_audio`."""
     with open_recording(path) as file:
         return AudioInfo(file.frames, file.samplerate, file.channels, cut_short(path, file.format))
+
+
+def read_headers(paths: Sequence[Path]) -> Iterator[AudioInfo | AudioError]:
+    """`audio_info` of every recording, in order; what cannot be read is its error instead."""
+    with ThreadPoolExecutor(HEADERS) as threads:
+        yield from threads.map(_info_or_error, paths)
+
+
+def _info_or_error(path: Path) -> AudioInfo | AudioError:
+    try:
+        return audio_info(path)
+    except AudioError as error:
+        return error
 
 
 def split_clips(waveform: Tensor, samples: int, hop: int | None = None) -> Tensor:  # [clips, samples]

@@ -7,17 +7,14 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from oscine.models.audio import AudioError, audio_info
+from oscine.models.audio import AudioError, AudioInfo, read_headers
 from oscine.models.errors import OscineError
 from oscine.models.recordings import scan_folder
 from oscine.models.windows import Recording
-
-THREADS = 16  # headers that are waited for at a time: a disk on the network answers late, but many at once
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +65,9 @@ def survey(folder: str | Path, shard: Shard = ALL, tell: Callable[[int, int], No
     listed = {name: reason for name, reason in refused.items() if shard.has(name)}
     mine = sorted(name for name in names if shard.has(name))
     recordings = []
-    for recording in _read_headers([(name, names[name]) for name in mine], tell):
+    for done, (name, info) in enumerate(zip(mine, read_headers([names[name] for name in mine])), start=1):
+        tell(done, len(mine))
+        recording = _recording(name, names[name], info)
         if isinstance(recording, AudioError):
             listed[_name(recording.path, folder)] = recording.reason
             continue
@@ -79,21 +78,11 @@ def survey(folder: str | Path, shard: Shard = ALL, tell: Callable[[int, int], No
     return Survey(recordings, listed, {"recordings": len(names), "names": digest})
 
 
-def _read_headers(files: Sequence[tuple[str, Path]], tell: Callable[[int, int], None]) -> list[Recording | AudioError]:
-    answers = []
-    with ThreadPoolExecutor(THREADS) as threads:
-        for answer in threads.map(lambda file: _read_header(*file), files):
-            answers.append(answer)
-            tell(len(answers), len(files))
-    return answers
-
-
-def _read_header(name: str, path: Path) -> Recording | AudioError:
+def _recording(name: str, path: Path, info: AudioInfo | AudioError) -> Recording | AudioError:
+    if isinstance(info, AudioError):
+        return info
     try:
-        info = audio_info(path)
         status = path.stat()
-    except AudioError as error:
-        return error
     except OSError as error:  # gone or cut off since its header was read
         return AudioError(path, f"could not be opened ({error.strerror}); check the disk or the connection to it")
     return Recording(path, name, info, (status.st_size, status.st_mtime_ns))

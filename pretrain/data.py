@@ -14,7 +14,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from oscine.models.audio import AudioError, audio_info, load_audio, one_clip, one_thread
+from oscine.models.audio import AudioError, load_audio, one_clip, one_thread, read_headers
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
 from oscine.pretrain.recipe import Batch, DrawKeep, Recipe
@@ -176,12 +176,11 @@ def collate(clips: list[Batch] | OscineError) -> Batch | OscineError:
 
 def stretches(recordings: list[Path], seconds: float) -> Iterator[Stretch]:
     """Recordings cut into parts of at least one clip's length, where they are that long; unreadable ones are left out."""
-    for path in recordings:
-        try:
-            length = audio_info(path).seconds
-        except AudioError as error:
-            logger.warning("left out: %s", error)
+    for path, info in zip(recordings, read_headers(recordings)):
+        if isinstance(info, AudioError):
+            logger.warning("left out: %s", info)
             continue
+        length = info.seconds
         parts = max(1, int(length / seconds))
         for part in range(parts):
             yield Stretch(path, part * length / parts, length / parts)
