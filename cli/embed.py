@@ -8,22 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from oscine.cli.command import Misuse, call
+from oscine.cli.encoder import open_encoder
 from oscine.models.embed import Forecast, Watcher, embed_folder
-from oscine.models.encoder import Encoder
-from oscine.models.errors import OscineError
 from oscine.models.journal import Journal
 from oscine.models.parts import Progress
 from oscine.models.precision import AUTO
 from oscine.models.survey import ALL, parse_shard
 from oscine.models.table import Summary, check_absent, check_target
 from oscine.models.vectors import POOLED
-from oscine.models.zoo import HUB, LOCAL, create_model
 
 LISTED = 3  # exit code: finished, but some files are in the error table
 SHOWN = 5  # reasons that are said at the start; all are in the error table
@@ -92,7 +89,7 @@ def embed(
         check_absent(target)
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)
-    encoder = moved(_encoder(model, checkpoint, random_weights), device)
+    encoder = open_encoder(model, checkpoint, random_weights, device)
     with watching(Console(stderr=True)) as watcher:
         summary = embed_folder(
             encoder, folder, target, hop, batch_size, workers, overwrite, chosen, pools.split(","), dtype, precision,
@@ -107,32 +104,11 @@ def say(summary: Summary) -> None:
     print(f"{summary.errors}: {len(summary.listed)} files that are cut short or could not be used")
 
 
-def moved(encoder: Encoder, device: str) -> Encoder:
-    """The encoder on the device of that name, if there is one."""
-    try:
-        return encoder.to(device)
-    # Each kind of device has its own way to be absent.
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise OscineError(f"no device {device!r} here ({reason}); --device cpu is always there") from None
-
-
 def _layers(text: str) -> list[int]:
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise Misuse(f"layers {text!r}: expected numbers with commas, such as --layers=5,-1") from None
-
-
-def _encoder(model: str, checkpoint: Path | None, random_weights: bool) -> Encoder:
-    if not random_weights:
-        return create_model(model, pretrained=checkpoint is None, checkpoint_path=checkpoint)
-    if checkpoint or model.startswith((HUB, LOCAL)):
-        raise Misuse(f"{checkpoint or model} brings its own weights; leave out --random-weights")
-    torch.manual_seed(0)
-    encoder = create_model(model)
-    encoder.provenance = {"model": model, "sha256": "random"}
-    return encoder
 
 
 class Reporter(Watcher):

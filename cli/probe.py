@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from rich.console import Console
@@ -14,12 +13,10 @@ from rich.table import Table
 from oscine import __version__
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser
-from oscine.cli.embed import moved
+from oscine.cli.encoder import open_encoder
 from oscine.cli.progress import progress_bar
-from oscine.models import create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.zoo import HUB, LOCAL
 from oscine.probe import AttentiveProbe, ConvexGatedProbe, LinearProbe, Probe, PrototypicalProbe
 from oscine.probe.data import Task, read_task
 from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
@@ -74,10 +71,6 @@ def run(probe: type[Probe], settings: Namespace) -> None:
     scores = settings.runs / settings.name / "scores.json"
     if scores.exists() and not settings.overwrite:
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
-    if settings.random_weights and settings.encoder.startswith((HUB, LOCAL)):
-        raise Misuse(
-            f"{settings.encoder} brings its own weights; leave out --random_weights, or name a model of the zoo"
-        )
     head = settings.head.as_dict() if "head" in settings else {}  # the attentive probe has no settings
     if head.get("pool") == "frames":
         raise Misuse(
@@ -85,8 +78,7 @@ def run(probe: type[Probe], settings: Namespace) -> None:
         )
     fit = FitSettings(**settings.fit.as_dict())
     task = read_task(settings.table)
-    torch.manual_seed(settings.fit.seed)
-    encoder = moved(create_model(settings.encoder, pretrained=not settings.random_weights), settings.device)
+    encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, fit.seed)
 
     def make_probe() -> Probe:
         return probe(encoder, len(task.classes), **head)
@@ -104,8 +96,14 @@ def run(probe: type[Probe], settings: Namespace) -> None:
         )
         judgement = judge(make_probe, features, task, fit, bar.task("fit"), settings.device)
     scores.parent.mkdir(parents=True, exist_ok=True)
-    written = {"oscine": __version__, "settings": settings.as_dict(), "classes": task.classes, "rows": len(task.rows)}
-    written |= judgement.as_dict()
+    written = {
+        "oscine": __version__,
+        "settings": settings.as_dict(),
+        "weights": encoder.provenance,
+        "classes": task.classes,
+        "rows": len(task.rows),
+        **judgement.as_dict(),
+    }
     write_whole(scores, (json.dumps(written, indent=2, default=str) + "\n").encode())
     Console().print(table(judgement, task))
     print(f"scores, every part's metrics and all settings: {scores}")

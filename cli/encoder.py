@@ -1,0 +1,38 @@
+"""The encoder that a command works with: by name, with its weights, on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from oscine.cli.command import Misuse
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.zoo import HUB, LOCAL, create_model
+
+
+def open_encoder(
+    model: str, checkpoint: Path | None, random_weights: bool, device: str = "cpu", seed: int = 0
+) -> Encoder:
+    """An encoder with published, saved or given weights; untrained only where that is asked for, which it then notes."""
+    if not random_weights:
+        return moved(create_model(model, pretrained=checkpoint is None, checkpoint_path=checkpoint), device)
+    if checkpoint or model.startswith((HUB, LOCAL)):
+        raise Misuse(
+            f"{checkpoint or model} brings its own weights; leave out --random-weights, or name a model of the zoo alone"
+        )
+    torch.manual_seed(seed)
+    encoder = create_model(model)
+    encoder.provenance = {"model": model, "sha256": "random"}
+    return moved(encoder, device)
+
+
+def moved(encoder: Encoder, device: str) -> Encoder:
+    """The encoder on the device of that name, if there is one."""
+    try:
+        return encoder.to(device)
+    # Each kind of device has its own way to be absent.
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OscineError(f"no device {device!r} here ({reason}); --device cpu is always there") from None
