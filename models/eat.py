@@ -27,8 +27,8 @@ NAMES = {
     "local_encoder.": "patch_embed.",
     "context_encoder.norm.": "pre_norm.",
 }
-# What stands beside the encoder: the teacher and the decoder of pretraining, the norm and the head of fine-tuning.
-DISCARDED = ("_ema", "decoder.", "shared_decoder.", "recon_proj.", "cls_proj.", "center", "fc_norm.", "head.")
+# What stands beside the encoder: the decoder of pretraining, the norm and the head of fine-tuning.
+DISCARDED = ("decoder.", "shared_decoder.", "recon_proj.", "cls_proj.", "center", "fc_norm.", "head.")
 
 
 class EAT(ChunkedEncoder):

@@ -42,7 +42,7 @@ def without_prefix(state: State) -> State:
 
 
 def with_fc_norm(state: State) -> State:
-    """Bird-MAE's tensors. Its training checkpoints have no fc_norm: it enters as the identity with which it starts."""
+    """Bird-MAE's tensors. Its training checkpoints have no fc_norm: it enters with weights 1 and biases 0, as it starts."""
     state = without_prefix(state)
     if "norm.weight" not in state or "fc_norm.weight" in state:
         return state
@@ -116,10 +116,16 @@ def read_torch(path: Path) -> State:
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    # Beside the weights stand numbers of the run, and in fairseq's files a dict with the teacher.
+    state = (
+        {name: value for name, value in content.items() if isinstance(value, Tensor)}
+        if isinstance(content, dict)
+        else {}
+    )
+    if not state:
         places = " or ".join(repr(wrapper) for wrapper in WRAPPERS)
         raise OscineError(f"{path} holds no state dict, nor one under {places}; save the state dict by itself")
-    return content
+    return state
 
 
 def load_strictly(module: nn.Module, state: State, source: object) -> None:

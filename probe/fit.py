@@ -207,10 +207,14 @@ def choose_loss(name: str | None, probe: Probe, targets: Tensor) -> tuple[Callab
 
 
 def endless_batches(rows: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Row numbers batch by batch, shuffled anew every epoch; an epoch's last batch may be smaller."""
+    """Row numbers batch by batch, shuffled anew every epoch; an epoch's batches are of nearly one size.
+
+    None is much smaller than the others: batch norm takes its statistics from it.
+    """
     generator = torch.Generator().manual_seed(seed)
+    batches = math.ceil(rows / batch_size)
     while True:
-        yield from torch.randperm(rows, generator=generator).split(batch_size)
+        yield from torch.randperm(rows, generator=generator).tensor_split(batches)
 
 
 def _without_nan(table: dict[str, Any]) -> dict[str, Any]:

@@ -338,7 +338,7 @@ def hub_names(state: State) -> State:
 
 
 EAT_LAYOUTS: dict[str, Callable[[State], State]] = {
-    "fairseq": lambda state: state | under("_ema.", state),
+    "fairseq": lambda state: state,
     "fine-tuned fairseq": lambda state: under("model.", state) | {"head.weight": torch.ones(5, DIM)},
     "hub": lambda state: under("model.", hub_names(state)),
     "fine-tuned hub": lambda state: under("model.", hub_names(state) | {"fc_norm.bias": torch.ones(DIM)}),

@@ -119,7 +119,7 @@ def eat_on_the_hub(state: State) -> State:
     return under("model.", renamed(state, names))
 
 
-def eat_of_fairseq(state: State) -> State:
+def eat_of_fairseq(state: State) -> dict[str, object]:
     names = {
         "cls_token": "modality_encoders.IMAGE.extra_tokens",
         "pos_embed": "modality_encoders.IMAGE.fixed_positional_encoder.positions",
@@ -128,7 +128,7 @@ def eat_of_fairseq(state: State) -> State:
     }
     longer = torch.cat([state["pos_embed"], torch.ones(1, 6144 - state["pos_embed"].shape[1], 48)], dim=1)
     theirs = renamed(state | {"pos_embed": longer}, names)
-    return theirs | {"modality_encoders.IMAGE.decoder.proj.weight": torch.ones(3, 3), "_ema": torch.ones(2)}
+    return theirs | {"modality_encoders.IMAGE.decoder.proj.weight": torch.ones(3, 3), "_ema": dict(theirs)}
 
 
 # What the authors of the other encoders publish, as they publish it.

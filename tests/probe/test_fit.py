@@ -315,7 +315,12 @@ def test_a_score_that_is_not_defined_is_null_and_left_out_of_the_mean(recwarn: p
 def test_batches_go_through_all_rows_before_any_comes_again() -> None:
     batches = endless_batches(10, 4, seed=0)
     epochs = [[next(batches) for _ in range(3)] for _ in range(3)]
-    assert [len(batch) for batch in epochs[0]] == [4, 4, 2]
+    assert [len(batch) for batch in epochs[0]] == [4, 3, 3]
     orders = [torch.cat(epoch).tolist() for epoch in epochs]
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert orders[0] != orders[1]
+
+
+def test_no_batch_is_a_single_clip_of_which_batch_norm_could_make_nothing() -> None:
+    batches = endless_batches(65, 64, seed=0)
+    assert [len(next(batches)) for _ in range(2)] == [33, 32]
