@@ -118,12 +118,13 @@ def shares(encoder: Encoder, folder: Path, batch_size: int) -> None:
     reader = Reader(windows)
     pieces = [piece for part in parts_of(survey(folder).recordings, windows, 1) for piece in part]
     begin = time.perf_counter()
-    clips = torch.cat([clips_of(piece, reader[piece], windows)[0] for piece in pieces])
+    clips = [clip for piece in pieces for clip in clips_of(piece, reader[piece], windows)[0]]
     reading = (time.perf_counter() - begin) / len(clips)
-    batch = clips[:batch_size].to(encoder.device)
+    whole = [clip for clip in clips if len(clip) == windows.samples]
+    batch = torch.stack(whole[:batch_size]).to(encoder.device)
     with torch.inference_mode():
         frontend = fastest(lambda: encoder.frontend(batch), encoder.device) / len(batch)
-        both = fastest(lambda: Vectors(encoder)(batch), encoder.device) / len(batch)
+        both = fastest(lambda: Vectors(encoder)(list(batch)), encoder.device) / len(batch)
     work = {"reading": reading, "frontend": frontend, "encoder": both - frontend}
     said = ", ".join(f"{name} {1e3 * took:.1f} ms ({took / sum(work.values()):.0%})" for name, took in work.items())
     print(f"a clip, in one process: {said}")

@@ -19,6 +19,8 @@ COMMANDS = {
     "probe": "judge a frozen encoder on a labelled table, from a YAML",
     "embed": "turn a folder of recordings into a table of embeddings",
     "merge": "join the tables of several embed jobs into one",
+    "export": "write an encoder as an ONNX file, waveform in, embedding out",
+    "shards": "pack a folder of recordings into tar files for pretraining on clusters",
     "download": "fetch weights ahead, for machines without a network",
 }
 HELP = f"""usage: oscine COMMAND [CONFIG] [--key value ...]
@@ -34,6 +36,7 @@ FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code: 0 done, 1 failed, 2 wrong call; a command's help names others."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every retry, twice; what came of them is said here
     sys.exit(dispatch(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -19,7 +19,7 @@ from oscine.models.journal import Journal
 from oscine.models.parts import Progress
 from oscine.models.precision import AUTO
 from oscine.models.survey import ALL, parse_shard
-from oscine.models.table import Summary, check_absent, check_target
+from oscine.models.table import Summary, check_target
 from oscine.models.vectors import POOLED
 
 LISTED = 3  # exit code: finished, but some files are in the error table
@@ -55,9 +55,9 @@ def embed(
 
     FOLDER is searched with all folders below it for WAV, FLAC, Ogg, Opus, MP3, AIFF, CAF and other recordings, of any rate,
     length and number of channels. OUT gets the columns file (its name below FOLDER), start_time, end_time (seconds) and
-    embedding; the last clip of a recording is filled up with silence, its end_time is where the sound ends. Beside
-    FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are cut short, of which the readable
-    part is embedded.
+    embedding; the last clip of a recording is filled up as in the encoder's training, its end_time is where the sound ends.
+    Beside FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are cut short, of which the
+    readable part is embedded.
 
     First it says what it found and what it will cost. Whatever stops it (a crash, a full disk, kill -9, Ctrl-C): the same
     call goes on where it was, and the table comes out the same; a call with other arguments is refused, --overwrite starts
@@ -74,19 +74,18 @@ def embed(
         layers: of the pools cls and mean, with commas (--layers=5,-1), from 0 or back from -1; the last by default.
         pools: with commas: pooled (the model's own vector, column embedding), cls, mean (columns such as cls_11, mean_11).
         dtype: of the numbers in the table, float32 or float16, which halves it.
-        precision: of the encoder: float32, bfloat16, or auto, which is bfloat16 where a long job is faster so.
+        precision: of the encoder: float32, bfloat16, or auto: bfloat16 where a long job is faster so; with --shard, float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
         shard: only one of several jobs' share, such as 2/8; oscine merge joins their tables.
         batch_size: clips that the encoder takes at a time; 16 on a CPU, else 64.
         workers: processes that read ahead, 0 to read in between; by default what the machine has to spare.
         device: where the encoder runs, such as cpu, cuda or mps.
-        compile: make the encoder faster with torch.compile, which takes minutes at first.
+        compile: make the encoder faster with torch.compile, which takes minutes at first and a C++ compiler.
         random_weights: leave the encoder untrained, for tests; the table says so.
         overwrite: replace OUT and what an unfinished call has left.
     """
     target = check_target(out)
-    if not overwrite and not Journal(target).plan():
-        check_absent(target)
+    Journal(target).check_free(overwrite)
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)
     encoder = open_encoder(model, checkpoint, random_weights, device)

@@ -22,19 +22,24 @@ from lightning.pytorch.utilities import rank_zero_only
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser
 from oscine.cli.progress import progress_bar
-from oscine.models import create_model
+from oscine.models import Encoder, create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.recordings import find_recordings
+from oscine.models.weights import load_strictly
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData
-from oscine.pretrain.run import make_trainer, run_pretraining
+from oscine.pretrain.health import Health
+from oscine.pretrain.run import STATE, encoder_with_weights, make_trainer, run_pretraining
+from oscine.pretrain.states import resumable
 
 # Its console repeats what it was told and advertises; what the user should know is said here.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # its own use of torch
 warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch")  # clips go by number
+warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
 warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # so it should when resuming
+warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # save_every, health_every may change
+warnings.filterwarnings("ignore", "Found .* in eval mode at the start of training")  # the teacher, as it should be
 
 METHODS: dict[str, type[Recipe]] = {
     "BATPretraining": BATPretraining,
@@ -43,7 +48,9 @@ METHODS: dict[str, type[Recipe]] = {
 PURPOSE = """Pretrain an encoder on a folder of recordings and leave it in RUNS/NAME/encoder.
 
 Logs go to RUNS/NAME/logs (CSV, TensorBoard), what is needed to go on to RUNS/NAME/states. A run that was stopped or killed
-goes on with --resume; --overwrite deletes it and starts anew."""
+goes on with --resume; --overwrite deletes it and starts anew. --init starts a new run from the weights of an encoder; its
+decoder, teacher and optimiser are new. Settings that are not those of the run or encoder are refused unless --change names
+them."""
 # Settings of Lightning's Trainer that are the user's; the others are decided by the run.
 MACHINE = {
     "accelerator",
@@ -55,9 +62,10 @@ MACHINE = {
     "gradient_clip_val",
 }
 SETTINGS = "settings.yaml"
+ORDERS = {"resume", "overwrite", "change"}  # what is asked for now, not what the run is
 # What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
 FREE = {
-    "runs", "save_every", "log_every", "data.workers",
+    "runs", "save_every", "log_every", "health_every", "data.workers",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
 }  # fmt: skip
 
@@ -93,28 +101,37 @@ def parser(method: type[Recipe]) -> Parser:
     made.add_class_arguments(PretrainingData, "data", skip={"seed"})
     made.add_argument("--save_every", type=int, default=1000, help="steps from one run state to the next")
     made.add_argument("--log_every", type=int, default=10, help="steps from one logged loss to the next")
+    made.add_argument(
+        "--health_every", type=int, default=100, help="steps between looks at the encoder's health; 0: none"
+    )
     decided: set[str | int] = {name for name in signature(Trainer).parameters if name not in MACHINE}
     made.add_class_arguments(Trainer, "trainer", skip=decided)
     made.add_argument("--resume", action="store_true", help="go on with the run of this name")
     made.add_argument("--overwrite", action="store_true", help="delete the run of this name and start anew")
+    made.add_argument("--init", type=str, help="start from an encoder: a run's folder, local-dir:FOLDER or a zoo name")
+    made.add_argument("--change", nargs="+", type=str, default=[], metavar="KEY", help="settings that may differ")
     return made
 
 
 def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
     """Run it; `dumped` are the settings as YAML, which stay with the run."""
     folder = settings.runs / settings.name
-    record = {key: value for key, value in yaml.safe_load(dumped).items() if key not in {"resume", "overwrite"}}
+    record = {key: value for key, value in yaml.safe_load(dumped).items() if key not in ORDERS}
     # Every process of a run on several devices calls this; the first alone looks after the folder.
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     if first:
         check(folder, settings.resume, settings.overwrite)
         if settings.resume and (folder / SETTINGS).exists():
-            check_same(folder / SETTINGS, record)
+            saved = yaml.safe_load((folder / SETTINGS).read_bytes())
+            check_same(folder / SETTINGS, saved, record, settings.change)
     check_encoder(settings.encoder)
+    # A resumed run has weights of its own.
+    start = encoder_with_weights(settings.init) if settings.init and not settings.resume else None
     lightning.seed_everything(settings.seed, verbose=False)
-    recipe = method(create_model(**settings.encoder), **settings.recipe.as_dict())
-    if isinstance(settings.data.recordings, Path):
-        settings.data.recordings = find_recordings(settings.data.recordings)
+    encoder = create_model(**settings.encoder)
+    if start:
+        begin_with(encoder, start, settings.init, settings.change)
+    recipe = method(encoder, **settings.recipe.as_dict())
     data = PretrainingData(**settings.data.as_dict(), seed=settings.seed)
     recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
     callbacks: list[Callback] = [LearningRateMonitor("step")]
@@ -122,6 +139,8 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
         if first:
             bar = display.enter_context(progress_bar())
             callbacks.append(Steps(bar.task(settings.name), settings.log_every))
+        if settings.health_every:
+            callbacks.append(Health(settings.health_every))
         trainer = make_trainer(
             recipe,
             folder,
@@ -136,10 +155,11 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
             if folder.exists():  # not before everything else is known to fit
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
+        if first and (not settings.resume or resumable(folder / STATE)):
             write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
-        encoder = run_pretraining(trainer, recipe, data, folder, settings.resume)
+        saved_to = run_pretraining(trainer, recipe, data, folder, settings.resume)
     if first:
-        print(f"{encoder}: create_model('local-dir:{encoder}') loads it")
+        print(f"{saved_to}: create_model('local-dir:{saved_to}') loads it")
 
 
 class Steps(Callback):
@@ -163,17 +183,31 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
         raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")
 
 
-def check_same(path: Path, record: dict[str, Any]) -> None:
-    """A run goes on as what it began as: the settings it began with, against those it is resumed with."""
-    saved, given = dict(flat(yaml.safe_load(path.read_bytes()))), dict(flat(record))
-    differ = [
-        f"{key} was {saved.get(key)}, now {given.get(key)}"
-        for key in sorted((saved.keys() | given.keys()) - FREE)
-        if saved.get(key) != given.get(key)
-    ]
-    if differ:
+def begin_with(encoder: Encoder, start: Encoder, source: str, change: list[str]) -> None:
+    """Give a run's encoder the weights of another one of its kind."""
+    if type(start) is not type(encoder):
         raise OscineError(
-            f"{path} says otherwise: {'; '.join(differ)}; resume with what was, or start another run with --name X"
+            f"{source} is a {type(start).__name__}, the run's encoder a {type(encoder).__name__}; use a recipe with that one"
+        )
+    check_same(source, {"encoder": start.config}, {"encoder": encoder.config}, change)
+    load_strictly(encoder, start.state_dict(), source)
+
+
+def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], change: list[str]) -> None:
+    """What goes on is what it began as: its settings against those that are given now. `change` names keys or sections."""
+    was, now = dict(flat(saved)), dict(flat(given))
+    differ = {key: f"{key} was {was.get(key)}, now {now.get(key)}" for key in sorted(was.keys() | now.keys())}
+    refused = [
+        key
+        for key in differ
+        if was.get(key) != now.get(key)
+        and key not in FREE
+        and not any(key == named or key.startswith(f"{named}.") for named in change)
+    ]
+    if refused:
+        raise OscineError(
+            f"{source} says otherwise: {'; '.join(differ[key] for key in refused)}; give what was, allow it with "
+            f"--change {' '.join(refused)}, or start another run with --name X"
         )
 
 

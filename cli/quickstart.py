@@ -28,6 +28,7 @@ from oscine.models.files import write_whole
 from oscine.pretrain import BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData, key
 from oscine.pretrain.run import ENCODER, STATE, loss_curve, make_trainer, run_pretraining
+from oscine.pretrain.states import resumable
 from oscine.probe.chorus import make_chorus
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import LabelledClips, Task, read_task
@@ -47,7 +48,11 @@ def main(arguments: list[str]) -> int | None:
 
 
 def quickstart(
-    table: Path | None = None, out: Path = Path("runs/quickstart"), steps: int | None = None, seed: int = 0
+    table: Path | None = None,
+    out: Path = Path("runs/quickstart"),
+    steps: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
 ) -> None:
     """Run the main job end to end: data, pretraining, probing, a table and a report.
 
@@ -61,6 +66,7 @@ def quickstart(
         out: folder for everything that is made.
         steps: pretraining steps of each recipe; more than the default learns more.
         seed: of data, weights, masks and probes; the same seed gives the same table.
+        overwrite: replace what a run with other settings has left in OUT.
     """
     plan = config.read(config.find_quickstart())
     length = plan["steps"] if steps is None else steps
@@ -71,7 +77,7 @@ def quickstart(
         task = read_task(table or make_chorus(out / f"chorus_{seed}", seed, plan["clips"], progress=chorus))
         if not task.single_label:
             raise OscineError(f"{table} has rows with no or several labels; quickstart takes one label a row")
-        prepare(out, plan["recipes"], settings)
+        prepare(out, plan["recipes"], settings, overwrite)
         recipes = {
             name: pretrain(name, overrides, task, out / name, length, seed, bar)
             for name, overrides in plan["recipes"].items()
@@ -95,14 +101,22 @@ def claim(out: Path) -> None:
         write_whole(out / STAMP, b"{}")
 
 
-def prepare(out: Path, recipes: Iterable[str], settings: dict[str, Any]) -> None:
-    """Keep what an unfinished run with the same settings has made; clear what another, or a finished one, has left.
+def prepare(out: Path, recipes: Iterable[str], settings: dict[str, Any], overwrite: bool) -> None:
+    """Keep what an unfinished run with the same settings has made; clear what a finished one has left.
 
-    Only what a run makes anew is cleared: encoders, scores and report, never data.
+    What a run with other settings has left is refused, for it may be hours of work. Only what a run makes anew is cleared:
+    encoders, scores and report, never data.
     """
-    if json.loads((out / STAMP).read_text()) != settings or (out / "scores.json").exists():
-        for made in (out / name for name in (*recipes, "scores.json", "report.html")):
-            shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)
+    left = json.loads((out / STAMP).read_text())
+    made = [path for name in (*recipes, "scores.json", "report.html") if (path := out / name).exists()]
+    differ = [f"{key} {left[key]}, not {settings[key]}" for key in settings if left and left.get(key) != settings[key]]
+    if made and differ and not overwrite:
+        raise OscineError(
+            f"{out} is of a run with {', '.join(differ)}; call it as then to go on, name another --out, or --overwrite it"
+        )
+    if made and (differ or (out / "scores.json").exists()):
+        for path in made:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_whole(out / STAMP, json.dumps(settings).encode())
 
 
@@ -125,7 +139,7 @@ def pretrain(name: str, overrides: dict[str, Any], task: Task, folder: Path, ste
         enable_model_summary=False,
         **plan["trainer"],
     )
-    run_pretraining(trainer, recipe, data, folder, resume=(folder / STATE).exists())
+    run_pretraining(trainer, recipe, data, folder, resume=resumable(folder / STATE))
     return recipe.eval()
 
 

@@ -33,6 +33,8 @@ class BEATs(ChunkedEncoder):
     max_distance: distances between tokens have one bias each up to a quarter of the buckets, then share them.
     """
 
+    block_path = "encoder.layers"
+
     def __init__(
         self,
         dim: int = 768,

@@ -12,15 +12,15 @@ from aru_metadata_parser.parse import audiomoth_start_time, owlsense_start_time,
 from oscine.models.errors import OscineError
 
 LOCAL = "local"
-# AudioMoth: 20240501_043000, or seconds since 1970 in 8 hexadecimal digits; Song Meter: SMM03873_20240501_043000;
-# OwlSense: OWL_12_2024-05-01_T04-30-00; Swift: SwiftOne_20240501_043000_-0400.
+# AudioMoth: 20240501_043000, or seconds since 1970 in 8 hexadecimal digits, one of them a letter; Song Meter:
+# SMM03873_20240501_043000; OwlSense: OWL_12_2024-05-01_T04-30-00; Swift: SwiftOne_20240501_043000_-0400.
 NAMES: tuple[Callable[[str], datetime], ...] = (
     audiomoth_start_time,
     songmeter_start_time,
     owlsense_start_time,
     swift_start_time,
 )
-FIRST_YEAR = 2000  # eight digits are also read as hexadecimal seconds: a bare date would come out before 1988
+FIRST_YEAR = 2000  # eight letters and digits that are nobody's clock may also be read as hexadecimal seconds
 
 
 class Clock:
@@ -48,6 +48,8 @@ class Clock:
 
 
 def _try(read: Callable[[str], datetime], stem: str) -> datetime | None:
+    if stem.isdecimal():  # a catalogue's number or a date, far more often than hexadecimal seconds
+        return None
     try:
         moment = read(stem)
     except (ValueError, IndexError, OverflowError):  # another recorder's name, or nobody's

@@ -19,7 +19,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.journal import Journal
 from oscine.models.parts import Job, Note, Progress, embed_part, embed_parts, timed
-from oscine.models.precision import AUTO, FLOAT32, check_precision, faster_precision
+from oscine.models.precision import AUTO, FLOAT32, check_precision
 from oscine.models.survey import ALL, Shard, Survey, survey
 from oscine.models.table import (
     CSV_BYTES,
@@ -27,7 +27,6 @@ from oscine.models.table import (
     Summary,
     as_frame,
     as_table,
-    check_absent,
     check_target,
     schema_of,
     write_table,
@@ -84,13 +83,14 @@ def embed_file(
     Arguments as in `embed_folder`. Of a file that is cut short the readable part is embedded, with a warning in the log;
     AudioError where nothing can be used.
     """
-    if check_precision(precision) == AUTO:
-        precision = faster_precision(encoder.device)
+    precision = check_precision(precision)
     recording = Recording(Path(path), str(path), audio_info(path))
-    vectors = Vectors(encoder, layers, pools, precision)
+    vectors = Vectors(encoder, layers, pools, FLOAT32 if precision == AUTO else precision)
     job = Job(vectors, cut(encoder, hop), _at_least_one(batch_size), None, [recording])
     pieces = list(chain.from_iterable(job.parts()))
     with evaluating(encoder):
+        if precision == AUTO:
+            job, _ = timed(job, AUTO)
         rows, notes = embed_part(job, pieces, read_ahead(pieces, job.windows, workers=0), {})
     note = notes.get(recording.name, Note(recording.info.truncated, refused=False))
     if note.refused or not rows.clips:
@@ -120,22 +120,24 @@ def embed_folder(
     """Embed every recording below a folder into `out` (.parquet, .npz or .csv); list what is bad in OUT.errors.csv.
 
     A row is (file, start_time, end_time, vectors): the file's name below the folder, seconds, [dim]; rows are in the order
-    of file and time. The last clip of a recording is filled up with silence; its end_time is where the sound ends. A bad
-    recording is listed and passed over; one that is cut short is embedded as far as it can be read, and listed too.
+    of file and time. The last clip of a recording is filled up as in the encoder's training; its end_time is where the
+    sound ends. A bad recording is listed and passed over; one that is cut short is embedded as far as it can be read, and
+    listed too.
 
     Neither file is there before it is complete. Until then finished parts lie in OUT.journal: the same call continues after
     a crash and gives the same table; a call that would give another is refused. overwrite: start anew, replace `out`.
 
     hop: seconds from one clip's start to the next one's, a clip's length by default. batch_size: 16 on a CPU, else 64.
     workers: processes that read, by default what the machine has to spare. layers, pools, compiled: as `Vectors` has them.
-    dtype: float32 or float16, of the table. precision: float32, bfloat16 or auto, of the encoder. clock: adds the column
-    `recorded`, as `Clock` has it. shard: only this job's share of the folder; `merge_tables` joins them.
+    dtype: float32 or float16, of the table. precision: of the encoder, float32, bfloat16 or auto, which is the faster one
+    for a long job, and float32 for a shard, so that all of them agree. clock: adds the column `recorded`, as `Clock` has
+    it. shard: only this job's share of the folder; `merge_tables` joins them.
     """
     target = check_target(out)
     if dtype not in DTYPES:
         raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
     if check_precision(precision) == AUTO and shard != ALL:
-        raise OscineError("precision auto may come out differently for each shard; name float32 or bfloat16 for all")
+        precision = FLOAT32
     workers = default_workers(encoder.device) if workers is None else workers
     if workers < 0:
         raise OscineError(f"workers is {workers}, expected 0 (read in the main process) or more")
@@ -145,23 +147,24 @@ def embed_folder(
     job = Job(vectors, cut(encoder, hop), _at_least_one(batch_size), Clock(clock) if clock else None, [])
 
     with Journal(target) as journal, evaluating(encoder):
+        journal.check_free(overwrite)
         begun = None if overwrite else journal.plan()
-        if not begun and not overwrite:
-            check_absent(target)
         found = survey(folder, shard, watcher.scanned)
         if begun and precision == AUTO:
             precision = begun["settings"]["precision"]
         job, seconds = timed(job._replace(recordings=found.recordings), precision)
         made_by = describe(job, dtype) | {"shard": str(shard)}
         plan = made_by | {"batch_size": batch_size, "device": encoder.device.type}
-        journal.open(plan, {recording.name: recording.stamp for recording in found.recordings}, overwrite)
+        stamps = {recording.name: recording.stamp for recording in found.recordings}
+        if made := journal.open(plan, stamps, overwrite):
+            return made
         watcher.forecast(foretell(job, found, journal, seconds, dtype))
         schema = schema_of(list(job.vectors.columns), encoder.dim, dtype, clock, made_by | {"folder": found.folder})
         for rows, notes in embed_parts(job, journal.parts, journal.notes, workers, watcher.progress):
             journal.add(as_table(rows, schema), notes)
         listed = found.listed | {name: note.reason for name, note in journal.notes.items()}
         summary = write_table(target, journal.folder, schema, journal.rows, listed)
-        journal.remove()
+        journal.finish(summary)
     return summary
 
 

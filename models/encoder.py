@@ -42,6 +42,7 @@ class Encoder(nn.Module):
     pos_embed: nn.Parameter
     blocks: nn.ModuleList
     provenance: dict[str, str | None] | None = None
+    block_path = "blocks"  # where a subclass keeps its blocks
 
     def __init__(self, config: dict[str, Any], frontend: Frontend) -> None:
         super().__init__()
@@ -72,7 +73,10 @@ class Encoder(nn.Module):
     @property
     def feature_info(self) -> list[dict[str, Any]]:
         """What timm's wrappers ask of a model: the name, width and stride of every layer that it can return."""
-        return [{"module": f"blocks.{layer}", "num_chs": self.dim, "reduction": PATCH} for layer in range(self.depth)]
+        return [
+            {"module": f"{self.block_path}.{layer}", "num_chs": self.dim, "reduction": PATCH}
+            for layer in range(self.depth)
+        ]
 
     def forward(
         self, waveform: Tensor, sample_rate: int | None = None, layers: Sequence[int] | None = None
@@ -83,8 +87,12 @@ class Encoder(nn.Module):
         layers: which block outputs to return, in that order; negative numbers count from the end; None is all of them.
         """
         self._check_waveform(waveform, sample_rate)
+        return self.features(self.frontend(waveform), layers)
+
+    def features(self, spectrogram: Tensor, layers: Sequence[int] | None = None) -> Features:
+        """What `forward` makes of a spectrogram [batch, frames, mel] of its frontend."""
         wanted = self._layer_numbers(layers)
-        outputs = self.encode(self.frontend(waveform), layers=[*wanted, -1])
+        outputs = self.encode(spectrogram, layers=[*wanted, -1])
         last = outputs.pop()
         outputs = [
             self.finish(last) if layer == self.depth - 1 else tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.parts import Note
-from oscine.models.table import check_absent, writing
+from oscine.models.table import Summary, check_absent, errors_path, writing
 
 try:
     import fcntl
@@ -24,6 +25,8 @@ except ImportError:  # no such locks on Windows
     fcntl = None  # type: ignore[assignment]
 
 PLAN, LOCK, NOTES = "plan.json", "lock", b"notes"
+NAMES = r"(plan\.json|lock|\d{6,}\.parquet|table|errors|metadata)"
+OWN = re.compile(rf"{NAMES}|\.{NAMES}\.\d+\.part")  # the second as `write_whole` leaves it when it is killed
 Plan = dict[str, Any]
 CONTINUE = "call it as then to continue, or with --overwrite (overwrite=True) to start anew"
 
@@ -45,32 +48,50 @@ class Journal:
         self.held: BinaryIO | None = None  # the lock, while this process has it
 
     def plan(self) -> Plan | None:
-        """Of the run that was begun here and not finished, if there is one; without a finished part it binds nobody."""
+        """Of the run that was begun here, if it is not all over; without a finished part or table it binds nobody."""
         try:
             plan = json.loads((self.folder / PLAN).read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return plan if self._part(0).exists() else None
+        needed = self.target if plan.get("made") else self._part(0)
+        return plan if needed.exists() else None
 
-    def open(self, settings: dict[str, Any], recordings: dict[str, tuple[int, int]], overwrite: bool) -> None:
+    def check_free(self, overwrite: bool) -> None:
+        """An error where another's files are in the way of the table or of its journal."""
+        others = sorted(path.name for path in self._files() if not OWN.fullmatch(path.name))
+        if others:
+            raise OscineError(
+                f"{self.folder} holds {others[0]}, which is no part of a journal; move it away or choose another name"
+            )
+        if not overwrite and not self.plan():
+            if self.target.exists() and self.folder.is_dir() and not self._files():
+                self.folder.rmdir()  # all that was left to do by who made the table
+            check_absent(self.target)
+
+    def open(self, settings: dict[str, Any], recordings: dict[str, tuple[int, int]], overwrite: bool) -> Summary | None:
         """Continue the run that was begun with this very plan, or begin one; another's is refused, and kept.
 
-        settings: whatever changes the table; recordings: name to size and time.
+        settings: whatever changes the table; recordings: name to size and time. Where the table was made, and only the
+        journal was left over, that is removed and the table's summary handed back.
         """
         plan = json.loads(json.dumps({"settings": settings, "recordings": recordings}))  # as it will be read again
-        begun = self.plan()
-        if begun and not overwrite:
-            _check_same(self.target, begun, plan)
-        elif not overwrite:
-            check_absent(self.target)
+        self.check_free(overwrite)
         with writing(self.target):
             self.folder.mkdir(exist_ok=True)
             self._lock()
-            if overwrite or not begun:
+        begun = None if overwrite else self.plan()  # under the lock: it may be another one by now
+        if begun:
+            _check_same(self.target, begun, plan)
+            if begun.get("made"):
+                self._remove()
+                return Summary(**begun["made"], out=self.target, errors=errors_path(self.target))
+        else:
+            with writing(self.target):
                 self._clear()
                 write_whole(self.folder / PLAN, json.dumps(plan).encode())
         while self._part(self.parts).exists():
             self._note(json.loads(pq.read_schema(self._part(self.parts)).metadata[NOTES]))
+        return None
 
     def add(self, rows: pa.Table, notes: dict[str, Note]) -> None:
         """Put the next part on disk."""
@@ -92,12 +113,13 @@ class Journal:
                 table = table.filter(pa.array([name not in refused for name in table["file"].to_pylist()], pa.bool_()))
             yield (table if columns is None else table.select(columns)).replace_schema_metadata(None)
 
-    def remove(self) -> None:
-        """When the table is in its place. Whoever is killed in here finds a journal to finish again, or none."""
-        self._clear()
-        self.close()
-        (self.folder / LOCK).unlink(missing_ok=True)
-        self.folder.rmdir()
+    def finish(self, summary: Summary) -> None:
+        """When the table is in its place. Whoever is killed in here finds that it was made, and removes the rest."""
+        plan = json.loads((self.folder / PLAN).read_bytes())
+        made = {key: value for key, value in summary._asdict().items() if key not in ("out", "errors")}
+        with writing(self.target):
+            write_whole(self.folder / PLAN, json.dumps(plan | {"made": made}).encode())
+        self._remove()
 
     def __enter__(self) -> Journal:
         return self
@@ -122,11 +144,22 @@ class Journal:
         except OSError:
             logger.info("no locks on the disk of %s; do not write it twice at the same time", self.target)
 
+    def _remove(self) -> None:
+        self._clear()
+        self.close()
+        for name in (LOCK, PLAN):  # the plan last: it says that the table was made
+            (self.folder / name).unlink(missing_ok=True)
+        if not self._files():
+            self.folder.rmdir()
+
     def _clear(self) -> None:
-        (self.folder / PLAN).unlink(missing_ok=True)  # first: without it the rest is nothing
-        for file in self.folder.iterdir():
-            if file.name != LOCK:
+        """All but the plan and the lock, the first part first: without it, no plan binds."""
+        for file in sorted(self._files()):
+            if OWN.fullmatch(file.name) and file.name not in (PLAN, LOCK):
                 file.unlink()
+
+    def _files(self) -> list[Path]:
+        return list(self.folder.iterdir()) if self.folder.is_dir() else []
 
     def _part(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
@@ -139,7 +172,8 @@ class Journal:
 def _check_same(target: Path, begun: Plan, plan: Plan) -> None:
     """An error that says what differs."""
     old, new = begun["settings"], plan["settings"]
-    differ = [f"{key} {old.get(key)!r}, not {new.get(key)!r}" for key in old | new if old.get(key) != new.get(key)]
+    keys = [key for key in old | new if key != "model"]  # which may be spelt in several ways; its fingerprint tells
+    differ = [f"{key} {old.get(key)!r}, not {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
     if differ:
         raise OscineError(f"{target} was begun with {'; '.join(differ)}; {CONTINUE}")
     was, now = begun["recordings"], plan["recordings"]

@@ -22,6 +22,7 @@ from oscine.models.table import (
     check_absent,
     check_target,
     errors_path,
+    read_schema,
     with_metadata,
     write_table,
     writing,
@@ -64,6 +65,8 @@ def merge_tables(out: str | Path, shards: Sequence[str | Path], overwrite: bool 
     target = check_target(out)
     if not overwrite:
         check_absent(target)
+    if not shards:
+        raise OscineError("no tables to join; name those of all shards")
     joined = _check([Path(shard) for shard in shards])
     listed = {name: reason for path in joined.paths for name, reason in _read_errors(errors_path(path)).items()}
     work = target.with_name(f".{target.name}.part")
@@ -76,7 +79,7 @@ def merge_tables(out: str | Path, shards: Sequence[str | Path], overwrite: bool 
 
 
 def _check(paths: list[Path]) -> Shards:
-    schemas = {path: _read_schema(path) for path in paths}
+    schemas = {path: read_schema(path) for path in paths}
     made = {path: json.loads(schema.metadata[METADATA]) for path, schema in schemas.items()}
     first = paths[0]
     for path in paths[1:]:
@@ -95,7 +98,8 @@ def _check(paths: list[Path]) -> Shards:
 
 
 def _check_same(first: Path, made: dict[str, Any], other: Path, made_other: dict[str, Any]) -> None:
-    differ = [key for key in made | made_other if key != "shard" and made.get(key) != made_other.get(key)]
+    aside = ("shard", "model")  # a model may be spelt in several ways; its fingerprint tells
+    differ = [key for key in made | made_other if key not in aside and made.get(key) != made_other.get(key)]
     if differ == ["folder"]:
         raise OscineError(
             f"{first} was made when the folder held {made['folder']['recordings']} recordings, {other} when it held "
@@ -106,20 +110,6 @@ def _check_same(first: Path, made: dict[str, Any], other: Path, made_other: dict
         said = f"shard {made['shard']} and {made_other['shard']}"
     if said:
         raise OscineError(f"{first} and {other} do not belong together: {said}")
-
-
-def _read_schema(path: Path) -> pa.Schema:
-    try:
-        schema = pq.read_schema(path)
-    except FileNotFoundError:
-        raise OscineError(f"no table {path}; check the path") from None
-    except (pa.ArrowInvalid, OSError):
-        raise OscineError(
-            f"{path} is no Parquet file; shards are joined from Parquet, the result may be another"
-        ) from None
-    if "shard" not in json.loads((schema.metadata or {}).get(METADATA, b"{}")):
-        raise OscineError(f"{path} was not written by oscine embed; name the tables of shards")
-    return schema
 
 
 def _runs(shard: int, path: Path, columns: Sequence[str] | None) -> Iterator[Run]:

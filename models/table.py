@@ -58,14 +58,24 @@ def check_target(out: str | Path) -> Path:
 
 
 def check_absent(out: Path) -> None:
-    if out.exists():
-        raise OscineError(
-            f"{out} exists already; choose another name, or overwrite it with --overwrite (overwrite=True)"
-        )
+    """An error where a table, or what is written beside it, would replace a file, perhaps another table's."""
+    for path in (out, *beside(out).values()):
+        if path.exists():
+            raise OscineError(
+                f"{path} exists already; choose another name, or overwrite it with --overwrite (overwrite=True)"
+            )
 
 
 def errors_path(out: Path) -> Path:
     return out.with_suffix(".errors.csv")
+
+
+def beside(out: Path) -> dict[str, Path]:
+    """The files that go with a table."""
+    files = {"errors": errors_path(out)}
+    if out.suffix == ".csv":  # which has no place of its own for what made it
+        files["metadata"] = out.with_suffix(".metadata.json")
+    return files
 
 
 def schema_of(
@@ -117,7 +127,21 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
 
 def read_embeddings(path: str | Path) -> pd.DataFrame:
     """A table in Parquet as a DataFrame indexed by file, start_time and end_time, a column a number: embedding_0, ..."""
+    read_schema(path)
     return as_frame(pq.read_table(path))
+
+
+def read_schema(path: str | Path) -> pa.Schema:
+    """The columns of a table in Parquet and what made it; an error where `embed_folder` has not written it."""
+    try:
+        schema = pq.read_schema(path)
+    except FileNotFoundError:
+        raise OscineError(f"no table {path}; check the path") from None
+    except (pa.ArrowInvalid, OSError):
+        raise OscineError(f"{path} is no Parquet file; expected a table FILE.parquet that oscine embed wrote") from None
+    if "shard" not in json.loads((schema.metadata or {}).get(METADATA, b"{}")):
+        raise OscineError(f"{path} was not written by oscine embed; name a table that was")
+    return schema
 
 
 def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, listed: dict[str, str]) -> Summary:
@@ -132,17 +156,15 @@ def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, lis
             ends[name] = max(end, ends.get(name, 0.0))
     text = io.StringIO()
     csv.writer(text).writerows([("file", "reason"), *sorted(listed.items())])
-    made = {"errors": errors_path(target)}
+    content = {"errors": text.getvalue().encode(), "metadata": schema.metadata[METADATA] + b"\n"}
     with writing(target):
-        write_whole(work / "errors", text.getvalue().encode())
-        if target.suffix == ".csv":  # which has no place of its own for what made it
-            write_whole(work / "metadata", schema.metadata[METADATA] + b"\n")
-            made["metadata"] = target.with_suffix(".metadata.json")
+        for name in beside(target):
+            write_whole(work / name, content[name])
         with (work / "table").open("wb") as file:
             FORMATS[target.suffix](file, schema, source)
             file.flush()
             os.fsync(file.fileno())
-        for name, place in (made | {"table": target}).items():  # the table last: where it stands, all is done
+        for name, place in (beside(target) | {"table": target}).items():  # the table last: where it stands, all is done
             (work / name).replace(place)
     return Summary(rows, len(ends), sum(ends.values()), dict(sorted(listed.items())), target, errors_path(target))
 

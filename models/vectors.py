@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.backends import cudnn
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -25,11 +24,12 @@ POOLS: dict[str, Callable[[Features, int], Tensor]] = {
 
 
 class Vectors:
-    """Clips [batch, samples] to the vectors asked for, [batch, column, dim] in float32.
+    """Clips, [samples] each, to the vectors asked for, [clip, column, dim] in float32.
 
+    A clip may be shorter than the encoder's: the frontend fills it up as the recipe does, which need not be with silence.
     pools: "pooled" is the column `embedding`; "cls" and "mean" (of the patches) are taken of every one of the `layers`, by
     default the last: columns `cls_11`, `mean_11`, with layers counted from 0. The encoder is in eval mode meanwhile.
-    compiled: through torch.compile, for batches of `batch_size`.
+    compiled: from the spectrogram on through torch.compile, for batches of `batch_size`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Vectors:
         self.precision = precision
         self.compiled = compiled
         check_survives(precision, encoder.device)
-        self.forward = torch.compile(encoder, dynamic=False) if compiled else encoder
+        self.features = _compiled(encoder) if compiled else encoder.features
 
     def at(self, precision: str) -> Vectors:
         """The same vectors in another precision."""
@@ -57,17 +57,34 @@ class Vectors:
         return Vectors(self.encoder, layers, self.pools, precision, self.compiled)
 
     @torch.inference_mode()
-    def __call__(self, clips: Tensor) -> Tensor:
+    def __call__(self, clips: Sequence[Tensor]) -> Tensor:
         """On the encoder's device."""
-        if clips.device.type == "cpu" and self.encoder.device.type == "cuda":
-            clips = clips.pin_memory().to(self.encoder.device, non_blocking=True)
-        with torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=self.precision == BFLOAT16):
-            features = self.forward(clips.to(self.encoder.device), layers=self.layers)
+        half = self.precision == BFLOAT16
+        with (
+            torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=half),
+            cudnn.flags(enabled=True, allow_tf32=half),  # else its float32 convolutions keep 10 bits of the 23
+        ):
+            features = self.features(self._spectrogram(clips), self.layers)
         vectors = [
             features.pooled if pool == POOLED else POOLS[pool](features, self.layers.index(layer))
             for pool, layer in self.columns.values()
         ]
         return torch.stack([vector.float() for vector in vectors], dim=1)
+
+    def _spectrogram(self, clips: Sequence[Tensor]) -> Tensor:  # [clip, frames, mel]
+        samples, frontend = self.encoder.samples, self.encoder.frontend
+        frames = frontend.frames(samples)
+        whole = [clip for clip in clips if len(clip) == samples]
+        made = iter(frontend(self._moved(torch.stack(whole)), frames) if whole else ())
+        return torch.stack(
+            [next(made) if len(clip) == samples else frontend(self._moved(clip[None]), frames)[0] for clip in clips]
+        )
+
+    def _moved(self, waveform: Tensor) -> Tensor:
+        """On the encoder's device."""
+        if waveform.device.type == "cpu" and self.encoder.device.type == "cuda":
+            return waveform.pin_memory().to(self.encoder.device, non_blocking=True)
+        return waveform.to(self.encoder.device)
 
     def of_batches(self, clips: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
         """Clips [samples], as they come, to their vectors [column, dim] in memory of the CPU, batch by batch.
@@ -82,11 +99,11 @@ class Vectors:
         for end in under_way:
             yield from end()
 
-    def _begin(self, batch: Tensor, batch_size: int) -> Callable[[], Tensor]:
+    def _begin(self, batch: list[Tensor], batch_size: int) -> Callable[[], Tensor]:
         """Start on a batch; what is handed back waits for its end."""
         clips = len(batch)
         if self.compiled:  # what was compiled for one size must not be compiled, and rounded, anew for another
-            batch = pad(batch, (0, 0, 0, batch_size - clips))
+            batch = batch + [torch.zeros(self.encoder.samples)] * (batch_size - clips)
         vectors = self(batch)[:clips]
         if vectors.device.type != "cuda":
             vectors = vectors.cpu()
@@ -109,9 +126,7 @@ def evaluating(encoder: Encoder) -> Iterator[None]:
     training = encoder.training
     encoder.eval()
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*does not support code generation for complex")  # torch.compile
-            yield
+        yield
     finally:
         encoder.train(training)
 
@@ -123,6 +138,23 @@ def fingerprint(encoder: Encoder) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _compiled(encoder: Encoder) -> Callable[[Tensor, Sequence[int]], Features]:
+    from torch._dynamo.exc import BackendCompilerFailed  # here, because it brings the compiler along
+
+    features = torch.compile(encoder.features, dynamic=False)
+
+    def run(spectrogram: Tensor, layers: Sequence[int]) -> Features:
+        try:
+            return features(spectrogram, layers)
+        except BackendCompilerFailed as error:
+            reason = str(error.inner_exception).strip().partition("\n")[0]
+            raise OscineError(
+                f"torch.compile failed ({reason}); install a C++ compiler such as g++, or leave out --compile"
+            ) from None
+
+    return run
 
 
 def _layer_numbers(encoder: Encoder, layers: Sequence[int] | None, pools: Sequence[str]) -> list[int]:
@@ -145,12 +177,12 @@ def _columns(layers: list[int], pools: Sequence[str], depth: int) -> dict[str, t
     return columns | {f"{pool}_{layer}": (pool, layer) for layer in layers for pool in POOLS if pool in pools}
 
 
-def _batches(clips: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+def _batches(clips: Iterable[Tensor], size: int) -> Iterator[list[Tensor]]:
     batch: list[Tensor] = []
     for clip in clips:
         batch.append(clip)
         if len(batch) == size:
-            yield torch.stack(batch)
+            yield batch
             batch = []
     if batch:
-        yield torch.stack(batch)
+        yield batch

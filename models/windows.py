@@ -83,10 +83,10 @@ class Reader(Dataset[Read]):
 
 def cut(encoder: Encoder, hop: float | None = None) -> Windows:
     """The encoder's clips, every `hop` seconds; None is a clip's length."""
-    samples = encoder.samples if hop is None else round(hop * encoder.sample_rate)
-    if samples < 1:
+    samples = encoder.samples if hop is None else hop * encoder.sample_rate
+    if not math.isfinite(samples) or round(samples) < 1:
         raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for the clip's {encoder.seconds:g} s")
-    return Windows(encoder.sample_rate, encoder.samples, samples)
+    return Windows(encoder.sample_rate, encoder.samples, round(samples))
 
 
 def total_samples(recording: Recording, windows: Windows) -> int:
@@ -147,15 +147,19 @@ def default_workers(device: torch.device) -> int:
     return max(1, min(2 if device.type == "cpu" else 16, ours - 1))
 
 
-def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[Tensor, int]:
-    """The clips of a piece [clips, samples], as far as it could be read, and where its recording ends, in samples."""
+def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[list[Tensor], int]:
+    """The clips of a piece, [samples] each, as far as it could be read, and where its recording ends, in samples.
+
+    A clip ends where its recording ends.
+    """
     total = total_samples(piece.recording, windows)
     if read.truncated:
         total = piece.first * windows.hop + len(read.waveform)
     if read.refused or not len(read.waveform):
-        return torch.empty(0, windows.samples), total
+        return [], total
     clips = split_clips(torch.from_numpy(read.waveform), windows.samples, windows.hop)
-    return clips[: min(piece.clips, windows.clips(total) - piece.first)], total
+    clips = clips[: min(piece.clips, windows.clips(total) - piece.first)]
+    return [clip[: total - number * windows.hop] for number, clip in enumerate(clips, piece.first)], total
 
 
 def _begin_worker(worker: int) -> None:

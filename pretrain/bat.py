@@ -11,6 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from oscine.models.bat import BAT
 from oscine.models.encoder import Encoder
 from oscine.models.layers import GatedPostNormBlock, init_linear
 from oscine.pretrain.masking import block_keep, dropped_patches, fill_in
@@ -43,6 +44,8 @@ class BATPretraining(Recipe):
         ema_steps: optimiser steps of the ramp between them.
     """
 
+    takes = BAT
+
     def __init__(
         self,
         encoder: Encoder,
@@ -64,7 +67,7 @@ class BATPretraining(Recipe):
         ema_steps: int = 100_000,
     ) -> None:
         super().__init__(encoder, steps)
-        self.teacher = copy.deepcopy(encoder).requires_grad_(False)
+        self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()  # `train` keeps it so
         self.decoder = BATDecoder(encoder, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio)
         self.views, self.mask_ratio, self.block, self.adjust = views, mask_ratio, block, adjust
         self.lr, self.lr_floor, self.weight_decay = lr, lr_floor, weight_decay
@@ -111,10 +114,14 @@ class BATPretraining(Recipe):
         optimizer = torch.optim.AdamW(trained, lr=self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay)
         return warmup_cosine_schedule(optimizer, self.warmup, self.steps, self.lr_floor / self.lr)
 
+    def schedules(self) -> dict[str, float]:
+        """The teacher's decay after the coming optimiser step."""
+        return {"teacher_decay": teacher_decay(self.trainer.global_step, self.ema_start, self.ema_end, self.ema_steps)}
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        step = self.trainer.global_step
+        decay = self.schedules()["teacher_decay"]
         super().optimizer_step(*args, **kwargs)
-        self.update_teacher(teacher_decay(step, self.ema_start, self.ema_end, self.ema_steps))
+        self.update_teacher(decay)
 
     @torch.no_grad()
     def update_teacher(self, decay: float) -> None:

@@ -40,6 +40,8 @@ class BirdMAEPretraining(Recipe):
         steps: optimiser steps of the whole run.
     """
 
+    takes = BirdMAE
+
     def __init__(
         self,
         encoder: BirdMAE,
@@ -74,10 +76,15 @@ class BirdMAEPretraining(Recipe):
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
         predictions = self.predict(spectrogram, keep)
-        targets = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
-        mean, scale = mean_and_scale(targets)
-        errors = (predictions - (targets - mean) / scale).square().mean(2)
+        targets = self.targets(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
+        errors = (predictions - targets).square().mean(2)
         return {"reconstruction": errors.gather(1, dropped_patches(keep, targets.shape[1])).mean()}
+
+    def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, pixels]
+        """The pixels of every patch, in units of the patch's own mean and standard deviation."""
+        patches = patches_of(spectrogram)
+        mean, scale = mean_and_scale(patches)
+        return (patches - mean) / scale
 
     def predict(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, patches, pixels]
         """Every patch's pixels, in float32 and units of the patch's own mean and standard deviation."""

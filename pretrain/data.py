@@ -6,68 +6,79 @@ import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
+from torch.multiprocessing import get_context
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from oscine.models.audio import AudioError, load_audio, one_clip, one_thread, read_headers
+from oscine.models.audio import AudioError, one_clip, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
+from oscine.pretrain.manifests import MANIFESTS, read_manifest
 from oscine.pretrain.recipe import Batch, DrawKeep, Recipe
+from oscine.pretrain.shards import Shards, is_shards
+from oscine.pretrain.stretches import Files, Source, Span, cut_up
 
 logger = logging.getLogger(__name__)
 PATIENCE = 20  # unreadable recordings in a row before a run stops: more than chance, a disk is gone
+ENOUGH = (
+    20  # bad ones before their share is looked at: fewer may be chance, and a small folder's few are no reason to stop
+)
 
 
-class Stretch(NamedTuple):
-    """A part of a recording that one clip an epoch is cut from."""
-
-    path: Path
-    start: float
-    seconds: float
+def find_source(recordings: Path | list[Path]) -> Source:
+    """What `data.recordings` names: files, a manifest, a folder of shards, or a folder of recordings."""
+    if isinstance(recordings, list):
+        return Files(recordings)
+    if recordings.suffix.lower() in MANIFESTS and not recordings.is_dir():
+        return read_manifest(recordings)
+    return Shards(recordings) if is_shards(recordings) else Files(find_recordings(recordings))
 
 
 class ClipDataset(Dataset[Batch]):
     """Clip number 0, 1, 2, ... of an endless run over recordings: shuffled anew every epoch, cut and rolled at random.
 
     A recording of n clip lengths counts n times. A clip that its stretch does not fill is filled up with silence before it
-    is rolled: shifted around its end by a random number of samples. `gain` multiplies each by Beta(10, 10) + 0.5.
+    is rolled: shifted around its end by a random number of samples. `gain` multiplies each by Beta(10, 10) + 0.5. A
+    recording that cannot be read is skipped for the next one; `bad_share` of them at most.
     """
 
     def __init__(
         self,
-        recordings: list[Path],
+        source: Source,
         sample_rate: int,
         samples: int,
         draw_keep: DrawKeep,
         seed: int = 0,
         gain: bool = False,
+        bad_share: float = 0.05,
     ) -> None:
         self.sample_rate, self.samples, self.seed, self.gain = sample_rate, samples, seed, gain
         self.draw_keep = draw_keep
-        self.stretches = list(stretches(recordings, samples / sample_rate))
-        if not self.stretches:
-            raise OscineError(
-                f"none of {len(recordings)} recordings can be read; `oscine embed` lists what is wrong with them"
-            )
+        self.source = source
+        if source.sample_rate not in (None, sample_rate):
+            logger.warning("recordings packed at %s Hz are read at %s Hz", source.sample_rate, sample_rate)
+        self.stretches = cut_up(readable(source, bad_share), samples / sample_rate)
+        self.tally = Tally(bad_share)
 
     def __getitem__(self, number: int) -> Batch:
         generator = torch.Generator().manual_seed(key(self.seed, number))
         mixing = torch.tensor(key(self.seed, number, 2))  # another seed: what is mixed is not to go with what was cut
-        epoch, place = divmod(number, len(self.stretches))
-        order = shuffled(len(self.stretches), key(self.seed, epoch, 1))
+        order, place = self.place(number)
+        first: AudioError | None = None
         for attempt in range(PATIENCE):
-            stretch = self.stretches[order[(place + attempt) % len(order)]]
             try:
-                return Batch(self.clip(stretch, generator), self.draw_keep(generator), mixing)
+                clip = self.clip(int(order[(place + attempt) % len(order)]), generator)
             except AudioError as error:
-                logger.warning("skipped for the next recording: %s", error)
+                first, last = first or error, error
+                continue
+            self.tally.add(first)
+            return Batch(clip, self.draw_keep(generator), mixing)
         raise OscineError(
-            f"{PATIENCE} recordings in a row cannot be read, the last is {stretch.path}; is the disk still there?"
+            f"{PATIENCE} recordings in a row cannot be read, the last is {last}; is the disk still there?"
         )
 
     def __getitems__(self, numbers: list[int]) -> list[Batch] | OscineError:
@@ -77,10 +88,23 @@ class ClipDataset(Dataset[Batch]):
         except OscineError as error:
             return error
 
-    def clip(self, stretch: Stretch, generator: torch.Generator) -> Tensor:  # [samples]
+    def place(self, number: int) -> tuple[Tensor, int]:
+        """The order of the stretches in a clip's epoch, and the clip's place in it."""
+        epoch, place = divmod(number, len(self.stretches))
+        return shuffled(len(self.stretches), key(self.seed, epoch, 1)), place
+
+    def recording_of(self, number: int) -> str:
+        """Name of the recording that a clip is cut from, if that can be read."""
+        order, place = self.place(number)
+        return self.source.name(int(self.stretches[int(order[place])]["recording"]))
+
+    def clip(self, stretch: int, generator: torch.Generator) -> Tensor:  # [samples]
+        recording, begin, length = self.stretches[stretch].item()
         seconds = self.samples / self.sample_rate
-        start = stretch.start + max(0.0, stretch.seconds - seconds) * torch.rand((), generator=generator).item()
-        waveform = load_audio(stretch.path, self.sample_rate, start, seconds)
+        start = begin + max(0.0, length - seconds) * torch.rand((), generator=generator).item()
+        # Not beyond the stretch, which may be followed by what is not to be heard; at least a sample.
+        heard = max(min(seconds, length), 1 / self.sample_rate)
+        waveform = self.source.load(recording, self.sample_rate, start, heard)
         clip = one_clip(waveform, self.samples)
         shift = int(torch.randint(self.samples, (), generator=generator))
         if self.gain:
@@ -88,6 +112,48 @@ class ClipDataset(Dataset[Batch]):
                 torch.from_numpy(np.random.default_rng(generator.initial_seed()).beta(10, 10, 1)).float() + 0.5
             )
         return clip.roll(shift)
+
+
+class Tally:
+    """Counts clips, and those whose own recording could not be read, over all processes that read for one rank."""
+
+    def __init__(self, bad_share: float) -> None:
+        self.bad_share = bad_share
+        self.counts = get_context().Array("q", 2)  # clips, bad ones
+
+    def add(self, error: AudioError | None) -> None:
+        with self.counts.get_lock():
+            total, bad = self.counts[0] + 1, self.counts[1] + (error is not None)
+            self.counts[0], self.counts[1] = total, bad
+        if error is not None:
+            logger.warning("skipped for another recording (%s of %s clips so far): %s", bad, total, error)
+            check_share(bad, total, "clips", error, self.bad_share)
+
+
+def check_share(bad: int, total: int, what: str, last: AudioError, bad_share: float) -> None:
+    if bad >= ENOUGH and bad > bad_share * total:
+        raise OscineError(
+            f"{bad} of {total} {what} cannot be read, more than data.bad_share={bad_share:g} allows; the last is {last}; "
+            "`oscine embed` and `oscine shards` list what is wrong with recordings"
+        )
+
+
+def readable(source: Source, bad_share: float) -> list[Span]:
+    """What may be heard of a source; what cannot be read is logged and left out."""
+    spans: list[Span] = []
+    refused: list[AudioError] = []
+    for found in source.spans():
+        if isinstance(found, Span):
+            spans.append(found)
+            continue
+        refused.append(found)
+        logger.warning("left out: %s", found)
+    total = len(spans) + len(refused)
+    if refused:
+        check_share(len(refused), total, "recordings", refused[-1], bad_share)
+    if not spans:
+        raise OscineError(f"none of {total} recordings can be read; `oscine embed` lists what is wrong with them")
+    return spans
 
 
 class Numbers(Sampler[list[int]]):
@@ -103,21 +169,26 @@ class Numbers(Sampler[list[int]]):
         return self.last
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in range(self.first, self.last):
-            start = (batch * self.ranks + self.rank) * self.batch_size
-            yield list(range(start, start + self.batch_size))
+        yield from map(self.of, range(self.first, self.last))
+
+    def of(self, batch: int) -> list[int]:
+        start = (batch * self.ranks + self.rank) * self.batch_size
+        return list(range(start, start + self.batch_size))
 
 
 class PretrainingData(LightningDataModule):
     """Recordings as batches for a recipe; a resumed run continues with the batch it would have had.
 
     Args:
-        recordings: a folder, searched at every depth, or a list of files.
+        recordings: a folder, searched at every depth; a folder of shards that `oscine shards` made; a manifest (CSV or
+            Parquet with a column path, relative to it, and optional start and end in seconds); or a list of files.
         batch_size: clips of a step, on each device and in each accumulated part.
         workers: processes that read and resample.
         seed: of the order of the clips, their cuts and masks.
         seconds: length of the clips that are cut; null is the encoder's, a shorter one is filled up in the spectrogram.
         gain: whether a clip is made louder or softer at random, by Beta(10, 10) + 0.5.
+        bad_share: of clips whose recording cannot be read and is skipped for another, above which the run stops, once 20
+            are bad.
     """
 
     def __init__(
@@ -128,11 +199,15 @@ class PretrainingData(LightningDataModule):
         seed: int = 0,
         seconds: float | None = None,
         gain: bool = False,
+        bad_share: float = 0.05,
     ) -> None:
         super().__init__()
+        if not 0 <= bad_share <= 1:
+            raise OscineError(f"bad_share is {bad_share}, expected a share from 0 (none) to 1 (all)")
         self.seconds = seconds
-        self.recordings, self.batch_size, self.workers = recordings, batch_size, workers
-        self.seed, self.gain = seed, gain
+        self.source = find_source(recordings)  # now: what is not there is said before a run is touched
+        self.batch_size, self.workers = batch_size, workers
+        self.seed, self.gain, self.bad_share = seed, gain, bad_share
 
     def on_before_batch_transfer(self, batch: Batch | OscineError, dataloader_idx: int) -> Batch:
         if isinstance(batch, OscineError):
@@ -145,14 +220,14 @@ class PretrainingData(LightningDataModule):
         recipe = trainer.lightning_module
         assert isinstance(recipe, Recipe), "batches carry the masks that a recipe draws"
         encoder = recipe.encoder
-        given = self.recordings
-        files = given if isinstance(given, list) else find_recordings(given)
         samples = encoder.samples if self.seconds is None else round(self.seconds * encoder.sample_rate)
         if not 0 < samples <= encoder.samples:
             raise OscineError(f"clips of {self.seconds} s for an encoder of {encoder.seconds:g} s; cut at most as much")
-        dataset = ClipDataset(files, encoder.sample_rate, samples, recipe.draw_keep, self.seed, self.gain)
+        dataset = self.dataset = ClipDataset(
+            self.source, encoder.sample_rate, samples, recipe.draw_keep, self.seed, self.gain, self.bad_share
+        )
         parts = trainer.accumulate_grad_batches
-        numbers = Numbers(
+        numbers = self.numbers = Numbers(
             trainer.global_step * parts,
             trainer.max_steps * parts,
             self.batch_size,
@@ -169,21 +244,13 @@ class PretrainingData(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def recordings_of(self, batch: int) -> list[str]:
+        """Names of the recordings that this process's batch of that number is cut from."""
+        return [self.dataset.recording_of(number) for number in self.numbers.of(batch)]
+
 
 def collate(clips: list[Batch] | OscineError) -> Batch | OscineError:
     return clips if isinstance(clips, OscineError) else default_collate(clips)
-
-
-def stretches(recordings: list[Path], seconds: float) -> Iterator[Stretch]:
-    """Recordings cut into parts of at least one clip's length, where they are that long; unreadable ones are left out."""
-    for path, info in zip(recordings, read_headers(recordings)):
-        if isinstance(info, AudioError):
-            logger.warning("left out: %s", info)
-            continue
-        length = info.seconds
-        parts = max(1, int(length / seconds))
-        for part in range(parts):
-            yield Stretch(path, part * length / parts, length / parts)
 
 
 def key(*numbers: int) -> int:
@@ -192,5 +259,5 @@ def key(*numbers: int) -> int:
 
 
 @lru_cache(maxsize=2)
-def shuffled(count: int, seed: int) -> list[int]:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+def shuffled(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from einops import rearrange
 from lightning import LightningModule
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
 from oscine.models.layers import PATCH
 
 
@@ -26,10 +28,19 @@ DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
 
 
 class Recipe(LightningModule):
-    """A subclass gives the masks of a clip, the losses and the optimiser. `steps` are a whole run's optimiser steps."""
+    """A subclass gives the masks of a clip, the losses and the optimiser, and says which encoders it `takes`.
+
+    `steps` are a whole run's optimiser steps.
+    """
+
+    takes: type[Encoder] = Encoder
 
     def __init__(self, encoder: Encoder, steps: int) -> None:
         super().__init__()
+        if not isinstance(encoder, self.takes):
+            raise OscineError(
+                f"{type(self).__name__} takes a {self.takes.__name__}, not a {type(encoder).__name__}; choose that"
+            )
         self.encoder: Encoder = encoder.train()
         self.steps = steps
 
@@ -46,14 +57,40 @@ class Recipe(LightningModule):
         """What is done to a batch of clips before they are looked at."""
         return waveform
 
+    def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, dim]
+        """What the losses want predicted of every patch. spectrogram [clips, frames, mel]."""
+        raise NotImplementedError
+
+    def schedules(self) -> dict[str, float]:
+        """What changes with the steps besides the learning rate, by name, as it is now."""
+        return {}
+
+    def spectrogram(self, waveform: Tensor) -> Tensor:  # [clips, frames, mel]
+        """With as many frames as the encoder's own clip has, also where the clips are cut a little shorter."""
+        return self.encoder.frontend(waveform, self.encoder.grid[0] * PATCH)
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
         generator = torch.Generator().manual_seed(int(batch.seed[0]))
-        # As many frames as the encoder's own clip has, also where the clips are cut a little shorter.
-        frames = self.encoder.grid[0] * PATCH
-        spectrogram = self.encoder.frontend(self.augment(batch.waveform, generator), frames)
+        spectrogram = self.spectrogram(self.augment(batch.waveform, generator))
         losses = self.losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
         loss = torch.stack(list(losses.values())).sum()
         self.log("loss", loss, prog_bar=True)
         if len(losses) > 1:
             self.log_dict({f"loss/{name}": term for name, term in losses.items()})
         return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A state says what its encoder is, so that another run can start from it."""
+        checkpoint["encoder"] = {"architecture": type(self.encoder).__name__, "config": self.encoder.config}
+
+    def on_train_start(self) -> None:
+        """Learning rate and weight decay are those of the settings; a state brings those that its run had."""
+        planned = cast(dict[str, Any], self.configure_optimizers())
+        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
+        assert isinstance(scheduler, LambdaLR)
+        scheduler.base_lrs = planned["lr_scheduler"]["scheduler"].base_lrs
+        shares = [share(scheduler.last_epoch) for share in scheduler.lr_lambdas]
+        for group, new, peak, share in zip(
+            optimizer.param_groups, planned["optimizer"].param_groups, scheduler.base_lrs, shares, strict=True
+        ):
+            group["lr"], group["weight_decay"] = peak * share, new["weight_decay"]

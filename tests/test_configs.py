@@ -44,7 +44,7 @@ def test_both_methods_come_in_both_sizes_and_every_probe_once() -> None:
 def test_a_recipes_yaml_leaves_nothing_to_a_hidden_default(name: str) -> None:
     given = content("pretrain", name)
     assert set(given) == {
-        "name", "method", "seed", "encoder", "recipe", "data", "save_every", "log_every", "trainer",
+        "name", "method", "seed", "encoder", "recipe", "data", "save_every", "log_every", "health_every", "trainer",
     }  # fmt: skip
     assert given["name"] == given["encoder"]["name"] == name
     assert set(given["recipe"]) == arguments(pretrain.METHODS[given["method"]], but={"encoder"})

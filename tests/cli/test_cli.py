@@ -21,7 +21,7 @@ from oscine.cli.config import find, shipped
 from oscine.models.errors import OscineError
 from oscine.models.zoo import ARCHITECTURES
 
-TYPED = ["quickstart", "chorus", "models", "embed"]  # their arguments are a function's
+TYPED = ["quickstart", "chorus", "models", "embed", "export"]  # their arguments are a function's
 
 
 class Left:

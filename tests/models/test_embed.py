@@ -21,10 +21,13 @@ import torch
 
 from oscine import __version__
 from oscine.models import precision, windows
-from oscine.models.audio import AudioError, load_audio, split_clips
+from oscine.models.audio import AudioError, count_clips, load_audio, split_clips
+from oscine.models.audio_mae import AudioMAE
 from oscine.models.bat import BAT
+from oscine.models.beats import BEATs
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.clock import Clock
+from oscine.models.eat import EAT
 from oscine.models.embed import Forecast, Watcher, embed_file, embed_folder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -32,7 +35,7 @@ from oscine.models.merge import merge_tables
 from oscine.models.parts import Progress
 from oscine.models.survey import Shard, parse_shard, survey
 from oscine.models.table import read_embeddings
-from oscine.models.vectors import fingerprint
+from oscine.models.vectors import Vectors, fingerprint
 
 
 @pytest.fixture
@@ -93,9 +96,17 @@ def listed(out: Path) -> dict[str, str]:
 
 
 def by_hand(encoder: Encoder, path: Path, hop: int | None = None) -> np.ndarray:
-    clips = split_clips(load_audio(path, encoder.sample_rate), encoder.samples, hop)
+    waveform, samples = load_audio(path, encoder.sample_rate), encoder.samples
+    hop = hop or samples
+    starts = range(0, count_clips(len(waveform), samples, hop) * hop, hop)
     with torch.inference_mode():
-        return np.stack([encoder(clip[None]).pooled[0].numpy() for clip in clips])
+        return np.stack([pooled(encoder, waveform[start : start + samples]) for start in starts])
+
+
+def pooled(encoder: Encoder, clip: torch.Tensor) -> np.ndarray:
+    """Of a clip that the frontend fills up if it is too short."""
+    spectrogram = encoder.frontend(clip[None], frames=encoder.frontend.frames(encoder.samples))
+    return encoder.pool(encoder.encode(spectrogram)[-1])[0].numpy()
 
 
 def test_every_clip_of_every_recording_is_a_row_in_the_order_of_file_and_time(encoder: Encoder, tmp_path: Path) -> None:
@@ -161,11 +172,33 @@ def test_a_long_recording_is_never_read_whole(
     assert sum(lengths) == 30 * 16000
 
 
-def test_bird_mae_fills_up_short_recordings_too(tmp_path: Path) -> None:
+BUILDS: dict[str, Callable[[], Encoder]] = {
+    "BAT": lambda: BAT(dim=48, depth=1, heads=4, seconds=0.5),
+    "EAT": lambda: EAT(dim=48, depth=1, heads=4, seconds=0.5),
+    "BEATs": lambda: BEATs(dim=48, depth=1, heads=4, seconds=0.5, patch_dim=24),
+    "AudioMAE": lambda: AudioMAE(dim=48, depth=1, heads=4, seconds=0.5, frames=64),
+    "BirdMAE": lambda: BirdMAE(dim=48, depth=1, heads=4, seconds=0.5),
+}
+
+
+@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("seconds", [0.71, 0.502, 0.3])  # the last clip has 0.21 s, 2 ms (less than a window), 0.3 s
+def test_what_is_shorter_than_a_clip_is_filled_up_as_the_recipe_says(tmp_path: Path, name: str, seconds: float) -> None:
     torch.manual_seed(0)
-    encoder = BirdMAE(dim=48, depth=1, heads=4).eval()
-    path = record(tmp_path / "a.flac", 6.0, 44100)
+    encoder = BUILDS[name]().eval()
+    path = record(tmp_path / "a.wav", seconds, 32000)
     np.testing.assert_allclose(embed_file(encoder, path).to_numpy(), by_hand(encoder, path), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_only_bird_mae_fills_up_with_silence(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(0)
+    encoder = BUILDS[name]().eval()
+    path = record(tmp_path / "a.wav", 0.3, 32000)
+    [clip] = split_clips(load_audio(path, encoder.sample_rate), encoder.samples)
+    with torch.inference_mode():
+        filled = encoder(clip[None]).pooled
+    assert np.allclose(embed_file(encoder, path), filled, atol=1e-4) == (name == "BirdMAE")
 
 
 def test_the_table_says_what_made_it(encoder: Encoder, tmp_path: Path) -> None:
@@ -355,7 +388,7 @@ def test_what_cannot_work_is_refused_before_any_work(encoder: Encoder, tmp_path:
     ]:
         with pytest.raises(OscineError, match=complaint):
             embed_folder(encoder, folder, path)
-    for hop in (0.0, -1.0):
+    for hop in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(OscineError, match=r"hop is .* expected more than 0"):
             embed_folder(encoder, folder, out, hop=hop, overwrite=True)
     with pytest.raises(OscineError, match="batch_size is 0"):
@@ -376,7 +409,6 @@ def test_what_cannot_work_is_refused_before_any_work(encoder: Encoder, tmp_path:
             {"clock": "Mars/Olympus"},
             "no time zone 'Mars/Olympus'; expected UTC, a name such as Europe/Berlin, or local",
         ),
-        ({"precision": "auto", "shard": Shard(1, 2)}, "precision auto may come out differently for each shard"),
     ]:
         with pytest.raises(OscineError, match=complaint):
             embed_folder(encoder, folder, out, overwrite=True, **wrong)  # type: ignore[arg-type]
@@ -410,13 +442,13 @@ def test_a_folder_of_every_odd_and_every_broken_file_is_finished(
 
 
 def test_layers_and_pools_are_columns_that_say_what_they_are(encoder: Encoder, tmp_path: Path) -> None:
-    path = record(tmp_path / "in/a.wav", 1.3)
+    path = record(tmp_path / "in/a.wav", 1.0)
     out = tmp_path / "out.parquet"
     embed_folder(encoder, tmp_path / "in", out, layers=[-1, 0, 1], pools=["mean", "cls", "pooled"])
     rows = pd.read_parquet(out)
     assert list(rows.columns)[3:] == ["embedding", "cls_1", "mean_1", "cls_0", "mean_0"]
     with torch.inference_mode():
-        features = encoder(split_clips(load_audio(path, 16000), encoder.samples))
+        features = encoder(load_audio(path, 16000).view(2, -1))
     np.testing.assert_allclose(values(rows), features.pooled, atol=1e-5)
     for layer in (0, 1):
         np.testing.assert_allclose(values(rows, f"cls_{layer}"), features.cls[layer], atol=1e-5)
@@ -438,12 +470,25 @@ def test_a_table_reads_back_as_a_frame_by_file_and_time(encoder: Encoder, tmp_pa
     assert list(alone.columns) == list(rows.columns)
 
 
+def test_what_is_no_table_of_embeddings_is_not_read_as_one(tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_text("no table")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    for path, complaint in [
+        (tmp_path / "none.parquet", r"no table .*none\.parquet; check the path"),
+        (tmp_path / "text.parquet", r"text\.parquet is no Parquet file; expected"),
+        (tmp_path, "is no Parquet file; expected"),
+        (tmp_path / "other.parquet", r"other\.parquet was not written by oscine embed"),
+    ]:
+        with pytest.raises(OscineError, match=complaint):
+            read_embeddings(path)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_every_format_holds_the_same_numbers(encoder: Encoder, tmp_path: Path, dtype: str) -> None:
     folder = tmp_path / "in"
     record(folder / 'odd, "name".wav', 1.3)
     record(folder / "SMM0_20240501_043000.wav", 0.7)
-    outs = [tmp_path / f"out.{suffix}" for suffix in ("parquet", "npz", "csv")]
+    outs = [tmp_path / f"{suffix}.{suffix}" for suffix in ("parquet", "npz", "csv")]
     for out in outs:
         embed_folder(encoder, folder, out, dtype=dtype, clock="UTC", pools=["pooled", "cls"])
     rows = pd.read_parquet(outs[0])
@@ -464,7 +509,7 @@ def test_every_format_holds_the_same_numbers(encoder: Encoder, tmp_path: Path, d
     said = [
         pq.read_schema(outs[0]).metadata[b"oscine"],
         str(archive["oscine"]),
-        (tmp_path / "out.metadata.json").read_text(),
+        (tmp_path / "csv.metadata.json").read_text(),
     ]
     assert json.loads(said[0]) == json.loads(said[1]) == json.loads(said[2])
 
@@ -487,6 +532,7 @@ def test_numbers_beyond_float16_are_refused_rather_than_made_infinite(encoder: E
         ("SwiftOne_20220719_000000_-0400.wav", datetime(2022, 7, 19), datetime(2022, 7, 19, 4)),
         ("OWL_123_2022-07-19_T00-00-00.WAV", datetime(2022, 7, 19), datetime(2022, 7, 18, 22)),
         ("20240501.wav", None, None),  # a date is no moment, and no hexadecimal number
+        ("56789012.wav", None, None),  # a number, though it would do for 2015
         ("deadbeef.wav", None, None),  # in 2088
         ("XC123456.mp3", None, None),
         ("1-100032-A-0.wav", None, None),
@@ -514,9 +560,11 @@ def test_shards_share_a_folder_by_name_and_merge_as_one_job_would_have_written(
     folder = folder_of(tmp_path / "in")
     (folder / "x.wav").touch()
     (folder / "y.m4a").touch()
+    encoder.provenance = {"model": "local-dir:here"}
     embed_folder(encoder, folder, tmp_path / "one.parquet", hop=0.3)
     shards = [tmp_path / f"{number}.parquet" for number in (1, 2, 3, 4)]
     for number, path in enumerate(shards, 1):
+        encoder.provenance = {"model": "local-dir:here" if number == 4 else f"local-dir:./{number}/../here"}
         embed_folder(encoder, folder, path, hop=0.3, shard=Shard(number, 4))
     assert 1 < sum(pq.read_metadata(path).num_rows > 0 for path in shards) <= 4
     summary = merge_tables(tmp_path / "all.parquet", reversed(shards))  # type: ignore[arg-type]
@@ -525,10 +573,30 @@ def test_shards_share_a_folder_by_name_and_merge_as_one_job_would_have_written(
     np.testing.assert_allclose(values(one), values(joined), atol=1e-5)
     assert listed(tmp_path / "one.parquet") == listed(tmp_path / "all.parquet") == summary.listed
     assert pq.read_schema(tmp_path / "one.parquet").metadata == pq.read_schema(tmp_path / "all.parquet").metadata
-    merge_tables(tmp_path / "all.npz", shards)
-    np.testing.assert_array_equal(np.load(tmp_path / "all.npz")["embedding"], values(joined))
+    merge_tables(tmp_path / "other.npz", shards)
+    np.testing.assert_array_equal(np.load(tmp_path / "other.npz")["embedding"], values(joined))
     with pytest.raises(OscineError, match=r"all\.parquet exists already"):
         merge_tables(tmp_path / "all.parquet", shards)
+    with pytest.raises(OscineError, match=r"all\.errors\.csv exists already"):
+        merge_tables(tmp_path / "all.npz", shards)
+    with pytest.raises(OscineError, match="no tables to join; name those of all shards"):
+        merge_tables(tmp_path / "none.parquet", [])
+
+
+@pytest.mark.parametrize(
+    ("out", "theirs"), [("x.npz", "x.errors.csv"), ("x.csv", "x.errors.csv"), ("x.csv", "x.metadata.json")]
+)
+def test_files_beside_the_table_are_not_replaced_unasked(
+    encoder: Encoder, tmp_path: Path, out: str, theirs: str
+) -> None:
+    record(tmp_path / "in/a.wav", 0.5)
+    (tmp_path / theirs).write_text("mine")
+    with pytest.raises(OscineError, match=f"{theirs} exists already; choose another name"):
+        embed_folder(encoder, tmp_path / "in", tmp_path / out)
+    assert (tmp_path / theirs).read_text() == "mine"
+    assert not (tmp_path / out).exists()
+    embed_folder(encoder, tmp_path / "in", tmp_path / out, overwrite=True)
+    assert (tmp_path / theirs).read_text() != "mine"
 
 
 def test_a_new_recording_changes_no_other_ones_shard(tmp_path: Path) -> None:
@@ -620,6 +688,43 @@ def test_auto_takes_bfloat16_only_where_a_long_job_gains_by_it(
     assert chosen(2.0, long=1e9) == "float32"
 
 
+def test_auto_is_float32_for_a_shard_so_that_all_shards_agree(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oscine.models.parts.LONG", 0.0)
+    monkeypatch.setattr("oscine.models.parts.faster_precision", lambda _: "bfloat16")
+    embed_folder(encoder, folder_of(tmp_path / "in"), tmp_path / "1.parquet", precision="auto", shard=Shard(1, 2))
+    assert json.loads(pq.read_schema(tmp_path / "1.parquet").metadata[b"oscine"])["precision"] == "float32"
+
+
+def test_auto_tries_no_other_precision_for_a_short_recording(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[torch.device] = []
+    monkeypatch.setattr("oscine.models.parts.faster_precision", lambda device: tried.append(device) or "float32")
+    path = record(tmp_path / "a.wav", 0.5)
+    np.testing.assert_array_equal(embed_file(encoder, path, precision="auto"), embed_file(encoder, path))
+    assert not tried
+    monkeypatch.setattr("oscine.models.parts.LONG", 0.0)
+    embed_file(encoder, path, precision="auto")
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize(("precision", "coarse"), [("float32", False), ("bfloat16", True)])
+def test_float32_means_no_coarser_convolutions_on_a_gpu(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, precision: str, coarse: bool
+) -> None:
+    monkeypatch.setattr("oscine.models.precision.bfloat16_gain", lambda: 2.0)
+    seen: list[bool] = []
+    vectors = Vectors(encoder, precision=precision)
+    encoder.patch_embed.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    before = torch.backends.cudnn.allow_tf32
+    with torch.backends.mkldnn.flags(enabled=False):
+        vectors(torch.zeros(2, encoder.samples))
+    assert seen == [coarse]
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_bfloat16_that_would_kill_the_process_is_refused(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -633,7 +738,24 @@ def test_bfloat16_that_would_kill_the_process_is_refused(
     precision.bfloat16_gain.cache_clear()
 
 
+def test_without_a_compiler_compiled_is_refused_in_one_line(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    record(tmp_path / "in/a.wav", 0.5)
+    with pytest.raises(
+        OscineError, match=r"torch\.compile failed \(.*\); install a C\+\+ compiler.* leave out --compile"
+    ) as caught:
+        embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", compiled=True)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("out*"))
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("c++") or shutil.which("g++")), reason="no C++ compiler here")
 def test_compiled_vectors_are_the_same_whatever_is_left_for_the_last_batch(encoder: Encoder, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "in")
     embed_folder(encoder, folder, tmp_path / "plain.parquet", batch_size=4)

@@ -28,6 +28,7 @@ from oscine.models.errors import OscineError
 from oscine.models.journal import Journal
 from oscine.models.parts import Progress
 
+PATIENCE = 60  # seconds after which what should have happened will not
 FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
 
 
@@ -82,12 +83,30 @@ def started(work: Callable[..., None], *arguments: Any, **how: Any) -> Any:
     return process
 
 
+def ended(process: Any) -> None:
+    process.join(PATIENCE)
+    assert process.exitcode is not None
+
+
 def test_the_undisturbed_table_has_what_it_should(undisturbed: tuple[bytes, bytes], tmp_path: Path) -> None:
     rows = pq.read_table(io.BytesIO(undisturbed[0])).to_pandas()
     counts = dict(rows.groupby("file").size())
     assert counts == {"0.flac": 2, "1.flac": 3, "2.flac": 4, "2b.wav": 9, "3.flac": 5, "4.flac": 6, "5.flac": 7}
     assert undisturbed[1].count(b"\n") == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["undisturbed.errors.csv", "undisturbed.parquet"]
+
+
+class Held(Watcher):
+    """Works until so many clips are done, says so and goes on when it is let."""
+
+    def __init__(self, clips: int = 20) -> None:
+        self.clips = clips
+        self.here, self.go = FORK.Event(), FORK.Event()
+
+    def progress(self, progress: Progress) -> None:
+        if progress.clips >= self.clips and not self.here.is_set():
+            self.here.set()
+            assert self.go.wait(PATIENCE)
 
 
 class Slow(Watcher):
@@ -106,6 +125,7 @@ def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
     kills, done = 0, 0
     while not out.exists():
         process = started(run, encoder, folder, out, workers=workers, watcher=Slow())
+        assert kills < 30
         process.join(moments.uniform(0.02, 0.1) * 1.5**kills if kills < 12 else 60)  # early at first, later and later
         if process.exitcode is None:
             os.kill(process.pid, signal.SIGKILL)
@@ -120,17 +140,17 @@ def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
 
 def test_whoever_is_killed_leaves_no_readers_behind(encoder: Encoder, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
-    process = started(run, encoder, folder, out, workers=1, watcher=Slow())
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not children.parent.exists():
+    if not Path("/proc/self/task").exists():
         pytest.skip("no /proc here")
-    while not Journal(out).plan():
-        time.sleep(0.01)
-    readers = [Path("/proc", pid) for pid in children.read_text().split()]
-    assert readers
+    process = started(run, encoder, folder, out, workers=1, watcher=(held := Held()))
+    assert held.here.wait(PATIENCE)
+    readers = [
+        Path("/proc", pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
     os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    deadline = time.monotonic() + 20
+    ended(process)
+    assert readers
+    deadline = time.monotonic() + PATIENCE
     while any(reader.exists() for reader in readers):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -164,20 +184,29 @@ def bombed(step: int, *arguments: Any, **how: Any) -> None:
 def test_killed_before_any_change_on_the_disk_it_ends_the_same(
     encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
 ) -> None:
-    ends = []
+    ends, tidied = [], 0
     for step in range(60):
         out = tmp_path / f"{step}.parquet"
         process = started(bombed, step, encoder, folder, out)
-        process.join()
+        ended(process)
         ends.append(process.exitcode)
         if out.exists():
             assert result(out) == undisturbed, "what is in its place is whole"
         if process.exitcode == 0:
             break
-        if not out.exists() or Journal(out).plan():
+        before = out.stat().st_mtime_ns if out.exists() else None
+        journal = tmp_path / f"{step}.parquet.journal"
+        if journal.exists() and not list(journal.iterdir()) and before:
+            with pytest.raises(OscineError, match="exists already"):
+                run(encoder, folder, out)
+            tidied += 1
+        else:
             run(encoder, folder, out)
+            tidied += out.stat().st_mtime_ns == before
         assert result(out) == undisturbed
+        assert not journal.exists()
         assert not list(tmp_path.glob(f".{step}.*"))
+    assert tidied > 8, "what is in its place is not made again"
     assert ends[-1] == 0
     assert set(ends[:-1]) == {-signal.SIGKILL}
     assert len(ends) > 25
@@ -308,8 +337,9 @@ def test_a_full_disk_is_one_line_and_with_more_room_it_goes_on(
     out = tmp_path / "out.parquet"
     reading, writing = FORK.Pipe(duplex=False)
     process = started(complaint, limit, writing, encoder, folder, out)
+    assert reading.poll(PATIENCE)
     said = reading.recv()
-    process.join()
+    ended(process)
     assert "out.parquet could not be written (File too large); make room" in said
     assert "\n" not in said
     assert not out.exists()
@@ -323,14 +353,50 @@ def test_two_processes_do_not_write_the_same_table(
     encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
 ) -> None:
     out = tmp_path / "out.parquet"
-    process = started(run, encoder, folder, out, watcher=Slow())
-    deadline = time.monotonic() + 30
-    while not Journal(out).plan() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    process = started(run, encoder, folder, out, watcher=(held := Held()))
+    assert held.here.wait(PATIENCE)
     with pytest.raises(OscineError, match=r"another process is writing .*; wait for it"):
         run(encoder, folder, out)
-    process.join()
+    held.go.set()
+    ended(process)
     assert result(out) == undisturbed
+
+
+def test_a_plan_that_came_before_the_lock_was_had_is_kept(
+    encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, lock = tmp_path / "out.parquet", Journal._lock
+
+    def late(journal: Journal) -> None:
+        monkeypatch.setattr(Journal, "_lock", lock)
+        with pytest.raises(KeyboardInterrupt):
+            run(encoder, folder, out, hop=0.25, watcher=Stop(30))
+        lock(journal)
+
+    monkeypatch.setattr(Journal, "_lock", late)
+    with pytest.raises(OscineError, match=r"was begun with hop_seconds 0\.25, not 0\.5"):
+        run(encoder, folder, out)
+    run(encoder, folder, out, hop=0.25)
+
+
+def test_a_model_may_be_spelt_in_another_way(encoder: Encoder, stopped: Path) -> None:
+    encoder.provenance = {"model": "local-dir:./encoder"}
+    run(encoder, stopped.parent / "in", stopped)
+    assert json.loads(pq.read_schema(stopped).metadata[b"oscine"])["model"] == "local-dir:./encoder"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_that_name_that_holds_anything_else_is_left_alone(
+    encoder: Encoder, folder: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    out = tmp_path / "out.parquet"
+    mine = tmp_path / "out.parquet.journal/diary.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(OscineError, match=r"out\.parquet\.journal holds diary\.txt, which is no part of a journal"):
+        run(encoder, folder, out, overwrite=overwrite)
+    assert mine.read_text() == "mine"
+    assert list(mine.parent.iterdir()) == [mine]
 
 
 def test_a_reader_that_is_killed_is_said_in_one_line(

@@ -78,6 +78,12 @@ def test_features_are_the_outputs_of_the_blocks_and_the_last_is_finished(encoder
     assert torch.equal(features.pooled, pooled)
 
 
+def test_features_may_be_made_of_a_spectrogram(encoder):
+    of_waveform = encoder(clips(encoder), layers=[0])
+    for one, other in zip(encoder.features(encoder.frontend(clips(encoder)), [0]), of_waveform, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_clip_does_not_depend_on_its_batch(encoder):
     first, second, third = clips(encoder, 3).split(1)
     beside_second = encoder(torch.cat([first, second * 1e-4])).take(slice(1))

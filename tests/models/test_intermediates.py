@@ -106,6 +106,12 @@ def test_blocks_after_the_last_wanted_one_are_not_run_when_stopping_early(encode
     assert ran == [0, 1, 0, 1, 2, 0]
 
 
+def test_feature_info_names_the_blocks(encoder):
+    blocks = [encoder.get_submodule(info["module"]) for info in encoder.feature_info]
+    assert len(blocks) == DEPTH
+    assert all(any("mlp" in name or "fc1" in name for name, _ in block.named_modules()) for block in blocks)
+
+
 def test_timms_feature_wrapper_takes_every_encoder(encoder, image):
     wrapped = FeatureGetterNet(encoder, out_indices=[0, 2])
     assert wrapped.feature_info.channels() == [DIM, DIM]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from oscine.models.errors import OscineError
-from oscine.pretrain.data import ClipDataset, Numbers, PretrainingData, collate, key, stretches
+from oscine.pretrain.data import ClipDataset, Numbers, PretrainingData, collate, key
 from oscine.pretrain.masking import random_keep
+from oscine.pretrain.stretches import Files, cut_up
 
 RATE, SAMPLES = 8000, 4000
 
@@ -24,8 +26,10 @@ def write(folder: Path, name: str, seconds: float, value: float | None = None) -
     return folder / name
 
 
-def dataset(recordings: list[Path], **settings: bool | int) -> ClipDataset:
-    return ClipDataset(recordings, RATE, SAMPLES, lambda generator: random_keep(2, (4, 8), 0.5, generator), **settings)
+def dataset(recordings: list[Path], **settings: float) -> ClipDataset:
+    return ClipDataset(
+        Files(recordings), RATE, SAMPLES, lambda generator: random_keep(2, (4, 8), 0.5, generator), **settings
+    )
 
 
 @pytest.fixture
@@ -58,9 +62,9 @@ def test_an_epoch_takes_every_stretch_once_in_an_order_of_its_own(tmp_path: Path
 
 
 def test_a_long_recording_counts_as_often_as_a_clip_fits_in(recordings: list[Path]) -> None:
-    parts = list(stretches([recordings[2]], seconds=0.5))
+    parts = cut_up(Files([recordings[2]]).spans(), seconds=0.5)
     assert len(parts) == 6
-    assert parts[-1].start + parts[-1].seconds == pytest.approx(3.0)
+    assert parts[-1]["start"] + parts[-1]["seconds"] == pytest.approx(3.0)
 
 
 def test_short_recordings_are_filled_up_with_silence_before_they_are_rolled(tmp_path: Path) -> None:
@@ -87,6 +91,13 @@ def test_a_resumed_run_continues_with_the_next_batch() -> None:
     assert list(Numbers(0, 6, 3))[4:] == list(Numbers(4, 6, 3))
 
 
+def test_a_run_may_be_resumed_on_other_ranks_with_the_same_clips_a_step() -> None:
+    alone = list(Numbers(0, 6, 4))
+    before = list(zip(*(Numbers(0, 2, batch_size=2, rank=rank, ranks=2) for rank in range(2)), strict=True))
+    after = list(zip(*(Numbers(2, 6, batch_size=1, rank=rank, ranks=4) for rank in range(4)), strict=True))
+    assert [list(chain(*parts)) for parts in before + after] == alone
+
+
 def test_a_recording_that_breaks_is_skipped_for_the_next_one(
     recordings: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,6 +117,46 @@ def test_a_run_stops_when_nothing_can_be_read_any_more(recordings: list[Path]) -
         clips[0]
 
 
+def test_a_run_stops_when_more_than_the_allowed_share_is_bad(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paths = [write(tmp_path, f"{number}.wav", 0.5) for number in range(10)]
+    strict, lenient = dataset(paths, bad_share=0.2), dataset(paths, bad_share=0.4)
+    for path in paths[:3]:  # three of ten
+        path.write_bytes(b"no longer audio")
+    assert all(lenient[number].waveform.abs().max() > 0 for number in range(200))
+    assert "skipped for another recording (60 of " in caplog.text
+    complaint = r"^20 of (6|7)\d clips cannot be read, more than data\.bad_share=0\.2 allows"
+    with pytest.raises(OscineError, match=complaint) as error:
+        list(map(strict.__getitem__, range(200)))
+    assert any(str(path) in str(error.value) for path in paths[:3])
+    assert "\n" not in str(error.value)
+
+
+def test_bad_clips_are_counted_over_all_workers(tmp_path: Path) -> None:
+    paths = [write(tmp_path, f"{number}.wav", 0.5) for number in range(4)]
+    clips = dataset(paths)
+    paths[0].unlink()
+    loader = DataLoader(clips, batch_sampler=Numbers(0, 50, 4), num_workers=2, collate_fn=collate)
+    batches = [isinstance(batch, OscineError) for batch in loader]
+    assert not any(batches[:18])
+    assert any(batches[18:25]), "each worker alone would have met its twentieth only in batch 38"
+
+
+def test_a_folder_that_is_bad_by_its_headers_is_said_at_once(tmp_path: Path) -> None:
+    paths = [write(tmp_path, f"{number}.wav", 0.5) for number in range(30)]
+    for path in paths[:19]:
+        path.write_bytes(b"")
+    assert len(dataset(paths).stretches) == 11, "fewer than 20 bad ones are no reason"
+    paths[19].write_bytes(b"")
+    with pytest.raises(OscineError, match=r"^20 of 30 recordings cannot be read, .*the last is .*19\.wav: is empty"):
+        dataset(paths)
+    assert len(dataset(paths, bad_share=0.7).stretches) == 10
+
+
+def test_a_share_is_a_share(recordings: list[Path]) -> None:
+    with pytest.raises(OscineError, match="bad_share is 5, expected a share from 0"):
+        PretrainingData(recordings, bad_share=5)
+
+
 def test_an_error_in_a_worker_arrives_as_itself(recordings: list[Path]) -> None:
     data = PretrainingData(recordings)
     clips = dataset(recordings)
@@ -123,7 +174,7 @@ def test_what_is_mixed_is_not_drawn_from_the_numbers_that_cut_the_clip(recording
         drawn_from.append(generator.initial_seed())
         return torch.zeros(1, 1)
 
-    clips = ClipDataset(recordings, RATE, SAMPLES, draw_keep)
+    clips = ClipDataset(Files(recordings), RATE, SAMPLES, draw_keep)
     mixing = [int(clips[number].seed) for number in range(5)]
     assert len(set(mixing + drawn_from)) == 10
 

@@ -18,10 +18,12 @@ from torch.testing import assert_close
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.zoo import create_model
 from oscine.pretrain.bat import BATPretraining, standardised
 from oscine.pretrain.bird_mae import BirdMAEPretraining, patches_of, spectrogram_of
 from oscine.pretrain.masking import dropped_patches
-from oscine.pretrain.recipe import Batch
+from oscine.pretrain.recipe import Batch, Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = 2
@@ -374,3 +376,9 @@ def test_a_clip_that_is_cut_shorter_is_filled_up_in_the_spectrogram(monkeypatch:
     assert seen[0].shape == (2, 128, 128)
     assert torch.equal(seen[0][:, :101], recipe.encoder.frontend(waveform)[:, :101])
     assert (seen[0][:, 101:] == 0).all()
+
+
+@pytest.mark.parametrize(("recipe", "name"), [(BATPretraining, "beats_base"), (BirdMAEPretraining, "eat_base")])
+def test_a_recipe_says_which_encoder_it_takes(recipe: type[Recipe], name: str) -> None:
+    with torch.device("meta"), pytest.raises(OscineError, match=f"{recipe.__name__} takes a"):
+        recipe(create_model(name))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +20,10 @@ from safetensors.torch import load_file
 
 from oscine.cli import dispatch
 from oscine.models import create_model
-from oscine.pretrain.run import WholeStates, loss_curve
+from oscine.pretrain import BirdMAEPretraining
+from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.run import loss_curve
+from oscine.pretrain.states import read_state
 
 TINY = """
 --encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.batch_size 2 --data.workers 1 --log_every 1 --save_every 3
@@ -103,19 +108,60 @@ def test_two_processes_train_one_encoder(config: str, folder: Path, tmp_path: Pa
     ]
 
 
-def test_a_run_keeps_one_state_of_its_last_step(folder: Path, tmp_path: Path) -> None:
-    assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path, 4)) == 0
-    (state,) = (tmp_path / "run" / "states").iterdir()
-    assert torch.load(state, weights_only=False)["global_step"] == 4
+def test_a_run_keeps_the_states_of_its_last_step_and_of_one_before(folder: Path, tmp_path: Path) -> None:
+    assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path, 6)) == 0
+    states = tmp_path / "run" / "states"
+    assert sorted(path.name for path in states.iterdir()) == ["last.before.ckpt", "last.ckpt"]
+    assert [read_state(states / name)["global_step"] for name in ("last.before.ckpt", "last.ckpt")] == [3, 6]
 
 
-def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = tmp_path / "states" / "last.ckpt"
-    WholeStates().save_checkpoint({"step": 1}, state)
-    monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)  # stopped in the middle of it
-    with pytest.raises(ZeroDivisionError):
-        WholeStates().save_checkpoint({"step": 2}, state)
-    assert torch.load(state) == {"step": 1}
+def test_a_run_with_a_torn_state_goes_on_from_the_one_before_and_ends_with_the_same_bits(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = arguments("bird_mae_tiny", "run", folder, tmp_path, 6)
+    assert dispatch(first) == 0
+    before = weights(tmp_path, "run")
+    state = tmp_path / "run" / "states" / "last.ckpt"
+    os.truncate(state, state.stat().st_size - 1000)
+    shutil.rmtree(tmp_path / "run" / "encoder")
+    assert dispatch([*first, "--resume"]) == 0
+    assert (
+        "last.ckpt is torn: cut short or changed since it was written; taking the state before, of step 3"
+        in caplog.text
+    )
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path, "run").items())
+
+
+def run_with_full_disk(command: list[str], most: int) -> subprocess.CompletedProcess[str]:
+    """`oscine` in a process that cannot write files of more than `most` bytes."""
+    return subprocess.run(
+        [sys.executable, "-m", "oscine", *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+    )
+
+
+@pytest.mark.parametrize("most", [4_000, 60_000])  # not even a log; no state
+def test_a_full_disk_stops_a_run_with_one_line_and_leaves_its_states(most: int, folder: Path, tmp_path: Path) -> None:
+    first = arguments("bird_mae_tiny", "run", folder, tmp_path, 6)
+    assert dispatch(first) == 0
+    states = {path: path.read_bytes() for path in (tmp_path / "run" / "states").iterdir()}
+    # No worker: batches come from one through files in memory.
+    more = [*first, "--data.workers=0", "--recipe.steps=90", "--resume", "--change", "recipe.steps"]
+    done = run_with_full_disk(more, most)
+    assert done.returncode == 1
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("oscine pretrain: stopped at step ")
+    assert (
+        f"File too large; the state kept in {tmp_path / 'run' / 'states' / 'last.ckpt'} is from before; when " in said
+    )
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "run" / "states").iterdir()} == states
+    assert dispatch([*first, "--recipe.steps=10", "--resume", "--change", "recipe.steps"]) == 0
+    assert loss_curve(tmp_path / "run").index[-1] == 9
 
 
 def test_a_run_records_its_settings_and_is_resumed_with_no_others(
@@ -136,14 +182,45 @@ def test_a_run_records_its_settings_and_is_resumed_with_no_others(
     assert dispatch([*first, "--resume", "--log_every", "2", "--data.workers", "0"]) == 0
 
 
+def recordings_of(data: PretrainingData, batch: int) -> list[str]:
+    return [f"batch {batch}.wav", f"batch {batch}.wav", "other.wav"]
+
+
 def test_a_run_stops_when_its_loss_is_no_number(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert dispatch([*arguments("bird_mae_tiny", "run", folder, tmp_path, 9), "--recipe.lr", "1e30"]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "not finite at step" in said
-    assert "no state was kept yet" in said
+    assert f"not finite at step 3 in a batch of {folder}" in said
+    assert "; no state was kept yet; " in said
     assert not (tmp_path / "run" / "encoder").exists()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_batch_that_spoilt_a_run_is_named_also_where_it_is_seen_later(
+    parts: int, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PretrainingData, "recordings_of", recordings_of)
+    first = arguments("bird_mae_tiny", "run", folder, tmp_path, 3, f"--trainer.accumulate_grad_batches={parts}")
+    assert dispatch(first) == 0
+    kept = (tmp_path / "run" / "states" / "last.ckpt").read_bytes()
+    losses = BirdMAEPretraining.losses
+    calls = 0
+
+    def spoilt(recipe: BirdMAEPretraining, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1  # the fourth batch after the resume
+        return {name: term / 0 if calls == 4 else term for name, term in losses(recipe, *batch).items()}
+
+    monkeypatch.setattr(BirdMAEPretraining, "losses", spoilt)
+    late = ["--recipe.steps=20", "--log_every=10", "--save_every=10", "--resume", "--change", "recipe.steps"]
+    assert dispatch([*first, *late]) == 1
+    batch = 3 * parts + 3
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        f"not finite at step {batch // parts + 1} in a batch of batch {batch}.wav, other.wav; the state kept in" in said
+    )
+    assert (tmp_path / "run" / "states" / "last.ckpt").read_bytes() == kept
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""`oscine export NAME OUT.onnx`: an encoder for programs without PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oscine.cli.command import call
+from oscine.cli.encoder import open_encoder
+from oscine.models.export import check_ready, export_onnx
+
+
+def main(arguments: list[str]) -> int | None:
+    return call(export, arguments)
+
+
+def export(
+    model: str,
+    out: Path,
+    /,
+    checkpoint: Path | None = None,
+    random_weights: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write an encoder as one ONNX file: waveform in, pooled embedding out.
+
+    The input "waveform" is [batch, samples], float32 in [-1, 1]: any number of clips of exactly the encoder's length and
+    sample rate, shorter ones filled up with 0 by the caller. The output "embedding" is [batch, dim], what
+    Features.pooled is in Python. The file's metadata say sample_rate, samples, sample_duration (seconds), dim, model and
+    more. It is written only if onnxruntime finds with it what PyTorch finds, within 1e-4.
+
+    Other programs: OpenSoundscape's ONNXModel(OUT) needs model.add_channel_dim = False; perch-hoplite's TaxonomyModelOnnx
+    takes input_name="waveform", output_map={"embedding": "embedding"}, window_size_s as above and target_peak=None.
+
+    Needs pip install "oscine[onnx]". Encoders of 2 GiB or more (bird_mae_huge) do not fit one file and are refused.
+
+    Args:
+        model: an encoder of the zoo (see oscine models), hf-hub:OWNER/REPOSITORY, or local-dir:PATH for one that was saved.
+        out: the file to write, FILE.onnx.
+        checkpoint: a file of weights for the encoder, instead of those that would be fetched.
+        random_weights: leave the encoder untrained, for tests; the file says so.
+        overwrite: replace OUT if it exists.
+    """
+    check_ready(out, overwrite)
+    encoder = open_encoder(model, checkpoint, random_weights)
+    export_onnx(encoder, out, overwrite)
+    print(
+        f"{out}: waveform [batch, {encoder.samples}] at {encoder.sample_rate} Hz ({encoder.seconds:g} s) to embedding "
+        f"[batch, {encoder.dim}], {out.stat().st_size / 1e6:.1f} MB, equal to PyTorch"
+    )

@@ -1,0 +1,69 @@
+"""`oscine shards FOLDER OUT`: a folder of recordings as a few large files, to pretrain from on a cluster."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from oscine.cli import embed
+from oscine.cli.command import Misuse, call
+from oscine.cli.progress import progress_bar
+from oscine.pretrain.packing import pack_shards
+
+LISTED = 3  # exit code: finished, but some files are in the error table
+UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def main(arguments: list[str]) -> int | None:
+    return call(shards, arguments)
+
+
+def shards(
+    folder: Path,
+    out: Path,
+    /,
+    rate: int,
+    format: Literal["flac", "ogg"] = "flac",
+    size: str = "1GB",
+    workers: int | None = None,
+) -> int:
+    """Pack a folder of recordings into shards: large tar files, mono, at the rate that a recipe's encoder takes.
+
+    OUT gets 000000.tar and on, in webdataset's layout (KEY.flac and KEY.json, which holds name, sample_rate and seconds);
+    index.parquet says where in them each recording lies; index.json has the sha256 of each shard; errors.csv lists the
+    recordings that were left out, and those that are cut short, of which the readable part is packed. Then
+    --data.recordings OUT pretrains from it.
+
+    Clips are cut at random from all shards, a small read each. A disk on the network may be slow at that: take more
+    --data.workers, or copy OUT to the node's own disk first.
+
+    Whatever stops it (a crash, a full disk, kill -9, Ctrl-C): the same call goes on after the last whole shard, and the
+    shards come out the same; a call with other arguments, or another folder's content in OUT, is refused.
+
+    Exit code: 0 every recording is packed, whole; 3 finished, but errors.csv lists some; 1 failed.
+
+    Args:
+        folder: the recordings, searched at every depth.
+        out: a new folder for the shards.
+        rate: Hz of the packed recordings, such as 32000 for Bird-MAE and 16000 for BAT.
+        format: flac, the same samples in 16 bits, or ogg (Vorbis), which takes a fraction of that and loses some.
+        size: of a shard at most, such as 500MB; a recording that is larger has a shard of its own.
+        workers: processes that decode and encode, 0 for none but this one; by default one a core.
+    """
+    with progress_bar() as bar:
+        packed = pack_shards(folder, out, rate, format, parse_size(size), workers, bar.task("pack recordings"))
+    print(
+        f"{packed.out}: {packed.recordings} recordings, {packed.seconds / 3600:.2f} hours, in {packed.shards} shards, "
+        f"{embed.size(packed.size)}"
+    )
+    print(f"{packed.out / 'errors.csv'}: {len(packed.listed)} files that are cut short or could not be used")
+    return LISTED if packed.listed else 0
+
+
+def parse_size(text: str) -> int:
+    """Bytes: "1.5GB", "500 MB"."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(kB|MB|GB|TB)", text)
+    if not match:
+        raise Misuse(f"size {text!r}: expected a number and {', '.join(UNITS)}, such as 500MB")
+    return round(float(match[1]) * UNITS[match[2]])

@@ -1,0 +1,209 @@
+"""An encoder as one ONNX file: waveform [batch, samples] in, pooled embedding [batch, dim] out."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oscine import __version__
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+from oscine.models.onnx_frontend import graph_of
+
+SUFFIX = ".onnx"
+INPUT, OUTPUT = "waveform", "embedding"
+OPSET = 20  # the first with GELU as one operator; onnxruntime reads it since 1.17
+LARGEST = 2**31 - 2**24  # bytes: a protobuf message ends at 2 GiB, and the graph itself needs some room
+TOLERANCE = 1e-4
+
+
+def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False) -> Path:
+    """Write an encoder as one ONNX file, whole or not at all, once onnxruntime has given with it what PyTorch gives.
+
+    Input "waveform" [batch, samples], float32: exactly one clip each, at the encoder's sample rate; batch is free. Output
+    "embedding" [batch, dim], which is `Features.pooled`. What a reader needs to cut clips is in the file's metadata. An
+    encoder of 2 GiB or more does not fit one file and is refused.
+    """
+    path = Path(path)
+    check_ready(path, overwrite)
+    _check_encoder(encoder)
+    training = encoder.training
+    encoder.eval()
+    try:
+        content = onnx_bytes(encoder)
+        _check_equal(encoder, content)
+    finally:
+        encoder.train(training)
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        raise OscineError(f"{path} cannot be written ({error.strerror}); make room or choose another place") from None
+    return path
+
+
+def check_ready(path: Path, overwrite: bool) -> None:
+    """Raise what is known, before an encoder is there, to be in the way of writing this file."""
+    if path.suffix != SUFFIX:
+        raise OscineError(f"{path} cannot be written: expected a name that ends in {SUFFIX}")
+    if not path.parent.is_dir():
+        raise OscineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise OscineError(
+            f"{path} exists already; choose another name, or overwrite it with --overwrite (overwrite=True)"
+        )
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(name) is None:
+            raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
+
+
+def metadata(encoder: Encoder) -> dict[str, str]:
+    """What the file says of itself.
+
+    OpenSoundscape reads sample_rate, sample_duration (seconds), classes and embedding_outputs_key.
+    """
+    weights = dict(encoder.provenance or {})
+    return {
+        "model": weights.pop("model", None) or type(encoder).__name__,
+        "architecture": type(encoder).__name__,
+        "config": json.dumps(encoder.config),
+        "sample_rate": str(encoder.sample_rate),
+        "samples": str(encoder.samples),
+        "sample_duration": str(encoder.seconds),
+        "dim": str(encoder.dim),
+        "classes": "[]",
+        "embedding_outputs_key": OUTPUT,
+        "oscine_version": __version__,
+    } | {f"weights_{key}": value for key, value in weights.items() if value}
+
+
+def onnx_bytes(encoder: Encoder) -> bytes:
+    """The serialised model of an encoder in eval mode, not compared with it yet."""
+    example = torch.zeros(2, encoder.samples)
+    batch = {INPUT: {0: torch.export.Dim("batch")}}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's, of what is deprecated inside it
+        # Strict, so that Python's own len() of a batch stays free as well.
+        program = torch.export.export(PooledGraph(encoder), (example,), dynamic_shapes=batch, strict=True)
+        program = program.run_decompositions(DECOMPOSITIONS)
+        # The optimiser takes BAT's 1e-8, without which silence is no number, for nothing. Readers have one of their own.
+        made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
+    assert made is not None
+    for value in [value for node in made.model.graph for value in node.outputs if value.name == OUTPUT]:
+        value.name = f"inner_{OUTPUT}"  # BEATs looks up an embedding of its own
+    made.model.graph.outputs[0].name = OUTPUT
+    return _described(made.model_proto, metadata(encoder)).SerializeToString()
+
+
+def _described(model: Any, properties: dict[str, str]) -> Any:
+    """With these properties instead of the exporter's, which say from which line of which file here every node comes."""
+    graph = model.graph
+    graph.ClearField("value_info")
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    for key, value in properties.items():
+        model.metadata_props.add(key=key, value=value)
+    model.producer_name, model.producer_version = "oscine", __version__
+    return model
+
+
+class PooledGraph(nn.Module):
+    """What the file computes: the encoder from waveform to `pooled`, with a frontend that ONNX can say and run fast."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.frontend = graph_of(encoder.frontend)
+        self.encoder = encoder
+
+    def forward(self, waveform: Tensor) -> Tensor:  # [batch, dim]
+        return self.encoder.pool(self.encoder.encode(self.frontend(waveform), layers=[-1])[0])
+
+
+def flat_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A linear layer over a matrix of tokens, which onnxruntime does in one step; product and sum of a cube are two."""
+    flat = tokens.reshape(-1, tokens.shape[-1])
+    product = flat @ weight.t() if bias is None else torch.addmm(bias, flat, weight.t())
+    return product.reshape(*tokens.shape[:-1], len(weight))
+
+
+def plain_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Attention in the order that onnxruntime fuses; the exporter's own scales queries and keys each by itself."""
+    scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    return (scores if mask is None else scores + mask).softmax(-1) @ value
+
+
+DECOMPOSITIONS: dict[Any, Callable[..., Tensor]] = {
+    torch.ops.aten.linear.default: flat_linear,
+    torch.ops.aten.scaled_dot_product_attention.default: plain_attention,
+}
+
+
+def _check_encoder(encoder: Encoder) -> None:
+    weights = [*encoder.parameters()]
+    others = sorted({str(weight.dtype) for weight in weights if weight.dtype != torch.float32})
+    if others:
+        raise OscineError(
+            f"weights are {', '.join(others)}, the file takes torch.float32; encoder.float() converts them"
+        )
+    if encoder.device.type != "cpu":
+        raise OscineError(
+            f"the encoder is on {encoder.device}, it is compared with the file on the CPU; encoder.cpu() moves it"
+        )
+    size = sum(weight.numel() * weight.element_size() for weight in weights)
+    if size > LARGEST:
+        raise OscineError(
+            f"{metadata(encoder)['model']} has {size / 2**30:.1f} GiB of weights, one ONNX file holds less than 2; export a "
+            "smaller size, or run this one in PyTorch"
+        )
+
+
+def _check_equal(encoder: Encoder, content: bytes) -> None:
+    """Batches of one and of several clips: noise, loud and hardly audible, silence, and an offset with a tone."""
+    session = session_of(content)
+    noise = torch.randn(3, encoder.samples, generator=torch.Generator().manual_seed(0))
+    tone = torch.sin(torch.arange(encoder.samples) * 0.3)
+    clips = torch.cat(
+        [noise * torch.tensor([[1.0], [0.1], [1e-4]]), torch.zeros_like(tone)[None], (0.3 + 0.2 * tone)[None]]
+    )
+    # In steps of 16 bits, as recordings come: below a purer tone lies nothing but the rounding of its Fourier transform.
+    clips = (clips * 2**15).round() / 2**15
+    for batch in (clips[:1], clips):
+        with torch.no_grad():
+            expected = encoder(batch, layers=[-1]).pooled
+        found = torch.from_numpy(session.run([OUTPUT], {INPUT: batch.numpy()})[0])
+        apart = (found - expected).abs().max().item()
+        if not apart <= TOLERANCE:
+            raise OscineError(
+                f"the exported encoder differs from PyTorch by {apart:.1e}, at most {TOLERANCE:g} is right; nothing was "
+                f"written: try other versions of torch ({torch.__version__}) and onnxruntime"
+            )
+
+
+def session_of(content: bytes | str, threads: int = 0) -> Any:
+    """An onnxruntime session on the CPU; 0 threads are as many as there are cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,209 @@
+"""A folder of recordings packed into shards; whenever it is stopped, the same call ends with the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+from oscine.models.survey import Survey, survey
+from oscine.models.table import writing
+from oscine.pretrain.shard_writer import ShardWriter, record_path, shard_path
+from oscine.pretrain.shards import ERRORS, INDEX, ROWS, WORK, is_finished
+from oscine.pretrain.transcode import FORMATS, Transcoder, transcode
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+PLAN, LOCK = "plan.json", "lock"
+COLUMNS = pa.schema(
+    {
+        "name": pa.string(),
+        "key": pa.string(),
+        "shard": pa.int32(),
+        "offset": pa.int64(),
+        "length": pa.int64(),
+        "frames": pa.int64(),
+    }
+)
+
+
+class Packed(NamedTuple):
+    """What stands in a folder of shards; `listed`: recordings that were left out or are cut short, and why."""
+
+    out: Path
+    shards: int
+    recordings: int
+    seconds: float
+    size: int
+    listed: dict[str, str]
+
+
+def pack_shards(
+    folder: str | Path,
+    out: str | Path,
+    sample_rate: int,
+    format: str = "flac",
+    size: int = 10**9,
+    workers: int | None = None,
+    tell: Callable[[int, int], None] = lambda *_: None,
+) -> Packed:
+    """Pack every recording below `folder` into `out`, mono at `sample_rate` Hz, as `oscine.pretrain.shards` describes it.
+
+    A shard ends before the recording with which it would exceed `size` bytes; a longer one has a shard of its own. What
+    cannot be read is listed and left out, of what is cut short the readable part is packed. The same call goes on after the
+    last whole shard of one that was stopped; anything else in `out` is refused.
+
+    format: flac (16 bits) or ogg (Vorbis). workers: processes that decode and encode, by default one a core; 0 is this one.
+    tell: called with how many recordings of how many are done.
+    """
+    folder, out = Path(folder), Path(out)
+    if format not in FORMATS:
+        raise OscineError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
+    if sample_rate < 1 or size < 1:
+        raise OscineError(f"a rate of {sample_rate} Hz and shards of {size} bytes; both must be at least 1")
+    workers = _cores() if workers is None else workers
+    if workers < 0:
+        raise OscineError(f"workers is {workers}, expected 0 (this process) or more")
+    found = survey(folder)
+    plan = {"sample_rate": sample_rate, "format": format, "size": size, "source": _digest(found)}
+    _check_same(out, plan)
+    with writing(out):
+        if not is_finished(out):
+            # A folder for this call alone: a killed one's processes may still be writing theirs.
+            with _alone(out, plan) as work, TemporaryDirectory(dir=work) as scratch:
+                _pack(found, out, Path(scratch), plan, workers, tell)
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    return read_packed(out)
+
+
+def read_packed(out: Path) -> Packed:
+    index = json.loads((out / INDEX).read_bytes())
+    with (out / ERRORS).open(newline="") as file:
+        listed = dict(list(csv.reader(file))[1:])  # without the header
+    size = sum(shard["bytes"] for shard in index["shards"])
+    return Packed(out, len(index["shards"]), index["recordings"], index["seconds"], size, listed)
+
+
+def _pack(
+    found: Survey, out: Path, scratch: Path, plan: dict[str, Any], workers: int, tell: Callable[[int, int], None]
+) -> None:
+    done = _finished(out)
+    listed = dict(found.listed)
+    for record in done:
+        listed |= record["listed"]
+    numbers = range(done[-1]["next"] if done else 0, len(found.recordings))
+    transcoder = Transcoder(found.recordings, scratch, plan["sample_rate"], plan["format"])
+    shard = ShardWriter(out, out / WORK, len(done))
+    for number, made in zip(numbers, transcode(transcoder, numbers, workers)):
+        name, path = found.recordings[number].name, transcoder.place(number)
+        if made.failed:
+            raise OscineError(f"{out} could not be written ({made.failed}); make room; whole shards are kept")
+        if made.frames:
+            about = describe(name, made.frames, plan["sample_rate"])
+            if shard.rows and shard.size_with(path, about) > plan["size"]:
+                done.append(shard.finish(number))
+                shard = ShardWriter(out, out / WORK, len(done))
+            shard.add(path, about, name, made.frames)
+        if made.reason:
+            shard.listed[name] = listed[name] = made.reason
+        path.unlink()
+        tell(number + 1, len(found.recordings))
+    if shard.rows:
+        done.append(shard.finish(len(found.recordings)))
+    if not done:
+        name, reason = next(iter(listed.items()))
+        raise OscineError(f"none of {len(listed)} recordings can be packed, such as {name}: {reason}")
+    _write_index(out, plan, done, listed)
+
+
+def describe(name: str, frames: int, sample_rate: int) -> bytes:
+    """A recording's JSON in its shard."""
+    return json.dumps({"name": name, "sample_rate": sample_rate, "seconds": frames / sample_rate}).encode()
+
+
+def _write_index(out: Path, plan: dict[str, Any], done: list[dict[str, Any]], listed: dict[str, str]) -> None:
+    text = io.StringIO()
+    csv.writer(text).writerows([("file", "reason"), *sorted(listed.items())])
+    write_whole(out / ERRORS, text.getvalue().encode())
+    columns = list(zip(*[row for shard in done for row in shard["rows"]]))
+    rows = pa.table([pa.array(column, field.type) for column, field in zip(columns, COLUMNS)], schema=COLUMNS)
+    table = io.BytesIO()
+    pq.write_table(rows, table, compression="zstd")
+    write_whole(out / ROWS, table.getvalue())
+    shards = [{key: shard[key] for key in ("name", "bytes", "sha256")} for shard in done]
+    about = {"recordings": len(rows), "seconds": sum(columns[-1]) / plan["sample_rate"], "shards": shards}
+    write_whole(out / INDEX, json.dumps(plan | about, indent=1).encode())
+
+
+def _finished(out: Path) -> list[dict[str, Any]]:
+    """The records of the shards that are whole."""
+    done: list[dict[str, Any]] = []
+    while shard_path(out, len(done)).exists() and (record := record_path(out / WORK, len(done))).exists():
+        done.append(json.loads(record.read_bytes()))
+    return done
+
+
+def _check_same(out: Path, plan: dict[str, Any]) -> None:
+    """What is in `out` is this very call's, finished or not, or nothing."""
+    if out.exists() and not out.is_dir():
+        raise OscineError(f"{out} is a file, expected a folder for shards; choose another name")
+    begun = out / INDEX if is_finished(out) else out / WORK / PLAN
+    if not begun.exists():
+        others = sorted(path.name for path in out.iterdir() if path.name != WORK) if out.exists() else []
+        if others:
+            raise OscineError(f"{out} holds other files, such as {others[0]}; name a new folder or an empty one")
+        return
+    saved = json.loads(begun.read_bytes())
+    given = {key: value for key, value in plan.items() if key != "source"}
+    differ = [f"{key} was {saved.get(key)}, now {value}" for key, value in given.items() if saved.get(key) != value]
+    if saved.get("source") != plan["source"]:
+        differ.append("the recordings are others, or changed")
+    if differ:
+        raise OscineError(f"{out} holds shards of another call: {'; '.join(differ)}; name another folder or delete it")
+
+
+@contextmanager
+def _alone(out: Path, plan: dict[str, Any]) -> Iterator[Path]:
+    """The folder for what is not finished, for this process alone: when it dies, however it dies, another may go on."""
+    work = out / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / LOCK).open("ab") as lock:
+        try:
+            if fcntl:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise OscineError(f"another process is packing {out}; wait for it, or choose another folder") from None
+        except OSError:
+            logger.info("no locks on the disk of %s; do not pack it twice at the same time", out)
+        for left in filter(Path.is_dir, work.iterdir()):
+            shutil.rmtree(left, ignore_errors=True)
+        write_whole(work / PLAN, json.dumps(plan).encode())
+        yield work
+
+
+def _digest(found: Survey) -> str:
+    """Of the recordings' names, sizes and times."""
+    text = "\n".join(f"{recording.name}\0{recording.stamp}" for recording in found.recordings)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

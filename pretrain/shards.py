@@ -1,0 +1,147 @@
+"""Shards: recordings packed into a few large tar files, with an index by which any part of any of them is read.
+
+    000000.tar, 000001.tar, ...   KEY.flac or KEY.ogg, mono, then KEY.json with its name, rate and seconds: what webdataset
+                                  reads, too
+    index.parquet                 a row a recording: name, key, shard, offset and length in bytes, frames
+    index.json                    rate, format, and bytes and sha256 of every shard; written last: where it is, all is there
+    errors.csv                    file, reason: recordings that were left out, and those that are cut short
+
+Clips come in random order from all shards, so each is a place of its own on the disk: to open, to seek, and about a
+clip's length to read (half a megabyte of FLAC for 10 s at 32 kHz). This mixes recordings as well as can be, and a clip's
+number alone says what it is. A local disk does thousands of these a second; a disk on the network answers late, but many
+at once: take more data.workers, or copy the shards to the node's own disk first, which few and large files make quick.
+Reading shards from end to end needs no seeking, but mixes only what lies close together; other readers of webdataset's
+layout do that.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow.parquet as pq
+import soundfile
+from torch import Tensor
+
+from oscine.models.audio import AudioError, decode
+from oscine.models.errors import OscineError
+from oscine.pretrain.stretches import Span
+
+INDEX, ROWS, ERRORS = "index.json", "index.parquet", "errors.csv"
+WORK = ".packing"  # folder of what is not finished
+BUFFER = (
+    2**17
+)  # bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / INDEX).is_file() and (folder / ROWS).is_file()
+
+
+def is_shards(folder: Path) -> bool:
+    """Whether a folder holds shards; an error where they are not finished."""
+    if is_finished(folder):
+        return True
+    if (folder / WORK).is_dir():
+        raise OscineError(f"{folder} holds shards that are not finished; call oscine shards as then to finish them")
+    return False
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """index.json of a folder of shards that are all there, as long as they were."""
+    index = json.loads((folder / INDEX).read_bytes())
+    wrong = [shard["name"] for shard in index["shards"] if _size(folder / shard["name"]) != shard["bytes"]]
+    if wrong:
+        raise OscineError(
+            f"{folder}: {len(wrong)} of {len(index['shards'])} shards are not there or not as long as they were, such as "
+            f"{', '.join(wrong[:3])}; copy them again"
+        )
+    return index
+
+
+class Shards:
+    """The recordings of a folder of shards, in the order in which they were packed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = read_index(folder)
+        self.sample_rate: int | None = index["sample_rate"]
+        self.shards = [folder / shard["name"] for shard in index["shards"]]
+        rows = pq.read_table(folder / ROWS).combine_chunks()
+        self.names = rows["name"]
+        self.shard, self.offset, self.length, self.frames = (
+            rows[column].to_numpy() for column in ("shard", "offset", "length", "frames")
+        )
+
+    def spans(self) -> Iterator[Span | AudioError]:
+        for recording, seconds in enumerate((self.frames / self.sample_rate).tolist()):
+            yield Span(recording, 0.0, seconds)
+
+    def name(self, recording: int) -> str:
+        return str(self.shards[self.shard[recording]] / self.names[recording].as_py())
+
+    def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
+        path, name = self.shards[self.shard[recording]], Path(self.names[recording].as_py())
+        try:
+            with path.open("rb", buffering=0) as file:
+                within = Within(file, int(self.offset[recording]), int(self.length[recording]))
+                with Member(io.BufferedReader(within, BUFFER), path / name) as member:
+                    decoded = decode(member, sample_rate, round(start * sample_rate), round(seconds * sample_rate))
+        except OSError as error:
+            reason = f"could not be opened ({error.strerror}); check the disk or the connection to it"
+            raise AudioError(path, reason) from None
+        except soundfile.LibsndfileError:
+            raise AudioError(path / name, "is damaged; compare the shard's sha256 and copy it again") from None
+        if not len(decoded.waveform):
+            raise AudioError(path / name, decoded.truncated)
+        return decoded.waveform
+
+
+class Member(soundfile.SoundFile):
+    """A recording within a tar file, whose errors name it."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.path = path
+        super().__init__(file)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+
+class Within(io.RawIOBase):
+    """`length` bytes of a file from `offset`, as a file."""
+
+    def __init__(self, file: io.FileIO, offset: int, length: int) -> None:
+        self.file, self.offset, self.length = file, offset, length
+        self.place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = offset + (0, self.place, self.length)[whence]
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(0, min(len(buffer), self.length - self.place))
+        self.file.seek(self.offset + self.place)
+        read = self.file.readinto(memoryview(buffer)[:wanted]) or 0
+        self.place += read
+        return read
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

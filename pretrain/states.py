@@ -1,0 +1,93 @@
+"""Run states: a run's last two, written whole and sealed with a checksum, so that a torn one is known and passed over."""
+
+from __future__ import annotations
+
+import io
+import logging
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+
+logger = logging.getLogger(__name__)
+# Bytes of SHA-256 behind what torch wrote. torch.load reads past them, and past a flipped byte in the weights, too.
+SEAL = sha256().digest_size
+CHUNK = 1 << 20
+
+
+class RunStates(TorchCheckpointIO):
+    """Writes a run state beside the one before it, and reads the newest that is whole.
+
+    A kill or a full disk at any moment leaves at least one whole state; Lightning's own writing does not.
+    """
+
+    def __init__(self) -> None:
+        self.steps: dict[Path, int] = {}  # of the states that this run has read or written whole
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path, step = Path(path), checkpoint["global_step"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for part in path.parent.glob(".*.part"):  # what a killed run has left of a state
+            part.unlink(missing_ok=True)
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        content.write(sha256(content.getbuffer()).digest())
+        newest = path.with_suffix(".next")
+        write_whole(newest, content.getvalue())
+        # Neither a torn state nor an earlier writing of the same step pushes out the one before.
+        if self.steps.get(path, step) != step:
+            path.replace(before(path))
+        newest.replace(path)
+        self.steps[path] = step
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        path = Path(path)
+        state, whole = newest_state(path)
+        if whole == path:
+            self.steps[path] = state["global_step"]
+        return state
+
+
+def before(path: Path) -> Path:
+    """Where the state before the one in `path` lies."""
+    return path.with_suffix(f".before{path.suffix}")
+
+
+def resumable(path: Path) -> bool:
+    """Whether a state was ever written to `path`: a kill between two renamings leaves the one before alone."""
+    return path.exists() or before(path).exists()
+
+
+def newest_state(path: Path) -> tuple[dict[str, Any], Path]:
+    """The state in `path`, or the one before where that is torn, and which of the two files it came from."""
+    try:
+        return read_state(path), path
+    except OscineError as error:
+        if not before(path).exists():
+            raise
+        state = read_state(before(path))
+        logger.warning("%s; taking the state before, of step %d", error, state["global_step"])
+        return state, before(path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A run state, its tensors on the CPU; an error where it is not what was written."""
+    try:
+        with path.open("rb") as file:
+            checksum = sha256()
+            left = path.stat().st_size - SEAL
+            while left > 0:
+                chunk = file.read(min(left, CHUNK))
+                checksum.update(chunk)
+                left -= len(chunk)
+            if checksum.digest() != file.read():
+                raise OscineError(f"{path} is torn: cut short or changed since it was written")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise OscineError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -1,0 +1,82 @@
+"""What clips are cut from: recordings known by their numbers, the spans of them that may be heard, and those in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from oscine.models.audio import AudioError, load_audio, read_headers
+
+# As an array: millions of them are shared by the processes that read, where objects would be copied as they are counted.
+STRETCH = np.dtype([("recording", np.int64), ("start", np.float64), ("seconds", np.float64)])
+
+
+class Span(NamedTuple):
+    """A part of a recording that may be heard, in seconds."""
+
+    recording: int
+    start: float = 0.0
+    end: float = float("inf")
+
+
+class Source(Protocol):
+    """Recordings with the numbers 0, 1, 2, ...; `sample_rate` is the one that all share, or None."""
+
+    sample_rate: int | None
+
+    def spans(self) -> Iterator[Span | AudioError]:
+        """What may be heard, by the recordings' headers; what cannot be read is its error instead."""
+        ...
+
+    def name(self, recording: int) -> str:
+        """Where it lies, for a person."""
+        ...
+
+    def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
+        """`load_audio` by number."""
+        ...
+
+
+class Files:
+    """A recording a file. spans: what may be heard of them; all by default."""
+
+    def __init__(self, paths: Sequence[Path], spans: Sequence[Span] | None = None) -> None:
+        self.sample_rate: int | None = None
+        self.paths = paths
+        self.asked = spans
+
+    def spans(self) -> Iterator[Span | AudioError]:
+        ends: list[float] = []
+        for info in read_headers(self.paths):
+            if isinstance(info, AudioError):
+                yield info
+            ends.append(-1.0 if isinstance(info, AudioError) else info.seconds)
+        for recording, start, end in map(Span, range(len(ends))) if self.asked is None else self.asked:
+            if start < ends[recording]:
+                yield Span(recording, start, min(end, ends[recording]))
+            elif ends[recording] >= 0:
+                reason = f"lasts {ends[recording]:.3f} s and has no stretch from {start:g} s; mend its row"
+                yield AudioError(self.paths[recording], reason)
+
+    def name(self, recording: int) -> str:
+        return str(self.paths[recording])
+
+    def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
+        return load_audio(self.paths[recording], sample_rate, start, seconds)
+
+
+def cut_up(spans: Iterable[Span], seconds: float) -> np.ndarray:
+    """Spans in parts of at least one clip's length, where they are that long: an array of STRETCH, in order."""
+    return np.fromiter(_parts(spans, seconds), STRETCH)
+
+
+def _parts(spans: Iterable[Span], seconds: float) -> Iterator[tuple[int, float, float]]:
+    for recording, start, end in spans:
+        length = end - start
+        parts = max(1, int(length / seconds))
+        for part in range(parts):
+            yield recording, start + part * length / parts, length / parts

@@ -1,0 +1,152 @@
+"""resume, init and overwrite are three words; what differs from what was saved is refused until it is named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from oscine.cli import dispatch
+from oscine.models import create_model
+from oscine.models.encoder import Encoder
+from oscine.models.hub import save_pretrained
+from oscine.pretrain.run import encoder_with_weights, loss_curve
+from oscine.pretrain.states import read_state
+
+TINY = """
+--encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.batch_size 2 --data.workers 0 --log_every 1 --save_every 2
+--recipe.decoder_dim 16 --recipe.decoder_depth 1 --recipe.decoder_heads 2 --recipe.warmup 2
+""".split()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with recordings."""
+    monkeypatch.chdir(tmp_path)
+    Path("sound").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        soundfile.write(f"sound/{number}.flac", rng.uniform(-0.3, 0.3, 48_000), 16_000)
+    return tmp_path
+
+
+def pretrain(name: str, steps: int, *more: str) -> int | None:
+    given = ["--name", name, "--data.recordings", "sound", f"--recipe.steps={steps}"]
+    return dispatch(["pretrain", "bird_mae_tiny", *TINY, *given, *more])
+
+
+def encoder(name: str) -> Encoder:
+    return create_model(f"local-dir:runs/{name}/encoder")
+
+
+def same(one: Encoder, other: Encoder) -> bool:
+    tensors = other.state_dict()
+    return all(torch.equal(tensor, tensors[name]) for name, tensor in one.state_dict().items())
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    return said
+
+
+@pytest.mark.parametrize("source", ["runs/first", "runs/first/encoder", "local-dir:runs/first/encoder"])
+def test_a_new_run_starts_from_the_weights_of_an_encoder(source: str) -> None:
+    assert pretrain("first", 2) == 0
+    assert pretrain("second", 1, "--init", source, "--recipe.lr=0") == 0
+    assert same(encoder("second"), encoder("first"))
+    assert read_state(Path("runs/second/states/last.ckpt"))["global_step"] == 1, "its steps are its own"
+    assert yaml.safe_load(Path("runs/second/settings.yaml").read_text())["init"] == source
+    assert pretrain("third", 1, "--recipe.lr=0") == 0
+    assert not same(encoder("third"), encoder("first"))
+
+
+def test_a_run_that_has_not_ended_gives_the_encoder_of_its_newest_state() -> None:
+    assert pretrain("first", 2) == 0
+    whole = encoder("first")
+    shutil.rmtree("runs/first/encoder")
+    assert same(encoder_with_weights("runs/first"), whole)
+
+
+def test_a_run_can_start_anew_from_itself() -> None:
+    assert pretrain("run", 2) == 0
+    first = encoder("run")
+    assert pretrain("run", 1, "--init", "runs/run", "--overwrite", "--recipe.lr=0") == 0
+    assert same(encoder("run"), first)
+
+
+def test_init_does_not_touch_an_existing_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 2) == 0
+    capsys.readouterr()
+    assert pretrain("run", 2, "--init", "runs/run") == 1
+    assert "runs/run exists; --resume goes on with it, --overwrite deletes it" in complaint(capsys)
+
+
+def test_a_run_with_init_is_resumed_as_the_same_run_without_its_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("first", 1) == 0
+    assert pretrain("second", 2, "--init", "runs/first") == 0
+    shutil.rmtree("runs/first")
+    assert pretrain("second", 2, "--init", "runs/first", "--resume") == 0
+    capsys.readouterr()
+    assert pretrain("second", 2, "--resume") == 1
+    assert "init was runs/first, now None" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--init", "nowhere"], "no model 'nowhere'"),
+        (["--init", "bird_mae_tiny"], "bird_mae_tiny has no weights to fetch"),
+        (["--init", "sound"], "no encoder in sound"),
+        (["--init", "bat"], "bat is a BAT, the run's encoder a BirdMAE; use a recipe with that one"),
+        (
+            ["--init", "wide"],
+            "wide says otherwise: encoder.dim was 48, now 24; encoder.heads was 3, now 2; give what was, ",
+        ),
+        (["--init", "wide", "--change", "encoder"], "of another shape"),
+    ],
+)
+def test_an_encoder_that_does_not_fit_is_refused_in_one_line(
+    more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_pretrained(create_model("bat_tiny", dim=24, depth=1, heads=2), "bat")
+    save_pretrained(create_model("bird_mae_tiny", dim=48, depth=1, heads=3), "wide")
+    assert pretrain("run", 1, *more) == 1
+    assert said in complaint(capsys)
+    assert not Path("runs").exists()
+
+
+def test_an_encoder_that_differs_is_taken_where_the_difference_is_named() -> None:
+    other = create_model("bird_mae_tiny", dim=24, depth=1, heads=3)
+    save_pretrained(other, "other")
+    assert pretrain("run", 1, "--init", "other", "--recipe.lr=0") == 1
+    assert pretrain("run", 1, "--init", "other", "--recipe.lr=0", "--change", "encoder.heads") == 0
+    assert same(encoder("run"), other)
+
+
+def test_settings_that_are_named_may_change_when_a_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 2) == 0
+    capsys.readouterr()
+    changed = ["--recipe.lr", "0.01", "--recipe.weight_decay", "0.5", "--resume"]
+    assert pretrain("run", 4, *changed, "--change", "recipe.steps") == 1
+    said = complaint(capsys)
+    assert (
+        "settings.yaml says otherwise: recipe.lr was 0.0015, now 0.01; recipe.weight_decay was 0.0001, now 0.5; "
+        in said
+    )
+    assert "recipe.steps" not in said.partition("--change")[0]
+    assert "allow it with --change recipe.lr recipe.weight_decay" in said
+    assert pretrain("run", 4, *changed, "--change", "recipe") == 0
+    settings = yaml.safe_load(Path("runs/run/settings.yaml").read_text())
+    assert (settings["recipe"]["steps"], settings["recipe"]["lr"]) == (4, 0.01)
+    assert "change" not in settings
+    groups = read_state(Path("runs/run/states/last.ckpt"))["optimizer_states"][0]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
+    rates = loss_curve(Path("runs/run"))["lr-AdamW/pg1"]
+    assert rates.loc[2:3].tolist() == pytest.approx([0.01, 0.005]), "the learning rate is the one that is used"
+    assert pretrain("run", 4, *changed) == 0, "from now on it is what was"
