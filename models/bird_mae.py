@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oscine.models.audio_mae import MAE
 from oscine.models.frontend import BirdMAEFrontend
+from oscine.models.mae import MAE
 
 
 class BirdMAE(MAE):

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from timm.layers import LayerNorm
-from torch import Tensor, nn
+from torch import Tensor
 
-from oscine.models.encoder import ChunkedEncoder
 from oscine.models.frontend import MELS, EATFrontend
-from oscine.models.layers import (
-    CHUNK,
-    PATCH,
-    PostNormBlock,
-    beside,
-    drop_path_rates,
-    frozen,
-    init_linear,
-    sincos_positions,
-)
+from oscine.models.layers import CHUNK, PATCH, beside, sincos_positions
+from oscine.models.post_norm import PostNormEncoder
 
 # Names in the authors' files, from fairseq and on the Hub, and what they are here: those of BAT, which has the same parts.
 NAMES = {
@@ -31,10 +20,10 @@ NAMES = {
 DISCARDED = ("decoder.", "shared_decoder.", "recon_proj.", "cls_proj.", "center", "fc_norm.", "head.")
 
 
-class EAT(ChunkedEncoder):
-    """Post-norm blocks on up to 64 x 8 patches and a CLS token without position; longer sounds in chunks.
+class EAT(PostNormEncoder):
+    """Post-norm blocks on Kaldi's filter bank; any length of sound.
 
-    SSLAM is the same architecture, trained on mixtures. `pooled` is CLS. `mean` and `std` are of AudioSet's log mel values
+    SSLAM is the same architecture, trained on mixtures. `mean` and `std` are of AudioSet's log mel values
     as the authors of BAT evaluate both models; EAT's own scripts have -4.268 and 4.569, and pad before they standardise.
     """
 
@@ -55,27 +44,10 @@ class EAT(ChunkedEncoder):
             "sample_rate": sample_rate, "seconds": seconds, "mean": mean, "std": std,
         }  # fmt: skip
         super().__init__(config, EATFrontend(sample_rate, mean, std))
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_embed = frozen(self.position_table(dim)[None])
-        self.pre_norm = LayerNorm(dim)
-        self.blocks = nn.ModuleList(
-            PostNormBlock(dim, heads, mlp_ratio, rate) for rate in drop_path_rates(drop_path, depth)
-        )
-        init_linear(self)
-        nn.init.normal_(self.cls_token, std=0.02)
 
     def position_table(self, dim: int) -> Tensor:
         # With its axes exchanged the table of Bird-MAE and BAT is what it was meant to be: frequency, then time.
         return sincos_positions((MELS // PATCH, CHUNK // PATCH), dim)
-
-    def patch_positions(self) -> Tensor:
-        return self.pos_embed
-
-    def begin(self, tokens: Tensor) -> Tensor:
-        return self.pre_norm(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1))
-
-    def pool(self, last: Tensor) -> Tensor:
-        return last[:, 0]
 
 
 def published(state: dict[str, Tensor]) -> dict[str, Tensor]:

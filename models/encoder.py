@@ -91,7 +91,7 @@ class Encoder(nn.Module):
 
     def features(self, spectrogram: Tensor, layers: Sequence[int] | None = None) -> Features:
         """What `forward` makes of a spectrogram [batch, frames, mel] of its frontend."""
-        wanted = self._layer_numbers(layers)
+        wanted = self.layer_numbers(layers)
         outputs = self.encode(spectrogram, layers=[*wanted, -1])
         last = outputs.pop()
         outputs = [
@@ -118,7 +118,7 @@ class Encoder(nn.Module):
         spectrogram [batch, frames, mel], as the frontend makes it. keep [batch * views, kept] are the patches that are seen,
         ascending, every view of a clip after the other; the outputs are then [batch * views, 1 + kept, dim].
         """
-        return self.block_outputs(self.embed(spectrogram), keep, self._layer_numbers(layers))
+        return self.block_outputs(self.embed(spectrogram), keep, self.layer_numbers(layers))
 
     def forward_intermediates(
         self,
@@ -194,7 +194,8 @@ class Encoder(nn.Module):
         """One vector a clip from the last block's raw output, as the published model returns it."""
         raise NotImplementedError
 
-    def _layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
+    def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
+        """Layers counted from 0, of any that are counted from the end; None is all of them."""
         if layers is None:
             return list(range(self.depth))
         if not layers:
@@ -207,7 +208,7 @@ class Encoder(nn.Module):
     def _indices(self, indices: int | Sequence[int] | None) -> list[int]:
         """Layers as timm names them: all, the last few, or some; from the first to the last, each once."""
         if not isinstance(indices, int):
-            return sorted(set(self._layer_numbers(indices)))
+            return sorted(set(self.layer_numbers(indices)))
         if not 0 < indices <= self.depth:
             raise OscineError(
                 f"the last {indices} of {self.depth} layers were asked for; choose from 1 to {self.depth}"

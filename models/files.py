@@ -1,9 +1,20 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and those that one process alone may hold."""
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
+from typing import BinaryIO
+
+from oscine.models.errors import OscineError
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -18,3 +29,21 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)  # a full disk has no room for halves
         raise
+
+
+def hold(lock: Path, doing: str, other: str) -> BinaryIO:
+    """The open file of a lock, which no other process gets until it is closed, or this one dies, however it dies.
+
+    It is not inherited by the processes that work for this one. doing, other: for the error where another has it, such as
+    "writing OUT" and "name".
+    """
+    held = lock.open("ab")
+    try:
+        if fcntl:
+            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        held.close()
+        raise OscineError(f"another process is {doing}; wait for it, or choose another {other}") from None
+    except OSError:
+        logger.info("no locks on the disk of %s: let no other process be %s at the same time", lock, doing)
+    return held

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,22 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
+from oscine.models.files import hold, write_whole
 from oscine.models.parts import Note
 from oscine.models.table import Summary, check_absent, errors_path, writing
-
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows
-    fcntl = None  # type: ignore[assignment]
 
 PLAN, LOCK, NOTES = "plan.json", "lock", b"notes"
 NAMES = r"(plan\.json|lock|\d{6,}\.parquet|table|errors|metadata)"
 OWN = re.compile(rf"{NAMES}|\.{NAMES}\.\d+\.part")  # the second as `write_whole` leaves it when it is killed
 Plan = dict[str, Any]
 CONTINUE = "call it as then to continue, or with --overwrite (overwrite=True) to start anew"
-
-logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -78,7 +70,7 @@ class Journal:
         self.check_free(overwrite)
         with writing(self.target):
             self.folder.mkdir(exist_ok=True)
-            self._lock()
+            self.held = hold(self.folder / LOCK, f"writing {self.target}", "name")
         begun = None if overwrite else self.plan()  # under the lock: it may be another one by now
         if begun:
             _check_same(self.target, begun, plan)
@@ -130,19 +122,6 @@ class Journal:
     def close(self) -> None:
         if self.held:
             self.held.close()
-
-    def _lock(self) -> None:
-        # Of the process, not inherited by those that read for it: when it dies, however it dies, another may go on.
-        self.held = (self.folder / LOCK).open("ab")
-        try:
-            if fcntl:
-                fcntl.lockf(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise OscineError(
-                f"another process is writing {self.target}; wait for it, or choose another name"
-            ) from None
-        except OSError:
-            logger.info("no locks on the disk of %s; do not write it twice at the same time", self.target)
 
     def _remove(self) -> None:
         self._clear()

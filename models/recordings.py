@@ -96,10 +96,10 @@ def read_table(path: str | Path) -> DataFrame:
     path = Path(path)
     table = _read_rows(path)
     _check_columns(path, table)
-    _refuse(path, table, table["path"] == "", "has no path; fill it in or leave the row out")
+    refuse(path, table["path"], table["path"] == "", "has no path; fill it in or leave the row out")
     labels = _labels(path, table)
     for column in table.columns.intersection(["fold", "split"]):
-        _refuse(path, table, table[column].isna(), f"has no {column}; fill it in or leave the row out")
+        refuse(path, table["path"], table[column].isna(), f"has no {column}; fill it in or leave the row out")
     if "start" in table:
         _check_times(path, table)
     whole = table.drop(columns="label", errors="ignore").assign(
@@ -112,7 +112,9 @@ def read_table(path: str | Path) -> DataFrame:
             f"paths are relative to {path.parent.absolute()}"
         )
     stretch = whole.columns.intersection(["path", "start", "end"])
-    _refuse(path, table, whole.duplicated(stretch), 'repeats an earlier row; give several labels as "a;b" in labels')
+    refuse(
+        path, table["path"], whole.duplicated(stretch), 'repeats an earlier row; give several labels as "a;b" in labels'
+    )
     return whole
 
 
@@ -162,9 +164,9 @@ def _check_columns(path: Path, table: DataFrame) -> None:
 def _labels(path: Path, table: DataFrame) -> Series:
     column = "labels" if "labels" in table else "label"
     labels = Series([_parts(text) for text in table[column]], index=table.index, dtype=object)
-    _refuse(path, table, labels.map(len) == 0, f"has no {column}; fill it in or leave the row out")
+    refuse(path, table["path"], labels.map(len) == 0, f"has no {column}; fill it in or leave the row out")
     if column == "label":
-        _refuse(path, table, labels.map(len) > 1, "has several labels; call the column labels if that is meant")
+        refuse(path, table["path"], labels.map(len) > 1, "has several labels; call the column labels if that is meant")
     return labels
 
 
@@ -176,18 +178,25 @@ def _parts(text: str) -> list[str]:
 def _check_times(path: Path, table: DataFrame) -> None:
     for column in ("start", "end"):
         numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
-        _refuse(path, table, numbers.isna() & table[column].notna(), f"has a {column} that is no number of seconds")
+        refuse(
+            path, table["path"], numbers.isna() & table[column].notna(), f"has a {column} that is no number of seconds"
+        )
         table[column] = numbers
-    _refuse(
-        path, table, table["start"].isna() != table["end"].isna(), "has only one of start and end; give both or none"
+    refuse(
+        path,
+        table["path"],
+        table["start"].isna() != table["end"].isna(),
+        "has only one of start and end; give both or none",
     )
-    _refuse(path, table, table["start"] < 0, "has a start before 0 s; times count from the beginning of the file")
-    _refuse(path, table, table["start"] >= table["end"], "has an end that is not after its start")
+    refuse(
+        path, table["path"], table["start"] < 0, "has a start before 0 s; times count from the beginning of the file"
+    )
+    refuse(path, table["path"], table["start"] >= table["end"], "has an end that is not after its start")
 
 
-def _refuse(path: Path, table: DataFrame, wrong: Series, complaint: str) -> None:
-    """An error that names the first wrong row and says how many there are."""
+def refuse(path: Path, names: Series, wrong: Series, complaint: str) -> None:
+    """An error that names the first wrong row of a table, by its recording, and says how many there are."""
     if wrong.any():
         first = int(wrong.to_numpy().argmax())
         more = f" ({int(wrong.sum())} such rows)" if wrong.sum() > 1 else ""
-        raise OscineError(f"{path}: row {first + 2} ({table['path'].iloc[first]}) {complaint}{more}")
+        raise OscineError(f"{path}: row {first + 2} ({names.iloc[first]}) {complaint}{more}")

@@ -163,12 +163,7 @@ def _layer_numbers(encoder: Encoder, layers: Sequence[int] | None, pools: Sequen
         raise OscineError(f"pools {', '.join(unknown) or 'are none'}; choose from {', '.join([POOLED, *POOLS])}")
     if layers is not None and set(pools) == {POOLED}:
         raise OscineError(f"{POOLED} is of the last layer alone; layers go with the pools {', '.join(POOLS)}")
-    layers = [-1] if layers is None else layers
-    beyond = [layer for layer in layers if not -encoder.depth <= layer < encoder.depth]
-    if beyond or not layers:
-        what = f"layer {beyond[0]}" if beyond else "no layers"
-        raise OscineError(f"{what} of an encoder with {encoder.depth}: choose from 0 to {encoder.depth - 1}")
-    return list(dict.fromkeys(layer % encoder.depth for layer in layers))
+    return list(dict.fromkeys(encoder.layer_numbers([-1] if layers is None else layers)))
 
 
 def _columns(layers: list[int], pools: Sequence[str], depth: int) -> dict[str, tuple[str, int]]:

@@ -12,6 +12,7 @@ from pandas import DataFrame, Series
 
 from oscine.models.audio import HEADERS
 from oscine.models.errors import OscineError
+from oscine.models.recordings import refuse
 from oscine.pretrain.stretches import Files, Span
 
 MANIFESTS = (".csv", ".parquet")
@@ -32,11 +33,11 @@ def read_manifest(path: Path) -> Files:
     if table.empty:
         raise OscineError(f"the manifest {path} has no rows; expected one for each recording or stretch")
     names = table["path"].fillna("").astype(str).str.strip()
-    _refuse(path, names, names == "", "has no path; fill it in or leave the row out")
+    refuse(path, names, names == "", "has no path; fill it in or leave the row out")
     start, end = (_seconds(path, names, table, column) for column in ("start", "end"))
     start = start.fillna(0.0)
-    _refuse(path, names, start < 0, "has a start before 0 s; times count from the beginning of the file")
-    _refuse(path, names, start >= end, "has an end that is not after its start")
+    refuse(path, names, start < 0, "has a start before 0 s; times count from the beginning of the file")
+    refuse(path, names, start >= end, "has an end that is not after its start")
     numbers, unique = pd.factorize(names)
     files = [path.parent / name for name in unique]
     _check_found(path, files)
@@ -67,16 +68,8 @@ def _seconds(path: Path, names: Series, table: DataFrame, column: str) -> Series
     empty = table[column].isna() | (table[column].astype(str).str.strip() == "")
     numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
     wrong = (numbers.isna() & ~empty) | np.isinf(numbers)
-    _refuse(path, names, wrong, f"has no number of seconds as its {column}")
+    refuse(path, names, wrong, f"has no number of seconds as its {column}")
     return numbers
-
-
-def _refuse(path: Path, names: Series, wrong: Series, complaint: str) -> None:
-    """An error that names the first wrong row and says how many there are."""
-    if wrong.any():
-        first = int(wrong.to_numpy().argmax())
-        more = f" ({int(wrong.sum())} such rows)" if wrong.sum() > 1 else ""
-        raise OscineError(f"{path}: row {first + 2} ({names.iloc[first]}) {complaint}{more}")
 
 
 def _check_found(path: Path, files: list[Path]) -> None:

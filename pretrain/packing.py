@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,19 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
+from oscine.models.files import hold, write_whole
 from oscine.models.survey import Survey, survey
 from oscine.models.table import writing
 from oscine.pretrain.shard_writer import ShardWriter, record_path, shard_path
 from oscine.pretrain.shards import ERRORS, INDEX, ROWS, WORK, is_finished
 from oscine.pretrain.transcode import FORMATS, Transcoder, transcode
 
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows
-    fcntl = None  # type: ignore[assignment]
-
-logger = logging.getLogger(__name__)
 PLAN, LOCK = "plan.json", "lock"
 COLUMNS = pa.schema(
     {
@@ -185,14 +178,7 @@ def _alone(out: Path, plan: dict[str, Any]) -> Iterator[Path]:
     """The folder for what is not finished, for this process alone: when it dies, however it dies, another may go on."""
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
-    with (work / LOCK).open("ab") as lock:
-        try:
-            if fcntl:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise OscineError(f"another process is packing {out}; wait for it, or choose another folder") from None
-        except OSError:
-            logger.info("no locks on the disk of %s; do not pack it twice at the same time", out)
+    with hold(work / LOCK, f"packing {out}", "folder"):
         for left in filter(Path.is_dir, work.iterdir()):
             shutil.rmtree(left, ignore_errors=True)
         write_whole(work / PLAN, json.dumps(plan).encode())

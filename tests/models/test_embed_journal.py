@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,12 +20,11 @@ import pytest
 import soundfile
 import torch
 
-from oscine.models import parts, windows
+from oscine.models import journal, parts, windows
 from oscine.models.bat import BAT
 from oscine.models.embed import Watcher, embed_folder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.journal import Journal
 from oscine.models.parts import Progress
 
 PATIENCE = 60  # seconds after which what should have happened will not
@@ -365,15 +364,15 @@ def test_two_processes_do_not_write_the_same_table(
 def test_a_plan_that_came_before_the_lock_was_had_is_kept(
     encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, lock = tmp_path / "out.parquet", Journal._lock
+    out, hold = tmp_path / "out.parquet", journal.hold
 
-    def late(journal: Journal) -> None:
-        monkeypatch.setattr(Journal, "_lock", lock)
+    def late(*lock: Any) -> BinaryIO:
+        monkeypatch.setattr(journal, "hold", hold)
         with pytest.raises(KeyboardInterrupt):
             run(encoder, folder, out, hop=0.25, watcher=Stop(30))
-        lock(journal)
+        return hold(*lock)
 
-    monkeypatch.setattr(Journal, "_lock", late)
+    monkeypatch.setattr(journal, "hold", late)
     with pytest.raises(OscineError, match=r"was begun with hop_seconds 0\.25, not 0\.5"):
         run(encoder, folder, out)
     run(encoder, folder, out, hop=0.25)

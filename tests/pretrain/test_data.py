@@ -136,9 +136,9 @@ def test_bad_clips_are_counted_over_all_workers(tmp_path: Path) -> None:
     clips = dataset(paths)
     paths[0].unlink()
     loader = DataLoader(clips, batch_sampler=Numbers(0, 50, 4), num_workers=2, collate_fn=collate)
-    batches = [isinstance(batch, OscineError) for batch in loader]
-    assert not any(batches[:18])
-    assert any(batches[18:25]), "each worker alone would have met its twentieth only in batch 38"
+    heard = [not isinstance(batch, OscineError) for batch in loader]
+    # Every batch holds one bad clip. Workers run ahead of one another: which batches are refused may differ, how many not.
+    assert sum(heard) == 19, "each worker alone would have met its twentieth only after 38 batches"
 
 
 def test_a_folder_that_is_bad_by_its_headers_is_said_at_once(tmp_path: Path) -> None:
