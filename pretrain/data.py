@@ -15,8 +15,11 @@ from torch.multiprocessing import get_context
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from oscine.models.audio import AudioError, one_clip, one_thread
+from oscine.models.audioset import find_audioset, is_audioset
+from oscine.models.birdset import is_birdset
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
+from oscine.pretrain.events import Events
 from oscine.pretrain.manifests import MANIFESTS, read_manifest
 from oscine.pretrain.recipe import Batch, DrawKeep, Recipe
 from oscine.pretrain.shards import Shards, is_shards
@@ -29,13 +32,20 @@ ENOUGH = (
 )
 
 
-def find_source(recordings: Path | list[Path]) -> Source:
-    """What `data.recordings` names: files, a manifest, a folder of shards, or a folder of recordings."""
+def find_source(recordings: Path | list[Path], events: int | None = 2, seed: int = 0) -> Source:
+    """What `data.recordings` names: files, a manifest, shards, BirdSet's or AudioSet's folder, or one of recordings.
+
+    events, seed: how many of a recording of BirdSet's, and which.
+    """
     if isinstance(recordings, list):
         return Files(recordings)
     if recordings.suffix.lower() in MANIFESTS and not recordings.is_dir():
         return read_manifest(recordings)
-    return Shards(recordings) if is_shards(recordings) else Files(find_recordings(recordings))
+    if is_shards(recordings):
+        return Shards(recordings)
+    if is_birdset(recordings):
+        return Events(recordings, events, seed)
+    return Files(find_audioset(recordings) if is_audioset(recordings) else find_recordings(recordings))
 
 
 class ClipDataset(Dataset[Batch]):
@@ -181,12 +191,14 @@ class PretrainingData(LightningDataModule):
 
     Args:
         recordings: a folder, searched at every depth; a folder of shards that `oscine shards` made; a manifest (CSV or
-            Parquet with a column path, relative to it, and optional start and end in seconds); or a list of files.
+            Parquet with a column path, relative to it, and optional start and end in seconds); a folder of BirdSet's as
+            it lies on the Hub, such as XCL, whose clips are cut around events; AudioSet's folder; or a list of files.
         batch_size: clips of a step, on each device and in each accumulated part.
         workers: processes that read and resample.
         seed: of the order of the clips, their cuts and masks.
         seconds: length of the clips that are cut; null is the encoder's, a shorter one is filled up in the spectrogram.
         gain: whether a clip is made louder or softer at random, by Beta(10, 10) + 0.5.
+        events: of a recording of BirdSet's, for species with more than 500 of them; null is all.
         bad_share: of clips whose recording cannot be read and is skipped for another, above which the run stops, once 20
             are bad.
     """
@@ -199,13 +211,14 @@ class PretrainingData(LightningDataModule):
         seed: int = 0,
         seconds: float | None = None,
         gain: bool = False,
+        events: int | None = 2,
         bad_share: float = 0.05,
     ) -> None:
         super().__init__()
         if not 0 <= bad_share <= 1:
             raise OscineError(f"bad_share is {bad_share}, expected a share from 0 (none) to 1 (all)")
         self.seconds = seconds
-        self.source = find_source(recordings)  # now: what is not there is said before a run is touched
+        self.source = find_source(recordings, events, seed)  # now: what is not there is said before a run is touched
         self.batch_size, self.workers = batch_size, workers
         self.seed, self.gain, self.bad_share = seed, gain, bad_share
 
@@ -213,6 +226,10 @@ class PretrainingData(LightningDataModule):
         if isinstance(batch, OscineError):
             raise batch
         return batch
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        waveform, keep = (tensor.to(device, non_blocking=True) for tensor in (batch.waveform, batch.keep))
+        return Batch(waveform, keep, batch.seed)  # seeds are read on the CPU
 
     def train_dataloader(self) -> DataLoader[Batch]:
         trainer = self.trainer

@@ -20,7 +20,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow.parquet as pq
 import soundfile
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from oscine.models.audio import AudioError, decode
 from oscine.models.errors import OscineError
+from oscine.models.tars import Member
 from oscine.pretrain.stretches import Span
 
 INDEX, ROWS, ERRORS = "index.json", "index.parquet", "errors.csv"
@@ -98,18 +99,6 @@ class Shards:
         if not len(decoded.waveform):
             raise AudioError(path / name, decoded.truncated)
         return decoded.waveform
-
-
-class Member(soundfile.SoundFile):
-    """A recording within a tar file, whose errors name it."""
-
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.path = path
-        super().__init__(file)
-
-    @property
-    def name(self) -> str:
-        return str(self.path)
 
 
 class Within(io.RawIOBase):

@@ -10,17 +10,19 @@ import numpy as np
 from torch import Tensor
 
 from oscine.models.audio import AudioError, load_audio, read_headers
+from oscine.models.events import event_window
 
 # As an array: millions of them are shared by the processes that read, where objects would be copied as they are counted.
 STRETCH = np.dtype([("recording", np.int64), ("start", np.float64), ("seconds", np.float64)])
 
 
 class Span(NamedTuple):
-    """A part of a recording that may be heard, in seconds."""
+    """A part of a recording that may be heard, in seconds; or an event, `within` so many seconds of its recording."""
 
     recording: int
     start: float = 0.0
     end: float = float("inf")
+    within: float | None = None
 
 
 class Source(Protocol):
@@ -55,7 +57,7 @@ class Files:
             if isinstance(info, AudioError):
                 yield info
             ends.append(-1.0 if isinstance(info, AudioError) else info.seconds)
-        for recording, start, end in map(Span, range(len(ends))) if self.asked is None else self.asked:
+        for recording, start, end, _ in map(Span, range(len(ends))) if self.asked is None else self.asked:
             if start < ends[recording]:
                 yield Span(recording, start, min(end, ends[recording]))
             elif ends[recording] >= 0:
@@ -70,13 +72,18 @@ class Files:
 
 
 def cut_up(spans: Iterable[Span], seconds: float) -> np.ndarray:
-    """Spans in parts of at least one clip's length, where they are that long: an array of STRETCH, in order."""
+    """Spans in parts of at least one clip's length, where they are that long: an array of STRETCH, in order.
+
+    An event is one stretch, with what is around it.
+    """
     return np.fromiter(_parts(spans, seconds), STRETCH)
 
 
 def _parts(spans: Iterable[Span], seconds: float) -> Iterator[tuple[int, float, float]]:
-    for recording, start, end in spans:
+    for recording, start, end, within in spans:
+        if within is not None:
+            start, end = event_window(start, end, within, seconds)
         length = end - start
-        parts = max(1, int(length / seconds))
+        parts = max(1, int(length / seconds)) if within is None else 1
         for part in range(parts):
             yield recording, start + part * length / parts, length / parts

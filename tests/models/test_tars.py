@@ -1,0 +1,151 @@
+"""What is read from within a tar or a gzip file is what lies there, wherever reading begins."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import random
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from oscine.models import gzip_points
+from oscine.models.audio import AudioError, load_audio
+from oscine.models.errors import OscineError
+from oscine.models.gzip_points import Inflated, read_inflated
+from oscine.models.tars import Tars
+from tests.birdset_layout import RATE, ogg
+
+SIZE = 2**20
+
+
+def skewed(values: int) -> bytes:
+    """Bytes of which small ones are more frequent: literals with codes of several lengths, and hardly a repetition."""
+    rng = np.random.default_rng(values)
+    return (values * rng.random(SIZE) ** 2).astype(np.uint8).tobytes()
+
+
+def words() -> bytes:
+    rng = random.Random(0)
+    known = [rng.randbytes(rng.randrange(2, 9)).hex().encode() for _ in range(2000)]
+    return b" ".join(rng.choice(known) for _ in range(SIZE // 4))
+
+
+def deflated(content: bytes, level: int = 9, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> bytes:
+    deflater = zlib.compressobj(level, wbits=31, strategy=strategy)
+    return deflater.compress(content) + deflater.flush()
+
+
+NOISE = np.random.default_rng(0).bytes(SIZE)
+MIXED = skewed(255)[: SIZE // 2] + NOISE[: SIZE // 4] + skewed(255)[SIZE // 2 :] + NOISE[: SIZE // 2]
+FILES = {
+    "literals": (skewed(200), deflated(skewed(200)), True),
+    "words": (words(), deflated(words()), True),
+    "stored": (2 * NOISE, deflated(2 * NOISE, 0), True),
+    "stored and dynamic in turn": (MIXED, deflated(MIXED, 6), True),
+    "fixed codes alone": (skewed(90), deflated(skewed(90), strategy=zlib.Z_FIXED), False),
+    "zeros": (bytes(SIZE), deflated(bytes(SIZE)), False),
+    "two in a row, then zeros": (2 * skewed(200), 2 * deflated(skewed(200)) + bytes(512), True),
+    "one of a byte": (b"x", deflated(b"x"), False),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_gzip_files_content_is_the_same_from_any_point(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, packed, found = FILES[kind]
+    monkeypatch.setattr(gzip_points, "SPACING", 2**16)
+    monkeypatch.setattr(gzip_points, "PIECE", 2**17)
+    inflated = Inflated(io.BytesIO(packed))
+    assert io.BufferedReader(inflated).read() == content
+    assert (len(inflated.windows) > 1) == found
+    points, windows = np.array(inflated.points), io.BytesIO(b"".join(inflated.windows))
+    rng = random.Random(1)
+    for at in [0, *points[:, 1].tolist(), *(rng.randrange(len(content)) for _ in range(8))]:
+        length = min(len(content) - at, rng.randrange(1, 2**18))
+        assert read_inflated(io.BytesIO(packed), points, windows, at, length) == content[at : at + length]
+
+
+def test_points_begin_at_every_bit_of_a_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gzip_points, "SPACING", 2**16)
+    monkeypatch.setattr(gzip_points, "PIECE", 2**17)
+    inflated = Inflated(io.BytesIO(deflated(4 * MIXED)))
+    io.BufferedReader(inflated).read()
+    assert {bit % 8 for bit, _, _ in inflated.points} == set(range(8))
+
+
+def test_a_gzip_file_that_ends_early_is_an_error() -> None:
+    with pytest.raises(EOFError, match="too early"):
+        io.BufferedReader(Inflated(io.BytesIO(deflated(NOISE)[:-9]))).read()
+
+
+def write_tar(path: Path, members: dict[str, bytes], mode: str) -> Path:
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for name, content in members.items():
+            member = tarfile.TarInfo(f"a/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+OGGS = {f"XC{seed}.ogg": ogg(3 + seed, seed, (0, 2)) for seed in range(6)}
+
+
+@pytest.fixture(params=["t.tar", "t.tar.gz"])
+def tar(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(gzip_points, "SPACING", 2**16)
+    return write_tar(
+        tmp_path / request.param, OGGS | {"broken.ogg": b"no audio"}, "w:gz" if ".gz" in request.param else "w"
+    )
+
+
+def test_recordings_in_a_tar_sound_as_those_in_files(tar: Path, tmp_path: Path) -> None:
+    tars = Tars([tar])
+    assert tars.names.to_pylist() == [*OGGS, "broken.ogg"]
+    assert np.array_equal(tars.seconds, [3, 4, 5, 6, 7, 8, np.nan], equal_nan=True)
+    for number, (name, content) in enumerate(OGGS.items()):
+        (tmp_path / name).write_bytes(content)
+        for rate, start, seconds in ((RATE, 0.0, 3.0), (16_000, 1.25, 1.0), (RATE, 2.5, 60.0)):
+            heard = tars.load(number, rate, start, seconds)
+            assert torch.equal(heard, load_audio(tmp_path / name, rate, start, seconds))
+    with pytest.raises(AudioError, match=r"broken\.ogg: is no audio"):
+        tars.load(6, RATE, 0, 1)
+
+
+def test_the_index_is_made_once_and_anew_for_another_file(tar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} is read again")
+
+    Tars([tar])
+    with monkeypatch.context() as patch:
+        patch.setattr("oscine.models.tars._scan", refuse)
+        assert len(Tars([tar]).names) == 7
+    write_tar(tar, {"other.ogg": OGGS["XC2.ogg"]}, "w:gz" if tar.suffix == ".gz" else "w")
+    tars = Tars([tar])
+    assert tars.names.to_pylist() == ["other.ogg"]
+    assert tars.read(0) == OGGS["XC2.ogg"]
+
+
+def test_where_the_folder_cannot_be_written_the_index_goes_to_the_cache(tar: Path, tmp_path: Path) -> None:
+    (tar.parent / ".index").touch()  # a file in the way: root may write everywhere
+    assert len(Tars([tar]).names) == 7
+    assert list((tmp_path / "cache").glob(f"oscine/*/{tar.name}.parquet"))
+
+
+def test_a_tar_that_is_cut_short_is_refused(tar: Path) -> None:
+    os.truncate(tar, tar.stat().st_size * 2 // 3)
+    with pytest.raises(OscineError, match=rf"{tar.name} is no whole tar file .*; download it again"):
+        Tars([tar])
+
+
+def test_a_tar_that_changes_under_its_reader_is_an_error_that_names_the_recording(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "t.tar.gz", OGGS, "w:gz")
+    tars = Tars([path])
+    path.write_bytes(gzip.compress(b"short"))
+    with pytest.raises(AudioError, match=r"XC3\.ogg: cannot be inflated"):
+        tars.load(3, RATE, 0, 1)
