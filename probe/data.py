@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from oscine.models.audio import load_audio, one_clip, one_thread
+from oscine.models.audio import load_audio, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import read_table
+from oscine.probe.groups import check_groups
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ def read_task(table: str | Path) -> Task:
         targets = torch.zeros(len(rows), len(classes))
         for row, labels in enumerate(rows["labels"]):
             targets[row, [number[label] for label in labels]] = 1
-    return Task(rows, classes, targets, split_rows(rows, table))
+    parts = split_rows(rows, table)
+    check_groups(rows, parts, table)
+    return Task(rows, classes, targets, parts)
 
 
 def split_rows(rows: pd.DataFrame, table: str | Path) -> list[Part]:
@@ -89,7 +92,10 @@ def where(condition: pd.Series) -> Tensor:
 
 
 class LabelledClips(Dataset[Tensor]):
-    """The waveform [samples] of every row: from its `start`, or the file's, filled up with silence or cut to one length."""
+    """The waveform of every row: from its `start`, or the file's, up to its `end`; [samples] at most.
+
+    What is shorter stays so: how it is filled up is for the encoder to say.
+    """
 
     def __init__(self, rows: pd.DataFrame, sample_rate: int, seconds: float) -> None:
         self.paths = list(rows["path"])
@@ -113,12 +119,11 @@ class LabelledClips(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Tensor:
-        waveform = load_audio(self.paths[row], self.sample_rate, self.starts[row], self.seconds[row])
-        return one_clip(waveform, self.samples)
+        return load_audio(self.paths[row], self.sample_rate, self.starts[row], self.seconds[row])[: self.samples]
 
 
-def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[Tensor]:
-    """All waveforms [batch, samples], in order, read by so many processes; leaves the global random state as it is."""
+def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[list[Tensor]]:
+    """All waveforms, [samples] at most, in order, read by so many processes; leaves the global random state as it is."""
     loader = DataLoader(
         _Batches(clips, batch_size),
         batch_size=None,
@@ -129,11 +134,15 @@ def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Ite
     for batch in loader:
         if isinstance(batch, OscineError):
             raise batch
-        yield batch
+        waveforms, lengths = batch
+        yield list(waveforms.split(lengths))
 
 
-class _Batches(Dataset["Tensor | OscineError"]):
-    """Clips in batches; an error is handed over as it is, where a worker would raise it as the text of its traceback."""
+class _Batches(Dataset["tuple[Tensor, list[int]] | OscineError"]):
+    """Clips in batches, end to end with their lengths, because a worker hands over tensors one by one.
+
+    An error is handed over as it is, where a worker would raise it as the text of its traceback.
+    """
 
     def __init__(self, clips: LabelledClips, batch_size: int) -> None:
         self.clips, self.batch_size = clips, batch_size
@@ -141,9 +150,10 @@ class _Batches(Dataset["Tensor | OscineError"]):
     def __len__(self) -> int:
         return math.ceil(len(self.clips) / self.batch_size)
 
-    def __getitem__(self, number: int) -> Tensor | OscineError:
+    def __getitem__(self, number: int) -> tuple[Tensor, list[int]] | OscineError:
         rows = range(number * self.batch_size, min((number + 1) * self.batch_size, len(self.clips)))
         try:
-            return torch.stack([self.clips[row] for row in rows])
+            clips = [self.clips[row] for row in rows]
         except OscineError as error:
             return error
+        return torch.cat(clips), [len(clip) for clip in clips]

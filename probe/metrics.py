@@ -21,6 +21,9 @@ class Metrics:
     map        mean average precision; a class without positives counts 0, as in BAT's tables
     cmap       the same without such classes, as in Bird-MAE's and BirdSet's tables
     auroc      mean area under the ROC curve of the classes with positives and negatives; NaN if there are none
+    f1         mean F1 of what is predicted: the best class of a row, or every class above a probability of a half; a class
+               that neither occurs nor is predicted counts 0, as in BAT's tables
+    micro_map, micro_f1   of all pairs of row and class as one binary problem
     unlabelled_rows, classes_without_positives, classes_without_auroc: how many were left out of accuracy, cmap, auroc
     """
 
@@ -28,6 +31,9 @@ class Metrics:
     map: float
     cmap: float
     auroc: float
+    f1: float
+    micro_map: float
+    micro_f1: float
     rows: int
     classes: int
     unlabelled_rows: int
@@ -40,7 +46,7 @@ def single_label_metrics(logits: Tensor, labels: Tensor) -> Metrics:
 
     Log-probabilities are logits too.
     """
-    _check_logits(logits)
+    check_logits(logits)
     rows, classes = logits.shape
     if labels.shape != (rows,) or labels.is_floating_point():
         raise OscineError(
@@ -48,17 +54,18 @@ def single_label_metrics(logits: Tensor, labels: Tensor) -> Metrics:
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise OscineError(f"labels run from {labels.min()} to {labels.max()}, the logits know 0 to {classes - 1}")
-    return _metrics(logits.double().softmax(1), one_hot(labels.long(), classes))
+    predicted = one_hot(logits.argmax(1), classes)
+    return _metrics(logits.double().softmax(1), one_hot(labels.long(), classes), predicted)
 
 
 def multi_label_metrics(logits: Tensor, targets: Tensor) -> Metrics:
     """Any number of classes a row. logits and targets [rows, classes], targets 0 or 1.
 
-    Only the order of the logits counts. Frame-wise ones are flattened to rows first.
+    Frame-wise ones are flattened to rows first. Only the order of the logits counts, but for F1.
     """
-    _check_logits(logits)
-    _check_targets(logits, targets)
-    return _metrics(logits, targets)
+    check_logits(logits)
+    check_targets(logits, targets)
+    return _metrics(logits, targets, logits > 0)
 
 
 def average_precisions(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]
@@ -71,18 +78,36 @@ def aurocs(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]
     return _per_class(roc_auc_score, scores, targets, defined=targets.any(0) & ~targets.all(0))
 
 
-def _metrics(scores: Tensor, targets: Tensor) -> Metrics:
-    scores, targets = scores.detach().cpu().double(), targets.detach().cpu().bool()
+def f1_scores(predicted: Tensor, targets: Tensor) -> Tensor:  # [classes]
+    """F1 of every class, of predictions and targets [rows, classes], 0 or 1; NaN if it neither occurs nor is predicted."""
+    predicted, targets = predicted.bool(), targets.bool()
+    return 2 * (predicted & targets).sum(0) / (predicted.sum(0) + targets.sum(0)).double()
+
+
+def top_accuracy(scores: Tensor, targets: Tensor, best: int = 1) -> float:
+    """Share of the rows with a label that have one of theirs among their best classes; NaN without such rows.
+
+    scores and targets [rows, classes]. Of classes that tie, the first counts as the best.
+    """
+    chosen = scores.argsort(dim=1, descending=True, stable=True)[:, :best]
+    hits = targets.bool().gather(1, chosen).any(1)
+    return hits[targets.bool().any(1)].double().mean().item()
+
+
+def _metrics(scores: Tensor, targets: Tensor, predicted: Tensor) -> Metrics:
+    scores, targets, predicted = scores.detach().cpu().double(), targets.detach().cpu().bool(), predicted.cpu()
     labelled = targets.any(1)
     if not labelled.any():
         raise OscineError(f"none of {len(targets)} rows has a label, so nothing can be scored; check the label column")
-    hits = targets.gather(1, scores.argmax(1, keepdim=True))[labelled]
     precisions, areas = average_precisions(scores, targets), aurocs(scores, targets)
     return Metrics(
-        accuracy=hits.double().mean().item(),
+        accuracy=top_accuracy(scores, targets),
         map=precisions.nan_to_num(0.0).mean().item(),
         cmap=precisions.nanmean().item(),
         auroc=areas.nanmean().item(),
+        f1=f1_scores(predicted, targets).nan_to_num(0.0).mean().item(),
+        micro_map=average_precisions(scores.reshape(-1, 1), targets.reshape(-1, 1)).item(),
+        micro_f1=f1_scores(predicted.reshape(-1, 1), targets.reshape(-1, 1)).item(),
         rows=len(targets),
         classes=targets.shape[1],
         unlabelled_rows=int((~labelled).sum()),
@@ -98,7 +123,7 @@ def _per_class(score: Callable[..., float], scores: Tensor, targets: Tensor, def
     return values
 
 
-def _check_logits(logits: Tensor) -> None:
+def check_logits(logits: Tensor) -> None:
     if logits.ndim != 2 or 0 in logits.shape:
         raise OscineError(
             f"logits have shape {tuple(logits.shape)}, expected [rows, classes] with at least one of each"
@@ -110,7 +135,7 @@ def _check_logits(logits: Tensor) -> None:
         )
 
 
-def _check_targets(logits: Tensor, targets: Tensor) -> None:
+def check_targets(logits: Tensor, targets: Tensor) -> None:
     if targets.shape != logits.shape:
         raise OscineError(
             f"targets have shape {tuple(targets.shape)}, the logits {tuple(logits.shape)}; they must agree"

@@ -92,22 +92,30 @@ def test_a_table_that_makes_no_task_is_told_so_in_one_line(tmp_path: Path, table
     assert "\n" not in str(error.value)
 
 
-def test_a_clip_is_the_beginning_of_its_file_filled_up_with_silence(tmp_path: Path) -> None:
+def test_a_recording_is_not_learnt_from_and_judged_on(tmp_path: Path) -> None:
+    path = write_table(tmp_path, "path,label,fold,recordist\na.wav,wren,1,ann\nb.wav,tit,2,bo\nc.wav,tit,1,bo\n")
+    with pytest.raises(
+        OscineError, match=r"fold 1 is judged on what it learns from: the recordist bo \(rows 3 and 4\)"
+    ):
+        read_task(path)
+
+
+def test_a_clip_is_the_beginning_of_its_file_and_as_short_as_that(tmp_path: Path) -> None:
     task = task_of(tmp_path, "path,label,fold\na.wav,wren,1\nb.wav,tit,2\n")
     recording = load_audio(tmp_path / "b.wav", RATE)
     short, long = LabelledClips(task.rows, RATE, 0.25)[1], LabelledClips(task.rows, RATE, 1.5)[1]
     assert torch.equal(short, recording[:2000])
-    assert torch.equal(long, torch.cat([recording, torch.zeros(4000)]))
+    assert torch.equal(long, recording)
 
 
 def test_a_row_with_start_and_end_is_that_stretch_alone(tmp_path: Path) -> None:
-    table = "path,label,fold,start,end\na.wav,wren,1,0.25,0.5\na.wav,tit,2,0.5,0.9\nb.wav,tit,1,,\n"
+    table = "path,label,fold,start,end\na.wav,wren,1,0.25,0.5\na.wav,tit,1,0.5,0.9\nb.wav,tit,2,,\n"
     task = task_of(tmp_path, table)
     a, b = (load_audio(tmp_path / name, RATE) for name in ("a.wav", "b.wav"))
     clips = LabelledClips(task.rows, RATE, 0.375)
     assert len(clips) == 3
-    # 0.25 s of sound and silence after it, though the file goes on; 0.375 s of 0.4 s; the beginning of the whole file.
-    assert torch.equal(clips[0], torch.cat([a[2000:4000], torch.zeros(1000)]))
+    # 0.25 s, though the file goes on; 0.375 s of 0.4 s; the beginning of the whole file.
+    assert torch.equal(clips[0], a[2000:4000])
     assert torch.equal(clips[1], a[4000:7000])
     assert torch.equal(clips[2], b[:3000])
 

@@ -1,0 +1,56 @@
+"""`oscine compare RESULTS`: one's own runs beside the published figures, with their sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from oscine.cli.command import Misuse, call
+from oscine.probe.literature import published_figures
+from oscine.probe.results import Row, Score, own_rows, published_rows, ranked, read_runs
+
+
+def main(arguments: list[str]) -> int | None:
+    return call(compare, arguments)
+
+
+def compare(results: Path, /, task: str | None = None, metric: str | None = None, own: bool = False) -> None:
+    """Show the runs of a results file beside the published figures, the best first.
+
+    Args:
+        results: the file in which the runs of `oscine probe` gather, such as runs/probe/results.jsonl.
+        task: only this one, such as hsn or esc50.
+        metric: that decides the order, such as cmap; by default the first that was published.
+        own: leave the published figures out.
+    """
+    runs = read_runs(results)
+    tasks = list(dict.fromkeys(run.task for run in runs))
+    if not tasks or task not in [None, *tasks]:
+        raise Misuse(f"{results} has no runs{f' of {task!r}' if task else ''}; it has {', '.join(tasks) or 'none'}")
+    console = Console()
+    for name in [task] if task else tasks:
+        others = [] if own else published_rows(published_figures(), name)
+        console.print(table(name, own_rows(runs, name), others, metric))
+
+
+def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> Table:
+    """Own rows stand out; the columns are the metrics that were published, or one's own where none were."""
+    metrics = list(dict.fromkeys(name for row in others or own for name in row.scores))
+    first = metric or next(iter(metrics), "accuracy")
+    shown = metrics if first in metrics else [first, *metrics]
+    made = Table("encoder", "probe", *shown, "from", title=task, title_justify="left", box=SIMPLE_HEAD)
+    for row in ranked([*own, *others], first):
+        made.add_row(
+            row.encoder, row.probe, *(cell(row.scores.get(name)) for name in shown), row.source,
+            style="bold" if row in own else None,
+        )  # fmt: skip
+    return made
+
+
+def cell(score: Score | None) -> str:
+    if score is None:
+        return ""
+    return f"{score.value:.3f}" + (f" ± {score.spread:.3f}" if score.spread is not None else "")

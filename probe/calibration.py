@@ -1,0 +1,165 @@
+"""Whether probabilities mean what they say: calibration errors, reliability curves, temperature and Platt scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from oscine.models.errors import OscineError
+from oscine.probe.metrics import check_logits, check_targets
+
+
+class Reliability(NamedTuple):
+    """What a reliability diagram shows; every tensor is [classes, bins]. NaN where a bin is empty.
+
+    Bins are equally wide and begin with their lower edge; the last one is a probability of exactly 1.
+    """
+
+    confidence: Tensor  # mean probability
+    frequency: Tensor  # share of positives
+    rows: Tensor
+
+
+class Miscalibration(NamedTuple):
+    """How far probabilities are from frequencies. error = over + under, signed = over - under; 0 is perfect.
+
+    error   expected calibration error, the mean distance of a bin's confidence from its frequency
+    signed  the same with its sign: above 0 is over-confident, below is under-confident
+    worst   of the bin that is farthest off
+    """
+
+    error: float
+    signed: float
+    over: float
+    under: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Miscalibration in three averages (arXiv 2511.08261), and the curves that it comes from.
+
+    marginal  mean over classes
+    weighted  mean over classes, each as often as it has positives; NaN where none has any
+    pooled    all pairs of row and class as one binary problem; the paper's "global"
+    """
+
+    marginal: Miscalibration
+    weighted: Miscalibration
+    pooled: Miscalibration
+    curves: Reliability  # of every class
+    pooled_curve: Reliability  # [1, bins]
+
+
+def calibration(probabilities: Tensor, targets: Tensor, bins: int = 10) -> Calibration:
+    """Calibration of probabilities [rows, classes] in [0, 1] against targets [rows, classes] of 0 and 1."""
+    curves, pooled_curve = (
+        reliability(values, truth, bins)
+        for values, truth in ((probabilities, targets), (probabilities.reshape(-1, 1), targets.reshape(-1, 1)))
+    )
+    classes = targets.shape[1]
+    positives = targets.sum(0).double()
+    return Calibration(
+        marginal=_average(curves, torch.ones(classes).double()),
+        weighted=_average(curves, positives),
+        pooled=_average(pooled_curve, torch.ones(1).double()),
+        curves=curves,
+        pooled_curve=pooled_curve,
+    )
+
+
+def reliability(probabilities: Tensor, targets: Tensor, bins: int = 10) -> Reliability:
+    """The reliability curve of every class. Shapes as for `calibration`; bins as those of torchmetrics."""
+    check_logits(probabilities)
+    check_targets(probabilities, targets)
+    if probabilities.min() < 0 or probabilities.max() > 1:
+        raise OscineError(
+            f"probabilities run from {probabilities.min():g} to {probabilities.max():g}, expected 0 to 1; "
+            "give the sigmoid or the softmax of logits"
+        )
+    values = probabilities.detach().cpu().float()  # in double, 0.7 would lie below the edge of its bin
+    bin_of = torch.bucketize(values, torch.linspace(0, 1, bins + 1), right=True) - 1
+    empty = torch.zeros(values.shape[1], bins + 1, dtype=torch.float64)
+    rows = empty.scatter_add(1, bin_of.T, torch.ones_like(values.T).double())
+    confidence = empty.scatter_add(1, bin_of.T, values.T.double()) / rows
+    frequency = empty.scatter_add(1, bin_of.T, targets.detach().cpu().T.double()) / rows
+    return Reliability(confidence, frequency, rows)
+
+
+def _average(curves: Reliability, weights: Tensor) -> Miscalibration:
+    gaps = (curves.confidence - curves.frequency).nan_to_num(0.0)
+    shares = curves.rows / curves.rows.sum(1, keepdim=True)
+    weights = weights / weights.sum()
+
+    def mean(per_class: Tensor) -> float:
+        return (weights * per_class).sum().item()
+
+    return Miscalibration(
+        error=mean((shares * gaps.abs()).sum(1)),
+        signed=mean((shares * gaps).sum(1)),
+        over=mean((shares * gaps.clamp(min=0)).sum(1)),
+        under=mean((shares * (-gaps).clamp(min=0)).sum(1)),
+        worst=mean(gaps.abs().amax(1)),
+    )
+
+
+class Scaling(NamedTuple):
+    """Calibrated logits are logits * scale + shift; each [1] for all classes, or [classes]."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return logits * self.scale + self.shift
+
+    def where_seen(self, targets: Tensor, otherwise: Scaling) -> Scaling:
+        """This one for the classes that have positives in targets [rows, classes], which it was fitted on; else another.
+
+        A class that never occurs teaches a scaling of its own nothing but a shift without end.
+        """
+        seen = targets.bool().any(0)
+        return Scaling(*(torch.where(seen, own, other) for own, other in zip(self, otherwise)))
+
+
+def fit_temperature(
+    logits: Tensor, targets: Tensor, per_class: bool = False, steps: int = 1000, lr: float = 1e-3
+) -> Scaling:
+    """The temperature, or one a class, that logits are to be divided by. Arguments as for `fit_platt`."""
+    heat = torch.zeros(logits.shape[1] if per_class else 1, dtype=torch.float64, requires_grad=True)
+    shift = torch.zeros(1, dtype=torch.float64)
+    return _fit(lambda: Scaling(1 / (heat.exp() + 1e-6), shift), [heat], logits, targets, steps, lr)
+
+
+def fit_platt(logits: Tensor, targets: Tensor, per_class: bool = False, steps: int = 1000, lr: float = 1e-3) -> Scaling:
+    """A slope and an offset, or a pair a class, for logits [rows, classes] of validation rows, never of judged ones.
+
+    targets [rows, classes] of 0 and 1, under the mean binary cross-entropy; or [rows] class numbers, under cross-entropy.
+    Where only probabilities are left, their logits are `torch.logit(probabilities, eps=1e-6)`.
+    The slope is fitted as its logarithm: it stays positive, and rows keep their order. Steps and rate of arXiv 2511.08261.
+    """
+    slope = torch.zeros(logits.shape[1] if per_class else 1, dtype=torch.float64, requires_grad=True)
+    shift = torch.zeros_like(slope, requires_grad=True)
+    return _fit(lambda: Scaling(slope.exp(), shift), [slope, shift], logits, targets, steps, lr)
+
+
+def _fit(
+    scaling: Callable[[], Scaling], parameters: list[Tensor], logits: Tensor, targets: Tensor, steps: int, lr: float
+) -> Scaling:
+    check_logits(logits)
+    logits, targets = logits.detach().cpu().double(), targets.detach().cpu()
+    optimizer = torch.optim.Adam(parameters, lr=lr)
+    for _ in range(steps):
+        scaled = scaling()(logits)
+        if targets.ndim == 1:
+            loss = cross_entropy(scaled, targets)
+        else:
+            loss = binary_cross_entropy_with_logits(scaled, targets.double())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return Scaling(*(tensor.detach().float() for tensor in scaling()))

@@ -1,0 +1,72 @@
+"""DCASE 2016 task 2 as HEAR released it: scenes of two minutes, and events that are to be found in their frames."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from pandas import DataFrame
+from torch import Tensor
+
+from oscine.models.errors import OscineError
+from oscine.probe.data import Part, split_rows
+from oscine.probe.events import Event, frame_targets
+
+HOP = 0.16  # seconds from one step of an encoder's patches to the next: 750 of them in two minutes
+
+
+@dataclass(frozen=True)
+class FrameTask:
+    """Recordings with events in them. rows has path and split; validation rows have the split "valid"."""
+
+    rows: DataFrame
+    classes: list[str]
+    events: list[list[Event]]  # of every row
+    parts: list[Part]
+
+    def targets(self, frames: int, hop: float = HOP) -> Tensor:  # [rows, frames, classes]
+        """1 where a frame's left edge lies within an event."""
+        return torch.stack([frame_targets(events, frames, hop, len(self.classes)) for events in self.events])
+
+
+def dcase2016(folder: str | Path) -> FrameTask:
+    """train.json, valid.json, test.json (in milliseconds), labelvocabulary.csv and 48000/SPLIT/ (arXiv 2203.03022).
+
+    A recording without events is kept: nothing is to be found in it.
+    """
+    folder = Path(folder)
+    classes = _read_classes(folder / "labelvocabulary.csv")
+    number = {name: index for index, name in enumerate(classes)}
+    rows, events = [], []
+    for split in ("train", "valid", "test"):
+        for name, found in _read_json(folder / f"{split}.json").items():
+            path = folder / "48000" / split / name
+            strangers = [event["label"] for event in found if event["label"] not in number]
+            if strangers or not path.is_file():
+                wrong = f"{strangers[0]!r} in {name} is no class" if strangers else f"{path} does not exist"
+                raise OscineError(f"{folder / f'{split}.json'}: {wrong}; expected the release as it was published")
+            rows.append({"path": str(path), "split": split})
+            events.append(
+                [Event(event["start"] / 1000, event["end"] / 1000, number[event["label"]]) for event in found]
+            )
+    table = DataFrame(rows)
+    return FrameTask(table, classes, events, split_rows(table, folder))
+
+
+def _read_classes(path: Path) -> list[str]:
+    try:
+        table = pd.read_csv(path, dtype={"label": str}, keep_default_na=False)
+    except FileNotFoundError:
+        raise OscineError(f"no {path}; name the folder of HEAR's release of DCASE 2016 task 2") from None
+    return table.sort_values("idx")["label"].tolist()
+
+
+def _read_json(path: Path) -> dict[str, list[dict[str, Any]]]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise OscineError(f"no {path}; name the folder of HEAR's release of DCASE 2016 task 2") from None

@@ -1,0 +1,159 @@
+"""What is written is read again; times count through a sequence of files in Raven, and from each file's beginning here."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pandas import DataFrame
+from pandas.testing import assert_frame_equal
+
+from oscine.models.audio import AudioInfo
+from oscine.models.errors import OscineError
+from oscine.probe.annotations import COLUMNS, beside, read_audacity, read_raven, write_audacity, write_raven
+
+HEADER = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
+
+
+def annotations(*rows: tuple[str, float, float, float, float, str, float]) -> DataFrame:
+    return DataFrame(rows, columns=COLUMNS)
+
+
+def infos(*names: str) -> dict[str, AudioInfo]:
+    """Recordings of 10, 20, 30 s at 8, 16, 24 kHz."""
+    rates = {name: 8000 * (number + 1) for number, name in enumerate(names)}
+    return {name: AudioInfo(rate * 10 * (number + 1), rate, 1, "") for number, (name, rate) in enumerate(rates.items())}
+
+
+def raven(folder: Path, text: str, name: str = "a.Table.1.selections.txt") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_raven_times_count_through_the_sequence_and_offsets_within_the_file(tmp_path: Path) -> None:
+    found = annotations(
+        ("b.wav", 2.0, 3.5, 500.0, 9999.0, "wren", 0.75), ("a.wav", 1.0, 2.0, math.nan, math.nan, "tit", 0.5)
+    )
+    write_raven(tmp_path / "out.txt", found, infos("a.wav", "b.wav"))
+    lines = [line.split("\t") for line in (tmp_path / "out.txt").read_text().splitlines()]
+    assert "\t".join(lines[0]) == f"{HEADER}\tBegin Path\tFile Offset (s)\tSpecies\tScore"
+    assert lines[1:] == [
+        ["1", "Spectrogram 1", "1", "1.0", "2.0", "0.0", "4000.0", "a.wav", "1.0", "tit", "0.5"],
+        ["2", "Spectrogram 1", "1", "12.0", "13.5", "500.0", "8000.0", "b.wav", "2.0", "wren", "0.75"],
+    ]
+
+
+def test_files_without_annotations_take_their_time_too(tmp_path: Path) -> None:
+    found = annotations(("c.wav", 0.25, 0.5, 1.0, 2.0, "tit", math.nan))
+    write_raven(tmp_path / "out.txt", found, infos("a.wav", "b.wav", "c.wav"))
+    header, row = (line.split("\t") for line in (tmp_path / "out.txt").read_text().splitlines())
+    assert row[header.index("Begin Time (s)")] == "30.25"
+    assert "Score" not in header
+
+
+def test_what_is_written_for_raven_is_read_again(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("a.wav", "b.wav", "c.wav")]
+    found = annotations(
+        (paths[0], 1.0, 2.123457, 100.0, 3000.0, "NA", 0.5),
+        (paths[2], 0.0, 29.0, 0.0, 12000.0, "Troglodytes troglodytes", 0.25),
+        (paths[2], 3.0, 4.0, 10.0, 20.5, "tit", 1.0),
+    )
+    write_raven(tmp_path / "out.txt", found, infos(*paths))
+    assert_frame_equal(read_raven(tmp_path / "out.txt", [Path(path) for path in paths]), found)
+
+
+def test_a_table_without_file_names_is_about_the_recording_beside_it(tmp_path: Path) -> None:
+    recordings = [tmp_path / "a.wav", tmp_path / "a.b.wav", tmp_path / "other" / "a.wav"]
+    path = raven(tmp_path, f"{HEADER}\tSpecies\n1\tSpectrogram 1\t1\t1.5\t2.5\t100\t200\twren\n")
+    (row,) = read_raven(path, recordings).to_dict("records")
+    assert (row["path"], row["start"], row["end"], row["label"]) == (str(tmp_path / "a.wav"), 1.5, 2.5, "wren")
+    assert math.isnan(row["score"])
+    assert beside(tmp_path / "a.b.Table.1.selections.txt", recordings) == tmp_path / "a.b.wav"
+    assert beside(tmp_path / "ab.txt", recordings) is None
+
+
+def test_a_selection_with_two_views_is_read_once(tmp_path: Path) -> None:
+    lines = [f"1\t{view}\t1\t1.5\t2.5\t100\t200\twren" for view in ("Waveform 1", "Spectrogram 1")]
+    path = raven(tmp_path, "\n".join([f"{HEADER}\tSpecies", *lines]))
+    assert len(read_raven(path, [tmp_path / "a.wav"])) == 1
+
+
+def test_a_recording_is_found_whatever_its_folder_was_called_where_it_was_annotated(tmp_path: Path) -> None:
+    recordings = [tmp_path / "north" / "a.wav", tmp_path / "south" / "a.wav"]
+    row = "1\tSpectrogram 1\t1\t101.5\t102.5\t100\t200\twren\tD:\\field\\south\\a.wav\t1.5\n"
+    path = raven(tmp_path, f"{HEADER}\tSpecies\tBegin Path\tFile Offset (s)\n{row}")
+    found = read_raven(path, recordings)
+    assert found["path"].tolist() == [str(recordings[1])]
+    assert found[["start", "end"]].to_numpy().tolist() == [[1.5, 2.5]]
+
+
+def test_the_column_with_the_labels_may_have_any_name(tmp_path: Path) -> None:
+    path = raven(tmp_path, f"{HEADER}\tBird\n1\tSpectrogram 1\t1\t1.5\t2.5\t100\t200\twren\n")
+    assert read_raven(path, [tmp_path / "a.wav"], column="Bird")["label"].tolist() == ["wren"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("a,b\n1,2\n", r"has no column Begin Time \(s\); expected a selection table as Raven writes it, with tabs"),
+        (f"{HEADER}\n1\tS\t1\t0\t1\t0\t1\n", "has no column with labels, such as Species; it has Selection, View"),
+        (f"{HEADER}\tSpecies\n1\tS\t1\t0\t1\t0\t1\t\n", r"row 2 \(0\) has no Species; fill it in"),
+        (f"{HEADER}\tSpecies\n1\tS\t1\tx\t1\t0\t1\twren\n", r"row 2 \(x\) has Begin Time \(s\) that is no number"),
+        (f"{HEADER}\tSpecies\n1\tS\t1\t2\t1\t0\t1\twren\n", r"row 2 \(2\) has an End Time \(s\) before its Begin"),
+        (
+            f"{HEADER}\tSpecies\tBegin File\n1\tS\t1\t0\t1\t0\t1\twren\ta.wav\n2\tS\t1\t9\t10\t0\t1\twren\tb.wav\n",
+            r"is about 2 recordings and has no File Offset \(s\)",
+        ),
+        (f"{HEADER}\tSpecies\tBegin File\n1\tS\t1\t0\t1\t0\t1\twren\tz.wav\n", "is about z.wav, which is not among 1"),
+    ],
+)
+def test_a_table_that_cannot_be_used_gets_a_clear_line(tmp_path: Path, table: str, message: str) -> None:
+    path = raven(tmp_path, table)
+    with pytest.raises(OscineError, match=message) as caught:
+        read_raven(path, [tmp_path / "a.wav"])
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_written_for_audacity_is_read_again(tmp_path: Path) -> None:
+    name = str(tmp_path / "a.wav")
+    found = annotations(
+        (name, 0.5, 1.25, 100.0, 3000.0, "wren", math.nan), (name, 2.0, 2.0, math.nan, math.nan, "a tit", math.nan)
+    )
+    write_audacity(tmp_path / "a.txt", found)
+    expected = "0.500000\t1.250000\twren\n\\\t100.000000\t3000.000000\n2.000000\t2.000000\ta tit\n"
+    assert (tmp_path / "a.txt").read_text() == expected
+    assert_frame_equal(read_audacity(tmp_path / "a.txt", [tmp_path / "a.wav"]), found)
+
+
+def test_an_empty_label_track_has_no_annotations(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    assert read_audacity(tmp_path / "a.txt", [tmp_path / "a.wav"]).empty
+
+
+def test_a_label_track_that_cannot_be_used_gets_a_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0.5\t1.5\twren\n2.0 3.0 tit\n")
+    with pytest.raises(OscineError, match=r"a.txt: line 2 is '2.0 3.0 tit', expected start, end and label with tabs"):
+        read_audacity(tmp_path / "a.txt", [tmp_path / "a.wav"])
+    (tmp_path / "b.txt").write_text("0.5\t1.5\twren\n")
+    with pytest.raises(OscineError, match=r"no recording beside .*b.txt; expected one whose name"):
+        read_audacity(tmp_path / "b.txt", [tmp_path / "a.wav"])
+    with pytest.raises(OscineError, match=r"no annotations .*c.txt; check the path"):
+        read_audacity(tmp_path / "c.txt", [])
+
+
+def test_what_cannot_be_written_gets_a_clear_line(tmp_path: Path) -> None:
+    found = annotations(("a.wav", 0, 1, 0, 1, "tit", 1), ("b.wav", 0, 1, 0, 1, "tit", 1))
+    with pytest.raises(OscineError, match="annotations of 2 recordings; an Audacity label track has one"):
+        write_audacity(tmp_path / "out.txt", found)
+    with pytest.raises(OscineError, match=r"annotations of b.wav, which is none of the 1 recordings"):
+        write_raven(tmp_path / "out.txt", found, infos("a.wav"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_with_tabs_and_line_ends_stay_in_their_cell(tmp_path: Path) -> None:
+    found = annotations(("a.wav", 0.0, 1.0, 0.0, 1.0, "a\ttit\nperhaps", 1.0))
+    write_raven(tmp_path / "out.txt", found, infos("a.wav"))
+    assert pd.read_csv(tmp_path / "out.txt", sep="\t")["Species"].tolist() == ["a tit perhaps"]

@@ -1,0 +1,156 @@
+"""Calibration errors by hand, against torchmetrics, and as published; scalings that undo what was done to logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torchmetrics.functional.classification import binary_calibration_error
+
+from oscine.models.errors import OscineError
+from oscine.probe.calibration import Scaling, calibration, fit_platt, fit_temperature, reliability
+
+PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "hsn_predictions.safetensors"
+
+
+def drawn(rows: int = 4000, classes: int = 3) -> tuple[Tensor, Tensor]:
+    """Logits that mean exactly what they say, and targets that were drawn by them."""
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(rows, classes, generator=draw) * 2 - 1
+    return logits, (torch.rand(rows, classes, generator=draw) < logits.sigmoid()).long()
+
+
+def test_errors_by_hand() -> None:
+    # Two classes, two bins. First class: 0.2 and 0.4 for one positive of two, then 0.9 for a negative. Second: 0.6 for both.
+    probabilities = torch.tensor([[0.2, 0.6], [0.4, 0.6], [0.9, 0.6]])
+    targets = torch.tensor([[1, 1], [0, 1], [0, 0]])
+    found = calibration(probabilities, targets, bins=2)
+    first = (2 / 3 * 0.2, 1 / 3 * 0.9)  # under, over
+    second = 2 / 3 - 0.6  # under
+    assert found.marginal.under == pytest.approx((first[0] + second) / 2)
+    assert found.marginal.over == pytest.approx(first[1] / 2)
+    assert found.marginal.error == pytest.approx((sum(first) + second) / 2)
+    assert found.marginal.signed == pytest.approx((first[1] - first[0] - second) / 2)
+    assert found.marginal.worst == pytest.approx((0.9 + second) / 2)
+    assert found.weighted.error == pytest.approx((sum(first) + 2 * second) / 3)
+    # All pairs: 0.2 and 0.4 for one of two; 0.9 and three 0.6 for two of four.
+    assert found.pooled.error == pytest.approx(1 / 3 * 0.2 + 2 / 3 * (2.7 / 4 - 0.5))
+    assert found.pooled.signed == pytest.approx(-1 / 3 * 0.2 + 2 / 3 * (2.7 / 4 - 0.5))
+
+
+def test_curves_hold_every_row_once_and_empty_bins_have_no_height() -> None:
+    curves = reliability(torch.tensor([[0.0], [0.5], [0.7], [1.0]]), torch.tensor([[0], [1], [0], [1]]))
+    assert curves.rows.tolist() == [[1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 1]]  # edges belong to the bin above them
+    torch.testing.assert_close(curves.confidence[0, [0, 5, 7, 10]], torch.tensor([0, 0.5, 0.7, 1]).double())
+    assert curves.frequency[0, [0, 5, 7, 10]].tolist() == [0, 1, 0, 1]
+    assert curves.confidence[0, 1].isnan()
+    assert curves.frequency[0, 1].isnan()
+
+
+def test_errors_of_one_class_are_those_of_torchmetrics() -> None:
+    logits, targets = drawn(classes=1)
+    probabilities = (1.5 * logits + 0.3).sigmoid()
+    found = calibration(probabilities, targets)
+    for ours, norm in ((found.marginal.error, "l1"), (found.marginal.worst, "max")):
+        theirs = binary_calibration_error(probabilities[:, 0], targets[:, 0], n_bins=10, norm=norm)
+        assert ours == pytest.approx(theirs.item(), abs=1e-6)
+
+
+def test_the_signed_error_is_what_is_over_without_what_is_under() -> None:
+    logits, targets = drawn()
+    found = calibration((2 * logits).sigmoid(), targets)
+    for average in (found.marginal, found.weighted, found.pooled):
+        assert average.error == pytest.approx(average.over + average.under)
+        assert average.signed == pytest.approx(average.over - average.under)
+        assert abs(average.signed) <= average.error <= average.worst
+
+
+def test_too_high_is_over_confident_and_too_low_is_under_confident() -> None:
+    logits, targets = drawn()
+    assert calibration((logits + 2).sigmoid(), targets).marginal.signed > 0.1
+    assert calibration((logits - 2).sigmoid(), targets).marginal.signed < -0.1
+    assert calibration(logits.sigmoid(), targets).marginal.error < 0.03
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_a_temperature_that_was_put_in_is_found(per_class: bool) -> None:
+    logits, targets = drawn()
+    scaling = fit_temperature(3 * logits, targets, per_class, steps=300, lr=0.02)
+    assert scaling.scale.shape == ((3,) if per_class else (1,))
+    torch.testing.assert_close(scaling.scale, torch.full_like(scaling.scale, 1 / 3), atol=0, rtol=0.1)
+    assert not scaling.shift.any()
+
+
+def test_a_slope_and_an_offset_of_every_class_are_found() -> None:
+    logits, targets = drawn()
+    slopes, offsets = torch.tensor([0.5, 1.0, 2.0]), torch.tensor([-1.0, 0.0, 1.0])
+    scaling = fit_platt((logits - offsets) / slopes, targets, per_class=True, steps=500, lr=0.02)
+    torch.testing.assert_close(scaling.scale, slopes, atol=0, rtol=0.1)
+    torch.testing.assert_close(scaling.shift, offsets, atol=0.15, rtol=0)
+    shared = fit_platt((logits - 1) / 2, targets, steps=500, lr=0.02)
+    torch.testing.assert_close(torch.cat(shared), torch.tensor([2.0, 1.0]), atol=0.15, rtol=0)
+
+
+def test_single_labels_are_scaled_under_cross_entropy() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 4, generator=draw) * 2
+    labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
+    scaling = fit_temperature(4 * logits, labels, steps=300, lr=0.02)
+    torch.testing.assert_close(scaling.scale, torch.tensor([0.25]), atol=0, rtol=0.1)
+
+
+def test_a_class_without_positives_may_take_the_scaling_of_all() -> None:
+    own, overall = Scaling(torch.tensor([2.0, 3.0]), torch.tensor([1.0, -9.0])), Scaling(torch.ones(1), torch.zeros(1))
+    mixed = own.where_seen(torch.tensor([[1, 0], [0, 0]], dtype=torch.uint8), overall)
+    assert mixed.scale.tolist() == [2, 1]
+    assert mixed.shift.tolist() == [1, 0]
+    assert mixed(torch.tensor([[1.0, 5.0]])).tolist() == [[3, 5]]
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "targets", "message"),
+    [
+        (torch.full((2, 3), -1.0), torch.ones(2, 3), "run from -1 to -1, expected 0 to 1; give the sigmoid"),
+        (torch.zeros(2, 3), torch.ones(2), "must agree"),
+        (torch.zeros(2, 3), torch.full((2, 3), 0.5), "expected 0 or 1"),
+    ],
+)
+def test_what_is_no_probability_gets_a_clear_line(probabilities: Tensor, targets: Tensor, message: str) -> None:
+    with pytest.raises(OscineError, match=message) as caught:
+        calibration(probabilities, targets)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published predictions stay beside the checkout")
+def test_published_predictions_are_as_calibrated_as_published() -> None:
+    """BirdSet's HSN test windows, by the figures of arXiv 2511.08261."""
+    published = load_file(PUBLISHED)
+    probabilities, targets = published["scores"].float(), published["targets"]
+    found = calibration(probabilities, targets)
+    assert round(found.marginal.error, 4) == 0.0229
+    assert round(found.weighted.error, 4) == 0.1179
+    assert round(found.pooled.error, 4) == 0.0226
+    assert round(found.marginal.worst, 4) == 0.6144
+    assert round(found.weighted.signed, 4) == -0.1178
+    most = targets.sum(0).argsort(descending=True)
+    top = [calibration(probabilities[:, most[:k]], targets[:, most[:k]]).marginal.error for k in (3, 5, 10, 21)]
+    assert [round(error, 4) for error in top] == [0.1175, 0.0854, 0.0473, 0.0229]
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published predictions stay beside the checkout")
+def test_scalings_of_the_first_ten_minutes_help_the_rest_as_much_as_published() -> None:
+    published = load_file(PUBLISHED)
+    logits, targets = torch.logit(published["scores"].float(), eps=1e-6), published["targets"]
+    first, rest = slice(0, 120), slice(120, None)  # windows of 5 s
+
+    def error(scaling: Scaling) -> float:
+        return round(calibration(scaling(logits[rest]).sigmoid(), targets[rest]).weighted.error, 4)
+
+    assert error(Scaling(torch.ones(1), torch.zeros(1))) == 0.1175
+    assert error(fit_temperature(logits[first], targets[first])) == 0.1066
+    assert error(fit_temperature(logits[first], targets[first], per_class=True)) == 0.1015
+    assert error(fit_platt(logits[first], targets[first])) == 0.1001
+    assert error(fit_platt(logits[first], targets[first], per_class=True)) == 0.0793

@@ -1,0 +1,106 @@
+"""Groups stay on one side of every fold, and a table in which one does not is found out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+from oscine.models.errors import OscineError
+from oscine.probe.data import Part, split_rows
+from oscine.probe.groups import assign_folds, check_groups, hold_out, join_groups
+
+
+def drawn(rows: int = 300) -> tuple[pd.DataFrame, torch.Tensor]:
+    """Clips of 60 recordings of 20 recordists, each of whom knows two of four classes."""
+    rng = np.random.default_rng(0)
+    recording = rng.integers(60, size=rows)
+    table = pd.DataFrame(
+        {"path": [f"{row}.wav" for row in range(rows)], "recording": recording, "recordist": recording % 20}
+    )
+    return table, torch.from_numpy((recording % 20 + rng.integers(2, size=rows)) % 4)
+
+
+def leaky(recordists: list[object], **more: list[object]) -> pd.DataFrame:
+    return pd.DataFrame({"path": list("abcdef"), "recordist": recordists, **more})
+
+
+HALVES = [Part("fold 1", torch.arange(3), torch.arange(3, 6)), Part("fold 2", torch.arange(3, 6), torch.arange(3))]
+
+
+def test_a_planted_leak_is_caught_in_one_clear_line() -> None:
+    rows = leaky(["ann", "bo", "cy", "dee", "eve", "bo"])
+    with pytest.raises(OscineError) as caught:
+        check_groups(rows, HALVES, "table.csv")
+    assert str(caught.value) == (
+        "table.csv: fold 1 is judged on what it learns from: the recordist bo (rows 3 and 7); "
+        "keep all rows of a recordist on one side"
+    )
+    check_groups(rows.assign(recordist=["ann", "bo", "cy", "dee", "eve", "fay"]), HALVES)
+
+
+def test_stretches_of_one_recording_may_not_straddle_either() -> None:
+    with pytest.raises(OscineError, match=r"the path a \(rows 2 and 6\)"):
+        check_groups(leaky([1, 2, 3, 4, 5, 6]).assign(path=list("abcdaf")), HALVES)
+
+
+def test_leaks_are_counted_by_group() -> None:
+    with pytest.raises(OscineError, match=r"the site 1 and 2 more \(rows 2 and 5\)"):
+        check_groups(leaky([1, 2, 3, 4, 5, 6], site=[1, 2, 3, 1, 2, 3]), HALVES)
+
+
+def test_unknown_recordists_are_nobody() -> None:
+    check_groups(leaky(["ann", None, np.nan, None, np.nan, "bo"]), HALVES)
+
+
+def test_rows_that_share_any_group_are_joined_through_others() -> None:
+    rows = pd.DataFrame(
+        {
+            "path": list("abcdefa"),
+            "recordist": ["ann", "ann", "bo", "cy", None, None, "dee"],
+            "site": ["north", "south", "south", "west", None, None, "east"],
+        }
+    )
+    assert join_groups(rows).tolist() == [0, 0, 0, 1, 2, 3, 0]
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_folds_keep_groups_whole_and_classes_even(multi_label: bool) -> None:
+    rows, targets = drawn()
+    folds = assign_folds(rows, one_hot(targets) if multi_label else targets)
+    parts = split_rows(rows.assign(fold=folds.numpy()), "table")
+    assert len(parts) == 5
+    check_groups(rows, parts)
+    assert rows.groupby("recordist")["path"].count().max() > 1
+    for part in parts:
+        assert len(part.test) == pytest.approx(60, abs=12)
+        counts, expected = targets[part.test].bincount(minlength=4), targets.bincount() / 5
+        assert ((counts - expected).abs() < 0.5 * expected).all()
+
+
+def test_the_seed_decides_the_folds() -> None:
+    rows, targets = drawn()
+    assert torch.equal(assign_folds(rows, targets, seed=1), assign_folds(rows, targets, seed=1))
+    assert not torch.equal(assign_folds(rows, targets, seed=1), assign_folds(rows, targets, seed=2))
+
+
+def test_every_fold_has_a_group_even_if_one_is_huge() -> None:
+    rows = pd.DataFrame({"path": list("abcdefgh"), "recordist": ["ann"] * 5 + ["bo", "cy", "dee"]})
+    assert set(assign_folds(rows, torch.arange(8) % 2, folds=4).tolist()) == {0, 1, 2, 3}
+
+
+def test_what_is_held_out_is_a_part_of_the_train_rows_and_shares_no_group() -> None:
+    rows, targets = drawn()
+    train = torch.arange(200)
+    fit, validation = hold_out(rows, targets, train)
+    assert sorted([*fit.tolist(), *validation.tolist()]) == train.tolist()
+    assert len(validation) == pytest.approx(40, abs=15)
+    check_groups(rows, [Part("validation", fit, validation)])
+
+
+def test_fewer_groups_than_folds_get_a_clear_line() -> None:
+    rows = pd.DataFrame({"path": list("abcd"), "recordist": ["ann", "ann", "bo", "bo"]})
+    with pytest.raises(OscineError, match="2 groups make no 3 folds; each needs one at least"):
+        assign_folds(rows, torch.arange(4) % 2, folds=3)

@@ -1,0 +1,154 @@
+"""Intervals have the width that theory gives them, and every score of draws is the score of the rows drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from oscine.models.errors import OscineError
+from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
+from oscine.probe.uncertainty import (
+    Score,
+    accuracy,
+    bootstrap,
+    compare,
+    mean_auroc,
+    mean_average_precision,
+    over_parts,
+    resamples,
+    share,
+)
+
+ROWS = 60
+
+
+def drawn(seed: int = 0, signal: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Logits with ties, and targets of which some rows are empty and one class is rare."""
+    draw = torch.Generator().manual_seed(0)
+    targets = (torch.rand(ROWS, 4, generator=draw) < torch.tensor([0.3, 0.3, 0.3, 0.03])).long()
+    noise = torch.randn(ROWS, 4, generator=torch.Generator().manual_seed(seed))
+    return (noise + signal * targets).mul(4).round() / 4, targets
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(accuracy, "accuracy"), (mean_average_precision, "cmap"), (mean_auroc, "auroc")]
+)
+def test_the_score_of_a_draw_is_that_of_the_rows_drawn(make: Callable[[Tensor, Tensor], Score], name: str) -> None:
+    logits, targets = drawn()
+    (counts,) = resamples(range(ROWS), 20, seed=0)
+    values = make(logits, targets)(counts)
+    for value, count in zip(values, counts, strict=True):
+        rows = torch.arange(ROWS).repeat_interleave(count.long())
+        found: Metrics = multi_label_metrics(logits[rows], targets[rows])
+        assert value.item() == pytest.approx(getattr(found, name))
+
+
+def test_single_labels_are_one_hot_targets() -> None:
+    draw = torch.Generator().manual_seed(0)
+    labels, logits = torch.randint(4, (ROWS,), generator=draw), torch.randn(ROWS, 4, generator=draw)
+    found = single_label_metrics(logits, labels)
+    probabilities, targets = logits.softmax(1), one_hot(labels, 4)
+    assert bootstrap(mean_average_precision(probabilities, targets), range(ROWS)).value == pytest.approx(found.cmap)
+    assert bootstrap(accuracy(probabilities, targets), range(ROWS)).value == pytest.approx(found.accuracy)
+
+
+def test_the_interval_of_a_share_is_that_of_the_normal_distribution() -> None:
+    hits = torch.arange(400) % 4 == 0
+    found = bootstrap(share(hits, torch.ones(400)), range(400), draws=4000)
+    deviation = (0.25 * 0.75 / 400) ** 0.5
+    assert found.value == 0.25
+    assert found.low == pytest.approx(0.25 - 1.96 * deviation, abs=0.005)
+    assert found.high == pytest.approx(0.25 + 1.96 * deviation, abs=0.005)
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+    """Of a skewed score, for which plain quantiles of few draws would lie askew, too."""
+    draw = torch.Generator().manual_seed(0)
+    covered = 0
+    for seed in range(300):
+        chances = torch.rand(80, generator=draw) < 0.15
+        found = bootstrap(share(chances, torch.ones(80)), range(80), draws=400, level=0.9, seed=seed)
+        covered += found.low <= 0.15 <= found.high
+    assert covered / 300 == pytest.approx(0.9, abs=0.05)
+
+
+def test_rare_classes_do_not_push_an_interval_beside_its_score() -> None:
+    draw = torch.Generator().manual_seed(0)
+    targets = torch.zeros(400, 20)
+    targets[torch.arange(200), torch.arange(200) % 4] = 1  # four classes with many positives, sixteen with one
+    targets[200 + torch.arange(16), 4 + torch.arange(16)] = 1
+    logits = torch.randn(400, 20, generator=draw) + 2 * targets
+    score = mean_average_precision(logits, targets)
+    found = bootstrap(score, range(400), draws=500)
+    drawn = torch.cat([score(counts) for counts in resamples(range(400), 500, seed=0)])
+    plain = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
+    assert abs(found.high + found.low - 2 * found.value) < abs(plain.sum() - 2 * found.value)
+
+
+def test_a_score_that_is_not_defined_has_no_interval() -> None:
+    found = bootstrap(mean_auroc(torch.randn(9, 1), torch.ones(9, 1)), range(9))
+    assert all(math.isnan(value) for value in found)
+
+
+def test_rows_that_belong_together_count_as_one() -> None:
+    hits = (torch.arange(400) // 10) % 4 == 0  # 40 recordings of ten clips that are right together or wrong together
+    score = share(hits, torch.ones(400))
+    alone = bootstrap(score, range(400))
+    together = bootstrap(score, [f"recording {row // 10}" for row in range(400)])
+    assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(10**0.5, rel=0.1)
+
+
+def test_a_group_is_drawn_whole_and_as_many_groups_as_there_are() -> None:
+    groups = ["a", "b", "b", None, "c", "c"]
+    (counts,) = resamples(groups, 50, seed=0)
+    assert torch.equal(counts[:, 1], counts[:, 2])
+    assert torch.equal(counts[:, 4], counts[:, 5])
+    assert (counts[:, [0, 1, 3, 4]].sum(1) == 4).all()
+
+
+def test_chunks_of_draws_are_no_more_than_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    score = mean_average_precision(*drawn())
+    whole = bootstrap(score, range(ROWS), draws=100)
+    monkeypatch.setattr("oscine.probe.uncertainty.AT_ONCE", 7 * ROWS)
+    assert len(list(resamples(range(ROWS), 100, seed=0))) == 15
+    assert bootstrap(score, range(ROWS), draws=100) == whole
+
+
+def test_the_seed_decides_the_draws() -> None:
+    score = mean_average_precision(*drawn())
+    assert bootstrap(score, range(ROWS), seed=1) == bootstrap(score, range(ROWS), seed=1)
+    assert bootstrap(score, range(ROWS), seed=1) != bootstrap(score, range(ROWS), seed=2)
+
+
+def test_a_score_does_not_differ_from_itself() -> None:
+    score = mean_average_precision(*drawn())
+    assert compare(score, score, range(ROWS)) == ((0, 0, 0), 0.5)
+
+
+def test_a_clear_difference_is_clear_though_both_scores_are_unsure() -> None:
+    hard = torch.randn(ROWS, 1, generator=torch.Generator().manual_seed(2)) * 3  # what both find hard
+    (logits, targets), (better, _) = drawn(seed=1), drawn(seed=1, signal=1.75)
+    first, second = (mean_average_precision(scores + hard, targets) for scores in (better, logits))
+    found = compare(first, second, range(ROWS))
+    assert found.difference.low > 0
+    assert found.ahead > 0.97
+    assert bootstrap(first, range(ROWS)).low < bootstrap(second, range(ROWS)).high
+    assert compare(second, first, range(ROWS)).difference.value == pytest.approx(-found.difference.value)
+
+
+def test_folds_are_judged_one_by_one_and_their_mean_is_the_score() -> None:
+    logits, targets = drawn()
+    rows = [torch.arange(0, ROWS, 2), torch.arange(1, ROWS, 2)]
+    score = over_parts([mean_average_precision(logits[own], targets[own]) for own in rows], rows)
+    folds = [multi_label_metrics(logits[own], targets[own]).cmap for own in rows]
+    assert bootstrap(score, range(ROWS)).value == pytest.approx(sum(folds) / 2)
+
+
+def test_one_group_has_no_interval() -> None:
+    with pytest.raises(OscineError, match="all 60 rows are of one group; an interval needs at least two"):
+        bootstrap(mean_average_precision(*drawn()), ["ann"] * ROWS)
