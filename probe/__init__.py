@@ -1,9 +1,52 @@
 """Everything needed to judge a frozen encoder: probes from its features to logits."""
 
-from oscine.probe.attentive import AttentiveProbe
-from oscine.probe.convex_gated import ConvexGatedProbe
-from oscine.probe.linear import LinearProbe
-from oscine.probe.probe import Probe
-from oscine.probe.prototypical import PrototypicalProbe
+from typing import TYPE_CHECKING
 
-__all__ = ["AttentiveProbe", "ConvexGatedProbe", "LinearProbe", "Probe", "PrototypicalProbe"]
+from oscine.models.lazy import lazily
+
+if TYPE_CHECKING:
+    from oscine.probe.attentive import AttentiveProbe
+    from oscine.probe.convex_gated import ConvexGatedProbe
+    from oscine.probe.efficient import EfficientProbe
+    from oscine.probe.gated_attention import GatedAttentionProbe
+    from oscine.probe.head2toe import Head2ToeProbe
+    from oscine.probe.layer_gated import LayerGatedProbe
+    from oscine.probe.linear import LinearProbe
+    from oscine.probe.mlp import MLPProbe
+    from oscine.probe.probe import Probe
+    from oscine.probe.protobin import ProtobinProbe, ProtofloatProbe
+    from oscine.probe.prototypical import PrototypicalProbe
+    from oscine.probe.simpool import SimPoolProbe
+else:
+    homes = {
+        "AttentiveProbe": "attentive",
+        "ConvexGatedProbe": "convex_gated",
+        "EfficientProbe": "efficient",
+        "GatedAttentionProbe": "gated_attention",
+        "Head2ToeProbe": "head2toe",
+        "LayerGatedProbe": "layer_gated",
+        "LinearProbe": "linear",
+        "MLPProbe": "mlp",
+        "Probe": "probe",
+        "ProtobinProbe": "protobin",
+        "ProtofloatProbe": "protobin",
+        "PrototypicalProbe": "prototypical",
+        "SimPoolProbe": "simpool",
+    }
+    __getattr__, __dir__ = lazily(__name__, homes)
+
+__all__ = [
+    "AttentiveProbe",
+    "ConvexGatedProbe",
+    "EfficientProbe",
+    "GatedAttentionProbe",
+    "Head2ToeProbe",
+    "LayerGatedProbe",
+    "LinearProbe",
+    "MLPProbe",
+    "Probe",
+    "ProtobinProbe",
+    "ProtofloatProbe",
+    "PrototypicalProbe",
+    "SimPoolProbe",
+]

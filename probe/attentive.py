@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
-from oscine.probe.probe import Needs, Probe
+from oscine.probe.probe import SETS, Needs, Probe, choose
 
 
 class AttentiveProbe(Probe):
@@ -17,12 +17,18 @@ class AttentiveProbe(Probe):
 
     The norm has no parameters: the paper keeps its scale and shift at 1 and 0, and the linear layer can express them.
     The paper's Bird-MAE hands over patches before the final norm, `Features` those after it.
+
+    Args:
+        encoder: what it is built for.
+        classes: how many logits.
+        pool: "clip", or "frames" for attention over the freq of each time step and logits [batch, time, classes].
     """
 
     needs = Needs(layers=[-1], parts=("patches",))
 
-    def __init__(self, encoder: Encoder, classes: int) -> None:
+    def __init__(self, encoder: Encoder, classes: int, pool: str = "clip") -> None:
         super().__init__(encoder, classes)
+        self.pool = choose(pool, SETS)
         self.heads = encoder.heads
         self.query = nn.Parameter(0.02 * torch.randn(1, 1, self.dim))
         self.key = nn.Linear(self.dim, self.dim, bias=False)
@@ -30,8 +36,8 @@ class AttentiveProbe(Probe):
         self.ln = LayerNorm(self.dim, affine=False)
         self.fc = nn.Linear(self.dim, classes)
 
-    def logits(self, prepared: Features) -> Tensor:  # [batch, classes]
-        patches = rearrange(prepared.patches[-1], "batch time freq dim -> batch (time freq) dim")
+    def logits(self, prepared: Features) -> Tensor:
+        patches = rearrange(prepared.patches[-1], SETS[self.pool])
         query = rearrange(self.query, "1 1 (head part) -> head part", head=self.heads)
         key, value = (
             rearrange(layer.weight, "(head part) dim -> head part dim", head=self.heads)
@@ -40,6 +46,6 @@ class AttentiveProbe(Probe):
         # With one query neither keys nor values of the patches are needed: the query is carried back through the key layer,
         # and the value layer is applied to what the attention has summed. The same numbers at a fraction of the work.
         asked = einsum(query, key, "head part, head part dim -> head dim") * query.shape[1] ** -0.5
-        attention = einsum(asked, patches, "head dim, batch patch dim -> batch head patch").softmax(-1)
-        seen = einsum(attention @ patches, value, "batch head dim, head part dim -> batch head part")
-        return self.fc(self.ln(seen.flatten(1)))
+        attention = einsum(asked, patches, "head dim, ... patch dim -> ... head patch").softmax(-1)
+        seen = einsum(attention @ patches, value, "... head dim, head part dim -> ... head part")
+        return self.fc(self.ln(seen.flatten(-2)))

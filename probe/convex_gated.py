@@ -12,10 +12,11 @@ from torch.nn.functional import linear, normalize
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.probe.probe import Needs, Probe, choose, group_parameters
+from oscine.probe.probe import SETS, Needs, Probe, choose, group_parameters
+from oscine.probe.similarity import extremes
 
-# What pools the similarities: axes of [batch, time, freq, prototypes].
-AXES = {"cls": (1, 2), "mean": (1, 2), "frames": (2,)}
+# The patches over which similarities are least and greatest.
+POOLS = {"cls": SETS["clip"], "mean": SETS["clip"], "frames": SETS["frames"]}
 
 
 class ConvexGatedProbe(Probe):
@@ -39,7 +40,7 @@ class ConvexGatedProbe(Probe):
         super().__init__(encoder, classes)
         if prototypes < 1:
             raise OscineError(f"{prototypes} prototypes; the probe needs at least 1")
-        self.pool = choose(pool, AXES)
+        self.pool = choose(pool, POOLS)
         self.needs = Needs(layers=None, parts=("cls", "patches") if pool == "cls" else ("patches",))
         self.block_attention = nn.Parameter(torch.ones(self.depth))
         self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
@@ -57,13 +58,14 @@ class ConvexGatedProbe(Probe):
         return needed._replace(cls=normalize(needed.cls, dim=-1), patches=normalize(needed.patches, dim=-1))
 
     def logits(self, prepared: Features) -> Tensor:
-        axes = AXES[self.pool]
         prototypes = normalize(self.prototype_vectors.flatten(1), dim=1)
-        patches = self.mix(prepared.patches)
+        sets = rearrange(
+            self.mix(prepared.patches), POOLS[self.pool]
+        )  # [batch, patch, dim], or [batch, time, freq, dim]
         # The mean similarity is the similarity of the mean: no pass over all patches and prototypes.
-        middle = self.mix(prepared.cls) if self.pool == "cls" else patches.mean(axes)
-        similarity = linear(patches, prototypes)  # [batch, time, freq, prototypes], the large one
-        parts = [similarity.amin(axes), linear(middle, prototypes), similarity.amax(axes)]
+        middle = self.mix(prepared.cls) if self.pool == "cls" else sets.mean(-2)
+        least, greatest = extremes(sets.flatten(0, -3), prototypes).unflatten(1, sets.shape[:-2])
+        parts = [least, linear(middle, prototypes), greatest]
         return self.fc(self.drop(rearrange(parts, "part ... prototype -> ... (prototype part)")))
 
     def mix(self, layers: Tensor) -> Tensor:  # [batch, ..., dim]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -23,13 +24,15 @@ class Standardised(nn.BatchNorm1d):
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": LayerNorm, "batch": Standardised, "none": nn.Identity}
+# Every layer's vector, [layer, batch, width], or one a frame, [layer, batch, time, dim].
 POOLS: dict[str, Callable[[Features], Tensor]] = {
-    "cls": lambda features: features.cls[-1],
-    "mean": lambda features: features.patches[-1].mean((1, 2)),
-    "bands": lambda features: features.patches[-1].mean(1).flatten(1),
-    "frames": lambda features: features.patches[-1].mean(2),
-    "pooled": lambda features: features.pooled,
+    "cls": lambda features: features.cls,
+    "mean": lambda features: features.patches.mean((2, 3)),
+    "bands": lambda features: features.patches.mean(2).flatten(2),
+    "frames": lambda features: features.patches.mean(3),
+    "pooled": lambda features: features.pooled[None],
 }
+LAYER_POOLS = {name: pool for name, pool in POOLS.items() if name != "pooled"}  # which is of no layer
 
 
 class LinearProbe(Probe):
@@ -46,16 +49,27 @@ class LinearProbe(Probe):
         dropout: of that layer's input.
     """
 
+    pools: Mapping[str, Callable[[Features], Tensor]] = POOLS
+    layers: ClassVar[list[int] | None] = [-1]  # that it reads, None for all
+
     def __init__(
         self, encoder: Encoder, classes: int, pool: str = "cls", norm: str = "layer", dropout: float = 0.0
     ) -> None:
         super().__init__(encoder, classes)
-        self.pool = choose(pool, POOLS)
-        self.needs = Needs(layers=[-1], parts=(pool,))
-        width = self.dim * encoder.grid[1] if pool == "bands" else self.dim
+        self.pool = choose(pool, self.pools)
+        self.needs = Needs(self.layers, parts=(pool,))
+        width = self.width(encoder)
         self.ln = NORMS[choose(norm, NORMS)](width)
         self.drop = nn.Dropout(dropout)
-        self.fc = nn.Linear(width, classes)
+        self.fc: nn.Module = nn.Linear(width, classes)
 
     def logits(self, prepared: Features) -> Tensor:
-        return self.fc(self.drop(self.ln(POOLS[self.pool](prepared))))
+        return self.fc(self.drop(self.ln(self.join(self.pools[self.pool](prepared)))))
+
+    def join(self, layers: Tensor) -> Tensor:  # [batch, ..., width]
+        """What is classified, made of the vectors of the layers that are read, [layer, batch, ..., numbers]."""
+        return layers[-1]
+
+    def width(self, encoder: Encoder) -> int:
+        """Of what is classified."""
+        return self.dim * encoder.grid[1] if self.pool == "bands" else self.dim

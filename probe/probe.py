@@ -30,7 +30,7 @@ class Needs(NamedTuple):
         needed is left empty.
         """
         cls, patches = features.cls, features.patches
-        if self.layers is not None:
+        if self.layers is not None and len(cls) > len(self.layers):  # else they are those already
             cls, patches = cls[self.layers], patches[self.layers]
         crossed = {"frames", "bands"} <= set(self.parts)  # neither can be computed from the other
         reduced = next((GRIDS[part] for part in GRIDS if crossed or part in self.parts), _no_patches)
@@ -53,6 +53,10 @@ GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
     "bands": lambda patches: patches.mean(2, keepdim=True),
     "mean": lambda patches: patches.mean((2, 3), keepdim=True),
 }
+
+
+# The sets of patches that a probe of all patches may look at, an answer a set: a clip's, or those of each step of time.
+SETS = {"clip": "batch time freq dim -> batch (time freq) dim", "frames": "batch time freq dim -> batch time freq dim"}
 
 
 class Probe(nn.Module):
@@ -91,6 +95,14 @@ class Probe(nn.Module):
     def penalty(self) -> Tensor:
         """What training adds to the loss, a scalar."""
         return next(self.parameters()).new_zeros(())
+
+    def stored(self) -> dict[str, Tensor]:
+        """What a file of the fitted probe has to hold, by name."""
+        return self.state_dict()
+
+    def load_stored(self, tensors: Mapping[str, Tensor]) -> None:
+        """Become the fitted probe that was stored. It may know less than a state does, and give the same logits."""
+        self.load_state_dict(tensors)
 
     def check(self, features: Features) -> None:
         layers, dim = len(features.patches), features.patches.shape[-1]

@@ -1,4 +1,4 @@
-"""The prototypical probe of Bird-MAE and AudioProtoPNet: each class has prototypes of its own (arXiv 2504.12880)."""
+"""The prototypical probe of Bird-MAE and AudioProtoPNet: a class has its own prototypes (arXiv 2504.12880, 2404.10420)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, linear, pad
+from torch.linalg import vector_norm
+from torch.nn.functional import interpolate, pad
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.probe.probe import Needs, Probe, group_parameters
+from oscine.probe.similarity import extremes
 
 EPSILON = 1e-4  # keeps the cosine of an empty patch finite
 HEADROOM = 1.01  # keeps an activation below 1
@@ -22,6 +24,7 @@ class PrototypicalProbe(Probe):
     """Cosine of each prototype with the patch it fits best, weighted within its class by what cannot be negative.
 
     Patches are taken relative to CLS (`focal`), and upsampled twofold in time and freq before they are compared.
+    AudioProtoPNet's head is the same without `focal`; its prototypes learn at 0.05, and nothing decays but the last layer.
 
     Args:
         encoder: what it is built for.
@@ -62,12 +65,13 @@ class PrototypicalProbe(Probe):
 
     def activations(self, prepared: Features) -> Tensor:  # [batch, classes * prototypes_per_class], in [0, 1)
         """How well each prototype fits the patch that it fits best."""
-        patches = prepared.patches[-1]
-        prototypes = unit(self.prototype_vectors.flatten(1), EPSILON)  # [prototypes, dim + 2]
-        # Upsampling is linear: done after the product with the prototypes it leaves a quarter of the products to do.
-        product = self.upsample(linear(patches, prototypes[:, :-2])) + EPSILON * prototypes[:, -2:].sum(1)
-        length = (self.upsample(patches).square().sum(-1, keepdim=True) + 2 * EPSILON**2 + EPSILON).sqrt()
-        return (product / length).amax((1, 2)).relu() / HEADROOM
+        prototypes = unit(extended(self.prototype_vectors.flatten(1)), EPSILON)
+        best = extremes(prepared.patches[-1], prototypes, (torch.max,), self.compared)[0]
+        return best.relu() / HEADROOM
+
+    def compared(self, patches: Tensor) -> Tensor:  # [batch, 4 * patches, dim + 2]
+        """Patches [batch, time, freq, dim] on the finer grid, at length 1."""
+        return unit(self.upsample(extended(patches))).flatten(1, 2)
 
     def upsample(self, patches: Tensor) -> Tensor:  # [batch, 2 * time, 2 * freq, channels]
         """Twice as fine a grid, from [batch, time, freq, channels]."""
@@ -84,7 +88,7 @@ class PrototypicalProbe(Probe):
         """Root of the summed squares by which a class's prototypes miss being orthonormal, over the number of pairs."""
         classes, per_class = self.last_layer.weight.shape
         vectors = rearrange(self.prototype_vectors, "(classes own) dim 1 1 -> classes own dim", classes=classes)
-        prototypes = vectors / ((vectors.square().sum(-1, keepdim=True) + EPSILON).sqrt() + EPSILON)
+        prototypes = unit(vectors, EPSILON)
         excess = prototypes @ prototypes.mT - torch.eye(per_class).to(prototypes)
         return excess.norm() / excess.numel()
 
@@ -108,7 +112,11 @@ class ClassBoundLinear(nn.Module):
         return einsum(own, self.weight.relu(), "batch classes own, classes own -> batch classes") + self.bias
 
 
-def unit(vectors: Tensor, slack: float = 0.0) -> Tensor:  # [..., dim + 2]
-    """Vectors [..., dim] at length 1, as the authors reach it: two channels of epsilon are added and count."""
-    vectors = pad(vectors, (0, 2), value=EPSILON)
-    return vectors / ((vectors.square().sum(-1, keepdim=True) + EPSILON).sqrt() + slack)
+def extended(vectors: Tensor) -> Tensor:  # [..., dim + 2]
+    """Vectors [..., dim] with the two channels of epsilon that the authors add, and that count in every cosine."""
+    return pad(vectors, (0, 2), value=EPSILON)
+
+
+def unit(vectors: Tensor, slack: float = 0.0) -> Tensor:
+    """Vectors [..., dim] at length 1, or below it by epsilon, and `slack`, in the length that they are divided by."""
+    return vectors / ((vector_norm(vectors, dim=-1, keepdim=True).square() + EPSILON).sqrt() + slack)

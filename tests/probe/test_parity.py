@@ -16,8 +16,10 @@ from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.features import Features
 from oscine.probe.convex_gated import ConvexGatedProbe
+from oscine.probe.layer_gated import LayerGatedProbe
 from oscine.probe.linear import LinearProbe
 from oscine.probe.probe import Probe
+from oscine.probe.protobin import ProtobinProbe
 from oscine.probe.prototypical import PrototypicalProbe
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -26,6 +28,9 @@ TOLERANCE = 1e-5  # of logits, absolute; of gradients, relative to the largest e
 PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
     "linear_cls": (LinearProbe, {"pool": "cls"}),
     "linear_mean": (LinearProbe, {"pool": "mean"}),
+    "linear_gated_cls": (LayerGatedProbe, {"pool": "cls"}),
+    "binarized_prototypes": (ProtobinProbe, {"pool": "clip", "prototypes": 16}),
+    "binarized_prototypes_frames": (ProtobinProbe, {"pool": "frames", "prototypes": 16}),
     "cgp_cls": (ConvexGatedProbe, {"pool": "cls", "prototypes": 16}),
     "cgp_mean": (ConvexGatedProbe, {"pool": "mean", "prototypes": 16}),
     "cgp_frames": (ConvexGatedProbe, {"pool": "frames", "prototypes": 16}),
@@ -59,6 +64,10 @@ def bird_mae_features(bird_mae: dict[str, Tensor]) -> Features:
     tokens = bird_mae["out.tokens_norm"]
     patches = rearrange(tokens[:, 1:], "batch (time freq) dim -> 1 batch time freq dim", freq=8)
     return Features(tokens[None, :, 0], patches, bird_mae["out.pooled_fcnorm"])
+
+
+def test_every_probe_of_the_authors_is_compared(bat: dict[str, Tensor]) -> None:
+    assert {name.split(".")[1] for name in bat if name.startswith("probe.")} == {"input", *PROBES}
 
 
 def authors_probe(name: str, bat: dict[str, Tensor]) -> Probe:

@@ -3,23 +3,34 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import one_hot
 
+from oscine.cli import probe as command
 from oscine.models.bat import BAT
+from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.probe.attentive import AttentiveProbe
 from oscine.probe.convex_gated import ConvexGatedProbe
-from oscine.probe.linear import LinearProbe
+from oscine.probe.efficient import EfficientProbe
+from oscine.probe.gated_attention import GatedAttentionProbe
+from oscine.probe.head2toe import Head2ToeProbe
+from oscine.probe.layer_gated import LayerGatedProbe
+from oscine.probe.linear import LAYER_POOLS, LinearProbe
+from oscine.probe.mlp import MLPProbe
 from oscine.probe.probe import Needs, Probe
+from oscine.probe.protobin import ProtobinProbe, ProtofloatProbe
 from oscine.probe.prototypical import PrototypicalProbe
+from oscine.probe.simpool import SimPoolProbe
 
 DIM, DEPTH, HEADS, GRID = 16, 3, 4, (6, 8)
 BATCH, CLASSES = 4, 5
@@ -30,7 +41,29 @@ PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
     "linear frames": (LinearProbe, {"pool": "frames"}),
     "linear bands": (LinearProbe, {"pool": "bands", "norm": "batch"}),
     "linear pooled": (LinearProbe, {"pool": "pooled", "norm": "none"}),
+    "mlp": (MLPProbe, {"hidden": 6}),
+    "mlp frames": (MLPProbe, {"pool": "frames", "norm": "layer", "hidden": 6}),
+    "layer gated": (LayerGatedProbe, {}),
+    "layer gated mean": (LayerGatedProbe, {"pool": "mean"}),
+    "layer gated frames": (LayerGatedProbe, {"pool": "frames"}),
+    "layer gated bands": (LayerGatedProbe, {"pool": "bands", "norm": "batch"}),
+    "head2toe": (Head2ToeProbe, {}),
+    "head2toe mean": (Head2ToeProbe, {"pool": "mean"}),
+    "head2toe frames": (Head2ToeProbe, {"pool": "frames"}),
+    "head2toe bands": (Head2ToeProbe, {"pool": "bands"}),
     "attentive": (AttentiveProbe, {}),
+    "attentive frames": (AttentiveProbe, {"pool": "frames"}),
+    "efficient": (EfficientProbe, {"queries": 4}),
+    "efficient frames": (EfficientProbe, {"pool": "frames", "queries": 4}),
+    "simpool": (SimPoolProbe, {}),
+    "simpool frames": (SimPoolProbe, {"pool": "frames"}),
+    "gated attention": (GatedAttentionProbe, {}),
+    "gated attention, ungated": (GatedAttentionProbe, {"gated": False}),
+    "gated attention frames": (GatedAttentionProbe, {"pool": "frames"}),
+    "protofloat": (ProtofloatProbe, {"prototypes": 7}),
+    "protofloat frames": (ProtofloatProbe, {"pool": "frames", "prototypes": 7}),
+    "protobin": (ProtobinProbe, {"prototypes": 7}),
+    "protobin frames": (ProtobinProbe, {"pool": "frames", "prototypes": 7}),
     "prototypical": (PrototypicalProbe, {"prototypes_per_class": 3}),
     "prototypical, plain": (PrototypicalProbe, {"prototypes_per_class": 3, "focal": False}),
     "prototypical, reshaped": (PrototypicalProbe, {"prototypes_per_class": 3, "authors_reshape": True}),
@@ -38,13 +71,17 @@ PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
     "convex gated mean": (ConvexGatedProbe, {"pool": "mean", "prototypes": 7}),
     "convex gated frames": (ConvexGatedProbe, {"pool": "frames", "prototypes": 7}),
 }
-FRAMEWISE = ("linear frames", "convex gated frames")
 every_probe = pytest.mark.parametrize("name", PROBES)
+Encoders = dict[str, Callable[[], Encoder]]
+ENCODERS: Encoders = {
+    "chunks": lambda: BAT(dim=DIM, depth=DEPTH, heads=HEADS, seconds=0.5),
+    "one clip": lambda: BirdMAE(dim=DIM, depth=DEPTH, heads=HEADS, seconds=0.5),
+}
 
 
-def sizes(dim: int = DIM, depth: int = DEPTH, heads: int = HEADS) -> Encoder:
+def sizes(dim: int = DIM, depth: int = DEPTH, heads: int = HEADS, grid: tuple[int, int] = GRID) -> Encoder:
     """Stands for an encoder where only its sizes matter."""
-    return cast(Encoder, SimpleNamespace(dim=dim, depth=depth, heads=heads, grid=GRID))
+    return cast(Encoder, SimpleNamespace(dim=dim, depth=depth, heads=heads, grid=grid))
 
 
 def make(name: str, encoder: Encoder | None = None) -> Probe:
@@ -53,19 +90,24 @@ def make(name: str, encoder: Encoder | None = None) -> Probe:
     return kind(encoder or sizes(), CLASSES, **settings).eval()
 
 
-def features(batch: int = BATCH, depth: int = DEPTH, seed: int = 0) -> Features:
+def features(batch: int = BATCH, depth: int = DEPTH, seed: int = 0, grid: tuple[int, int] = GRID) -> Features:
     draw = torch.Generator().manual_seed(seed)
     return Features(
         cls=torch.randn(depth, batch, DIM, generator=draw),
-        patches=torch.randn(depth, batch, *GRID, DIM, generator=draw),
+        patches=torch.randn(depth, batch, *grid, DIM, generator=draw),
         pooled=torch.randn(batch, DIM, generator=draw),
     )
 
 
+def test_every_probe_of_the_command_is_tested() -> None:
+    assert {kind for kind, _ in PROBES.values()} == set(command.PROBES.values())
+
+
 @every_probe
-def test_logits_are_one_row_a_clip_or_a_time_step(name: str) -> None:
-    expected = (BATCH, GRID[0], CLASSES) if name in FRAMEWISE else (BATCH, CLASSES)
-    assert make(name)(features()).shape == expected
+@pytest.mark.parametrize("grid", [GRID, (5, 3), (1, 8), (4, 1)])
+def test_logits_are_one_row_a_clip_or_a_time_step(name: str, grid: tuple[int, int]) -> None:
+    expected = (BATCH, grid[0], CLASSES) if "frames" in name else (BATCH, CLASSES)
+    assert make(name, sizes(grid=grid))(features(grid=grid)).shape == expected
 
 
 @every_probe
@@ -98,7 +140,13 @@ def test_a_probe_reads_no_more_than_it_needs(name: str) -> None:
         ("linear frames", GRID[0] * DIM),
         ("linear bands", GRID[1] * DIM),
         ("linear pooled", DIM),
+        ("mlp", DIM),
+        ("layer gated", DEPTH * DIM),
+        ("layer gated mean", DEPTH * DIM),
+        ("layer gated frames", DEPTH * GRID[0] * DIM),
+        ("head2toe bands", DEPTH * GRID[1] * DIM),
         ("attentive", GRID[0] * GRID[1] * DIM),
+        ("protobin frames", GRID[0] * GRID[1] * DIM),
         ("prototypical", (1 + GRID[0] * GRID[1]) * DIM),
         ("convex gated cls", DEPTH * (1 + GRID[0] * GRID[1]) * DIM),
         ("convex gated mean", DEPTH * GRID[0] * GRID[1] * DIM),
@@ -121,9 +169,10 @@ def test_frames_and_bands_together_keep_all_patches(name: str) -> None:
 
 
 @every_probe
+@pytest.mark.parametrize("kind", ENCODERS)
 @torch.no_grad()
-def test_a_probe_reads_an_encoder_that_returns_only_the_needed_layers(name: str) -> None:
-    encoder = BAT(dim=DIM, depth=DEPTH, heads=HEADS, seconds=0.5).eval()
+def test_a_probe_reads_an_encoder_that_returns_only_the_needed_layers(name: str, kind: str) -> None:
+    encoder = ENCODERS[kind]().eval()
     probe = make(name, encoder)
     waveform = torch.randn(2, encoder.samples, generator=torch.Generator().manual_seed(0))
     few, all_layers = encoder(waveform, layers=probe.needs.layers), encoder(waveform)
@@ -190,7 +239,13 @@ def test_prototypes_bound_to_classes_learn_as_in_bird_mae() -> None:
     [
         (lambda: LinearProbe(sizes(768, 12), 527, norm="none"), 405_263),  # as the paper counts
         (lambda: LinearProbe(sizes(768, 12), 527), 405_263 + 1_536),
+        (lambda: LayerGatedProbe(sizes(768, 12), 527, norm="none"), 405_275),
+        (lambda: Head2ToeProbe(sizes(768, 12), 527, norm="none"), 4_857_359),
+        (lambda: Head2ToeProbe(sizes(768, 12), 527), 4_857_359 + 18_432),
+        (lambda: MLPProbe(sizes(1024, 24), 21), 535_573),  # 535k in the paper
         (lambda: ConvexGatedProbe(sizes(768, 12), 527), 23_490_539),
+        (lambda: ProtobinProbe(sizes(768, 12), 527), 12_950_527),
+        (lambda: ProtobinProbe(sizes(768, 12), 10, prototypes=200), 155_610),
         (lambda: PrototypicalProbe(sizes(1024, 24), 21), 430_521),  # as the paper counts
         (lambda: AttentiveProbe(sizes(1024, 24, 16), 21), 2 * 1024**2 + 1024 + 1025 * 21),  # 2.1 million
     ],
@@ -202,7 +257,7 @@ def test_a_probe_has_the_papers_number_of_parameters(probe: Callable[[], Probe],
 
 def test_dropout_acts_in_training_alone() -> None:
     clips = features()
-    for kind in (LinearProbe, ConvexGatedProbe):
+    for kind in (LinearProbe, MLPProbe, LayerGatedProbe, Head2ToeProbe, ConvexGatedProbe, ProtobinProbe):
         probe = kind(sizes(), CLASSES, dropout=0.5)
         assert not torch.equal(probe(clips), probe(clips))
         probe.eval()
@@ -344,8 +399,9 @@ def test_orthonormal_prototypes_cost_nothing_and_equal_ones_do() -> None:
     torch.testing.assert_close(probe.orthogonality_loss(), torch.tensor(30**0.5 / 45), atol=1e-4, rtol=0)
 
 
-def test_only_class_bound_prototypes_add_to_the_loss() -> None:
-    assert {name for name in PROBES if make(name).penalty() > 0} == {name for name in PROBES if "prototypical" in name}
+def test_only_class_bound_prototypes_and_the_lasso_add_to_the_loss() -> None:
+    expected = {name for name in PROBES if "prototypical" in name or "head2toe" in name}
+    assert {name for name in PROBES if make(name).penalty() > 0} == expected
 
 
 def wide(clips: Features) -> Features:
@@ -373,6 +429,8 @@ def test_an_unknown_pool_names_those_that_exist() -> None:
 def test_a_probe_of_nothing_is_refused() -> None:
     for refused in (
         lambda: LinearProbe(sizes(), 0),
+        lambda: MLPProbe(sizes(), CLASSES, hidden=0),
+        lambda: ProtobinProbe(sizes(), CLASSES, prototypes=0),
         lambda: ConvexGatedProbe(sizes(), CLASSES, prototypes=0),
         lambda: PrototypicalProbe(sizes(), CLASSES, prototypes_per_class=0),
     ):
@@ -380,14 +438,128 @@ def test_a_probe_of_nothing_is_refused() -> None:
             refused()
 
 
-@every_probe
-def test_a_fitted_probe_is_saved_and_loaded_by_its_state(name: str) -> None:
-    probe = make(name)
+def another(name: str) -> Probe:
+    """The same probe with other weights."""
     torch.manual_seed(1)
     kind, settings = PROBES[name]
-    other = kind(sizes(), CLASSES, **settings).eval()
+    return kind(sizes(), CLASSES, **settings).eval()
+
+
+@every_probe
+def test_a_fitted_probe_is_saved_and_loaded_by_its_state(name: str) -> None:
+    probe, other = make(name), another(name)
     other.load_state_dict(probe.state_dict())
     assert torch.equal(other(features()), probe(features()))
+
+
+@every_probe
+def test_a_stored_probe_gives_the_same_logits(name: str, tmp_path: Path) -> None:
+    probe, other = make(name), another(name)
+    save_file(probe.stored(), tmp_path / "probe.safetensors")
+    other.load_stored(load_file(tmp_path / "probe.safetensors"))
+    assert torch.equal(other(features()), probe(features()))
+
+
+@pytest.mark.parametrize(("dim", "size"), [(16, 2), (12, 2), (768, 96)])
+@torch.no_grad()
+def test_a_binarised_prototype_is_stored_in_a_bit_a_weight(dim: int, size: int) -> None:
+    probe = ProtobinProbe(sizes(dim), CLASSES, prototypes=7)
+    probe.prototype_vectors[0] = 0.0  # the sign of 0 is +1
+    stored = probe.stored()
+    assert "prototype_vectors" not in stored
+    assert stored["prototype_bits"].shape == (7, size)
+    assert stored["prototype_bits"].dtype == torch.uint8
+    other = ProtobinProbe(sizes(dim), CLASSES, prototypes=7)
+    other.load_stored(stored)
+    assert torch.equal(other.prototype_vectors, torch.where(probe.prototype_vectors >= 0, 1.0, -1.0))
+    assert torch.equal(other.vectors(), probe.vectors())
+    assert torch.equal(other.fc.weight, probe.fc.weight)
+
+
+@torch.no_grad()
+def test_efficient_probing_gives_each_query_its_share_of_the_values() -> None:
+    probe, clips = make("efficient"), features()
+    assert isinstance(probe, EfficientProbe)
+    patches = clips.patches[-1].flatten(1, 2)
+    weights = (probe.query @ patches.mT / DIM**0.5).softmax(-1)  # [batch, query, patch]
+    shares = probe.value(patches).split(DIM // 4, dim=-1)
+    seen = torch.cat([(weights[:, query, None] @ share)[:, 0] for query, share in enumerate(shares)], dim=-1)
+    torch.testing.assert_close(probe(clips), probe.fc(seen), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_simpool_is_attention_of_the_mean_patch() -> None:
+    probe, clips = make("simpool"), features()
+    assert isinstance(probe, SimPoolProbe)
+    patches = clips.patches[-1].flatten(1, 2)
+    normed = probe.ln(patches)
+    query = probe.query(patches.mean(1, keepdim=True))
+    seen = nn.functional.scaled_dot_product_attention(query, probe.key(normed), normed)[:, 0]
+    torch.testing.assert_close(probe(clips), probe.fc(seen), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_gated_attention_weighs_each_patch_by_itself() -> None:
+    for name in ("gated attention", "gated attention, ungated"):
+        probe, clips = make(name), features()
+        assert isinstance(probe, GatedAttentionProbe)
+        patches = clips.patches[-1].flatten(1, 2)
+        gate = probe.gate(patches).sigmoid() if probe.gate else torch.ones(())
+        scores = (probe.hidden(patches).tanh() * gate * probe.score.weight[0]).sum(-1)
+        shares = scores.exp() / scores.exp().sum(1, keepdim=True)
+        seen = (shares[:, :, None] * patches).sum(1)
+        torch.testing.assert_close(probe(clips), probe.fc(seen), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_frame_of_a_probe_is_a_clip_of_one_time_step() -> None:
+    clips = features()
+    step = Features(clips.cls, clips.patches[:, :, 2:3], clips.pooled)
+    for name in ("attentive", "efficient", "simpool", "gated attention", "protofloat", "protobin"):
+        clip, frames = make(name), make(f"{name} frames")
+        frames.load_state_dict(clip.state_dict())
+        torch.testing.assert_close(frames(clips)[:, 2], clip(step), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_head2toe_reads_all_layers_side_by_side_in_their_order() -> None:
+    probe, clips = make("head2toe"), features()
+    assert isinstance(probe, Head2ToeProbe)
+    side_by_side = torch.cat(list(clips.cls), dim=1)
+    torch.testing.assert_close(probe(clips), probe.fc(probe.ln(side_by_side)))
+
+
+@torch.no_grad()
+def test_the_lasso_counts_the_length_of_each_inputs_weights() -> None:
+    probe = Head2ToeProbe(sizes(), classes=4, lasso=0.5)
+    assert isinstance(probe.fc, nn.Linear)
+    probe.fc.weight.zero_()
+    probe.fc.weight[:, 3] = 1.0  # length 2
+    probe.fc.weight[0, 7] = -3.0
+    torch.testing.assert_close(probe.penalty(), torch.tensor(0.5 * 2 * (2 + 3)))
+    assert Head2ToeProbe(sizes(), classes=4, lasso=0.0).penalty() == 0
+
+
+@torch.no_grad()
+def test_a_layer_gate_starts_even_and_picks_a_layer() -> None:
+    probe, clips = make("layer gated mean"), features()
+    assert isinstance(probe, LayerGatedProbe)
+    torch.testing.assert_close(probe.gate, torch.full((DEPTH,), 1 / DEPTH))
+    probe.block_attention.copy_(torch.tensor([-200.0, 0.0, -200.0]))
+    torch.testing.assert_close(probe(clips), probe.fc(probe.ln(clips.patches[1].mean((1, 2)))))
+
+
+def test_layers_have_no_published_vector_to_pool() -> None:
+    assert "pooled" not in LAYER_POOLS
+    for kind in (LayerGatedProbe, Head2ToeProbe):
+        with pytest.raises(OscineError, match=r"'pooled'.*cls, mean, bands, frames$"):
+            kind(sizes(), CLASSES, pool="pooled")
+
+
+def test_queries_that_cannot_share_the_values_are_refused() -> None:
+    for queries in (0, 5):
+        with pytest.raises(OscineError, match=f"{queries} queries share 16 values; choose .* a divisor of 16"):
+            EfficientProbe(sizes(), CLASSES, queries=queries)
 
 
 def test_what_a_probe_does_not_need_holds_no_memory() -> None:

@@ -1,0 +1,48 @@
+"""Head2Toe: a linear layer on all layers side by side, of which a group lasso chooses (arXiv 2201.03529)."""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from oscine.models.encoder import Encoder
+from oscine.probe.linear import LAYER_POOLS, LinearProbe
+
+
+class Head2ToeProbe(LinearProbe):
+    """A linear probe on the vectors of every layer side by side; the loss grows with the length of each input's weights.
+
+    Args:
+        encoder: what it is built for.
+        classes: how many logits.
+        pool, norm, dropout: as in `LinearProbe`, but pool cannot be "pooled".
+        lasso: weight of the penalty, as in arXiv 2602.16305, whose AudioSet tables take 0.
+    """
+
+    pools = LAYER_POOLS
+    layers = None
+    group_scale: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = "cls",
+        norm: str = "layer",
+        dropout: float = 0.0,
+        lasso: float = 1e-4,
+    ) -> None:
+        super().__init__(encoder, classes, pool, norm, dropout)
+        self.lasso = lasso
+        self.register_buffer("group_scale", torch.tensor(float(classes)).sqrt())  # the published heads hold it
+
+    def join(self, layers: Tensor) -> Tensor:
+        return rearrange(layers, "layer batch ... dim -> batch ... (layer dim)")
+
+    def width(self, encoder: Encoder) -> int:
+        return self.depth * super().width(encoder)
+
+    def penalty(self) -> Tensor:
+        """A group is the weights of one input; the root of a group's size evens out groups of different sizes."""
+        return self.lasso * self.group_scale * self.get_parameter("fc.weight").norm(dim=0).sum()

@@ -1,0 +1,84 @@
+"""Prototypes that no class owns, on the last layer's patches, in floats or in one bit a weight (arXiv 2509.24901)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.probe.probe import SETS, Needs, Probe, choose, group_parameters
+from oscine.probe.similarity import extremes
+
+
+class ProtofloatProbe(Probe):
+    """Cosine of each prototype with the patch of the last layer that it fits best; linear layer.
+
+    Args:
+        encoder: what it is built for.
+        classes: how many logits.
+        pool: "clip", or "frames" for the best of each time step's freq and logits [batch, time, classes].
+        prototypes: in total; no class owns one.
+        dropout: of the linear layer's input.
+    """
+
+    needs = Needs(layers=[-1], parts=("patches",))
+
+    def __init__(
+        self, encoder: Encoder, classes: int, pool: str = "clip", prototypes: int = 10_000, dropout: float = 0.0
+    ) -> None:
+        super().__init__(encoder, classes)
+        if prototypes < 1:
+            raise OscineError(f"{prototypes} prototypes; the probe needs at least 1")
+        self.pool = choose(pool, SETS)
+        self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
+        self.drop = nn.Dropout(dropout)
+        self.fc = nn.Linear(prototypes, classes)
+
+    def vectors(self) -> Tensor:  # [prototype, dim]
+        """The prototypes of whatever length; they are compared by cosine."""
+        return self.prototype_vectors.flatten(1)
+
+    def prepare(self, features: Features) -> Features:
+        """Every patch of the last layer at length 1."""
+        needed = self.needs.take(features)
+        return needed._replace(patches=normalize(needed.patches, dim=-1))
+
+    def logits(self, prepared: Features) -> Tensor:
+        sets = rearrange(prepared.patches[-1], SETS[self.pool])
+        best = extremes(sets.flatten(0, -3), normalize(self.vectors(), dim=1), ends=(torch.max,))[0]
+        return self.fc(self.drop(best.unflatten(0, sets.shape[:-2])))
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for AdamW: no decay on prototypes nor on the bias."""
+        return group_parameters(self, lr, weight_decay, {"prototype_vectors": {"weight_decay": 0.0}})
+
+
+class ProtobinProbe(ProtofloatProbe):
+    """The same with prototypes of +1 and -1: the signs of hidden numbers, which learn as if they were compared themselves.
+
+    Its file holds the signs alone, a bit each, without which the hidden numbers have no use but to learn on.
+    """
+
+    def vectors(self) -> Tensor:
+        hidden = super().vectors()
+        signs = torch.where(hidden >= 0, 1.0, -1.0).to(hidden)
+        return signs + (hidden - hidden.detach())  # the bracket is 0, its gradient is not
+
+    def stored(self) -> dict[str, Tensor]:
+        state = self.state_dict()
+        positive = state.pop("prototype_vectors").flatten(1) >= 0
+        return {**state, "prototype_bits": torch.from_numpy(np.packbits(positive.cpu().numpy(), axis=1))}
+
+    def load_stored(self, tensors: Mapping[str, Tensor]) -> None:
+        bits = np.unpackbits(tensors["prototype_bits"].cpu().numpy(), axis=1, count=self.dim)
+        signs = 2.0 * torch.from_numpy(bits)[:, :, None, None] - 1.0
+        state = {name: tensor for name, tensor in tensors.items() if name != "prototype_bits"}
+        self.load_state_dict({**state, "prototype_vectors": signs})

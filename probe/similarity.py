@@ -1,0 +1,99 @@
+"""Prototypes against patches: the ends of the similarities' range, without ever holding the similarities of all patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag, linear
+
+# Similarities are computed about so many places by so many prototypes at a time: what a core's cache holds, or enough to
+# keep a GPU busy.
+SIDES = {"cpu": 512, "cuda": 4096}
+TABLE = 2**24  # numbers of compared patches that the backward pass holds at a time: 64 MiB in float32
+
+Ends = Sequence[Callable[..., Any]]
+Compared = Callable[[Tensor], Tensor]
+
+
+def extremes(
+    patches: Tensor,
+    prototypes: Tensor,
+    ends: Ends = (torch.min, torch.max),
+    compared: Compared = lambda patches: patches,
+) -> Tensor:  # [end, set, prototype]
+    """The least and greatest similarity (inner product) of every prototype with the patches of every set.
+
+    Every set is compared with tiles of prototypes, of which only the ends are kept; the backward pass visits the winning
+    patches alone. Where patches tie, one of them wins.
+
+    Args:
+        patches: [set, place, dim]; a set is what one answer looks at, such as the patches of a clip.
+        prototypes: [prototype, dim].
+        ends: which are wanted, of torch.min and torch.max.
+        compared: what is compared instead of the patches, [set, other place, other dim], each set for itself, without
+            parameters; done a tile at a time and once more in the backward pass, so that it need not be kept. `patches`
+            have whatever shape it takes, sets first.
+    """
+    return _Extremes.apply(patches, prototypes, ends, compared)
+
+
+class _Extremes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor, prototypes: Tensor, ends: Ends, compared: Compared) -> Tensor:
+        side = SIDES.get(patches.device.type, SIDES["cuda"])
+        values = patches.new_empty(len(ends), len(patches), len(prototypes))
+        places = torch.empty_like(values, dtype=torch.int32)
+        for sets in _tiles(len(patches), side // patches.shape[1:-1].numel()):
+            seen = compared(patches[sets])
+            for some in _tiles(len(prototypes), side):
+                similarity = linear(seen, prototypes[some])  # [set, place, prototype]
+                for end, find in enumerate(ends):
+                    values[end, sets, some], places[end, sets, some] = find(similarity, 1)
+        ctx.save_for_backward(patches, prototypes, places)
+        ctx.compared = compared
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None]:  # of [end, set, prototype]
+        patches, prototypes, places = ctx.saved_tensors
+        patches_learn = ctx.needs_input_grad[0]
+        of_patches = torch.empty_like(patches) if patches_learn else None
+        of_prototypes = torch.zeros_like(prototypes)
+        for sets in _tiles(len(patches), TABLE // patches.shape[1:].numel()):
+            with torch.enable_grad():
+                source = patches[sets].detach().requires_grad_(patches_learn)
+                seen = ctx.compared(source)  # [set, place, dim]
+            table = seen.detach().flatten(0, 1)
+            first = torch.arange(0, len(table), seen.shape[1], dtype=places.dtype, device=places.device)
+            rows = places[:, sets] + first[:, None]  # of the table, [end, set, prototype]
+            of_prototypes += _prototypes_gradient(grad[:, sets], rows, table)
+            if of_patches is not None:
+                of_seen = _places_gradient(grad[:, sets], rows, prototypes, len(table))
+                (of_patches[sets],) = torch.autograd.grad(seen, source, of_seen.view_as(seen))
+        return of_patches, of_prototypes, None, None
+
+
+def _prototypes_gradient(grad: Tensor, rows: Tensor, table: Tensor) -> Tensor:  # [prototype, dim]
+    """Of every prototype: the sum of the table's rows that won, each times its gradient [end, set, prototype]."""
+    each = "end set prototype -> prototype (end set)"
+    weights = rearrange(grad, each).contiguous()
+    return embedding_bag(rearrange(rows, each), table, mode="sum", per_sample_weights=weights)
+
+
+def _places_gradient(grad: Tensor, rows: Tensor, prototypes: Tensor, places: int) -> Tensor:  # [place, dim]
+    """Of every place: the sum of the prototypes that it won, each times its gradient."""
+    rows, order = rows.flatten().sort()
+    winners = torch.arange(len(prototypes), device=order.device).expand_as(grad).flatten()[order]
+    begins = torch.searchsorted(rows, torch.arange(places, dtype=rows.dtype, device=rows.device))
+    return embedding_bag(winners, prototypes, begins, mode="sum", per_sample_weights=grad.flatten()[order])
+
+
+def _tiles(length: int, step: int) -> Iterator[slice]:
+    step = max(1, step)
+    return (slice(begin, begin + step) for begin in range(0, length, step))
