@@ -33,8 +33,8 @@ class Fetched(NamedTuple):
     sha256: str
 
 
-NOT_HERE = "{file} of {repository} at {revision} is not in the cache ({cache}), and fetching is switched off; "
-LOST = "no connection to {hub} for {file} of {repository} ({error}); check the network and try again"
+NOT_HERE = "{doing} at {revision} is not in the cache ({cache}), and fetching is switched off; "
+LOST = "no connection to {hub} for {doing} ({error}); check the network and try again"
 # What went wrong and what would do. The first kind that fits speaks, so a subclass stands before its base.
 REASONS: dict[type[Exception], str] = {
     GatedRepoError: "{repository} is open only to those whom its owners let in: ask at {hub}/{repository}; {login}",
@@ -43,16 +43,16 @@ REASONS: dict[type[Exception], str] = {
     OfflineModeIsEnabled: NOT_HERE + "unset HF_HUB_OFFLINE, or `oscine download` it where there is a network",
     LocalEntryNotFoundError: NOT_HERE + "`oscine download` it first",
     EntryNotFoundError: "{repository} has no file {file} at {revision}; see {hub}/{repository}/tree/{revision}",
-    HfHubHTTPError: "the Hub answered {status} for {file} of {repository}; {remedy}",
+    HfHubHTTPError: "the Hub answered {status} for {doing}; {remedy}",
     HFValidationError: "{repository!r} is not the name of a repository; expected owner/name",
     FileMetadataError: "{hub} does not answer as the Hub does; check HF_ENDPOINT and the proxy",
     HTTPError: LOST,
     RuntimeError: LOST,  # what huggingface_hub 1.9 makes of it: it goes on with the client that it has closed
-    OSError: "{file} of {repository} could not be fetched into {cache} ({error}); make room or set HF_HOME, and try again",
+    OSError: "{doing} could not be fetched into {cache} ({error}); make room or set {home}, and try again",
 }
 REMEDIES = {
     401: "the token is not accepted: `hf auth login` makes a new one",
-    403: "the token may not read it: `hf auth login` with one that may",
+    403: "the token may not {may} it: `hf auth login` with one that may",
     429: "those were too many requests: wait a few minutes",
 }
 
@@ -65,18 +65,27 @@ def fetch(
     revision: a branch, tag or commit; None is the newest of `main`.
     local_files_only: look only into the cache, as with HF_HUB_OFFLINE=1.
     """
-    try:
-        path = Path(hf_hub_download(repository, file, revision=revision, local_files_only=local_files_only))
-    except tuple(REASONS) as error:
-        raise OscineError(explain(error, repository, file, revision)) from error
+    path = download(repository, file, revision, local_files_only)
     found = file_hash(path)
     for expected in (hash_in_cache(path), sha256):
         if expected and found != expected:
             raise OscineError(
                 f"{repository}/{file} has sha256 {found}, expected {expected}: it was damaged or changed; delete "
-                f"{path.resolve()} and fetch it again, or load it as it is with checkpoint_path="
+                f"{path.resolve()} and fetch it again, or give it as the checkpoint, as it is"
             )
     return Fetched(path, path.parents[len(PurePosixPath(file).parts) - 1].name, found)
+
+
+def download(
+    repository: str, file: str, revision: str | None = None, local_files_only: bool = False, cache: Path | None = None
+) -> Path:
+    """Where a file of the Hub lies in the cache of huggingface_hub, or in another one, fetched unless it is there."""
+    try:
+        return Path(
+            hf_hub_download(repository, file, revision=revision, local_files_only=local_files_only, cache_dir=cache)
+        )
+    except tuple(REASONS) as error:
+        raise OscineError(explain(error, repository, file, revision, cache)) from error
 
 
 def hash_in_cache(path: Path) -> str | None:
@@ -85,20 +94,33 @@ def hash_in_cache(path: Path) -> str | None:
     return blob if re.fullmatch("[0-9a-f]{64}", blob) else None
 
 
-def explain(error: Exception, repository: str, file: str, revision: str | None) -> str:
-    """One line for an error of huggingface_hub, which tells what it met as the cause of what it could not find."""
-    if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
+def explain(
+    error: Exception,
+    repository: str,
+    file: str = "",
+    revision: str | None = None,
+    cache: Path | None = None,
+    publishing: bool = False,
+) -> str:
+    """One line for an error of huggingface_hub, which tells what it met as the cause of what it could not do."""
+    cause = error.__cause__
+    wrapped = isinstance(error, (LocalEntryNotFoundError, RuntimeError))
+    if wrapped and isinstance(cause, Exception) and isinstance(cause, tuple(REASONS)):
+        error = cause
     reason = next(text for kind, text in REASONS.items() if isinstance(error, kind))
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    said = (error.server_message or "") if isinstance(error, HfHubHTTPError) and 400 <= status < 500 else ""
+    known = REMEDIES.get(status, "").format(may="write" if publishing else "read")
     return reason.format(
         repository=repository,
         file=file,
+        doing=f"publishing {repository}" if publishing else f"{file} of {repository}",
         revision=revision or "main",
         hub=constants.ENDPOINT,
-        cache=constants.HF_HUB_CACHE,
+        cache=cache or constants.HF_HUB_CACHE,
+        home="TMPDIR" if cache else "HF_HOME",
         status=status,
-        remedy=REMEDIES.get(status, "try again later"),
+        remedy=known or " ".join(said.split()) or "try again later",
         login="your token does not open it"
         if get_token()
         else "`hf auth login`, or set HF_TOKEN: there is no token yet",

@@ -1,15 +1,17 @@
 """A small Hub on loopback: the part of the real one's protocol that huggingface_hub speaks, and faults on demand.
 
 Answered are downloads (resolve, with ETag, X-Repo-Commit, and for large files a redirect to a store that takes ranges),
-model_info, the tree, and the errors of the real Hub with their X-Error-Code. Another request is one more line of `ROUTES`.
+model_info, the tree, publishing (create, preupload, large files in one piece or several, commit, tag, visibility), and the
+errors of the real Hub with their X-Error-Code. Another request is one more line of `ROUTES`.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,14 +21,21 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import yaml
 from huggingface_hub import constants
 
 LARGE = 1000  # bytes from which a file goes to the large file store, as .safetensors always do
+PART = 100_000  # bytes of one part of a large file; one that fits is uploaded in one piece
+TEXT = (".md", ".yaml", ".json", ".gitattributes")
 Files = dict[str, bytes]
 
 
 def is_large(path: str, content: bytes) -> bool:
-    return path.endswith((".safetensors", ".pt", ".ckpt")) or len(content) >= LARGE
+    return large(path, len(content))
+
+
+def large(path: str, size: int) -> bool:
+    return path.endswith((".safetensors", ".pt", ".ckpt")) or (size >= LARGE and not path.endswith(TEXT))
 
 
 def sha256(content: bytes) -> str:
@@ -46,9 +55,10 @@ class Repository:
     commits: dict[str, Files] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
 
-    def commit(self, files: Files, branch: str = "main") -> str:
+    def commit(self, files: Files, branch: str = "main", gone: frozenset[str] = frozenset()) -> str:
         """A commit on top of a branch; its number."""
-        whole = self.commits.get(self.refs.get(branch, ""), {}) | files
+        before = self.commits.get(self.refs.get(branch, ""), {})
+        whole = {path: content for path, content in before.items() if path not in gone} | files
         told = json.dumps([len(self.commits), *sorted((path, sha256(content)) for path, content in whole.items())])
         number = hashlib.sha1(told.encode()).hexdigest()
         self.commits[number] = whole
@@ -62,13 +72,19 @@ class Repository:
 
 @dataclass
 class Fault:
-    """What the next requests whose method and path match meet: a status, or a body cut off or with a byte flipped."""
+    """What the next requests whose method and path match meet.
+
+    A status with its headers; an answer that is cut off or has a byte flipped; or a connection that breaks when so many
+    bytes of what is sent have come (`heard`), or when all is done but the answer (`deaf`).
+    """
 
     where: str
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     flip: int | None = None
+    heard: int | None = None
+    deaf: bool = False
     times: int = 1
 
 
@@ -78,6 +94,14 @@ class Refusal(Exception):
     def __init__(self, status: int, code: str = "", **headers: str) -> None:
         self.status = status
         self.headers = ({"X-Error-Code": code} if code else {}) | headers
+
+
+def sibling(path: str, content: bytes) -> dict[str, object]:
+    """A file as model_info tells of it."""
+    told: dict[str, object] = {"rfilename": path, "size": len(content), "blobId": git_oid(content)}
+    if is_large(path, content):
+        told["lfs"] = {"sha256": sha256(content), "size": len(content), "pointerSize": 134}
+    return told
 
 
 class Hub(ThreadingHTTPServer):
@@ -93,6 +117,10 @@ class Hub(ThreadingHTTPServer):
         )
         self.repositories: dict[str, Repository] = {}
         self.tokens: dict[str, str] = {}  # token: the user it belongs to, who may read all that is private
+        self.readers: set[str] = set()  # tokens that may not write
+        self.uploaded: dict[str, bytes] = {}  # large files by their sha256
+        self.parts: dict[tuple[str, int], bytes] = {}  # of large files that are not whole yet
+        self.watch: Callable[[str, bool], None] = lambda request, done: None  # told of every request, before and after
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str]] = []
 
@@ -119,9 +147,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_request(self) -> None:
         path = self.path.partition("?")[0]
+        request = f"{self.command} {path}"
         self.server.requests.append((self.command, path))
-        self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.fault = self.server.fault_for(f"{self.command} {path}")
+        self.fault = self.server.fault_for(request)
+        self.server.watch(request, False)
+        size = int(self.headers.get("Content-Length") or 0)
+        heard = self.fault.heard if self.fault and self.fault.heard is not None else size
+        self.body = self.rfile.read(min(heard, size))
+        if len(self.body) < size:  # whoever sent it is gone, or is hung up on
+            self.close_connection = True
+            return
         try:
             if self.fault and self.fault.status:
                 raise Refusal(self.fault.status, **self.fault.headers)
@@ -137,6 +172,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: bytes, status: int = 200, **headers: str) -> None:
         """Send an answer; to HEAD without its body."""
+        self.server.watch(f"{self.command} {self.path}", True)
+        if self.fault and self.fault.deaf:
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
             self.send_header(name.replace("_", "-"), value)
@@ -168,6 +207,17 @@ class Handler(BaseHTTPRequestHandler):
         if found.gated and (user or "") != name.partition("/")[0]:
             raise Refusal(403 if user else 401, "GatedRepo")
         return found
+
+    def own(self, name: str) -> Repository:
+        """A repository that the user may write to."""
+        found = self.repository(name)
+        self.check_writer(name.partition("/")[0])
+        return found
+
+    def check_writer(self, owner: str) -> None:
+        given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if self.user() != owner or given in self.server.readers:
+            raise Refusal(403, X_Error_Message=f"You don't have the rights to write to {owner}")
 
     def commit(self, name: str, revision: str) -> tuple[str, Files]:
         found = self.repository(name)
@@ -208,12 +258,14 @@ class Handler(BaseHTTPRequestHandler):
     def info(self, name: str, revision: str = "main") -> None:
         number, files = self.commit(name, revision)
         found = self.server.repositories[name]
+        told = sibling if "blobs=true" in self.path else lambda path, content: {"rfilename": path}
         self.answer_json(
             {
                 "_id": git_oid(name.encode())[:24], "id": name, "author": name.partition("/")[0], "sha": number,
                 "lastModified": "2026-11-21T00:00:00.000Z", "createdAt": "2026-11-21T00:00:00.000Z",
                 "private": found.private, "gated": "manual" if found.gated else False, "disabled": False,
-                "downloads": 0, "likes": 0, "tags": [], "siblings": [{"rfilename": path} for path in sorted(files)],
+                "downloads": 0, "likes": 0, "tags": [],
+                "siblings": [told(path, content) for path, content in sorted(files.items())],
             }
         )  # fmt: skip
 
@@ -231,7 +283,116 @@ class Handler(BaseHTTPRequestHandler):
         user = self.user()
         if user is None:
             raise Refusal(401)
-        self.answer_json({"type": "user", "name": user, "auth": {"accessToken": {"role": "write"}}})
+        role = "read" if self.headers["Authorization"].removeprefix("Bearer ") in self.server.readers else "write"
+        self.answer_json({"type": "user", "name": user, "auth": {"accessToken": {"role": role}}})
+
+    def create(self) -> None:
+        asked = json.loads(self.body)
+        name = f"{asked['organization']}/{asked['name']}"
+        self.check_writer(asked["organization"])
+        there = name in self.server.repositories
+        if not there:
+            self.server.add(name, {".gitattributes": b"*.safetensors filter=lfs\n"}, asked["visibility"] == "private")
+        self.answer_json({"url": f"{self.server.url}/{name}"}, 409 if there else 200)
+
+    def set_visibility(self, name: str) -> None:
+        self.own(name).private = json.loads(self.body)["visibility"] == "private"
+        self.answer_json({})
+
+    def validate(self) -> None:
+        """A card's metadata, as far as the Hub is known to look at them."""
+        metadata = yaml.safe_load(json.loads(self.body)["content"].split("---")[1])
+        errors = []
+        if not re.fullmatch(r"[a-z0-9.-]+", metadata["license"]):
+            errors.append({"message": '"license" must be one of the known ones'})
+        for model in metadata.get("model-index", []):
+            for result in model["results"]:
+                if not {"task", "dataset", "metrics"} <= result.keys():
+                    errors.append({"message": '"model-index" is not complete'})
+        self.answer_json({"errors": errors, "warnings": []}, 400 if errors else 200)
+
+    def preupload(self, name: str, revision: str) -> None:
+        found = self.own(name)
+        here = found.commits[found.refs[revision]]
+        answers = []
+        for asked in json.loads(self.body)["files"]:
+            path, mode = asked["path"], "lfs" if large(asked["path"], asked["size"]) else "regular"
+            hashed = sha256 if mode == "lfs" else git_oid
+            oid = hashed(here[path]) if path in here else None
+            answers.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+        self.answer_json({"files": answers})
+
+    def batch(self, name: str) -> None:
+        """Where to upload large files: each in one piece or in parts; without actions is what is there."""
+        self.own(name)
+        self.answer_json(
+            {"transfer": "basic", "objects": [self.place(name, **one) for one in json.loads(self.body)["objects"]]}
+        )
+
+    def place(self, name: str, oid: str, size: int) -> dict[str, object]:
+        if oid in self.server.uploaded:
+            return {"oid": oid, "size": size}
+        where = f"{self.server.store_url}/{oid}"
+        upload: dict[str, object] = {"href": where}
+        if size > PART:
+            numbers = range(1, -(-size // PART) + 1)
+            upload["header"] = {"chunk_size": str(PART)} | {str(number): f"{where}/{number}" for number in numbers}
+        verify = {"href": f"{self.server.url}/{name}.git/info/lfs/verify"}
+        return {"oid": oid, "size": size, "actions": {"upload": upload, "verify": verify}}
+
+    def upload(self, digest: str) -> None:
+        assert "Authorization" not in self.headers
+        if sha256(self.body) != digest:
+            raise Refusal(400)
+        self.server.uploaded[digest] = self.body
+        self.answer(b"")
+
+    def upload_part(self, digest: str, number: str) -> None:
+        assert "Authorization" not in self.headers
+        self.server.parts[digest, int(number)] = self.body
+        self.answer(b"", ETag=f'"{git_oid(self.body)}"')
+
+    def complete(self, digest: str) -> None:
+        """Join the parts of a large file."""
+        parts = sorted(json.loads(self.body)["parts"], key=lambda part: part["partNumber"])
+        whole = b"".join(self.server.parts[digest, part["partNumber"]] for part in parts)
+        if sha256(whole) != digest:
+            raise Refusal(400)
+        self.server.uploaded[digest] = whole
+        self.answer(b"")
+
+    def verify(self, name: str) -> None:
+        self.own(name)
+        asked = json.loads(self.body)
+        if len(self.server.uploaded.get(asked["oid"], b"")) != asked["size"]:
+            raise Refusal(404)
+        self.answer_json({})
+
+    def add_commit(self, name: str, revision: str) -> None:
+        """All of a commit or nothing, on top of the parent that it names."""
+        found = self.own(name)
+        files: Files = {}
+        gone = set()
+        for line in self.body.splitlines():
+            key, value = (json.loads(line)[part] for part in ("key", "value"))
+            if key == "header" and value.get("parentCommit", found.refs[revision]) != found.refs[revision]:
+                raise Refusal(412)
+            if key == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            if key == "lfsFile":
+                files[value["path"]] = self.server.uploaded[value["oid"]]
+            if key == "deletedFile":
+                gone.add(value["path"])
+        number = found.commit(files, revision, frozenset(gone))
+        url = f"{self.server.url}/{name}/commit/{number}"
+        self.answer_json({"success": True, "commitOid": number, "commitUrl": url, "hookOutput": ""})
+
+    def add_tag(self, name: str, revision: str) -> None:
+        found, tag = self.own(name), json.loads(self.body)["tag"]
+        if tag in found.refs:
+            raise Refusal(409)
+        found.refs[tag], _ = self.commit(name, revision)
+        self.answer_json({})
 
     def log_message(self, format: str, *args: object) -> None:
         """Tests read `Hub.requests`."""
@@ -245,6 +406,17 @@ ROUTES = [
     ("GET", f"/api/models/{NAME}/revision/(?P<revision>[^/]+)", Handler.info),
     ("GET", f"/api/models/{NAME}/tree/(?P<revision>[^/]+)", Handler.tree),
     ("GET", "/api/whoami-v2", Handler.whoami),
+    ("POST", "/api/repos/create", Handler.create),
+    ("PUT", f"/api/models/{NAME}/settings", Handler.set_visibility),
+    ("POST", "/api/validate-yaml", Handler.validate),
+    ("POST", f"/api/models/{NAME}/preupload/(?P<revision>[^/]+)", Handler.preupload),
+    ("POST", rf"/{NAME}\.git/info/lfs/objects/batch", Handler.batch),
+    ("PUT", "/store/(?P<digest>[0-9a-f]{64})", Handler.upload),
+    ("PUT", "/store/(?P<digest>[0-9a-f]{64})/(?P<number>[0-9]+)", Handler.upload_part),
+    ("POST", "/store/(?P<digest>[0-9a-f]{64})", Handler.complete),
+    ("POST", rf"/{NAME}\.git/info/lfs/verify", Handler.verify),
+    ("POST", f"/api/models/{NAME}/commit/(?P<revision>[^/]+)", Handler.add_commit),
+    ("POST", f"/api/models/{NAME}/tag/(?P<revision>[^/]+)", Handler.add_tag),
 ]
 
 
@@ -260,6 +432,7 @@ def serving(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     try:
         yield hub

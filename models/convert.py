@@ -1,0 +1,65 @@
+"""An official checkpoint in oscine's layout: the same weights as a folder, with where they came from and their licence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.facts import Source
+from oscine.models.files import write_whole
+from oscine.models.hub import CONFIG, WEIGHTS, save_pretrained
+from oscine.models.publish import SOURCE, check_same_features
+from oscine.models.zoo import PUBLISHED, Published, create_model
+
+
+def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Path:
+    """Write the official checkpoint of a name of the zoo, as architecture.tag, into a folder that `local-dir:` loads.
+
+    checkpoint: the file as its authors offer it; without, it is fetched from their repository on the Hub. Beside weights and
+    config lies source.json with the file's hash and the licence that its authors state, which publishing carries along.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
+    row = official(name)
+    encoder = create_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
+    source = source_of(encoder, row, Path(checkpoint) if checkpoint else None)
+    try:
+        save_and_compare(encoder, source, folder)
+    except OSError as error:
+        raise OscineError(f"{folder} could not be written ({error.strerror}); make room or name another") from error
+    return folder
+
+
+def official(name: str) -> Published:
+    """The row of the zoo with that name; an architecture's first one where no tag is given."""
+    row = next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
+    if row is None:
+        raise OscineError(f"no official checkpoint {name!r}; there are {', '.join(row.name for row in PUBLISHED)}")
+    return row
+
+
+def source_of(encoder: Encoder, row: Published, checkpoint: Path | None) -> Source:
+    provenance = encoder.provenance or {}
+    found = str(provenance["sha256"])
+    if row.sha256 and found != row.sha256:
+        raise OscineError(
+            f"{checkpoint or row.file} has sha256 {found}, {row.name} has {row.sha256}; take the official file"
+        )
+    fetched = (None, None) if checkpoint else (provenance["repository"], provenance["revision"])
+    return Source(row.name, checkpoint.name if checkpoint else row.file, found, row.licence, *fetched)
+
+
+def save_and_compare(encoder: Encoder, source: Source, folder: Path) -> None:
+    """Write the folder whole, or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
+        save_pretrained(encoder, part)
+        check_same_features(encoder, Path(part))
+        write_whole(Path(part, SOURCE), (json.dumps(source._asdict(), indent=2) + "\n").encode())
+        folder.mkdir(exist_ok=True)
+        for file in (SOURCE, WEIGHTS, CONFIG):  # without its config, a folder is no encoder
+            Path(part, file).replace(folder / file)

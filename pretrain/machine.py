@@ -1,0 +1,62 @@
+"""What a run ran on, written down beside its logs: a published encoder's card says it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from oscine import __version__
+from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+
+MACHINE = "machine.json"
+
+
+class Machine(Callback):
+    """Writes `machine.json` into the folder of a run's logs when training begins or goes on."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        logs = trainer.log_dir  # every process has to ask: they agree on it
+        if not trainer.is_global_zero or logs is None:
+            return
+        facts = {
+            "device": device_name(pl_module.device),
+            "devices": trainer.world_size,
+            "nodes": trainer.num_nodes,
+            "precision": str(trainer.precision),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "oscine": __version__,
+        }
+        folder = Path(logs)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / MACHINE, (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def device_name(device: torch.device) -> str:
+    """As its maker calls it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names and device.type == "cpu" else f"{device.type} ({platform.machine()})"
+
+
+def read_machine(folder: Path) -> dict[str, Any] | None:
+    """What the newest part of a run with these logs ran on; None where it is not written down."""
+    written = sorted(folder.glob(f"version_*/{MACHINE}"), key=lambda path: int(path.parent.name.split("_")[1]))
+    if not written:
+        return None
+    try:
+        facts = json.loads(written[-1].read_text())
+        return {name: facts[name] for name in ("device", "devices", "precision")}
+    except (ValueError, LookupError, TypeError) as error:
+        raise OscineError(f"{written[-1]} is not what a run writes ({error}); delete it") from None

@@ -1,0 +1,77 @@
+"""A card says what is known, in words and in the Hub's metadata, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from oscine.models.card import duration, interval, write_card
+from oscine.models.errors import OscineError
+from oscine.models.facts import Benchmark, Facts, Licence, Run, Scores, parse_licence
+from oscine.models.zoo import create_model
+
+TINY = {"dim": 24, "depth": 1, "heads": 2}
+
+
+def facts(**known: object) -> Facts:
+    encoder = create_model("bird_mae_tiny", **TINY)
+    return Facts("robin/bird", "v1", encoder, 64 * "a", Licence("mit"), **known)  # type: ignore[arg-type]
+
+
+def test_a_card_of_nothing_but_weights_has_no_empty_sections():
+    card = write_card(facts())
+    headings = [line for line in card.splitlines() if line.startswith("## ")]
+    assert headings == ["## Use", "## The encoder", "## Limits", "## Licence", "## Citation"]
+    assert "None" not in card
+    assert "nothing has been measured with these very weights" in card
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata.keys() == {"library_name", "license", "pipeline_tag", "tags"}
+
+
+def test_the_run_is_told():
+    machine = {"device": "a fine processor", "devices": 2, "precision": "bf16-mixed"}
+    run = Run(400_000, {"loss": (0.9, 0.25)}, 7_500.0, machine, "name: bird\nseed: 1\n", "hf-hub:wren/old@v2")
+    card = write_card(facts(run=run))
+    assert "- 400,000 optimiser steps in 2 h 5 min on 2 x a fine processor (bf16-mixed)\n" in card
+    assert "- begun with the weights of `hf-hub:wren/old@v2`\n" in card
+    assert "- loss: 0.9 when first logged, 0.25 at the end\n" in card
+    assert "```yaml\nname: bird\nseed: 1\n```" in card
+    assert "\nbase_model: wren/old\n" in card
+
+
+def test_the_hubs_own_reader_finds_the_scores():
+    scores = Scores(
+        "dawn", "LinearProbe", "labels", {"map": [0.5, 0.7]}, b"{}", Benchmark("robin/birds", "dawn", "map")
+    )
+    card = ModelCard(write_card(facts(scores=[scores])))
+    [result] = card.data.eval_results
+    assert (result.dataset_type, result.metric_type, result.metric_value) == ("robin/birds", "map", 0.6)
+    assert "| LinearProbe | labels | map | 60.0 | 0.0 to 100.0 | 50.0, 70.0 |" in card.text
+
+
+def test_an_interval_is_students():
+    assert interval([0.5]) == ""
+    # scipy.stats.t.interval(0.95, 4, loc=0.7, scale=scipy.stats.sem([0.6, 0.65, 0.7, 0.75, 0.8])) is 0.60183, 0.79817
+    assert interval([0.6, 0.65, 0.7, 0.75, 0.8]) == "60.2 to 79.8"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(12.4, "12 s"), (119, "119 s"), (180, "3 min"), (3600, "1 h 0 min"), (90_000, "25 h 0 min")]
+)
+def test_durations_are_told_as_people_do(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_any_licence_can_be_named_with_its_link():
+    licence = parse_licence("garden-terms=https://garden.example/terms")
+    assert licence == Licence("garden-terms", "https://garden.example/terms")
+    encoder = create_model("bird_mae_tiny", **TINY)
+    card = write_card(Facts("robin/bird", "v1", encoder, "", licence))
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["license"] == "other"
+    assert metadata["license_name"] == "garden-terms"
+    assert metadata["license_link"] == "https://garden.example/terms"
+    for text in ("garden-terms=somewhere", "Garden Terms=https://garden.example", "apache"):
+        with pytest.raises(OscineError, match=r"choose one for the weights: apache-2.0, mit"):
+            parse_licence(text)
