@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from oscine.models.bat import BAT
 from oscine.models.encoder import Encoder
 from oscine.models.layers import GatedPostNormBlock, init_linear
-from oscine.pretrain.masking import block_keep, dropped_patches, fill_in
+from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe
-from oscine.pretrain.schedule import teacher_decay, warmup_cosine_schedule
+from oscine.pretrain.rows import attend, fill_in, take
+from oscine.pretrain.schedule import adamw, teacher_decay, warmup_cosine_schedule
 
 EPSILON = 1e-6  # inside every root of a standard deviation
 
@@ -42,6 +43,7 @@ class BATPretraining(Recipe):
         ema_start: the teacher's decay at first.
         ema_end: the teacher's decay after the ramp.
         ema_steps: optimiser steps of the ramp between them.
+        compile: mode of torch.compile for the losses, e.g. default, or reduce-overhead (CUDA graphs); null: none.
     """
 
     takes = BAT
@@ -65,8 +67,9 @@ class BATPretraining(Recipe):
         ema_start: float = 0.9998,
         ema_end: float = 0.99999,
         ema_steps: int = 100_000,
+        compile: str | None = None,
     ) -> None:
-        super().__init__(encoder, steps)
+        super().__init__(encoder, steps, compile)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()  # `train` keeps it so
         self.decoder = BATDecoder(encoder, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio)
         self.views, self.mask_ratio, self.block, self.adjust = views, mask_ratio, block, adjust
@@ -90,28 +93,28 @@ class BATPretraining(Recipe):
         targets = self.targets(spectrogram)
         tokens = self.encoder.encode(spectrogram, keep, layers=[-1])[0]
         dropped = dropped_patches(keep, targets.shape[1])
-        predictions = self.decoder(tokens[:, 1:], keep, dropped).float()
-        views = len(keep) // len(spectrogram)
-        index = rearrange(dropped, "(clip view) dropped -> clip (view dropped) 1", view=views)
-        wanted = targets.gather(1, index.expand(-1, -1, targets.shape[-1]))
-        wanted = rearrange(wanted, "clip (view dropped) dim -> (clip view) dropped dim", view=views)
-        summary = repeat(targets.mean(1), "clip dim -> (clip view) dim", view=views)
+        predictions = self.decoder(tokens[:, 1:], keep, dropped)
+        cls = rearrange(tokens[:, 0], "(clip view) dim -> clip view dim", clip=len(targets))
+        errors = take(targets, dropped).sub_(predictions)  # in place: of all that a step holds these are the largest
         return {
-            "local": (predictions - wanted).square().mean(),
-            "global": (tokens[:, 0].float() - summary).square().mean(),
+            "local": errors.square().mean(),
+            "global": (cls - targets.mean(1, keepdim=True)).square().mean(),
         }
 
     @torch.no_grad()
     def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, dim]
         """What the teacher makes of every patch: the mean over its layers, each normalised over the clip's patches."""
-        layers = [standardised(tokens[:, 1:].float()) for tokens in self.teacher.encode(spectrogram)]
-        mean = torch.stack(layers).mean(0)
-        return layer_norm(mean, mean.shape[-1:], eps=EPSILON)
+        tokens = self.teacher.begin(self.teacher.embed(spectrogram))
+        total = torch.zeros_like(tokens[:, 1:], dtype=torch.float32)
+        for block in self.teacher.blocks:
+            tokens = block(tokens)
+            total += standardised(tokens[:, 1:].float())  # now: no layer is kept for later
+        return layer_norm(total / self.teacher.depth, total.shape[-1:], eps=EPSILON)
 
     def configure_optimizers(self) -> Any:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         # Weight decay on everything that trains, norms, biases, tokens and decoder positions included.
-        optimizer = torch.optim.AdamW(trained, lr=self.lr, betas=(0.9, 0.95), weight_decay=self.weight_decay)
+        optimizer = adamw([{"params": trained, "weight_decay": self.weight_decay}], self.lr)
         return warmup_cosine_schedule(optimizer, self.warmup, self.steps, self.lr_floor / self.lr)
 
     def schedules(self) -> dict[str, float]:
@@ -147,11 +150,18 @@ class BATDecoder(nn.Module):
 
     def forward(self, tokens: Tensor, keep: Tensor, dropped: Tensor) -> Tensor:  # [views, dropped, dim]
         """tokens [views, kept, dim]; keep [views, kept] and dropped [views, dropped] are their places and the others."""
-        tokens = fill_in(self.in_proj(tokens), keep, self.mask_token, keep.shape[1] + dropped.shape[1])
-        tokens = tokens + self.pos_embed[:, : tokens.shape[1]]
-        for block in self.blocks:
+        positions = self.pos_embed[:, : keep.shape[1] + dropped.shape[1]]
+        tokens = fill_in(self.in_proj(tokens), keep, self.mask_token, positions)
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.out_proj(tokens.gather(1, dropped[..., None].expand(-1, -1, tokens.shape[-1])))
+        return self.out_proj(block_at(cast(GatedPostNormBlock, self.blocks[-1]), tokens, dropped))
+
+
+def block_at(block: GatedPostNormBlock, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
+    """The block's output at some places, without the rest: kept patches are keys and values of the last block only."""
+    rows = take(tokens, places)
+    rows = block.norm1(rows + attend(block.attn, rows, tokens))
+    return block.norm2(rows + block.mlp(rows))
 
 
 def standardised(tokens: Tensor) -> Tensor:

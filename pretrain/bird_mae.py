@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
-from timm.layers import LayerNorm
+from timm.layers import Attention, LayerNorm
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn.functional import embedding, linear, pad
 
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.layers import PATCH, frozen, init_linear
-from oscine.pretrain.augment import mix
-from oscine.pretrain.masking import dropped_patches, fill_in, random_keep
+from oscine.pretrain.augment import coloured_noise, mix
+from oscine.pretrain.masking import dropped_patches, random_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
-from oscine.pretrain.schedule import matrices_decay, warmup_cosine_schedule
+from oscine.pretrain.rows import attend, fill_in, take
+from oscine.pretrain.schedule import adamw, matrices_decay, vectors, warmup_cosine_schedule
 
 EPSILON = 1e-6  # added to a patch's variance
 
@@ -30,6 +32,7 @@ class BirdMAEPretraining(Recipe):
         mask_ratio: share of the patches that is dropped, without structure.
         mix: share of the clips that get others of the batch laid over them.
         mix_most: how many others at most.
+        noise: share of the clips that get coloured noise laid over them; none in the paper's pretraining.
         decoder_dim: width of the decoder.
         decoder_depth: blocks of the decoder.
         decoder_heads: attention heads of a decoder block.
@@ -38,6 +41,7 @@ class BirdMAEPretraining(Recipe):
         weight_decay: of matrices and tokens; biases and norms have none.
         warmup: optimiser steps of the linear rise to the peak; 9.375 % of all in the paper.
         steps: optimiser steps of the whole run.
+        compile: mode of torch.compile for the losses, e.g. default, or reduce-overhead (CUDA graphs); null: none.
     """
 
     takes = BirdMAE
@@ -48,6 +52,7 @@ class BirdMAEPretraining(Recipe):
         mask_ratio: float = 0.75,
         mix: float = 0.3,
         mix_most: int = 2,
+        noise: float = 0.0,
         decoder_dim: int = 512,
         decoder_depth: int = 8,
         decoder_heads: int = 16,
@@ -56,29 +61,32 @@ class BirdMAEPretraining(Recipe):
         weight_decay: float = 1e-4,
         warmup: int = 15_562,
         steps: int = 166_000,
+        compile: str | None = None,
     ) -> None:
-        super().__init__(encoder, steps)
+        super().__init__(encoder, steps, compile)
         # It stays the identity: the loss does not reach it, and several devices want a gradient of all that trains.
         encoder.fc_norm.requires_grad_(False)
         self.decoder = BirdMAEDecoder(encoder, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio)
-        self.mask_ratio, self.mix, self.mix_most = mask_ratio, mix, mix_most
+        self.mask_ratio, self.mix, self.mix_most, self.noise = mask_ratio, mix, mix_most, noise
         self.lr, self.weight_decay = lr, weight_decay
         self.warmup = warmup
+        self.vectors = vectors(self)
 
     @property
     def draw_keep(self) -> DrawKeep:
         """Draws the mask of one clip: one view."""
         return partial(random_keep, 1, self.encoder.grid, self.mask_ratio)
 
-    def augment(self, waveform: Tensor, generator: torch.Generator) -> Tensor:  # [clips, samples]
-        return mix(waveform, self.mix, self.mix_most, generator=generator)
+    def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
+        mixed = mix(waveform, self.mix, self.mix_most, generator=torch.Generator().manual_seed(int(seed[0])))
+        return coloured_noise(mixed, seed, self.encoder.sample_rate, self.noise)
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
-        predictions = self.predict(spectrogram, keep)
-        targets = self.targets(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
-        errors = (predictions - targets).square().mean(2)
-        return {"reconstruction": errors.gather(1, dropped_patches(keep, targets.shape[1])).mean()}
+        targets = self.targets(spectrogram)
+        dropped = dropped_patches(keep, targets.shape[1])
+        errors = take(targets, dropped) - self.predict(spectrogram, keep, dropped)
+        return {"reconstruction": errors.square().mean()}
 
     def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, pixels]
         """The pixels of every patch, in units of the patch's own mean and standard deviation."""
@@ -86,17 +94,25 @@ class BirdMAEPretraining(Recipe):
         mean, scale = mean_and_scale(patches)
         return (patches - mean) / scale
 
-    def predict(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, patches, pixels]
-        """Every patch's pixels, in float32 and units of the patch's own mean and standard deviation."""
-        tokens = self.encoder.finish(self.encoder.encode(spectrogram, keep, layers=[-1])[0])
-        return self.decoder(tokens, keep).float()
+    def predict(self, spectrogram: Tensor, keep: Tensor, wanted: Tensor) -> Tensor:  # [views, wanted, pixels]
+        """The pixels of the wanted patches [views, wanted], in float32 and units of the patch's own mean and scale."""
+        return self.decoder(self.encode(spectrogram, keep), keep, wanted).float()
+
+    def encode(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [views, 1 + kept, dim]
+        """As the encoder does, finished; but patches are embedded after they are chosen, which is a quarter of them."""
+        projection = self.encoder.patch_embed.proj
+        pixels = take(patches_of(spectrogram), keep).to(projection.weight.dtype)
+        patches = linear(pixels, projection.weight.flatten(1), projection.bias)
+        patches = patches + embedding(keep, self.encoder.patch_positions()[0])
+        return self.encoder.finish(self.encoder.block_outputs(patches, None, [self.encoder.depth - 1])[0])
 
     @torch.no_grad()
     def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
         """The spectrogram as seen, with the dropped patches as predicted; mean and scale of a patch are the true ones."""
         targets = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
         mean, scale = mean_and_scale(targets)
-        predictions = self.predict(spectrogram, keep) * scale + mean
+        every = torch.arange(targets.shape[1], device=keep.device).expand(len(keep), -1)
+        predictions = self.predict(spectrogram, keep, every) * scale + mean
         return spectrogram_of(with_kept(predictions, targets, keep), self.encoder.grid[1])
 
     def seen(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
@@ -105,16 +121,15 @@ class BirdMAEPretraining(Recipe):
         return spectrogram_of(with_kept(torch.full_like(pixels, torch.nan), pixels, keep), self.encoder.grid[1])
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW(matrices_decay(self, self.weight_decay), lr=self.lr, betas=(0.9, 0.95))
+        optimizer = adamw(matrices_decay(self, self.vectors, self.weight_decay), self.lr)
         return warmup_cosine_schedule(optimizer, self.warmup, self.steps)
 
 
 class BirdMAEDecoder(nn.Module):
-    """Plain blocks over CLS, kept tokens and mask tokens; predicts the pixels of every patch."""
+    """Plain blocks over CLS, kept tokens and mask tokens; predicts patches' pixels."""
 
     def __init__(self, encoder: Encoder, dim: int, depth: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
-        self.patches = encoder.grid[0] * encoder.grid[1]
         self.decoder_embed = nn.Linear(encoder.dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
         no_position = torch.zeros(1, dim)  # of CLS
@@ -127,14 +142,21 @@ class BirdMAEDecoder(nn.Module):
         init_linear(self)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def forward(self, tokens: Tensor, keep: Tensor) -> Tensor:  # [views, patches, pixels]
-        """tokens [views, 1 + kept, dim], CLS first; keep [views, kept]."""
-        tokens = self.decoder_embed(tokens)
-        patches = fill_in(tokens[:, 1:], keep, self.mask_token, self.patches)
-        tokens = torch.cat([tokens[:, :1], patches], dim=1) + self.decoder_pos_embed
-        for block in self.blocks:
+    def forward(self, tokens: Tensor, keep: Tensor, wanted: Tensor) -> Tensor:  # [views, wanted, pixels]
+        """tokens [views, 1 + kept, dim], CLS first; keep [views, kept]; wanted [views, wanted], patches to predict."""
+        places = pad(keep + 1, (1, 0))  # CLS comes first
+        tokens = fill_in(self.decoder_embed(tokens), places, self.mask_token, self.decoder_pos_embed)
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.decoder_pred(self.decoder_norm(tokens))[:, 1:]
+        rows = block_at(cast(Block, self.blocks[-1]), tokens, wanted + 1)
+        return self.decoder_pred(self.decoder_norm(rows))
+
+
+def block_at(block: Block, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
+    """The block's output at some places, without the rest: other tokens are keys and values of the last block only."""
+    normed = block.norm1(tokens)
+    rows = take(tokens, places) + attend(cast(Attention, block.attn), take(normed, places), normed)
+    return rows + block.mlp(block.norm2(rows))
 
 
 def mean_and_scale(patches: Tensor) -> tuple[Tensor, Tensor]:  # each [clips, patches, 1]

@@ -65,9 +65,3 @@ def dropped_patches(keep: Tensor, patches: int) -> Tensor:  # [views, dropped]
     """The patches that are not kept, ascending. Every view keeps as many, so every view drops as many."""
     seen = torch.zeros(len(keep), patches, dtype=torch.bool, device=keep.device).scatter_(1, keep, True)
     return seen.to(torch.uint8).argsort(dim=1, stable=True)[:, : patches - keep.shape[1]]
-
-
-def fill_in(kept: Tensor, keep: Tensor, mask_token: Tensor, patches: int) -> Tensor:  # [views, patches, dim]
-    """Kept tokens [views, kept, dim] at their places `keep` [views, kept], the mask token everywhere else."""
-    empty = mask_token.to(kept.dtype).expand(len(kept), patches, -1)
-    return empty.scatter(1, keep[..., None].expand_as(kept), kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -17,7 +18,10 @@ from oscine.models.layers import PATCH
 
 
 class Batch(NamedTuple):
-    """waveform [clips, samples]; keep [clips, views, kept], the patches that each view of a clip shows; seed [clips]."""
+    """waveform [clips, samples]; keep [clips, views, kept], the patches that each view of a clip shows; seed [clips].
+
+    The seeds are best left on the CPU: to read them from a GPU waits for all that it still has to do.
+    """
 
     waveform: Tensor
     keep: Tensor
@@ -25,24 +29,29 @@ class Batch(NamedTuple):
 
 
 DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # torch.compile's
 
 
 class Recipe(LightningModule):
     """A subclass gives the masks of a clip, the losses and the optimiser, and says which encoders it `takes`.
 
-    `steps` are a whole run's optimiser steps.
+    `steps` are a whole run's optimiser steps. `compile` is a mode of torch.compile for the losses, "reduce-overhead" with
+    CUDA graphs; None leaves them as they are. Compiled sums come in another order, hence in other last bits.
     """
 
     takes: type[Encoder] = Encoder
 
-    def __init__(self, encoder: Encoder, steps: int) -> None:
+    def __init__(self, encoder: Encoder, steps: int, compile: str | None = None) -> None:
         super().__init__()
+        if compile not in (None, *MODES):
+            raise OscineError(f"compile is {compile!r}, expected null or one of {', '.join(MODES)}")
         if not isinstance(encoder, self.takes):
             raise OscineError(
                 f"{type(self).__name__} takes a {self.takes.__name__}, not a {type(encoder).__name__}; choose that"
             )
         self.encoder: Encoder = encoder.train()
         self.steps = steps
+        self.compile_mode = compile
 
     @property
     def draw_keep(self) -> DrawKeep:
@@ -53,8 +62,8 @@ class Recipe(LightningModule):
         """The terms whose sum is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
         raise NotImplementedError
 
-    def augment(self, waveform: Tensor, generator: torch.Generator) -> Tensor:  # [clips, samples]
-        """What is done to a batch of clips before they are looked at."""
+    def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
+        """What is done to a batch of clips before they are looked at. seed [clips], on the CPU."""
         return waveform
 
     def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, dim]
@@ -69,14 +78,19 @@ class Recipe(LightningModule):
         """With as many frames as the encoder's own clip has, also where the clips are cut a little shorter."""
         return self.encoder.frontend(waveform, self.encoder.grid[0] * PATCH)
 
+    @cached_property
+    def compiled_losses(self) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+        """`losses`, compiled if so wished; made at the first step, when everything is on its device."""
+        return torch.compile(self.losses, mode=self.compile_mode) if self.compile_mode else self.losses
+
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        generator = torch.Generator().manual_seed(int(batch.seed[0]))
-        spectrogram = self.spectrogram(self.augment(batch.waveform, generator))
-        losses = self.losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
-        loss = torch.stack(list(losses.values())).sum()
+        spectrogram = self.spectrogram(self.augment(batch.waveform, batch.seed))
+        losses = self.compiled_losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
+        terms = torch.stack(list(losses.values()))
+        loss = terms.sum()
         self.log("loss", loss, prog_bar=True)
         if len(losses) > 1:
-            self.log_dict({f"loss/{name}": term for name, term in losses.items()})
+            self.log_dict({f"loss/{name}": term for name, term in zip(losses, terms.detach())})
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,16 @@ from oscine.models.hub import from_config, load_pretrained, save_pretrained
 from oscine.models.weights import load_strictly
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.machine import Machine
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.states import RunStates, newest_state, resumable
 
 LOGS, STATES, ENCODER = "logs", "states", "encoder"
 STATE = Path(STATES, "last.ckpt")
+
+
+class Stopped(OscineError):
+    """A run that was told to stop, has kept its state and wants to be resumed."""
 
 
 def make_trainer(
@@ -49,7 +56,13 @@ def make_trainer(
             max_steps=recipe.steps,
             default_root_dir=folder,
             logger=[csv, TensorBoardLogger(folder, name=LOGS, version=csv.version)],
-            callbacks=[StaysFinite(folder / STATE, log_every, save_every), keep_last, *callbacks],
+            callbacks=[
+                StaysFinite(folder / STATE, log_every, save_every),
+                StopsWhenTold(log_every),
+                keep_last,
+                Machine(),
+                *callbacks,
+            ],
             plugins=[RunStates()],
             log_every_n_steps=log_every,
             # The clips' numbers say which rank reads what; a sampler on top would deal them out twice.
@@ -70,8 +83,12 @@ def run_pretraining(
     try:
         trainer.fit(recipe, datamodule=data, ckpt_path=state if resume else None)
         trainer.save_checkpoint(state)  # the last step, too, where `save_every` does not meet it
-        if trainer.is_global_zero:
-            save_pretrained(recipe.encoder, folder / ENCODER)
+        if trainer.global_step < recipe.steps:
+            raise Stopped(f"told to stop at step {trainer.global_step}; the state is kept in {state}; --resume goes on")
+        if trainer.is_global_zero:  # from the state: it is whole also where every device holds a part of the weights
+            save_pretrained(encoder_of_state(state), folder / ENCODER)
+    except SystemExit as left:  # how Lightning ends the process after Ctrl-C or SIGTERM; that is for the caller to do
+        raise KeyboardInterrupt from left
     except OSError as error:  # a full disk, or one that is gone
         reason = " ".join((error.strerror or str(error)).split())
         then = "--resume goes on" if resumable(state) else "--overwrite begins anew"
@@ -96,13 +113,18 @@ def encoder_with_weights(source: str) -> Encoder:
     if (folder / ENCODER).is_dir():
         return load_pretrained(folder / ENCODER)
     if resumable(folder / STATE):
-        state, path = newest_state(folder / STATE)
-        encoder = from_config(state["encoder"])
-        weights = state["state_dict"].items()
-        own = {name.removeprefix("encoder."): tensor for name, tensor in weights if name.startswith("encoder.")}
-        load_strictly(encoder, own, path)
-        return encoder
+        return encoder_of_state(folder / STATE)
     return load_pretrained(folder) if folder.is_dir() else create_model(source, pretrained=True)
+
+
+def encoder_of_state(path: Path) -> Encoder:
+    """The encoder in a run's newest state."""
+    state, path = newest_state(path)
+    encoder = from_config(state["encoder"])
+    weights = state["state_dict"].items()
+    own = {name.removeprefix("encoder."): tensor for name, tensor in weights if name.startswith("encoder.")}
+    load_strictly(encoder, own, path)
+    return encoder
 
 
 class StaysFinite(Callback):
@@ -140,6 +162,33 @@ class StaysFinite(Callback):
             f"loss or weights are not finite at step {step}{cut_from(trainer, first)}; {kept(self.state)}; a new run "
             "with a lower recipe.lr or a trainer.gradient_clip_val may do better"
         )
+
+
+class StopsWhenTold(Callback):
+    """Ends a run between two steps after SIGUSR1, which a cluster sends before it takes its machines back.
+
+    The processes of a run are told at different moments, so they agree whenever the loss is logged.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.told = False
+        self.before: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if threading.current_thread() is threading.main_thread():  # no other may listen
+            self.before = signal.signal(signal.SIGUSR1, self.hear)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGUSR1, self.before)
+
+    def hear(self, *_: Any) -> None:
+        self.told = True
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.told, all=False)
 
 
 def cut_from(trainer: Trainer, batch: int) -> str:

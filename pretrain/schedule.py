@@ -1,13 +1,25 @@
-"""Learning rate, teacher decay and weight-decay groups: what changes, or must not, as a run goes on."""
+"""Optimiser, learning rate, teacher decay and weight-decay groups: what changes, or must not, as a run goes on."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+FUSED = {"cpu", "cuda"}  # devices whose AdamW updates a weight in one pass
+
+
+def adamw(groups: list[dict[str, Any]], lr: float) -> AdamW:
+    """AdamW as both papers have it. groups: parameters (`params`) with the `weight_decay` of each group."""
+    fused = {weight.device.type for group in groups for weight in group["params"]} <= FUSED
+    optimizer = AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=fused)
+    # Fused, it can also undo the scaling of float16 gradients, after which Lightning could not clip them: let it not.
+    optimizer._step_supports_amp_scaling = False
+    return optimizer
 
 
 def warmup_cosine(step: int, warmup: int, steps: int, floor: float = 0.0) -> float:
@@ -35,10 +47,19 @@ def teacher_decay(step: int, start: float, end: float, ramp: int) -> float:
     return torch.linspace(start, end, ramp, dtype=torch.float32)[step].item()
 
 
-def matrices_decay(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """AdamW groups: weight decay for matrices and tokens, none for biases and norms (one axis)."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def vectors(module: nn.Module) -> set[str]:
+    """Names of the parameters with one axis: biases and norms. Asked for early: dealt out to devices, all have one axis."""
+    return {name for name, parameter in module.named_parameters() if parameter.ndim <= 1}
+
+
+def matrices_decay(module: nn.Module, vectors: set[str], weight_decay: float) -> list[dict[str, Any]]:
+    """AdamW groups: weight decay for matrices and tokens, none for the vectors."""
+    trained = {
+        name.replace("_fsdp_wrapped_module.", ""): parameter
+        for name, parameter in module.named_parameters()
+        if parameter.requires_grad
+    }
     return [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
+        {"params": [trained[name] for name in trained if name not in vectors], "weight_decay": weight_decay},
+        {"params": [trained[name] for name in trained if name in vectors], "weight_decay": 0.0},
     ]

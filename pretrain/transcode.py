@@ -98,7 +98,7 @@ def transcode(transcoder: Transcoder, numbers: range, workers: int) -> Iterator[
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise OscineError("a process was killed, perhaps for want of memory; take fewer --workers") from None
+        raise OscineError("a process was killed, perhaps for want of memory; take fewer workers") from None
 
 
 def read_pieces(recording: Recording, sample_rate: int) -> Iterator[Decoded]:

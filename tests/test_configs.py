@@ -44,7 +44,8 @@ def test_both_methods_come_in_both_sizes_and_every_probe_once() -> None:
 def test_a_recipes_yaml_leaves_nothing_to_a_hidden_default(name: str) -> None:
     given = content("pretrain", name)
     assert set(given) == {
-        "name", "method", "seed", "encoder", "recipe", "data", "save_every", "log_every", "health_every", "trainer",
+        "name", "method", "seed", "encoder", "recipe", "data", "save_every", "log_every", "health_every",
+        "pictures_every", "probe_every", "trainer",
     }  # fmt: skip
     assert given["name"] == given["encoder"]["name"] == name
     assert set(given["recipe"]) == arguments(pretrain.METHODS[given["method"]], but={"encoder"})
@@ -116,4 +117,4 @@ def test_what_quickstart_names_exists_and_builds() -> None:
             probe.PROBES[chosen["probe"]](encoder, 10, **chosen["head"])
             assert set(chosen["fit"]) == arguments(FitSettings, but={"loss", "seed"})
             assert FitSettings(**chosen["fit"]).warmup == chosen["fit"]["warmup"]
-    assert sorted(chosen["probe"] for chosen in plan["probes"].values()) == sorted(probe.PROBES)
+    assert {chosen["probe"] for chosen in plan["probes"].values()} <= set(probe.PROBES)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from oscine.pretrain.augment import mix, rms, roll
+from oscine.pretrain.augment import coloured_noise, mix, rms, roll
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -44,3 +45,43 @@ def test_no_clip_is_laid_over_itself() -> None:
 def test_silent_clips_stay_finite() -> None:
     waveform = torch.zeros(3, 50)
     assert mix(waveform, 1.0, generator=seeded()).isfinite().all()
+
+
+SEEDS = torch.arange(100, 164)
+
+
+def test_a_clips_noise_depends_on_its_own_seed_alone() -> None:
+    waveform = torch.randn(64, 500, generator=seeded())
+    noisy = coloured_noise(waveform, SEEDS, 16_000, 0.5)
+    for clip in range(64):
+        alone = coloured_noise(waveform[clip : clip + 1], SEEDS[clip : clip + 1], 16_000, 0.5)
+        torch.testing.assert_close(alone[0], noisy[clip])
+    touched = (noisy != waveform).any(1)
+    assert 16 < touched.sum() < 48
+    assert torch.equal(coloured_noise(waveform, SEEDS, 16_000, 0.0), waveform)
+    added = (noisy - waveform)[touched]
+    assert torch.corrcoef(added).fill_diagonal_(0).abs().max() < 0.9, "no two clips get the same noise"
+
+
+def test_noise_is_as_loud_as_the_ratio_says() -> None:
+    waveform = torch.randn(64, 4000, generator=seeded()) * torch.linspace(0.1, 1, 64)[:, None]
+    noise = coloured_noise(waveform, SEEDS, 16_000, 1.0, snr=(3.0, 30.0)) - waveform
+    ratio = 20 * torch.log10(rms(waveform) / rms(noise))
+    assert 2.9 < ratio.min() < 8
+    assert 25 < ratio.max() < 30.1
+
+
+@pytest.mark.parametrize("decay", [-2.0, 0.0, 1.0, 2.0])
+def test_the_colour_of_noise_is_its_decay(decay: float) -> None:
+    loud = torch.ones(64, 16_000)
+    noise = coloured_noise(loud, SEEDS, 16_000, 1.0, snr=(0.0, 0.0), decay=(decay, decay)) - loud
+    power = torch.fft.rfft(noise).abs().square().mean(0)
+    x = torch.linspace(1, 8000**0.5, len(power))
+    low, high = slice(800, 1200), slice(6800, 7200)
+    expected = -20 * decay * torch.log10(x[7000] / x[1000])
+    measured = 10 * torch.log10(power[high].mean() / power[low].mean())
+    assert measured.item() == pytest.approx(expected.item(), abs=0.7)
+
+
+def test_silent_clips_stay_silent_under_noise() -> None:
+    assert torch.equal(coloured_noise(torch.zeros(3, 50), SEEDS[:3], 16_000, 1.0), torch.zeros(3, 50))

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from oscine.models.errors import OscineError
 from oscine.pretrain.data import ClipDataset, Numbers, PretrainingData, collate, key
 from oscine.pretrain.masking import random_keep
+from oscine.pretrain.recipe import Batch
 from oscine.pretrain.stretches import Files, cut_up
 
 RATE, SAMPLES = 8000, 4000
@@ -183,6 +184,12 @@ def test_recordings_that_never_could_be_read_are_an_error(tmp_path: Path) -> Non
     (tmp_path / "a.wav").write_bytes(b"")
     with pytest.raises(OscineError, match="none of 1 recordings can be read"):
         dataset([tmp_path / "a.wav"])
+
+
+def test_the_seeds_of_a_batch_stay_where_they_are_read(recordings: list[Path]) -> None:
+    batch = Batch(torch.zeros(1, 2), torch.zeros(1, 1, 1), torch.tensor([3]))
+    sent = PretrainingData(recordings).transfer_batch_to_device(batch, torch.device("meta"), 0)
+    assert (sent.waveform.is_meta, sent.keep.is_meta, sent.seed.device.type) == (True, True, "cpu")
 
 
 def test_seeds_differ_in_every_number() -> None:

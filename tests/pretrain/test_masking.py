@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from oscine.models.errors import OscineError
-from oscine.pretrain.masking import block_keep, dropped_patches, fill_in, random_keep
+from oscine.pretrain.masking import block_keep, dropped_patches, random_keep
 
 MASKS = [random_keep, block_keep]
 GRIDS = [(64, 8), (32, 8), (12, 8), (5, 3)]
@@ -97,12 +97,6 @@ def test_dropped_patches_are_the_others_in_ascending_order():
     assert (dropped.diff(dim=1) > 0).all()
     everything = torch.cat([keep, dropped], dim=1).sort(dim=1).values
     assert torch.equal(everything, torch.arange(96).expand(5, -1))
-
-
-def test_kept_tokens_go_to_their_places_and_the_mask_token_to_the_others():
-    keep = torch.tensor([[0, 3], [1, 2]])
-    filled = fill_in(torch.arange(1.0, 5.0).view(2, 2, 1), keep, torch.full((1, 1, 1), 9.0), patches=4)
-    assert filled[..., 0].tolist() == [[1, 9, 9, 2], [9, 3, 4, 9]]
 
 
 @pytest.mark.parametrize("draw", MASKS)

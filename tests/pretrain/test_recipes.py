@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,19 +31,19 @@ ROOT = Path(__file__).resolve().parents[2]
 CLIPS = 2
 
 
-def bat_recipe(decoder_dim: int | None = None) -> BATPretraining:
+def bat_recipe(decoder_dim: int | None = None, compile: str | None = None) -> BATPretraining:
     torch.manual_seed(0)
     encoder = BAT(48, 2, heads=4, seconds=1.27)
     return BATPretraining(
-        encoder, views=3, decoder_depth=1, decoder_heads=4, decoder_dim=decoder_dim, warmup=2, steps=10
+        encoder, views=3, decoder_depth=1, decoder_heads=4, decoder_dim=decoder_dim, warmup=2, steps=10, compile=compile
     )
 
 
-def bird_mae_recipe(decoder_dim: int | None = None) -> BirdMAEPretraining:
+def bird_mae_recipe(decoder_dim: int | None = None, compile: str | None = None) -> BirdMAEPretraining:
     torch.manual_seed(0)
     encoder = BirdMAE(48, 2, heads=4, seconds=1.0)
     return BirdMAEPretraining(
-        encoder, decoder_dim=decoder_dim or 48, decoder_depth=1, decoder_heads=4, warmup=2, steps=10
+        encoder, decoder_dim=decoder_dim or 48, decoder_depth=1, decoder_heads=4, warmup=2, steps=10, compile=compile
     )
 
 
@@ -167,6 +169,31 @@ def test_linear_layers_start_as_published(build):
             assert 0.9 * bound < layer.weight.abs().max() <= bound
             assert layer.bias is None or not layer.bias.any()
     assert 0.01 < decoder.mask_token.std() < 0.04
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiled_losses_and_gradients_are_the_same(
+    build: Build, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend == "inductor" and not shutil.which("g++"):
+        pytest.skip("no C++ compiler for torch.compile")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend, fullgraph=True))
+    plain, compiled = build(), build(compile="default")
+    spectrogram, keep = sounds(plain.encoder), masks(plain)
+    for recipe in (plain, compiled):
+        total(recipe.compiled_losses(spectrogram, keep)).backward()
+    assert plain.compiled_losses == plain.losses
+    assert compiled.compiled_losses != compiled.losses
+    largest = max(p.grad.norm() for p in plain.parameters() if p.grad is not None)
+    for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+        if one.grad is not None:
+            assert (one.grad - other.grad).norm() <= 1e-5 * one.grad.norm() + 1e-6 * largest, name
+
+
+def test_only_modes_of_torch_compile_are_taken(build: Build) -> None:
+    assert build(compile="reduce-overhead").compile_mode == "reduce-overhead"
+    with pytest.raises(OscineError, match="compile is 'fast', expected null or one of default, reduce-overhead"):
+        build(compile="fast")
 
 
 def test_masks_are_drawn_elsewhere_without_the_recipe(build):
@@ -300,7 +327,8 @@ def test_bird_mae_predictions_and_loss_equal_the_authors(golden_bird_mae):
     recipe.decoder.load_state_dict(golden_bird_mae.under("mae.state.decoder."), strict=True)
     keep = (golden_bird_mae["mae.mask"] == 0).nonzero()[:, 1].view(4, 64)
     spectrogram = golden_bird_mae["input"][:, 0]
-    assert_close(recipe.predict(spectrogram, keep), golden_bird_mae["mae.pred"], atol=5e-5, rtol=0)
+    every = torch.arange(256).expand(4, -1)
+    assert_close(recipe.predict(spectrogram, keep, every), golden_bird_mae["mae.pred"], atol=5e-5, rtol=0)
     losses = recipe.losses(spectrogram, keep)
     assert list(losses) == ["reconstruction"]
     # Of the difference, 8e-7, most is theirs: their sum lies 7e-7 from the value in float64, ours 1e-7.
@@ -331,7 +359,10 @@ def test_a_perfect_prediction_has_no_loss_and_reconstructs_the_spectrogram(monke
     spectrogram, keep = sounds(recipe.encoder), masks(recipe)
     true = patches_of(spectrogram)
     variance, mean = torch.var_mean(true, dim=2, keepdim=True)
-    monkeypatch.setattr(recipe, "predict", lambda *_: (true - mean) / (variance + 1e-6).sqrt())
+    perfect = (true - mean) / (variance + 1e-6).sqrt()
+    monkeypatch.setattr(
+        recipe, "predict", lambda *given: perfect.gather(1, given[-1][..., None].expand(-1, -1, perfect.shape[2]))
+    )
     assert recipe.losses(spectrogram, keep)["reconstruction"] == 0
     assert_close(recipe.reconstruct(spectrogram, keep), spectrogram, atol=1e-5, rtol=0)
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from oscine.pretrain.states import read_state
 
 TINY = """
 --encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.batch_size 2 --data.workers 1 --log_every 1 --save_every 3
+--pictures_every 0
 """.split()
 RECIPES = {
     "bat_tiny": "--encoder.seconds 1.0 --recipe.views 2 --recipe.decoder_depth 1 --recipe.decoder_heads 2".split(),
@@ -162,6 +164,51 @@ def test_a_full_disk_stops_a_run_with_one_line_and_leaves_its_states(most: int, 
     assert {path: path.read_bytes() for path in (tmp_path / "run" / "states").iterdir()} == states
     assert dispatch([*first, "--recipe.steps=10", "--resume", "--change", "recipe.steps"]) == 0
     assert loss_curve(tmp_path / "run").index[-1] == 9
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB, in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no disk may be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)  # logs may still be open
+
+
+@pytest.mark.parametrize(
+    ("room", "complaint"),  # for states: not even settings are written; logs are
+    [
+        (0.0, "run cannot be written: No space left on device; make room"),
+        (0.5, "No space left on device; the state kept in {last} is from before; when "),
+    ],
+)
+def test_a_disk_without_room_stops_a_run_which_goes_on_when_there_is_some(
+    room: float, complaint: str, folder: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    assert dispatch(arguments("bird_mae_tiny", "whole", folder, tmp_path, 12)) == 0
+    first = arguments("bird_mae_tiny", "run", folder, small_disk, 12)
+    assert dispatch(first) == 0
+    last = small_disk / "run" / "states" / "last.ckpt"
+    before = last.with_suffix(".before.ckpt").rename(last).read_bytes()  # as of a run that was killed after step 9
+    shutil.rmtree(small_disk / "run" / "encoder")
+    disk = os.statvfs(small_disk)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(disk.f_bavail * disk.f_frsize - int(room * len(before))))
+    command = [sys.executable, "-m", "oscine", *first, "--data.workers=0", "--resume"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1
+    said = done.stderr.strip().splitlines()[-1]
+    assert complaint.format(last=last) in said
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in last.parent.iterdir()] == [last.name]
+    assert last.read_bytes() == before
+    ballast.unlink()
+    assert dispatch([*first, "--resume"]) == 0
+    whole, resumed = weights(tmp_path, "whole"), weights(small_disk, "run")
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
 def test_a_run_records_its_settings_and_is_resumed_with_no_others(

@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from oscine.pretrain.schedule import matrices_decay, teacher_decay, warmup_cosine, warmup_cosine_schedule
+from oscine.pretrain.schedule import (
+    adamw,
+    matrices_decay,
+    teacher_decay,
+    vectors,
+    warmup_cosine,
+    warmup_cosine_schedule,
+)
 
 PEAK, FLOOR = 5e-4, 1e-6
 
@@ -79,7 +86,39 @@ def test_only_matrices_and_tokens_decay():
     module.token = nn.Parameter(torch.zeros(1, 1, 2))
     module.table = nn.Parameter(torch.zeros(1, 4, 2), requires_grad=False)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    decayed, spared = matrices_decay(module, 0.1)
+    decayed, spared = matrices_decay(module, vectors(module), 0.1)
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
     assert sorted(names[id(p)] for p in decayed["params"]) == ["linear.weight", "token"]
     assert sorted(names[id(p)] for p in spared["params"]) == ["linear.bias", "norm.bias", "norm.weight"]
+
+
+def test_what_decays_is_known_although_all_that_is_dealt_out_to_devices_has_one_axis():
+    module = nn.Linear(3, 2)
+    early = vectors(module)
+    for parameter in module.parameters():
+        parameter.data = parameter.data.flatten()
+    decayed, spared = matrices_decay(module, early, 0.1)
+    assert [len(group["params"][0]) for group in (decayed, spared)] == [6, 2]
+
+
+def test_adamw_is_fused_where_that_exists():
+    for device, fused in {"cpu": True, "meta": False}.items():
+        weight = nn.Parameter(torch.zeros(2, device=device))
+        optimizer = adamw([{"params": [weight], "weight_decay": 0.1}], 1e-3)
+        assert [group["fused"] for group in optimizer.param_groups] == [fused]
+
+
+def test_fused_adamw_takes_the_steps_that_are_in_the_book():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(50, generator=generator)
+    trained = nn.Parameter(weight.clone())
+    optimizer = adamw([{"params": [trained], "weight_decay": 0.1}], 1e-2)
+    first, second = torch.zeros(50), torch.zeros(50)
+    for step in range(1, 6):
+        trained.grad = torch.randn(50, generator=generator)
+        first = 0.9 * first + 0.1 * trained.grad
+        second = 0.95 * second + 0.05 * trained.grad**2
+        weight = weight * (1 - 1e-2 * 0.1)
+        weight = weight - 1e-2 * (first / (1 - 0.9**step)) / ((second / (1 - 0.95**step)).sqrt() + 1e-8)
+        optimizer.step()
+        torch.testing.assert_close(trained.data, weight)

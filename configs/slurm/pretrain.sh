@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Pretraining under SLURM, over as many jobs as it takes. With --nodes=2 on two nodes:
+#   sbatch [--nodes=2] pretrain.sh bat_base RUN RECORDINGS [--key value ...]
+#SBATCH --job-name=oscine
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=4    # one process a GPU
+#SBATCH --gres=gpu:4
+#SBATCH --cpus-per-task=10     # data.workers and two more
+#SBATCH --time=24:00:00
+#SBATCH --signal=USR1@300      # five minutes before its time is up the run keeps its state and stops
+#SBATCH --requeue
+#SBATCH --open-mode=append
+set -u
+config=$1 run=$2 recordings=$3
+shift 3
+
+# A job that comes again goes on with its run, or begins anew where that was stopped before its first state.
+again=()
+if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
+    if compgen -G "runs/$run/states/*.ckpt" >/dev/null; then again=(--resume); else again=(--overwrite); fi
+fi
+
+srun oscine pretrain "$config" --name "$run" --data.recordings "$recordings" --trainer.strategy ddp \
+    --trainer.num_nodes "$SLURM_NNODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" "$@" ${again[@]+"${again[@]}"}
+code=$?
+
+# 75 is a run that was told to stop. Any other code is its end, or an error that would come again.
+if [[ $code -eq 75 ]]; then scontrol requeue "$SLURM_JOB_ID"; fi
+exit $code
