@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -21,12 +22,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from oscine.models import BirdMAE, Encoder, create_model, embed_folder, load_audio
-from oscine.models.embed import Watcher
-from oscine.models.parts import Progress
 from oscine.models.precision import BFLOAT16, FLOAT32, bfloat16_gain
 from oscine.models.survey import survey
 from oscine.models.table import read_embeddings
 from oscine.models.vectors import Vectors
+from oscine.models.watcher import Progress, Watcher
 from oscine.models.windows import Reader, clips_of, cut, default_workers, parts_of
 
 RATE = 48_000  # of the recordings, which have to be resampled
@@ -47,6 +47,8 @@ def embed(
     plain_clips: int = 16,
 ) -> None:
     """Print clips per second from files, where the time goes, and the ratio to the plain way, in one run.
+
+    The encoder's device is busy from a batch's frontend to its vectors; reading, writing and waiting are the rest.
 
     Args:
         files: recordings, half FLAC and half Ogg Vorbis, of noise with whistles.
@@ -82,11 +84,13 @@ def embed(
         tables = {}
         for precision in (FLOAT32, BFLOAT16) if gain else (FLOAT32,):
             out = Path(name, f"{precision}.parquet")
-            how = {"batch_size": batch_size, "workers": workers, "precision": precision}
-            rows = embed_folder(encoder, folder, out, watcher=(watch := Watch()), **how).rows
-            speed = rows / (time.perf_counter() - watch.begin)
+            vectors = BusyVectors(encoder, precision)
+            watch = Watch(vectors)
+            rows = embed_folder(vectors, folder, out, batch_size=batch_size, workers=workers, watcher=watch).rows
+            took = time.perf_counter() - watch.begin
             print(
-                f"embed_folder, {precision}, {workers} workers: {speed:.2f} clips/s, {speed / plain:.2f} x the plain way"
+                f"embed_folder, {precision}, {workers} workers: {rows / took:.2f} clips/s, "
+                f"{rows / took / plain:.2f} x the plain way, {device} busy {vectors.seconds() / took:.0%} of the time"
             )
             tables[precision] = torch.tensor(read_embeddings(out).to_numpy())
         if gain:
@@ -94,13 +98,42 @@ def embed(
             print(f"bfloat16 to float32: cosine at least {cosine.min():.5f}, {cosine.mean():.5f} on average")
 
 
-class Watch(Watcher):
-    """Starts when the first recording is about to be read, after the sample that `embed_folder` times."""
+class BusyVectors(Vectors):
+    """Notes when the encoder's device begins and ends with every batch, on a GPU by the GPU's own clock."""
 
-    begin = 0.0
+    def __init__(self, encoder: Encoder, precision: str) -> None:
+        super().__init__(encoder, precision=precision)
+        self.spans: list[tuple[Any, Any]] = []
+
+    def __call__(self, clips: Sequence[Tensor]) -> Tensor:
+        begin = self.mark()
+        vectors = super().__call__(clips)
+        self.spans.append((begin, self.mark()))
+        return vectors
+
+    def mark(self) -> Any:
+        if self.encoder.device.type != "cuda":
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def seconds(self) -> float:
+        if self.encoder.device.type != "cuda":
+            return sum(end - begin for begin, end in self.spans)
+        torch.cuda.synchronize()
+        return sum(begin.elapsed_time(end) for begin, end in self.spans) / 1e3
+
+
+class Watch(Watcher):
+    """Starts when the first recording is about to be read, after the trial that `embed_folder` times."""
+
+    def __init__(self, vectors: BusyVectors) -> None:
+        self.vectors, self.begin = vectors, 0.0
 
     def progress(self, progress: Progress) -> None:
-        self.begin = self.begin or time.perf_counter()
+        if not self.begin:
+            self.vectors.spans, self.begin = [], time.perf_counter()
 
 
 def record(path: Path, seconds: float, seed: int) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from oscine.models.errors import OscineError
 from oscine.models.frontend import AudioMAEFrontend
-from oscine.models.layers import PATCH, beside
+from oscine.models.layers import PATCH
 from oscine.models.mae import MAE
-
-DISCARDED = ("decoder", "mask_token", "head.")  # what stands beside the encoder in pretraining and in fine-tuning
 
 
 class AudioMAE(MAE):
@@ -39,17 +34,3 @@ class AudioMAE(MAE):
         if frames % PATCH:
             raise OscineError(f"frames={frames}, expected a multiple of {PATCH}, such as 1024")
         super().__init__(config, AudioMAEFrontend(sample_rate, frames, mean, std))
-
-
-def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's tensors out of a checkpoint of Audio-MAE, pretrained or fine-tuned, from its authors or for timm."""
-    tensors = {
-        name: tensor
-        for name, tensor in beside(state, "patch_embed.proj.weight").items()
-        if not name.startswith(DISCARDED)
-    }
-    for absent, present in (("fc_norm", "norm"), ("norm", "fc_norm")):
-        if f"{absent}.weight" not in tensors and f"{present}.weight" in tensors:
-            tensors[f"{absent}.weight"] = torch.ones_like(tensors[f"{present}.weight"])
-            tensors[f"{absent}.bias"] = torch.zeros_like(tensors[f"{present}.weight"])
-    return tensors

@@ -16,9 +16,7 @@ from torch.nn import functional as F
 from oscine.models.encoder import ChunkedEncoder
 from oscine.models.errors import OscineError
 from oscine.models.frontend import BEATsFrontend
-from oscine.models.layers import PATCH, beside, drop_path_rates, gather_kept, init_linear, run_blocks
-
-SHARED = "self_attn.relative_attention_bias.weight"
+from oscine.models.layers import PATCH, drop_path_rates, gather_kept, init_linear, run_blocks
 
 
 class BEATs(ChunkedEncoder):
@@ -224,21 +222,3 @@ class GatedBiasAttention(nn.Module):
         sums = rearrange(self.grep_linear(query), "batch head query (gate four) -> gate batch head query four", gate=2)
         outer, inner = sums.sum(-1, keepdim=True).sigmoid()
         return outer * (inner * self.grep_a - 1) + 2
-
-
-def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's tensors out of a checkpoint of BEATs, pretrained or fine-tuned.
-
-    Files name the first layer's table of distances again in every layer, for it is one; a copy that differs is left in.
-    """
-    tensors = {
-        name: tensor
-        for name, tensor in beside(state, "patch_embedding.weight").items()
-        if not name.startswith("predictor.")
-    }
-    first = tensors.get(f"encoder.layers.0.{SHARED}")
-    copies = [name for name in tensors if name.endswith(SHARED) and not name.startswith("encoder.layers.0.")]
-    for name in copies:
-        if first is not None and torch.equal(tensors[name], first):
-            del tensors[name]
-    return tensors

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,104 +15,53 @@ from oscine.models.audio import AudioError, audio_info
 from oscine.models.clock import Clock
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
+from oscine.models.forecast import foretell, timed
 from oscine.models.journal import Journal
-from oscine.models.parts import Job, Note, Progress, embed_part, embed_parts, timed
-from oscine.models.precision import AUTO, FLOAT32, check_precision
-from oscine.models.survey import ALL, Shard, Survey, survey
-from oscine.models.table import (
-    CSV_BYTES,
-    DTYPES,
-    Summary,
-    as_frame,
-    as_table,
-    check_target,
-    schema_of,
-    write_table,
-)
-from oscine.models.vectors import POOLED, Vectors, evaluating, fingerprint
+from oscine.models.parts import Job, Note, embed_part, embed_parts
+from oscine.models.precision import AUTO, FLOAT32
+from oscine.models.survey import ALL, Shard, survey
+from oscine.models.table import DTYPES, Summary, as_frame, as_table, check_target, schema_of, write_table
+from oscine.models.vectors import Vectors, evaluating, fingerprint
+from oscine.models.watcher import SILENT, Watcher
 from oscine.models.windows import Recording, cut, default_workers, read_ahead
 
 logger = logging.getLogger(__name__)
 
 
-class Forecast(NamedTuple):
-    """What `embed_folder` has found and what it will cost, before it goes.
-
-    clips_done: of an earlier call with the same arguments. seconds: of computing that are left, by a timed sample. size:
-    bytes of the table; until it is finished, the journal takes about as much again. free: bytes on that disk.
-    """
-
-    found: Survey
-    clips: int
-    clips_done: int
-    precision: str
-    seconds: float
-    size: int
-    free: int
-
-
-class Watcher:
-    """Looks on while `embed_folder` works; this one says nothing."""
-
-    def scanned(self, files: int, of_files: int) -> None:
-        """So many headers have been read."""
-
-    def forecast(self, forecast: Forecast) -> None:
-        """Said once, before the first clip is read."""
-
-    def progress(self, progress: Progress) -> None:
-        """Said at the start, and again and again."""
-
-
-SILENT = Watcher()
-
-
 def embed_file(
-    encoder: Encoder,
-    path: str | Path,
-    hop: float | None = None,
-    batch_size: int = 16,
-    layers: Sequence[int] | None = None,
-    pools: Sequence[str] = (POOLED,),
-    precision: str = FLOAT32,
+    encoder: Encoder | Vectors, path: str | Path, hop: float | None = None, batch_size: int | None = None
 ) -> pd.DataFrame:
     """The embeddings of one recording: a row a clip, indexed by file, start_time, end_time; columns embedding_0 and on.
 
     Arguments as in `embed_folder`. Of a file that is cut short the readable part is embedded, with a warning in the log;
     AudioError where nothing can be used.
     """
-    precision = check_precision(precision)
     recording = Recording(Path(path), str(path), audio_info(path))
-    vectors = Vectors(encoder, layers, pools, FLOAT32 if precision == AUTO else precision)
-    job = Job(vectors, cut(encoder, hop), _at_least_one(batch_size), None, [recording])
+    job = job_of(encoder, hop, batch_size)._replace(recordings=[recording])
     pieces = list(chain.from_iterable(job.parts()))
-    with evaluating(encoder):
-        if precision == AUTO:
-            job, _ = timed(job, AUTO)
+    with evaluating(job.vectors.encoder):
+        if job.vectors.precision == AUTO:
+            job, _ = timed(job)
         rows, notes = embed_part(job, pieces, read_ahead(pieces, job.windows, workers=0), {})
     note = notes.get(recording.name, Note(recording.info.truncated, refused=False))
     if note.refused or not rows.clips:
         raise AudioError(path, note.reason)
     if note.reason:
         logger.warning("%s: %s", path, note.reason)
-    return as_frame(as_table(rows, schema_of(list(vectors.columns), encoder.dim)))
+    return as_frame(as_table(rows, schema_of(list(job.vectors.columns), job.vectors.encoder.dim)))
 
 
 def embed_folder(
-    encoder: Encoder,
+    encoder: Encoder | Vectors,
     folder: str | Path,
     out: str | Path,
     hop: float | None = None,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    overwrite: bool = False,
-    layers: Sequence[int] | None = None,
-    pools: Sequence[str] = (POOLED,),
     dtype: str = "float32",
-    precision: str = FLOAT32,
-    compiled: bool = False,
     clock: str | None = None,
     shard: Shard = ALL,
+    overwrite: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
     watcher: Watcher = SILENT,
 ) -> Summary:
     """Embed every recording below a folder into `out` (.parquet, .npz or .csv); list what is bad in OUT.errors.csv.
@@ -127,38 +74,34 @@ def embed_folder(
     Neither file is there before it is complete. Until then finished parts lie in OUT.journal: the same call continues after
     a crash and gives the same table; a call that would give another is refused. overwrite: start anew, replace `out`.
 
-    hop: seconds from one clip's start to the next one's, a clip's length by default. batch_size: 16 on a CPU, else 64.
-    workers: processes that read, by default what the machine has to spare. layers, pools, compiled: as `Vectors` has them.
-    dtype: float32 or float16, of the table. precision: of the encoder, float32, bfloat16 or auto, which is the faster one
-    for a long job, and float32 for a shard, so that all of them agree. clock: adds the column `recorded`, as `Clock` has
-    it. shard: only this job's share of the folder; `merge_tables` joins them.
+    encoder: gives its `pooled` in float32; `Vectors(encoder, ...)` has other layers, pools and precisions. hop: seconds from
+    one clip's start to the next one's, a clip's length by default. dtype: float32 or float16, of the table. clock: adds the
+    column `recorded`, as `Clock` has it. shard: only this job's share of the folder, with `auto` as float32, so that all of
+    them agree; `merge_tables` joins them. batch_size: 16 on a CPU, else 64. workers: processes that read, by default what
+    the machine has to spare.
     """
     target = check_target(out)
     if dtype not in DTYPES:
         raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
-    if check_precision(precision) == AUTO and shard != ALL:
-        precision = FLOAT32
+    job = job_of(encoder, hop, batch_size, clock)
+    encoder = job.vectors.encoder
     workers = default_workers(encoder.device) if workers is None else workers
     if workers < 0:
         raise OscineError(f"workers is {workers}, expected 0 (read in the main process) or more")
-    if batch_size is None:
-        batch_size = 16 if encoder.device.type == "cpu" else 64
-    vectors = Vectors(encoder, layers, pools, FLOAT32, compiled)
-    job = Job(vectors, cut(encoder, hop), _at_least_one(batch_size), Clock(clock) if clock else None, [])
 
     with Journal(target) as journal, evaluating(encoder):
         journal.check_free(overwrite)
         begun = None if overwrite else journal.plan()
         found = survey(folder, shard, watcher.scanned)
-        if begun and precision == AUTO:
-            precision = begun["settings"]["precision"]
-        job, seconds = timed(job._replace(recordings=found.recordings), precision)
+        if job.vectors.precision == AUTO and (begun or shard != ALL):
+            job = job.at(begun["settings"]["precision"] if begun else FLOAT32)
+        job, cost = timed(job._replace(recordings=found.recordings))
         made_by = describe(job, dtype) | {"shard": str(shard)}
-        plan = made_by | {"batch_size": batch_size, "device": encoder.device.type}
+        plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type}
         stamps = {recording.name: recording.stamp for recording in found.recordings}
         if made := journal.open(plan, stamps, overwrite):
             return made
-        watcher.forecast(foretell(job, found, journal, seconds, dtype))
+        watcher.forecast(foretell(job, found, journal, cost, workers, dtype))
         schema = schema_of(list(job.vectors.columns), encoder.dim, dtype, clock, made_by | {"folder": found.folder})
         for rows, notes in embed_parts(job, journal.parts, journal.notes, workers, watcher.progress):
             journal.add(as_table(rows, schema), notes)
@@ -166,6 +109,17 @@ def embed_folder(
         summary = write_table(target, journal.folder, schema, journal.rows, listed)
         journal.finish(summary)
     return summary
+
+
+def job_of(encoder: Encoder | Vectors, hop: float | None, batch_size: int | None, clock: str | None = None) -> Job:
+    """What a call asks for, of no recordings yet."""
+    vectors = encoder if isinstance(encoder, Vectors) else Vectors(encoder)
+    encoder = vectors.encoder
+    if batch_size is None:
+        batch_size = 16 if encoder.device.type == "cpu" else 64
+    if batch_size < 1:
+        raise OscineError(f"batch_size is {batch_size}, expected at least 1")
+    return Job(vectors, cut(encoder, hop), batch_size, Clock(clock) if clock else None, [])
 
 
 def describe(job: Job, dtype: str) -> dict[str, Any]:
@@ -197,25 +151,3 @@ def describe(job: Job, dtype: str) -> dict[str, Any]:
         "compiled": vectors.compiled,
         "clock": job.clock.name if job.clock else None,
     }
-
-
-def foretell(job: Job, found: Survey, journal: Journal, clip_seconds: float, dtype: str) -> Forecast:
-    """What is to come; an error where the disk has no room for it."""
-    clips, done = job.clips, job.progress(journal.parts).clips
-    numbers = clips * len(job.vectors.columns) * job.vectors.encoder.dim
-    number_bytes = DTYPES[dtype].bit_width // 8
-    size = numbers * (CSV_BYTES if journal.target.suffix == ".csv" else number_bytes)
-    need = size + numbers * number_bytes * (clips - done) // max(1, clips)
-    free = shutil.disk_usage(journal.folder).free
-    if need > free:
-        raise OscineError(
-            f"{journal.target} and its journal need {need / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB; make room, "
-            "choose another place, --dtype float16, a longer hop, or fewer layers and pools"
-        )
-    return Forecast(found, clips, done, job.vectors.precision, clip_seconds * (clips - done), size, free)
-
-
-def _at_least_one(batch_size: int) -> int:
-    if batch_size < 1:
-        raise OscineError(f"batch_size is {batch_size}, expected at least 1")
-    return batch_size

@@ -89,6 +89,19 @@ class Encoder(nn.Module):
         self._check_waveform(waveform, sample_rate)
         return self.features(self.frontend(waveform), layers)
 
+    def spectrogram(self, clips: Sequence[Tensor], samples: int | None = None) -> Tensor:  # [clip, frames, mel]
+        """What the frontend makes of clips, [samples] each; shorter ones are filled up as the recipe does.
+
+        That need not be with silence. samples: of a whole clip, by default the encoder's. On the encoder's device.
+        """
+        frames = self.frontend.frames(samples or self.samples)
+        made: dict[int, Tensor] = {}
+        for length in {len(clip) for clip in clips}:
+            places = [place for place, clip in enumerate(clips) if len(clip) == length]
+            waveform = self._on_device(torch.stack([clips[place] for place in places]))
+            made |= zip(places, self.frontend(waveform, frames))
+        return torch.stack([made[place] for place in range(len(clips))])
+
     def features(self, spectrogram: Tensor, layers: Sequence[int] | None = None) -> Features:
         """What `forward` makes of a spectrogram [batch, frames, mel] of its frontend."""
         wanted = self.layer_numbers(layers)
@@ -194,6 +207,10 @@ class Encoder(nn.Module):
         """One vector a clip from the last block's raw output, as the published model returns it."""
         raise NotImplementedError
 
+    def pooled(self, spectrogram: Tensor) -> Tensor:  # [batch, dim]
+        """`Features.pooled` alone, of a spectrogram [batch, frames, mel]."""
+        return self.pool(self.encode(spectrogram, layers=[-1])[0])
+
     def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
         """Layers counted from 0, of any that are counted from the end; None is all of them."""
         if layers is None:
@@ -214,6 +231,11 @@ class Encoder(nn.Module):
                 f"the last {indices} of {self.depth} layers were asked for; choose from 1 to {self.depth}"
             )
         return list(range(self.depth - indices, self.depth))
+
+    def _on_device(self, waveform: Tensor) -> Tensor:
+        if waveform.device.type == "cpu" and self.device.type == "cuda":
+            return waveform.pin_memory().to(self.device, non_blocking=True)  # while the batch before is computed
+        return waveform.to(self.device)
 
     def _check_sizes(self, frontend: Frontend) -> None:
         if self.heads < 1 or self.dim % self.heads or self.dim % 4:

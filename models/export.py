@@ -56,9 +56,7 @@ def check_ready(path: Path, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise OscineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if path.is_dir() or (path.exists() and not overwrite):
-        raise OscineError(
-            f"{path} exists already; choose another name, or overwrite it with --overwrite (overwrite=True)"
-        )
+        raise OscineError(f"{path} exists already; choose another name, or call with overwrite to replace it")
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(name) is None:
             raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
@@ -126,7 +124,7 @@ class PooledGraph(nn.Module):
         self.encoder = encoder
 
     def forward(self, waveform: Tensor) -> Tensor:  # [batch, dim]
-        return self.encoder.pool(self.encoder.encode(self.frontend(waveform), layers=[-1])[0])
+        return self.encoder.pooled(self.frontend(waveform))
 
 
 def flat_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

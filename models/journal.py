@@ -22,7 +22,7 @@ PLAN, LOCK, NOTES = "plan.json", "lock", b"notes"
 NAMES = r"(plan\.json|lock|\d{6,}\.parquet|table|errors|metadata)"
 OWN = re.compile(rf"{NAMES}|\.{NAMES}\.\d+\.part")  # the second as `write_whole` leaves it when it is killed
 Plan = dict[str, Any]
-CONTINUE = "call it as then to continue, or with --overwrite (overwrite=True) to start anew"
+CONTINUE = "call it as then to continue, or with overwrite to start anew"
 
 
 class Journal:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from heapq import merge
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -69,13 +69,10 @@ def merge_tables(out: str | Path, shards: Sequence[str | Path], overwrite: bool 
         raise OscineError("no tables to join; name those of all shards")
     joined = _check([Path(shard) for shard in shards])
     listed = {name: reason for path in joined.paths for name, reason in _read_errors(errors_path(path)).items()}
-    work = target.with_name(f".{target.name}.part")
     with writing(target):
-        work.mkdir(exist_ok=True)
-    try:
-        return write_table(target, work, joined.schema, joined.rows, listed)
-    finally:
-        shutil.rmtree(work)
+        work = TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    with work as folder:
+        return write_table(target, Path(folder), joined.schema, joined.rows, listed)
 
 
 def _check(paths: list[Path]) -> Shards:
@@ -103,7 +100,7 @@ def _check_same(first: Path, made: dict[str, Any], other: Path, made_other: dict
     if differ == ["folder"]:
         raise OscineError(
             f"{first} was made when the folder held {made['folder']['recordings']} recordings, {other} when it held "
-            f"{made_other['folder']['recordings']}, or others; make the older one again, with --overwrite"
+            f"{made_other['folder']['recordings']}, or others; make the older one again, with overwrite"
         )
     said = "; ".join(f"{key} {made.get(key)!r} and {made_other.get(key)!r}" for key in differ if key != "folder")
     if not differ and parse_shard(made["shard"]).of != parse_shard(made_other["shard"]).of:

@@ -1,8 +1,7 @@
-"""The work of `embed`, part by part: pieces of recordings become rows, the same rows whatever was done before."""
+"""A job, part by part: pieces of recordings become rows, the same rows whatever was done before."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
@@ -13,13 +12,11 @@ import torch
 from torch import Tensor
 
 from oscine.models.clock import Clock
-from oscine.models.precision import AUTO, FLOAT32, faster_precision
 from oscine.models.vectors import Vectors
+from oscine.models.watcher import Progress
 from oscine.models.windows import Piece, Read, Recording, Windows, clips_of, count, parts_of, read_ahead
 
 BATCHES = 32  # in a part, about: what a kill can cost
-SAMPLE = 4  # clips that are timed on a CPU; elsewhere a batch
-LONG = 60  # seconds of computing from which on it is worth while to look for a faster precision
 
 
 class Rows(NamedTuple):
@@ -36,20 +33,6 @@ class Note(NamedTuple):
     refused: bool
 
 
-class Progress(NamedTuple):
-    """How far it has come: recordings, clips and seconds of sound, done and of all."""
-
-    files: int
-    of_files: int
-    clips: int
-    of_clips: int
-    seconds: float
-    of_seconds: float
-
-    def plus(self, files: int, clips: int, seconds: float) -> Progress:
-        return self._replace(files=self.files + files, clips=self.clips + clips, seconds=self.seconds + seconds)
-
-
 class Job(NamedTuple):
     """How clips become rows, and of which recordings."""
 
@@ -58,6 +41,10 @@ class Job(NamedTuple):
     batch_size: int
     clock: Clock | None
     recordings: list[Recording]
+
+    def at(self, precision: str) -> Job:
+        """The same job in another precision."""
+        return self._replace(vectors=self.vectors.at(precision))
 
     @property
     def clips(self) -> int:
@@ -82,30 +69,6 @@ class Job(NamedTuple):
     def share(self, piece: Piece) -> float:
         """Seconds of the recording to each of its clips."""
         return piece.recording.info.seconds / count(piece.recording, self.windows)
-
-
-def timed(job: Job, precision: str) -> tuple[Job, float]:
-    """The job in the precision asked for, `auto` being the faster one if it matters, and its seconds a clip, by a sample."""
-    job = job._replace(vectors=job.vectors.at(FLOAT32 if precision == AUTO else precision))
-    seconds = clip_seconds(job)
-    if precision == AUTO and job.clips * seconds > LONG:
-        faster = job.vectors.at(faster_precision(job.vectors.encoder.device))
-        if faster is not job.vectors:
-            job = job._replace(vectors=faster)
-            seconds = clip_seconds(job)
-    return job, seconds
-
-
-def clip_seconds(job: Job) -> float:
-    """How long the encoder takes for a clip, measured on noise after a warm-up; 0 where there are no clips."""
-    on_cpu = job.vectors.encoder.device.type == "cpu"
-    clips = min(SAMPLE if on_cpu else job.batch_size, job.batch_size, job.clips)
-    noise = 0.1 * torch.randn(clips, job.windows.samples, generator=torch.Generator())
-    begin = 0.0
-    for sample in (noise[:1] if on_cpu else noise, noise):
-        begin = time.perf_counter()
-        list(job.vectors.of_batches(sample, job.batch_size))
-    return (time.perf_counter() - begin) / max(1, clips)
 
 
 def embed_parts(

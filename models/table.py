@@ -61,9 +61,7 @@ def check_absent(out: Path) -> None:
     """An error where a table, or what is written beside it, would replace a file, perhaps another table's."""
     for path in (out, *beside(out).values()):
         if path.exists():
-            raise OscineError(
-                f"{path} exists already; choose another name, or overwrite it with --overwrite (overwrite=True)"
-            )
+            raise OscineError(f"{path} exists already; choose another name, or call with overwrite to replace it")
 
 
 def errors_path(out: Path) -> Path:
@@ -114,7 +112,7 @@ def _vectors(flat: np.ndarray, kind: pa.DataType) -> pa.Array:
         with np.errstate(over="ignore"):
             half = flat.astype(np.float16)
         if not np.isfinite(half).all() and np.isfinite(flat).all():
-            raise OscineError(f"vectors reach {np.abs(flat).max():.0f}, beyond float16; use --dtype float32")
+            raise OscineError(f"vectors reach {np.abs(flat).max():.0f}, beyond float16; take dtype float32")
         flat = half
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size)
 

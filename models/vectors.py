@@ -14,7 +14,7 @@ from torch.backends import cudnn
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.models.precision import BFLOAT16, FLOAT32, check_survives
+from oscine.models.precision import BFLOAT16, FLOAT32, check_precision, check_survives
 
 POOLED = "pooled"  # the model's own, of its last layer: the column `embedding`
 POOLS: dict[str, Callable[[Features, int], Tensor]] = {
@@ -26,10 +26,12 @@ POOLS: dict[str, Callable[[Features, int], Tensor]] = {
 class Vectors:
     """Clips, [samples] each, to the vectors asked for, [clip, column, dim] in float32.
 
-    A clip may be shorter than the encoder's: the frontend fills it up as the recipe does, which need not be with silence.
+    A clip may be shorter than the encoder's, as `Encoder.spectrogram` has it; the encoder is in eval mode meanwhile.
+
     pools: "pooled" is the column `embedding`; "cls" and "mean" (of the patches) are taken of every one of the `layers`, by
-    default the last: columns `cls_11`, `mean_11`, with layers counted from 0. The encoder is in eval mode meanwhile.
-    compiled: from the spectrogram on through torch.compile, for batches of `batch_size`.
+    default the last: columns `cls_11`, `mean_11`, with layers counted from 0. precision: of the encoder, float32, bfloat16
+    or auto, which is float32 until a job takes bfloat16, because it is long and faster so. compiled: from the spectrogram
+    on through torch.compile, for batches of one size.
     """
 
     def __init__(
@@ -44,10 +46,10 @@ class Vectors:
         self.layers = _layer_numbers(encoder, layers, pools)
         self.columns = _columns(self.layers, pools, encoder.depth)
         self.pools = pools
-        self.precision = precision
+        self.precision = check_precision(precision)
         self.compiled = compiled
         check_survives(precision, encoder.device)
-        self.features = _compiled(encoder) if compiled else encoder.features
+        self.read = _compiled(self._read) if compiled else self._read
 
     def at(self, precision: str) -> Vectors:
         """The same vectors in another precision."""
@@ -64,27 +66,17 @@ class Vectors:
             torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=half),
             cudnn.flags(enabled=True, allow_tf32=half),  # else its float32 convolutions keep 10 bits of the 23
         ):
-            features = self.features(self._spectrogram(clips), self.layers)
+            return self.read(self.encoder.spectrogram(clips))
+
+    def _read(self, spectrogram: Tensor) -> Tensor:  # [clip, column, dim]
+        if set(self.pools) == {POOLED}:
+            return self.encoder.pooled(spectrogram).float()[:, None]
+        features = self.encoder.features(spectrogram, self.layers)
         vectors = [
             features.pooled if pool == POOLED else POOLS[pool](features, self.layers.index(layer))
             for pool, layer in self.columns.values()
         ]
         return torch.stack([vector.float() for vector in vectors], dim=1)
-
-    def _spectrogram(self, clips: Sequence[Tensor]) -> Tensor:  # [clip, frames, mel]
-        samples, frontend = self.encoder.samples, self.encoder.frontend
-        frames = frontend.frames(samples)
-        whole = [clip for clip in clips if len(clip) == samples]
-        made = iter(frontend(self._moved(torch.stack(whole)), frames) if whole else ())
-        return torch.stack(
-            [next(made) if len(clip) == samples else frontend(self._moved(clip[None]), frames)[0] for clip in clips]
-        )
-
-    def _moved(self, waveform: Tensor) -> Tensor:
-        """On the encoder's device."""
-        if waveform.device.type == "cpu" and self.encoder.device.type == "cuda":
-            return waveform.pin_memory().to(self.encoder.device, non_blocking=True)
-        return waveform.to(self.encoder.device)
 
     def of_batches(self, clips: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
         """Clips [samples], as they come, to their vectors [column, dim] in memory of the CPU, batch by batch.
@@ -140,18 +132,18 @@ def fingerprint(encoder: Encoder) -> str:
     return digest.hexdigest()
 
 
-def _compiled(encoder: Encoder) -> Callable[[Tensor, Sequence[int]], Features]:
+def _compiled(read: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     from torch._dynamo.exc import BackendCompilerFailed  # here, because it brings the compiler along
 
-    features = torch.compile(encoder.features, dynamic=False)
+    compiled = torch.compile(read, dynamic=False)
 
-    def run(spectrogram: Tensor, layers: Sequence[int]) -> Features:
+    def run(spectrogram: Tensor) -> Tensor:
         try:
-            return features(spectrogram, layers)
+            return compiled(spectrogram)
         except BackendCompilerFailed as error:
             reason = str(error.inner_exception).strip().partition("\n")[0]
             raise OscineError(
-                f"torch.compile failed ({reason}); install a C++ compiler such as g++, or leave out --compile"
+                f"torch.compile failed ({reason}); install a C++ compiler such as g++, or do not compile"
             ) from None
 
     return run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,48 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from oscine.models import audio_mae, beats, eat
-from oscine.models.audio_mae import AudioMAE
-from oscine.models.bat import BAT
-from oscine.models.beats import BEATs
-from oscine.models.bird_mae import BirdMAE
-from oscine.models.eat import EAT
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-
-State = dict[str, Tensor]
+from oscine.models.published import PUBLISHED, State
 
 # Where a torch file keeps its weights: Lightning; BAT's trainer (the student, as its authors publish); fairseq and others.
 WRAPPERS = ("state_dict", "encoder", "model")
-# Where a training checkpoint keeps its encoder, most specific first; "" is the bare published layout.
-PREFIXES = ("student.encoder.", "encoder.", "model.", "")
-DISCARDED = ("decoder.", "head.")  # what may stand beside bare names and is not part of an encoder
-
-
-def without_prefix(state: State) -> State:
-    """The encoder's tensors of BAT and Bird-MAE under their published names."""
-    prefix = next(prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state) or not prefix)
-    names = (name for name in state if name.startswith(prefix) and (prefix or not name.startswith(DISCARDED)))
-    return {name.removeprefix(prefix): state[name] for name in names}
-
-
-def with_fc_norm(state: State) -> State:
-    """Bird-MAE's tensors. Its training checkpoints have no fc_norm: it enters with weights 1 and biases 0, as it starts."""
-    state = without_prefix(state)
-    if "norm.weight" not in state or "fc_norm.weight" in state:
-        return state
-    norm = state["norm.weight"]
-    return state | {"fc_norm.weight": torch.ones_like(norm), "fc_norm.bias": torch.zeros_like(norm)}
-
-
-# Every encoder, and how its authors' names become its own.
-PUBLISHED: dict[type[Encoder], Callable[[State], State]] = {
-    BAT: without_prefix,
-    BirdMAE: with_fc_norm,
-    EAT: eat.published,
-    BEATs: beats.published,
-    AudioMAE: audio_mae.published,
-}
 
 
 def load_weights(encoder: Encoder, path: str | Path) -> None:

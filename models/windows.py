@@ -138,7 +138,7 @@ def read_ahead(pieces: Iterable[Piece], windows: Windows, workers: int) -> Itera
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise OscineError("a process that reads was killed, perhaps for want of memory; take fewer --workers") from None
+        raise OscineError("a process that reads was killed, perhaps for want of memory; take fewer workers") from None
 
 
 def default_workers(device: torch.device) -> int:

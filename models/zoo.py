@@ -183,7 +183,7 @@ def _published(name: str) -> Published:
     row = next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
     if row is None:
         raise OscineError(
-            f"{name} has no weights to fetch; pass checkpoint_path=FILE, or {LOCAL}FOLDER for an encoder you have saved"
+            f"{name} has no weights to fetch; give a checkpoint (a file of weights), or {LOCAL}FOLDER of a saved encoder"
         )
     return row
 
@@ -192,7 +192,7 @@ def _repository(row: Published) -> str:
     if row.repository is None:
         raise OscineError(
             f"{row.name} has no weights to fetch: its authors ({ARCHITECTURES[row.architecture].paper}) have no repository "
-            f"on the Hub; get {row.file} from them and pass checkpoint_path=FILE"
+            f"on the Hub; get {row.file} from them and give it as the checkpoint"
         )
     return row.repository
 

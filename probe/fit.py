@@ -80,7 +80,8 @@ class FitSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.warmup < self.steps:
             raise OscineError(
-                f"a warm-up of {self.warmup} in a fit of {self.steps} steps; it must be shorter, a tenth is usual"
+                f"fit.warmup is {self.warmup}, expected less than fit.steps, which is {self.steps}; a tenth is usual, "
+                f"here fit.warmup {self.steps // 10}"
             )
         if self.batch_size < 1:
             raise OscineError(f"a batch of {self.batch_size} clips; a step needs at least 1")
@@ -105,8 +106,9 @@ def encode_task(
     try:
         encoder.eval()
         with torch.inference_mode():
-            for waveform in read_batches(clips, batch_size, workers):
-                kept.append(needs.take(encoder(waveform.to(encoder.device), layers=needs.layers)).to("cpu"))
+            for batch in read_batches(clips, batch_size, workers):
+                features = encoder.features(encoder.spectrogram(batch, clips.samples), needs.layers)
+                kept.append(needs.take(features).to("cpu"))
                 progress(min(len(kept) * batch_size, len(clips)), len(clips))
     finally:
         encoder.train(training)

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from oscine.models.audio import one_clip
 from oscine.models.errors import OscineError
 from oscine.models.frontend import KaldiFbank
 from oscine.probe.data import LabelledClips, Task, read_batches
@@ -23,7 +24,10 @@ def log_mel_statistics(task: Task, seconds: float, batch_size: int = 16) -> Tens
     """Mean and standard deviation over time of every log mel band, of every row of a task."""
     fbank = KaldiFbank(SAMPLE_RATE)
     clips = LabelledClips(task.rows, SAMPLE_RATE, seconds)
-    bands = [fbank(waveform) for waveform in read_batches(clips, batch_size)]
+    bands = [
+        fbank(torch.stack([one_clip(waveform, clips.samples) for waveform in batch]))
+        for batch in read_batches(clips, batch_size)
+    ]
     return torch.cat([torch.cat([mel.mean(1), mel.std(1)], dim=1) for mel in bands])
 
 

@@ -20,12 +20,13 @@ import pytest
 import soundfile
 import torch
 
-from oscine.models import journal, parts, windows
+from oscine.models import forecast, journal, parts, windows
 from oscine.models.bat import BAT
-from oscine.models.embed import Watcher, embed_folder
+from oscine.models.embed import embed_folder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.parts import Progress
+from oscine.models.vectors import Vectors
+from oscine.models.watcher import Forecast, Progress, Watcher
 
 PATIENCE = 60  # seconds after which what should have happened will not
 FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
@@ -61,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(encoder: Encoder, folder: Path, out: Path, **how: Any) -> None:
+def run(encoder: Encoder | Vectors, folder: Path, out: Path, **how: Any) -> None:
     embed_folder(encoder, folder, out, **{"batch_size": 3, "workers": 0, **how})
 
 
@@ -212,7 +213,7 @@ def test_killed_before_any_change_on_the_disk_it_ends_the_same(
 
 
 class Stop(Watcher):
-    """Interrupts when so many clips are done, and counts what is read after that."""
+    """Interrupts when so many clips are done."""
 
     def __init__(self, clips: int) -> None:
         self.clips = clips
@@ -234,17 +235,23 @@ def stopped(encoder: Encoder, folder: Path, tmp_path: Path) -> Path:
 
 
 def test_what_is_done_is_not_done_again(encoder: Encoder, stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    seen: list[int] = []
+    said: list[Forecast] = []
+    read: list[str] = []
 
     class Look(Watcher):
         def progress(self, progress: Progress) -> None:
+            if not seen:
+                read.clear()  # of the trial that was timed
             seen.append(progress.clips)
 
-    read: list[str] = []
+        def forecast(self, forecast: Forecast) -> None:
+            said.append(forecast)
+
     open_recording = windows.open_recording
     monkeypatch.setattr(windows, "open_recording", lambda path: [read.append(path.name), open_recording(path)][1])
     run(encoder, stopped.parent / "in", stopped, watcher=Look())
-    assert seen[0] >= 6
+    assert said[0].clips_done == seen[0] >= 6
     assert "0.flac" not in read
     assert "5.flac" in read
 
@@ -256,7 +263,6 @@ def test_what_is_done_is_not_done_again(encoder: Encoder, stopped: Path, monkeyp
         ({"dtype": "float16"}, "dtype 'float32', not 'float16'"),
         ({"batch_size": 4}, "batch_size 3, not 4"),
         ({"clock": "UTC"}, "clock None, not 'UTC'"),
-        ({"pools": ["cls"]}, "columns {'embedding'"),
     ],
 )
 def test_other_arguments_are_refused_and_named(
@@ -265,10 +271,15 @@ def test_other_arguments_are_refused_and_named(
     with pytest.raises(OscineError) as caught:
         run(encoder, stopped.parent / "in", stopped, **how)
     assert f"stopped.parquet was begun with {said}" in str(caught.value)
-    assert "call it as then to continue, or with --overwrite" in str(caught.value)
+    assert "call it as then to continue, or with overwrite" in str(caught.value)
     assert "\n" not in str(caught.value)
     run(encoder, stopped.parent / "in", stopped)
-    assert result(stopped)[1] == undisturbed[1], "the refused call has taken nothing away"
+    assert result(stopped) == undisturbed, "the refused call has taken nothing away"
+
+
+def test_other_columns_are_refused(encoder: Encoder, stopped: Path) -> None:
+    with pytest.raises(OscineError, match=r"was begun with columns \{'embedding'.*, not \{'cls_1'"):
+        run(Vectors(encoder, pools=["cls"]), stopped.parent / "in", stopped)
 
 
 def test_other_weights_are_refused(encoder: Encoder, stopped: Path) -> None:
@@ -310,11 +321,11 @@ def test_precision_that_was_chosen_is_kept(
 ) -> None:
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
-        run(encoder, folder, out, precision="auto", watcher=Stop(20))
-    monkeypatch.setattr(parts, "LONG", 0.0)
+        run(Vectors(encoder, precision="auto"), folder, out, watcher=Stop(20))
+    monkeypatch.setattr(forecast, "LONG", 0.0)
     monkeypatch.setattr("oscine.models.precision.bfloat16_gain", lambda: 2.0)
     monkeypatch.setattr("oscine.models.precision._announces_bfloat16", lambda: True)
-    run(encoder, folder, out, precision="auto")
+    run(Vectors(encoder, precision="auto"), folder, out)
     assert json.loads(pq.read_schema(out).metadata[b"oscine"])["precision"] == "float32"
 
 
@@ -401,12 +412,13 @@ def test_a_folder_of_that_name_that_holds_anything_else_is_left_alone(
 def test_a_reader_that_is_killed_is_said_in_one_line(
     encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caller = os.getpid()
+    caller, open_recording = os.getpid(), windows.open_recording
 
-    def suicide(path: Path) -> None:
-        assert os.getpid() != caller
-        os.kill(os.getpid(), signal.SIGKILL)
+    def suicide(path: Path) -> soundfile.SoundFile:
+        if os.getpid() != caller:  # who reads the trial that is timed
+            os.kill(os.getpid(), signal.SIGKILL)
+        return open_recording(path)
 
     monkeypatch.setattr(windows, "open_recording", suicide)
-    with pytest.raises(OscineError, match=r"a process that reads was killed, .*take fewer --workers"):
+    with pytest.raises(OscineError, match=r"a process that reads was killed, .*take fewer workers"):
         run(encoder, folder, tmp_path / "out.parquet", workers=1)

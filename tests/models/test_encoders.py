@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 
@@ -10,43 +11,24 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from oscine.models.audio_mae import AudioMAE
 from oscine.models.bat import BAT
+from oscine.models.beats import BEATs
 from oscine.models.bird_mae import BirdMAE
-from oscine.models.encoder import Encoder
+from oscine.models.eat import EAT
+from oscine.models.encoder import ChunkedEncoder, Encoder
 from oscine.models.errors import OscineError
 from oscine.models.zoo import create_model
-
-DIM, DEPTH = 48, 3
-
-
-def tiny_bat() -> Encoder:
-    return BAT(DIM, DEPTH, heads=4, seconds=1.27)
+from tests.tiny_encoders import CHUNKED, DEPTH, DIM, TINY, noise, shaken
 
 
-def tiny_bird_mae() -> Encoder:
-    return BirdMAE(DIM, DEPTH, heads=4, seconds=1.0)
-
-
-ARCHITECTURES = [tiny_bat, tiny_bird_mae]  # an encoder added to the zoo is added here
-
-
-@pytest.fixture(params=ARCHITECTURES)
+@pytest.fixture(params=TINY)
 def encoder(request: pytest.FixtureRequest) -> Encoder:
-    torch.manual_seed(0)
-    return shaken(request.param())
+    return shaken(request.param)
 
 
-def shaken(encoder: Encoder) -> Encoder:
-    """Every trained parameter moved off its initial value, so that no norm or bias is left without an effect."""
-    with torch.no_grad():
-        for parameter in encoder.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return encoder.eval().requires_grad_(False)
-
-
-def clips(encoder: Encoder, batch: int = 2, seed: int = 0) -> Tensor:
-    return 0.1 * torch.randn(batch, encoder.samples, generator=torch.Generator().manual_seed(seed))
+def clips(encoder: Encoder, batch: int = 2) -> Tensor:
+    return noise(batch, encoder.samples)
 
 
 def spectrogram(encoder: Encoder, batch: int = 2, seed: int = 0) -> Tensor:
@@ -54,9 +36,9 @@ def spectrogram(encoder: Encoder, batch: int = 2, seed: int = 0) -> Tensor:
     return torch.rand(batch, frames, 128, generator=torch.Generator().manual_seed(seed))
 
 
-def some_patches(encoder: Encoder, views: int, kept: int = 12, seed: int = 0) -> Tensor:
-    noise = torch.rand(views, math.prod(encoder.grid), generator=torch.Generator().manual_seed(seed))
-    return noise.argsort(1)[:, :kept].sort(1).values
+def some_patches(encoder: Encoder, views: int, kept: int = 12) -> Tensor:
+    chance = torch.rand(views, math.prod(encoder.grid), generator=torch.Generator().manual_seed(0))
+    return chance.argsort(1)[:, :kept].sort(1).values
 
 
 def test_features_have_the_shapes_that_the_encoder_states(encoder):
@@ -82,6 +64,14 @@ def test_features_may_be_made_of_a_spectrogram(encoder):
     of_waveform = encoder(clips(encoder), layers=[0])
     for one, other in zip(encoder.features(encoder.frontend(clips(encoder)), [0]), of_waveform, strict=True):
         assert torch.equal(one, other)
+
+
+def test_what_is_pooled_alone_is_what_is_pooled_with_everything_else(encoder):
+    for seen in [
+        spectrogram(encoder),
+        *([torch.rand(1, 1024 + 112, 128)] if isinstance(encoder, ChunkedEncoder) else []),
+    ]:
+        assert_close(encoder.pooled(seen), encoder.features(seen).pooled, atol=1e-5, rtol=0)
 
 
 def test_a_clip_does_not_depend_on_its_batch(encoder):
@@ -114,7 +104,7 @@ def test_keeping_every_patch_changes_nothing(encoder):
     for kept, whole in zip(
         encoder.encode(spectrogram(encoder), everything), encoder.encode(spectrogram(encoder)), strict=True
     ):
-        assert torch.equal(kept, whole)
+        assert_close(kept, whole, atol=1e-5, rtol=0)
 
 
 def test_dropped_patches_change_nothing(encoder):
@@ -154,24 +144,26 @@ def test_a_layer_that_is_not_there_is_named(encoder, layer):
         encoder(clips(encoder), layers=[0, layer])
 
 
-def test_every_parameter_but_the_positions_is_trained(encoder):
-    encoder.requires_grad_(True).pos_embed.requires_grad_(False)
-    features = encoder(clips(encoder))
+@pytest.mark.parametrize("name", TINY)
+def test_every_parameter_is_trained_but_a_table_of_positions(name):
+    encoder = shaken(name).requires_grad_(True)
+    fixed = [name for name, parameter in TINY[name]().named_parameters() if not parameter.requires_grad]
+    assert fixed == [name for name, _ in encoder.named_parameters() if name == "pos_embed"]
+    features = encoder.train()(clips(encoder))
     sum((tensor * torch.randn_like(tensor)).sum() for tensor in features).backward()
-    without = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]
-    assert without == ["pos_embed"]
-    assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in encoder.parameters() if p.requires_grad)
-
-
-@pytest.mark.parametrize("build", ARCHITECTURES)
-def test_positions_are_frozen_from_the_start(build):
-    assert [name for name, parameter in build().named_parameters() if not parameter.requires_grad] == ["pos_embed"]
+    idle = [
+        name
+        for name, parameter in encoder.named_parameters()
+        if parameter.grad is None or not 0 < parameter.grad.abs().sum() < math.inf
+    ]
+    assert [name for name in idle if name != "pos_embed"] == []
 
 
 def test_config_builds_the_same_architecture(encoder):
-    twin = type(encoder)(**encoder.config)
+    twin = type(encoder)(**json.loads(json.dumps(encoder.config)))
     twin.load_state_dict(encoder.state_dict())
-    assert torch.equal(twin.eval()(clips(encoder)).pooled, encoder(clips(encoder)).pooled)
+    with torch.inference_mode():
+        assert torch.equal(twin.eval()(clips(encoder)).pooled, encoder(clips(encoder)).pooled)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +201,7 @@ def test_no_layers_are_refused(encoder):
 @pytest.mark.parametrize(
     "sizes", [{"dim": 48, "heads": 5}, {"dim": 30, "heads": 3}, {"depth": 0}, {"seconds": -1.0}, {"seconds": 0.0}]
 )
-@pytest.mark.parametrize("architecture", [BAT, BirdMAE])
+@pytest.mark.parametrize("architecture", [BAT, BirdMAE, EAT, BEATs, AudioMAE])
 def test_sizes_that_cannot_be_are_refused(architecture, sizes):
     with pytest.raises(OscineError, match=r"expected|must be"):
         architecture(**{"dim": 48, "depth": 1, "heads": 4} | sizes)
@@ -229,7 +221,7 @@ def test_mixed_precision_keeps_features_close(encoder, bfloat16):
     with torch.autocast("cpu", enabled=False):
         exact = encoder(clips(encoder))
     for one, other in zip(mixed, exact, strict=True):
-        assert_close(one.float(), other, atol=0.1, rtol=0.1)
+        assert_close(one.float(), other, atol=0.15, rtol=0.1)
 
 
 def block_names(number: int, gated: bool) -> set[str]:
@@ -274,13 +266,14 @@ def test_published_shapes():
 
 
 def test_every_norm_has_the_papers_epsilon(encoder):
-    assert {module.eps for module in encoder.modules() if isinstance(module, nn.LayerNorm)} == {1e-6}
+    expected = 1e-5 if isinstance(encoder, BEATs) else 1e-6
+    assert {module.eps for module in encoder.modules() if isinstance(module, nn.LayerNorm)} == {expected}
 
 
-@pytest.mark.parametrize("build", ARCHITECTURES)
-def test_positions_run_along_the_wrong_axes_as_published(build):
-    encoder = build()
-    time, freq = encoder.grid if isinstance(encoder, BirdMAE) else (64, 8)
+@pytest.mark.parametrize("name", ["BAT", "BirdMAE", "AudioMAE"])
+def test_positions_run_along_the_wrong_axes_as_published(name):
+    encoder = TINY[name]()
+    time, freq = encoder.grid if name != "BAT" else (64, 8)
     table = encoder.position_table(DIM)
     quarter = DIM // 4
     for token in (0, 1, time - 1, time, 3 * freq + 2, time * freq - 1):
@@ -293,6 +286,43 @@ def test_positions_run_along_the_wrong_axes_as_published(build):
         expected = torch.cat([column.sin(), column.cos(), row.sin(), row.cos()]).float()
         assert_close(table[token], expected, atol=1e-5, rtol=0)
     assert len(table.unique(dim=0)) == time * freq, "every patch has a code of its own"
+
+
+@pytest.mark.parametrize("name", CHUNKED)
+@pytest.mark.parametrize("frames", [2048, 2048 + 112])
+def test_a_long_clip_equals_its_chunks_and_cls_is_their_mean(name, frames):
+    encoder = shaken(name)
+    long = torch.rand(2, frames, 128, generator=torch.Generator().manual_seed(0))
+    parts = [torch.stack(encoder.encode(chunk)) for chunk in long.split(1024, dim=1)]
+    whole = torch.stack(encoder.encode(long))
+    assert_close(whole[:, :, 0], torch.stack([part[:, :, 0] for part in parts]).mean(0), atol=1e-5, rtol=0)
+    assert_close(whole[:, :, 1:], torch.cat([part[:, :, 1:] for part in parts], dim=2), atol=1e-5, rtol=0)
+    assert torch.equal(encoder.encode(long, layers=[1])[0], whole[1])
+    with pytest.raises(OscineError, match=rf"1024 frames.*{frames}"):
+        encoder.encode(long, keep=torch.arange(5)[None])
+
+
+@pytest.mark.parametrize(("name", "steps"), [("BAT", 76), ("EAT", 75), ("BEATs", 75)])  # 1201 frames, Kaldi's 1198
+def test_a_long_waveform_gives_a_long_grid(name, steps):
+    features = shaken(name)(noise(1, 12 * 16_000))
+    assert features.patches.shape == (DEPTH, 1, steps, 8, DIM)
+    assert torch.equal(features.pooled, features.cls[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "grid", "sample_rate"),
+    [
+        ("bat_base", 163_680, (64, 8), 16_000),
+        ("bird_mae_base", 160_000, (32, 8), 32_000),
+        ("eat_base", 163_680, (64, 8), 16_000),
+        ("beats_base", 163_680, (64, 8), 16_000),
+        ("audio_mae_base", 160_000, (64, 8), 16_000),
+    ],
+)
+def test_a_clip_has_the_published_length(name, samples, grid, sample_rate):
+    with torch.device("meta"):
+        encoder = create_model(name)
+    assert (encoder.samples, encoder.grid, encoder.sample_rate) == (samples, grid, sample_rate)
 
 
 # BAT
@@ -316,35 +346,6 @@ def test_bat_features_equal_the_authors(golden_bat, golden_encoder, case):
     assert_close(patches, golden_bat[f"encoder.{case}.patches"], atol=5e-5, rtol=0)
 
 
-@pytest.mark.parametrize("frames", [2048, 2048 + 112])
-def test_a_long_bat_clip_equals_its_chunks_and_cls_is_their_mean(frames):
-    encoder = shaken(tiny_bat())
-    long = torch.rand(2, frames, 128, generator=torch.Generator().manual_seed(0))
-    parts = [torch.stack(encoder.encode(chunk)) for chunk in long.split(1024, dim=1)]
-    whole = torch.stack(encoder.encode(long))
-    assert_close(whole[:, :, 0], torch.stack([part[:, :, 0] for part in parts]).mean(0), atol=1e-5, rtol=0)
-    assert_close(whole[:, :, 1:], torch.cat([part[:, :, 1:] for part in parts], dim=2), atol=1e-5, rtol=0)
-    assert torch.equal(encoder.encode(long, layers=[1])[0], whole[1])
-
-
-def test_a_long_bat_waveform_gives_a_long_grid():
-    encoder = shaken(tiny_bat())
-    features = encoder(0.1 * torch.randn(1, 12 * 16_000))
-    assert features.patches.shape == (DEPTH, 1, 76, 8, DIM)  # 1201 frames, in patches of 16
-    assert torch.equal(features.pooled, features.cls[-1])
-
-
-def test_bat_keeps_patches_in_one_chunk_only():
-    with pytest.raises(OscineError, match=r"1024 frames.*1040"):
-        tiny_bat().encode(torch.zeros(1, 1040, 128), keep=torch.arange(5)[None])
-
-
-def test_a_bat_clip_is_ten_and_a_quarter_seconds():
-    with torch.device("meta"):
-        encoder = create_model("bat_base")
-    assert (encoder.samples, encoder.grid, encoder.sample_rate) == (163_680, (64, 8), 16_000)
-
-
 # Bird-MAE
 
 
@@ -361,19 +362,13 @@ def test_bird_mae_features_equal_the_authors(golden_bird_mae):
 
 
 def test_bird_mae_fills_a_short_clip_up_with_silence():
-    encoder = shaken(tiny_bird_mae())
+    encoder = shaken("BirdMAE")
     waveform = clips(encoder)[:, :20_000]
     filled = torch.cat([waveform, torch.zeros(2, encoder.samples - 20_000)], dim=1)
     assert torch.equal(encoder(waveform).patches, encoder(filled).patches)
 
 
 def test_bird_mae_says_how_to_cut_what_is_too_long():
-    encoder = tiny_bird_mae()
+    encoder = TINY["BirdMAE"]()
     with pytest.raises(OscineError, match=rf"112 frames \(1 s\), not 208; split_clips\(waveform, {encoder.samples}\)"):
         encoder(torch.zeros(1, 2 * encoder.samples))
-
-
-def test_a_bird_mae_clip_is_five_seconds():
-    with torch.device("meta"):
-        encoder = create_model("bird_mae_base")
-    assert (encoder.samples, encoder.grid, encoder.sample_rate) == (160_000, (32, 8), 32_000)

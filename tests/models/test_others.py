@@ -1,4 +1,4 @@
-"""EAT, BEATs and Audio-MAE: equal to their authors' code, and encoders like the others."""
+"""EAT, BEATs and Audio-MAE are equal to their authors' code, and read every layout of their files."""
 
 from __future__ import annotations
 
@@ -16,62 +16,22 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.testing import assert_close
 
-from oscine.models import audio_mae, beats, eat
 from oscine.models.audio_mae import AudioMAE
 from oscine.models.beats import BEATs, distance_bucket
 from oscine.models.eat import EAT
-from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.frontend import AudioMAEFrontend, BEATsFrontend, EATFrontend, Frontend
+from oscine.models.published import BEATS_SHARED, audio_mae_names, beats_names, eat_names
 from oscine.models.weights import load_strictly
+from tests.tiny_encoders import DEPTH, DIM, TINY, noise, shaken
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-DIM, DEPTH = 48, 3
 State = dict[str, Tensor]
-
-
-def tiny_eat() -> Encoder:
-    return EAT(DIM, DEPTH, heads=4, seconds=1.1)
-
-
-def tiny_beats() -> Encoder:
-    return BEATs(DIM, DEPTH, heads=4, seconds=1.1, patch_dim=24)
-
-
-def tiny_audio_mae() -> Encoder:
-    return AudioMAE(DIM, DEPTH, heads=4, seconds=1.0, frames=112)
-
-
-CHUNKED = [tiny_eat, tiny_beats]
-ARCHITECTURES = [*CHUNKED, tiny_audio_mae]
 
 
 @pytest.fixture(scope="module")
 def golden() -> State:
     return load_file(GOLDEN / "others.safetensors")
-
-
-@pytest.fixture(params=ARCHITECTURES)
-def encoder(request: pytest.FixtureRequest) -> Encoder:
-    torch.manual_seed(0)
-    return shaken(request.param())
-
-
-def shaken(encoder: Encoder) -> Encoder:
-    """Every trained parameter moved off its initial value, so that no norm or bias is left without an effect."""
-    with torch.no_grad():
-        for parameter in encoder.parameters():
-            if parameter.requires_grad:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return encoder.eval().requires_grad_(False)
-
-
-def clips(encoder: Encoder, batch: int = 2) -> Tensor:
-    return noise(batch, encoder.samples)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def under(prefix: str, state: State) -> State:
@@ -81,146 +41,6 @@ def under(prefix: str, state: State) -> State:
 def authors_patches(outputs: Tensor, freq: int = 8) -> Tensor:
     """[layer, batch, dim, time, freq]: the authors put dim before time and freq."""
     return outputs[:, :, 1:].unflatten(2, (-1, freq)).movedim(4, 2)
-
-
-# What every encoder promises
-
-
-def test_features_are_the_outputs_of_the_blocks_on_their_grid(encoder):
-    features = encoder(clips(encoder))
-    outputs = encoder.encode(encoder.frontend(clips(encoder)))
-    outputs[-1], pooled = encoder.finish(outputs[-1]), encoder.pool(outputs[-1])
-    assert features.patches.shape == (DEPTH, 2, *encoder.grid, DIM)
-    assert torch.equal(features.cls, torch.stack(outputs)[:, :, 0])
-    assert torch.equal(features.patches.flatten(2, 3), torch.stack(outputs)[:, :, 1:])
-    assert torch.equal(features.pooled, pooled)
-
-
-def test_frames_are_the_patches_averaged_over_frequency(encoder):
-    features = encoder(clips(encoder))
-    assert features.frames.shape == (DEPTH, 2, encoder.grid[0], DIM)
-    assert_close(features.frames[1, 0, 2], features.patches[1, 0, 2].mean(0), atol=1e-6, rtol=0)
-
-
-def test_a_clip_does_not_depend_on_its_batch(encoder):
-    first, second, third = clips(encoder, 3).split(1)
-    beside_second = encoder(torch.cat([first, second * 1e-4])).take(slice(1))
-    beside_third = encoder(torch.cat([first, third * 9])).take(slice(1))
-    for one, other, alone in zip(beside_second, beside_third, encoder(first), strict=True):
-        assert torch.equal(one, other)
-        assert_close(one, alone, atol=5e-5, rtol=0)  # a matrix of another size is summed in another order
-
-
-def test_tokens_run_along_frequency_first(encoder):
-    seen = torch.rand(1, 112, 128)
-    changed = seen.clone()
-    changed[0, 2 * 16 + 3, 5 * 16 + 9] += 1
-    difference = (encoder.embed(seen) - encoder.embed(changed)).abs().amax(2).view(encoder.grid)
-    assert difference.nonzero().tolist() == [[2, 5]]
-
-
-def some_patches(views: int, patches: int, kept: int = 12) -> Tensor:
-    chance = torch.rand(views, patches, generator=torch.Generator().manual_seed(0))
-    return chance.argsort(1)[:, :kept].sort(1).values
-
-
-def test_keeping_every_patch_changes_nothing(encoder):
-    seen = torch.rand(2, 112, 128)
-    everything = torch.arange(math.prod(encoder.grid)).expand(2, -1)
-    for kept, whole in zip(encoder.encode(seen, everything), encoder.encode(seen), strict=True):
-        assert_close(kept, whole, atol=1e-5, rtol=0)
-
-
-def test_dropped_patches_change_nothing(encoder):
-    seen, keep = torch.rand(2, 112, 128), some_patches(2, math.prod(encoder.grid))
-    hidden = torch.ones(2, math.prod(encoder.grid), dtype=torch.bool).scatter(1, keep, False).view(2, *encoder.grid)
-    changed = torch.where(hidden.repeat_interleave(16, 1).repeat_interleave(16, 2), torch.rand(2, 112, 128) * 50, seen)
-    for before, after in zip(encoder.encode(seen, keep), encoder.encode(changed, keep), strict=True):
-        assert torch.equal(before, after)
-    assert not torch.equal(encoder.encode(seen)[-1], encoder.encode(changed)[-1])
-
-
-def test_views_of_a_clip_equal_the_clip_repeated(encoder):
-    seen, keep = torch.rand(2, 112, 128), some_patches(6, math.prod(encoder.grid))
-    views = encoder.encode(seen, keep)
-    for one, other in zip(views, encoder.encode(seen.repeat_interleave(3, 0), keep), strict=True):
-        assert one.shape == (6, 1 + 12, DIM)
-        assert_close(one, other, atol=1e-5, rtol=0)
-
-
-def test_layers_come_in_the_order_that_was_asked_for(encoder):
-    every, chosen = encoder(clips(encoder)), encoder(clips(encoder), layers=[-1, 0, 1, 1])
-    assert torch.equal(chosen.patches, every.patches[[DEPTH - 1, 0, 1, 1]])
-    assert torch.equal(chosen.pooled, every.pooled)
-
-
-def test_every_parameter_but_the_positions_is_trained(encoder):
-    encoder.train().requires_grad_(True)
-    fixed = {"pos_embed"} & dict(encoder.named_parameters()).keys()
-    for name in fixed:
-        encoder.get_parameter(name).requires_grad_(False)
-    features = encoder(clips(encoder))
-    sum((tensor * torch.randn_like(tensor)).sum() for tensor in features).backward()
-    idle = [
-        name for name, weight in encoder.named_parameters() if weight.grad is None or not weight.grad.abs().sum() > 0
-    ]
-    assert set(idle) == fixed
-
-
-def test_config_builds_the_same_architecture(encoder):
-    twin = type(encoder)(**json.loads(json.dumps(encoder.config)))
-    twin.load_state_dict(encoder.state_dict(), strict=True)
-    twin.eval().requires_grad_(False)
-    assert torch.equal(twin(clips(encoder)).pooled, encoder(clips(encoder)).pooled)
-
-
-def test_weights_and_outputs_may_be_half_precise_but_the_spectrogram_is_not(encoder):
-    exact = encoder.frontend(clips(encoder))
-    with torch.backends.mkldnn.flags(enabled=False):
-        features = encoder.bfloat16()(clips(encoder))
-    assert torch.equal(encoder.frontend(clips(encoder)), exact)
-    assert features.pooled.dtype == torch.bfloat16
-    assert features.pooled.isfinite().all()
-
-
-def test_mixed_precision_keeps_features_close(encoder, bfloat16):
-    mixed = encoder(clips(encoder))
-    with torch.autocast("cpu", enabled=False):
-        exact = encoder(clips(encoder))
-    for one, other in zip(mixed, exact, strict=True):
-        assert_close(one.float(), other, atol=0.15, rtol=0.1)
-
-
-@pytest.mark.parametrize("architecture", [EAT, BEATs, AudioMAE])
-@pytest.mark.parametrize("sizes", [{"heads": 5}, {"dim": 30, "heads": 3}, {"depth": 0}, {"seconds": 0.0}])
-def test_sizes_that_cannot_be_are_refused(architecture, sizes):
-    with pytest.raises(OscineError, match=r"expected|must be"):
-        architecture(**{"dim": 48, "depth": 1, "heads": 4} | sizes)
-
-
-@pytest.mark.parametrize("build", CHUNKED)
-@pytest.mark.parametrize("frames", [2048, 1024 + 112])
-def test_a_long_clip_equals_its_chunks_and_cls_is_their_mean(build, frames):
-    encoder = shaken(build())
-    long = torch.rand(1, frames, 128)
-    parts = [torch.stack(encoder.encode(chunk)) for chunk in long.split(1024, dim=1)]
-    whole = torch.stack(encoder.encode(long))
-    assert_close(whole[:, :, 0], torch.stack([part[:, :, 0] for part in parts]).mean(0), atol=1e-5, rtol=0)
-    assert_close(whole[:, :, 1:], torch.cat([part[:, :, 1:] for part in parts], dim=2), atol=1e-5, rtol=0)
-    with pytest.raises(OscineError, match=rf"1024 frames.*{frames}"):
-        encoder.encode(long, keep=torch.arange(5)[None])
-
-
-@pytest.mark.parametrize("build", CHUNKED)
-def test_a_long_waveform_gives_a_long_grid(build):
-    assert shaken(build())(noise(1, 12 * 16_000)).patches.shape == (DEPTH, 1, 75, 8, DIM)  # 1198 frames
-
-
-@pytest.mark.parametrize(("architecture", "samples"), [(EAT, 163_680), (BEATs, 163_680), (AudioMAE, 160_000)])
-def test_a_clip_of_audioset_is_1024_frames(architecture, samples):
-    with torch.device("meta"):
-        encoder = architecture()
-    assert (encoder.samples, encoder.grid, encoder.sample_rate) == (samples, (64, 8), 16_000)
 
 
 # Spectrograms
@@ -313,7 +133,7 @@ def fairseq_state(golden: State) -> State:
 
 def test_eat_features_equal_the_authors(golden):
     encoder = EAT(DIM, 2, heads=4)
-    load_strictly(encoder, eat.published(fairseq_state(golden)), "golden")
+    load_strictly(encoder, eat_names(fairseq_state(golden)), "golden")
     outputs = torch.stack(encoder.eval().requires_grad_(False).encode(golden["eat.x"][:, 0]))
     assert_close(outputs[:, :, 0], golden["eat.cls"], atol=1e-5, rtol=0)  # measured 4.8e-7
     assert_close(authors_patches(outputs), golden["eat.patch"], atol=1e-5, rtol=0)  # measured 1.1e-6
@@ -346,14 +166,14 @@ EAT_LAYOUTS: dict[str, Callable[[State], State]] = {
     "short table": lambda state: (
         state | {name: tensor[:, :512] for name, tensor in state.items() if name.endswith("positions")}
     ),
-    "ours": eat.published,
+    "ours": eat_names,
 }
 
 
 @pytest.mark.parametrize("layout", EAT_LAYOUTS)
 def test_every_layout_of_eat_holds_the_same_encoder(golden, layout):
     state = fairseq_state(golden)
-    read, expected = eat.published(EAT_LAYOUTS[layout](state)), eat.published(state)
+    read, expected = eat_names(EAT_LAYOUTS[layout](state)), eat_names(state)
     assert read.keys() == EAT(DIM, 2, heads=4).state_dict().keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in expected.items())
     assert torch.equal(read["cls_token"], state["modality_encoders.IMAGE.extra_tokens"])
@@ -363,7 +183,7 @@ def test_every_layout_of_eat_holds_the_same_encoder(golden, layout):
 def test_a_strange_tensor_in_eats_file_is_named(golden):
     state = fairseq_state(golden) | {"modality_encoders.IMAGE.alibi_scale": torch.ones(1)}
     with pytest.raises(OscineError, match=r"1 unexpected \(alibi_scale\)"):
-        load_strictly(EAT(DIM, 2, heads=4), eat.published(state), "strange.pt")
+        load_strictly(EAT(DIM, 2, heads=4), eat_names(state), "strange.pt")
 
 
 # BEATs
@@ -384,7 +204,7 @@ def drawn_weights() -> State:
 def test_beats_features_equal_the_authors(golden):
     with torch.device("meta"):  # 90 million random numbers that would be thrown away
         encoder = BEATs()
-    encoder.load_state_dict(beats.published(drawn_weights()), strict=True, assign=True)
+    encoder.load_state_dict(beats_names(drawn_weights()), strict=True, assign=True)
     outputs = torch.stack(encoder.eval().requires_grad_(False).encode(golden["beats.spectrogram"][:, 0]))
     assert_close(outputs[:, :, 0], golden["beats.cls"], atol=1e-5, rtol=0)  # measured 3.6e-7
     assert_close(authors_patches(outputs), golden["beats.patches"], atol=2e-5, rtol=0)  # measured 3.3e-6
@@ -410,14 +230,14 @@ def test_distances_share_buckets_the_more_the_longer_they_are():
 
 
 def test_beats_cls_is_the_mean_token():
-    encoder = shaken(tiny_beats())
-    features = encoder(clips(encoder))
+    encoder = shaken("BEATs")
+    features = encoder(noise(2, encoder.samples))
     assert_close(features.cls, features.patches.mean((2, 3)), atol=1e-6, rtol=0)
     assert torch.equal(features.pooled, features.cls[-1])
 
 
 def test_beats_positions_reach_every_layer():
-    encoder = shaken(tiny_beats())
+    encoder = shaken("BEATs")
     seen = torch.rand(1, 112, 128)
     table = encoder.encoder.distances.weight
     before = encoder.block_outputs(encoder.embed(seen), None, range(DEPTH))
@@ -437,7 +257,7 @@ BEATS_LAYOUTS: dict[str, Callable[[State], State]] = {
     "the shared table in every layer": lambda state: (
         state
         | {
-            f"encoder.layers.{layer}.{beats.SHARED}": state[f"encoder.layers.0.{beats.SHARED}"].clone()
+            f"encoder.layers.{layer}.{BEATS_SHARED}": state[f"encoder.layers.0.{BEATS_SHARED}"].clone()
             for layer in (1, 2)
         }
     ),
@@ -446,17 +266,17 @@ BEATS_LAYOUTS: dict[str, Callable[[State], State]] = {
 
 @pytest.mark.parametrize("layout", BEATS_LAYOUTS)
 def test_every_layout_of_beats_holds_the_same_encoder(layout):
-    state = shaken(tiny_beats()).state_dict()
-    read = beats.published(BEATS_LAYOUTS[layout](state))
+    state = shaken("BEATs").state_dict()
+    read = beats_names(BEATS_LAYOUTS[layout](state))
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in state.items())
 
 
 def test_a_table_of_distances_that_is_not_shared_is_named():
-    state = tiny_beats().state_dict()
-    state[f"encoder.layers.2.{beats.SHARED}"] = state[f"encoder.layers.0.{beats.SHARED}"] + 1
+    state = TINY["BEATs"]().state_dict()
+    state[f"encoder.layers.2.{BEATS_SHARED}"] = state[f"encoder.layers.0.{BEATS_SHARED}"] + 1
     with pytest.raises(OscineError, match=r"1 unexpected \(encoder\.layers\.2\.self_attn\.relative"):
-        load_strictly(tiny_beats(), beats.published(state), "strange.pt")
+        load_strictly(TINY["BEATs"](), beats_names(state), "strange.pt")
 
 
 def test_beats_refuses_a_width_that_its_convolution_cannot_divide():
@@ -482,20 +302,20 @@ def timm_vit(**settings: object) -> VisionTransformer:
 
 def test_audio_mae_pools_as_timms_fine_tuned_model():
     # The port of the fine-tuned weights is timm's vit_base_patch16_224 with global_pool="avg".
-    encoder = shaken(tiny_audio_mae())
+    encoder = shaken("AudioMAE")
     reference = timm_vit(global_pool="avg").eval()
     reference.load_state_dict(
         {name: tensor for name, tensor in encoder.state_dict().items() if "norm." not in name[:5]}
     )
-    seen = encoder.frontend(clips(encoder))
+    seen = encoder.frontend(noise(2, encoder.samples))
     assert_close(encoder.pool(encoder.encode(seen)[-1]), reference(seen[:, None]), atol=1e-5, rtol=0)
 
 
 def test_audio_mae_finishes_tokens_as_timms_pretrained_model():
-    encoder = shaken(tiny_audio_mae())
+    encoder = shaken("AudioMAE")
     reference = timm_vit(global_pool="token").eval()
     reference.load_state_dict({name: tensor for name, tensor in encoder.state_dict().items() if "fc_norm" not in name})
-    seen = encoder.frontend(clips(encoder))
+    seen = encoder.frontend(noise(2, encoder.samples))
     tokens = reference.forward_features(seen[:, None])
     assert_close(encoder.finish(encoder.encode(seen)[-1]), tokens, atol=1e-5, rtol=0)
 
@@ -510,9 +330,9 @@ AUDIO_MAE_LAYOUTS: dict[str, tuple[str, State]] = {  # which norm is missing, an
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_every_layout_of_audio_mae_holds_the_same_encoder(layout, prefix):
     missing, beside = AUDIO_MAE_LAYOUTS[layout]
-    state = shaken(tiny_audio_mae()).state_dict()
+    state = shaken("AudioMAE").state_dict()
     stored = {name: tensor for name, tensor in state.items() if not name.startswith(f"{missing}.")}
-    read = audio_mae.published(under(prefix, stored | beside))
+    read = audio_mae_names(under(prefix, stored | beside))
     assert read.keys() == state.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in stored.items())
     assert torch.equal(read[f"{missing}.weight"], torch.ones(DIM))
@@ -520,7 +340,7 @@ def test_every_layout_of_audio_mae_holds_the_same_encoder(layout, prefix):
 
 
 def test_audio_mae_says_how_to_cut_what_is_too_long():
-    encoder = tiny_audio_mae()
+    encoder = TINY["AudioMAE"]()
     with pytest.raises(
         OscineError, match=r"AudioMAE's positions fit 112 frames \(1 s\), not 208; split_clips\(waveform, 16000"
     ):
@@ -528,7 +348,7 @@ def test_audio_mae_says_how_to_cut_what_is_too_long():
 
 
 def test_audio_mae_fills_a_short_clip_up_to_its_frames():
-    encoder = shaken(tiny_audio_mae())
+    encoder = shaken("AudioMAE")
     assert encoder(noise(1, 5_000)).patches.shape == (DEPTH, 1, 7, 8, DIM)
 
 

@@ -68,9 +68,9 @@ def test_a_name_with_a_tag_has_random_weights_until_they_are_asked_for():
 
 @pytest.mark.parametrize("ask", [fetch_weights, lambda name: create_model(name, pretrained=True)])
 def test_weights_that_cannot_be_fetched_say_what_would_do(ask):
-    with pytest.raises(OscineError, match=r"bat_tiny has no weights to fetch.*checkpoint_path.*local-dir:"):
+    with pytest.raises(OscineError, match=r"bat_tiny has no weights to fetch.*give a checkpoint.*local-dir:"):
         ask("bat_tiny")
-    words = r"beats_base\.as2m has no weights to fetch.*arXiv 2212.*get BEATs_iter3\.pt .* checkpoint_path=FILE"
+    words = r"beats_base\.as2m has no weights to fetch.*arXiv 2212.*get BEATs_iter3\.pt .* as the checkpoint"
     for name in ("beats_base", "beats_base.as2m"):
         with pytest.raises(OscineError, match=words):
             ask(name)

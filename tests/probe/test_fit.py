@@ -19,9 +19,13 @@ from torch import Tensor
 
 from oscine.models.audio import AudioError
 from oscine.models.bat import BAT
+from oscine.models.bird_mae import BirdMAE
+from oscine.models.embed import embed_folder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
+from oscine.models.table import read_embeddings
+from oscine.models.vectors import Vectors
 from oscine.probe.attentive import AttentiveProbe
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import LabelledClips, Part, Task, read_task
@@ -59,7 +63,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     for row, (rate, seconds) in enumerate([(16_000, 1), (8_000, 0.5), (22_050, 2), (16_000, 1.3), (44_100, 1)]):
         soundfile.write(folder / f"{row}.wav", rng.uniform(-0.4, 0.4, int(rate * seconds)), rate)
         lines.append(f"{row}.wav,{'ab'[row % 2]},{row % 3},,")
-    lines += ["2.wav,b,0,0.5,1.25", "2.wav,a,1,1.25,2"]
+    lines += ["2.wav,b,2,0.5,1.25", "2.wav,a,2,1.25,2"]
     (folder / "table.csv").write_text("\n".join(lines))
     return read_task(folder / "table.csv")
 
@@ -106,7 +110,7 @@ def test_features_are_what_the_encoder_gives_in_eval_mode_row_by_row(encoder: En
     clips = LabelledClips(task.rows, encoder.sample_rate, encoder.seconds)
     with torch.no_grad():
         for row in range(len(clips)):
-            alone = encoder(clips[row][None])
+            alone = encoder.features(encoder.spectrogram([clips[row]]))
             for part, expected in zip(features.take(slice(row, row + 1)), alone, strict=True):
                 torch.testing.assert_close(part, expected, atol=1e-5, rtol=1e-5)
 
@@ -121,12 +125,30 @@ def test_features_depend_neither_on_the_batch_nor_on_the_workers(
         torch.testing.assert_close(part, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", [BAT, BirdMAE])
+def test_a_recording_has_the_vectors_that_a_table_of_embeddings_gives_it(
+    architecture: type[Encoder], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    encoder = architecture(dim=24, depth=2, heads=2, seconds=1.0).eval()  # type: ignore[call-arg]
+    rng = np.random.default_rng(0)
+    lines = ["path,label,fold"]
+    for row, seconds in enumerate([0.4, 1.0, 0.01, 0.4]):  # three are shorter than a clip, one than a window of Kaldi's
+        soundfile.write(tmp_path / f"{row}.wav", rng.uniform(-0.4, 0.4, int(22_050 * seconds)), 22_050)
+        lines.append(f"{row}.wav,{'ab'[row % 2]},{row % 2}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    features = encode_task(encoder, read_task(tmp_path / "table.csv"), EVERYTHING, batch_size=1)
+    out = tmp_path / "out.parquet"
+    embed_folder(Vectors(encoder, pools=["pooled", "cls"]), tmp_path, out, batch_size=1)
+    np.testing.assert_array_equal(torch.cat([features.pooled, features.cls[-1]], dim=1), read_embeddings(out))
+
+
 @pytest.mark.parametrize(
     ("needs", "shapes"),
     [
         (EVERYTHING, [(2, 7, 24), (2, 7, 7, 8, 24), (7, 24)]),
         (Needs([-1], ("mean",)), [(1, 7, 0), (1, 7, 1, 1, 24), (7, 0)]),
-        (Needs([0], ("cls",)), [(1, 7, 24), (1, 7, 0, 8, 24), (7, 0)]),
+        (Needs([1], ("cls",)), [(1, 7, 24), (1, 7, 0, 8, 24), (7, 0)]),
         (Needs([-1], ("pooled", "frames")), [(1, 7, 0), (1, 7, 7, 1, 24), (7, 24)]),
     ],
 )
@@ -140,7 +162,7 @@ def test_the_length_of_a_clip_may_differ_from_the_encoders(encoder: Encoder, tas
     features = encode_task(encoder, task, EVERYTHING, seconds=0.3)
     clips = LabelledClips(task.rows, encoder.sample_rate, 0.3)
     with torch.no_grad():
-        expected = encoder(torch.stack([clips[row] for row in range(len(clips))]))
+        expected = encoder.features(encoder.spectrogram([clips[row] for row in range(len(clips))], clips.samples))
     assert features.patches.shape[2] < encoder.grid[0]
     torch.testing.assert_close(features.patches, expected.patches, atol=1e-5, rtol=1e-5)
 
@@ -225,7 +247,9 @@ def test_a_loss_that_does_not_fit_is_refused(encoder: Encoder, loss: str, target
 
 
 def test_a_warm_up_must_end_before_the_fit() -> None:
-    with pytest.raises(OscineError, match="a warm-up of 400 in a fit of 100 steps"):
+    with pytest.raises(
+        OscineError, match=r"fit\.warmup is 400, expected less than fit\.steps, which is 100; .* here fit\.warmup 10"
+    ):
         FitSettings(steps=100)
 
 
@@ -292,17 +316,18 @@ def test_a_class_that_only_one_fold_knows_counts_and_breaks_nothing(encoder: Enc
 
 def test_mean_and_spread_are_those_of_the_parts() -> None:
     accuracies = [0.5, 0.75, 0.9]
-    parts = [Metrics(value, 0.1, 0.2, 0.3, 4, 2, 0, 0, 0) for value in accuracies]
+    parts = [Metrics(value, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 4, 2, 0, 0, 0) for value in accuracies]
     judgement = Judgement(["one", "two", "three"], parts, [])
     assert judgement.summary("accuracy") == (np.mean(accuracies), np.std(accuracies))
     written = judgement.as_dict()
     assert (written["mean"]["accuracy"], written["std"]["accuracy"]) == judgement.summary("accuracy")
-    assert written["mean"].keys() == written["std"].keys() == {"accuracy", "map", "cmap", "auroc"}
+    shares = {"accuracy", "map", "cmap", "auroc", "f1", "micro_map", "micro_f1"}
+    assert written["mean"].keys() == written["std"].keys() == shares
     assert [part["accuracy"] for part in written["parts"].values()] == accuracies
 
 
 def test_a_score_that_is_not_defined_is_null_and_left_out_of_the_mean(recwarn: pytest.WarningsRecorder) -> None:
-    parts = [Metrics(0.5, 0.1, 0.2, auroc, 4, 2, 0, 0, 2) for auroc in (math.nan, 0.75, 0.25)]
+    parts = [Metrics(0.5, 0.1, 0.2, auroc, 0.4, 0.5, 0.6, 4, 2, 0, 0, 2) for auroc in (math.nan, 0.75, 0.25)]
     some, none = Judgement(["a", "b", "c"], parts, []), Judgement(["a"], parts[:1], [])
     assert some.summary("auroc") == (0.5, 0.25)
     assert json.loads(as_written(some))["parts"]["a"]["auroc"] is None

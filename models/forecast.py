@@ -1,0 +1,85 @@
+"""What embedding a folder will cost, by a timed trial of it: seconds, bytes, and which precision is the faster one."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import cycle, islice
+from time import perf_counter
+from typing import NamedTuple
+
+from torch import Tensor
+
+from oscine.models.errors import OscineError
+from oscine.models.journal import Journal
+from oscine.models.parts import Job
+from oscine.models.precision import AUTO, FLOAT32, faster_precision
+from oscine.models.survey import Survey
+from oscine.models.table import CSV_BYTES, DTYPES
+from oscine.models.watcher import Forecast
+from oscine.models.windows import clips_of, pieces_of, read_ahead
+
+READ = 3  # recordings from whose beginnings the trial is taken
+ENCODED = 4  # clips that are timed on a CPU; elsewhere a batch
+LONG = 60  # seconds of encoding from which on it is worth while to look for a faster precision
+
+
+class Cost(NamedTuple):
+    """Seconds that a clip takes to be read, by one process, and to be encoded."""
+
+    reading: float
+    encoding: float
+
+    def of(self, clips: int, workers: int) -> float:
+        """Seconds for so many clips: whoever is slower sets the pace, unless one process does both in turns."""
+        return clips * (max(self.reading / workers, self.encoding) if workers else self.reading + self.encoding)
+
+
+def timed(job: Job) -> tuple[Job, Cost]:
+    """The job in the precision that was asked for, `auto` being the faster one if it matters, and what a clip costs."""
+    asked = job.vectors.precision
+    job = job.at(FLOAT32 if asked == AUTO else asked)
+    clips, reading = read_some(job)
+    cost = Cost(reading, encoding_seconds(job, clips))
+    if asked == AUTO and job.clips * cost.encoding > LONG:
+        faster = job.at(faster_precision(job.vectors.encoder.device))
+        if faster.vectors is not job.vectors:
+            job, cost = faster, cost._replace(encoding=encoding_seconds(faster, clips))
+    return job, cost
+
+
+def read_some(job: Job) -> tuple[list[Tensor], float]:
+    """Clips from the beginnings of a few recordings, and the seconds that each took to be read."""
+    chosen = job.recordings[:: max(1, len(job.recordings) // READ)][:READ]
+    pieces = [next(pieces_of(recording, job.windows)) for recording in chosen]
+    begin = perf_counter()
+    reads = zip(pieces, read_ahead(pieces, job.windows, workers=0))
+    clips = [clip for piece, read in reads for clip in clips_of(piece, read, job.windows)[0]]
+    return clips, (perf_counter() - begin) / max(1, len(clips))
+
+
+def encoding_seconds(job: Job, clips: list[Tensor]) -> float:
+    """Seconds of a clip on its way through frontend and encoder, after a warm-up; 0 where none could be read."""
+    # A batch as it will come; but on a CPU a few clips tell as much, unless they are compiled, and filled up to a batch.
+    whole = job.vectors.compiled or job.vectors.encoder.device.type != "cpu"
+    count = min(job.batch_size, job.clips, job.batch_size if whole else ENCODED)
+    trial, begin = list(islice(cycle(clips), count)), 0.0
+    for batch in (trial if whole else trial[:1], trial):
+        begin = perf_counter()
+        list(job.vectors.of_batches(batch, job.batch_size))
+    return (perf_counter() - begin) / max(1, count)
+
+
+def foretell(job: Job, found: Survey, journal: Journal, cost: Cost, workers: int, dtype: str) -> Forecast:
+    """What is to come; an error where the disk has no room for it."""
+    clips, done = job.clips, job.progress(journal.parts).clips
+    numbers = clips * len(job.vectors.columns) * job.vectors.encoder.dim
+    number_bytes = DTYPES[dtype].bit_width // 8
+    size = numbers * (CSV_BYTES if journal.target.suffix == ".csv" else number_bytes)
+    need = size + numbers * number_bytes * (clips - done) // max(1, clips)
+    free = shutil.disk_usage(journal.folder).free
+    if need > free:
+        raise OscineError(
+            f"{journal.target} and its journal need {need / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB; make room, "
+            "choose another place, dtype float16, a longer hop, or fewer layers and pools"
+        )
+    return Forecast(found, clips, done, job.vectors.precision, cost.of(clips - done, workers), size, free)

@@ -1,0 +1,42 @@
+"""A tiny encoder of every architecture of the zoo, whose every weight counts, for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from oscine.models.audio_mae import AudioMAE
+from oscine.models.bat import BAT
+from oscine.models.beats import BEATs
+from oscine.models.bird_mae import BirdMAE
+from oscine.models.eat import EAT
+from oscine.models.encoder import Encoder
+
+DIM, DEPTH = 48, 3
+
+# Of about a second: 112 frames. An encoder that is added to the zoo is added here.
+TINY: dict[str, Callable[[], Encoder]] = {
+    "BAT": lambda: BAT(DIM, DEPTH, heads=4, seconds=1.1),
+    "BirdMAE": lambda: BirdMAE(DIM, DEPTH, heads=4, seconds=1.0),
+    "EAT": lambda: EAT(DIM, DEPTH, heads=4, seconds=1.1),
+    "BEATs": lambda: BEATs(DIM, DEPTH, heads=4, seconds=1.1, patch_dim=24),
+    "AudioMAE": lambda: AudioMAE(DIM, DEPTH, heads=4, seconds=1.0, frames=112),
+}
+CHUNKED = ("BAT", "EAT", "BEATs")  # those that take any length
+
+
+def shaken(name: str) -> Encoder:
+    """With every trained parameter moved off its initial value, so that no norm or bias is left without an effect."""
+    torch.manual_seed(0)
+    encoder = TINY[name]()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return encoder.eval().requires_grad_(False)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
