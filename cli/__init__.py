@@ -1,11 +1,16 @@
-"""The front door: `oscine COMMAND`. One file a command; each is a typed function whose docstring is its help."""
+"""The front door: `oscine COMMAND`. One file a command; each is a typed function whose docstring is its help.
+
+What a function works with it imports itself: --help, and the complaint about a misspelt option, need no torch.
+"""
 
 from __future__ import annotations
 
 import importlib
 import logging
 import os
+import signal
 import sys
+from types import FrameType
 
 from oscine import __version__
 from oscine.cli.command import Misuse
@@ -17,11 +22,14 @@ COMMANDS = {
     "models": "list the encoders of the zoo",
     "pretrain": "pretrain an encoder on a folder of recordings, from a YAML",
     "probe": "judge a frozen encoder on a labelled table, from a YAML",
+    "compare": "show runs of probes beside published figures",
     "embed": "turn a folder of recordings into a table of embeddings",
     "merge": "join the tables of several embed jobs into one",
     "export": "write an encoder as an ONNX file, waveform in, embedding out",
-    "shards": "pack a folder of recordings into tar files for pretraining on clusters",
+    "shards": "pack a folder of recordings into tar files, to pretrain on a cluster",
     "download": "fetch weights ahead, for machines without a network",
+    "convert": "turn an official checkpoint into a folder in oscine's layout",
+    "publish": "put an encoder on the Hub, under a name that anyone can load",
 }
 HELP = f"""usage: oscine COMMAND [CONFIG] [--key value ...]
 
@@ -30,14 +38,36 @@ HELP = f"""usage: oscine COMMAND [CONFIG] [--key value ...]
   oscine COMMAND --help    what a command takes and does
   oscine --version         the version
 """
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code: 0 done, 1 failed, 2 wrong call; a command's help names others."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every retry, twice; what came of them is said here
-    sys.exit(dispatch(sys.argv[1:] if arguments is None else arguments))
+    stop = Stop()
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        code = dispatch(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    sys.exit(TERMINATED if code == INTERRUPTED and stop.came else code)
+
+
+class Stop:
+    """SIGTERM does what Ctrl-C does, in this process; in those that it forks, what it does without this."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:
+            os._exit(TERMINATED)
+        self.came = True
+        # Lightning puts a handler before this one while it trains, which ends the run after the step.
+        if signal.getsignal(number) is self:
+            raise KeyboardInterrupt
 
 
 def dispatch(arguments: list[str]) -> int:
@@ -51,9 +81,8 @@ def dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         print(f"oscine: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return MISUSED
-    command = importlib.import_module(f"oscine.cli.{name}")
     try:
-        return command.main(rest) or 0
+        return importlib.import_module(f"oscine.cli.{name}").main(rest) or 0
     except OscineError as error:
         if os.environ.get("OSCINE_TRACEBACK"):
             raise

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from oscine.cli.command import call
 from oscine.cli.progress import progress_bar
-from oscine.probe.chorus import make_chorus
 
 
 def chorus(out: Path, /, seed: int = 0, clips: int = 10, soundscapes: int = 1) -> None:
@@ -22,6 +21,8 @@ def chorus(out: Path, /, seed: int = 0, clips: int = 10, soundscapes: int = 1) -
         clips: of each species by each recordist.
         soundscapes: by each recordist.
     """
+    from oscine.probe.chorus import make_chorus
+
     with progress_bar() as bar:
         table = make_chorus(out, seed, clips, soundscapes, bar.task("chorus"))
     print(f"{table}: the labels and folds of {sum(1 for _ in table.open()) - 1} clips")

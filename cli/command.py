@@ -3,25 +3,73 @@
 from __future__ import annotations
 
 import inspect
-from argparse import RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Action
 from collections.abc import Callable
-from typing import NoReturn, get_type_hints
+from textwrap import fill, wrap
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from oscine.models.errors import OscineError
 
-# How a complaint about a union of types goes on before it says what was expected.
-TALK = ("Does not validate", "Subtypes:", "Errors:", "Given value type:")
+# How a complaint about a union of types goes on before it says what was expected; "null" is what nobody gives by mistake.
+TALK = ("Does not validate", "Subtypes:", "Errors:", "Given value type:", "- Expected a <class 'NoneType'>")
+WORDS = {
+    "Parser key ": "",
+    "a <class 'int'>": "a whole number",
+    "a <class 'float'>": "a number",
+    "a <class 'bool'>": "true or false",
+    "a typing.Literal": "one of ",
+}
 
 
 class Misuse(OscineError):
     """A call that does not fit its command; its exit code says so."""
 
 
-class Help(RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps a description's lines and shows every option's type and value."""
+def paragraphs(text: str, width: int) -> str:
+    """Text with blank lines between its paragraphs, each as wide as the terminal; what is indented stays as it is."""
+    parts = text.strip().split("\n\n")
+    return "\n\n".join(
+        part if part.startswith(" ") else fill(" ".join(part.split()), width, break_on_hyphens=False) for part in parts
+    )
+
+
+class Help(DefaultHelpFormatter):
+    """Says of every option what it means and what holds without it, in words."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return paragraphs(text, width)
+
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(heading and fill(heading, self._width))
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width, break_on_hyphens=False)
+
+    def _get_default_metavar_for_optional(self, action: Action) -> str:
+        return number(getattr(action, "_typehint", action.type)) or super()._get_default_metavar_for_optional(action)
+
+    def _get_help_string(self, action: Action) -> str:
+        meaning = " ".join((action.help or "").split()).partition(" Default: ")[0].rstrip(".")  # Lightning says it, too
+        if not action.option_strings or action.nargs == 0:
+            return meaning
+        value: Any = str(action.default).lower() if isinstance(action.default, bool) else action.default
+        if value is None and not action.required and "." in action.dest:
+            value = "null"  # a word of YAML, of whose keys it is said
+        if value not in (None, SUPPRESS, []):
+            return f"{meaning} (default: {value})"
+        return f"{meaning} (required)" if action.required else meaning
+
+
+def number(hint: Any) -> str:
+    """The placeholder of a number: N of a whole one, NUMBER of any; "" where the type is something else."""
+    kinds = set(get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint]) - {type(None)}
+    if not all(isinstance(kind, type) and issubclass(kind, (int, float)) and kind is not bool for kind in kinds):
+        return ""
+    return "N" if all(issubclass(kind, int) for kind in kinds) else "NUMBER"
 
 
 class Parser(ArgumentParser):
@@ -31,7 +79,9 @@ class Parser(ArgumentParser):
         if not self.exit_on_error:  # one of the parsers that parse a part; the whole one has the last word
             super().error(message, ex)
         lines = [line.strip() for line in message.splitlines()]
-        what = " ".join(line for line in lines if not line.startswith(TALK))
+        what = " ".join(line.removeprefix("- ") for line in lines if not line.startswith(TALK))
+        for its, ours in WORDS.items():
+            what = what.replace(its, ours)
         raise Misuse(f"{what}; {self.prog} --help lists what it takes") from None
 
 
@@ -56,14 +106,18 @@ def parser(function: Callable[..., int | None]) -> Parser:
         formatter_class=Help,
     )
     hints = get_type_hints(function)
+    usage = [made.prog]
     for name, parameter in inspect.signature(function).parameters.items():
-        option = "--" + name.replace("_", "-")
+        option, place = "--" + name.replace("_", "-"), name.upper()
         if parameter.kind is parameter.POSITIONAL_ONLY:
-            made.add_argument(name, type=hints[name], help=helps[name])
+            made.add_argument(name, type=hints[name], help=helps[name], metavar=place)
+            usage.append(place)
         elif parameter.default is False:
             made.add_argument(option, action="store_true", help=helps[name])
         elif parameter.default is parameter.empty:
             made.add_argument(option, type=hints[name], required=True, help=helps[name])
+            usage.append(f"{option} {number(hints[name]) or place}")
         else:
             made.add_argument(option, type=hints[name], default=parameter.default, help=helps[name])
+    made.usage = " ".join([*usage, "[options]"])
     return made

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import shutil
+from argparse import SUPPRESS
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 
-from oscine.cli.command import Help, Misuse, Parser
+from oscine.cli.command import Help, Misuse, Parser, paragraphs
 
 
 def shipped(kind: str) -> list[str]:
@@ -50,7 +52,7 @@ def parser(command: str, purpose: str) -> Parser:
     """An empty parser for a command that takes a CONFIG; --config adds another on top of it."""
     made = Parser(
         f"oscine {command} CONFIG",
-        usage=f"oscine {command} CONFIG [--key.sub value ...]",
+        usage="%(prog)s [--key.sub value ...]",
         description=purpose,
         formatter_class=Help,
     )
@@ -60,18 +62,34 @@ def parser(command: str, purpose: str) -> Parser:
 
 def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
     """Arguments on top of a CONFIG's keys, which are the values that --help shows."""
+    own = Path(str(files("oscine"))) in path.parents
+    made.prog = made.prog.replace("CONFIG", path.stem if own else str(path))
     made.default_config_files = [glob.escape(str(path))]
+    simplify(made)
     settings = made.parse_args(arguments)
     for key in ("config", "__default_config__"):  # where the values came from
         settings.pop(key, None)
     return settings
 
 
+def simplify(made: Parser) -> None:
+    """Leave out of --help what jsonargparse adds to it for those who know it; all of it works nevertheless."""
+    place = made._default_config_files_group  # of the CONFIG's file
+    made._action_groups = [group for group in made._action_groups if group is not place]
+    for action in made._actions:
+        action.option_strings = [option for option in action.option_strings if not option.endswith("+")]
+        if action.help == "Path to a configuration file." or action.dest.endswith(".help"):  # of a section, of a class
+            action.help = SUPPRESS
+    printed = made._option_string_actions["--print_config"]
+    printed.help = "print all keys with their values as YAML, to make a CONFIG of your own"
+
+
 def usage(command: str, kind: str, purpose: str) -> str:
     """What a command says when it is called without a CONFIG."""
     names = "\n".join(f"  {name}" for name in shipped(kind))
+    width = shutil.get_terminal_size().columns - 2
     return (
-        f"usage: oscine {command} CONFIG [--key.sub value ...]\n\n{purpose}\n\n"
+        f"usage: oscine {command} CONFIG [--key.sub value ...]\n\n{paragraphs(purpose, width)}\n\n"
         f"CONFIG is a YAML file, or one that comes with oscine:\n{names}\n\n"
         f"oscine {command} CONFIG --help lists every key with its meaning and value."
     )

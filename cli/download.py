@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 
 from oscine.cli.command import Help, Parser
-from oscine.models.zoo import check_fetchable, fetch_weights
 
 
 def main(arguments: list[str]) -> None:
@@ -21,6 +20,8 @@ def download(names: list[str]) -> None:
     A bare name means its first published tag. They lie in the cache of huggingface_hub (HF_HOME), from which create_model
     takes them without asking the Hub when HF_HUB_OFFLINE=1. What is there already is not fetched again.
     """
+    from oscine.models.zoo import check_fetchable, fetch_weights
+
     for name in names:
         check_fetchable(name)
     for name in names:

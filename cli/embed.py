@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bar
+from typing import TYPE_CHECKING
 
 from oscine.cli.command import Misuse, call
-from oscine.cli.encoder import open_encoder
-from oscine.models.embed import Forecast, Watcher, embed_folder
-from oscine.models.journal import Journal
-from oscine.models.parts import Progress
-from oscine.models.precision import AUTO
-from oscine.models.survey import ALL, parse_shard
-from oscine.models.table import Summary, check_target
-from oscine.models.vectors import POOLED
+from oscine.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from oscine.models.table import Summary
 
 LISTED = 3  # exit code: finished, but some files are in the error table
-SHOWN = 5  # reasons that are said at the start; all are in the error table
-LINE_SECONDS = 30  # between lines where there is no terminal for a bar
 
 
 def main(arguments: list[str]) -> int | None:
@@ -39,9 +26,9 @@ def embed(
     checkpoint: Path | None = None,
     hop: float | None = None,
     layers: str | None = None,
-    pools: str = POOLED,
+    pools: str = "pooled",
     dtype: str = "float32",
-    precision: str = AUTO,
+    precision: str = "auto",
     clock: str | None = None,
     shard: str | None = None,
     batch_size: int | None = None,
@@ -84,23 +71,35 @@ def embed(
         random_weights: leave the encoder untrained, for tests; the table says so.
         overwrite: replace OUT and what an unfinished call has left.
     """
+    from oscine.cli.encoder import open_encoder
+    from oscine.cli.reporter import Reporter
+    from oscine.models.embed import embed_folder
+    from oscine.models.journal import Journal
+    from oscine.models.survey import ALL, parse_shard
+    from oscine.models.table import check_target
+    from oscine.models.vectors import Vectors
+
     target = check_target(out)
     Journal(target).check_free(overwrite)
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)
     encoder = open_encoder(model, checkpoint, random_weights, device)
-    with watching(Console(stderr=True)) as watcher:
+    vectors = Vectors(encoder, chosen, pools.split(","), precision, compile)
+    with progress_bar() as bar:
         summary = embed_folder(
-            encoder, folder, target, hop, batch_size, workers, overwrite, chosen, pools.split(","), dtype, precision,
-            compile, clock, share, watcher,
-        )  # fmt: skip
+            vectors, folder, target, hop, dtype, clock, share, overwrite, batch_size, workers, Reporter(bar)
+        )
     say(summary)
     return LISTED if summary.listed else 0
 
 
 def say(summary: Summary) -> None:
     print(f"{summary.out}: {summary.rows} clips of {summary.files} recordings, {summary.seconds / 3600:.2f} hours")
-    print(f"{summary.errors}: {len(summary.listed)} files that are cut short or could not be used")
+    short = sum(reason.startswith("truncated") for reason in summary.listed.values())
+    print(
+        f"{summary.errors}: {short} files that are cut short (what can be read of them is in the table), "
+        f"{len(summary.listed) - short} that could not be used"
+    )
 
 
 def _layers(text: str) -> list[int]:
@@ -108,92 +107,3 @@ def _layers(text: str) -> list[int]:
         return [int(number) for number in text.split(",")]
     except ValueError:
         raise Misuse(f"layers {text!r}: expected numbers with commas, such as --layers=5,-1") from None
-
-
-class Reporter(Watcher):
-    """Says on a console what was found, what it will cost and how far it is, with a bar or line by line."""
-
-    def __init__(self, console: Console, bar: Bar | None) -> None:
-        self.console = console
-        self.bar = bar
-        self.line = bar.add_task("read headers", total=None) if bar else None
-        self.begin = self.said = time.monotonic()
-        self.first: Progress | None = None
-
-    def scanned(self, files: int, of_files: int) -> None:
-        self._show(f"read headers {files}/{of_files}", files, of_files)
-
-    def forecast(self, forecast: Forecast) -> None:
-        recordings, listed = forecast.found.recordings, forecast.found.listed
-        hours = sum(recording.info.seconds for recording in recordings) / 3600
-        self._say(
-            f"found {len(recordings)} recordings, {hours:.2f} hours, {forecast.clips} clips; "
-            f"{len(listed)} files cut short or unusable{':' if listed else ''}"
-        )
-        for name, reason in sorted(listed.items())[:SHOWN]:
-            self._say(f"  {name}: {reason}")
-        if len(listed) > SHOWN:
-            self._say(f"  and {len(listed) - SHOWN} more, all of them in the error table")
-        if forecast.clips_done:
-            self._say(f"going on: {forecast.clips_done} clips are done")
-        self._say(
-            f"about {duration(forecast.seconds)} in {forecast.precision}; the table takes about {size(forecast.size)} "
-            f"and its journal as much until it is finished, of {size(forecast.free)} that are free"
-        )
-
-    def progress(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if self.first is None:
-            self.first, self.begin, self.said = progress, now, now
-        self._show(describe(self.first, progress, now - self.begin), progress.clips, progress.of_clips)
-
-    def _show(self, text: str, done: int, total: int) -> None:
-        if self.bar and self.line is not None:
-            self.bar.update(self.line, description=text, completed=done, total=total)
-        elif time.monotonic() - self.said >= LINE_SECONDS:
-            self.said = time.monotonic()
-            self._say(text)
-
-    def _say(self, text: str) -> None:
-        if self.bar:
-            self.bar.console.print(text, highlight=False, markup=False)
-        else:
-            print(text, file=sys.stderr, flush=True)  # a console would break lines at 80 columns, also in a log
-
-
-@contextmanager
-def watching(console: Console) -> Iterator[Reporter]:
-    """A bar over clips while the block runs, on standard error; lines where that is no terminal."""
-    if not console.is_terminal:
-        yield Reporter(console, None)
-        return
-    with Bar(BarColumn(), TextColumn("{task.description}", markup=False), console=console) as bar:
-        yield Reporter(console, bar)
-
-
-def describe(first: Progress, now: Progress, seconds: float) -> str:
-    """How far, how fast and how long: speed and time left by what this call has done itself."""
-    text = f"{now.files}/{now.of_files} files, {now.seconds / 3600:.2f}/{now.of_seconds / 3600:.2f} h"
-    clips, heard = now.clips - first.clips, now.seconds - first.seconds
-    if not clips:
-        return text
-    left = seconds * (now.of_clips - now.clips) / clips
-    return f"{text}, {heard / 3600 / seconds:.3f} h/s ({heard / seconds:.0f} x real time), {duration(left)} left"
-
-
-def duration(seconds: float) -> str:
-    """In words, with two parts at most: 3 d 4 h, 2 h 5 min, 40 s."""
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if round(seconds) < 60:
-        return f"{max(1, round(seconds))} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def size(count: int) -> str:
-    """Bytes in words."""
-    for unit, power in (("GB", 9), ("MB", 6)):
-        if count >= 10**power:
-            return f"{count / 10**power:.1f} {unit}"
-    return f"{max(1, round(count / 1000))} kB"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from oscine.cli.command import call
-from oscine.cli.encoder import open_encoder
-from oscine.models.export import check_ready, export_onnx
 
 
 def main(arguments: list[str]) -> int | None:
@@ -40,6 +38,9 @@ def export(
         random_weights: leave the encoder untrained, for tests; the file says so.
         overwrite: replace OUT if it exists.
     """
+    from oscine.cli.encoder import open_encoder
+    from oscine.models.export import check_ready, export_onnx
+
     check_ready(out, overwrite)
     encoder = open_encoder(model, checkpoint, random_weights)
     export_onnx(encoder, out, overwrite)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from oscine.cli.command import Help, Parser
 from oscine.cli.embed import LISTED, say
-from oscine.models.merge import merge_tables
 
 PURPOSE = """Join the tables that `oscine embed --shard 1/N` to `N/N` have written into one.
 
@@ -26,6 +25,8 @@ def main(arguments: list[str]) -> int | None:
 
 
 def merge(out: Path, shards: list[Path], overwrite: bool = False) -> int:
+    from oscine.models.merge import merge_tables
+
     summary = merge_tables(out, shards, overwrite)
     say(summary)
     return LISTED if summary.listed else 0

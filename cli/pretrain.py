@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ import lightning
 import torch
 import yaml
 from jsonargparse import Namespace
+from jsonargparse.typing import NonNegativeInt
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.utilities import rank_zero_only
@@ -29,8 +31,11 @@ from oscine.models.weights import load_strictly
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.health import Health
-from oscine.pretrain.run import STATE, encoder_with_weights, make_trainer, run_pretraining
+from oscine.pretrain.pictures import PICTURES, Pictures
+from oscine.pretrain.run import LOGS, STATE, Stopped, encoder_with_weights, make_trainer, run_pretraining
 from oscine.pretrain.states import resumable
+from oscine.probe.data import read_task
+from oscine.probe.watch import Watch
 
 # Its console repeats what it was told and advertises; what the user should know is said here.
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -47,10 +52,11 @@ METHODS: dict[str, type[Recipe]] = {
 }
 PURPOSE = """Pretrain an encoder on a folder of recordings and leave it in RUNS/NAME/encoder.
 
-Logs go to RUNS/NAME/logs (CSV, TensorBoard), what is needed to go on to RUNS/NAME/states. A run that was stopped or killed
-goes on with --resume; --overwrite deletes it and starts anew. --init starts a new run from the weights of an encoder; its
-decoder, teacher and optimiser are new. Settings that are not those of the run or encoder are refused unless --change names
-them."""
+Logs go to RUNS/NAME/logs (CSV, TensorBoard), pictures of clips and of what is predicted to RUNS/NAME/pictures, what is
+needed to go on to RUNS/NAME/states. With --probe_table the encoder is judged, frozen, while it learns. A run that was
+stopped or killed goes on with --resume; --overwrite deletes it and starts anew. --init starts a new run from the weights of
+an encoder; its decoder, teacher and optimiser are new. Settings that are not those of the run or encoder are refused unless
+--change names them."""
 # Settings of Lightning's Trainer that are the user's; the others are decided by the run.
 MACHINE = {
     "accelerator",
@@ -62,10 +68,12 @@ MACHINE = {
     "gradient_clip_val",
 }
 SETTINGS = "settings.yaml"
+COME_AGAIN = 75  # exit code of a run that was told to stop (sysexits.h: try again); a job script then requeues itself
 ORDERS = {"resume", "overwrite", "change"}  # what is asked for now, not what the run is
 # What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
 FREE = {
-    "runs", "save_every", "log_every", "health_every", "data.workers",
+    "runs", "save_every", "log_every", "health_every", "pictures_every", "probe_every", "probe_table", "data.workers",
+    "recipe.compile",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
 }  # fmt: skip
 
@@ -81,7 +89,11 @@ def main(arguments: list[str]) -> int | None:
     method = METHODS[name]
     made = parser(method)
     settings = config.parse(made, path, arguments[1:])
-    pretrain(method, settings, made.dump(settings, skip_unset=False))
+    try:
+        pretrain(method, settings, made.dump(settings, skip_unset=False))
+    except Stopped as stopped:
+        print(f"oscine pretrain: {stopped}", file=sys.stderr)
+        return COME_AGAIN
     return None
 
 
@@ -103,6 +115,23 @@ def parser(method: type[Recipe]) -> Parser:
     made.add_argument("--log_every", type=int, default=10, help="steps from one logged loss to the next")
     made.add_argument(
         "--health_every", type=int, default=100, help="steps between looks at the encoder's health; 0: none"
+    )
+    made.add_argument(
+        "--pictures_every",
+        type=NonNegativeInt,
+        default=500,
+        help="steps from one picture of clips, what is seen of them and what is predicted to the next; 0: none",
+    )
+    made.add_argument(
+        "--probe_every",
+        type=NonNegativeInt,
+        default=500,
+        help="steps from one judgement of the encoder on --probe_table to the next; 0: none",
+    )
+    made.add_argument(
+        "--probe_table",
+        type=Path,
+        help="labelled table, as `oscine probe` takes it, on which k-NN and logistic regression judge the frozen encoder",
     )
     decided: set[str | int] = {name for name in signature(Trainer).parameters if name not in MACHINE}
     made.add_class_arguments(Trainer, "trainer", skip=decided)
@@ -139,8 +168,7 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
         if first:
             bar = display.enter_context(progress_bar())
             callbacks.append(Steps(bar.task(settings.name), settings.log_every))
-        if settings.health_every:
-            callbacks.append(Health(settings.health_every))
+        callbacks += looks(settings, folder)
         trainer = make_trainer(
             recipe,
             folder,
@@ -151,15 +179,41 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
             enable_model_summary=False,
             **settings.trainer.as_dict(),
         )
-        if first and not settings.resume:
-            if folder.exists():  # not before everything else is known to fit
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True)
-        if first and (not settings.resume or resumable(folder / STATE)):
-            write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
+        if first:  # not before everything else is known to fit
+            prepare(folder, record, settings.resume)
         saved_to = run_pretraining(trainer, recipe, data, folder, settings.resume)
     if first:
-        print(f"{saved_to}: create_model('local-dir:{saved_to}') loads it")
+        pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
+        print(f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}encoder: create_model('local-dir:{saved_to}')")
+
+
+def prepare(folder: Path, record: dict[str, Any], resume: bool) -> None:
+    """An empty folder for a new run, or that of one that goes on, with the run's settings in it."""
+    try:
+        if not resume:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+        if not resume or resumable(folder / STATE):
+            write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
+    except OSError as error:
+        raise OscineError(
+            f"{folder} cannot be written: {error.strerror or error}; make room, or name other --runs"
+        ) from error
+
+
+def looks(settings: Namespace, folder: Path) -> list[Callback]:
+    """What looks at the encoder now and then while it learns."""
+    made: list[Callback] = []
+    if settings.health_every:
+        made.append(Health(settings.health_every))
+    if settings.pictures_every:
+        made.append(Pictures(folder, settings.pictures_every))
+    if settings.probe_table and settings.probe_every:
+        # As many clips at once as a step has: what fits with gradients fits without.
+        task, clips = read_task(settings.probe_table), settings.data
+        made.append(Watch(task, settings.probe_every, clips.batch_size, clips.workers))
+    return made
 
 
 class Steps(Callback):

@@ -17,13 +17,30 @@ from oscine.cli.encoder import open_encoder
 from oscine.cli.progress import progress_bar
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.probe import AttentiveProbe, ConvexGatedProbe, LinearProbe, Probe, PrototypicalProbe
+from oscine.probe.attentive import AttentiveProbe
+from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import Task, read_task
+from oscine.probe.efficient import EfficientProbe
 from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
+from oscine.probe.gated_attention import GatedAttentionProbe
+from oscine.probe.head2toe import Head2ToeProbe
+from oscine.probe.layer_gated import LayerGatedProbe
+from oscine.probe.linear import LinearProbe
+from oscine.probe.mlp import MLPProbe
+from oscine.probe.probe import Probe
+from oscine.probe.protobin import ProtobinProbe, ProtofloatProbe
+from oscine.probe.prototypical import PrototypicalProbe
+from oscine.probe.results import Run, add_run
+from oscine.probe.simpool import SimPoolProbe
 
 PROBES: dict[str, type[Probe]] = {
-    probe.__name__: probe for probe in (LinearProbe, AttentiveProbe, PrototypicalProbe, ConvexGatedProbe)
-}
+    probe.__name__: probe
+    for probe in (
+        LinearProbe, MLPProbe, LayerGatedProbe, Head2ToeProbe, AttentiveProbe, EfficientProbe, SimPoolProbe,
+        GatedAttentionProbe, PrototypicalProbe, ProtofloatProbe, ProtobinProbe, ConvexGatedProbe,
+    )
+}  # fmt: skip
+RESULTS = "results.jsonl"
 PURPOSE = """Judge a frozen encoder: fit a probe on a labelled table and write RUNS/NAME/scores.json.
 
 The table is a CSV with the columns path (relative to the table's folder), label (or labels, several separated by ";"),
@@ -56,6 +73,8 @@ def parser(probe: type[Probe]) -> Parser:
         help="judge the architecture without training: a baseline",
     )
     made.add_argument("--table", type=Path, required=True, help="the labelled table")
+    task = "name of the task in RUNS/results.jsonl, which oscine compare reads; the table's own by default"
+    made.add_argument("--task", type=str, default=None, help=task)
     length = PositiveFloat | None  # pyright: ignore[reportOperatorIssue]
     made.add_argument("--seconds", type=length, default=None, help="length of a clip, if not the encoder's")
     made.add_argument("--batch_size", type=PositiveInt, default=16, help="clips that are encoded at once")
@@ -71,7 +90,7 @@ def run(probe: type[Probe], settings: Namespace) -> None:
     scores = settings.runs / settings.name / "scores.json"
     if scores.exists() and not settings.overwrite:
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
-    head = settings.head.as_dict() if "head" in settings else {}  # the attentive probe has no settings
+    head = settings.head.as_dict()
     if head.get("pool") == "frames":
         raise Misuse(
             "--head.pool frames gives logits for every frame, a table gives labels for whole rows; choose another"
@@ -105,13 +124,18 @@ def run(probe: type[Probe], settings: Namespace) -> None:
         **judgement.as_dict(),
     }
     write_whole(scores, (json.dumps(written, indent=2, default=str) + "\n").encode())
+    name = settings.task or settings.table.stem
+    changes = {"weights": encoder.provenance, "head": head, "fit": {**settings.fit.as_dict(), "seed": None}}
+    mean, spread = written["mean"], written["std"]
+    add_run(settings.runs / RESULTS, Run(name, settings.encoder, settings.name, fit.seed, mean, spread, changes))
     Console().print(table(judgement, task))
     print(f"scores, every part's metrics and all settings: {scores}")
+    print(f"beside other runs and published figures: oscine compare {settings.runs / RESULTS} --task {name}")
 
 
 def table(judgement: Judgement, task: Task) -> Table:
     """Mean and spread of the metrics that fit the task."""
-    names = ("accuracy", "map", "cmap", "auroc")
+    names = ("accuracy", "map", "cmap", "auroc", "f1")
     made = Table("", *judgement.parts, "mean", "std")
     for name in names:
         values = [getattr(metrics, name) for metrics in judgement.metrics]

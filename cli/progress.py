@@ -1,4 +1,4 @@
-"""One progress bar for every command: what is done, how far it is, how long it will take."""
+"""One progress display for every command: how far it is, how long it takes; bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 EVERY = 30.0  # seconds between two lines of a log
 
 
 class Bar(Protocol):
-    """`task` adds a line to a progress display and gives the callback (done, total, note) that moves it."""
+    """`task` adds a task to the display and gives the callback (done, total, note) that moves it; `say` adds a line."""
 
     def task(self, description: str) -> Callable[..., None]: ...
 
+    def say(self, text: str) -> None: ...
+
 
 @contextmanager
-def progress_bar() -> Iterator[Bar]:
+def progress_bar(console: Console | None = None) -> Iterator[Bar]:
     """Show progress while the block runs, on standard error so that standard output keeps to results."""
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     if not console.is_terminal:
         yield Log()
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, expand=True) as progress:
         yield Display(progress)
 
 
@@ -42,26 +44,69 @@ class Display:
         self.progress = progress
 
     def task(self, description: str) -> Callable[..., None]:
-        line = self.progress.add_task(description, total=None, note="")
+        line, pace = self.progress.add_task(description, total=None, note=""), Pace()
 
         def update(done: int, total: int, note: str = "") -> None:
-            self.progress.update(line, completed=done, total=total, note=note)
+            self.progress.update(line, completed=done, total=total, note=listed(pace.left(done, total), note))
 
         return update
+
+    def say(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False, markup=False)
 
 
 class Log:
     """A plain line now and then, where there is no terminal: in a cluster's log, in a file."""
 
     def task(self, description: str) -> Callable[..., None]:
+        pace, said = Pace(), -1
         begin = latest = time.monotonic()
 
         def update(done: int, total: int, note: str = "") -> None:
-            nonlocal latest
-            now = time.monotonic()
-            if done == total or now - latest >= EVERY:
-                latest = now
-                line = f"{description}: {done}/{total}, {now - begin:.0f} s, {note}"
-                print(line.rstrip(", "), file=sys.stderr, flush=True)
+            nonlocal latest, said
+            left, now = pace.left(done, total), time.monotonic()
+            if done != said and (done == total or now - latest >= EVERY):
+                latest, said = now, done
+                self.say(f"{description}: {listed(f'{done}/{total}', duration(now - begin), left, note)}")
 
         return update
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class Pace:
+    """How long a task will take, by what has been done since it was first heard of: what an earlier run did is no help."""
+
+    def __init__(self) -> None:
+        self.first: tuple[int, float] | None = None  # done, when
+
+    def left(self, done: int, total: int) -> str:
+        now = time.monotonic()
+        self.first = self.first or (done, now)
+        first, begin = self.first
+        if not first < done < total:
+            return ""
+        return f"{duration((now - begin) * (total - done) / (done - first))} left"
+
+
+def listed(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
+
+
+def duration(seconds: float) -> str:
+    """In words, with two parts at most: 3 d 4 h, 2 h 5 min, 40 s."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if round(seconds) < 60:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def size(count: int) -> str:
+    """Bytes in words."""
+    for unit, power in (("GB", 9), ("MB", 6)):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{max(1, round(count / 1000))} kB"

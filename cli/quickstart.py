@@ -21,7 +21,7 @@ from oscine.cli import config
 from oscine.cli.command import call
 from oscine.cli.pretrain import METHODS, Steps
 from oscine.cli.probe import PROBES
-from oscine.cli.progress import Bar, progress_bar
+from oscine.cli.progress import Bar, duration, progress_bar
 from oscine.models import Encoder, Features, create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
@@ -39,6 +39,7 @@ from oscine.probe.report import Report, gate_figure, loss_figure, reconstruction
 
 LOG_MEL = "log-mel statistics"
 LOGISTIC = "logistic regression"
+STEP_SECONDS, OTHER_SECONDS = 1.7, 340  # of a step of both recipes and of all else with the chorus, on two cores
 EVERYTHING = Needs(layers=None, parts=("cls", "patches"))
 Scores = dict[str, dict[str, Judgement]]  # features, then probe
 
@@ -72,8 +73,9 @@ def quickstart(
     length = plan["steps"] if steps is None else steps
     settings = {"table": str(table) if table else "chorus", "steps": length, "seed": seed, "oscine": __version__}
     with progress_bar() as bar:
-        chorus = bar.task("synthetic dawn chorus") if table is None else None
         claim(out)
+        bar.say(promise(table, list(plan["recipes"]), length))
+        chorus = bar.task("synthetic dawn chorus") if table is None else None
         task = read_task(table or make_chorus(out / f"chorus_{seed}", seed, plan["clips"], progress=chorus))
         if not task.single_label:
             raise OscineError(f"{table} has rows with no or several labels; quickstart takes one label a row")
@@ -87,6 +89,15 @@ def quickstart(
     write_scores(out / "scores.json", scores, task, conclusions)
     report(out, recipes, task, scores, gates, conclusions)
     show(out, scores, task, conclusions)
+
+
+def promise(table: Path | None, recipes: list[str], steps: int) -> str:
+    """What is going to happen, and how long it takes on two cores."""
+    data = f"reads {table}" if table else "makes a synthetic dawn chorus"
+    return (
+        f"quickstart {data}, pretrains {' and '.join(recipes)} for {steps} steps each, probes them and writes a report: "
+        f"about {duration(OTHER_SECONDS + steps * STEP_SECONDS)} on two cores"
+    )
 
 
 STAMP = "quickstart.json"

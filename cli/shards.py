@@ -6,10 +6,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from oscine.cli import embed
+from oscine.cli import progress
 from oscine.cli.command import Misuse, call
-from oscine.cli.progress import progress_bar
-from oscine.pretrain.packing import pack_shards
 
 LISTED = 3  # exit code: finished, but some files are in the error table
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -51,11 +49,13 @@ def shards(
         size: of a shard at most, such as 500MB; a recording that is larger has a shard of its own.
         workers: processes that decode and encode, 0 for none but this one; by default one a core.
     """
-    with progress_bar() as bar:
+    from oscine.pretrain.packing import pack_shards
+
+    with progress.progress_bar() as bar:
         packed = pack_shards(folder, out, rate, format, parse_size(size), workers, bar.task("pack recordings"))
     print(
         f"{packed.out}: {packed.recordings} recordings, {packed.seconds / 3600:.2f} hours, in {packed.shards} shards, "
-        f"{embed.size(packed.size)}"
+        f"{progress.size(packed.size)}"
     )
     print(f"{packed.out / 'errors.csv'}: {len(packed.listed)} files that are cut short or could not be used")
     return LISTED if packed.listed else 0

@@ -16,13 +16,13 @@ import torch
 from rich.console import Console
 
 from oscine.cli import dispatch, merge
-from oscine.cli.embed import describe, duration, size, watching
+from oscine.cli.progress import progress_bar
+from oscine.cli.reporter import Reporter, describe
 from oscine.models import parts, windows
 from oscine.models.bat import BAT
-from oscine.models.embed import Forecast
 from oscine.models.hub import save_pretrained
-from oscine.models.parts import Progress
 from oscine.models.survey import Survey
+from oscine.models.watcher import Forecast, Progress
 from oscine.models.zoo import create_model
 
 
@@ -58,7 +58,7 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     assert dispatch(call(folder, saved, out)) == 0
     said = capsys.readouterr()
     assert f"{out}: 6 clips of 3 recordings, 0.00 hours" in said.out
-    assert "found 3 recordings, 0.00 hours, 6 clips; 0 files cut short or unusable\n" in said.err
+    assert "found 3 recordings, 0.00 hours, 6 clips; by their headers 0 files are cut short or unusable\n" in said.err
     assert "about 1 s in float32; the table takes about 1 kB" in said.err
     assert made_by(out)["weights"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
     assert made_by(out)["model"] == f"local-dir:{saved}"
@@ -69,8 +69,9 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     (folder / "empty.wav").touch()
     assert dispatch(call(folder, saved, out, "--overwrite", "--hop", "0.25")) == 3
     said = capsys.readouterr()
-    assert f"{out.with_suffix('.errors.csv')}: 1 files" in said.out
-    assert "1 files cut short or unusable:\n  empty.wav: is empty (0 bytes)" in said.err
+    assert f"{out.with_suffix('.errors.csv')}: 0 files that are cut short" in said.out
+    assert "1 that could not be used" in said.out
+    assert "1 files are cut short or unusable:\n  empty.wav: is empty (0 bytes)" in said.err
 
 
 def test_layers_pools_numbers_and_clock_are_the_callers(folder: Path, saved: Path, tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_what_was_interrupted_goes_on_with_the_same_call(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr("oscine.cli.embed.Reporter.progress", stop)
+        context.setattr("oscine.cli.reporter.Reporter.progress", stop)
         assert dispatch(call(folder, saved, out, *one_by_one)) == 130
     said = capsys.readouterr().err
     assert "oscine embed: stopped" in said
@@ -192,20 +193,22 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("oscine.cli.embed.time.monotonic", lambda: now)
-    with watching(Console(file=io.StringIO())) as reporter:
+    monkeypatch.setattr("oscine.cli.reporter.time.monotonic", lambda: now)
+    with progress_bar() as bar:
+        reporter = Reporter(bar)
         for clips in range(0, 101):
             reporter.progress(Progress(clips // 10, 10, clips, 100, clips * 36.0, 3600.0))
             now += 1.0
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
-    assert lines[0] == "3/10 files, 0.30/1.00 h, 0.010 h/s (36 x real time), 1 min left"
+    assert len(lines) == 4
+    assert lines[0] == "embed clips: 30/100, 30 s, 1 min left, 0.30/1.00 h, 36 x real time"
 
 
 def test_on_a_terminal_a_bar_shows_the_same_and_names_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     screen = io.StringIO()
     found = Survey([], {f"[b]{number}.wav": "is empty" for number in range(7)}, {})
-    with watching(Console(file=screen, force_terminal=True, width=150)) as reporter:
+    with progress_bar(Console(file=screen, force_terminal=True, width=150)) as bar:
+        reporter = Reporter(bar)
         reporter.scanned(1, 2)
         reporter.forecast(Forecast(found, 100, 50, "float32", 8000.0, 5 * 10**9, 10**11))
         reporter.progress(Progress(5, 10, 50, 100, 1800.0, 3600.0))
@@ -215,18 +218,12 @@ def test_on_a_terminal_a_bar_shows_the_same_and_names_stay_as_they_are(capsys: p
     assert "and 2 more, all of them in the error table" in text
     assert "going on: 50 clips are done" in text
     assert "about 2 h 13 min in float32; the table takes about 5.0 GB" in text
-    assert "10/10 files, 1.00/1.00 h" in text
+    assert "1.00/1.00 h" in text
     assert capsys.readouterr() == ("", "")
 
 
-def test_speed_and_time_left_count_only_what_this_call_has_done() -> None:
+def test_the_speed_counts_only_what_this_call_has_done() -> None:
     first = Progress(50, 100, 500, 1000, 5000.0, 10000.0)
-    assert describe(first, first, 0.0) == "50/100 files, 1.39/2.78 h"
+    assert describe(first, first, 0.0) == "1.39/2.78 h"
     later = first.plus(10, 100, 1000.0)
-    assert describe(first, later, 10.0) == "60/100 files, 1.67/2.78 h, 0.028 h/s (100 x real time), 40 s left"
-
-
-def test_times_and_sizes_are_said_in_words() -> None:
-    said = [duration(seconds) for seconds in (0.2, 40, 59.6, 3540, 7500, 260000)]
-    assert said == ["1 s", "40 s", "1 min", "59 min", "2 h 5 min", "3 d 0 h"]
-    assert [size(count) for count in (10, 2000, 3_500_000, 7 * 10**9)] == ["1 kB", "2 kB", "3.5 MB", "7.0 GB"]
+    assert describe(first, later, 10.0) == "1.67/2.78 h, 100 x real time"

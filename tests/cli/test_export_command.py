@@ -75,7 +75,7 @@ def test_a_saved_encoder_has_no_random_weights(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_replaced_only_on_demand(tmp_path: Path) -> None:
     out = tmp_path / "wren.onnx"
     out.write_bytes(b"before")
-    with pytest.raises(OscineError, match="--overwrite"):
+    with pytest.raises(OscineError, match="overwrite"):
         main(["wren_tiny", str(out), "--random-weights"])
     assert out.read_bytes() == b"before"
     main(["wren_tiny", str(out), "--random-weights", "--overwrite"])

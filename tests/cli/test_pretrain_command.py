@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from oscine.pretrain.states import read_state
 
 TINY = """
 --encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.batch_size 2 --data.workers 0 --log_every 1 --save_every 2
---recipe.decoder_dim 16 --recipe.decoder_depth 1 --recipe.decoder_heads 2 --recipe.warmup 2
+--recipe.decoder_dim 16 --recipe.decoder_depth 1 --recipe.decoder_heads 2 --recipe.warmup 2 --pictures_every 0
 """.split()
 
 
@@ -150,3 +153,102 @@ def test_settings_that_are_named_may_change_when_a_run_goes_on(capsys: pytest.Ca
     rates = loss_curve(Path("runs/run"))["lr-AdamW/pg1"]
     assert rates.loc[2:3].tolist() == pytest.approx([0.01, 0.005]), "the learning rate is the one that is used"
     assert pretrain("run", 4, *changed) == 0, "from now on it is what was"
+
+
+# Looks at a run
+
+
+@pytest.fixture
+def table(here: Path) -> str:
+    """Labels of the recordings, and of more."""
+    for number in range(3, 7):
+        shutil.copy(f"sound/{number % 3}.flac", here / f"{number}.flac")
+        shutil.copy(f"sound/{number % 3}.flac", here / f"{number}_again.flac")
+    rows = [
+        f"{number}{again}.flac,{'ab'[number % 2]},{int(not again)}"
+        for number in range(3, 7)
+        for again in ("", "_again")
+    ]
+    Path("labels.csv").write_text(
+        "\n".join(["path,label,fold", *rows[:-1]])
+    )  # seven: two processes have not as many each
+    return "labels.csv"
+
+
+def test_a_run_that_is_looked_at_and_resumed_ends_with_the_bits_of_one_that_is_not(table: str) -> None:
+    assert pretrain("plain", 6, "--health_every", "0") == 0
+    looks = ["--probe_table", table, "--probe_every=2", "--pictures_every=2"]
+    assert pretrain("run", 6, *looks) == 0
+    curve = loss_curve(Path("runs/run"))
+    state = Path("runs/run/states/last.ckpt")
+    os.truncate(state, state.stat().st_size - 1000)  # so that it goes on from the state before
+    shutil.rmtree("runs/run/encoder")
+    Path("runs/run/pictures/step_0000006.png").unlink()
+    assert pretrain("run", 6, *looks, "--resume") == 0
+    assert same(encoder("run"), encoder("plain"))
+    figures = curve.filter(like="probe/").dropna()
+    assert list(figures.index) == [0, 1, 3, 5]
+    assert list(figures.columns) == ["probe/accuracy_knn", "probe/accuracy_linear"]
+    assert loss_curve(Path("runs/run")).filter(like="probe/").dropna().equals(figures)
+    pictures = sorted(path.name for path in Path("runs/run/pictures").iterdir())
+    assert pictures == [f"step_{step:07d}.png" for step in (1, 2, 4, 6)]
+
+
+def test_looks_may_change_when_a_run_goes_on(table: str) -> None:
+    assert pretrain("run", 2) == 0
+    changed = ["--probe_table", table, "--probe_every=3", "--pictures_every=3", "--change", "recipe.steps"]
+    assert pretrain("run", 4, "--resume", *changed) == 0
+    assert list(loss_curve(Path("runs/run")).filter(like="probe/").dropna().index) == [2]
+    assert [path.name for path in Path("runs/run/pictures").iterdir()] == ["step_0000003.png"]
+
+
+def test_a_run_says_where_its_curves_pictures_and_encoder_lie(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 1) == 0
+    assert capsys.readouterr().out == (
+        "curves: runs/run/logs (CSV, TensorBoard); encoder: create_model('local-dir:runs/run/encoder')\n"
+    )
+    assert pretrain("run", 1, "--overwrite", "--pictures_every=1") == 0
+    said = capsys.readouterr().out
+    assert "; pictures: runs/run/pictures; " in said
+    assert list(Path("runs/run/pictures").iterdir())
+
+
+@pytest.mark.parametrize("content", ["path,label\nsound/0.flac,a\n", "path,label,fold\nnowhere.flac,a,1\n"])
+def test_a_table_that_cannot_be_judged_on_is_refused_before_a_run_is_touched(
+    content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain("run", 1) == 0
+    Path("labels.csv").write_text(content)
+    capsys.readouterr()
+    assert pretrain("run", 1, "--overwrite", "--probe_table", "labels.csv") == 1
+    assert "labels.csv" in complaint(capsys)
+    assert Path("runs/run/encoder").exists()
+
+
+def in_two_processes(name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    pair = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", "--pictures_every=1"]
+    given = ["--name", name, "--data.recordings", "sound", "--recipe.steps=2", "--recipe.lr=0", *pair, *more]
+    command = [sys.executable, "-m", "oscine", "pretrain", "bird_mae_tiny", *TINY, *given]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def test_two_processes_judge_their_encoder_as_one_does(table: str) -> None:
+    looks = ["--probe_table", table, "--probe_every=1"]
+    done = in_two_processes("pair", *looks)
+    assert done.returncode == 0, done.stderr
+    assert pretrain("alone", 2, "--recipe.lr=0", *looks) == 0
+    pair, alone = (loss_curve(Path("runs", name)).filter(like="probe/") for name in ("pair", "alone"))
+    assert len(pair) == 2
+    assert pair.equals(alone)
+    assert sorted(path.name for path in Path("runs/pair/pictures").iterdir()) == [
+        "step_0000001.png",
+        "step_0000002.png",
+    ]
+
+
+def test_what_one_of_two_processes_cannot_judge_stops_both(table: str) -> None:
+    Path("3_again.flac").write_bytes(b"no sound")  # the second row, which the second process has
+    done = in_two_processes("pair", "--probe_table", table, "--probe_every=1")
+    assert done.returncode == 1
+    assert "3_again.flac" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,56 @@
+"""What `oscine embed` says while it works: what was found, what it will cost, how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from oscine.cli.progress import Bar, duration, size
+from oscine.models.watcher import Forecast, Progress, Watcher
+
+SHOWN = 5  # reasons that are said at the start; all are in the error table
+
+
+class Reporter(Watcher):
+    """Says what was found, what it will cost and how far it is."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.bar = bar
+        self.headers = bar.task("read headers")
+        self.clips: Callable[..., None] | None = None
+        self.first: Progress | None = None
+        self.begin = 0.0
+
+    def scanned(self, files: int, of_files: int) -> None:
+        self.headers(files, of_files)
+
+    def forecast(self, forecast: Forecast) -> None:
+        recordings, listed = forecast.found.recordings, forecast.found.listed
+        hours = sum(recording.info.seconds for recording in recordings) / 3600
+        self.bar.say(
+            f"found {len(recordings)} recordings, {hours:.2f} hours, {forecast.clips} clips; "
+            f"by their headers {len(listed)} files are cut short or unusable{':' if listed else ''}"
+        )
+        for name, reason in sorted(listed.items())[:SHOWN]:
+            self.bar.say(f"  {name}: {reason}")
+        if len(listed) > SHOWN:
+            self.bar.say(f"  and {len(listed) - SHOWN} more, all of them in the error table")
+        if forecast.clips_done:
+            self.bar.say(f"going on: {forecast.clips_done} clips are done")
+        self.bar.say(
+            f"about {duration(forecast.seconds)} in {forecast.precision}; the table takes about {size(forecast.size)} "
+            f"and its journal as much until it is finished, of {size(forecast.free)} that are free"
+        )
+
+    def progress(self, progress: Progress) -> None:
+        if self.clips is None or self.first is None:
+            self.clips, self.first, self.begin = self.bar.task("embed clips"), progress, time.monotonic()
+        note = describe(self.first, progress, time.monotonic() - self.begin)
+        self.clips(progress.clips, progress.of_clips, note)
+
+
+def describe(first: Progress, now: Progress, seconds: float) -> str:
+    """How much has been heard, and how fast: the speed of what this call has done itself."""
+    text = f"{now.seconds / 3600:.2f}/{now.of_seconds / 3600:.2f} h"
+    heard = now.seconds - first.seconds
+    return f"{text}, {heard / seconds:.0f} x real time" if heard else text
