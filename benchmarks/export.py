@@ -48,11 +48,11 @@ def export(
         for clips in batches:
             waveform = torch.randn(clips, encoder.samples) * 0.1
             with torch.inference_mode():
-                expected = encoder.pooled(encoder.frontend(waveform)).numpy()
+                expected = encoder(waveform, layers=[-1]).pooled.numpy()
                 ours, theirs = race(
                     [
                         lambda session=session, waveform=waveform: session.run([OUTPUT], {INPUT: waveform.numpy()}),
-                        lambda encoder=encoder, waveform=waveform: encoder.pooled(encoder.frontend(waveform)),
+                        lambda encoder=encoder, waveform=waveform: encoder(waveform, layers=[-1]).pooled,
                     ],
                     rounds,
                 )

@@ -32,8 +32,11 @@ def compare(results: Path, /, task: str | None = None, metric: str | None = None
         raise Misuse(f"{results} has no runs{f' of {task!r}' if task else ''}; it has {', '.join(tasks) or 'none'}")
     console = Console()
     for name in [task] if task else tasks:
-        others = [] if own else published_rows(published_figures(), name)
-        console.print(table(name, own_rows(runs, name), others, metric))
+        mine, others = own_rows(runs, name), [] if own else published_rows(published_figures(), name)
+        known = list(dict.fromkeys(known for row in (*mine, *others) for known in row.scores))
+        if metric not in [None, *known]:
+            raise Misuse(f"no row of {name} has a metric {metric!r}; choose from {', '.join(known)}")
+        console.print(table(name, mine, others, metric))
 
 
 def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> Table:

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int | None:
     if name not in PROBES:
         raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
     probe = PROBES[name]
-    run(probe, config.parse(parser(probe), path, arguments[1:]))
+    run(probe, config.parse(parser(probe), path, arguments[1:]), config.read(path).get("name", name))
     return None
 
 
@@ -86,7 +86,8 @@ def parser(probe: type[Probe]) -> Parser:
     return made
 
 
-def run(probe: type[Probe], settings: Namespace) -> None:
+def run(probe: type[Probe], settings: Namespace, called: str) -> None:
+    """Fit and judge. called: the probe's name beside other runs' and in published tables, such as cgp."""
     scores = settings.runs / settings.name / "scores.json"
     if scores.exists() and not settings.overwrite:
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
@@ -125,9 +126,14 @@ def run(probe: type[Probe], settings: Namespace) -> None:
     }
     write_whole(scores, (json.dumps(written, indent=2, default=str) + "\n").encode())
     name = settings.task or settings.table.stem
-    changes = {"weights": encoder.provenance, "head": head, "fit": {**settings.fit.as_dict(), "seed": None}}
+    changes = {
+        "weights": encoder.provenance,
+        "seconds": settings.seconds,
+        "head": head,
+        "fit": {**settings.fit.as_dict(), "seed": None},
+    }
     mean, spread = written["mean"], written["std"]
-    add_run(settings.runs / RESULTS, Run(name, settings.encoder, settings.name, fit.seed, mean, spread, changes))
+    add_run(settings.runs / RESULTS, Run(name, settings.encoder, called, fit.seed, mean, spread, changes))
     Console().print(table(judgement, task))
     print(f"scores, every part's metrics and all settings: {scores}")
     print(f"beside other runs and published figures: oscine compare {settings.runs / RESULTS} --task {name}")

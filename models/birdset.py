@@ -181,12 +181,12 @@ def classes_of(labelled: DataFrame, *others: DataFrame) -> list[str]:
 
 
 def _configuration(folder: Path) -> str | None:
-    """Whose metadata lies in a folder; None where there is none."""
-    for path in sorted(folder.glob("*_metadata*.parquet")):
-        name, _, rest = path.stem.partition("_metadata")
-        if rest in ("", "_train", "_test", "_test_5s"):
-            return name
-    return None
+    """Whose metadata lies in a folder; None where there is none, an error where there are several."""
+    parts = [path.stem.partition("_metadata") for path in folder.glob("*_metadata*.parquet")]
+    names = sorted({name for name, _, rest in parts if rest in ("", "_train", "_test", "_test_5s")})
+    if len(names) > 1:
+        raise OscineError(f"{folder} holds {' and '.join(names)} of BirdSet side by side; give each its own folder")
+    return names[0] if names else None
 
 
 def _is_tar(path: Path) -> bool:

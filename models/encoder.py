@@ -207,10 +207,6 @@ class Encoder(nn.Module):
         """One vector a clip from the last block's raw output, as the published model returns it."""
         raise NotImplementedError
 
-    def pooled(self, spectrogram: Tensor) -> Tensor:  # [batch, dim]
-        """`Features.pooled` alone, of a spectrogram [batch, frames, mel]."""
-        return self.pool(self.encode(spectrogram, layers=[-1])[0])
-
     def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
         """Layers counted from 0, of any that are counted from the end; None is all of them."""
         if layers is None:

@@ -124,7 +124,7 @@ class PooledGraph(nn.Module):
         self.encoder = encoder
 
     def forward(self, waveform: Tensor) -> Tensor:  # [batch, dim]
-        return self.encoder.pooled(self.frontend(waveform))
+        return self.encoder.pool(self.encoder.encode(self.frontend(waveform), layers=[-1])[0])
 
 
 def flat_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 from einops import rearrange
 from timm.layers import Attention, DropPath, LayerNorm, Mlp
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 PATCH = 16  # frames and mel bands a patch covers, in every encoder of the zoo
 CHUNK = 64 * PATCH  # frames that an encoder of chunks sees at once: 10.24 s at a hop of 10 ms
@@ -82,12 +81,6 @@ class PostNormBlock(nn.Module):
         tokens = self.norm1(tokens + self.drop_path(self.attn(tokens)))
         return self.norm2(tokens + self.drop_path(self.mlp(tokens)))
 
-    def cls(self, tokens: Tensor) -> Tensor:  # [batch, dim]
-        """What `forward` makes of the first token, which listens to all of them."""
-        first = tokens[:, :1]
-        first = self.norm1(first + self.drop_path(attend(self.attn, first, tokens)))
-        return self.norm2(first + self.drop_path(self.mlp(first)))[:, 0]
-
 
 class GatedPostNormBlock(PostNormBlock):
     """BAT's transformer block: its attention is gated.
@@ -96,21 +89,6 @@ class GatedPostNormBlock(PostNormBlock):
     """
 
     gated = True
-
-
-def attend(attention: Attention, listening: Tensor, tokens: Tensor) -> Tensor:  # [batch, listening, dim]
-    """timm's attention in eval mode for some of the tokens [batch, token, dim] alone, which attend to all."""
-    dim = tokens.shape[-1]
-    weight, bias = attention.qkv.weight, attention.qkv.bias
-    query = F.linear(listening, weight[:dim], bias[:dim])
-    key, value = F.linear(tokens, weight[dim:], bias[dim:]).chunk(2, dim=-1)
-    query, key, value = (
-        rearrange(made, "batch token (head part) -> batch head token part", head=attention.num_heads)
-        for made in (query, key, value)
-    )
-    mixed = F.scaled_dot_product_attention(query, key, value)
-    mixed = rearrange(mixed, "batch head token part -> batch token (head part)")
-    return attention.proj(mixed if attention.gate is None else mixed * attention.gate(listening).sigmoid())
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from timm.layers import LayerNorm
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from oscine.models.encoder import ChunkedEncoder
 from oscine.models.frontend import Frontend
-from oscine.models.layers import CHUNK, PostNormBlock, drop_path_rates, frozen, init_linear
+from oscine.models.layers import PostNormBlock, drop_path_rates, frozen, init_linear
 
 
 class PostNormEncoder(ChunkedEncoder):
@@ -45,10 +45,3 @@ class PostNormEncoder(ChunkedEncoder):
 
     def pool(self, last: Tensor) -> Tensor:
         return last[:, 0]
-
-    def pooled(self, spectrogram: Tensor) -> Tensor:
-        """Without the last block's outputs for patches, which nobody reads: 7 % of the work of twelve blocks."""
-        if spectrogram.shape[1] > CHUNK or self.depth == 1:
-            return super().pooled(spectrogram)
-        [tokens] = self.encode(spectrogram, layers=[-2])
-        return cast(PostNormBlock, self.blocks[-1]).cls(tokens)

@@ -183,8 +183,8 @@ def check_repository(info: ModelInfo, repository: str, public: bool) -> None:
         )
     names = {sibling.rfilename for sibling in info.siblings or ()}
     if CONFIG not in names:
-        if WEIGHTS in names:
-            raise OscineError(f"{repository} holds a {WEIGHTS} that is none of oscine's; name another")
+        if others := sorted(names - {".gitattributes"}):
+            raise OscineError(f"{repository} holds {others[0]}, which is none of oscine's; name another")
         return
     with TemporaryDirectory(prefix="oscine-") as cache, torch.device("meta"):
         config = download(repository, CONFIG, info.sha, cache=Path(cache))

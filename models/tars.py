@@ -29,7 +29,7 @@ from torch import Tensor
 from oscine.models.audio import AudioError, decode
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.gzip_points import Inflated, read_inflated
+from oscine.models.gzip_points import WINDOW, Inflated, read_inflated
 from oscine.models.recordings import SUFFIXES
 
 MEMBERS = pa.schema(
@@ -147,15 +147,20 @@ def _stamp(path: Path) -> bytes:
 
 def _read(path: Path, folder: Path) -> Index | None:
     """The index of a tar as it is now, if it lies in that folder."""
+    windows = folder / f"{path.name}.windows"
     try:
         members = pq.read_table(folder / f"{path.name}.parquet")
-    except FileNotFoundError:
+        about = members.schema.metadata or {}
+        if about[b"stamp"] != _stamp(path):
+            return None
+        if about[b"points"] == b"0":
+            return Index(members, None, windows)
+        points = np.load(folder / f"{path.name}.points.npy")
+        if windows.stat().st_size != WINDOW * (points[:, 2].max() + 1):
+            return None
+    except (OSError, ValueError, KeyError):  # none, another user's, or damaged
         return None
-    about = members.schema.metadata or {}
-    if about.get(b"stamp") != _stamp(path):
-        return None
-    points = np.load(folder / f"{path.name}.points.npy") if about[b"points"] != b"0" else None
-    return Index(members, points, folder / f"{path.name}.windows")
+    return Index(members, points, windows)
 
 
 def _make(path: Path) -> Index:

@@ -69,8 +69,6 @@ class Vectors:
             return self.read(self.encoder.spectrogram(clips))
 
     def _read(self, spectrogram: Tensor) -> Tensor:  # [clip, column, dim]
-        if set(self.pools) == {POOLED}:
-            return self.encoder.pooled(spectrogram).float()[:, None]
         features = self.encoder.features(spectrogram, self.layers)
         vectors = [
             features.pooled if pool == POOLED else POOLS[pool](features, self.layers.index(layer))

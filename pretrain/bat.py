@@ -90,8 +90,8 @@ class BATPretraining(Recipe):
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """The terms whose sum is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
-        targets = self.targets(spectrogram)
         tokens = self.encoder.encode(spectrogram, keep, layers=[-1])[0]
+        targets = self.targets(spectrogram)
         dropped = dropped_patches(keep, targets.shape[1])
         predictions = self.decoder(tokens[:, 1:], keep, dropped)
         cls = rearrange(tokens[:, 0], "(clip view) dim -> clip view dim", clip=len(targets))

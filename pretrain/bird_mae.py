@@ -79,7 +79,7 @@ class BirdMAEPretraining(Recipe):
 
     def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
         mixed = mix(waveform, self.mix, self.mix_most, generator=torch.Generator().manual_seed(int(seed[0])))
-        return coloured_noise(mixed, seed, self.encoder.sample_rate, self.noise)
+        return coloured_noise(mixed, seed, self.encoder.sample_rate, self.noise) if self.noise else mixed
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""

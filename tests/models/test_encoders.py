@@ -16,7 +16,7 @@ from oscine.models.bat import BAT
 from oscine.models.beats import BEATs
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.eat import EAT
-from oscine.models.encoder import ChunkedEncoder, Encoder
+from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.zoo import create_model
 from tests.tiny_encoders import CHUNKED, DEPTH, DIM, TINY, noise, shaken
@@ -64,14 +64,6 @@ def test_features_may_be_made_of_a_spectrogram(encoder):
     of_waveform = encoder(clips(encoder), layers=[0])
     for one, other in zip(encoder.features(encoder.frontend(clips(encoder)), [0]), of_waveform, strict=True):
         assert torch.equal(one, other)
-
-
-def test_what_is_pooled_alone_is_what_is_pooled_with_everything_else(encoder):
-    for seen in [
-        spectrogram(encoder),
-        *([torch.rand(1, 1024 + 112, 128)] if isinstance(encoder, ChunkedEncoder) else []),
-    ]:
-        assert_close(encoder.pooled(seen), encoder.features(seen).pooled, atol=1e-5, rtol=0)
 
 
 def test_a_clip_does_not_depend_on_its_batch(encoder):

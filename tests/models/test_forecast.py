@@ -81,8 +81,10 @@ def test_seconds_are_of_reading_and_encoding_whatever_is_the_slower(
     workers: int,
     expected: float,
 ) -> None:
-    pooled = encoder.pooled
-    monkeypatch.setattr(encoder, "pooled", lambda seen: [spend(encoding * len(seen)), pooled(seen)][1])
+    features = encoder.features
+    monkeypatch.setattr(
+        encoder, "features", lambda seen, layers: [spend(encoding * len(seen)), features(seen, layers)][1]
+    )
     assert seconds(encoder, folder, workers=workers) == pytest.approx(expected)
 
 
@@ -93,7 +95,7 @@ def test_what_compiling_takes_is_not_still_to_come_and_a_compiled_batch_is_a_who
 
     def compiled(seen: Tensor) -> Tensor:
         spend(next(compiling, 0.0) + 0.8)
-        return encoder.pooled(seen)[:, None]
+        return encoder.features(seen, [-1]).pooled[:, None]
 
     monkeypatch.setattr(vectors, "_compiled", lambda _: compiled)
     assert seconds(Vectors(encoder, compiled=True), folder, batch_size=8, workers=0) == pytest.approx(4 * READ + 0.8)

@@ -265,6 +265,13 @@ def test_tokens_are_standardised_over_the_patches_of_a_clip():
     assert_close(standardised(tokens[:1]), made[:1])
 
 
+def test_clips_longer_than_a_chunk_are_refused_kindly():
+    recipe = BATPretraining(BAT(24, 1, 2, seconds=12.0), views=1, decoder_depth=1, decoder_heads=2)
+    keep = recipe.draw_keep(torch.Generator().manual_seed(0))
+    with pytest.raises(OscineError, match="patches can be kept in up to 1024 frames, the spectrogram has 1216"):
+        recipe.losses(torch.rand(1, 1216, 128), keep)
+
+
 def test_targets_come_from_the_teacher_alone():
     recipe = bat_recipe()
     before = recipe.targets(sounds(recipe.encoder))
@@ -333,6 +340,14 @@ def test_bird_mae_predictions_and_loss_equal_the_authors(golden_bird_mae):
     assert list(losses) == ["reconstruction"]
     # Of the difference, 8e-7, most is theirs: their sum lies 7e-7 from the value in float64, ours 1e-7.
     assert_close(losses["reconstruction"], golden_bird_mae["mae.loss"][0], atol=1e-6, rtol=0)
+
+
+def test_noise_is_laid_over_the_share_of_clips_that_the_recipe_says():
+    waveform, seed = torch.rand(40, 100), torch.arange(40)
+    for share in (0.0, 0.5, 1.0):
+        recipe = BirdMAEPretraining(BirdMAE(24, 1, 2, seconds=1.0), mix=0.0, noise=share, decoder_dim=16)
+        touched = (recipe.augment(waveform, seed) != waveform).any(1).float().mean()
+        assert abs(touched - share) <= (0.2 if share == 0.5 else 0)
 
 
 def test_patches_are_time_major_and_so_are_their_pixels():
