@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from oscine.cli.command import call
 
+YOURS = "yours"  # where nobody has published weights
+
 
 def main(arguments: list[str]) -> int | None:
     return call(models, arguments)
@@ -23,7 +25,8 @@ def models(filter: str = "*", pretrained: bool = False) -> None:
     if not names:
         print(f"no model {'with weights to fetch ' if pretrained else ''}matches {filter!r}; oscine models lists all")
         return
-    show([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *map(describe, names)])
+    encoders = [describe(name) for name in names]
+    show([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *encoders])
     rows = [row for row in PUBLISHED if row.architecture in names and (row.name in fetched or not pretrained)]
     if rows:
         print()
@@ -31,7 +34,8 @@ def models(filter: str = "*", pretrained: bool = False) -> None:
         weights = [(row.name, row.repository or f"a file: {row.file}", row.licence.partition(" (")[0]) for row in rows]
         show([("weights", "from", "licence"), *weights])
         print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
-    print("Weights 'yours': pretrain them, or give a checkpoint, a file of weights.")
+    if any(encoder[-1] == YOURS for encoder in encoders):
+        print(f"Weights '{YOURS}': pretrain them, or give a checkpoint, a file of weights.")
 
 
 def describe(name: str) -> tuple[str, ...]:
@@ -50,7 +54,7 @@ def describe(name: str) -> tuple[str, ...]:
         str(encoder.depth),
         f"{encoder.sample_rate / 1000:g} kHz",
         f"{encoder.seconds:g} s",
-        ", ".join(tags) or "yours",
+        ", ".join(tags) or YOURS,
     )
 
 

@@ -93,11 +93,11 @@ def quickstart(
 
 def promise(table: Path | None, recipes: list[str], steps: int) -> str:
     """What is going to happen, and how long it takes on two cores."""
-    data = f"reads {table}" if table else "makes a synthetic dawn chorus"
-    return (
-        f"quickstart {data}, pretrains {' and '.join(recipes)} for {steps} steps each, probes them and writes a report: "
-        f"about {duration(OTHER_SECONDS + steps * STEP_SECONDS)} on two cores"
-    )
+    told = f"pretrains {' and '.join(recipes)} for {steps} steps each, probes them and writes a report"
+    if table:
+        return f"quickstart reads {table}, {told}"
+    seconds = OTHER_SECONDS + steps * STEP_SECONDS
+    return f"quickstart makes a synthetic dawn chorus, {told}: about {duration(seconds)} on two cores"
 
 
 STAMP = "quickstart.json"

@@ -31,6 +31,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.gzip_points import WINDOW, Inflated, read_inflated
 from oscine.models.recordings import SUFFIXES
+from oscine.models.windows import cores
 
 MEMBERS = pa.schema(
     {"name": pa.string(), "offset": pa.int64(), "length": pa.int64(), "frames": pa.int64(), "rate": pa.int64()}
@@ -59,7 +60,7 @@ class Tars:
                 "%d tar files (%.1f GB) are read from end to end, this once, to index them", len(new), sum(new) / 1e9
             )
         # Inflating leaves the interpreter alone, so that threads do.
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(cores()) as threads:
             self.indices = list(threads.map(lambda path, index: index or _make(path), paths, found))
         members = pa.concat_tables([index.members for index in self.indices]).combine_chunks()
         self.tar = np.repeat(np.arange(len(paths)), [len(index.members) for index in self.indices])

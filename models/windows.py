@@ -143,8 +143,12 @@ def read_ahead(pieces: Iterable[Piece], windows: Windows, workers: int) -> Itera
 
 def default_workers(device: torch.device) -> int:
     """Processes that read: a CPU is busy with the encoder, any other device waits for what is read."""
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(2 if device.type == "cpu" else 16, ours - 1))
+    return max(1, min(2 if device.type == "cpu" else 16, cores() - 1))
+
+
+def cores() -> int:
+    """That this process may use, which a cluster's job may have fewer of than its machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[list[Tensor], int]:

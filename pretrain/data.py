@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -257,7 +258,7 @@ class PretrainingData(LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             collate_fn=collate,
-            worker_init_fn=one_thread,
+            worker_init_fn=_begin_reading,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -278,3 +279,8 @@ def key(*numbers: int) -> int:
 @lru_cache(maxsize=2)
 def shuffled(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+def _begin_reading(worker: int) -> None:
+    one_thread(worker)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a cluster tells every process of a job; only the run is to stop

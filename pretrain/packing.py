@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import hold, write_whole
 from oscine.models.survey import Survey, survey
 from oscine.models.table import writing
+from oscine.models.windows import cores
 from oscine.pretrain.shard_writer import ShardWriter, record_path, shard_path
 from oscine.pretrain.shards import ERRORS, INDEX, ROWS, WORK, is_finished
 from oscine.pretrain.transcode import FORMATS, Transcoder, transcode
@@ -72,7 +72,7 @@ def pack_shards(
         raise OscineError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
     if sample_rate < 1 or size < 1:
         raise OscineError(f"a rate of {sample_rate} Hz and shards of {size} bytes; both must be at least 1")
-    workers = _cores() if workers is None else workers
+    workers = cores() if workers is None else workers
     if workers < 0:
         raise OscineError(f"workers is {workers}, expected 0 (this process) or more")
     found = survey(folder)
@@ -189,7 +189,3 @@ def _digest(found: Survey) -> str:
     """Of the recordings' names, sizes and times."""
     text = "\n".join(f"{recording.name}\0{recording.stamp}" for recording in found.recordings)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

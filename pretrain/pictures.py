@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ from oscine.pretrain.bird_mae import BirdMAEPretraining, patches_of, spectrogram
 from oscine.pretrain.data import PretrainingData, collate
 from oscine.pretrain.masking import dropped_patches
 from oscine.pretrain.recipe import Batch, Recipe
+
+logger = logging.getLogger(__name__)
 
 PICTURES = "pictures"
 CLIPS = 2  # the run's first, side by side: the same in every picture
@@ -63,9 +66,13 @@ class Pictures(Callback):
         # In every process, since each may hold but a part of the weights; the first alone draws.
         with trainer.precision_plugin.forward_context():
             panels, losses = look(pl_module, self.clips)
-        if trainer.is_global_zero:
-            terms = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        if not trainer.is_global_zero:
+            return
+        terms = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        try:
             self.show(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}")))
+        except OSError as error:  # no picture is worth a run, and the other processes would wait for this one
+            logger.warning("no picture of step %d: %s", trainer.global_step, error)
 
     def show(self, trainer: Trainer, pixels: np.ndarray) -> None:
         step = trainer.global_step

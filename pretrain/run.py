@@ -23,10 +23,11 @@ from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.machine import Machine
 from oscine.pretrain.recipe import Recipe
-from oscine.pretrain.states import RunStates, newest_state, resumable
+from oscine.pretrain.states import RunStates, newest_state, read_state, resumable
 
 LOGS, STATES, ENCODER = "logs", "states", "encoder"
 STATE = Path(STATES, "last.ckpt")
+AGREE = 10  # steps from one agreement of the processes to the next: soon, where a cluster leaves minutes
 
 
 class Stopped(OscineError):
@@ -58,7 +59,7 @@ def make_trainer(
             logger=[csv, TensorBoardLogger(folder, name=LOGS, version=csv.version)],
             callbacks=[
                 StaysFinite(folder / STATE, log_every, save_every),
-                StopsWhenTold(log_every),
+                StopsWhenTold(),
                 keep_last,
                 Machine(),
                 *callbacks,
@@ -86,7 +87,7 @@ def run_pretraining(
         if trainer.global_step < recipe.steps:
             raise Stopped(f"told to stop at step {trainer.global_step}; the state is kept in {state}; --resume goes on")
         if trainer.is_global_zero:  # from the state: it is whole also where every device holds a part of the weights
-            save_pretrained(encoder_of_state(state), folder / ENCODER)
+            save_pretrained(encoder_of_state(read_state(state), state), folder / ENCODER)
     except SystemExit as left:  # how Lightning ends the process after Ctrl-C or SIGTERM; that is for the caller to do
         raise KeyboardInterrupt from left
     except OSError as error:  # a full disk, or one that is gone
@@ -113,13 +114,12 @@ def encoder_with_weights(source: str) -> Encoder:
     if (folder / ENCODER).is_dir():
         return load_pretrained(folder / ENCODER)
     if resumable(folder / STATE):
-        return encoder_of_state(folder / STATE)
+        return encoder_of_state(*newest_state(folder / STATE))
     return load_pretrained(folder) if folder.is_dir() else create_model(source, pretrained=True)
 
 
-def encoder_of_state(path: Path) -> Encoder:
-    """The encoder in a run's newest state."""
-    state, path = newest_state(path)
+def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
+    """The encoder in a run's state, which was read from `path`."""
     encoder = from_config(state["encoder"])
     weights = state["state_dict"].items()
     own = {name.removeprefix("encoder."): tensor for name, tensor in weights if name.startswith("encoder.")}
@@ -167,11 +167,10 @@ class StaysFinite(Callback):
 class StopsWhenTold(Callback):
     """Ends a run between two steps after SIGUSR1, which a cluster sends before it takes its machines back.
 
-    The processes of a run are told at different moments, so they agree whenever the loss is logged.
+    The processes of a run are told at different moments, so they agree every few steps.
     """
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    def __init__(self) -> None:
         self.told = False
         self.before: Any = None
 
@@ -187,7 +186,7 @@ class StopsWhenTold(Callback):
         self.told = True
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step % self.every == 0:
+        if trainer.global_step % AGREE == 0:
             trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.told, all=False)
 
 

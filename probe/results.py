@@ -116,10 +116,12 @@ def ranked(rows: Iterable[Row], metric: str) -> list[Row]:
 
 def _mean(group: list[Run]) -> dict[str, Score]:
     scores = {}
-    for metric in group[0].mean:
-        values = [value for run in group if (value := run.mean.get(metric)) is not None]
-        if len(values) == 1:
-            scores[metric] = Score(values[0], group[0].std.get(metric) or None)
-        elif values:
+    for metric in dict.fromkeys(metric for run in group for metric in run.mean):
+        found = [(value, run.std.get(metric)) for run in group if (value := run.mean.get(metric)) is not None]
+        if len(found) == 1:
+            [(value, spread)] = found
+            scores[metric] = Score(value, spread or None)
+        elif found:
+            values = [value for value, _ in found]
             scores[metric] = Score(float(np.mean(values)), float(np.std(values)))
     return scores

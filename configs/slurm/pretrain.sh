@@ -5,7 +5,7 @@
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=4    # one process a GPU
 #SBATCH --gres=gpu:4
-#SBATCH --cpus-per-task=10     # data.workers and two more
+#SBATCH --cpus-per-task=18     # data.workers and two more; 10 do for BAT
 #SBATCH --time=24:00:00
 #SBATCH --signal=USR1@300      # five minutes before its time is up the run keeps its state and stops
 #SBATCH --requeue
@@ -14,13 +14,13 @@ set -u
 config=$1 run=$2 recordings=$3
 shift 3
 
-# A job that comes again goes on with its run, or begins anew where that was stopped before its first state.
+# A job that comes again goes on with its run. One that failed before its first state says so and deletes nothing.
 again=()
-if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
-    if compgen -G "runs/$run/states/*.ckpt" >/dev/null; then again=(--resume); else again=(--overwrite); fi
-fi
+if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then again=(--resume); fi
 
-srun oscine pretrain "$config" --name "$run" --data.recordings "$recordings" --trainer.strategy ddp \
+# srun does not take over sbatch's CPUs, and may end all processes when the first of them leaves.
+srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=0 \
+    oscine pretrain "$config" --name "$run" --data.recordings "$recordings" --trainer.strategy ddp \
     --trainer.num_nodes "$SLURM_NNODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" "$@" ${again[@]+"${again[@]}"}
 code=$?
 

@@ -167,7 +167,7 @@ def test_another_librarys_model_is_not_covered_up(hub, tmp_path):
 def test_weights_without_a_config_are_not_covered_up(hub, tmp_path):
     hub.add(REPOSITORY, {"model.safetensors": b"0"}, private=True)
     assert complaint(prepared(tmp_path / "saved", seeded())) == (
-        "robin/tiny holds a model.safetensors that is none of oscine's; name another"
+        "robin/tiny holds model.safetensors, which is none of oscine's; name another"
     )
 
 
