@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from difflib import get_close_matches
 from types import FrameType
 
 from oscine import __version__
@@ -31,7 +32,7 @@ COMMANDS = {
     "convert": "turn an official checkpoint into a folder in oscine's layout",
     "publish": "put an encoder on the Hub, under a name that anyone can load",
 }
-HELP = f"""usage: oscine COMMAND [CONFIG] [--key value ...]
+HELP = f"""usage: oscine COMMAND [ARGUMENTS]
 
 {chr(10).join(f"  {name:<12}{purpose}" for name, purpose in COMMANDS.items())}
 
@@ -79,7 +80,8 @@ def dispatch(arguments: list[str]) -> int:
         print(f"oscine {__version__}")
         return 0
     if name not in COMMANDS:
-        print(f"oscine: no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        meant = "".join(f"did you mean {near}? " for near in get_close_matches(name, COMMANDS, n=1))
+        print(f"oscine: no command {name!r}; {meant}there are {', '.join(COMMANDS)}", file=sys.stderr)
         return MISUSED
     try:
         return importlib.import_module(f"oscine.cli.{name}").main(rest) or 0

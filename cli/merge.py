@@ -17,8 +17,10 @@ missing ones and the same one twice. Exit code: 0 every recording is in the tabl
 def main(arguments: list[str]) -> int | None:
     # A row of arguments of any length is more than `call` can make of a signature.
     made = Parser(prog="oscine merge", description=PURPOSE, formatter_class=Help)
-    made.add_argument("out", type=Path, help="the table to write")
-    made.add_argument("shards", type=Path, nargs="+", help="the shards' tables, FILE.parquet each, in any order")
+    made.add_argument("out", metavar="OUT", type=Path, help="the table to write")
+    made.add_argument(
+        "shards", metavar="SHARD", type=Path, nargs="+", help="a shard's table, FILE.parquet, in any order"
+    )
     made.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     settings = made.parse_args(arguments)
     return merge(settings.out, settings.shards, settings.overwrite)

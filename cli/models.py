@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oscine.cli.command import call
 
-YOURS = "yours"  # where nobody has published weights
+NONE = "none"  # published, that is
 
 
 def main(arguments: list[str]) -> int | None:
@@ -34,8 +34,8 @@ def models(filter: str = "*", pretrained: bool = False) -> None:
         weights = [(row.name, row.repository or f"a file: {row.file}", row.licence.partition(" (")[0]) for row in rows]
         show([("weights", "from", "licence"), *weights])
         print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
-    if any(encoder[-1] == YOURS for encoder in encoders):
-        print(f"Weights '{YOURS}': pretrain them, or give a checkpoint, a file of weights.")
+    if any(encoder[-1] == NONE for encoder in encoders):
+        print(f"Weights '{NONE}': pretrain the encoder, or give a checkpoint, a file of weights.")
 
 
 def describe(name: str) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def describe(name: str) -> tuple[str, ...]:
         str(encoder.depth),
         f"{encoder.sample_rate / 1000:g} kHz",
         f"{encoder.seconds:g} s",
-        ", ".join(tags) or YOURS,
+        ", ".join(tags) or NONE,
     )
 
 

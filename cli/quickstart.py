@@ -203,10 +203,11 @@ def conclude(scores: Scores, recipes: list[str], steps: int) -> list[str]:
     floor = scores[LOG_MEL][LOGISTIC].summary("accuracy")[0]
     pretrained, reached = best_pair(scores, recipes)
     random, without = best_pair(scores, [f"{name}, random" for name in recipes])
-    worth = "worth its while" if reached > max(without, floor) else "not yet worth its while"
+    worth = "has paid off" if reached > max(without, floor) else "was too short to pay off"
     said.append(
         f"The best of each: pretrained {reached:.1%} ({pretrained}), random weights {without:.1%} ({random}), log-mel "
-        f"statistics without any encoder {floor:.1%}. Pretraining this short is {worth} on these recordings."
+        f"statistics without any encoder (logistic regression alone) {floor:.1%}. Pretraining of {steps} steps {worth} on "
+        "these recordings; --steps N makes it longer."
     )
     return said
 
@@ -306,8 +307,10 @@ def show(out: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
     console = Console()
     header, rows = cells(scores)
     names = Column(header[0], no_wrap=True)
-    title = "Accuracy in %, mean ± spread over folds"
-    shown = Table(names, *header[1:], box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=title)
+    chance = 100 / len(task.classes)
+    title = f"Accuracy in %, mean ± standard deviation over folds; chance is {chance:.1f}"
+    columns = [Column(name, overflow="fold") for name in header[1:]]
+    shown = Table(names, *columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=title)
     for row in rows:
         shown.add_row(*(cell.replace(" ± ", "±") for cell in row))  # so that a row fits 80 columns
     console.print(shown)
@@ -316,7 +319,8 @@ def show(out: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
     trained = [row for row in scores if (out / row / ENCODER).exists()]
     best = max(trained, key=lambda row: scores[row][LOGISTIC].summary("accuracy")[0])
     console.print(
-        f"\nReport: {out / 'report.html'}. Scores: {out / 'scores.json'}. The encoder is yours:\n", highlight=False
+        f"\nReport: {out / 'report.html'}. Scores: {out / 'scores.json'}. The best of the encoders made here:\n",
+        highlight=False,
     )
     print("from oscine.models import create_model, load_audio")
     print(f'encoder = create_model("local-dir:{out / best / ENCODER}")')
