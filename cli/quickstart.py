@@ -26,6 +26,7 @@ from oscine.models import Encoder, Features, create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.pretrain import BirdMAEPretraining, Recipe
+from oscine.pretrain.bird_mae import seen
 from oscine.pretrain.data import PretrainingData, key
 from oscine.pretrain.run import ENCODER, STATE, loss_curve, make_trainer, run_pretraining
 from oscine.pretrain.states import resumable
@@ -292,14 +293,13 @@ def masked(name: str, recipe: BirdMAEPretraining, task: Task) -> tuple[Any, str]
     keep = recipe.draw_keep(torch.Generator().manual_seed(0))
     with torch.inference_mode():
         spectrogram = encoder.frontend(waveform)
-        seen = recipe.seen(spectrogram, keep)
+        shown = seen(spectrogram, keep)
         drawn = recipe.reconstruct(spectrogram, keep)
-    figure = reconstruction_figure(
-        spectrogram[0], seen[0], drawn[0], spectrogram.shape[1] * 0.01
-    )  # a frame every 10 ms
+    seconds = spectrogram.shape[1] * 0.01  # a frame every 10 ms
+    clip = Path(row["path"].item()).name
     return (
-        figure,
-        f"{Path(row['path'].item()).name}, through {name}; mean and scale of each hidden patch are the true ones.",
+        reconstruction_figure(spectrogram[0], shown[0], drawn[0], seconds),
+        f"{clip}, through {name}; mean and scale of each hidden patch are the true ones.",
     )
 
 

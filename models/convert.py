@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +11,7 @@ from oscine.models.facts import Source
 from oscine.models.files import write_whole
 from oscine.models.hub import CONFIG, WEIGHTS, save_pretrained
 from oscine.models.publish import SOURCE, check_same_features
-from oscine.models.zoo import PUBLISHED, Published, create_model
+from oscine.models.zoo import PUBLISHED, Published, create_model, find_published
 
 
 def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Path:
@@ -36,7 +35,7 @@ def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | N
 
 def official(name: str) -> Published:
     """The row of the zoo with that name; an architecture's first one where no tag is given."""
-    row = next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
+    row = find_published(name)
     if row is None:
         raise OscineError(f"no official checkpoint {name!r}; there are {', '.join(row.name for row in PUBLISHED)}")
     return row
@@ -59,7 +58,7 @@ def save_and_compare(encoder: Encoder, source: Source, folder: Path) -> None:
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
         save_pretrained(encoder, part)
         check_same_features(encoder, Path(part))
-        write_whole(Path(part, SOURCE), (json.dumps(source._asdict(), indent=2) + "\n").encode())
+        write_whole(Path(part, SOURCE), source.as_json())
         folder.mkdir(exist_ok=True)
         for file in (SOURCE, WEIGHTS, CONFIG):  # without its config, a folder is no encoder
             Path(part, file).replace(folder / file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,10 @@ class Source(NamedTuple):
     licence: str
     repository: str | None = None
     revision: str | None = None
+
+    def as_json(self) -> bytes:
+        """As it lies beside the weights."""
+        return (json.dumps(self._asdict(), indent=2) + "\n").encode()
 
 
 @dataclass(frozen=True)

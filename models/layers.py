@@ -38,10 +38,14 @@ def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:  # [batch * views, kept
 
     Views of one clip read the same embedded tokens, so a clip is embedded once however often it is masked.
     """
-    views = len(keep) // len(tokens)
-    index = rearrange(keep, "(batch view) kept -> batch (view kept) 1", view=views)
-    kept = tokens.gather(1, index.expand(-1, -1, tokens.shape[-1]))
-    return rearrange(kept, "batch (view kept) dim -> (batch view) kept dim", view=views)
+    rows = numbered(keep, tokens.shape[1], len(keep) // len(tokens))
+    return tokens.flatten(0, 1).index_select(0, rows).view(*keep.shape, -1)
+
+
+def numbered(places: Tensor, patches: int, views: int = 1) -> Tensor:
+    """Places [batch * views, places] as row numbers in what has so many patches a clip, one clip after the other."""
+    first = patches * (torch.arange(len(places), device=places.device) // views)
+    return (places + first[:, None]).flatten()
 
 
 def run_blocks(blocks: Iterable[Callable[[Tensor], Tensor]], tokens: Tensor, wanted: Sequence[int]) -> list[Tensor]:

@@ -98,7 +98,7 @@ def encoder_publication(folder: Path, facts: Facts) -> Publication:
     if facts.run and facts.run.settings:
         files[SETTINGS] = facts.run.settings.encode()
     if facts.source:
-        files[SOURCE] = (json.dumps(facts.source._asdict(), indent=2) + "\n").encode()
+        files[SOURCE] = facts.source.as_json()
     for score in facts.scores:
         files[f"scores/{score.name}.json"] = score.content
         benchmark = benchmark_file(facts, score)

@@ -178,9 +178,14 @@ def _in_the_table(name: str, revision: str | None) -> tuple[str, str | None]:
     return row.name if row else name, revision or at or None
 
 
+def find_published(name: str) -> Published | None:
+    """The row of that name, or an architecture's first one."""
+    return next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
+
+
 def _published(name: str) -> Published:
     _known(name)
-    row = next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
+    row = find_published(name)
     if row is None:
         raise OscineError(
             f"{name} has no weights to fetch; give a checkpoint (a file of weights), or {LOCAL}FOLDER of a saved encoder"

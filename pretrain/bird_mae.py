@@ -14,11 +14,11 @@ from torch.nn.functional import embedding, linear, pad
 
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
-from oscine.models.layers import PATCH, frozen, init_linear
+from oscine.models.layers import PATCH, frozen, gather_kept, init_linear
 from oscine.pretrain.augment import coloured_noise, mix
 from oscine.pretrain.masking import dropped_patches, random_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
-from oscine.pretrain.rows import attend, fill_in, take
+from oscine.pretrain.rows import attend, fill_in
 from oscine.pretrain.schedule import adamw, matrices_decay, vectors, warmup_cosine_schedule
 
 EPSILON = 1e-6  # added to a patch's variance
@@ -85,7 +85,7 @@ class BirdMAEPretraining(Recipe):
         """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
         targets = self.targets(spectrogram)
         dropped = dropped_patches(keep, targets.shape[1])
-        errors = take(targets, dropped) - self.predict(spectrogram, keep, dropped)
+        errors = gather_kept(targets, dropped) - self.predict(spectrogram, keep, dropped)
         return {"reconstruction": errors.square().mean()}
 
     def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, pixels]
@@ -101,7 +101,7 @@ class BirdMAEPretraining(Recipe):
     def encode(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [views, 1 + kept, dim]
         """As the encoder does, finished; but patches are embedded after they are chosen, which is a quarter of them."""
         projection = self.encoder.patch_embed.proj
-        pixels = take(patches_of(spectrogram), keep).to(projection.weight.dtype)
+        pixels = gather_kept(patches_of(spectrogram), keep).to(projection.weight.dtype)
         patches = linear(pixels, projection.weight.flatten(1), projection.bias)
         patches = patches + embedding(keep, self.encoder.patch_positions()[0])
         return self.encoder.finish(self.encoder.block_outputs(patches, None, [self.encoder.depth - 1])[0])
@@ -114,11 +114,6 @@ class BirdMAEPretraining(Recipe):
         every = torch.arange(targets.shape[1], device=keep.device).expand(len(keep), -1)
         predictions = self.predict(spectrogram, keep, every) * scale + mean
         return spectrogram_of(with_kept(predictions, targets, keep), self.encoder.grid[1])
-
-    def seen(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
-        """What the encoder is shown of a spectrogram; NaN elsewhere."""
-        pixels = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
-        return spectrogram_of(with_kept(torch.full_like(pixels, torch.nan), pixels, keep), self.encoder.grid[1])
 
     def configure_optimizers(self) -> Any:
         optimizer = adamw(matrices_decay(self, self.vectors, self.weight_decay), self.lr)
@@ -155,7 +150,7 @@ class BirdMAEDecoder(nn.Module):
 def block_at(block: Block, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
     """The block's output at some places, without the rest: other tokens are keys and values of the last block only."""
     normed = block.norm1(tokens)
-    rows = take(tokens, places) + attend(cast(Attention, block.attn), take(normed, places), normed)
+    rows = gather_kept(tokens, places) + attend(cast(Attention, block.attn), gather_kept(normed, places), normed)
     return rows + block.mlp(block.norm2(rows))
 
 
@@ -163,6 +158,12 @@ def mean_and_scale(patches: Tensor) -> tuple[Tensor, Tensor]:  # each [clips, pa
     """Mean and standard deviation of every patch's pixels; unbiased, as the authors have it."""
     variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
     return mean, (variance + EPSILON).sqrt()
+
+
+def seen(spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
+    """What `keep` [clips * views, kept] shows of a spectrogram; NaN elsewhere."""
+    pixels = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
+    return spectrogram_of(with_kept(torch.full_like(pixels, torch.nan), pixels, keep), spectrogram.shape[2] // PATCH)
 
 
 def with_kept(others: Tensor, patches: Tensor, keep: Tensor) -> Tensor:  # [views, patches, pixels]

@@ -21,9 +21,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from oscine.models.files import write_whole
-from oscine.models.layers import PATCH
 from oscine.pretrain.bat import BATPretraining
-from oscine.pretrain.bird_mae import BirdMAEPretraining, patches_of, spectrogram_of, with_kept
+from oscine.pretrain.bird_mae import BirdMAEPretraining, seen
 from oscine.pretrain.data import PretrainingData, collate
 from oscine.pretrain.masking import dropped_patches
 from oscine.pretrain.recipe import Batch, Recipe
@@ -107,12 +106,6 @@ def look(recipe: Recipe, clips: Batch) -> tuple[Panels, dict[str, float]]:
             panels |= predicted(recipe, spectrogram, keep)
     recipe.train(training)
     return {title: images.cpu() for title, images in panels.items()}, losses
-
-
-def seen(spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips, frames, mel]
-    """What is kept of a spectrogram; NaN elsewhere."""
-    pixels = patches_of(spectrogram)
-    return spectrogram_of(with_kept(torch.full_like(pixels, torch.nan), pixels, keep), spectrogram.shape[2] // PATCH)
 
 
 def predicted_pixels(recipe: BirdMAEPretraining, spectrogram: Tensor, keep: Tensor) -> Panels:

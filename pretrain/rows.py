@@ -1,18 +1,13 @@
-"""Tokens at some places of every clip: taken out, put in, and attention that is asked for them alone."""
+"""Tokens at some places of every clip: put in, and attention that is asked for them alone."""
 
 from __future__ import annotations
 
-import torch
 from einops import rearrange, repeat
 from timm.layers import Attention
 from torch import Tensor
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 
-
-def take(tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
-    """The tokens at the places of every view. tokens [clips, patches, dim]; places [views, places], clip-major."""
-    rows = numbered(places, tokens.shape[1], len(places) // len(tokens))
-    return tokens.flatten(0, 1).index_select(0, rows).view(*places.shape, -1)
+from oscine.models.layers import numbered
 
 
 def fill_in(tokens: Tensor, places: Tensor, mask_token: Tensor, positions: Tensor) -> Tensor:  # [views, all, dim]
@@ -38,9 +33,3 @@ def attend(attention: Attention, rows: Tensor, tokens: Tensor) -> Tensor:  # [vi
     )
     heads = rearrange(scaled_dot_product_attention(queries, keys, values), "view head row dim -> view row (head dim)")
     return attention.proj(heads if attention.gate is None else heads * attention.gate(rows).sigmoid())
-
-
-def numbered(places: Tensor, patches: int, views: int = 1) -> Tensor:
-    """Places [views, places] as row numbers in what has so many patches a clip, one clip after the other."""
-    first = patches * (torch.arange(len(places), device=places.device) // views)
-    return (places + first[:, None]).flatten()

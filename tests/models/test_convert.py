@@ -31,7 +31,6 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(zoo.ARCHITECTURES, name, architecture._replace(config=TINY))
     rows = tuple(row._replace(sha256=None) for row in PUBLISHED)
     monkeypatch.setattr(zoo, "PUBLISHED", rows)
-    monkeypatch.setattr("oscine.models.convert.PUBLISHED", rows)
 
 
 def seeded(name: str) -> Encoder:
@@ -138,7 +137,7 @@ def test_what_is_there_is_not_written_over(tmp_path):
 
 def test_a_file_that_is_not_the_official_one_is_refused(tmp_path, monkeypatch):
     _, file = official("sslam_base.as2m", tmp_path)
-    monkeypatch.setattr("oscine.models.convert.PUBLISHED", PUBLISHED)
+    monkeypatch.setattr(zoo, "PUBLISHED", PUBLISHED)
     with pytest.raises(OscineError, match=r"has sha256 .*, sslam_base.as2m has 8ec670.*; take the official file"):
         convert_checkpoint("sslam_base", tmp_path / "out", file)
 

@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from safetensors.torch import load_file
 
@@ -32,15 +30,6 @@ RECIPES = {
     "bat_tiny": "--encoder.seconds 1.0 --recipe.views 2".split(),
     "bird_mae_tiny": "--recipe.decoder_dim 16".split(),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recordings")
-    rng = np.random.default_rng(0)
-    for number in range(3):
-        soundfile.write(folder / f"{number}.flac", rng.uniform(-0.3, 0.3, 48_000), 16_000)
-    return folder
 
 
 def arguments(yaml: str, name: str, folder: Path, runs: Path, *more: str) -> list[str]:

@@ -12,9 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -34,15 +32,6 @@ RECIPES = {
     "bat_tiny": "--encoder.seconds 1.0 --recipe.views 2 --recipe.decoder_depth 1 --recipe.decoder_heads 2".split(),
     "bird_mae_tiny": "--recipe.decoder_dim 16 --recipe.decoder_depth 1 --recipe.decoder_heads 2".split(),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recordings")
-    rng = np.random.default_rng(0)
-    for number in range(3):
-        soundfile.write(folder / f"{number}.flac", rng.uniform(-0.3, 0.3, 48_000), 16_000)
-    return folder
 
 
 def arguments(config: str, name: str, folder: Path, runs: Path, steps: int, *more: str) -> list[str]:
