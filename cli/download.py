@@ -17,8 +17,8 @@ def main(arguments: list[str]) -> None:
 def download(names: list[str]) -> None:
     """Fetch weights ahead; print where they lie, their commit and their hash.
 
-    A bare name means its first published tag. They lie in the cache of huggingface_hub (HF_HOME), from which create_model
-    takes them without asking the Hub when HF_HUB_OFFLINE=1. What is there already is not fetched again.
+    A bare name means its first tag. They lie in the cache of huggingface_hub (HF_HOME), from which create_model takes them
+    without asking the Hub when HF_HUB_OFFLINE=1. What is there already, as what comes with oscine, is not fetched again.
     """
     from oscine.models.zoo import check_fetchable, fetch_weights
 

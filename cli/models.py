@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from oscine.cli.command import call
 
-NONE = "none"  # published, that is
+if TYPE_CHECKING:
+    from oscine.models.zoo import Published
+
+NONE = "none"  # that are known by name
 
 
 def main(arguments: list[str]) -> int | None:
@@ -12,30 +17,36 @@ def main(arguments: list[str]) -> int | None:
 
 
 def models(filter: str = "*", pretrained: bool = False) -> None:
-    """List the encoders of the zoo: sizes, what they listen to, and where their published weights are.
+    """List the encoders of the zoo: sizes, what they listen to, and where their weights are.
 
     Args:
         filter: only names that match this pattern, such as "bat*".
-        pretrained: only those whose weights can be fetched by name.
+        pretrained: only those whose name is enough to get their weights.
     """
     from oscine.models.zoo import PUBLISHED, list_models
 
-    fetched = list_models(filter, pretrained=True)
-    names = sorted({name.partition(".")[0] for name in fetched}) if pretrained else list_models(filter)
+    by_name = list_models(filter, pretrained=True)
+    names = sorted({name.partition(".")[0] for name in by_name}) if pretrained else list_models(filter)
     if not names:
-        print(f"no model {'with weights to fetch ' if pretrained else ''}matches {filter!r}; oscine models lists all")
+        print(f"no model {'with weights to get ' if pretrained else ''}matches {filter!r}; oscine models lists all")
         return
     encoders = [describe(name) for name in names]
     show([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *encoders])
-    rows = [row for row in PUBLISHED if row.architecture in names and (row.name in fetched or not pretrained)]
+    rows = [row for row in PUBLISHED if row.architecture in names and (row.name in by_name or not pretrained)]
     if rows:
         print()
         # What stands in brackets behind a licence would not fit.
-        weights = [(row.name, row.repository or f"a file: {row.file}", row.licence.partition(" (")[0]) for row in rows]
-        show([("weights", "from", "licence"), *weights])
+        show(
+            [("weights", "from", "licence"), *((row.name, origin(row), row.licence.partition(" (")[0]) for row in rows)]
+        )
         print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
     if any(encoder[-1] == NONE for encoder in encoders):
         print(f"Weights '{NONE}': pretrain the encoder, or give a checkpoint, a file of weights.")
+
+
+def origin(row: Published) -> str:
+    """Where the weights of a row come from."""
+    return row.repository or ("oscine itself, no download" if row.by_name else f"a file: {row.file}")
 
 
 def describe(name: str) -> tuple[str, ...]:

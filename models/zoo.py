@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from oscine import __version__
 from oscine.models.audio_mae import AudioMAE
 from oscine.models.bat import BAT
 from oscine.models.beats import BEATs
@@ -57,14 +58,14 @@ ARCHITECTURES = {
 
 
 class Published(NamedTuple):
-    """Weights that their authors have published. checkpoints.md is the readable twin of these rows."""
+    """Weights that are known by name. checkpoints.md is the readable twin of these rows."""
 
     name: str  # architecture.tag, the tag naming the data
     data: str
     file: str
     licence: str  # as its authors state it, or "not stated"
     state: str
-    repository: str | None = None  # on the Hub; None: its authors offer the file elsewhere, for checkpoint_path
+    repository: str | None = None  # on the Hub; None: embedded, or a file that its authors offer, for checkpoint_path
     revision: str | None = None  # a commit to pin; None: the newest of `main`
     sha256: str | None = None  # None: only the Hub's own hash is known, when the file is fetched
 
@@ -72,11 +73,18 @@ class Published(NamedTuple):
     def architecture(self) -> str:
         return self.name.partition(".")[0]
 
+    @property
+    def by_name(self) -> bool:
+        """Whether its name is enough to load it."""
+        return self.state == EMBEDDED or self.repository is not None
+
 
 AUDIOSET = "AudioSet-2M"
 XCL = "XCL-1.7M (Xeno-canto, BirdSet)"
 LAYOUT = "layout"  # loaded from seeded weights in the published layout, never from the real file
 UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
+EMBEDDED = "embedded"  # made by oscine, in this package: FOLDER/name holds weights, config and card
+FOLDER = Path(__file__).parent / "embedded"
 
 # The first row of an architecture is what its bare name means. No revision could be looked up, so none is pinned.
 PUBLISHED = (
@@ -86,6 +94,10 @@ PUBLISHED = (
     Published("bird_mae_base.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Base"),
     Published("bird_mae_large.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Large"),
     Published("bird_mae_huge.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Huge"),
+    Published(
+        "bird_mae_tiny.esc10", "ESC-10", WEIGHTS, "Apache-2.0", EMBEDDED,
+        sha256="5575596b071f826dea863ff0ea7e44c2d20136f6db721f2ca4cf02969ab8f769",
+    ),
     Published("eat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "worstchan/EAT-base_epoch30_pretrain"),
     Published(
         "sslam_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "ta012/SSLAM_pretrain",
@@ -97,12 +109,12 @@ HUB, LOCAL = "hf-hub:", "local-dir:"
 
 
 def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
-    """Names that match a shell pattern: architectures; with `pretrained`, the weights that `create_model` can fetch.
+    """Names that match a shell pattern: architectures; with `pretrained`, the weights that `create_model` has or can fetch.
 
     A pattern without a tag matches every tag: "bird_mae_base" finds "bird_mae_base.xcl".
     """
     if pretrained:
-        rows = [row for row in PUBLISHED if row.repository]
+        rows = [row for row in PUBLISHED if row.by_name]
         return sorted(row.name for row in rows if fnmatch(row.name, filter) or fnmatch(row.architecture, filter))
     return sorted(name for name in ARCHITECTURES if fnmatch(name, filter))
 
@@ -151,11 +163,13 @@ def create_model(
 
 
 def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
-    """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless the cache has them."""
+    """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless they are here."""
     name, revision = _in_the_table(name, revision)
     if name.startswith(HUB):
         return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)
     row = _published(name)
+    if row.state == EMBEDDED:
+        return _embedded(row, revision)
     pinned = row.sha256 if revision in (None, row.revision) else None
     return fetch(_repository(row), row.file, revision or row.revision, pinned, local_files_only)
 
@@ -164,7 +178,9 @@ def check_fetchable(name: str) -> None:
     """Raise what is known without a network to be wrong with the name of weights."""
     name, _ = _in_the_table(name, None)
     if not name.startswith(HUB):
-        _repository(_published(name))
+        row = _published(name)
+        if row.state != EMBEDDED:
+            _repository(row)
 
 
 def _in_the_table(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -188,9 +204,23 @@ def _published(name: str) -> Published:
     row = find_published(name)
     if row is None:
         raise OscineError(
-            f"{name} has no weights to fetch; give a checkpoint (a file of weights), or {LOCAL}FOLDER of a saved encoder"
+            f"{name} has no weights to fetch; give a checkpoint, a file of weights (--checkpoint, checkpoint_path=), or "
+            f"{LOCAL}FOLDER of a saved encoder"
         )
     return row
+
+
+def _embedded(row: Published, revision: str | None) -> Fetched:
+    """The weights in this package, whose revision is oscine's."""
+    if revision:
+        raise OscineError(f"{row.name} has no revision {revision!r}: it is part of oscine {__version__}; leave it out")
+    path = FOLDER / row.name / row.file
+    found = file_hash(path) if path.is_file() else "none"
+    if found != row.sha256:
+        raise OscineError(
+            f"{path} has sha256 {found}, expected {row.sha256}: it was changed or lost; install oscine again"
+        )
+    return Fetched(path, f"oscine {__version__}", found)
 
 
 def _repository(row: Published) -> str:
@@ -206,7 +236,7 @@ def _known(name: str) -> str:
     """The architecture of a name, which is in the zoo."""
     architecture, _, tag = name.partition(".")
     if architecture not in ARCHITECTURES:
-        raise OscineError(f"no model {name!r}; {_suggestion(architecture)}")
+        raise OscineError(f"no model {name!r}; {_suggestion(name)}")
     tags = [row.name for row in PUBLISHED if row.architecture == architecture]
     if tag and name not in tags:
         raise OscineError(f"no weights {name!r}; {architecture} has {', '.join(tags) or 'none'}")
@@ -214,6 +244,8 @@ def _known(name: str) -> str:
 
 
 def _suggestion(name: str) -> str:
+    if Path(name).is_dir():
+        return f"did you mean {LOCAL}{name}?"
     near = get_close_matches(name, ARCHITECTURES, n=1)
     known = f"there are {', '.join(sorted(ARCHITECTURES))}, {HUB}OWNER/REPOSITORY and {LOCAL}FOLDER"
     return f"did you mean {near[0]!r}?" if near else known

@@ -61,13 +61,16 @@ def test_the_wheel_holds_nothing_beside_the_package(wheel):
 
 
 def test_the_wheel_imports_outside_of_the_checkout(wheel, tmp_path):
-    program = "import oscine.cli, oscine.models, oscine.pretrain, oscine.probe; print(oscine.__file__)"
-    environment = {**os.environ, "PYTHONPATH": str(wheel), "PYTHONDONTWRITEBYTECODE": "1"}
+    program = (
+        "import oscine.cli, oscine.models, oscine.pretrain, oscine.probe; print(oscine.__file__); "
+        "print(oscine.models.create_model('bird_mae_tiny', pretrained=True).provenance['model'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(wheel), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(wheel / "oscine" / "__init__.py")
+    assert done.stdout.splitlines() == [str(wheel / "oscine" / "__init__.py"), "bird_mae_tiny.esc10"]
 
 
 def test_the_source_distribution_holds_what_a_checkout_does(built):

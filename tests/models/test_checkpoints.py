@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from oscine.models.zoo import ARCHITECTURES, LAYOUT, PUBLISHED, UNVERIFIED, Published, create_model
+from oscine.models.zoo import ARCHITECTURES, EMBEDDED, LAYOUT, PUBLISHED, UNVERIFIED, Published, create_model
 
 TEXT = (Path(__file__).resolve().parents[2] / "checkpoints.md").read_text()
 
@@ -30,7 +30,7 @@ def table(heading: str) -> dict[str, dict[str, str]]:
 def where(row: Published) -> dict[str, str]:
     return {
         "name": row.name,
-        "Hub repository": row.repository or "none, take a file",
+        "Hub repository": row.repository or ("none, in oscine" if row.state == EMBEDDED else "none, take a file"),
         "revision": row.revision or ("newest" if row.repository else ""),
         "file": row.file,
         "sha256": row.sha256 or "not known",
