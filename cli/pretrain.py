@@ -27,13 +27,16 @@ from oscine.cli.progress import progress_bar
 from oscine.models import Encoder, create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.origin import SOURCE, Source
 from oscine.models.weights import load_strictly
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.health import Health
 from oscine.pretrain.pictures import PICTURES, Pictures
-from oscine.pretrain.run import LOGS, STATE, Stopped, encoder_with_weights, make_trainer, run_pretraining
+from oscine.pretrain.record import SETTINGS
+from oscine.pretrain.run import LOGS, STATE, encoder_with_weights, make_trainer, run_pretraining, source_of_start
 from oscine.pretrain.states import resumable
+from oscine.pretrain.stop import Stopped
 from oscine.probe.data import read_task
 from oscine.probe.watch import Watch
 
@@ -67,7 +70,6 @@ MACHINE = {
     "accumulate_grad_batches",
     "gradient_clip_val",
 }
-SETTINGS = "settings.yaml"
 COME_AGAIN = 75  # exit code of a run that was told to stop (sysexits.h: try again); a job script then requeues itself
 ORDERS = {"resume", "overwrite", "change"}  # what is asked for now, not what the run is
 # What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
@@ -180,26 +182,33 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
             **settings.trainer.as_dict(),
         )
         if first:  # not before everything else is known to fit
-            prepare(folder, record, settings.resume)
+            prepare(folder, record, settings.resume, source_of_start(start, settings.init) if start else None)
         saved_to = run_pretraining(trainer, recipe, data, folder, settings.resume)
     if first:
         pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
         print(f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}encoder: create_model('local-dir:{saved_to}')")
 
 
-def prepare(folder: Path, record: dict[str, Any], resume: bool) -> None:
-    """An empty folder for a new run, or that of one that goes on, with the run's settings in it."""
+def prepare(folder: Path, record: dict[str, Any], resume: bool, source: Source | None = None) -> None:
+    """An empty folder for a new run, or that of one that goes on, with its settings and whose weights it begins with."""
     try:
         if not resume:
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
         if not resume or resumable(folder / STATE):
-            write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
+            write_settings(folder, record)
+        if source:
+            write_whole(folder / SOURCE, source.as_json())
     except OSError as error:
         raise OscineError(
             f"{folder} cannot be written: {error.strerror or error}; make room, or name other --runs"
         ) from error
+
+
+def write_settings(folder: Path, record: dict[str, Any]) -> None:
+    """Leave a run's settings in its folder."""
+    write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
 
 
 def looks(settings: Namespace, folder: Path) -> list[Callback]:

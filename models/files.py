@@ -47,3 +47,14 @@ def hold(lock: Path, doing: str, other: str) -> BinaryIO:
     except OSError:
         logger.info("no locks on the disk of %s: let no other process be %s at the same time", lock, doing)
     return held
+
+
+def wait_for(lock: Path) -> BinaryIO:
+    """As `hold`, once whoever has it is done."""
+    held = lock.open("ab")
+    try:
+        if fcntl:
+            fcntl.lockf(held, fcntl.LOCK_EX)
+    except OSError:
+        logger.info("no locks on the disk of %s: several processes may do the same work there", lock)
+    return held

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from oscine.models.audio import AudioError, decode
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
+from oscine.models.files import wait_for, write_whole
 from oscine.models.gzip_points import WINDOW, Inflated, read_inflated
 from oscine.models.recordings import SUFFIXES
 from oscine.models.windows import cores
@@ -165,7 +165,13 @@ def _read(path: Path, folder: Path) -> Index | None:
 
 
 def _make(path: Path) -> Index:
-    folder, stamp = _writable(path), _stamp(path)
+    folder = _writable(path)
+    with wait_for(folder / f".{path.name}.lock"):  # of the processes of a run, one reads the tar
+        return _read(path, folder) or _write(path, folder)
+
+
+def _write(path: Path, folder: Path) -> Index:
+    stamp = _stamp(path)
     members, inflated = _scan(path)
     points = np.array(inflated.points if inflated else [], np.int64)
     table, array = io.BytesIO(), io.BytesIO()

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.hub import from_config, load_pretrained, save_pretrained
+from oscine.models.hub import from_config, load_pretrained
+from oscine.models.origin import Source, read_source, source_of
 from oscine.models.weights import load_strictly
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.finite import StaysFinite
 from oscine.pretrain.machine import Machine
 from oscine.pretrain.recipe import Recipe
-from oscine.pretrain.states import RunStates, newest_state, read_state, resumable
+from oscine.pretrain.record import save_with_record
+from oscine.pretrain.states import RunStates, kept, newest_state, read_state, resumable
+from oscine.pretrain.stop import Stopped, StopsWhenTold
 
 LOGS, STATES, ENCODER = "logs", "states", "encoder"
 STATE = Path(STATES, "last.ckpt")
-AGREE = 10  # steps from one agreement of the processes to the next: soon, where a cluster leaves minutes
-
-
-class Stopped(OscineError):
-    """A run that was told to stop, has kept its state and wants to be resumed."""
 
 
 def make_trainer(
@@ -87,7 +83,8 @@ def run_pretraining(
         if trainer.global_step < recipe.steps:
             raise Stopped(f"told to stop at step {trainer.global_step}; the state is kept in {state}; --resume goes on")
         if trainer.is_global_zero:  # from the state: it is whole also where every device holds a part of the weights
-            save_pretrained(encoder_of_state(read_state(state), state), folder / ENCODER)
+            encoder = encoder_of_state(read_state(state), state)
+            save_with_record(encoder, folder, folder / ENCODER, trainer.global_step)
     except SystemExit as left:  # how Lightning ends the process after Ctrl-C or SIGTERM; that is for the caller to do
         raise KeyboardInterrupt from left
     except OSError as error:  # a full disk, or one that is gone
@@ -98,11 +95,6 @@ def run_pretraining(
         ) from error
     trainer.strategy.barrier()  # whoever returns finds the encoder written
     return folder / ENCODER
-
-
-def kept(state: Path) -> str:
-    """What a run that has to stop leaves behind."""
-    return f"the state kept in {state} is from before" if resumable(state) else "no state was kept yet"
 
 
 def encoder_with_weights(source: str) -> Encoder:
@@ -118,6 +110,11 @@ def encoder_with_weights(source: str) -> Encoder:
     return load_pretrained(folder) if folder.is_dir() else create_model(source, pretrained=True)
 
 
+def source_of_start(start: Encoder, named: str) -> Source | None:
+    """Whose weights a run begins with; of another run that has not ended, what that one began with."""
+    return source_of(start) or read_source(Path(named.removeprefix(LOCAL)))
+
+
 def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
     """The encoder in a run's state, which was read from `path`."""
     encoder = from_config(state["encoder"])
@@ -125,77 +122,6 @@ def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
     own = {name.removeprefix("encoder."): tensor for name, tensor in weights if name.startswith("encoder.")}
     load_strictly(encoder, own, path)
     return encoder
-
-
-class StaysFinite(Callback):
-    """Stops a run whose loss or weights are no numbers any more, before they replace its state or become its encoder.
-
-    The losses wait on their device until they are looked at, so that no step waits for it; the first that is no number
-    says which batch it was, and the batch's recordings are named.
-    """
-
-    def __init__(self, state: Path, log_every: int, save_every: int) -> None:
-        self.state, self.log_every, self.save_every = state, log_every, save_every
-        self.losses: list[torch.Tensor] = []
-        self.batch = 0  # of the run, the first whose loss waits
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.batch, self.losses = trainer.global_step * trainer.accumulate_grad_batches, []
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
-        self.losses.append(outputs["loss"].detach())
-        step = trainer.global_step
-        if step % self.log_every == 0 or step % self.save_every == 0 or step == trainer.max_steps:
-            self.check(trainer, list(pl_module.parameters()))
-            self.batch, self.losses = self.batch + len(self.losses), []
-
-    def check(self, trainer: Trainer, weights: list[torch.Tensor]) -> None:
-        finite = [tensor.isfinite().all() for tensor in (*self.losses, *weights)]
-        good = bool(torch.stack(finite).all())
-        if trainer.strategy.reduce_boolean_decision(good):  # one rank alone would leave the others waiting
-            return
-        losses = torch.stack(finite[: len(self.losses)]).tolist()
-        # Where the losses are numbers, the last of them has spoilt the weights.
-        first = self.batch + (losses.index(False) if False in losses else len(losses) - 1)
-        step = first // trainer.accumulate_grad_batches + 1
-        raise OscineError(
-            f"loss or weights are not finite at step {step}{cut_from(trainer, first)}; {kept(self.state)}; a new run "
-            "with a lower recipe.lr or a trainer.gradient_clip_val may do better"
-        )
-
-
-class StopsWhenTold(Callback):
-    """Ends a run between two steps after SIGUSR1, which a cluster sends before it takes its machines back.
-
-    The processes of a run are told at different moments, so they agree every few steps.
-    """
-
-    def __init__(self) -> None:
-        self.told = False
-        self.before: Any = None
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if threading.current_thread() is threading.main_thread():  # no other may listen
-            self.before = signal.signal(signal.SIGUSR1, self.hear)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGUSR1, self.before)
-
-    def hear(self, *_: Any) -> None:
-        self.told = True
-
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step % AGREE == 0:
-            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.told, all=False)
-
-
-def cut_from(trainer: Trainer, batch: int) -> str:
-    """The recordings that a batch of this process was cut from, as a clause of a sentence."""
-    data = getattr(trainer, "datamodule", None)  # a Trainer's own tests have none
-    if not isinstance(data, PretrainingData):
-        return ""
-    return f" in a batch of {', '.join(dict.fromkeys(data.recordings_of(batch)))}"
 
 
 def loss_curve(folder: Path) -> pd.DataFrame:

@@ -63,6 +63,11 @@ def resumable(path: Path) -> bool:
     return path.exists() or before(path).exists()
 
 
+def kept(state: Path) -> str:
+    """What a run that has to stop leaves behind."""
+    return f"the state kept in {state} is from before" if resumable(state) else "no state was kept yet"
+
+
 def newest_state(path: Path) -> tuple[dict[str, Any], Path]:
     """The state in `path`, or the one before where that is torn, and which of the two files it came from."""
     try:

@@ -104,7 +104,8 @@ def test_a_run_with_init_is_resumed_as_the_same_run_without_its_source(capsys: p
     ("more", "said"),
     [
         (["--init", "nowhere"], "no model 'nowhere'"),
-        (["--init", "bird_mae_tiny"], "bird_mae_tiny has no weights to fetch"),
+        (["--init", "bat_tiny"], "bat_tiny has no weights to fetch"),
+        (["--init", "bird_mae_tiny"], "bird_mae_tiny says otherwise: encoder.depth was 6, now 1"),
         (["--init", "sound"], "no encoder in sound"),
         (["--init", "bat"], "bat is a BAT, the run's encoder a BirdMAE; use a recipe with that one"),
         (

@@ -6,6 +6,8 @@ import gzip
 import io
 import os
 import random
+import subprocess
+import sys
 import tarfile
 import zlib
 from pathlib import Path
@@ -129,6 +131,29 @@ def test_the_index_is_made_once_and_anew_for_another_file(tar: Path, monkeypatch
     tars = Tars([tar])
     assert tars.names.to_pylist() == ["other.ogg"]
     assert tars.read(0) == OGGS["XC2.ogg"]
+
+
+READER = """
+import sys, time
+from pathlib import Path
+from oscine.models import tars
+
+scan = tars._scan
+def noted(path):
+    with open(sys.argv[2], "a") as scans:
+        scans.write("one\\n")
+    time.sleep(1)
+    return scan(path)
+tars._scan = noted
+print(len(tars.Tars([Path(sys.argv[1])]).names))
+"""
+
+
+def test_of_several_processes_one_reads_the_tar(tar: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", READER, str(tar), str(tmp_path / "scans")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["7\n"] * 3
+    assert (tmp_path / "scans").read_text() == "one\n"
 
 
 def test_where_the_folder_cannot_be_written_the_index_goes_to_the_cache(tar: Path, tmp_path: Path) -> None:

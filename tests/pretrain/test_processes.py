@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from oscine.cli import config, dispatch, pretrain
-from oscine.pretrain import BirdMAEPretraining, run
+from oscine.pretrain import BirdMAEPretraining, stop
 from oscine.pretrain.recipe import Recipe
 
 PROGRAM = Path(__file__).parent / "one_process.py"
@@ -107,7 +107,7 @@ def test_a_run_that_is_told_to_stop_keeps_its_state_and_goes_on_to_the_same_bits
     capsys.readouterr()
     with monkeypatch.context() as patched:
         patched.setattr(BirdMAEPretraining, "losses", told)
-        patched.setattr(run, "AGREE", 1)
+        patched.setattr(stop, "AGREE", 1)
         assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path)) == 75
     state = tmp_path / "run" / "states" / "last.ckpt"
     said = f"oscine pretrain: told to stop at step 1; the state is kept in {state}; --resume goes on\n"

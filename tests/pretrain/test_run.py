@@ -96,6 +96,7 @@ def test_two_processes_train_one_encoder(config: str, folder: Path, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "pair" / "encoder").iterdir()) == [
         "config.json",
         "model.safetensors",
+        "run.json",
     ]
 
 
