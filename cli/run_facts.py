@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,33 +9,42 @@ from typing import Any
 import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
 
-from oscine.cli.pretrain import SETTINGS
 from oscine.models.errors import OscineError
-from oscine.models.facts import Benchmark, Data, Facts, Run, Scores, Source, choose_licence
+from oscine.models.facts import Data, Facts, Run, known_data
 from oscine.models.hub import WEIGHTS, load_pretrained
-from oscine.models.publish import SOURCE
+from oscine.models.licences import choose_licence
+from oscine.models.origin import read_source
+from oscine.models.places import without_places
+from oscine.models.scores import read_scores
 from oscine.models.weights import file_hash
-from oscine.models.zoo import LOCAL, PUBLISHED
+from oscine.models.zoo import LOCAL
 from oscine.pretrain.machine import read_machine
+from oscine.pretrain.record import read_record
 from oscine.pretrain.run import ENCODER, LOGS, STATE, loss_curve
 from oscine.pretrain.states import resumable
 
 
 def gather(
-    path: Path, repository: str, tag: str, licence: str | None, data: Sequence[str], scores: Sequence[str]
+    path: Path,
+    repository: str,
+    tag: str,
+    licence: str | None,
+    data: Sequence[str],
+    scores: Sequence[str],
+    relicence: bool = False,
 ) -> tuple[Path, Facts]:
     """The folder of the encoder that a run's or an encoder's folder holds, loaded strictly, and what is known of it."""
     run_folder, folder = find_encoder(path)
     encoder = load_pretrained(folder)
     sha256 = file_hash(folder / WEIGHTS)
-    source = read_source(folder / SOURCE)
+    source = read_source(folder)
     run = read_run(run_folder) if run_folder else None
     facts = Facts(
         repository,
         tag,
         encoder,
         sha256,
-        choose_licence(licence, source),
+        choose_licence(licence, source, relicence),
         [read_data(text) for text in data] or known_data(run, source),
         run,
         [read_scores(text, sha256) for text in scores],
@@ -63,18 +70,19 @@ def find_encoder(path: Path) -> tuple[Path | None, Path]:
 
 
 def read_run(folder: Path) -> Run:
+    record = read_record(folder, folder / ENCODER)
     curve = loss_curve(folder)
-    text = (folder / SETTINGS).read_text(encoding="utf-8") if (folder / SETTINGS).exists() else None
-    settings: dict[str, Any] = yaml.safe_load(text) if text else {}
+    settings: dict[str, Any] = without_places(yaml.safe_load(record.settings)) if record.settings else {}
     terms = {str(name): curve[name].dropna() for name in curve.columns if str(name).startswith("loss")}
+    recordings = settings["data"]["recordings"] if settings else ""
     return Run(
-        steps=int(settings["recipe"]["steps"] if settings else curve.index[-1] + 1),
+        steps=record.step,
         losses={name: (float(values.iloc[0]), float(values.iloc[-1])) for name, values in terms.items() if len(values)},
         seconds=seconds_spent(folder),
         machine=read_machine(folder / LOGS),
-        settings=text,
+        settings=yaml.safe_dump(settings, sort_keys=False) if settings else None,
         init=settings.get("init"),
-        recordings=Path(settings["data"]["recordings"]).name if settings else None,
+        recordings=Path(recordings).name if isinstance(recordings, str) else f"{len(recordings)} recordings",
     )
 
 
@@ -87,46 +95,7 @@ def seconds_spent(folder: Path) -> float | None:
     return spent or None
 
 
-def read_source(path: Path) -> Source | None:
-    try:
-        return Source(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise OscineError(f"{path} is not what `oscine convert` writes ({error}); convert again") from None
-
-
 def read_data(text: str) -> Data:
     """NAME or NAME=LICENCE."""
     name, _, licence = text.partition("=")
     return Data(name, licence) if licence else Data(name)
-
-
-def known_data(run: Run | None, source: Source | None) -> list[Data]:
-    if source:
-        return [Data(row.data) for row in PUBLISHED if row.name == source.model]
-    return [Data(run.recordings)] if run and run.recordings else []
-
-
-def read_scores(text: str, sha256: str) -> Scores:
-    """FILE or FILE=OWNER/DATASET:TASK:METRIC, which must be of the weights with that hash."""
-    benchmark = re.fullmatch(r"(.+)=([\w.-]+/[\w.-]+):([\w.-]+):(\w+)", text)
-    path = Path(benchmark[1] if benchmark else text)
-    try:
-        whole = path.read_bytes()
-        content = json.loads(whole)
-        settings, found = content["settings"], content["weights"]["sha256"]
-        metrics = [name for name, value in content["mean"].items() if value is not None]
-        folds = {name: [part[name] for part in content["parts"].values() if part[name] is not None] for name in metrics}
-        scores = Scores(settings["name"], settings["probe"], Path(settings["table"]).stem, folds, whole)
-    except OSError as error:
-        raise OscineError(f"{path} cannot be read ({error.strerror}); expected a scores.json") from None
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise OscineError(f"{path} is no scores.json of `oscine probe`; expected one") from None
-    if found != sha256:
-        raise OscineError(f"{path} judges weights with sha256 {found}, these have {sha256}; probe these")
-    if benchmark is None:
-        return scores
-    if benchmark[4] not in folds:
-        raise OscineError(f"{path} has no {benchmark[4]}; it has {', '.join(folds)}")
-    return scores._replace(benchmark=Benchmark(*benchmark.groups()[1:]))

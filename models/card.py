@@ -9,8 +9,9 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, constant
 from huggingface_hub.utils import yaml_dump
 
 from oscine import __version__
-from oscine.models.facts import Facts, Scores
-from oscine.models.zoo import HUB
+from oscine.models.facts import Facts
+from oscine.models.origin import Source
+from oscine.models.scores import Scores
 
 ON_THE_HUB = r"[\w.-]+/[\w.-]+"
 
@@ -27,42 +28,38 @@ def write_card(facts: Facts) -> str:
         "Licence": licence(facts),
         "Citation": citation(facts),
     }
-    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items() if text)
     millions = sum(parameter.numel() for parameter in facts.encoder.parameters()) / 1e6
     what = (
         f"{facts.kind}, a self-supervised audio encoder with {millions:.1f} M parameters: waveforms at "
         f"{facts.encoder.sample_rate / 1000:g} kHz in clips of {facts.encoder.seconds:g} s to {facts.encoder.dim} numbers "
         "a clip, and to the tokens of every layer."
     )
-    return f"---\n{metadata(facts).to_yaml()}\n---\n\n# {facts.name}\n\n{what}\n\n{body}\n"
+    tags = ["self-supervised", facts.kind.lower()]
+    return page(facts, metadata(facts, "feature-extraction", tags), what, sections)
 
 
-def metadata(facts: Facts) -> ModelCardData:
+def page(facts: Facts, told: ModelCardData, what: str, sections: dict[str, str]) -> str:
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items() if text)
+    return f"---\n{told.to_yaml()}\n---\n\n# {facts.name}\n\n{what}\n\n{body}\n"
+
+
+def metadata(facts: Facts, task: str, tags: list[str]) -> ModelCardData:
     other = facts.licence.link is not None
     found = sorted({metric for score in facts.scores for metric in score.folds})
     results = [result for score in facts.scores for result in eval_results(score)]
     return ModelCardData(
         library_name="oscine",
-        pipeline_tag="feature-extraction",
-        tags=["audio", "bioacoustics", "self-supervised", facts.kind.lower()]
-        + ([f"arxiv:{facts.paper}"] if facts.paper else []),
+        pipeline_tag=task,
+        tags=["audio", "bioacoustics", *tags] + ([f"arxiv:{facts.paper}"] if facts.paper else []),
         license="other" if other else facts.licence.name,
         license_name=facts.licence.name if other else None,
         license_link=facts.licence.link,
         datasets=[one.name for one in facts.data if re.fullmatch(ON_THE_HUB, one.name)] or None,
-        base_model=base_model(facts),
+        base_model=facts.source.repository if facts.source else None,
         metrics=found or None,
         model_name=facts.name if results else None,
         eval_results=results or None,
     )
-
-
-def base_model(facts: Facts) -> str | None:
-    """The repository whose weights these come from."""
-    if facts.source:
-        return facts.source.repository
-    init = facts.run.init if facts.run else None
-    return init.removeprefix(HUB).partition("@")[0] if init and init.startswith(HUB) else None
 
 
 def eval_results(score: Scores) -> list[EvalResult]:
@@ -119,9 +116,13 @@ def the_encoder(facts: Facts) -> str:
         "layers": f"{encoder.depth}, of width {encoder.dim} with {encoder.heads} heads",
     }
     if facts.source:
-        where = f", `{facts.source.repository}` at `{facts.source.revision}`" if facts.source.repository else ""
-        rows["converted from"] = f"`{facts.source.model}`{where}: `{facts.source.file}`, sha256 `{facts.source.sha256}`"
+        rows["begun with" if facts.source.trained else "converted from"] = described(facts.source)
     return table(["", ""], [list(row) for row in rows.items()])
+
+
+def described(source: Source) -> str:
+    where = f", `{source.repository}` at `{source.revision}`" if source.repository else ""
+    return f"`{source.model}`{where}: `{source.file}`, sha256 `{source.sha256}`"
 
 
 def pretraining(facts: Facts) -> str:
@@ -133,7 +134,7 @@ def pretraining(facts: Facts) -> str:
         lines[0] += f" in {duration(run.seconds)}"
     if run.machine:
         lines[0] += f" on {run.machine['devices']} x {run.machine['device']} ({run.machine['precision']})"
-    if run.init:
+    if run.init and not facts.source:
         lines.append(f"begun with the weights of `{run.init}`")
     lines += [
         f"{term}: {first:.4g} when first logged, {last:.4g} at the end" for term, (first, last) in run.losses.items()
@@ -177,7 +178,14 @@ def limits(facts: Facts) -> str:
 def licence(facts: Facts) -> str:
     named = f"[{facts.licence.name}]({facts.licence.link})" if facts.licence.link else facts.licence.name
     text = f"The weights: {named}."
-    return f"{text} Their source states: {facts.source.licence}." if facts.source else text
+    if facts.source is None:
+        return text
+    began = (
+        f"They began with `{facts.source.model}`, whose source states"
+        if facts.source.trained
+        else "Their source states"
+    )
+    return f"{text} {began}: {facts.source.licence}."
 
 
 def citation(facts: Facts) -> str:

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.facts import Source
 from oscine.models.files import write_whole
-from oscine.models.hub import CONFIG, WEIGHTS, save_pretrained
-from oscine.models.publish import SOURCE, check_same_features
+from oscine.models.hub import save_pretrained
+from oscine.models.origin import SOURCE, Source
+from oscine.models.publication import check_same_features
 from oscine.models.zoo import PUBLISHED, Published, create_model, find_published
 
 
@@ -25,7 +25,7 @@ def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | N
         raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
     row = official(name)
     encoder = create_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
-    source = source_of(encoder, row, Path(checkpoint) if checkpoint else None)
+    source = source_of_file(encoder, row, Path(checkpoint) if checkpoint else None)
     try:
         save_and_compare(encoder, source, folder)
     except OSError as error:
@@ -41,7 +41,7 @@ def official(name: str) -> Published:
     return row
 
 
-def source_of(encoder: Encoder, row: Published, checkpoint: Path | None) -> Source:
+def source_of_file(encoder: Encoder, row: Published, checkpoint: Path | None) -> Source:
     provenance = encoder.provenance or {}
     found = str(provenance["sha256"])
     if row.sha256 and found != row.sha256:
@@ -53,12 +53,12 @@ def source_of(encoder: Encoder, row: Published, checkpoint: Path | None) -> Sour
 
 
 def save_and_compare(encoder: Encoder, source: Source, folder: Path) -> None:
-    """Write the folder whole, or not at all."""
+    """Write the folder whole, or not at all: beside where it belongs, and there in one step."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as part:
-        save_pretrained(encoder, part)
-        check_same_features(encoder, Path(part))
-        write_whole(Path(part, SOURCE), source.as_json())
-        folder.mkdir(exist_ok=True)
-        for file in (SOURCE, WEIGHTS, CONFIG):  # without its config, a folder is no encoder
-            Path(part, file).replace(folder / file)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        part = save_pretrained(encoder, Path(temporary, folder.name))
+        check_same_features(encoder, part)
+        write_whole(part / SOURCE, source.as_json())
+        if folder.exists():
+            folder.rmdir()  # it is empty; not every system puts a folder in the place of another
+        part.rename(folder)

@@ -1,4 +1,4 @@
-"""An encoder as one ONNX file: waveform [batch, samples] in, pooled embedding [batch, dim] out."""
+"""An encoder as one ONNX file: waveform [batch, samples] in, pooled embedding [batch, dim] and perhaps logits out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,29 +17,45 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.onnx_frontend import graph_of
+from oscine.models.places import without_places
 
 SUFFIX = ".onnx"
-INPUT, OUTPUT = "waveform", "embedding"
+INPUT, OUTPUT, LOGITS = "waveform", "embedding", "logits"
 OPSET = 20  # the first with GELU as one operator; onnxruntime reads it since 1.17
 LARGEST = 2**31 - 2**24  # bytes: a protobuf message ends at 2 GiB, and the graph itself needs some room
 TOLERANCE = 1e-4
 
 
-def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False) -> Path:
+class Head(NamedTuple):
+    """What reads an encoder's features and gives logits, such as a fitted probe.
+
+    module: from `Features` of the named layers (None is all) to logits [batch, classes]. samples: of a clip. facts: more of
+    what the file says of itself.
+    """
+
+    module: nn.Module
+    layers: list[int] | None
+    classes: list[str]
+    samples: int
+    facts: dict[str, str]
+
+
+def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False, head: Head | None = None) -> Path:
     """Write an encoder as one ONNX file, whole or not at all, once onnxruntime has given with it what PyTorch gives.
 
     Input "waveform" [batch, samples], float32: exactly one clip each, at the encoder's sample rate; batch is free. Output
-    "embedding" [batch, dim], which is `Features.pooled`. What a reader needs to cut clips is in the file's metadata. An
-    encoder of 2 GiB or more does not fit one file and is refused.
+    "embedding" [batch, dim], which is `Features.pooled`; with a head, in eval mode, also "logits" [batch, classes]. What a
+    reader needs to cut clips and to name classes is in the file's metadata. 2 GiB or more do not fit one file and are
+    refused.
     """
     path = Path(path)
     check_ready(path, overwrite)
-    _check_encoder(encoder)
+    _check_weights(encoder, head)
     training = encoder.training
     encoder.eval()
     try:
-        content = onnx_bytes(encoder)
-        _check_equal(encoder, content)
+        content = onnx_bytes(encoder, head)
+        _check_equal(encoder, head, content)
     finally:
         encoder.train(training)
     try:
@@ -56,48 +72,53 @@ def check_ready(path: Path, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise OscineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if path.is_dir() or (path.exists() and not overwrite):
-        raise OscineError(f"{path} exists already; choose another name, or call with overwrite to replace it")
+        raise OscineError(f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)")
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(name) is None:
             raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
 
 
-def metadata(encoder: Encoder) -> dict[str, str]:
+def metadata(encoder: Encoder, head: Head | None = None) -> dict[str, str]:
     """What the file says of itself.
 
-    OpenSoundscape reads sample_rate, sample_duration (seconds), classes and embedding_outputs_key.
+    OpenSoundscape reads sample_rate, sample_duration (seconds), classes, class_outputs_key and embedding_outputs_key.
     """
+    samples = head.samples if head else encoder.samples
     weights = dict(encoder.provenance or {})
     return {
-        "model": weights.pop("model", None) or type(encoder).__name__,
+        "model": without_places(weights.pop("model", None)) or type(encoder).__name__,
         "architecture": type(encoder).__name__,
         "config": json.dumps(encoder.config),
         "sample_rate": str(encoder.sample_rate),
-        "samples": str(encoder.samples),
-        "sample_duration": str(encoder.seconds),
+        "samples": str(samples),
+        "sample_duration": str(samples / encoder.sample_rate),
         "dim": str(encoder.dim),
-        "classes": "[]",
+        "classes": json.dumps(head.classes if head else []),
         "embedding_outputs_key": OUTPUT,
         "oscine_version": __version__,
-    } | {f"weights_{key}": value for key, value in weights.items() if value}
+        **{f"weights_{key}": value for key, value in weights.items() if value},
+        **({"class_outputs_key": LOGITS} | head.facts if head else {}),
+    }
 
 
-def onnx_bytes(encoder: Encoder) -> bytes:
+def onnx_bytes(encoder: Encoder, head: Head | None = None) -> bytes:
     """The serialised model of an encoder in eval mode, not compared with it yet."""
-    example = torch.zeros(2, encoder.samples)
+    example = torch.zeros(2, head.samples if head else encoder.samples)
+    graph = ProbedGraph(encoder, head) if head else PooledGraph(encoder)
     batch = {INPUT: {0: torch.export.Dim("batch")}}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's, of what is deprecated inside it
         # Strict, so that Python's own len() of a batch stays free as well.
-        program = torch.export.export(PooledGraph(encoder), (example,), dynamic_shapes=batch, strict=True)
+        program = torch.export.export(graph, (example,), dynamic_shapes=batch, strict=True)
         program = program.run_decompositions(DECOMPOSITIONS)
         # The optimiser takes BAT's 1e-8, without which silence is no number, for nothing. Readers have one of their own.
         made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
     assert made is not None
-    for value in [value for node in made.model.graph for value in node.outputs if value.name == OUTPUT]:
-        value.name = f"inner_{OUTPUT}"  # BEATs looks up an embedding of its own
-    made.model.graph.outputs[0].name = OUTPUT
-    return _described(made.model_proto, metadata(encoder)).SerializeToString()
+    for value in [value for node in made.model.graph for value in node.outputs if value.name in (OUTPUT, LOGITS)]:
+        value.name = f"inner_{value.name}"  # BEATs looks up an embedding of its own
+    for value, name in zip(made.model.graph.outputs, (OUTPUT, LOGITS)):
+        value.name = name
+    return _described(made.model_proto, metadata(encoder, head)).SerializeToString()
 
 
 def _described(model: Any, properties: dict[str, str]) -> Any:
@@ -125,6 +146,19 @@ class PooledGraph(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:  # [batch, dim]
         return self.encoder.pool(self.encoder.encode(self.frontend(waveform), layers=[-1])[0])
+
+
+class ProbedGraph(nn.Module):
+    """The same with the logits of a head."""
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.frontend = graph_of(encoder.frontend)
+        self.encoder, self.head, self.layers = encoder, head.module, head.layers
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:  # [batch, dim], [batch, classes]
+        features = self.encoder.features(self.frontend(waveform), self.layers)
+        return features.pooled, self.head(features)
 
 
 def flat_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -156,8 +190,8 @@ DECOMPOSITIONS: dict[Any, Callable[..., Tensor]] = {
 }
 
 
-def _check_encoder(encoder: Encoder) -> None:
-    weights = [*encoder.parameters()]
+def _check_weights(encoder: Encoder, head: Head | None) -> None:
+    weights = [*encoder.parameters(), *(head.module.parameters() if head else ())]
     others = sorted({str(weight.dtype) for weight in weights if weight.dtype != torch.float32})
     if others:
         raise OscineError(
@@ -175,11 +209,12 @@ def _check_encoder(encoder: Encoder) -> None:
         )
 
 
-def _check_equal(encoder: Encoder, content: bytes) -> None:
+def _check_equal(encoder: Encoder, head: Head | None, content: bytes) -> None:
     """Batches of one and of several clips: noise, loud and hardly audible, silence, and an offset with a tone."""
     session = session_of(content)
-    noise = torch.randn(3, encoder.samples, generator=torch.Generator().manual_seed(0))
-    tone = torch.sin(torch.arange(encoder.samples) * 0.3)
+    samples = head.samples if head else encoder.samples
+    noise = torch.randn(3, samples, generator=torch.Generator().manual_seed(0))
+    tone = torch.sin(torch.arange(samples) * 0.3)
     clips = torch.cat(
         [noise * torch.tensor([[1.0], [0.1], [1e-4]]), torch.zeros_like(tone)[None], (0.3 + 0.2 * tone)[None]]
     )
@@ -187,9 +222,11 @@ def _check_equal(encoder: Encoder, content: bytes) -> None:
     clips = (clips * 2**15).round() / 2**15
     for batch in (clips[:1], clips):
         with torch.no_grad():
-            expected = encoder(batch, layers=[-1]).pooled
-        found = torch.from_numpy(session.run([OUTPUT], {INPUT: batch.numpy()})[0])
-        apart = (found - expected).abs().max().item()
+            features = encoder(batch, layers=head.layers if head else [-1])
+            expected = [features.pooled, head.module(features)] if head else [features.pooled]
+        found = [torch.from_numpy(output) for output in session.run(None, {INPUT: batch.numpy()})]
+        pairs = zip(found, expected, strict=True)
+        apart = torch.stack([(one - other).abs().max() for one, other in pairs]).max().item()  # NaN stays NaN
         if not apart <= TOLERANCE:
             raise OscineError(
                 f"the exported encoder differs from PyTorch by {apart:.1e}, at most {TOLERANCE:g} is right; nothing was "

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from oscine.models.encoder import Encoder
-from oscine.models.errors import OscineError
-from oscine.models.zoo import ARCHITECTURES
-
-# The Hub's names of the licences that weights are usually under.
-LICENCES = (
-    "apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0",
-    "cc-by-nc-nd-4.0", "openrail",
-)  # fmt: skip
-
-
-class Licence(NamedTuple):
-    """Of the weights, as the Hub names it; with a link where it has no name for it."""
-
-    name: str
-    link: str | None = None
+from oscine.models.licences import Licence
+from oscine.models.origin import NOT_STATED, Source
+from oscine.models.scores import Scores
+from oscine.models.zoo import ARCHITECTURES, find_published
 
 
 class Data(NamedTuple):
     """What an encoder was pretrained on."""
 
     name: str  # OWNER/DATASET where it is on the Hub
-    licence: str = "not stated"
+    licence: str = NOT_STATED
 
 
 class Run(NamedTuple):
@@ -40,43 +27,9 @@ class Run(NamedTuple):
     losses: dict[str, tuple[float, float]]  # every logged term, first and last
     seconds: float | None = None  # of wall time, over all its resumptions
     machine: dict[str, Any] | None = None
-    settings: str | None = None  # its complete YAML
+    settings: str | None = None  # its complete YAML, without this machine's paths
     init: str | None = None  # whose weights it began with
     recordings: str | None = None  # what its folder, or list of them, is called
-
-
-class Benchmark(NamedTuple):
-    """A data set on the Hub whose leaderboard a score belongs to."""
-
-    dataset: str
-    task: str
-    metric: str
-
-
-class Scores(NamedTuple):
-    """What `oscine probe` has found with these weights frozen."""
-
-    name: str
-    probe: str
-    table: str
-    folds: dict[str, list[float]]  # a metric's values on the parts that define it
-    content: bytes  # the whole scores.json
-    benchmark: Benchmark | None = None
-
-
-class Source(NamedTuple):
-    """The official checkpoint that an encoder was converted from."""
-
-    model: str
-    file: str
-    sha256: str
-    licence: str
-    repository: str | None = None
-    revision: str | None = None
-
-    def as_json(self) -> bytes:
-        """As it lies beside the weights."""
-        return (json.dumps(self._asdict(), indent=2) + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -102,32 +55,19 @@ class Facts:
         return type(self.encoder).__name__
 
     @property
+    def official(self) -> str | None:
+        """The zoo's name of these very weights, if it has one."""
+        return self.source.model if self.source and not self.source.trained else None
+
+    @property
     def paper(self) -> str | None:
         """The arXiv number of the method's paper."""
-        known = ARCHITECTURES[self.source.model.partition(".")[0]] if self.source else None
+        known = ARCHITECTURES.get(self.source.model.partition(".")[0]) if self.source else None
         rows = [known] if known else [row for row in ARCHITECTURES.values() if row.encoder is type(self.encoder)]
         return next((row.paper.split()[1] for row in rows if row.paper.startswith("arXiv")), None)
 
 
-# What the authors of official checkpoints state, as the Hub names it. Audio-MAE's two statements differ: the stricter holds.
-STATED = {"MIT": "mit", "CC BY-NC 4.0 (README: CC BY 4.0)": "cc-by-nc-4.0"}
-
-
-def choose_licence(text: str | None, source: Source | None) -> Licence:
-    """The licence that was given, or the one that converted weights carry along; never another one than theirs."""
-    carried = STATED.get(source.licence) if source else None
-    if source and carried and text not in (None, carried):
-        raise OscineError(f"licence {text!r}, but {source.model} is under {source.licence}; leave --licence out")
-    return parse_licence(text or carried or "")
-
-
-def parse_licence(text: str) -> Licence:
-    """A licence by its name on the Hub, or any other as NAME=LINK."""
-    name, _, link = text.partition("=")
-    if re.fullmatch(r"https?://\S+", link) and re.fullmatch(r"[a-z0-9.-]+", name):
-        return Licence(name, link)
-    if text not in LICENCES:
-        raise OscineError(
-            f"licence {text or 'not given'}; choose one for the weights: {', '.join(LICENCES)}, or another as NAME=https://..."
-        )
-    return Licence(text)
+def known_data(run: Run | None, source: Source | None) -> list[Data]:
+    """What a run and the source of its weights say that they were trained on."""
+    row = find_published(source.model) if source else None
+    return [Data(name) for name in (run and run.recordings, row and row.data) if name]

@@ -1,8 +1,8 @@
 """A small Hub on loopback: the part of the real one's protocol that huggingface_hub speaks, and faults on demand.
 
 Answered are downloads (resolve, with ETag, X-Repo-Commit, and for large files a redirect to a store that takes ranges),
-model_info, the tree, publishing (create, preupload, large files in one piece or several, commit, tag, visibility), and the
-errors of the real Hub with their X-Error-Code. Another request is one more line of `ROUTES`.
+model_info, the tree, publishing (create, preupload, large files in one piece or several, commit, branch, tag, visibility),
+and the errors of the real Hub with their X-Error-Code. Another request is one more line of `ROUTES`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Repository:
     private: bool = False
     gated: bool = False
     commits: dict[str, Files] = field(default_factory=dict)
+    parents: dict[str, str | None] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
 
     def commit(self, files: Files, branch: str = "main", gone: frozenset[str] = frozenset()) -> str:
@@ -62,8 +63,17 @@ class Repository:
         told = json.dumps([len(self.commits), *sorted((path, sha256(content)) for path, content in whole.items())])
         number = hashlib.sha1(told.encode()).hexdigest()
         self.commits[number] = whole
+        self.parents[number] = self.refs.get(branch)
         self.refs[branch] = number
         return number
+
+    def log(self, revision: str = "main") -> list[str]:
+        """The commits that led to one, the newest first."""
+        found, number = [], self.at(revision)
+        while number:
+            found.append(number)
+            number = self.parents[number]
+        return found
 
     def at(self, revision: str) -> str | None:
         """The commit that a branch, tag or commit means."""
@@ -143,6 +153,7 @@ class Hub(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else every body waits 40 ms until its headers are acknowledged
     server: Hub
 
     def handle_request(self) -> None:
@@ -394,6 +405,18 @@ class Handler(BaseHTTPRequestHandler):
         found.refs[tag], _ = self.commit(name, revision)
         self.answer_json({})
 
+    def add_branch(self, name: str, branch: str) -> None:
+        found, start = self.own(name), json.loads(self.body).get("startingPoint", "main")
+        if branch in found.refs:
+            raise Refusal(409)
+        found.refs[branch], _ = self.commit(name, start)
+        self.answer_json({})
+
+    def remove_branch(self, name: str, branch: str) -> None:
+        if branch == "main" or self.own(name).refs.pop(branch, None) is None:
+            raise Refusal(404, "RevisionNotFound")
+        self.answer_json({})
+
     def log_message(self, format: str, *args: object) -> None:
         """Tests read `Hub.requests`."""
 
@@ -417,6 +440,8 @@ ROUTES = [
     ("POST", rf"/{NAME}\.git/info/lfs/verify", Handler.verify),
     ("POST", f"/api/models/{NAME}/commit/(?P<revision>[^/]+)", Handler.add_commit),
     ("POST", f"/api/models/{NAME}/tag/(?P<revision>[^/]+)", Handler.add_tag),
+    ("POST", f"/api/models/{NAME}/branch/(?P<branch>[^/]+)", Handler.add_branch),
+    ("DELETE", f"/api/models/{NAME}/branch/(?P<branch>[^/]+)", Handler.remove_branch),
 ]
 
 

@@ -18,6 +18,9 @@ from oscine.models.errors import OscineError
 from oscine.models.export import session_of
 from oscine.models.hub import save_pretrained
 from oscine.models.zoo import Architecture, create_model
+from oscine.probe.fitted import FittedProbe
+from oscine.probe.linear import LinearProbe
+from oscine.probe.saved import save_probe
 
 TINY = {"dim": 16, "depth": 1, "heads": 2, "seconds": 0.5}
 
@@ -45,7 +48,7 @@ def test_a_saved_encoder_becomes_a_file_that_gives_its_features(
     with torch.no_grad():
         expected = create_model(f"local-dir:{saved}")(waveform).pooled
     assert_close(torch.from_numpy(session.run(None, {"waveform": waveform.numpy()})[0]), expected, atol=1e-4, rtol=0)
-    assert session.get_modelmeta().custom_metadata_map["model"] == f"local-dir:{saved}"
+    assert session.get_modelmeta().custom_metadata_map["model"] == "local-dir:saved"
 
 
 def test_random_weights_are_asked_for_by_name_and_said_in_the_file(tmp_path: Path) -> None:
@@ -101,3 +104,18 @@ assert session.run(["embedding"], {{"waveform": clips}})[0].shape == (2, 16)
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def test_a_probe_goes_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(1)
+    saved, out = save_pretrained(create_model("wren_tiny"), tmp_path / "saved"), tmp_path / "wren.onnx"
+    encoder = create_model(f"local-dir:{saved}")
+    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["robin", "wren"], 0.5, False)
+    folder = save_probe(fitted, tmp_path / "probe")
+    main([f"local-dir:{saved}", str(out), "--probe", str(folder)])
+    assert "to embedding [batch, 16] and logits [batch, 2], " in capsys.readouterr().out
+    waveform = 0.1 * torch.randn(3, 8000)
+    logits = session_of(str(out), threads=1).run(["logits"], {"waveform": waveform.numpy()})[0]
+    assert_close(torch.from_numpy(logits).sigmoid(), fitted(waveform), atol=1e-4, rtol=0)
+    with pytest.raises(OscineError, match="this encoder has another fingerprint; load the probe with that one"):
+        main(["wren_tiny", str(out), "--probe", str(folder), "--random-weights", "--overwrite"])

@@ -231,6 +231,7 @@ def test_what_does_not_load_strictly_is_not_published(hub, tmp_path, damage):
         encoder = create_model(f"local-dir:{folder}")
         torch.nn.init.constant_(encoder.cls_token, torch.nan)
         save_pretrained(encoder, folder)
+        shutil.rmtree(tmp_path / "bird/logs")  # a run would say that these are not its weights
     else:
         config = json.loads((folder / "config.json").read_text())
         config["config"] |= {"depth": 2} if damage == "missing" else {"rotary": True}
@@ -242,7 +243,7 @@ def test_what_does_not_load_strictly_is_not_published(hub, tmp_path, damage):
         "broken": "features are not finite",
     }[damage]
     with pytest.raises(OscineError, match=re.escape(words)):
-        main([str(tmp_path / "bird"), "robin/bird", *GIVEN])
+        main([str(folder), "robin/bird", *GIVEN])
     assert hub.requests == []
 
 
@@ -258,6 +259,69 @@ def test_help_tells_what_it_does(capsys):
     assert "oscine publish" in said
     assert "private until --public opens it" in said
     assert "cc-by-nc-4.0" in said
+
+
+def go_on(tmp_path: Path, name: str, *more: str) -> str:
+    """Pretrain in a folder of its own; the run's."""
+    given = ["--name", name, "--runs", str(tmp_path / "runs"), "--data.recordings", str(Path("garden").resolve())]
+    assert dispatch(["pretrain", "bird_mae_tiny", *TINY, *given, "--pictures_every", "0", *more]) == 0
+    return str(tmp_path / "runs" / name)
+
+
+def test_no_path_of_this_machine_is_published(hub, work, tmp_path):
+    table = str(work / "garden/labels.csv")
+    run = go_on(tmp_path, "bird", "--init", str(work / "runs/bird"), "--probe_table", table)
+    given = ["--encoder", f"local-dir:{run}/encoder", "--table", table, "--runs", str(tmp_path / "probe")]
+    assert dispatch(["probe", "linear", *given, *PROBE]) == 0
+    main([run, "robin/bird", *GIVEN, "--scores", str(tmp_path / "probe/garden/scores.json")])
+    repository = hub.repositories["robin/bird"]
+    files = repository.commits[repository.refs["v1"]]
+    assert len(files) == 6
+    for path, content in files.items():
+        for place in (work, tmp_path):
+            assert str(place).encode() not in content, path
+    settings = yaml.safe_load(files["settings.yaml"])
+    assert (settings["data"]["recordings"], settings["init"]) == ("garden", "bird")
+    assert json.loads(files["scores/garden.json"])["settings"]["table"] == "labels.csv"
+    assert "begun with the weights of `bird`" in card_of(hub)
+
+
+def test_the_licence_of_the_weights_that_a_run_began_with_goes_along(hub, tmp_path):
+    main(["runs/bird", "robin/old", "--licence", "cc-by-nc-4.0"])
+    second = go_on(tmp_path, "second", "--init", "hf-hub:robin/old@v1")
+    third = go_on(tmp_path, "third", "--init", second)
+    shutil.rmtree(f"{third}/encoder")
+    for run in (second, go_on(tmp_path, "fourth", "--init", third)):
+        with pytest.raises(OscineError, match=r"licence 'mit', but hf-hub:robin/old is under cc-by-nc-4.0"):
+            main([run, "robin/new", "--licence", "mit", "--dry-run"])
+        repository = f"robin/{Path(run).name}"
+        main([run, repository])
+        told = metadata(card_of(hub, repository))
+        assert (told["license"], told["base_model"]) == ("cc-by-nc-4.0", "robin/old")
+    main([second, "robin/allowed", "--licence", "mit", "--relicence"])
+    assert metadata(card_of(hub, "robin/allowed"))["license"] == "mit"
+
+
+def test_a_run_that_goes_on_is_not_published_with_the_encoder_of_before(hub, tmp_path):
+    run = go_on(tmp_path, "bird")
+    settings = Path(run, "settings.yaml")
+    settings.write_text(settings.read_text().replace("steps: 4\n", "steps: 6\n"))  # as it is while it goes on
+    with pytest.raises(
+        OscineError, match="gone on with other settings since its encoder was written at step 4; --resume"
+    ):
+        main([run, "robin/bird", *GIVEN])
+    go_on(tmp_path, "bird", "--recipe.steps=6", "--resume")
+    main([run, "robin/bird", *GIVEN])
+    assert "- 6 optimiser steps in " in card_of(hub)
+
+
+def test_what_cannot_be_read_here_is_no_fault_of_the_network(hub, tmp_path):
+    shutil.copytree("runs/bird", tmp_path / "bird")
+    (tmp_path / "bird/settings.yaml").unlink()
+    (tmp_path / "bird/settings.yaml").mkdir()
+    with pytest.raises(OscineError, match=r"settings.yaml: Is a directory, here and not on the Hub"):
+        main([str(tmp_path / "bird"), "robin/bird", *GIVEN])
+    assert hub.requests == []
 
 
 # Starts publishing again and again without importing everything each time; prints each one's process and exit code.
@@ -328,7 +392,7 @@ def check_killed_and_run_again(publisher: Publisher, repository: str, kill_at: i
         assert sha256(found.commits[found.refs["v1"]]["model.safetensors"]) == weights, "what is tagged is whole"
     assert publisher.publish(repository) == 0
     found = hub.repositories[repository]
-    assert len(found.commits) == 2, "the empty one, and one with everything"
+    assert len(found.log()) == 2, "the empty one, and one with everything"
     files = found.commits[found.refs["v1"]]
     assert set(files) == {".gitattributes", "README.md", "config.json", "model.safetensors", "settings.yaml"}
     assert sha256(files["model.safetensors"]) == weights

@@ -7,8 +7,10 @@ import yaml
 from huggingface_hub import ModelCard
 
 from oscine.models.card import duration, interval, write_card
-from oscine.models.errors import OscineError
-from oscine.models.facts import Benchmark, Facts, Licence, Run, Scores, parse_licence
+from oscine.models.facts import Facts, Run
+from oscine.models.licences import Licence, parse_licence
+from oscine.models.origin import Source
+from oscine.models.scores import Benchmark, Scores
 from oscine.models.zoo import create_model
 
 TINY = {"dim": 24, "depth": 1, "heads": 2}
@@ -31,13 +33,26 @@ def test_a_card_of_nothing_but_weights_has_no_empty_sections():
 
 def test_the_run_is_told():
     machine = {"device": "a fine processor", "devices": 2, "precision": "bf16-mixed"}
-    run = Run(400_000, {"loss": (0.9, 0.25)}, 7_500.0, machine, "name: bird\nseed: 1\n", "hf-hub:wren/old@v2")
+    run = Run(400_000, {"loss": (0.9, 0.25)}, 7_500.0, machine, "name: bird\nseed: 1\n", "runs/old")
     card = write_card(facts(run=run))
     assert "- 400,000 optimiser steps in 2 h 5 min on 2 x a fine processor (bf16-mixed)\n" in card
-    assert "- begun with the weights of `hf-hub:wren/old@v2`\n" in card
+    assert "- begun with the weights of `runs/old`\n" in card
     assert "- loss: 0.9 when first logged, 0.25 at the end\n" in card
     assert "```yaml\nname: bird\nseed: 1\n```" in card
+    assert "base_model" not in card, "what is on no Hub is nobody's base"
+
+
+def test_whose_weights_a_run_began_with_is_told():
+    source = Source(
+        "hf-hub:wren/old", "model.safetensors", 64 * "b", "cc-by-nc-4.0", "wren/old", 40 * "c", trained=True
+    )
+    card = write_card(facts(run=Run(4, {}, init="hf-hub:wren/old@v2"), source=source))
     assert "\nbase_model: wren/old\n" in card
+    assert (
+        f"| begun with | `hf-hub:wren/old`, `wren/old` at `{40 * 'c'}`: `model.safetensors`, sha256 `{64 * 'b'}` |"
+        in card
+    )
+    assert "They began with `hf-hub:wren/old`, whose source states: cc-by-nc-4.0." in card
 
 
 def test_the_hubs_own_reader_finds_the_scores():
@@ -72,6 +87,3 @@ def test_any_licence_can_be_named_with_its_link():
     assert metadata["license"] == "other"
     assert metadata["license_name"] == "garden-terms"
     assert metadata["license_link"] == "https://garden.example/terms"
-    for text in ("garden-terms=somewhere", "Garden Terms=https://garden.example", "apache"):
-        with pytest.raises(OscineError, match=r"choose one for the weights: apache-2.0, mit"):
-            parse_licence(text)

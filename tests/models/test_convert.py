@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,7 +110,7 @@ def test_of_two_statements_the_stricter_is_carried(tmp_path, monkeypatch):
 
 def test_another_licence_than_the_authors_is_refused(tmp_path, monkeypatch):
     with pytest.raises(
-        OscineError, match=r"licence 'apache-2.0', but beats_base.as2m is under MIT; leave --licence out"
+        OscineError, match=r"licence 'apache-2.0', but beats_base.as2m is under MIT; leave the licence out"
     ):
         published(tmp_path, monkeypatch, "beats_base.as2m", "--licence", "apache-2.0")
 
@@ -146,3 +148,38 @@ def test_a_file_that_is_not_the_official_one_is_refused(tmp_path, monkeypatch):
 def test_a_name_without_an_official_checkpoint_is_refused(tmp_path, name):
     with pytest.raises(OscineError, match=r"no official checkpoint .*; there are audio_mae_base.as2m, "):
         convert_checkpoint(name, tmp_path / "out", tmp_path / "file.pt")
+
+
+def convert_and_die(out: Path, file: Path, renaming: int) -> bool:
+    """Convert in another process, which dies before its so-manieth renaming; whether it came so far."""
+    child = os.fork()
+    if not child:
+        left = [renaming]
+
+        def hook(event: str, args: object) -> None:
+            if event == "os.rename":
+                left[0] -= 1
+                if not left[0]:
+                    os._exit(9)
+
+        sys.addaudithook(hook)
+        convert_checkpoint("bat_base", out, file)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_killed_at_any_moment_a_folder_is_whole_or_not_there(tmp_path, there):
+    _, file = official("bat_base.as2m", tmp_path)
+    renaming = 1
+    while True:
+        out = tmp_path / f"out{renaming}"
+        if there:
+            out.mkdir()
+        if not convert_and_die(out, file, renaming):
+            break
+        assert not out.exists() or not any(out.iterdir())
+        convert_checkpoint("bat_base", out, file)  # the same call does it after all
+        assert {path.name for path in out.iterdir()} == {"config.json", "model.safetensors", "source.json"}
+        renaming += 1
+    assert renaming > 3, "weights, config, source, folder"

@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.facts import Data, Facts, parse_licence
+from oscine.models.facts import Data, Facts
 from oscine.models.hub import load_pretrained, save_pretrained
-from oscine.models.publish import Publication, encoder_publication, publish, push_to_hub
+from oscine.models.licences import parse_licence
+from oscine.models.publication import Publication, encoder_publication, file_of
+from oscine.models.publish import publish, push_to_hub
 from oscine.models.weights import file_hash
 from oscine.models.zoo import create_model
 from tests.hub_server import Fault, Hub, serving, sha256
@@ -55,6 +57,11 @@ def prepared(folder: Path, encoder: Encoder, tag: str = "v1") -> Publication:
     return encoder_publication(folder, facts)
 
 
+def with_files(publication: Publication, more: dict[str, bytes]) -> Publication:
+    added = {path: file_of(content) for path, content in more.items()}
+    return publication._replace(files={**publication.files, **added})
+
+
 def same(one: Encoder, other: Encoder) -> bool:
     waveform = 0.1 * torch.randn(2, one.samples, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -81,7 +88,7 @@ def test_an_encoder_is_published_and_loaded_by_its_name(hub, monkeypatch):
     repository = hub.repositories[REPOSITORY]
     assert repository.refs == {"main": commit, "v1": commit}
     assert repository.private
-    assert len(repository.commits) == 2, "the empty one and one with everything"
+    assert len(repository.log()) == 2, "the empty one and one with everything"
     for revision in (None, "v1", commit):
         loaded = create_model(NAME, revision=revision)
         assert same(loaded, encoder)
@@ -105,7 +112,7 @@ def test_publishing_twice_changes_nothing(hub, tmp_path):
     first = publish(publication)
     hub.requests.clear()
     assert publish(publication) == first
-    assert len(hub.repositories[REPOSITORY].commits) == 2
+    assert len(hub.repositories[REPOSITORY].log()) == 2
     assert not sent(hub, "/store/")
     assert not sent(hub, "/commit/")
 
@@ -126,7 +133,7 @@ def test_a_tag_never_moves(hub, tmp_path):
 def test_what_an_earlier_publishing_left_is_gone_and_what_others_added_stays(hub, tmp_path):
     publication = prepared(tmp_path / "saved", seeded())
     more = {"scores/chorus.json": b"{}", ".eval_results/oscine_chorus.yaml": b"[]", "settings.yaml": b"name: a"}
-    publish(publication._replace(files={**publication.files, **more}))
+    publish(with_files(publication, more))
     hub.repositories[REPOSITORY].commit({"logo.png": b"bird", ".eval_results/leader.yaml": b"[]"})
     second = publish(prepared(tmp_path / "saved", seeded(), "v2"))
     kept = {".gitattributes", "logo.png", ".eval_results/leader.yaml", "README.md", "config.json", "model.safetensors"}
@@ -208,7 +215,7 @@ def test_somebody_elses_name_is_refused(hub, tmp_path):
 
 def test_a_token_never_goes_out_with_the_files(hub, tmp_path):
     publication = prepared(tmp_path / "saved", seeded())
-    leaking = publication._replace(files={**publication.files, "settings.yaml": f"token: {TOKEN}".encode()})
+    leaking = with_files(publication, {"settings.yaml": f"token: {TOKEN}".encode()})
     assert complaint(leaking) == (
         "your token stands in settings.yaml; take it out where that comes from, and make a new one"
     )
@@ -232,7 +239,7 @@ def test_no_network_is_said_in_one_line(hub, tmp_path):
 
 def test_metadata_that_the_hub_refuses_are_told(hub, tmp_path):
     publication = prepared(tmp_path / "saved", seeded())
-    wrong = publication._replace(files={**publication.files, "README.md": b"---\nlicense: No Such\n---\n"})
+    wrong = with_files(publication, {"README.md": b"---\nlicense: No Such\n---\n"})
     message = complaint(wrong)
     assert message.startswith("the Hub refuses what would be published as robin/tiny: ")
     assert '"license" must be one of the known ones' in message
@@ -274,10 +281,13 @@ MOMENTS = [
     "PUT /store/[0-9a-f]+/2",
     "POST /store/",
     "POST /robin/tiny.git/info/lfs/verify",
-    "POST /api/models/robin/tiny/commit/",
+    "POST /api/models/robin/tiny/branch/",
+    "POST /api/models/robin/tiny/commit/draft-v1",
     "GET /store/",
+    "POST /api/models/robin/tiny/commit/main",
     "POST /api/models/robin/tiny/tag/",
 ]
+TIDYING = "DELETE /api/models/robin/tiny/branch/draft-v1"
 FAULTS = {
     "500": {"status": 500},
     "429": {"status": 429, "headers": {"Retry-After": "7"}},
@@ -287,7 +297,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", [*MOMENTS, TIDYING])
 def test_a_hub_that_fails_once_is_asked_again(hub, tmp_path, moment, fault):
     encoder = seeded()
     publication = prepared(tmp_path / "saved", encoder)
@@ -301,7 +311,7 @@ def test_a_hub_that_fails_once_is_asked_again(hub, tmp_path, moment, fault):
         receipt = publish(publication)
     assert not hub.faults
     assert hub.repositories[REPOSITORY].refs == {"main": receipt.commit, "v1": receipt.commit}
-    assert len(hub.repositories[REPOSITORY].commits) == 2
+    assert len(hub.repositories[REPOSITORY].log()) == 2
     assert same(create_model(NAME), encoder)
 
 
@@ -323,7 +333,7 @@ def test_a_hub_that_stays_broken_leaves_no_tag_and_the_same_call_goes_on(hub, tm
     assert "v1" not in (hub.repositories[REPOSITORY].refs if REPOSITORY in hub.repositories else {})
     hub.faults.clear()
     publish(publication)
-    assert len(hub.repositories[REPOSITORY].commits) == 2
+    assert len(hub.repositories[REPOSITORY].log()) == 2
     assert same(create_model(NAME, revision="v1"), encoder)
 
 
@@ -377,15 +387,16 @@ def test_a_disk_that_is_full_leaves_no_tag(hub, tmp_path, monkeypatch):
     publish(publication)
 
 
-def test_somebody_who_commits_meanwhile_is_not_run_over(hub, tmp_path):
+@pytest.mark.parametrize("moment", ["/branch/", "/preupload/draft", "/preupload/main"])
+def test_somebody_who_commits_meanwhile_is_not_run_over(hub, tmp_path, moment):
     publication = prepared(tmp_path / "saved", seeded())
 
     def meddle(request: str, done: bool) -> None:
-        if "/preupload/" in request and not done:
+        if moment in request and not done:
             hub.repositories[REPOSITORY].commit({"theirs.txt": b"%d" % len(hub.requests)})
 
     hub.watch = meddle
-    assert "412" in complaint(publication)
+    assert complaint(publication) == "robin/tiny has changed since it was looked at; publish it again"
     assert "v1" not in hub.repositories[REPOSITORY].refs
 
 
@@ -410,8 +421,8 @@ def test_weights_that_change_while_they_are_published_are_noticed(hub, tmp_path)
             save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
 
     hub.watch = meddle
-    assert "came back from robin/tiny with sha256" in complaint(publication)
-    assert "v1" not in hub.repositories[REPOSITORY].refs
+    assert complaint(publication).startswith("model.safetensors has changed while it was published; leave it alone")
+    assert len(hub.repositories[REPOSITORY].log()) == 1, "on main lies nothing"
 
 
 def test_an_old_config_is_not_mended_by_a_new_oscine(hub, tmp_path):
@@ -432,3 +443,79 @@ def test_the_card_on_the_hub_has_the_metadata(hub):
     assert metadata["datasets"] == ["robin/garden"]
     assert metadata["library_name"] == "oscine"
     assert sha256(hub.repositories[REPOSITORY].commits[commit]["model.safetensors"]) in card
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_main_holds_nothing_that_was_not_fetched_and_compared(hub, tmp_path, public):
+    old, new = seeded(0), seeded(1)
+    first = publish(prepared(tmp_path / "old", old), public)
+    publication = prepared(tmp_path / "new", new, "v2")
+    hub.faults.append(Fault("GET /store/", flip=5000))
+    assert "nothing is tagged" in complaint(publication, public)
+    refs = hub.repositories[REPOSITORY].refs
+    assert refs["main"] == first.commit
+    assert same(create_model(NAME), old)
+    second = publish(publication, public)
+    assert refs == {"main": second.commit, "v1": first.commit, "v2": second.commit}
+    assert same(create_model(NAME), new)
+
+
+def test_a_draft_that_cannot_be_taken_away_stops_nothing(hub, tmp_path):
+    encoder = seeded()
+    publication = prepared(tmp_path / "saved", encoder)
+    hub.faults.append(Fault("DELETE ", status=500, times=10_000))
+    receipt = publish(publication)
+    assert set(hub.repositories[REPOSITORY].refs) == {"main", "v1", "draft-v1"}
+    assert same(create_model(NAME, revision=receipt.commit), encoder)
+
+
+# Requests of a publishing during which its weights go away on this machine: before anything, on the way up, and between
+# the draft and main.
+DURING = ["GET /api/whoami", "POST /robin/tiny.git/info/lfs/objects/batch", "GET /store/"]
+
+
+@pytest.mark.parametrize("moment", DURING)
+def test_a_file_that_is_gone_here_is_no_fault_of_the_network(hub, tmp_path, pauses, moment):
+    publication = prepared(tmp_path / "saved", seeded())
+    weights = tmp_path / "saved" / "model.safetensors"
+
+    def meddle(request: str, done: bool) -> None:
+        if request.startswith(moment):
+            weights.unlink(missing_ok=True)
+
+    hub.watch = meddle
+    assert complaint(publication) == (
+        f"{weights}: No such file or directory, here and not on the Hub; mend it and publish again"
+    )
+    assert not pauses, "waiting does not bring it back"
+    assert "v1" not in hub.repositories[REPOSITORY].refs
+
+
+def test_a_missing_place_for_what_is_fetched_is_no_fault_of_the_network(hub, tmp_path, monkeypatch):
+    publication = prepared(tmp_path / "saved", seeded())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    message = complaint(publication)
+    assert message.startswith(f"{tmp_path / 'absent'}/oscine-")
+    assert message.endswith(": No such file or directory, here and not on the Hub; mend it and publish again")
+
+
+def test_what_is_wrong_in_a_check_is_not_said_to_be_the_networks(hub, tmp_path):
+    def check(folder: Path) -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        publish(prepared(tmp_path / "saved", seeded())._replace(check=check))
+
+
+def test_the_licence_of_loaded_weights_goes_along(hub):
+    push_to_hub(seeded(), REPOSITORY, "cc-by-nc-4.0")
+    loaded = create_model(NAME)
+    with pytest.raises(
+        OscineError, match=r"licence 'mit', but hf-hub:robin/tiny is under cc-by-nc-4.0; leave .*licence"
+    ):
+        push_to_hub(loaded, "robin/mine", "mit")
+    commit = push_to_hub(loaded, "robin/mine", "cc-by-nc-4.0")
+    card = hub.repositories["robin/mine"].commits[commit]["README.md"].decode()
+    assert yaml.safe_load(card.split("---")[1])["base_model"] == "robin/tiny"
+    assert "They began with `hf-hub:robin/tiny`, whose source states: cc-by-nc-4.0." in card
+    push_to_hub(loaded, "robin/allowed", "mit", relicence=True)

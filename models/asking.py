@@ -1,0 +1,96 @@
+"""What is asked of the Hub while publishing: again where it was busy, and every refusal said in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from huggingface_hub import constants
+from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+
+from oscine.models.errors import OscineError
+from oscine.models.fetch import REASONS, explain
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Seconds to wait before a step is tried again, unless the Hub asks for more.
+PAUSES = (1, 2, 4, 8, 16)
+PASSING = {408, 429, 500, 502, 503, 504}
+PATIENCE = 300  # seconds, the longest wait that is granted
+# OSErrors that are the network's; any other is of this machine's files.
+AFAR = (HTTPError, ConnectionError, TimeoutError, FileMetadataError, LocalEntryNotFoundError)
+
+
+def ask(repository: str, step: Callable[[], T]) -> T:
+    """Do a step on the Hub that can be done twice; again, where it was busy or the connection broke.
+
+    huggingface_hub does so for some requests only, and not for those that create, commit and tag.
+    """
+    with refusals_in_one_line(repository):
+        for pause in PAUSES:
+            try:
+                return step()
+            except (HTTPError, RuntimeError, json.JSONDecodeError) as error:
+                wait = max(pause, patience_with(cause_of(error)))
+                logger.info("%s; trying again in %d s", type(error).__name__, wait)
+                time.sleep(wait)
+        return step()
+
+
+def cause_of(error: Exception) -> Exception:
+    """What the client met: it wraps what goes wrong while a large file is uploaded."""
+    cause = error.__cause__
+    return cause if isinstance(error, RuntimeError) and isinstance(cause, Exception) else error
+
+
+def patience_with(error: Exception) -> int:
+    """Seconds that the Hub asks to wait; what will not pass is raised."""
+    if is_here(error):
+        raise error
+    if not isinstance(error, HfHubHTTPError):
+        return 0
+    if error.response.status_code not in PASSING:
+        raise error
+    asked = error.response.headers.get("Retry-After", "0")
+    return min(int(asked) if asked.isdigit() else 0, PATIENCE)
+
+
+def is_here(error: Exception) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, AFAR)
+
+
+@contextmanager
+def refusals_in_one_line(repository: str) -> Iterator[None]:
+    """Errors of huggingface_hub become those that a user can mend; those of this machine's files stay what they are."""
+    try:
+        yield
+    except OscineError:
+        raise
+    except json.JSONDecodeError as error:
+        raise OscineError(
+            f"{constants.ENDPOINT} does not answer as the Hub does ({error}); check HF_ENDPOINT"
+        ) from error
+    except tuple(REASONS) as error:
+        met = cause_of(error)
+        if is_here(met):
+            raise met from None
+        raise OscineError(explain(error, repository, publishing=True)) from error
+    except ValueError as error:  # metadata or an upload that the Hub refuses
+        reason = " ".join(str(error).split())
+        raise OscineError(f"the Hub refuses what would be published as {repository}: {reason}") from error
+
+
+@contextmanager
+def faults_here_in_one_line() -> Iterator[None]:
+    """What this machine's files and disks cannot do becomes an error that a user can mend."""
+    try:
+        yield
+    except OSError as error:
+        raise OscineError(
+            f"{error.filename or 'the disk'}: {error.strerror or error}, here and not on the Hub; mend it and publish again"
+        ) from error

@@ -1,0 +1,59 @@
+"""What `oscine probe` has found with an encoder's weights frozen, as it is published with them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oscine.models.errors import OscineError
+from oscine.models.places import without_places
+
+
+class Benchmark(NamedTuple):
+    """A data set on the Hub whose leaderboard a score belongs to."""
+
+    dataset: str
+    task: str
+    metric: str
+
+
+class Scores(NamedTuple):
+    """The scores of one probe on one table."""
+
+    name: str
+    probe: str
+    table: str
+    folds: dict[str, list[float]]  # a metric's values on the parts that define it
+    content: bytes  # the whole scores.json, without this machine's paths
+    benchmark: Benchmark | None = None
+
+
+def read_scores(text: str, sha256: str) -> Scores:
+    """FILE or FILE=OWNER/DATASET:TASK:METRIC, a scores.json of the weights with that hash."""
+    benchmark = re.fullmatch(r"(.+)=([\w.-]+/[\w.-]+):([\w.-]+):(\w+)", text)
+    path = Path(benchmark[1] if benchmark else text)
+    try:
+        content = json.loads(path.read_bytes())
+        content |= {section: without_places(content[section]) for section in ("settings", "weights")}
+        found, scores = content["weights"]["sha256"], scores_of(content)
+    except OSError as error:
+        raise OscineError(f"{path} cannot be read ({error.strerror}); expected a scores.json") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise OscineError(f"{path} is no scores.json of `oscine probe`; expected one") from None
+    if found != sha256:
+        raise OscineError(f"{path} judges weights with sha256 {found}, these have {sha256}; probe these")
+    if benchmark is None:
+        return scores
+    if benchmark[4] not in scores.folds:
+        raise OscineError(f"{path} has no {benchmark[4]}; it has {', '.join(scores.folds)}")
+    return scores._replace(benchmark=Benchmark(*benchmark.groups()[1:]))
+
+
+def scores_of(content: dict[str, Any]) -> Scores:
+    settings, parts = content["settings"], content["parts"].values()
+    metrics = [name for name, value in content["mean"].items() if value is not None]
+    folds = {name: [part[name] for part in parts if part[name] is not None] for name in metrics}
+    whole = (json.dumps(content, indent=2) + "\n").encode()
+    return Scores(settings["name"], settings["probe"], Path(settings["table"]).stem, folds, whole)

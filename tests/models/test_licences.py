@@ -1,0 +1,90 @@
+"""Weights carry their licence along: one that asks for less needs a word."""
+
+from __future__ import annotations
+
+import pytest
+
+from oscine.models.errors import OscineError
+from oscine.models.licences import LICENCES, Licence, choose_licence, parse_licence
+from oscine.models.origin import NOT_KNOWN, NOT_STATED, Source
+from oscine.models.zoo import PUBLISHED
+
+
+def source(licence: str, trained: bool = True) -> Source:
+    return Source("hf-hub:wren/old", "model.safetensors", 64 * "a", licence, "wren/old", 40 * "b", trained)
+
+
+@pytest.mark.parametrize(
+    ("carried", "given"),
+    [
+        ("cc-by-nc-4.0", "cc-by-nc-4.0"),
+        ("cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
+        ("MIT", "mit"),
+        ("mit", "apache-2.0"),
+        ("cc0-1.0", "openrail"),
+        ("cc-by-sa-4.0", "cc-by-sa-4.0"),
+        ("garden-terms=https://garden.example", "garden-terms=https://garden.example"),
+    ],
+)
+def test_weights_trained_further_go_on_under_what_asks_for_no_less(carried, given):
+    assert choose_licence(given, source(carried)) == parse_licence(given)
+    assert choose_licence(None, source(given)) == parse_licence(given), "it is carried along"
+
+
+@pytest.mark.parametrize(
+    ("carried", "given"),
+    [
+        ("cc-by-nc-4.0", "apache-2.0"),
+        ("CC BY-NC 4.0 (README: CC BY 4.0)", "cc-by-4.0"),
+        ("mit", "cc0-1.0"),
+        ("cc-by-sa-4.0", "cc-by-nc-sa-4.0"),
+        ("cc-by-nc-nd-4.0", "cc-by-nc-nd-4.0"),
+        ("openrail", "cc-by-nc-4.0"),
+        ("garden-terms=https://garden.example", "mit"),
+        ("mit", "garden-terms=https://garden.example"),
+        (NOT_KNOWN, "cc-by-nc-nd-4.0"),
+    ],
+)
+def test_what_asks_for_less_needs_a_word(carried, given):
+    with pytest.raises(OscineError, match=r"but .*hf-hub:wren/old is under.*--relicence, relicence=True") as caught:
+        choose_licence(given, source(carried))
+    assert "\n" not in str(caught.value)
+    assert choose_licence(given, source(carried), relicence=True) == parse_licence(given)
+
+
+def test_what_changes_nothing_may_not_be_trained_further_without_a_word():
+    with pytest.raises(OscineError, match=r"is under cc-by-nc-nd-4.0"):
+        choose_licence(None, source("cc-by-nc-nd-4.0"))
+    assert choose_licence(None, source("cc-by-nc-nd-4.0", trained=False)) == Licence("cc-by-nc-nd-4.0")
+
+
+def test_weights_that_were_only_converted_stay_under_their_licence():
+    with pytest.raises(OscineError, match=r"licence 'cc-by-nc-4.0', but hf-hub:wren/old is under MIT"):
+        choose_licence("cc-by-nc-4.0", source("MIT", trained=False))
+    assert choose_licence(None, source("MIT", trained=False)) == Licence("mit")
+
+
+def test_where_none_is_stated_one_must_be_given():
+    for known in (None, source(NOT_STATED), source(NOT_KNOWN)):
+        with pytest.raises(OscineError, match="licence not given; choose one"):
+            choose_licence(None, known)
+    assert choose_licence("mit", source(NOT_STATED)) == Licence("mit")
+
+
+def test_any_licence_can_be_named_with_its_link():
+    assert parse_licence("garden-terms=https://garden.example/terms") == Licence(
+        "garden-terms", "https://garden.example/terms"
+    )
+    for text in ("garden-terms=somewhere", "Garden Terms=https://garden.example", "apache", ""):
+        with pytest.raises(OscineError, match=r"choose one for the weights: apache-2.0, mit"):
+            parse_licence(text)
+
+
+def test_every_licence_of_the_list_can_be_chosen():
+    assert [choose_licence(name).name for name in LICENCES] == list(LICENCES)
+
+
+def test_whatever_the_zoo_states_is_carried_along():
+    for row in PUBLISHED:
+        if row.licence != NOT_STATED:
+            assert choose_licence(None, source(row.licence)).name in LICENCES
