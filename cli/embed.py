@@ -46,9 +46,9 @@ def embed(
     Beside FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are cut short, of which the
     readable part is embedded.
 
-    First it says what it found and what it will cost. Whatever stops it (a crash, a full disk, kill -9, Ctrl-C): the same
-    call goes on where it was, and the table comes out the same; a call with other arguments is refused, --overwrite starts
-    anew. Until the table is finished, its parts lie in OUT.journal.
+    First it says what it found and what it will cost. Whatever stops it before its end (a crash, a full disk, kill -9,
+    Ctrl-C): the same call goes on where it was, and the table comes out the same; a call with other arguments is refused,
+    --overwrite starts anew. Until the table is finished, its parts lie in OUT.journal.
 
     Exit code: 0 every recording is in the table, whole; 3 finished, but FILE.errors.csv lists some; 1 failed.
 
@@ -93,8 +93,8 @@ def embed(
     return LISTED if summary.listed else 0
 
 
-def say(summary: Summary) -> None:
-    print(f"{summary.out}: {summary.rows} clips of {summary.files} recordings, {summary.seconds / 3600:.2f} hours")
+def say(summary: Summary, rows: str = "clips") -> None:
+    print(f"{summary.out}: {summary.rows} {rows} of {summary.files} recordings, {summary.seconds / 3600:.2f} hours")
     short = sum(reason.startswith("truncated") for reason in summary.listed.values())
     print(
         f"{summary.errors}: {short} files that are cut short (what can be read of them is in the table), "

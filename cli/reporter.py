@@ -29,7 +29,7 @@ class Reporter(Watcher):
         hours = sum(recording.info.seconds for recording in recordings) / 3600
         self.bar.say(
             f"found {len(recordings)} recordings, {hours:.2f} hours, {forecast.clips} clips; "
-            f"by their headers {len(listed)} files are cut short or unusable{':' if listed else ''}"
+            f"cut short or unusable by their headers: {len(listed) or 'none'}"
         )
         for name, reason in sorted(listed.items())[:SHOWN]:
             self.bar.say(f"  {name}: {reason}")
@@ -44,7 +44,7 @@ class Reporter(Watcher):
 
     def progress(self, progress: Progress) -> None:
         if self.clips is None or self.first is None:
-            self.clips, self.first, self.begin = self.bar.task("embed clips"), progress, time.monotonic()
+            self.clips, self.first, self.begin = self.bar.task("clips"), progress, time.monotonic()
         note = describe(self.first, progress, time.monotonic() - self.begin)
         self.clips(progress.clips, progress.of_clips, note)
 

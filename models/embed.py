@@ -17,6 +17,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.forecast import foretell, timed
 from oscine.models.journal import Journal
+from oscine.models.outputs import Outputs
 from oscine.models.parts import Job, Note, embed_part, embed_parts
 from oscine.models.precision import AUTO, FLOAT32
 from oscine.models.survey import ALL, Shard, survey
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def embed_file(
-    encoder: Encoder | Vectors, path: str | Path, hop: float | None = None, batch_size: int | None = None
+    encoder: Encoder | Outputs, path: str | Path, hop: float | None = None, batch_size: int | None = None
 ) -> pd.DataFrame:
     """The embeddings of one recording: a row a clip, indexed by file, start_time, end_time; columns embedding_0 and on.
 
@@ -39,20 +40,20 @@ def embed_file(
     recording = Recording(Path(path), str(path), audio_info(path))
     job = job_of(encoder, hop, batch_size)._replace(recordings=[recording])
     pieces = list(chain.from_iterable(job.parts()))
-    with evaluating(job.vectors.encoder):
-        if job.vectors.precision == AUTO:
+    with evaluating(job.outputs.encoder):
+        if job.outputs.precision == AUTO:
             job, _ = timed(job)
         rows, notes = embed_part(job, pieces, read_ahead(pieces, job.windows, workers=0), {})
     note = notes.get(recording.name, Note(recording.info.truncated, refused=False))
-    if note.refused or not rows.clips:
+    if note.refused or not rows.keys:
         raise AudioError(path, note.reason)
     if note.reason:
         logger.warning("%s: %s", path, note.reason)
-    return as_frame(as_table(rows, schema_of(list(job.vectors.columns), job.vectors.encoder.dim)))
+    return as_frame(as_table(rows, schema_of(job.outputs.widths)))
 
 
 def embed_folder(
-    encoder: Encoder | Vectors,
+    encoder: Encoder | Outputs,
     folder: str | Path,
     out: str | Path,
     hop: float | None = None,
@@ -74,17 +75,17 @@ def embed_folder(
     Neither file is there before it is complete. Until then finished parts lie in OUT.journal: the same call continues after
     a crash and gives the same table; a call that would give another is refused. overwrite: start anew, replace `out`.
 
-    encoder: gives its `pooled` in float32; `Vectors(encoder, ...)` has other layers, pools and precisions. hop: seconds from
-    one clip's start to the next one's, a clip's length by default. dtype: float32 or float16, of the table. clock: adds the
-    column `recorded`, as `Clock` has it. shard: only this job's share of the folder, with `auto` as float32, so that all of
-    them agree; `merge_tables` joins them. batch_size: 16 on a CPU, else 64. workers: processes that read, by default what
-    the machine has to spare.
+    encoder: gives its `pooled` in float32; `Vectors(encoder, ...)` has other layers, pools and precisions, and other
+    `Outputs`, such as a probe's, have other numbers. hop: seconds from one clip's start to the next one's, a clip's length
+    by default. dtype: float32 or float16, of the table. clock: adds the column `recorded`, as `Clock` has it. shard: only
+    this job's share of the folder, with `auto` as float32, so that all of them agree; `merge_tables` joins them.
+    batch_size: 16 on a CPU, else 64. workers: processes that read, by default what the machine has to spare.
     """
     target = check_target(out)
     if dtype not in DTYPES:
         raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
     job = job_of(encoder, hop, batch_size, clock)
-    encoder = job.vectors.encoder
+    encoder = job.outputs.encoder
     workers = default_workers(encoder.device) if workers is None else workers
     if workers < 0:
         raise OscineError(f"workers is {workers}, expected 0 (read in the main process) or more")
@@ -93,7 +94,7 @@ def embed_folder(
         journal.check_free(overwrite)
         begun = None if overwrite else journal.plan()
         found = survey(folder, shard, watcher.scanned)
-        if job.vectors.precision == AUTO and (begun or shard != ALL):
+        if job.outputs.precision == AUTO and (begun or shard != ALL):
             job = job.at(begun["settings"]["precision"] if begun else FLOAT32)
         job, cost = timed(job._replace(recordings=found.recordings))
         made_by = describe(job, dtype) | {"shard": str(shard)}
@@ -102,7 +103,7 @@ def embed_folder(
         if made := journal.open(plan, stamps, overwrite):
             return made
         watcher.forecast(foretell(job, found, journal, cost, workers, dtype))
-        schema = schema_of(list(job.vectors.columns), encoder.dim, dtype, clock, made_by | {"folder": found.folder})
+        schema = schema_of(job.outputs.widths, dtype, clock, made_by | {"folder": found.folder})
         for rows, notes in embed_parts(job, journal.parts, journal.notes, workers, watcher.progress):
             journal.add(as_table(rows, schema), notes)
         listed = found.listed | {name: note.reason for name, note in journal.notes.items()}
@@ -111,28 +112,44 @@ def embed_folder(
     return summary
 
 
-def job_of(encoder: Encoder | Vectors, hop: float | None, batch_size: int | None, clock: str | None = None) -> Job:
+def job_of(encoder: Encoder | Outputs, hop: float | None, batch_size: int | None, clock: str | None = None) -> Job:
     """What a call asks for, of no recordings yet."""
-    vectors = encoder if isinstance(encoder, Vectors) else Vectors(encoder)
-    encoder = vectors.encoder
+    outputs = encoder if isinstance(encoder, Outputs) else Vectors(encoder)
+    encoder = outputs.encoder
     if batch_size is None:
         batch_size = 16 if encoder.device.type == "cpu" else 64
     if batch_size < 1:
         raise OscineError(f"batch_size is {batch_size}, expected at least 1")
-    return Job(vectors, cut(encoder, hop), batch_size, Clock(clock) if clock else None, [])
+    return Job(outputs, cut(encoder, hop, outputs.samples), batch_size, Clock(clock) if clock else None, [])
 
 
 def describe(job: Job, dtype: str) -> dict[str, Any]:
-    """What makes a table, as it stands in its metadata under the key "oscine", in JSON.
-
-    weights: their file's sha256, "random", or None where neither is known; fingerprint: a hash of the weights as they are in
-    memory; columns: the pool and the layer, counted from 0, of each.
-    """
-    encoder, vectors = job.vectors.encoder, job.vectors
-    known = encoder.provenance or {}
+    """What makes a table, as it stands in its metadata under the key "oscine", in JSON; and what its outputs say."""
+    encoder, outputs = job.outputs.encoder, job.outputs
     return {
         "version": __version__,
         "torch": torch.__version__,
+        **describe_encoder(encoder),
+        "dim": encoder.dim,
+        "sample_rate": encoder.sample_rate,
+        "clip_seconds": job.windows.samples / encoder.sample_rate,
+        "hop_seconds": job.windows.hop / encoder.sample_rate,
+        **outputs.describe(),
+        "dtype": dtype,
+        "precision": outputs.precision,
+        "compiled": outputs.compiled,
+        "clock": job.clock.name if job.clock else None,
+    }
+
+
+def describe_encoder(encoder: Encoder) -> dict[str, Any]:
+    """Which encoder it is, for JSON.
+
+    weights: their file's sha256, "random", or None where neither is known; fingerprint: a hash of the weights as they are in
+    memory.
+    """
+    known = encoder.provenance or {}
+    return {
         "model": known.get("model"),
         "repository": known.get("repository"),
         "revision": known.get("revision"),
@@ -141,13 +158,4 @@ def describe(job: Job, dtype: str) -> dict[str, Any]:
         "architecture": type(encoder).__name__,
         "frontend": type(encoder.frontend).__name__,
         "config": encoder.config,
-        "dim": encoder.dim,
-        "sample_rate": encoder.sample_rate,
-        "clip_seconds": encoder.seconds,
-        "hop_seconds": job.windows.hop / encoder.sample_rate,
-        "columns": {name: {"pool": pool, "layer": layer} for name, (pool, layer) in vectors.columns.items()},
-        "dtype": dtype,
-        "precision": vectors.precision,
-        "compiled": vectors.compiled,
-        "clock": job.clock.name if job.clock else None,
     }

@@ -36,13 +36,13 @@ class Cost(NamedTuple):
 
 def timed(job: Job) -> tuple[Job, Cost]:
     """The job in the precision that was asked for, `auto` being the faster one if it matters, and what a clip costs."""
-    asked = job.vectors.precision
+    asked = job.outputs.precision
     job = job.at(FLOAT32 if asked == AUTO else asked)
     clips, reading = read_some(job)
     cost = Cost(reading, encoding_seconds(job, clips))
     if asked == AUTO and job.clips * cost.encoding > LONG:
-        faster = job.at(faster_precision(job.vectors.encoder.device))
-        if faster.vectors is not job.vectors:
+        faster = job.at(faster_precision(job.outputs.encoder.device))
+        if faster.outputs is not job.outputs:
             job, cost = faster, cost._replace(encoding=encoding_seconds(faster, clips))
     return job, cost
 
@@ -60,19 +60,19 @@ def read_some(job: Job) -> tuple[list[Tensor], float]:
 def encoding_seconds(job: Job, clips: list[Tensor]) -> float:
     """Seconds of a clip on its way through frontend and encoder, after a warm-up; 0 where none could be read."""
     # A batch as it will come; but on a CPU a few clips tell as much, unless they are compiled, and filled up to a batch.
-    whole = job.vectors.compiled or job.vectors.encoder.device.type != "cpu"
+    whole = job.outputs.compiled or job.outputs.encoder.device.type != "cpu"
     count = min(job.batch_size, job.clips, job.batch_size if whole else ENCODED)
     trial, begin = list(islice(cycle(clips), count)), 0.0
     for batch in (trial if whole else trial[:1], trial):
         begin = perf_counter()
-        list(job.vectors.of_batches(batch, job.batch_size))
+        list(job.outputs.of_batches(batch, job.batch_size))
     return (perf_counter() - begin) / max(1, count)
 
 
 def foretell(job: Job, found: Survey, journal: Journal, cost: Cost, workers: int, dtype: str) -> Forecast:
     """What is to come; an error where the disk has no room for it."""
     clips, done = job.clips, job.progress(journal.parts).clips
-    numbers = clips * len(job.vectors.columns) * job.vectors.encoder.dim
+    numbers = clips * len(job.outputs.times(0.0, job.windows.samples / job.windows.sample_rate)) * job.outputs.numbers
     number_bytes = DTYPES[dtype].bit_width // 8
     size = numbers * (CSV_BYTES if journal.target.suffix == ".csv" else number_bytes)
     need = size + numbers * number_bytes * (clips - done) // max(1, clips)
@@ -82,4 +82,4 @@ def foretell(job: Job, found: Survey, journal: Journal, cost: Cost, workers: int
             f"{journal.target} and its journal need {need / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB; make room, "
             "choose another place, dtype float16, a longer hop, or fewer layers and pools"
         )
-    return Forecast(found, clips, done, job.vectors.precision, cost.of(clips - done, workers), size, free)
+    return Forecast(found, clips, done, job.outputs.precision, cost.of(clips - done, workers), size, free)

@@ -31,8 +31,11 @@ class Frontend(Tables):
     """Waveform [batch, samples] to spectrogram [batch, frames, mel]. No clip depends on the others of its batch.
 
     `frames`: how many to return; padded at the end, or cropped. None pads to the next multiple of a patch.
+    `hop`: samples from one frame to the next.
     Tables are computed, not stored: they are buffers outside the state_dict, whose names are the published ones alone.
     """
+
+    hop: int
 
     def frames(self, samples: int) -> int:
         """Frames that a waveform of so many samples comes to, padding to whole patches included."""
@@ -112,6 +115,7 @@ class KaldiFrontend(Frontend):
         self.mean = mean
         self.std = std
         self.fbank = KaldiFbank(sample_rate, window)
+        self.hop = self.fbank.hop
 
     def raw_frames(self, samples: int) -> int:
         return self.fbank.frames(max(samples, self.fbank.length))

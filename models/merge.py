@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Sequence
 from heapq import merge
@@ -22,6 +21,7 @@ from oscine.models.table import (
     check_absent,
     check_target,
     errors_path,
+    read_errors,
     read_schema,
     with_metadata,
     write_table,
@@ -68,7 +68,7 @@ def merge_tables(out: str | Path, shards: Sequence[str | Path], overwrite: bool 
     if not shards:
         raise OscineError("no tables to join; name those of all shards")
     joined = _check([Path(shard) for shard in shards])
-    listed = {name: reason for path in joined.paths for name, reason in _read_errors(errors_path(path)).items()}
+    listed = {name: reason for path in joined.paths for name, reason in read_errors(errors_path(path)).items()}
     with writing(target):
         work = TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     with work as folder:
@@ -119,11 +119,3 @@ def _runs(shard: int, path: Path, columns: Sequence[str] | None) -> Iterator[Run
             begins = [row for row in range(len(files)) if not row or files[row] != files[row - 1]]
             for begin, end in zip(begins, [*begins[1:], len(files)]):
                 yield Run(files[begin], starts[begin], shard, kept.slice(begin, end - begin))
-
-
-def _read_errors(path: Path) -> dict[str, str]:
-    try:
-        with path.open(newline="") as file:
-            return dict(list(csv.reader(file))[1:])
-    except FileNotFoundError:
-        raise OscineError(f"no error table {path}; it belongs beside its table, also where it lists nothing") from None

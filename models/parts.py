@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from oscine.models.clock import Clock
-from oscine.models.vectors import Vectors
+from oscine.models.outputs import Outputs
 from oscine.models.watcher import Progress
 from oscine.models.windows import Piece, Read, Recording, Windows, clips_of, count, parts_of, read_ahead
 
@@ -20,10 +20,10 @@ BATCHES = 32  # in a part, about: what a kill can cost
 
 
 class Rows(NamedTuple):
-    """Some clips: (file, start, end, when it was recorded or None) each, and their vectors [clips, column, dim]."""
+    """(file, start, end, when it was recorded or None) of each, and the numbers that stand in the columns, [row, number]."""
 
-    clips: list[tuple[str, float, float, Any]]
-    vectors: Tensor
+    keys: list[tuple[str, float, float, Any]]
+    numbers: Tensor
 
 
 class Note(NamedTuple):
@@ -36,7 +36,7 @@ class Note(NamedTuple):
 class Job(NamedTuple):
     """How clips become rows, and of which recordings."""
 
-    vectors: Vectors
+    outputs: Outputs
     windows: Windows
     batch_size: int
     clock: Clock | None
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 
     def at(self, precision: str) -> Job:
         """The same job in another precision."""
-        return self._replace(vectors=self.vectors.at(precision))
+        return self._replace(outputs=self.outputs.at(precision))
 
     @property
     def clips(self) -> int:
@@ -97,7 +97,7 @@ def embed_part(
 ) -> tuple[Rows, dict[str, Note]]:
     """The rows of some pieces, and what is to be said of their recordings. tell: clips and seconds that are done."""
     notes: dict[str, Note] = {}
-    rows: list[tuple[str, float, float, Any]] = []
+    keys: list[list[tuple[str, float, float, Any]]] = []  # of every clip's rows
     shares: list[float] = []
 
     def clips() -> Iterator[Tensor]:
@@ -110,17 +110,15 @@ def embed_part(
             made, total = clips_of(piece, read, job.windows)
             began = job.clock.began(name) if job.clock else None
             for number, clip in enumerate(made, piece.first):
-                start, end = job.windows.times(number, total)
-                rows.append((name, start, end, began and began + timedelta(seconds=start)))
+                times = job.outputs.times(*job.windows.times(number, total))
+                keys.append([(name, start, end, began and began + timedelta(seconds=start)) for start, end in times])
                 shares.append(job.share(piece))
                 yield clip
 
-    vectors: list[Tensor] = []
+    numbers = [torch.empty(0, job.outputs.numbers)]
     seconds = 0.0
-    for vector in job.vectors.of_batches(clips(), job.batch_size):
-        seconds += shares[len(vectors)]
-        vectors.append(vector)
-        tell(len(vectors), seconds)
-    encoder = job.vectors.encoder
-    none = torch.empty(0, len(job.vectors.columns), encoder.dim)
-    return Rows(rows, torch.stack(vectors) if vectors else none), notes
+    for clip, rows in enumerate(job.outputs.of_batches(clips(), job.batch_size)):
+        seconds += shares[clip]
+        numbers.append(rows[: len(keys[clip])])  # what lies beyond the recording's end has no time
+        tell(clip + 1, seconds)
+    return Rows(list(chain.from_iterable(keys)), torch.cat(numbers)), notes

@@ -1,4 +1,4 @@
-"""A table of embeddings on disk, as Parquet, NumPy archive or CSV, and the list of bad files beside it."""
+"""A table of what was computed of clips, as Parquet, NumPy archive or CSV, and the list of bad files beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -61,11 +61,22 @@ def check_absent(out: Path) -> None:
     """An error where a table, or what is written beside it, would replace a file, perhaps another table's."""
     for path in (out, *beside(out).values()):
         if path.exists():
-            raise OscineError(f"{path} exists already; choose another name, or call with overwrite to replace it")
+            raise OscineError(
+                f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)"
+            )
 
 
 def errors_path(out: Path) -> Path:
     return out.with_suffix(".errors.csv")
+
+
+def read_errors(path: Path) -> dict[str, str]:
+    """File to reason, of an error table."""
+    try:
+        with path.open(newline="") as file:
+            return dict(list(csv.reader(file))[1:])
+    except FileNotFoundError:
+        raise OscineError(f"no error table {path}; it belongs beside its table, also where it lists nothing") from None
 
 
 def beside(out: Path) -> dict[str, Path]:
@@ -77,17 +88,16 @@ def beside(out: Path) -> dict[str, Path]:
 
 
 def schema_of(
-    columns: Sequence[str],
-    dim: int,
+    widths: Mapping[str, int | None],
     dtype: str = "float32",
     clock: str | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> pa.Schema:
-    """file, start_time, end_time, with a clock `recorded`, and the columns of vectors."""
+    """file, start_time, end_time, with a clock `recorded`, and columns of vectors so wide; None is of a number each."""
     fields = {"file": pa.string(), "start_time": pa.float64(), "end_time": pa.float64()}
     if clock:
         fields["recorded"] = pa.timestamp("us", tz=None if clock == "local" else "UTC")
-    fields |= {column: pa.list_(DTYPES[dtype], dim) for column in columns}
+    fields |= {column: pa.list_(DTYPES[dtype], width) if width else DTYPES[dtype] for column, width in widths.items()}
     return with_metadata(pa.schema(fields), metadata or {})
 
 
@@ -99,22 +109,25 @@ def as_table(rows: Rows, schema: pa.Schema) -> pa.Table:
     known = ["file", "start_time", "end_time", "recorded"]
     arrays = [
         pa.array(values, schema.field(name).type)
-        for name, values in zip(known, zip(*rows.clips) if rows.clips else [()] * len(known))
+        for name, values in zip(known, zip(*rows.keys) if rows.keys else [()] * len(known))
         if name in schema.names
     ]
-    for number, name in enumerate(schema.names[len(arrays) :]):
-        arrays.append(_vectors(rows.vectors[:, number].contiguous().numpy().ravel(), schema.field(name).type))
+    kinds = schema.types[len(arrays) :]
+    widths = [kind.list_size if pa.types.is_fixed_size_list(kind) else 1 for kind in kinds]
+    for numbers, kind in zip(rows.numbers.split(widths, dim=1), kinds):
+        arrays.append(_numbers(numbers.contiguous().numpy().ravel(), kind))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _vectors(flat: np.ndarray, kind: pa.DataType) -> pa.Array:
-    if kind.value_type == pa.float16():
+def _numbers(flat: np.ndarray, kind: pa.DataType) -> pa.Array:
+    vectors = pa.types.is_fixed_size_list(kind)
+    if (kind.value_type if vectors else kind) == pa.float16():
         with np.errstate(over="ignore"):
             half = flat.astype(np.float16)
         if not np.isfinite(half).all() and np.isfinite(flat).all():
             raise OscineError(f"vectors reach {np.abs(flat).max():.0f}, beyond float16; take dtype float32")
         flat = half
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size) if vectors else pa.array(flat)
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:

@@ -1,20 +1,20 @@
-"""Which vectors of a clip are wanted, and how a batch of clips becomes them."""
+"""The vectors of clips: which of an encoder's layers and pools are wanted, and how a spectrogram becomes them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.backends import cudnn
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.models.precision import BFLOAT16, FLOAT32, check_precision, check_survives
+from oscine.models.outputs import Outputs
+from oscine.models.precision import FLOAT32
 
 POOLED = "pooled"  # the model's own, of its last layer: the column `embedding`
 POOLS: dict[str, Callable[[Features, int], Tensor]] = {
@@ -23,15 +23,12 @@ POOLS: dict[str, Callable[[Features, int], Tensor]] = {
 }
 
 
-class Vectors:
+class Vectors(Outputs):
     """Clips, [samples] each, to the vectors asked for, [clip, column, dim] in float32.
 
-    A clip may be shorter than the encoder's, as `Encoder.spectrogram` has it; the encoder is in eval mode meanwhile.
-
     pools: "pooled" is the column `embedding`; "cls" and "mean" (of the patches) are taken of every one of the `layers`, by
-    default the last: columns `cls_11`, `mean_11`, with layers counted from 0. precision: of the encoder, float32, bfloat16
-    or auto, which is float32 until a job takes bfloat16, because it is long and faster so. compiled: from the spectrogram
-    on through torch.compile, for batches of one size.
+    default the last: columns `cls_11`, `mean_11`, with layers counted from 0. precision: as in `Outputs`. compiled: from
+    the spectrogram on through torch.compile, for batches of one size.
     """
 
     def __init__(
@@ -42,72 +39,26 @@ class Vectors:
         precision: str = FLOAT32,
         compiled: bool = False,
     ) -> None:
-        self.encoder = encoder
         self.layers = _layer_numbers(encoder, layers, pools)
         self.columns = _columns(self.layers, pools, encoder.depth)
-        self.pools = pools
-        self.precision = check_precision(precision)
+        super().__init__(encoder, dict.fromkeys(self.columns, encoder.dim), encoder.samples, precision)
         self.compiled = compiled
-        check_survives(precision, encoder.device)
-        self.read = _compiled(self._read) if compiled else self._read
+        self._read = _compiled(self._vectors) if compiled else self._vectors
 
-    def at(self, precision: str) -> Vectors:
-        """The same vectors in another precision."""
-        if precision == self.precision:
-            return self
-        layers = None if set(self.pools) == {POOLED} else self.layers
-        return Vectors(self.encoder, layers, self.pools, precision, self.compiled)
+    def read(self, spectrogram: Tensor) -> Tensor:  # [clip, column, dim]
+        return self._read(spectrogram)
 
-    @torch.inference_mode()
-    def __call__(self, clips: Sequence[Tensor]) -> Tensor:
-        """On the encoder's device."""
-        half = self.precision == BFLOAT16
-        with (
-            torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=half),
-            cudnn.flags(enabled=True, allow_tf32=half),  # else its float32 convolutions keep 10 bits of the 23
-        ):
-            return self.read(self.encoder.spectrogram(clips))
+    def describe(self) -> dict[str, Any]:
+        """columns: the pool and the layer, counted from 0, of each."""
+        return {"columns": {name: {"pool": pool, "layer": layer} for name, (pool, layer) in self.columns.items()}}
 
-    def _read(self, spectrogram: Tensor) -> Tensor:  # [clip, column, dim]
+    def _vectors(self, spectrogram: Tensor) -> Tensor:
         features = self.encoder.features(spectrogram, self.layers)
         vectors = [
             features.pooled if pool == POOLED else POOLS[pool](features, self.layers.index(layer))
             for pool, layer in self.columns.values()
         ]
         return torch.stack([vector.float() for vector in vectors], dim=1)
-
-    def of_batches(self, clips: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
-        """Clips [samples], as they come, to their vectors [column, dim] in memory of the CPU, batch by batch.
-
-        On a GPU a batch is gathered while the one before is computed.
-        """
-        under_way: deque[Callable[[], Tensor]] = deque()
-        for batch in _batches(clips, batch_size):
-            under_way.append(self._begin(batch, batch_size))
-            if len(under_way) > 1 or self.encoder.device.type == "cpu":
-                yield from under_way.popleft()()
-        for end in under_way:
-            yield from end()
-
-    def _begin(self, batch: list[Tensor], batch_size: int) -> Callable[[], Tensor]:
-        """Start on a batch; what is handed back waits for its end."""
-        clips = len(batch)
-        if self.compiled:  # what was compiled for one size must not be compiled, and rounded, anew for another
-            batch = batch + [torch.zeros(self.encoder.samples)] * (batch_size - clips)
-        vectors = self(batch)[:clips]
-        if vectors.device.type != "cuda":
-            vectors = vectors.cpu()
-            return lambda: vectors
-        copy = torch.empty(vectors.shape, pin_memory=True)
-        copy.copy_(vectors, non_blocking=True)
-        done = torch.cuda.Event()
-        done.record()
-
-        def end() -> Tensor:
-            done.synchronize()
-            return copy
-
-        return end
 
 
 @contextmanager
@@ -123,11 +74,16 @@ def evaluating(encoder: Encoder) -> Iterator[None]:
 
 def fingerprint(encoder: Encoder) -> str:
     """A hash of an encoder's weights, wherever they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return digest(encoder.state_dict())
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of tensors and their names."""
+    made = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        made.update(name.encode())
+        made.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return made.hexdigest()
 
 
 def _compiled(read: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -160,14 +116,3 @@ def _columns(layers: list[int], pools: Sequence[str], depth: int) -> dict[str, t
     """Name of a column to its pool and layer; the model's own vector first."""
     columns = {"embedding": (POOLED, depth - 1)} if POOLED in pools else {}
     return columns | {f"{pool}_{layer}": (pool, layer) for layer in layers for pool in POOLS if pool in pools}
-
-
-def _batches(clips: Iterable[Tensor], size: int) -> Iterator[list[Tensor]]:
-    batch: list[Tensor] = []
-    for clip in clips:
-        batch.append(clip)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

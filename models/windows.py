@@ -81,12 +81,14 @@ class Reader(Dataset[Read]):
         return Read(decoded.waveform.numpy(), decoded.truncated)
 
 
-def cut(encoder: Encoder, hop: float | None = None) -> Windows:
-    """The encoder's clips, every `hop` seconds; None is a clip's length."""
-    samples = encoder.samples if hop is None else hop * encoder.sample_rate
-    if not math.isfinite(samples) or round(samples) < 1:
-        raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for the clip's {encoder.seconds:g} s")
-    return Windows(encoder.sample_rate, encoder.samples, round(samples))
+def cut(encoder: Encoder, hop: float | None = None, samples: int | None = None) -> Windows:
+    """Clips of so many samples, by default the encoder's, every `hop` seconds; None is a clip's length."""
+    length = samples or encoder.samples
+    step = length if hop is None else hop * encoder.sample_rate
+    if not math.isfinite(step) or round(step) < 1:
+        seconds = length / encoder.sample_rate
+        raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for the clip's {seconds:g} s")
+    return Windows(encoder.sample_rate, length, round(step))
 
 
 def total_samples(recording: Recording, windows: Windows) -> int:

@@ -58,7 +58,7 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     assert dispatch(call(folder, saved, out)) == 0
     said = capsys.readouterr()
     assert f"{out}: 6 clips of 3 recordings, 0.00 hours" in said.out
-    assert "found 3 recordings, 0.00 hours, 6 clips; by their headers 0 files are cut short or unusable\n" in said.err
+    assert "found 3 recordings, 0.00 hours, 6 clips; cut short or unusable by their headers: none\n" in said.err
     assert "about 1 s in float32; the table takes about 1 kB" in said.err
     assert made_by(out)["weights"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
     assert made_by(out)["model"] == f"local-dir:{saved}"
@@ -71,7 +71,7 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     said = capsys.readouterr()
     assert f"{out.with_suffix('.errors.csv')}: 0 files that are cut short" in said.out
     assert "1 that could not be used" in said.out
-    assert "1 files are cut short or unusable:\n  empty.wav: is empty (0 bytes)" in said.err
+    assert "cut short or unusable by their headers: 1\n  empty.wav: is empty (0 bytes)" in said.err
 
 
 def test_layers_pools_numbers_and_clock_are_the_callers(folder: Path, saved: Path, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(
             now += 1.0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
-    assert lines[0] == "embed clips: 30/100, 30 s, 1 min left, 0.30/1.00 h, 36 x real time"
+    assert lines[0] == "clips: 30/100, 30 s, 1 min left, 0.30/1.00 h, 36 x real time"
 
 
 def test_on_a_terminal_a_bar_shows_the_same_and_names_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,107 @@
+"""`oscine predict FOLDER`: what a fitted probe says of a folder of recordings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oscine.cli.command import Misuse, call
+from oscine.cli.embed import LISTED, say
+from oscine.cli.progress import progress_bar
+
+
+def main(arguments: list[str]) -> int | None:
+    return call(predict, arguments)
+
+
+def predict(
+    folder: Path,
+    /,
+    probe: Path,
+    out: Path,
+    detections: Path | None = None,
+    threshold: float | None = None,
+    hop: float | None = None,
+    precision: str = "auto",
+    clock: str | None = None,
+    shard: str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> int:
+    """Write what a fitted probe says of a folder of recordings: a table of probabilities, and what was heard when.
+
+    FOLDER is read as oscine embed reads it. OUT gets the columns file (its name below FOLDER), start_time, end_time
+    (seconds) and one for every class: its probability in that clip, or in that frame if the probe answers frame by frame.
+    Beside FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are cut short.
+
+    With --detections, rows in which a class reaches its threshold become one detection as long as they follow one another.
+    FILE.txt is a selection table that Raven opens together with all recordings of FOLDER, in the order of their names; any
+    other name is a new folder with a track of labels for Audacity, NAME.txt, for every recording NAME.
+
+    Whatever stops it, the same call goes on where it was, and the table comes out the same; a call with other arguments is
+    refused, --overwrite starts anew. A table that is finished is not made again for its detections: another threshold takes
+    seconds.
+
+    Exit code: 0 every recording is in the table, whole; 3 finished, but FILE.errors.csv lists some; 1 failed.
+
+    Args:
+        folder: the recordings.
+        probe: a folder with a fitted probe, as oscine probe saves it; its encoder is opened with it.
+        out: the table to write, FILE.parquet; FILE.csv and FILE.npz are possible.
+        detections: what was heard, FILE.txt for Raven or a new folder for Audacity's labels; needs a table FILE.parquet.
+        threshold: probability that makes a detection, of all classes; by default each class's own in the probe, else 0.5.
+        hop: seconds from the start of one clip to the next; a clip's length by default.
+        precision: of the encoder: float32, bfloat16, or auto: bfloat16 where a long job is faster so; with --shard, float32.
+        clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
+        shard: only one of several jobs' share, such as 2/8; oscine merge joins their tables.
+        batch_size: clips that the encoder takes at a time; 16 on a CPU, else 64.
+        workers: processes that read ahead, 0 to read in between; by default what the machine has to spare.
+        device: where the encoder runs, such as cpu, cuda or mps.
+        overwrite: replace OUT, a selection table, and what an unfinished call has left.
+    """
+    from oscine.cli.encoder import moved
+    from oscine.cli.reporter import Reporter
+    from oscine.models.journal import Journal
+    from oscine.models.survey import ALL, parse_shard
+    from oscine.models.table import check_target, errors_path, read_errors
+    from oscine.probe.detections import check_detections, thresholds_of, write_detections
+    from oscine.probe.predict import check_hop, predict_folder
+    from oscine.probe.saved import load_probe
+
+    target, share = check_target(out), ALL if shard is None else parse_shard(shard)
+    journal = Journal(target)
+    made = detections is not None and not overwrite and target.exists() and not journal.plan()
+    if not made:
+        journal.check_free(overwrite)
+    check_options(target, detections, threshold, shard)
+    if detections:
+        check_detections(detections, overwrite)
+    fitted = load_probe(probe)
+    check_hop(fitted, hop)
+    thresholds_of(fitted, threshold)
+    moved(fitted.encoder, device)
+    fitted.probe.to(fitted.encoder.device)
+    if made:
+        listed = read_errors(errors_path(target))
+    else:
+        with progress_bar() as bar:
+            summary = predict_folder(
+                fitted, folder, target, hop, precision, clock, share, overwrite, batch_size, workers, Reporter(bar)
+            )
+        listed = summary.listed
+        say(summary, "frames" if fitted.frame_seconds else "clips")
+    if detections:
+        print(
+            f"{detections}: {write_detections(fitted, target, folder, detections, threshold, hop, overwrite)} detections"
+        )
+    return LISTED if listed else 0
+
+
+def check_options(target: Path, detections: Path | None, threshold: float | None, shard: str | None) -> None:
+    if threshold is not None and detections is None:
+        raise Misuse("--threshold is for detections, the table has every probability; name them with --detections")
+    if detections and shard:
+        raise Misuse("detections are of all shards; join the tables with oscine merge, then call without --shard")
+    if detections and target.suffix != ".parquet":
+        raise Misuse(f"detections are read from a table FILE.parquet, not {target.name}; call it that")

@@ -1,0 +1,166 @@
+"""A fitted probe with its encoder: waveforms in, probabilities out; and which of a task's probes is the one to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.layers import PATCH
+from oscine.models.vectors import digest
+from oscine.probe.calibration import Scaling, fit_platt, fit_temperature
+from oscine.probe.data import Task
+from oscine.probe.fit import FitSettings, Judgement, Source, fit_probe, prepare
+from oscine.probe.probe import Probe
+from oscine.probe.thresholds import best_thresholds
+
+
+@dataclass(frozen=True, eq=False)
+class FittedProbe:
+    """What was learnt, ready to hear.
+
+    head          the settings that the probe was built with, beside encoder and classes
+    classes       names, in the order of the logits
+    seconds       of a clip, which need not be the encoder's
+    single_label  whether a clip has one of the classes (softmax) or any number of them (sigmoid)
+    scaling       what calibrates the logits; None leaves them as they are
+    thresholds    [classes], probabilities from which on to say yes; None where no rows were left to choose them by
+    fitted_on     task, rows and parts that it was fitted on
+    scores        of the task's judgement, by metric
+    """
+
+    probe: Probe
+    encoder: Encoder
+    head: dict[str, Any]
+    classes: list[str]
+    seconds: float
+    single_label: bool
+    scaling: Scaling | None = None
+    thresholds: Tensor | None = None
+    fitted_on: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """Of a clip."""
+        return round(self.seconds * self.encoder.sample_rate)
+
+    @property
+    def frame_seconds(self) -> float | None:
+        """From one frame to the next of a frame-wise probe; None where there is one answer a clip."""
+        if self.head.get("pool") != "frames":
+            return None
+        return PATCH * self.encoder.frontend.hop / self.encoder.sample_rate
+
+    @torch.inference_mode()
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """Probabilities [batch, classes], frame-wise [batch, time, classes], of clips [batch, samples].
+
+        They are at the encoder's rate; shorter ones are filled up as in its training. It has to be in eval mode, as
+        `load_probe` leaves it.
+        """
+        if waveform.ndim != 2 or not 0 < waveform.shape[1] <= self.samples:
+            raise OscineError(
+                f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples] with up to {self.samples} samples; "
+                f"split_clips(waveform, {self.samples}) cuts a longer one"
+            )
+        return self.probabilities(self.encoder.spectrogram(list(waveform), self.samples))
+
+    def probabilities(self, spectrogram: Tensor) -> Tensor:
+        """The same of what the encoder's frontend makes of clips, [batch, frames, mel]; the probe computes in float32."""
+        features = self.encoder.features(spectrogram, self.probe.needs.layers).to(torch.float32)
+        with torch.autocast(spectrogram.device.type, enabled=False):
+            return as_probabilities(self.probe(features), self.single_label, self.scaling)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, in JSON, without the encoder."""
+        scaling = self.scaling and {name: values.tolist() for name, values in self.scaling._asdict().items()}
+        return {
+            "probe": type(self.probe).__name__,
+            "head": self.head,
+            "classes": self.classes,
+            "single_label": self.single_label,
+            "scaling": scaling,
+            "probe_fingerprint": digest(self.probe.stored()),
+        }
+
+
+def as_probabilities(logits: Tensor, single_label: bool, scaling: Scaling | None = None) -> Tensor:
+    """Of logits [..., classes]."""
+    if scaling:
+        logits = Scaling(*(values.to(logits) for values in scaling))(logits)
+    return logits.softmax(-1) if single_label else logits.sigmoid()
+
+
+def keep_probe(
+    make_probe: Callable[[], Probe],
+    head: dict[str, Any],
+    encoder: Encoder,
+    features: Source,
+    task: Task,
+    judgement: Judgement,
+    settings: FitSettings,
+    seconds: float | None = None,
+    name: str = "",
+    device: str | torch.device = "cpu",
+) -> FittedProbe:
+    """The probe that is worth keeping of those that a task was judged by; arguments as they were for `judge`.
+
+    Of a split it is the judged one, and the split's `valid` rows, if any, choose scaling and thresholds. Of folds it is one
+    that is fitted on all rows; scaling and thresholds come from what each fold's probe said of rows that it had not learnt
+    from: nobody is judged by those choices any more. head: settings of `make_probe`; name: of the task.
+    """
+    learnt = torch.cat([part.train for part in task.parts]).unique()
+    if len(task.parts) == 1:
+        probe, logits, rows = judgement.probes[0], judgement.valid_logits[0], task.parts[0].valid
+    else:
+        probe = fit_on_all(make_probe, features, task, settings, device)
+        logits, rows = torch.cat(judgement.logits), torch.cat([part.test for part in task.parts])
+    scaling, thresholds = choose(logits, task.targets[rows], task.single_label)
+    return FittedProbe(
+        probe.to(encoder.device),
+        encoder,
+        head,
+        task.classes,
+        seconds or encoder.seconds,
+        task.single_label,
+        scaling,
+        thresholds,
+        {"task": name, "rows": len(learnt), "judged": judgement.parts},
+        judgement.as_dict()["mean"],
+    )
+
+
+def fit_on_all(
+    make_probe: Callable[[], Probe],
+    features: Source,
+    task: Task,
+    settings: FitSettings,
+    device: str | torch.device = "cpu",
+) -> Probe:
+    """A fresh probe, fitted as `judge` fits, on every row that any part learns from."""
+    rows = torch.cat([part.train for part in task.parts]).unique()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        probe = make_probe().to(device)
+        fit_probe(probe, prepare(probe, features, device), task.targets, rows, settings)
+    return probe
+
+
+def choose(logits: Tensor, targets: Tensor, single_label: bool) -> tuple[Scaling | None, Tensor | None]:
+    """Scaling and thresholds by rows that nobody is judged by; none where there are no such rows.
+
+    logits [rows, classes], targets as in `Task`. One temperature keeps the order of a row's classes, which single labels go
+    by; any number of labels takes a slope and an offset. Both are for all classes together: rare ones cannot overfit them.
+    """
+    if not len(logits):
+        return None, None
+    scaling = (fit_temperature if single_label else fit_platt)(logits, targets)
+    yes = one_hot(targets, logits.shape[1]) if single_label else targets
+    return scaling, best_thresholds(as_probabilities(logits.double(), single_label, scaling), yes)

@@ -1,0 +1,93 @@
+"""What a fitted probe says of recordings: a row a clip or a frame, a column a class, with all that `embed_folder` does."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from oscine.models.embed import embed_file, embed_folder
+from oscine.models.errors import OscineError
+from oscine.models.layers import PATCH
+from oscine.models.outputs import Outputs
+from oscine.models.precision import FLOAT32
+from oscine.models.survey import ALL, Shard
+from oscine.models.table import KEYS, METADATA, Summary
+from oscine.models.watcher import SILENT, Watcher
+from oscine.probe.fitted import FittedProbe
+
+RESERVED = {*KEYS, "recorded", METADATA.decode()}  # what a table has beside the classes
+
+
+class Probabilities(Outputs):
+    """Clips to the probability of every class, [clip, classes]; of a frame-wise probe, [clip, time, classes].
+
+    precision: of the encoder, as in `Outputs`; the probe computes in float32.
+    """
+
+    def __init__(self, fitted: FittedProbe, precision: str = FLOAT32) -> None:
+        taken = sorted(RESERVED & set(fitted.classes))
+        if taken:
+            raise OscineError(f"a class is called {taken[0]}, as a column of every table is; give it another name")
+        super().__init__(fitted.encoder, dict.fromkeys(fitted.classes), fitted.samples, precision)
+        self.fitted = fitted
+        self.frames = fitted.encoder.frontend.frames(fitted.samples) // PATCH
+
+    def read(self, spectrogram: Tensor) -> Tensor:
+        return self.fitted.probabilities(spectrogram)
+
+    def describe(self) -> dict[str, Any]:
+        return self.fitted.describe()
+
+    def times(self, start: float, end: float) -> list[tuple[float, float]]:
+        step = self.fitted.frame_seconds
+        if step is None:
+            return [(start, end)]
+        # Less than a frame may be left behind the last one, which then reaches to the clip's end.
+        count = min(self.frames, max(1, math.ceil((end - start) / step - 1e-6)))
+        edges = [*(start + number * step for number in range(count)), end]
+        return list(pairwise(edges))
+
+
+def predict_file(
+    fitted: FittedProbe, path: str | Path, hop: float | None = None, batch_size: int | None = None
+) -> pd.DataFrame:
+    """Probabilities of one recording, a column a class, indexed by file, start_time, end_time; as `embed_file` reads it."""
+    check_hop(fitted, hop)
+    return embed_file(Probabilities(fitted), path, hop, batch_size)
+
+
+def predict_folder(
+    fitted: FittedProbe,
+    folder: str | Path,
+    out: str | Path,
+    hop: float | None = None,
+    precision: str = FLOAT32,
+    clock: str | None = None,
+    shard: Shard = ALL,
+    overwrite: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    watcher: Watcher = SILENT,
+) -> Summary:
+    """Write what a probe says of every recording below a folder into `out` (.parquet, .csv or .npz).
+
+    A row is (file, start_time, end_time, a probability for every class): of a clip, or of a frame of a frame-wise probe.
+    All else is as in `embed_folder`: the journal, the error table OUT.errors.csv, the arguments.
+    """
+    check_hop(fitted, hop)
+    outputs = Probabilities(fitted, precision)
+    return embed_folder(
+        outputs, folder, out, hop, clock=clock, shard=shard, overwrite=overwrite, batch_size=batch_size,
+        workers=workers, watcher=watcher,
+    )  # fmt: skip
+
+
+def check_hop(fitted: FittedProbe, hop: float | None) -> None:
+    """A frame that lay in several clips would have several rows."""
+    if hop is not None and fitted.frame_seconds is not None:
+        raise OscineError(f"hop is {hop} s, but this probe answers for every frame; leave hop out")
