@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
+from oscine.models.vectors import evaluating
 from oscine.probe.data import LabelledClips, Task, read_batches
 from oscine.probe.losses import LOSSES
 from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
@@ -24,11 +25,17 @@ from oscine.probe.probe import Needs, Probe
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a probe makes of an encoder: metrics and fitted probe of every part, in the task's order."""
+    """What a probe makes of an encoder, part by part in the task's order.
+
+    logits        of the rows that a part is judged on, in the order of `Part.test`, [rows, classes]
+    valid_logits  of those that it may choose by, `Part.valid`
+    """
 
     parts: list[str]
     metrics: list[Metrics]
-    probes: list[Probe]
+    probes: list[Probe] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+    valid_logits: list[Tensor] = field(default_factory=list)
 
     def summary(self, metric: str) -> tuple[float, float]:
         """Mean and (population) standard deviation of a metric over the parts that define it; NaN if none does."""
@@ -38,7 +45,7 @@ class Judgement:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: every part's metrics; mean and spread of those that are shares. None stands for NaN."""
-        shares = [field.name for field in fields(Metrics) if field.type == "float"]
+        shares = [metric.name for metric in fields(Metrics) if metric.type == "float"]
         tables = {name: asdict(metrics) for name, metrics in zip(self.parts, self.metrics, strict=True)}
         return {
             "parts": {name: _without_nan(table) for name, table in tables.items()},
@@ -48,6 +55,28 @@ class Judgement:
 
 
 Progress = Callable[[int, int], None]  # done, of how many
+
+
+class Source(Protocol):
+    """The features of all rows of a task: in memory (`Features`), on disk, or encoded whenever they are taken."""
+
+    def take(self, rows: Tensor, /) -> Features: ...
+
+
+class Prepared(NamedTuple):
+    """A source whose features a probe prepares whenever they are taken, on a device."""
+
+    probe: Probe
+    source: Source
+    device: str | torch.device
+
+    def take(self, rows: Tensor, /) -> Features:
+        return self.probe.prepare(self.source.take(rows).to(self.device))
+
+
+def prepare(probe: Probe, features: Source, device: str | torch.device = "cpu") -> Source:
+    """What the probe does without parameters: once where features are in memory, else whenever they are taken."""
+    return probe.prepare(features) if isinstance(features, Features) else Prepared(probe, features, device)
 
 
 @dataclass(frozen=True)
@@ -101,17 +130,12 @@ def encode_task(
     The encoder is put into eval mode for this and is otherwise untouched. seconds: length of a clip, if not the encoder's.
     """
     clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
-    training = encoder.training
     kept: list[Features] = []
-    try:
-        encoder.eval()
-        with torch.inference_mode():
-            for batch in read_batches(clips, batch_size, workers):
-                features = encoder.features(encoder.spectrogram(batch, clips.samples), needs.layers)
-                kept.append(needs.take(features).to("cpu"))
-                progress(min(len(kept) * batch_size, len(clips)), len(clips))
-    finally:
-        encoder.train(training)
+    with evaluating(encoder), torch.inference_mode():
+        for batch in read_batches(clips, batch_size, workers):
+            features = encoder.features(encoder.spectrogram(batch, clips.samples), needs.layers)
+            kept.append(needs.take(features).to("cpu"))
+            progress(min(len(kept) * batch_size, len(clips)), len(clips))
     broken = sum(not all(tensor.isfinite().all() for tensor in batch) for batch in kept)
     if broken:
         raise OscineError(
@@ -126,7 +150,7 @@ def encode_task(
 
 def judge(
     make_probe: Callable[[], Probe],
-    features: Features,
+    features: Source,
     task: Task,
     settings: FitSettings,
     progress: Progress = lambda done, total: None,
@@ -136,25 +160,26 @@ def judge(
 
     Features stay where they are; the probe, and a batch at a time, are on `device`.
     """
-    metrics, probes = [], []
+    judgement = Judgement([part.name for part in task.parts], [])
     with torch.random.fork_rng(devices=[]):
-        prepared = make_probe().prepare(features)
+        prepared = prepare(make_probe(), features, device)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             probe = make_probe().to(device)
             fit_probe(probe, prepared, task.targets, part.train, settings)
-        logits = predict(probe, prepared, part.test)
-        metrics.append(score(logits, task.targets[part.test]))
-        probes.append(probe)
+        judgement.probes.append(probe)
+        judgement.logits.append(predict(probe, prepared, part.test))
+        judgement.valid_logits.append(predict(probe, prepared, part.valid))
+        judgement.metrics.append(score(judgement.logits[-1], task.targets[part.test]))
         progress(number + 1, len(task.parts))
-    return Judgement([part.name for part in task.parts], metrics, probes)
+    return judgement
 
 
-def fit_probe(probe: Probe, prepared: Features, targets: Tensor, rows: Tensor, settings: FitSettings) -> None:
+def fit_probe(probe: Probe, prepared: Source, targets: Tensor, rows: Tensor, settings: FitSettings) -> None:
     """Fit a probe in place on some rows of a task.
 
-    prepared: every row's features, as `probe.prepare` gives them; targets [rows] or [rows, classes] as in `Task`; rows: the
+    prepared: every row's features, as `prepare` gives them; targets [rows] or [rows, classes] as in `Task`; rows: the
     numbers of those to learn from. Nothing is copied but a batch at a time.
     """
     loss_function, targets = choose_loss(settings.loss, probe, targets)
@@ -181,8 +206,10 @@ def fit_probe(probe: Probe, prepared: Features, targets: Tensor, rows: Tensor, s
     probe.eval()
 
 
-def predict(probe: Probe, prepared: Features, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]
+def predict(probe: Probe, prepared: Source, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]
     """A fitted probe's logits for some rows of prepared features, on the CPU."""
+    if not len(rows):
+        return torch.empty(0, probe.classes)
     device = next(probe.parameters()).device
     with torch.inference_mode():
         return torch.cat([probe.logits(prepared.take(batch).to(device)).cpu() for batch in rows.split(batch_size)])

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from oscine.cli import probe as command
 from oscine.models.audio import AudioError
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
@@ -29,7 +31,8 @@ from oscine.models.vectors import Vectors
 from oscine.probe.attentive import AttentiveProbe
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import LabelledClips, Part, Task, read_task
-from oscine.probe.fit import FitSettings, Judgement, encode_task, endless_batches, judge
+from oscine.probe.efficient import EfficientProbe
+from oscine.probe.fit import FitSettings, Judgement, encode_task, endless_batches, judge, prepare
 from oscine.probe.linear import LinearProbe
 from oscine.probe.metrics import Metrics
 from oscine.probe.probe import Needs, Probe
@@ -46,6 +49,11 @@ PROBES: dict[str, Callable[[Encoder, int], Probe]] = {
     "convex gated": lambda encoder, classes: ConvexGatedProbe(encoder, classes, prototypes=24),
 }
 every_probe = pytest.mark.parametrize("name", PROBES)
+KINDS: dict[str, Callable[[Encoder, int], Probe]] = {
+    **command.PROBES,
+    "EfficientProbe": lambda encoder, classes: EfficientProbe(encoder, classes, queries=4),
+    "means": lambda encoder, classes: LinearProbe(encoder, classes, pool="mean"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +94,34 @@ def folds_of(targets: Tensor, classes: int, folds: int = 2) -> Task:
     return Task(pd.DataFrame(index=range(len(targets))), [f"class {c}" for c in range(classes)], targets, parts)
 
 
+class Taken(NamedTuple):
+    """Features that are somewhere else than in memory, as far as a fit can tell."""
+
+    features: Features
+
+    def take(self, rows: Tensor, /) -> Features:
+        return self.features.take(rows)
+
+
 def as_written(judgement: Judgement) -> str:
     return json.dumps(judgement.as_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_features_that_are_taken_batch_by_batch_are_prepared_to_the_same_bits(
+    encoder: Encoder, kind: Callable[[Encoder, int], Probe]
+) -> None:
+    task = folds_of(torch.arange(ROWS) % 3, 3)
+    features, probe = drawn(task.targets, signal=0.5), kind(encoder, 3)
+    once, whenever = prepare(probe, features), prepare(probe, Taken(features))
+    assert isinstance(once, Features)
+    assert not isinstance(whenever, Features)
+    for rows in torch.randperm(ROWS, generator=torch.Generator().manual_seed(0)).split(7):
+        assert all(torch.equal(one, two) for one, two in zip(once.take(rows), whenever.take(rows), strict=True))
+    settings = dataclasses.replace(BRIEF, steps=5, warmup=1)
+    judgements = [judge(lambda: kind(encoder, 3), given, task, settings) for given in (features, Taken(features))]
+    for one, two in zip(judgements[0].logits, judgements[1].logits, strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -317,7 +351,7 @@ def test_a_class_that_only_one_fold_knows_counts_and_breaks_nothing(encoder: Enc
 def test_mean_and_spread_are_those_of_the_parts() -> None:
     accuracies = [0.5, 0.75, 0.9]
     parts = [Metrics(value, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 4, 2, 0, 0, 0) for value in accuracies]
-    judgement = Judgement(["one", "two", "three"], parts, [])
+    judgement = Judgement(["one", "two", "three"], parts)
     assert judgement.summary("accuracy") == (np.mean(accuracies), np.std(accuracies))
     written = judgement.as_dict()
     assert (written["mean"]["accuracy"], written["std"]["accuracy"]) == judgement.summary("accuracy")
@@ -328,7 +362,7 @@ def test_mean_and_spread_are_those_of_the_parts() -> None:
 
 def test_a_score_that_is_not_defined_is_null_and_left_out_of_the_mean(recwarn: pytest.WarningsRecorder) -> None:
     parts = [Metrics(0.5, 0.1, 0.2, auroc, 0.4, 0.5, 0.6, 4, 2, 0, 0, 2) for auroc in (math.nan, 0.75, 0.25)]
-    some, none = Judgement(["a", "b", "c"], parts, []), Judgement(["a"], parts[:1], [])
+    some, none = Judgement(["a", "b", "c"], parts), Judgement(["a"], parts[:1])
     assert some.summary("auroc") == (0.5, 0.25)
     assert json.loads(as_written(some))["parts"]["a"]["auroc"] is None
     written = json.loads(as_written(none))

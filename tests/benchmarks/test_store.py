@@ -1,0 +1,41 @@
+"""The benchmark fits what the quickstart fits, and counts every clip that is taken."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from oscine.cli import config
+from oscine.probe.fit import FitSettings
+
+FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "store.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = spec_from_file_location("store", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_on_as_many_clips_as_esc_10_has_the_epochs_are_the_quickstarts(benchmark: ModuleType) -> None:
+    for chosen in config.read(config.find_quickstart())["probes"].values():
+        settings = benchmark.fit_settings(chosen["fit"], 400, None)
+        assert settings == FitSettings(**chosen["fit"] | {"warmup": settings.steps // 10})
+        assert benchmark.fit_settings(chosen["fit"], 40, None).steps == settings.steps // 5  # a batch instead of five
+
+
+def test_an_epoch_of_five_folds_takes_every_clip_four_times_to_learn_and_once_to_judge(
+    benchmark: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark.store(clips=10, epochs=2, measured=1, model="bat_tiny")
+    said = capsys.readouterr().out
+    assert re.findall(r", (\d+) clips taken", said) == ["90"] * 4
+    assert "extrapolated from 1 clips to 360; ratio" in said

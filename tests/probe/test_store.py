@@ -1,0 +1,546 @@
+"""Encoded once and kept: the numbers that encoding gives every time, whoever wants them, whatever happened on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from oscine.models.bat import BAT
+from oscine.models.bird_mae import BirdMAE
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.probe import store
+from oscine.probe.attentive import AttentiveProbe
+from oscine.probe.convex_gated import ConvexGatedProbe
+from oscine.probe.data import Task, read_task
+from oscine.probe.fit import FitSettings, encode_task, judge
+from oscine.probe.linear import LinearProbe
+from oscine.probe.probe import Needs, Probe
+from oscine.probe.prototypical import PrototypicalProbe
+from oscine.probe.store import Encoding, Store, count_bytes, open_store
+
+EVERYTHING = Needs(layers=None, parts=("cls", "patches", "pooled"))
+ROWS = 14
+HEADER = 128  # bytes of a NumPy file before its numbers
+PATIENCE = 60  # seconds after which what should have happened will not
+FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
+
+PROBES: dict[str, Callable[[Encoder, int], Probe]] = {
+    "linear": lambda encoder, classes: LinearProbe(encoder, classes, pool="bands", norm="batch"),
+    "attentive": AttentiveProbe,
+    "prototypical": lambda encoder, classes: PrototypicalProbe(encoder, classes, prototypes_per_class=4),
+    "convex gated": lambda encoder, classes: ConvexGatedProbe(encoder, classes, prototypes=24),
+}
+every_probe = pytest.mark.parametrize("name", PROBES)
+
+
+@pytest.fixture(scope="module", params=[BAT, BirdMAE])
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    torch.manual_seed(0)
+    return request.param(dim=24, depth=3, heads=2, drop_path=0.3, seconds=0.5).eval()
+
+
+@pytest.fixture
+def bat() -> Encoder:
+    torch.manual_seed(0)
+    return BAT(dim=24, depth=3, heads=2, seconds=0.5).eval()
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of noise, of several lengths; two rows are parts of one of them."""
+    folder = tmp_path_factory.mktemp("recordings")
+    noise = np.random.default_rng(0)
+    lines = ["path,label,fold,start,end"]
+    for row in range(ROWS - 2):
+        soundfile.write(folder / f"{row}.wav", noise.uniform(-0.4, 0.4, 3000 + 1000 * row), 16_000)
+        lines.append(f"{row}.wav,{'ab'[row % 2]},{row // 2 % 3},,")
+    lines += ["11.wav,b,2,0.25,0.75", "11.wav,a,2,0.5,0.6"]
+    (folder / "table.csv").write_text("\n".join(lines))
+    return folder / "table.csv"
+
+
+@pytest.fixture(scope="module")
+def task(table: Path) -> Task:
+    return read_task(table)
+
+
+def opened(encoder: Encoder, task: Task, root: Path, needs: Needs = EVERYTHING, **how: Any) -> Store:
+    found = open_store(Encoding(encoder, task, needs, batch_size=3, **how), root)
+    assert isinstance(found, Store)
+    return found
+
+
+def same(one: Features, two: Features) -> bool:
+    return all(mine.shape == other.shape and torch.equal(mine, other) for mine, other in zip(one, two, strict=True))
+
+
+def folders(root: Path) -> set[str]:
+    return {path.name for path in root.iterdir()} if root.exists() else set()
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file of the stores below, byte by byte."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def shuffled(rows: int = ROWS) -> Tensor:
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))
+
+
+# What is kept
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_row_has_the_same_bits_whichever_rows_it_is_taken_with(encoder: Encoder, task: Task, batch_size: int) -> None:
+    encoding = Encoding(encoder, task, EVERYTHING, batch_size=batch_size, dtype="float32")
+    together = encoding.take(torch.arange(ROWS))
+    order = shuffled()
+    assert same(encoding.take(order), together.take(order))
+    for row in range(ROWS):
+        assert same(encoding.take(torch.tensor([row])), together.take(slice(row, row + 1)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_a_store_has_the_bits_that_encoding_gives(encoder: Encoder, task: Task, tmp_path: Path, dtype: str) -> None:
+    encoding = Encoding(encoder, task, EVERYTHING, batch_size=3, dtype=dtype)
+    kept = open_store(encoding, tmp_path)
+    assert isinstance(kept, Store)
+    for rows in (torch.arange(ROWS), shuffled(), shuffled()[:5]):
+        assert same(kept.take(rows), encoding.take(rows))
+
+
+# Half a unit in the last place of float16; what is far below 1 is as far off as other batches are from each other.
+@pytest.mark.parametrize(("dtype", "rounding"), [("float16", 2**-11), ("float32", 1e-5)])
+def test_a_store_has_the_usual_features_up_to_its_rounding(
+    encoder: Encoder, task: Task, tmp_path: Path, dtype: str, rounding: float
+) -> None:
+    kept = opened(encoder, task, tmp_path, dtype=dtype).take(torch.arange(ROWS))
+    for mine, usual in zip(kept, encode_task(encoder, task, EVERYTHING), strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, usual, rtol=rounding, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        EVERYTHING,
+        Needs([-1], ("cls",)),
+        Needs([-1], ("pooled",)),
+        Needs([2, 0], ("mean",)),
+        Needs([-1], ("cls", "bands")),
+        Needs(None, ("frames",)),
+        Needs(None, ("frames", "bands")),
+    ],
+)
+def test_only_what_is_needed_is_on_disk_and_its_size_is_known_before(
+    bat: Encoder, task: Task, tmp_path: Path, needs: Needs
+) -> None:
+    kept = opened(bat, task, tmp_path, needs)
+    usual = encode_task(bat, task, needs)
+    torch.testing.assert_close(tuple(kept.take(torch.arange(ROWS))), tuple(usual), rtol=2**-11, atol=1e-5)
+    files = {path.stem: path.stat().st_size - HEADER for path in tmp_path.glob("*/*.npy")}
+    assert files == {name: 2 * part.numel() for name, part in usual._asdict().items() if part.numel()}
+    assert count_bytes(bat, needs, ROWS) == sum(files.values())
+    assert count_bytes(bat, needs, ROWS, dtype="float32") == 2 * sum(files.values())
+
+
+def test_the_size_of_another_length_of_clip_is_known_too(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    kept = opened(bat, task, tmp_path, seconds=0.2)
+    assert count_bytes(bat, EVERYTHING, ROWS, seconds=0.2) == sum(
+        2 * part.numel() for part in kept.take(torch.arange(ROWS))
+    )
+    assert count_bytes(bat, EVERYTHING, ROWS, seconds=0.2) < count_bytes(bat, EVERYTHING, ROWS)
+
+
+def test_the_rows_of_a_clip_lie_together_in_files_that_numpy_reads(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    kept = opened(bat, task, tmp_path)
+    (file,) = tmp_path.glob("*/patches.npy")
+    patches = np.load(file)
+    assert patches.shape == (ROWS, 3, *bat.grid, 24)
+    assert (patches.dtype, patches.flags.c_contiguous) == (np.float16, True)
+    np.testing.assert_array_equal(patches[5], kept.take(torch.tensor([5])).patches[:, 0])
+
+
+def test_a_folder_says_what_it_is_of(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    bat.provenance = {"model": "bat_tiny.noise"}
+    opened(bat, task, tmp_path, Needs([-1], ("mean",)))
+    (path,) = tmp_path.glob("*/store.json")
+    said = json.loads(path.read_text())
+    assert path.parent.name.startswith("BAT-")
+    assert (said["model"], said["recordings"]) == ("bat_tiny.noise", os.path.dirname(task.rows["path"][0]))
+    assert said["kept"] == {"layers": [2], "cls": [1, 0], "patches": [1, 1, 1, 24], "pooled": [0]}
+    assert (said["done"], said["bytes"]) == (ROWS, 2 * 24 * ROWS)
+    assert said["of"]["config"] == bat.config
+
+
+def test_the_encoder_is_left_as_it_was(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in bat.state_dict().items()}
+    random = torch.get_rng_state()
+    open_store(Encoding(bat.train(), task, EVERYTHING, batch_size=3), tmp_path)
+    assert all(module.training for module in bat.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in bat.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize(
+    ("factor", "dtype", "complaint"),
+    [
+        (1e6, "float16", r"features reach \d+, beyond float16; take dtype float32"),
+        (math.nan, "float32", "features are not finite; the encoder's weights are broken"),
+    ],
+)
+def test_what_cannot_be_kept_is_said_and_nothing_is(
+    bat: Encoder, task: Task, tmp_path: Path, factor: float, dtype: str, complaint: str
+) -> None:
+    with torch.no_grad():
+        bat.blocks[-1].norm2.weight.mul_(factor)  # type: ignore[union-attr, operator]
+    with pytest.raises(OscineError, match=complaint):
+        opened(bat, task, tmp_path, dtype=dtype)
+    assert not list(tmp_path.glob("*/store.json"))
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"),
+    [
+        ({"dtype": "int8"}, "no dtype 'int8'; choose from float16, float32"),
+        ({"batch_size": 0}, "a batch of 0 clips"),
+        ({"precision": "float8"}, "no precision 'float8'"),
+    ],
+)
+def test_what_is_not_known_is_refused(bat: Encoder, task: Task, how: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(OscineError, match=complaint):
+        Encoding(bat, task, EVERYTHING, **how)
+
+
+# Scores
+
+
+@every_probe
+def test_a_probe_has_the_same_logits_from_a_store_and_from_encoding_on_the_fly(
+    bat: Encoder, task: Task, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make_probe() -> Probe:
+        return PROBES[name](bat, 2)
+
+    settings = FitSettings(steps=6, warmup=1, batch_size=4, lr=1e-2)
+    encoding = Encoding(bat, task, make_probe().needs, batch_size=3)
+    kept, anew = open_store(encoding, tmp_path), open_store(encoding, tmp_path / "none", limit=100)
+    assert isinstance(kept, Store)
+    assert anew is encoding
+    assert "a clip is encoded whenever it is needed" in caplog.text
+    usual = encode_task(bat, task, make_probe().needs)
+    logits = [judge(make_probe, features, task, settings).logits for features in (kept, anew, usual)]
+    assert all(torch.equal(mine, other) for mine, other in zip(logits[0], logits[1], strict=True))
+    for mine, other in zip(logits[0], logits[2], strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0.02)  # float16 keeps 3 digits; logits are about 1
+
+
+# One store for all
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "exact"),
+    [
+        (EVERYTHING, Needs([-1], ("patches",)), True),
+        (EVERYTHING, Needs([1, 0], ("cls", "pooled")), True),
+        (EVERYTHING, Needs([-1], ("pooled",)), True),
+        (Needs([-1], ("frames", "mean")), Needs([2], ("frames",)), True),
+        (EVERYTHING, Needs([-1], ("bands",)), False),
+        (EVERYTHING, Needs(None, ("mean", "cls")), False),
+        (Needs(None, ("frames",)), Needs([0], ("mean",)), False),
+    ],
+)
+def test_a_store_that_holds_more_serves_as_well(
+    bat: Encoder, task: Task, tmp_path: Path, held: Needs, wanted: Needs, exact: bool
+) -> None:
+    opened(bat, task, tmp_path, held)
+    before = contents(tmp_path)
+    shared = opened(bat, task, tmp_path, wanted).take(shuffled())
+    assert contents(tmp_path) == before
+    own = opened(bat, task, tmp_path / "own", wanted).take(shuffled())
+    if exact:
+        assert same(shared, own)
+    torch.testing.assert_close(tuple(shared), tuple(own), rtol=2**-10, atol=2**-10)  # of values about 1, each rounded
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [
+        (Needs([-1], ("patches",)), Needs([0], ("patches",))),
+        (Needs([-1], ("patches",)), Needs(None, ("patches",))),
+        (Needs(None, ("patches",)), Needs([-1], ("cls",))),
+        (Needs(None, ("cls",)), Needs([-1], ("mean",))),
+        (Needs(None, ("cls", "mean")), Needs([-1], ("frames",))),
+        (Needs(None, ("frames",)), Needs([-1], ("bands",))),
+        (Needs(None, ("cls",)), Needs([-1], ("pooled",))),
+    ],
+)
+def test_a_store_that_lacks_something_does_not(
+    bat: Encoder, task: Task, tmp_path: Path, held: Needs, wanted: Needs
+) -> None:
+    opened(bat, task, tmp_path, held)
+    opened(bat, task, tmp_path, wanted)
+    assert len(folders(tmp_path)) == 2
+
+
+def test_what_is_there_is_neither_encoded_nor_written_again(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    for _ in range(2):
+        open_store(Encoding(bat, task, EVERYTHING, batch_size=5), tmp_path, progress=lambda *done: told.append(done))
+    assert told == [(5, ROWS), (10, ROWS), (ROWS, ROWS)]
+
+
+def test_labels_and_folds_share_a_store(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    opened(bat, task, tmp_path)
+    opened(bat, dataclasses.replace(task, targets=1 - task.targets, parts=task.parts[:1], classes=["x", "y"]), tmp_path)
+    assert len(folders(tmp_path)) == 1
+
+
+def louder(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
+    with torch.no_grad():
+        encoder.patch_embed.proj.weight.mul_(1.0001)
+    return encoder, task
+
+
+def later(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
+    return encoder, dataclasses.replace(task, rows=task.rows.assign(start=task.rows["start"].fillna(0.0) + 0.01))
+
+
+def fewer(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
+    return encoder, dataclasses.replace(task, rows=task.rows[1:])
+
+
+def swapped(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
+    return encoder, dataclasses.replace(task, rows=task.rows[::-1])
+
+
+def finer(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
+    other = BAT(**encoder.config | {"hop": 80})
+    other.load_state_dict(encoder.state_dict())
+    return other.eval(), task
+
+
+@pytest.mark.parametrize("change", [louder, later, fewer, swapped, finer])
+def test_another_encoder_or_other_rows_have_a_store_of_their_own(
+    bat: Encoder, task: Task, tmp_path: Path, change: Callable[[Encoder, Task], tuple[Encoder, Task]]
+) -> None:
+    opened(bat, task, tmp_path)
+    opened(*change(bat, task), tmp_path)
+    assert len(folders(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("how", [{"seconds": 0.3}, {"dtype": "float32"}])
+def test_other_settings_have_a_store_of_their_own(
+    bat: Encoder, task: Task, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    opened(bat, task, tmp_path)
+    opened(bat, task, tmp_path, **how)
+    assert len(folders(tmp_path)) == 2
+
+
+def test_a_recording_that_was_changed_is_encoded_again(bat: Encoder, tmp_path: Path) -> None:
+    for number in range(2):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(8000, 0.1 * (1 + number)), 16_000)
+    (tmp_path / "table.csv").write_text("path,label,fold\n0.wav,a,0\n1.wav,b,1")
+    task = read_task(tmp_path / "table.csv")
+    before = opened(bat, task, tmp_path / "stores").take(torch.arange(2))
+    soundfile.write(tmp_path / "1.wav", np.random.default_rng(0).uniform(-0.4, 0.4, 8000), 16_000)
+    after = opened(bat, task, tmp_path / "stores").take(torch.arange(2))
+    assert torch.equal(before.pooled[0], after.pooled[0])
+    assert not torch.equal(before.pooled[1], after.pooled[1])
+
+
+def test_a_recording_in_a_tar_file_is_as_old_as_that(tmp_path: Path) -> None:
+    (tmp_path / "shard.tar").write_bytes(bytes(1024))
+    assert store.stamp(str(tmp_path / "shard.tar/a.ogg")) == store.stamp(str(tmp_path / "shard.tar"))
+    assert store.stamp(str(tmp_path / "shard.tar"))[0] == 1024
+
+
+def test_a_recording_that_is_gone_is_named(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    rows = task.rows.assign(path=[*task.rows["path"][:-1], str(tmp_path / "gone.wav")])
+    with pytest.raises(OscineError, match=r"gone\.wav could not be opened \(No such file or directory\)"):
+        opened(bat, dataclasses.replace(task, rows=rows), tmp_path)
+
+
+# What may happen on the way
+
+
+def make(encoder: Encoder, task: Task, root: Path, pause: float = 0.0, workers: int = 0) -> None:
+    """A store in batches of 2, each of which is put on the disk for good, with time to be killed in."""
+    store.SAVE_SECONDS = 0.0
+    encoding = Encoding(encoder, task, EVERYTHING, batch_size=2)
+    assert isinstance(open_store(encoding, root, workers=workers, progress=lambda *_: time.sleep(pause)), Store)
+
+
+@pytest.fixture
+def undisturbed(bat: Encoder, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    monkeypatch.setattr(store, "SAVE_SECONDS", 0.0)
+    make(bat, task, tmp_path / "undisturbed")
+    return contents(tmp_path / "undisturbed")
+
+
+def started(work: Callable[..., None], *arguments: Any, **how: Any) -> Any:
+    process = FORK.Process(target=work, args=arguments, kwargs=how)
+    process.start()
+    return process
+
+
+def ended(process: Any) -> None:
+    process.join(PATIENCE)
+    assert process.exitcode is not None
+
+
+def done(root: Path) -> int:
+    return sum(json.loads(path.read_bytes())["done"] for path in root.glob("*/store.json"))
+
+
+@pytest.mark.parametrize(("workers", "seed"), [(0, 0), (0, 1), (1, 2)])
+def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
+    bat: Encoder, task: Task, tmp_path: Path, undisturbed: dict[str, bytes], workers: int, seed: int
+) -> None:
+    moments, root = np.random.default_rng(seed), tmp_path / "stores"
+    kills, before = 0, 0
+    while (now := done(root)) < ROWS:
+        assert now >= before, "what is done stays"
+        before = now
+        process = started(make, bat, task, root, pause=0.02, workers=workers)
+        process.join(moments.uniform(0.03, 0.12) * 1.3**kills if kills < 15 else PATIENCE)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            kills += 1
+    assert kills >= 2
+    make(bat, task, root)
+    assert contents(root) == undisturbed
+
+
+class Bomb:
+    """Kills its own process at the n-th time that something is to change on the disk."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def arm(self) -> None:
+        for module, name in ((Path, "replace"), (Path, "unlink"), (Path, "mkdir"), (Path, "touch"), (os, "fsync")):
+            setattr(module, name, self.before(getattr(module, name)))
+
+    def before(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        def changed(*arguments: Any, **how: Any) -> Any:
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+            return change(*arguments, **how)
+
+        return changed
+
+
+def bombed(step: int, *arguments: Any) -> None:
+    Bomb(step).arm()
+    make(*arguments)
+
+
+def test_killed_before_any_change_on_the_disk_it_ends_the_same(
+    bat: Encoder, task: Task, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    ends = []
+    for step in range(0, 80, 3):
+        root = tmp_path / str(step)
+        process = started(bombed, step, bat, task, root)
+        ended(process)
+        ends.append(process.exitcode)
+        make(bat, task, root)
+        assert contents(root) == undisturbed
+        if process.exitcode == 0:
+            break
+    assert ends[-1] == 0
+    assert set(ends[:-1]) == {-signal.SIGKILL}
+    assert len(ends) > 10
+
+
+@pytest.mark.parametrize("harm", ["shortened", "removed"])
+def test_a_file_that_lost_something_is_made_again(
+    bat: Encoder, task: Task, tmp_path: Path, undisturbed: dict[str, bytes], harm: str
+) -> None:
+    root = tmp_path / "undisturbed"
+    (file,) = root.glob("*/cls.npy")
+    os.truncate(file, file.stat().st_size - 1000) if harm == "shortened" else file.unlink()
+    make(bat, task, root)
+    assert contents(root) == undisturbed
+
+
+def test_two_processes_that_want_the_same_store_both_get_it(
+    bat: Encoder, task: Task, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    root = tmp_path / "stores"
+    both = [started(make, bat, task, root, pause=0.02) for _ in range(2)]
+    for process in both:
+        ended(process)
+    assert [process.exitcode for process in both] == [0, 0]
+    assert contents(root) == undisturbed
+
+
+def complaint(limit: int, answer: Any, *arguments: Any) -> None:
+    """What is said where no file may be longer than a number of bytes, as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        make(*arguments)
+    except OscineError as error:
+        answer.send(str(error))
+    else:
+        answer.send("")
+
+
+@pytest.mark.parametrize("limit", [50, 3000, 20_000])
+def test_a_full_disk_is_one_line_and_with_more_room_it_goes_on(
+    bat: Encoder, task: Task, tmp_path: Path, undisturbed: dict[str, bytes], limit: int
+) -> None:
+    root = tmp_path / "stores"
+    reading, writing = FORK.Pipe(duplex=False)
+    process = started(complaint, limit, writing, bat, task, root)
+    assert reading.poll(PATIENCE)
+    said = reading.recv()
+    ended(process)
+    assert "could not be written (File too large); make room or choose another place; what is done is kept" in said
+    assert "\n" not in said
+    assert done(root) < ROWS
+    make(bat, task, root)
+    assert contents(root) == undisturbed
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(
+    bat: Encoder, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoding = Encoding(bat, task, EVERYTHING, batch_size=3)
+    usage = type("Usage", (), {"free": encoding.nbytes - 1})
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
+    assert open_store(encoding, tmp_path / "stores") is encoding
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert not folders(tmp_path / "stores")
+    monkeypatch.setattr(usage, "free", encoding.nbytes)
+    assert isinstance(open_store(encoding, tmp_path / "stores"), Store)
+    monkeypatch.setattr(usage, "free", 0)
+    assert isinstance(open_store(encoding, tmp_path / "stores"), Store), "what is there needs no room"
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_line(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OscineError, match=r"file/stores could not be written \(Not a directory\).*\Z"):
+        opened(bat, task, tmp_path / "file/stores")
