@@ -1,4 +1,4 @@
-"""`oscine compare RESULTS`: one's own runs beside the published figures, with their sources."""
+"""`oscine compare`: one's own runs beside the published figures with their sources, or two of them row by row."""
 
 from __future__ import annotations
 
@@ -17,15 +17,27 @@ def main(arguments: list[str]) -> int | None:
     return call(compare, arguments)
 
 
-def compare(results: Path, /, task: str | None = None, metric: str | None = None, own: bool = False) -> None:
-    """Show the runs of a results file beside the published figures, the best first.
+def compare(
+    results: Path,
+    /,
+    task: str | None = None,
+    metric: str | None = None,
+    own: bool = False,
+    paired: Path | None = None,
+) -> None:
+    """Show the runs of a results file beside the published figures, the best first; or how much one run beats another.
 
     Args:
-        results: the file in which the runs of `oscine probe` gather, such as runs/probe/results.jsonl.
+        results: the file in which the runs of `oscine probe` gather, such as runs/probe/results.jsonl; with --paired, the
+            folder of a run.
         task: only this one, such as hsn or esc50.
         metric: that decides the order, such as cmap; by default the first that was published.
         own: leave the published figures out.
+        paired: the folder of a run, such as runs/probe/mine, to be compared with the other, row by row.
     """
+    if paired:
+        Console().print(difference(paired, results))
+        return
     runs = read_runs(results)
     tasks = list(dict.fromkeys(run.task for run in runs))
     if not tasks or task not in [None, *tasks]:
@@ -49,6 +61,25 @@ def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> T
         made.add_row(
             row.encoder, row.probe, *(cell(row.scores.get(name)) for name in shown), row.source,
             style="bold" if row in own else None,
+        )  # fmt: skip
+    return made
+
+
+def difference(first: Path, second: Path) -> Table:
+    """How much higher the first run scores than the second on the rows that both were judged on."""
+    import torch
+
+    from oscine.probe.evidence import SCORES, compare_predictions, score_of
+    from oscine.probe.predictions import PREDICTIONS, read_predictions
+
+    one, other = (read_predictions(run / PREDICTIONS) for run in (first, second))
+    rows = torch.ones(1, len(one.rows), dtype=torch.float64)  # each drawn once
+    made = Table("", first.name, second.name, "higher by", "95 % interval", "higher in", box=SIMPLE_HEAD)
+    for name, ((value, low, high), ahead) in compare_predictions(one, other).items():
+        scores = [score_of(run, SCORES[name])(rows).item() for run in (one, other)]
+        made.add_row(
+            name, *(f"{score:.3f}" for score in scores), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}",
+            f"{ahead:.1%} of draws",
         )  # fmt: skip
     return made
 

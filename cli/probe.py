@@ -1,9 +1,10 @@
-"""`oscine probe CONFIG`: a frozen encoder, a probe and a labelled table become scores."""
+"""`oscine probe CONFIG`: a frozen encoder, a probe and a task become scores, and how far they can be trusted."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
@@ -14,37 +15,27 @@ from oscine import __version__
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser
 from oscine.cli.encoder import open_encoder
+from oscine.cli.judging import PROBE, REPORT, Bench, Findings, judge_clips, judge_moments, judge_shots
 from oscine.cli.progress import progress_bar
+from oscine.cli.tasks import add_arguments, open_frames, open_task, task_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.probe.attentive import AttentiveProbe
-from oscine.probe.convex_gated import ConvexGatedProbe
-from oscine.probe.data import Task, read_task
-from oscine.probe.efficient import EfficientProbe
-from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
-from oscine.probe.gated_attention import GatedAttentionProbe
-from oscine.probe.head2toe import Head2ToeProbe
-from oscine.probe.layer_gated import LayerGatedProbe
-from oscine.probe.linear import LinearProbe
-from oscine.probe.mlp import MLPProbe
+from oscine.probe.fit import FitSettings
 from oscine.probe.probe import Probe
-from oscine.probe.protobin import ProtobinProbe, ProtofloatProbe
-from oscine.probe.prototypical import PrototypicalProbe
 from oscine.probe.results import Run, add_run
-from oscine.probe.simpool import SimPoolProbe
+from oscine.probe.zoo import PROBES
 
-PROBES: dict[str, type[Probe]] = {
-    probe.__name__: probe
-    for probe in (
-        LinearProbe, MLPProbe, LayerGatedProbe, Head2ToeProbe, AttentiveProbe, EfficientProbe, SimPoolProbe,
-        GatedAttentionProbe, PrototypicalProbe, ProtofloatProbe, ProtobinProbe, ConvexGatedProbe,
-    )
-}  # fmt: skip
-RESULTS = "results.jsonl"
-PURPOSE = """Judge a frozen encoder: fit a probe on a labelled table and write RUNS/NAME/scores.json.
+SCORES, RESULTS = "scores.json", "results.jsonl"
+SHOWN = ("accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1")
+PURPOSE = """Judge a frozen encoder: fit a probe on labelled clips and score it on others.
 
-The table is a CSV with the columns path (relative to the table's folder), label (or labels, several separated by ";"),
-and fold (each is tested on a probe fitted on the others) or split (train, test); start and end may name a part of a file."""
+The clips are those of your --table, a CSV with the columns path (relative to the table's folder), label (or labels, several
+separated by ";"), and fold (each is tested on a probe fitted on the others) or split (train, test, and valid if you have
+it); start and end may name a part of a file. Or they are those of a published task, --task.name, in the folder --data, or of
+a folder of your own: --task.name folder (a class for each folder in it) or annotated (Raven or Audacity tables).
+
+What the encoder makes of them is written once below --store, for every probe, fold and seed to read. RUNS/NAME then holds
+scores.json, predictions.parquet, report.html, and probe/, which `oscine predict` and `oscine publish` take."""
 
 
 def main(arguments: list[str]) -> int | None:
@@ -52,11 +43,13 @@ def main(arguments: list[str]) -> int | None:
         print(config.usage("probe", "probe", PURPOSE))
         return 0 if {"-h", "--help"} & set(arguments) else 2
     path = config.find("probe", arguments[0])
-    name = config.read(path).get("probe")
+    content = config.read(path)
+    name = content.get("probe")
     if name not in PROBES:
         raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
     probe = PROBES[name]
-    run(probe, config.parse(parser(probe), path, arguments[1:]), config.read(path).get("name", name))
+    settings = config.parse(parser(probe), path, arguments[1:])
+    run(probe, settings, content.get("name", name).removeprefix(f"{settings.task.name}_"))  # hsn_cgp is cgp on hsn
     return None
 
 
@@ -72,14 +65,23 @@ def parser(probe: type[Probe]) -> Parser:
         action="store_true",
         help="judge the architecture without training: a baseline",
     )
-    made.add_argument("--table", type=Path, required=True, help="the labelled table")
-    task = "name of the task in RUNS/results.jsonl, which oscine compare reads; the table's own by default"
-    made.add_argument("--task", type=str, default=None, help=task)
+    add_arguments(made)
     length = PositiveFloat | None  # pyright: ignore[reportOperatorIssue]
     made.add_argument("--seconds", type=length, default=None, help="length of a clip, if not the encoder's")
-    made.add_argument("--batch_size", type=PositiveInt, default=16, help="clips that are encoded at once")
+    made.add_argument("--batch_size", type=PositiveInt, default=1, help="clips that are encoded at once; 16 on a GPU")
     made.add_argument("--workers", type=NonNegativeInt, default=2, help="processes that read and resample")
     made.add_argument("--device", type=str, default="cpu", help="where the encoder runs, such as cuda")
+    made.add_argument(
+        "--store",
+        type=Path | None,
+        default=Path("runs/features"),
+        help="folder of encoded clips; null: in memory, once",
+    )
+    made.add_argument(
+        "--store_gb", type=PositiveFloat, default=100.0, help="the most it may take; more is encoded again and again"
+    )
+    made.add_argument("--embeddings", type=Path, default=None, help="instead of encoding: a table by `oscine embed`")
+    made.add_argument("--layer_scores", action="store_true", help="score every layer by itself, too, for the report")
     made.add_class_arguments(probe, "head", skip={"encoder", "classes"})
     made.add_class_arguments(FitSettings, "fit")
     made.add_argument("--overwrite", action="store_true", help="replace the scores of this name")
@@ -88,62 +90,71 @@ def parser(probe: type[Probe]) -> Parser:
 
 def run(probe: type[Probe], settings: Namespace, called: str) -> None:
     """Fit and judge. called: the probe's name beside other runs' and in published tables, such as cgp."""
-    scores = settings.runs / settings.name / "scores.json"
+    folder = settings.runs / settings.name
+    scores = folder / SCORES
     if scores.exists() and not settings.overwrite:
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
-    head = settings.head.as_dict()
-    if head.get("pool") == "frames":
-        raise Misuse(
-            "--head.pool frames gives logits for every frame, a table gives labels for whole rows; choose another"
-        )
     fit = FitSettings(**settings.fit.as_dict())
-    task = read_task(settings.table)
+    name = task_name(settings)
+    scenes = open_frames(settings)
     encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, fit.seed)
-
-    def make_probe() -> Probe:
-        return probe(encoder, len(task.classes), **head)
-
-    needs = make_probe().needs
-    with progress_bar() as bar:
-        features = encode_task(
-            encoder,
-            task,
-            needs,
-            settings.seconds,
-            settings.batch_size,
-            settings.workers,
-            bar.task("encode"),
+    task = scenes.whole if scenes else open_task(settings, settings.seconds or encoder.seconds)
+    if (settings.head.get("pool") == "frames") != bool(scenes):
+        raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
+    if settings.embeddings and settings.seconds:
+        raise Misuse(
+            f"--seconds {settings.seconds:g} asks for clips to be encoded, --embeddings has them; give one of them"
         )
-        judgement = judge(make_probe, features, task, fit, bar.task("fit"), settings.device)
-    scores.parent.mkdir(parents=True, exist_ok=True)
-    written = {
+    with progress_bar() as bar:
+        bench = Bench(probe, encoder, settings, folder, bar)
+        bench.maker(task)()  # a probe that cannot be built is refused before anything is written
+        folder.mkdir(parents=True, exist_ok=True)
+        if scenes:
+            found = judge_moments(bench, scenes, name)
+        else:
+            found = (judge_shots if settings.task.shots else judge_clips)(bench, task, name)
+    facts = {
         "oscine": __version__,
         "settings": settings.as_dict(),
         "weights": encoder.provenance,
         "classes": task.classes,
         "rows": len(task.rows),
-        **judgement.as_dict(),
     }
-    write_whole(scores, (json.dumps(written, indent=2, default=str) + "\n").encode())
-    name = settings.task or settings.table.stem
+    write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
+    note(settings, encoder.provenance, called, found)
+    Console().print(table(found))
+    print(f"scores, every part's metrics and all settings: {scores}")
+    for kind, made in (("report", folder / REPORT), ("fitted probe, for oscine predict", folder / PROBE)):
+        if made.exists():
+            print(f"{kind}: {made}")
+    print(
+        f"beside other runs and published figures: oscine compare {settings.runs / RESULTS} --task {next(iter(found.rows))}"
+    )
+
+
+def note(settings: Namespace, weights: Any, called: str, found: Findings) -> None:
+    """Add the run to the results file, with whatever changes its scores beside task, encoder, probe and seed."""
     changes = {
-        "weights": encoder.provenance,
+        "weights": weights,
         "seconds": settings.seconds,
-        "head": head,
+        "task": settings.task.as_dict(),
+        "head": settings.head.as_dict(),
         "fit": {**settings.fit.as_dict(), "seed": None},
     }
-    mean, spread = written["mean"], written["std"]
-    add_run(settings.runs / RESULTS, Run(name, settings.encoder, called, fit.seed, mean, spread, changes))
-    Console().print(table(judgement, task))
-    print(f"scores, every part's metrics and all settings: {scores}")
-    print(f"beside other runs and published figures: oscine compare {settings.runs / RESULTS} --task {name}")
+    for task, row in found.rows.items():
+        made = Run(task, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes)
+        add_run(settings.runs / RESULTS, made)
 
 
-def table(judgement: Judgement, task: Task) -> Table:
-    """Mean and spread of the metrics that fit the task."""
-    names = ("accuracy", "map", "cmap", "auroc", "f1")
-    made = Table("", *judgement.parts, "mean", "std")
-    for name in names:
-        values = [getattr(metrics, name) for metrics in judgement.metrics]
-        made.add_row(name, *(f"{value:.3f}" for value in (*values, *judgement.summary(name))))
+def table(found: Findings) -> Table:
+    """Mean and spread of the metrics that fit each task, with intervals where there are some."""
+    evidence = found.scores.get("evidence", {})
+    made = Table("", "", "mean", "std", "95 % interval", caption="\n".join(evidence.get("unsaid", {}).values()))
+    for task, row in found.rows.items():
+        for name in SHOWN:
+            interval = evidence.get("intervals", {}).get(name, {})
+            value, low, spread = row["mean"].get(name, interval.get("value")), interval.get("low"), row["std"].get(name)
+            if value is not None:
+                between = "" if low is None else f"{low:.3f} to {interval['high']:.3f}"
+                made.add_row(task, name, f"{value:.3f}", "" if spread is None else f"{spread:.3f}", between)
     return made

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from pandas import DataFrame
 
 from oscine.models.audio import AudioInfo, audio_info
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
 from oscine.probe.annotations import BEGIN, COLUMNS, beside, read_audacity, read_raven
-from oscine.probe.data import Task, split_rows
+from oscine.probe.data import Task, multi_hot, split_rows
 from oscine.probe.groups import assign_folds
 
 logger = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ def annotated_task(
     classes = sorted({label for labels in rows["labels"] for label in labels})
     if len(classes) < 2:
         raise OscineError(f"{folder} has annotations of {len(classes)} class; a probe needs at least two to tell apart")
-    targets = torch.tensor([[float(name in labels) for name in classes] for labels in rows["labels"]])
+    targets = multi_hot(rows["labels"], classes)
     rows = rows.assign(fold=assign_folds(rows, targets, folds, seed).numpy() + 1)
     return Task(rows, classes, targets, split_rows(rows, folder))
 

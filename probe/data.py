@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,17 +19,21 @@ from torch.utils.data import DataLoader, Dataset
 from oscine.models.audio import load_audio, one_thread
 from oscine.models.errors import OscineError
 from oscine.models.recordings import read_table
-from oscine.probe.groups import check_groups
+from oscine.models.tars import Tars
+from oscine.probe.groups import check_groups, hold_out
+
+NO_ROWS = torch.empty(0, dtype=torch.long)
 
 logger = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
-    """Row numbers to learn from and to be judged on, e.g. of one fold."""
+    """Row numbers to learn from, to be judged on, and to choose by (thresholds, scaling): of one fold, or of a split."""
 
     name: str
     train: Tensor
     test: Tensor
+    valid: Tensor = NO_ROWS
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,9 @@ def read_task(table: str | Path) -> Task:
         raise OscineError(
             f"{table} knows one label only, {classes[0]!r}; a probe needs at least two classes to tell apart"
         )
-    number = {name: index for index, name in enumerate(classes)}
+    targets = multi_hot(rows["labels"], classes)
     if (rows["labels"].str.len() == 1).all():
-        targets = torch.tensor([number[labels[0]] for labels in rows["labels"]])
-    else:
-        targets = torch.zeros(len(rows), len(classes))
-        for row, labels in enumerate(rows["labels"]):
-            targets[row, [number[label] for label in labels]] = 1
+        targets = targets.argmax(1)
     parts = split_rows(rows, table)
     check_groups(rows, parts, table)
     return Task(rows, classes, targets, parts)
@@ -82,9 +83,35 @@ def split_rows(rows: pd.DataFrame, table: str | Path) -> list[Part]:
         train, test = where(rows["split"] == "train"), where(rows["split"] == "test")
         if not len(train) or not len(test):
             found = ", ".join(map(repr, sorted(rows["split"].unique())))
-            raise OscineError(f"{table} has the splits {found}; expected 'train' and 'test' (others are left aside)")
-        return [Part("test", train, test)]
+            raise OscineError(
+                f"{table} has the splits {found}; expected 'train' and 'test', and 'valid' if you have it (others are left "
+                "aside)"
+            )
+        return [Part("test", train, test, where(rows["split"] == "valid"))]
     raise OscineError(f"{table} has neither a 'fold' nor a 'split' column; one must say which rows are tested on")
+
+
+def with_validation(task: Task, share: float = 0.2, seed: int = 0) -> Task:
+    """The task with rows to choose by: parts that have none hold out a share of those that they learn from, groups whole."""
+    if not 0 < share <= 0.5:
+        raise OscineError(f"{share:g} of the rows to choose by, expected more than 0 and at most a half; 0.2 is usual")
+    parts = []
+    for part in task.parts:
+        if not len(part.valid):
+            train, valid = hold_out(task.rows, task.targets, part.train, share, seed)
+            part = part._replace(train=train, valid=valid)
+        parts.append(part)
+    return replace(task, parts=parts)
+
+
+def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> Tensor:  # [rows, classes]
+    """1 where a row has the label of that class; labels that are no class are passed over."""
+    number = {name: index for index, name in enumerate(classes)}
+    numbers = [[number[label] for label in labels if label in number] for labels in rows]
+    targets = torch.zeros(len(numbers), len(classes))
+    for row, found in enumerate(numbers):
+        targets[row, found] = 1
+    return targets
 
 
 def where(condition: pd.Series) -> Tensor:
@@ -94,11 +121,13 @@ def where(condition: pd.Series) -> Tensor:
 class LabelledClips(Dataset[Tensor]):
     """The waveform of every row: from its `start`, or the file's, up to its `end`; [samples] at most.
 
-    What is shorter stays so: how it is filled up is for the encoder to say.
+    What is shorter stays so: how it is filled up is for the encoder to say. A path may lead into a tar file, such as
+    shard.tar.gz/a.ogg.
     """
 
     def __init__(self, rows: pd.DataFrame, sample_rate: int, seconds: float) -> None:
         self.paths = list(rows["path"])
+        self.inside = _inside_tars(self.paths)
         self.starts = rows["start"].fillna(0.0).tolist() if "start" in rows else [0.0] * len(rows)
         ends = rows["end"].tolist() if "end" in rows else [np.nan] * len(rows)
         self.seconds = [
@@ -106,7 +135,7 @@ class LabelledClips(Dataset[Tensor]):
             for start, end in zip(self.starts, ends, strict=True)
         ]
         self.sample_rate, self.samples = sample_rate, round(seconds * sample_rate)
-        longer = sum(end - start > seconds for start, end in zip(self.starts, ends, strict=True))
+        longer = sum(end - start > seconds + 1e-6 for start, end in zip(self.starts, ends, strict=True))
         if longer:
             logger.warning(
                 "%d of %d labelled stretches last longer than a clip: their first %g s count",
@@ -119,7 +148,20 @@ class LabelledClips(Dataset[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, row: int) -> Tensor:
-        return load_audio(self.paths[row], self.sample_rate, self.starts[row], self.seconds[row])[: self.samples]
+        path, part = self.paths[row], (self.sample_rate, self.starts[row], self.seconds[row])
+        tars, number = self.inside.get(path, (None, 0))
+        waveform = tars.load(number, *part) if tars else load_audio(path, *part)
+        return waveform[: self.samples]
+
+
+def _inside_tars(paths: Sequence[str]) -> dict[str, tuple[Tars, int]]:
+    """The recordings of the tar files that paths lead into, by their own paths: which number of which tars each is."""
+    folders = sorted({os.path.dirname(path) for path in paths})
+    found = [Path(name) for name in folders if name.endswith((".tar", ".tar.gz")) and os.path.isfile(name)]
+    if not found:
+        return {}
+    tars = Tars(found)
+    return {str(tars.place(number)): (tars, number) for number in range(len(tars.names))}
 
 
 def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[list[Tensor]]:

@@ -12,8 +12,9 @@ import torch
 from pandas import DataFrame
 from torch import Tensor
 
+from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
-from oscine.probe.data import Part, split_rows
+from oscine.probe.data import Part, Task, split_rows
 from oscine.probe.events import Event, frame_targets
 
 HOP = 0.16  # seconds from one step of an encoder's patches to the next: 750 of them in two minutes
@@ -31,6 +32,19 @@ class FrameTask:
     def targets(self, frames: int, hop: float = HOP) -> Tensor:  # [rows, frames, classes]
         """1 where a frame's left edge lies within an event."""
         return torch.stack([frame_targets(events, frames, hop, len(self.classes)) for events in self.events])
+
+    @property
+    def seconds(self) -> float:
+        """Of the longest recording."""
+        return max(audio_info(path).seconds for path in self.rows["path"])
+
+    @property
+    def whole(self) -> Task:
+        """Which classes sound in a recording at all, of the same rows."""
+        targets = torch.zeros(len(self.rows), len(self.classes))
+        for row, events in enumerate(self.events):
+            targets[row, [event.label for event in events]] = 1
+        return Task(self.rows, self.classes, targets, self.parts)
 
 
 def dcase2016(folder: str | Path) -> FrameTask:

@@ -15,14 +15,16 @@ from oscine.models.errors import OscineError
 GROUPS = ("path", "recording", "recordist", "site", "group")  # the columns of a labelled table that name them
 
 
-def check_groups(rows: pd.DataFrame, parts: Iterable[tuple[str, Tensor, Tensor]], table: object = "the table") -> None:
-    """An error where a part learns from a group that it is judged on, such as a recordist: its scores would be too good.
+def check_groups(
+    rows: pd.DataFrame, parts: Iterable[tuple[str, Tensor, Tensor, Tensor]], table: object = "the table"
+) -> None:
+    """An error where a part learns from, or chooses by, a group that it is judged on: its scores would be too good.
 
-    rows: of a labelled table; parts: names, rows that are learnt from, rows that are judged on. An empty cell belongs to no
+    rows: of a labelled table; parts: names, rows that are learnt from, judged on, chosen by. An empty cell belongs to no
     group.
     """
-    for part, learnt, judged in parts:
-        train, test = learnt.numpy(), judged.numpy()
+    for part, learnt, judged, chosen in parts:
+        train, test = torch.cat([learnt, chosen]).numpy(), judged.numpy()
         for column in rows.columns.intersection(GROUPS):
             names = rows[column].to_numpy(dtype=object)
             leaks = test[np.isin(names[test].astype(str), names[train].astype(str)) & ~pd.isna(names[test])]

@@ -7,7 +7,7 @@ import warnings
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
@@ -35,7 +35,7 @@ def judge_vectors(vectors: Tensor, task: Task) -> Judgement:
     """Logistic regression on one standardised vector a row, [rows, dim], scored on every part of a single-label task."""
     if not task.single_label:
         raise OscineError("logistic regression takes one label a row; this table has rows with none or several")
-    metrics = []
+    judgement = Judgement([part.name for part in task.parts], [])
     for part in task.parts:
         if len(task.targets[part.train].unique()) < 2:
             raise OscineError(
@@ -45,10 +45,15 @@ def judge_vectors(vectors: Tensor, task: Task) -> Judgement:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # separable training rows: more steps change no score
             model.fit(vectors[part.train].numpy(), task.targets[part.train].numpy())
-        known = torch.as_tensor(model.classes_)
-        logits = torch.full((len(part.test), len(task.classes)), -1e9, dtype=torch.float64)
-        logits[:, known] = (
-            torch.from_numpy(model.predict_log_proba(vectors[part.test].numpy())).double().clamp(min=-1e9)
-        )
-        metrics.append(score(logits, task.targets[part.test]))
-    return Judgement([part.name for part in task.parts], metrics, [])
+        judgement.logits.append(log_shares(model, vectors[part.test], len(task.classes)))
+        judgement.valid_logits.append(log_shares(model, vectors[part.valid], len(task.classes)))
+        judgement.metrics.append(score(judgement.logits[-1], task.targets[part.test]))
+    return judgement
+
+
+def log_shares(model: Pipeline, vectors: Tensor, classes: int) -> Tensor:  # [rows, classes]
+    """Log-probabilities, next to nothing for classes that the model has not met."""
+    logits = torch.full((len(vectors), classes), -1e9, dtype=torch.float64)
+    if len(vectors):
+        logits[:, model.classes_] = torch.from_numpy(model.predict_log_proba(vectors.numpy())).double().clamp(min=-1e9)
+    return logits

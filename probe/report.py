@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,12 +54,13 @@ class Report:
             f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
 
-    def figure(self, figure: Figure, caption: str) -> None:
+    def figure(self, figure: Figure, caption: str, format: str = "png") -> None:
+        """format: png, or webp, in which spectrograms take a seventh of that."""
         picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=150)
+        figure.savefig(picture, format=format, dpi=150)
         data = base64.b64encode(picture.getvalue()).decode()
         self.parts.append(
-            f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+            f'<figure><img alt="{escape(caption)}" src="data:image/{format};base64,{data}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 
@@ -78,7 +80,7 @@ def loss_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
         axes.set_title(name, loc="left", fontsize=11, color=INK)
         axes.set_xlabel("step")
         axes.set_ylim(bottom=0)
-        _plain(axes)
+        plain_axes(axes)
         if len(terms) > 1:
             axes.legend(frameon=False, fontsize=9)
     return figure
@@ -112,7 +114,7 @@ def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
     axes.set_xticks(layers, [str(layer) for layer in layers])
     axes.set_xlabel("layer")
     axes.set_ylabel("gate")
-    _plain(axes)
+    plain_axes(axes)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)  # not over the bars
     return figure
 
@@ -121,9 +123,10 @@ def write_report(report: Report, path: Path) -> None:
     path.write_text(report.html(), encoding="utf-8")
 
 
-def _plain(axes) -> None:  # type: ignore[no-untyped-def]
+def plain_axes(axes: Any, along: str = "y") -> None:
+    """No frame, faint lines across the values, which run `along` x or y."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(colors=INK)
-    axes.grid(axis="y", color=GRID)
+    axes.grid(axis=along, color=GRID)
     axes.set_axisbelow(True)

@@ -39,6 +39,9 @@ def extremes(
             parameters; done a tile at a time and once more in the backward pass, so that it need not be kept. `patches`
             have whatever shape it takes, sets first.
     """
+    if torch.compiler.is_exporting():  # to other programs, which have neither tiles nor a backward pass
+        similarity = linear(compared(patches), prototypes)
+        return torch.stack([find(similarity, 1).values for find in ends])
     return _Extremes.apply(patches, prototypes, ends, compared)
 
 

@@ -136,7 +136,7 @@ def judge_by(answer: Callable[[Tensor, Tensor, Tensor], Tensor], vectors: Tensor
         scaler = StandardScaler().fit(vectors[part.train].numpy())
         train, test = (torch.from_numpy(scaler.transform(vectors[rows].numpy())) for rows in (part.train, part.test))
         metrics.append(score(answer(train, targets[part.train].to(train.dtype), test), task.targets[part.test]))
-    return Judgement([part.name for part in task.parts], metrics, [])
+    return Judgement([part.name for part in task.parts], metrics)
 
 
 def neighbours(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:  # [test rows, classes]

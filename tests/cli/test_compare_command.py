@@ -3,10 +3,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
+from torch.nn.functional import one_hot
 
 from oscine.cli.command import Misuse
 from oscine.cli.compare import main
+from oscine.models.errors import OscineError
+from oscine.probe.data import Part, Task
+from oscine.probe.evidence import compare_predictions
+from oscine.probe.fit import Judgement
+from oscine.probe.predictions import PREDICTIONS, predictions_of, read_predictions, write_predictions
 from oscine.probe.results import Run, add_run
 
 RUN = Run("esc50", "my_encoder", "linear", 0, {"accuracy": 0.93, "map": 0.96}, {"accuracy": 0.02, "map": 0.01})
@@ -45,3 +53,38 @@ def test_every_task_has_a_table_and_published_figures_may_be_left_out(
 def test_an_unknown_task_is_told_so_in_one_line(results: Path) -> None:
     with pytest.raises(Misuse, match="has no runs of 'hsn'; it has esc50, my_birds"):
         main([str(results), "--task", "hsn"])
+
+
+@pytest.fixture
+def two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Predictions of a good and of a poor probe, in the folders of their runs."""
+    monkeypatch.setenv("COLUMNS", "120")
+    labels = torch.arange(60) % 2
+    rows = pd.DataFrame({"path": [f"{row}.wav" for row in range(60)]})
+    task = Task(rows, ["tit", "wren"], labels, [Part("test", torch.arange(0), torch.arange(60))])
+    noise = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+    folders = tmp_path / "good", tmp_path / "poor"
+    for folder, signal in zip(folders, (2.0, 0.1), strict=True):
+        folder.mkdir()
+        judgement = Judgement(["test"], [], logits=[noise + signal * one_hot(labels)])
+        write_predictions(folder / PREDICTIONS, predictions_of(judgement, task))
+    return folders
+
+
+def test_two_runs_are_compared_row_by_row(two_runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    good, poor = two_runs
+    main(["--paired", str(good), str(poor)])
+    said = capsys.readouterr().out
+    found = compare_predictions(read_predictions(good / PREDICTIONS), read_predictions(poor / PREDICTIONS))
+    for name, (difference, ahead) in found.items():
+        (line,) = (line for line in said.splitlines() if f" {name} " in line)
+        assert f"{difference.value:+.3f}" in line
+        assert f"{difference.low:+.3f} to {difference.high:+.3f}" in line
+        assert f"{ahead:.1%} of draws" in line
+    assert found["accuracy"].difference.low > 0
+    assert said.split()[:2] == ["good", "poor"]
+
+
+def test_a_run_without_predictions_is_told_so_in_one_line(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(OscineError, match=r"no predictions .*nowhere/predictions.parquet; oscine probe writes them"):
+        main(["--paired", str(two_runs[0]), str(tmp_path / "nowhere")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import torch
 import oscine
 from oscine.cli import dispatch
 from oscine.models import create_model, save_pretrained
+from oscine.probe import evidence
+from oscine.probe.results import read_runs
+from tests.task_layouts import write_dcase, write_esc50, write_hsn
 
 RATE = 16_000
 SMALL = "--random_weights --encoder bat_tiny --seconds 0.6 --workers 0 --batch_size 5".split()
@@ -84,10 +88,18 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "encoder": "bat_tiny",
         "random_weights": True,
         "table": str(table),
-        "task": None,
+        "data": None,
+        "task": {"name": None, "valid": None, "shots": None, "draws": 3},
+        "folds": 5,
+        "column": None,
+        "unsure": "",
         "seconds": 0.6,
         "batch_size": 5,
         "workers": 0,
+        "store": "runs/features",
+        "store_gb": 100.0,
+        "embeddings": None,
+        "layer_scores": False,
         "device": "cpu",
         "head": {"pool": "mean", "norm": "layer", "dropout": 0.0},
         "fit": {
@@ -207,3 +219,63 @@ def test_a_recording_that_cannot_be_read_is_named(
     *_, said = capsys.readouterr().err.strip().splitlines()
     assert "broken.flac: " in said
     assert said.startswith("oscine probe: ")
+
+
+BRIEF = "--fit.steps 6 --fit.warmup 1 --workers 0 --random_weights".split()
+
+
+def test_a_published_task_needs_no_more_than_its_yaml_an_encoder_and_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(write_esc50(tmp_path / "ESC-50"))
+    call = ["probe", "esc50_cgp", "--encoder", "bat_tiny", "--data", folder, "--seconds", "0.5", *BRIEF]
+    assert dispatch([*call, "--head.prototypes", "8"]) == 0
+    written = strict(Path("runs/probe/esc50_cgp/scores.json"))
+    assert list(written["parts"]) == ["fold 1", "fold 2", "fold 3"]
+    assert written["evidence"]["intervals"]["accuracy"]["value"] == pytest.approx(written["mean"]["accuracy"])
+    assert "choices" in written["evidence"]["unsaid"]
+    (run,) = read_runs("runs/probe/results.jsonl")
+    assert (run.task, run.probe) == ("esc50", "cgp")
+    assert "oscine compare runs/probe/results.jsonl --task esc50" in capsys.readouterr().out
+
+
+def test_rows_that_are_held_out_choose_thresholds_and_scalings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "FITS", {name: partial(fit, steps=20) for name, fit in evidence.FITS.items()})
+    folder = str(write_hsn(tmp_path))
+    call = ["probe", "linear", "--encoder", "bird_mae_tiny", "--data", folder, *BRIEF]
+    assert dispatch([*call, "--task.name", "hsn", "--task.valid", "0.5"]) == 0
+    found = strict(Path("runs/probe/linear/scores.json"))["evidence"]
+    assert "platt per class" in found["calibration"]
+    assert "chosen_f1" in found["intervals"]
+    assert not found["unsaid"]
+
+
+def test_few_shots_leave_a_curve_and_a_run_for_each_number(tmp_path: Path) -> None:
+    folder = str(write_hsn(tmp_path))
+    call = ["probe", "hsn_few_shot_prototypical", "--encoder", "bird_mae_tiny", "--data", folder, *BRIEF]
+    assert dispatch([*call, "--task.shots", "[1, 2]", "--task.draws", "2", "--head.prototypes_per_class", "2"]) == 0
+    curve = strict(Path("runs/probe/hsn_few_shot_prototypical/scores.json"))["few_shot"]
+    assert [(point["shots"], len(point["draws"])) for point in curve] == [(1, 2), (2, 2)]
+    assert [run.task for run in read_runs("runs/probe/results.jsonl")] == ["hsn_1_shot", "hsn_2_shot"]
+
+
+def test_events_are_found_by_the_moment(tmp_path: Path) -> None:
+    folder = str(write_dcase(tmp_path))
+    call = ["probe", "dcase2016_cgp", "--encoder", "bat_tiny", "--data", folder, *BRIEF]
+    assert dispatch([*call, "--head.prototypes", "8"]) == 0
+    written = strict(Path("runs/probe/dcase2016_cgp/scores.json"))
+    assert written["parts"]["test"]["published"]["median"] == 3
+    assert written["classes"] == ["speech", "cough", "drawer"]
+    (run,) = read_runs("runs/probe/results.jsonl")
+    assert (run.task, run.probe) == ("dcase2016", "cgp")
+    assert run.mean["onset_f1"] is not None
+    assert dispatch([*call, "--head.pool", "cls", "--name", "other"]) == 2
+
+
+def test_two_runs_are_compared_row_by_row(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("one", "0"), ("two", "1")):
+        call = ["probe", "linear", "--table", str(table), "--name", name, *SMALL, *FITS["linear"], "--fit.seed", seed]
+        assert dispatch(call) == 0
+    capsys.readouterr()
+    assert dispatch(["compare", "--paired", "runs/probe/one", "runs/probe/two"]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["one", "two"]

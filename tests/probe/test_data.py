@@ -12,7 +12,7 @@ import torch
 
 from oscine.models.audio import load_audio
 from oscine.models.errors import OscineError
-from oscine.probe.data import LabelledClips, Task, read_task
+from oscine.probe.data import LabelledClips, Task, multi_hot, read_task, with_validation
 
 RATE = 8_000
 
@@ -64,10 +64,11 @@ def test_folds_may_have_names(tmp_path: Path) -> None:
     assert [part.name for part in task.parts] == ["fold north", "fold south"]
 
 
-def test_a_split_is_one_part_and_other_splits_are_left_aside(tmp_path: Path) -> None:
-    table = "path,label,split\na.wav,wren,train\nb.wav,tit,test\nc.wav,tit,valid\nd.wav,tit,train\n"
+def test_a_split_is_one_part_and_unknown_splits_are_left_aside(tmp_path: Path) -> None:
+    table = "path,label,split\na.wav,wren,train\nb.wav,tit,test\nc.wav,tit,valid\nd.wav,tit,train\ne.wav,tit,spare\n"
     (part,) = task_of(tmp_path, table).parts
     assert (part.name, part.train.tolist(), part.test.tolist()) == ("test", [0, 3], [1])
+    assert part.valid.tolist() == [2]
 
 
 @pytest.mark.parametrize(
@@ -127,3 +128,34 @@ def test_a_clip_is_read_at_the_rate_that_is_asked_for(tmp_path: Path) -> None:
     clip = LabelledClips(rows, 16_000, 1.0)[0]
     assert clip.shape == (16_000,)
     assert torch.fft.rfft(clip).abs().argmax() == 500
+
+
+def test_rows_to_choose_by_are_held_out_of_those_to_learn_from_with_their_groups(tmp_path: Path) -> None:
+    lines = [f"{row}.wav,{'ab'[row % 2]},{row % 3},{row % 9}" for row in range(36)]
+    task = task_of(tmp_path, "\n".join(["path,label,fold,recordist", *lines]))
+    held = with_validation(task, share=1 / 3)
+    for before, after in zip(task.parts, held.parts, strict=True):
+        assert sorted([*after.train.tolist(), *after.valid.tolist()]) == before.train.tolist()
+        assert torch.equal(after.test, before.test)
+        assert len(after.valid) == 8
+        people = task.rows["recordist"]
+        assert not set(people[after.train.tolist()]) & set(people[after.valid.tolist()])
+    assert torch.equal(with_validation(task, 1 / 3).parts[0].valid, held.parts[0].valid)
+    assert not torch.equal(with_validation(task, 1 / 3, seed=1).parts[0].valid, held.parts[0].valid)
+
+
+def test_rows_that_a_table_gives_to_choose_by_stay_what_they_are(tmp_path: Path) -> None:
+    table = "path,label,split\na.wav,wren,train\nb.wav,tit,test\nc.wav,tit,valid\nd.wav,tit,train\n"
+    (part,) = with_validation(task_of(tmp_path, table), share=0.5).parts
+    assert (part.train.tolist(), part.valid.tolist()) == ([0, 3], [2])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, -1.0])
+def test_a_share_that_leaves_too_little_is_refused(share: float, tmp_path: Path) -> None:
+    task = task_of(tmp_path, "path,label,fold\na.wav,wren,1\nb.wav,tit,2\nc.wav,tit,1\nd.wav,wren,2\n")
+    with pytest.raises(OscineError, match="of the rows to choose by, expected more than 0 and at most a half"):
+        with_validation(task, share)
+
+
+def test_labels_that_are_no_class_are_passed_over() -> None:
+    assert multi_hot([["b"], [], ["c", "a", "x"]], ["a", "b", "c"]).tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]

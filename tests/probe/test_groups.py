@@ -46,6 +46,12 @@ def test_stretches_of_one_recording_may_not_straddle_either() -> None:
         check_groups(leaky([1, 2, 3, 4, 5, 6]).assign(path=list("abcdaf")), HALVES)
 
 
+def test_what_is_chosen_by_may_not_be_judged_on_either() -> None:
+    part = Part("test", torch.arange(2), torch.arange(4, 6), valid=torch.arange(2, 4))
+    with pytest.raises(OscineError, match=r"test is judged on what it learns from: the recordist cy \(rows 4 and 6\)"):
+        check_groups(leaky(["ann", "bo", "cy", "dee", "cy", "eve"]), [part])
+
+
 def test_leaks_are_counted_by_group() -> None:
     with pytest.raises(OscineError, match=r"the site 1 and 2 more \(rows 2 and 5\)"):
         check_groups(leaky([1, 2, 3, 4, 5, 6], site=[1, 2, 3, 1, 2, 3]), HALVES)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from oscine.models.errors import OscineError
 from oscine.probe.data import Task, split_rows
@@ -15,13 +12,7 @@ from oscine.probe.dcase import dcase2016
 from oscine.probe.events import Event
 from oscine.probe.groups import check_groups
 from oscine.probe.tasks import beans, esc50, folder_per_class, speech_commands
-
-RATE = 8_000
-
-
-def write(path: Path, seconds: float = 0.1) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros(round(seconds * RATE)), RATE)
+from tests.task_layouts import BEANS, write, write_beans, write_dcase, write_esc50, write_speech_commands
 
 
 def names(task: Task, rows: list[int]) -> set[str]:
@@ -30,15 +21,7 @@ def names(task: Task, rows: list[int]) -> set[str]:
 
 @pytest.fixture
 def esc(tmp_path: Path) -> Path:
-    lines = ["filename,fold,target,category,esc10,src_file,take"]
-    for fold in (1, 2, 3):
-        for target, category, ten in ((0, "dog", "True"), (1, "rooster", "True"), (36, "vacuum_cleaner", "False")):
-            name = f"{fold}-{100 * fold + target}-A-{target}.wav"
-            lines.append(f"{name},{fold},{target},{category},{ten},{100 * fold + target},A")
-            write(tmp_path / "audio" / name)
-    (tmp_path / "meta").mkdir()
-    (tmp_path / "meta" / "esc50.csv").write_text("\n".join(lines))
-    return tmp_path
+    return write_esc50(tmp_path)
 
 
 def test_esc50_has_its_published_folds_and_all_its_classes(esc: Path) -> None:
@@ -79,16 +62,7 @@ def test_every_folder_is_a_class(tmp_path: Path) -> None:
 
 
 def test_speech_commands_has_ten_words_unknown_and_silence(tmp_path: Path) -> None:
-    for word in ("yes", "go", "marvin", "zero"):
-        for speaker in ("aa", "bb", "cc"):
-            write(tmp_path / word / f"{speaker}_nohash_0.wav")
-    write(tmp_path / "_background_noise_" / "tap.wav", seconds=10.5)
-    (tmp_path / "_background_noise_" / "README.md").touch()
-    (tmp_path / "validation_list.txt").write_text("yes/bb_nohash_0.wav\nmarvin/bb_nohash_0.wav\n")
-    (tmp_path / "testing_list.txt").write_text(
-        "".join(f"{w}/cc_nohash_0.wav\n" for w in ("yes", "go", "marvin", "zero"))
-    )
-    task = speech_commands(tmp_path)
+    task = speech_commands(write_speech_commands(tmp_path))
     assert task.classes == "yes no up down left right on off stop go unknown silence".split()
     rows = task.rows.assign(target=task.targets.tolist())
     words = rows[rows["target"] != 11]
@@ -106,24 +80,9 @@ def test_speech_commands_has_ten_words_unknown_and_silence(tmp_path: Path) -> No
     assert words["start"].isna().all()
 
 
-@pytest.mark.parametrize(
-    ("name", "where", "pattern"),
-    [
-        ("watkins", "data/watkins", "annotations.{}.csv"),
-        ("bats", "data/egyptian_fruit_bats", "annotations.{}.csv"),
-        ("cbi", "data/cbi", "annotations.{}.csv"),
-        ("dogs", "data/dogs", "annotations.{}.csv"),
-        ("humbugdb", "data/HumBugDB/data/metadata", "{}.csv"),
-    ],
-)
-def test_beans_has_its_published_splits(tmp_path: Path, name: str, where: str, pattern: str) -> None:
-    for split, labels in {"train": ["111", "Beluga,_White_Whale"], "valid": ["111"], "test": ["210"]}.items():
-        lines = [",path,label"]
-        for row, label in enumerate(labels):
-            write(tmp_path / where / f"{split}{row}.wav")
-            lines.append(f'{row},{where}/{split}{row}.wav,"{label}"')
-        (tmp_path / where / pattern.format(split)).write_text("\n".join(lines))
-    task = beans(tmp_path, name)
+@pytest.mark.parametrize("name", BEANS)
+def test_beans_has_its_published_splits(tmp_path: Path, name: str) -> None:
+    task = beans(write_beans(tmp_path, name), name)
     assert task.classes == ["111", "210", "Beluga,_White_Whale"]
     assert task.targets.tolist() == [0, 2, 0, 1]
     (part,) = task.parts
@@ -136,24 +95,18 @@ def test_beans_has_its_published_splits(tmp_path: Path, name: str, where: str, p
 
 @pytest.fixture
 def scenes(tmp_path: Path) -> Path:
-    (tmp_path / "labelvocabulary.csv").write_text("idx,label\n1,cough\n0,speech\n2,drawer\n")
-    events = {"train": {"a.wav": [{"label": "cough", "start": 160.0, "end": 480}], "quiet.wav": []}}
-    events |= {"valid": {"b.wav": []}, "test": {"a.wav": [{"label": "drawer", "start": 170.5, "end": 310}]}}
-    for split, files in events.items():
-        (tmp_path / f"{split}.json").write_text(json.dumps(files))
-        for name in files:
-            write(tmp_path / "48000" / split / name)
-    return tmp_path
+    return write_dcase(tmp_path)
 
 
 def test_dcase_has_events_in_every_frame_that_begins_in_one(scenes: Path) -> None:
     task = dcase2016(scenes)
     assert task.classes == ["speech", "cough", "drawer"]
-    assert task.events == [[Event(0.16, 0.48, 1)], [], [], [Event(0.1705, 0.31, 2)]]
+    assert task.events == [[Event(0.16, 0.48, 1)], [], [], [Event(0.1705, 0.31, 2), Event(0.48, 0.64, 2)]]
     targets = task.targets(frames=6)
     assert targets.shape == (4, 6, 3)
     assert targets[0, :, 1].tolist() == [0, 1, 1, 1, 0, 0]
-    assert targets.sum() == 3
+    assert targets[3, :, 2].tolist() == [0, 0, 0, 1, 1, 0]
+    assert targets.sum() == 5
     (part,) = task.parts
     assert (part.train.tolist(), part.test.tolist()) == ([0, 1], [3])  # a quiet scene is kept
 

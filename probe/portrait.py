@@ -1,0 +1,161 @@
+"""The page of a probe's run: how good it is, how sure that is, which layers and sounds it goes by, where it errs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from oscine.models.encoder import Encoder
+from oscine.probe.boxes import mel_scale
+from oscine.probe.convex_gated import ConvexGatedProbe
+from oscine.probe.cutouts import account_figure, cutout_figure
+from oscine.probe.data import Task
+from oscine.probe.evidence import Evidence
+from oscine.probe.explain import open_prototypes
+from oscine.probe.few_shot import Shots
+from oscine.probe.figures import layer_figure
+from oscine.probe.fit import Judgement, Source
+from oscine.probe.gallery import Trial, clear_cases, explain, prototype_cutouts
+from oscine.probe.layer_gated import LayerGatedProbe
+from oscine.probe.layers import layer_metric, layer_scores
+from oscine.probe.patch_terms import has_patch_terms
+from oscine.probe.probe import Probe
+from oscine.probe.report import Report, gate_figure
+from oscine.probe.scorecard import show_classes, show_few_shot, show_reliability, show_scores
+
+PLACES = "Below it: what every place adds, red for the class, blue against it. "
+SHOWN_CLASSES = 6  # whose prototypes are shown: a page is to be read, and a picture takes about 160 kB
+
+
+def portray(
+    title: str,
+    settings: Mapping[str, Any],
+    encoder: Encoder,
+    task: Task,
+    judgement: Judgement,
+    features: Source,
+    evidence: Evidence,
+    layers: Source | None = None,
+    shots: Mapping[str, Sequence[Shots]] | None = None,
+    seconds: float | None = None,
+) -> Report:
+    """The report of what a clip-wise probe made of a frozen encoder.
+
+    Args:
+        title: of the page.
+        settings: of the run, nested as in its YAML.
+        encoder, task, features, seconds: what `judgement` was made of.
+        evidence: what `weigh` says of it.
+        layers: features of all layers as `layers.ALL_LAYERS` needs them, for the scores of each; None leaves these out.
+        shots: few-shot curves, by name.
+    """
+    page = Report(title)
+    show_scores(page, task, judgement, evidence)
+    page.heading("Settings")
+    page.table(["setting", "value"], [[name, str(value)] for name, value in _flat(settings)])
+    _layers(page, task, judgement, layers)
+    probe = copy.deepcopy(judgement.probes[0]).cpu()
+    trial = Trial(encoder, task, task.parts[0], probe, judgement.logits[0], features, seconds)
+    _prototypes(page, trial)
+    _clips(page, trial)
+    show_reliability(page, evidence)
+    show_classes(page, task, judgement)
+    if shots:
+        show_few_shot(page, shots, layer_metric(task))
+    return page
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted, as they are given on the command line."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _layers(page: Report, task: Task, judgement: Judgement, layers: Source | None) -> None:
+    gated = [probe for probe in judgement.probes if isinstance(probe, (ConvexGatedProbe, LayerGatedProbe))]
+    if gated or layers is not None:
+        page.heading("Layers")
+    if gated:
+        gates = np.array([probe.gate.detach().cpu().numpy() for probe in gated])
+        page.figure(
+            gate_figure({"gate of each layer": gates}),
+            "How much of each layer the probe mixes in, mean and spread over parts; the dashed line is even shares, where "
+            "every gate starts. A gate near the line: the layer is as good as others, or the gate has learnt little.",
+        )
+    if layers is not None:
+        metric = layer_metric(task)
+        page.figure(
+            layer_figure(layer_scores(layers, task), metric),
+            f"What each layer tells by itself: {metric} of a logistic regression on its CLS and on the mean of its patches, "
+            "mean and spread over parts. A layer that is low here may still hold, in single patches, what prototypes find.",
+        )
+
+
+def _prototypes(page: Report, trial: Trial) -> None:
+    opened = open_prototypes(trial.probe)
+    if opened is None:
+        return
+    page.heading("What prototypes look at")
+    classes = _frequent(trial)[:SHOWN_CLASSES]
+    page.paragraph(
+        f"For {len(classes)} of {len(trial.task.classes)} classes: the prototypes with the greatest weights for the class, "
+        f"of the probe of {trial.part.name}, and the judged clips that excite each most, with the activation. The box is "
+        "where the patch lies that a prototype fits best, enlarged beside the clip with its neighbours. A patch's token has "
+        "heard the whole clip, so the box is where the prototype looks, and not always all that it goes by. Clips that "
+        "are not of the class are named in another colour."
+    )
+    for label, shown in prototype_cutouts(trial, opened, classes).items():
+        page.figure(
+            cutout_figure(shown, mel_scale(trial.encoder)),
+            f"Prototypes of {trial.task.classes[label]}, each with the judged clips that excite it most.",
+            "webp",
+        )
+
+
+def _frequent(trial: Trial) -> list[int]:
+    """Classes that are judged, the most frequent first."""
+    targets = trial.task.targets[trial.part.test]
+    counts = torch.bincount(targets, minlength=len(trial.task.classes)) if targets.ndim == 1 else targets.sum(0)
+    return [label for label in counts.argsort(descending=True, stable=True).tolist() if counts[label]]
+
+
+def _clips(page: Report, trial: Trial) -> None:
+    explained = [(case, found) for case in clear_cases(trial) if (found := explain(trial, case)) is not None]
+    if not explained:
+        return
+    page.heading("Predictions as sums")
+    page.paragraph(
+        f"A logit is the sum of what is drawn here: nothing is estimated. {_summands(trial.probe)} That a summand is large "
+        "says what this probe went by here; not that the sound there is the class's, nor that another probe would go by it."
+    )
+    for case, (spectrogram, account) in explained:
+        labels = ", ".join(trial.labels(case.row)) or "no label"
+        page.figure(
+            account_figure(spectrogram, account, mel_scale(trial.encoder)),
+            f"{trial.name(case.row)}, {labels}: why {trial.task.classes[case.label]}, with a probability of "
+            f"{case.probability:.3f}, {'rightly' if case.right else 'wrongly'} so. Of all clips that were judged "
+            f"{'rightly' if case.right else 'wrongly'} in {trial.part.name}, the probe is surest of this one. "
+            f"Top: the clip. {PLACES if account.heat is not None else ''}Bottom: the sum.",
+            "webp",
+        )
+
+
+def _summands(probe: Probe) -> str:
+    """What they are."""
+    if has_patch_terms(probe):
+        return (
+            "The constant is about what a typical clip of those learnt from would have come to, and a summand how far this "
+            "clip differs from it."
+        )
+    return (
+        "A summand is a prototype's activation, in brackets, times its weight for the class: its similarity "
+        "to the patch that it fits best, and of a convex gated probe also to the one that it fits least, and to CLS or the "
+        "mean patch: the middle one, which lies nowhere in the clip."
+    )

@@ -1,0 +1,122 @@
+"""What a probe said of every row that it was judged on: kept in a file, so that runs can be compared row by row."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pandas import DataFrame
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+from oscine.probe.data import Task, multi_hot
+from oscine.probe.fit import Judgement
+from oscine.probe.groups import join_groups
+
+PREDICTIONS = "predictions.parquet"  # in a run's folder
+KEYS = ["path", "start", "end", "part"]  # which row it is, and what its probe had not learnt from
+KIND = b"labels"  # of the file's metadata: one a row, or any number
+LOGIT = "logit "  # before a class's name, in its column's
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """rows has `KEYS` and group, a number that rows share which belong together; the others are [rows, classes]."""
+
+    rows: DataFrame
+    classes: list[str]
+    targets: Tensor  # 0 or 1
+    logits: Tensor
+    single_label: bool
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """The row numbers of every part, in the order in which they were judged."""
+        names = self.rows["part"].to_numpy()
+        return [torch.from_numpy((names == name).nonzero()[0]) for name in self.rows["part"].unique()]
+
+    @property
+    def probabilities(self) -> Tensor:
+        return probabilities(self.logits, self.single_label)
+
+
+def probabilities(logits: Tensor, single_label: bool) -> Tensor:  # [rows, classes]
+    """Of classes of which each row has one, or any number; in double precision, in which they hardly ever tie."""
+    return logits.double().softmax(1) if single_label else logits.double().sigmoid()
+
+
+def predictions_of(judgement: Judgement, task: Task) -> Predictions:
+    """The rows that a task's probes were judged on, part by part, with what they said of them."""
+    judged = torch.cat([part.test for part in task.parts])
+    rows = task.rows.iloc[judged.numpy()]
+    names = [part.name for part in task.parts for _ in part.test]
+    kept = rows.reindex(columns=KEYS).assign(part=names, group=join_groups(rows)).reset_index(drop=True)
+    targets = one_hot(task.targets, len(task.classes)) if task.single_label else task.targets
+    return Predictions(
+        kept.astype({"start": float, "end": float}),
+        task.classes,
+        targets[judged].to(torch.uint8),
+        torch.cat(judgement.logits),
+        task.single_label,
+    )
+
+
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """A Parquet with path, start, end, part, group, labels, and a column of logits for every class, called "logit CLASS"."""
+    classes = predictions.classes
+    labels = [[classes[place] for place in row.nonzero().flatten().tolist()] for row in predictions.targets]
+    columns = {LOGIT + name: column.numpy() for name, column in zip(classes, predictions.logits.T.contiguous())}
+    table = pa.Table.from_pandas(predictions.rows, preserve_index=False)
+    for name, column in {"labels": pa.array(labels, pa.list_(pa.string())), **columns}.items():
+        table = table.append_column(name, pa.array(column))
+    file = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({KIND: b"one" if predictions.single_label else b"any"}), file)
+    write_whole(Path(path), file.getvalue())
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """What `write_predictions` wrote."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise OscineError(f"no predictions {path}; oscine probe writes them beside a run's scores") from None
+    except (pa.ArrowException, OSError) as error:
+        raise OscineError(f"{path} cannot be read ({str(error).splitlines()[0]}); run oscine probe again") from None
+    classes = [name.removeprefix(LOGIT) for name in table.column_names if name.startswith(LOGIT)]
+    kind = (table.schema.metadata or {}).get(KIND)
+    if not classes or not kind or not {*KEYS, "group", "labels"} <= set(table.column_names):
+        raise OscineError(f"{path} holds no predictions of oscine probe; it has {', '.join(table.column_names)[:200]}")
+    rows = table.select([*KEYS, "group"]).to_pandas()
+    logits = torch.stack([torch.from_numpy(table[LOGIT + name].to_numpy().copy()) for name in classes], 1)
+    targets = multi_hot(table["labels"].to_pylist(), classes).to(torch.uint8)
+    return Predictions(rows, classes, targets, logits, kind == b"one")
+
+
+def same_rows(first: Predictions, second: Predictions) -> Predictions:
+    """The second in the order of the first; an error unless both were judged on the same rows, parts and labels."""
+    if first.classes != second.classes:
+        raise OscineError(
+            f"the two know {len(first.classes)} and {len(second.classes)} classes, not the same; compare runs of one task"
+        )
+    mine, its = (pd.MultiIndex.from_frame(one.rows[KEYS].fillna(-1.0)) for one in (first, second))
+    order = its.get_indexer(mine) if its.is_unique else None
+    if order is None or len(mine) != len(its) or (order < 0).any():
+        shared = mine.isin(its).sum()
+        raise OscineError(
+            f"the two were judged on {len(mine)} and {len(its)} rows, of which they share {shared}; compare runs of one "
+            "task, with the same folds"
+        )
+    found = Predictions(
+        second.rows.iloc[order].reset_index(drop=True), second.classes, second.targets[order], second.logits[order],
+        second.single_label,
+    )  # fmt: skip
+    if not torch.equal(found.targets, first.targets):
+        raise OscineError("the two were judged by other labels of the same rows; compare runs of one task")
+    return found

@@ -1,0 +1,77 @@
+"""A box is where the sound is: in frames and bands, in seconds and hertz."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from oscine.models.bat import BAT
+from oscine.models.bird_mae import BirdMAE
+from oscine.models.encoder import Encoder
+from oscine.models.frontend import MELS, BATFrontend, kaldi_filters
+from oscine.models.layers import PATCH
+from oscine.probe.boxes import FRAME, Box, MelScale, box_of, mel_scale
+
+ENCODERS = {
+    "BAT": lambda: BAT(dim=16, depth=1, heads=2, seconds=2.0),
+    "Bird-MAE": lambda: BirdMAE(dim=16, depth=1, heads=2, seconds=2.0),
+}
+
+
+def test_a_cell_of_the_patches_own_grid_is_its_patch() -> None:
+    grid = (5, 8)
+    boxes = [box_of(cell, grid, grid) for cell in range(40)]
+    assert boxes[0] == Box(0, 0, 16, 16)
+    assert boxes[8 + 2] == Box(16, 32, 32, 48)
+    assert boxes[39] == Box(64, 112, 80, MELS)
+    covered = torch.zeros(80, MELS)
+    for box in boxes:
+        covered[box.start : box.end, box.low : box.high] += 1
+    assert (covered == 1).all()
+
+
+def test_the_four_cells_of_a_finer_grid_that_lie_in_a_patch_are_that_patch() -> None:
+    grid, finer = (5, 8), (10, 16)
+    for time, freq in [(0, 0), (2, 3), (4, 7)]:
+        cells = {(2 * time + later) * 16 + 2 * freq + higher for later in (0, 1) for higher in (0, 1)}
+        assert {box_of(cell, finer, grid) for cell in cells} == {box_of(time * 8 + freq, grid, grid)}
+
+
+def test_the_surroundings_of_a_box_end_where_the_spectrogram_does() -> None:
+    assert Box(16, 32, 32, 48).around(160) == Box(0, 16, 48, 64)
+    assert Box(144, 112, 160, 128).around(160) == Box(128, 96, 160, 128)
+    assert Box(0, 0, 16, 16).around(16) == Box(0, 0, 16, 32)
+
+
+def test_bands_begin_where_their_triangles_cross() -> None:
+    """In the tables of the frontends, made so fine that no bin is far from the crossing."""
+    n_fft, rate = 2**17, 32_000
+    tables = {
+        MelScale(20.0, 16_000): kaldi_filters(n_fft, rate),
+        MelScale(0.0, 16_000): BATFrontend(rate, n_fft, 320).filters,
+    }
+    for scale, filters in tables.items():
+        for edge in range(1, MELS):
+            below, above = filters[round(scale.hertz(edge) * n_fft / rate), edge - 1 : edge + 1].tolist()
+            assert below == pytest.approx(0.5, abs=0.02)
+            assert above == pytest.approx(0.5, abs=0.02)
+            assert scale.edge(scale.hertz(edge)) == pytest.approx(edge)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("hertz", [400, 1500, 5000])
+def test_a_tone_lies_in_the_box_of_its_loudest_patch(name: str, hertz: int) -> None:
+    encoder: Encoder = ENCODERS[name]()
+    time = torch.arange(encoder.samples) / encoder.sample_rate
+    tone = 0.5 * (2 * math.pi * hertz * time).sin() * ((time > 1.0) & (time < 1.1)) + 1e-3 * torch.randn(len(time))
+    spectrogram = encoder.spectrogram([tone])[0]
+    loudness = spectrogram.unfold(0, PATCH, PATCH).unfold(1, PATCH, PATCH).amax((2, 3))
+    box = box_of(int(loudness.argmax()), encoder.grid, encoder.grid)
+    first, last = box.seconds
+    scale = mel_scale(encoder)
+    assert first < 1.1
+    assert last > 1.0
+    assert last - first == pytest.approx(PATCH * FRAME)
+    assert scale.hertz(box.low) <= hertz <= scale.hertz(box.high)

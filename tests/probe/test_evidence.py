@@ -1,0 +1,193 @@
+"""Intervals hold the scores that they are of, and whatever is chosen is chosen by validation rows alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from oscine.models.errors import OscineError
+from oscine.probe import evidence
+from oscine.probe.calibration import calibration
+from oscine.probe.data import Part, Task
+from oscine.probe.evidence import PLAIN, Evidence, choose, compare_judgements, compare_predictions, weigh
+from oscine.probe.fit import Judgement, score
+from oscine.probe.metrics import f1_scores
+from oscine.probe.predictions import predictions_of
+from oscine.probe.thresholds import best_thresholds
+from oscine.probe.uncertainty import accuracy, bootstrap
+
+ROWS, CLASSES = 240, 3
+FITS = {name: partial(fit, steps=60, lr=0.05) for name, fit in evidence.FITS.items()}  # a tenth of the time
+
+
+@pytest.fixture(autouse=True)
+def _fit_scalings_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "FITS", FITS)
+
+
+def asked(single_label: bool, folds: int = 2, valid: bool = True, recordists: int = 60) -> Task:
+    """Rows of which every fold judges its share; a fifth of the others choose."""
+    draw = torch.Generator().manual_seed(0)
+    targets = torch.randint(CLASSES, (ROWS,), generator=draw)
+    if not single_label:
+        targets = (torch.rand(ROWS, CLASSES, generator=draw) < torch.tensor([0.5, 0.3, 0.1])).float()
+    rows = pd.DataFrame({"path": [f"{row}.wav" for row in range(ROWS)]})
+    rows["recordist"] = rows.index % recordists
+    fold = torch.arange(ROWS) % recordists % folds
+    parts = []
+    for number in range(folds):
+        test, rest = (fold == number).nonzero()[:, 0], (fold != number).nonzero()[:, 0]
+        chosen = rest[::5] if valid else rest[:0]
+        parts.append(Part(f"fold {number}", rest[~torch.isin(rest, chosen)], test, chosen))
+    return Task(rows, list("abc"), targets, parts)
+
+
+def judged(task: Task, seed: int = 1, signal: float = 2.0, heat: float = 3.0) -> Judgement:
+    """What a probe might say: right with noise, and as sure as it is hot."""
+    draw = torch.Generator().manual_seed(seed)
+    known = one_hot(task.targets, CLASSES) if task.single_label else task.targets
+    logits = heat * (torch.randn(ROWS, CLASSES, generator=draw) + signal * (known - 0.5))
+    metrics = [score(logits[part.test], task.targets[part.test]) for part in task.parts]
+    return Judgement(
+        [part.name for part in task.parts],
+        metrics,
+        logits=[logits[part.test] for part in task.parts],
+        valid_logits=[logits[part.valid] for part in task.parts],
+    )
+
+
+@pytest.mark.parametrize("single_label", [False, True])
+def test_an_interval_is_of_the_very_score_that_the_judgement_has(single_label: bool) -> None:
+    task = asked(single_label)
+    judgement = judged(task)
+    found = weigh(judgement, task, draws=200)
+    for name in ("accuracy", "cmap", "auroc"):
+        interval = found.intervals[name]
+        assert interval.value == pytest.approx(judgement.summary(name)[0])
+        assert interval.low < interval.value < interval.high
+    assert found.groups == 60
+    assert not found.unsaid
+
+
+def test_rows_that_belong_together_are_drawn_together() -> None:
+    task = asked(single_label=True, recordists=30)
+    part = task.parts[0]
+    judgement = judged(task)
+    alone = Judgement(["fold 0"], [], logits=judgement.logits[:1], valid_logits=judgement.valid_logits[:1])
+    score = accuracy(judgement.logits[0], one_hot(task.targets[part.test], CLASSES))
+    people = task.rows["recordist"].iloc[part.test.numpy()]
+    found = weigh(alone, replace(task, parts=[part]), draws=200, level=0.9, seed=3)
+    assert found.groups == 15
+    assert found.intervals["accuracy"] == bootstrap(score, list(people), draws=200, level=0.9, seed=3)
+
+
+def test_f1_is_that_of_thresholds_which_validation_rows_chose() -> None:
+    task = asked(single_label=False)
+    judgement = judged(task)
+    values = []
+    for part, logits, valid in zip(task.parts, judgement.logits, judgement.valid_logits, strict=True):
+        thresholds = best_thresholds(valid.double().sigmoid(), task.targets[part.valid])
+        values.append(f1_scores(logits.double().sigmoid() > thresholds, task.targets[part.test]).nan_to_num(0.0).mean())
+    assert weigh(judgement, task, draws=50).intervals["chosen_f1"].value == pytest.approx(
+        torch.stack(values).mean().item()
+    )
+
+
+def test_scalings_of_validation_rows_cool_down_what_is_too_sure() -> None:
+    task = asked(single_label=False)
+    judgement = judged(task, heat=3.0)
+    found = weigh(judgement, task, draws=50)
+    assert set(found.calibration) == {PLAIN, "temperature", "temperature per class", "platt", "platt per class"}
+    for name in found.calibration.keys() - {PLAIN}:
+        assert found.calibration[name].pooled.error < found.calibration[PLAIN].pooled.error
+    part, valid, logits = task.parts[0], judgement.valid_logits[0], judgement.logits[0]
+    scaling = FITS["platt"](valid, task.targets[part.valid])
+    assert found.choices["fold 0"].scalings["platt"][0] == scaling.scale
+    alone = replace(task, parts=[part])
+    only = weigh(Judgement(["fold 0"], [], logits=[logits], valid_logits=[valid]), alone, draws=50)
+    expected = calibration(scaling(logits).double().sigmoid(), task.targets[part.test])
+    assert only.calibration["platt"].marginal == expected.marginal
+
+
+@pytest.mark.parametrize("single_label", [False, True])
+def test_judged_rows_choose_nothing(single_label: bool) -> None:
+    task = asked(single_label)
+    judgement = judged(task)
+    spoilt = replace(judgement, logits=[-logits for logits in judgement.logits])
+    for one, other in zip(choose(judgement, task).values(), choose(spoilt, task).values(), strict=True):
+        assert torch.equal(one.thresholds, other.thresholds)
+        assert one.scalings["platt per class"].scale.equal(other.scalings["platt per class"].scale)
+    flipped = task.targets.clone()
+    judged_rows = torch.cat([part.test for part in task.parts[:1]])
+    flipped[judged_rows] = (CLASSES - 1 - flipped[judged_rows]) if single_label else 1 - flipped[judged_rows]
+    first = replace(task, parts=task.parts[:1])
+    ours = Judgement(["fold 0"], [], logits=judgement.logits[:1], valid_logits=judgement.valid_logits[:1])
+    assert torch.equal(
+        choose(ours, first)["fold 0"].thresholds, choose(ours, replace(first, targets=flipped))["fold 0"].thresholds
+    )
+
+
+def test_without_validation_rows_nothing_is_chosen_and_the_reason_is_given() -> None:
+    task = asked(single_label=True, valid=False)
+    found = weigh(judged(task), task, draws=50)
+    assert set(found.calibration) == {PLAIN}
+    assert set(found.intervals) == {"accuracy", "cmap", "auroc"}
+    assert not found.choices
+    assert found.unsaid == {
+        "choices": "fold 0 has no rows to choose by: a split 'valid', or a share held out, gives it some"
+    }
+
+
+def test_one_group_has_no_interval_and_the_reason_is_given() -> None:
+    task = asked(single_label=True, folds=1, recordists=1)
+    task = replace(task, parts=[Part("test", torch.arange(9), torch.arange(9, ROWS))])
+    found = weigh(judged(task), task)
+    assert not found.intervals
+    assert found.unsaid["intervals"] == "all 231 judged rows are of one group; an interval needs at least two"
+
+
+def test_evidence_is_json_without_nan() -> None:
+    task = asked(single_label=False)
+    task = replace(task, targets=task.targets * torch.tensor([1, 1, 0]))  # a class that never occurs
+    text = json.dumps(weigh(judged(task), task, draws=50).as_dict(), allow_nan=False)
+    written = json.loads(text)
+    assert set(written) == {"intervals", "groups", "calibration", "choices", "unsaid"}
+    assert set(written["intervals"]["cmap"]) == {"value", "low", "high"}
+    assert set(written["calibration"][PLAIN]) == {"marginal", "weighted", "pooled", "curve"}
+    assert len(written["choices"]["fold 0"]["thresholds"]) == CLASSES
+    assert len(written["choices"]["fold 1"]["scalings"]["platt per class"]["scale"]) == CLASSES
+    empty = Evidence({}, 1, {}, {}, {}).as_dict()
+    assert empty["intervals"] == {}
+
+
+def test_a_probe_is_no_better_than_itself_and_clearly_better_than_noise() -> None:
+    task = asked(single_label=False)
+    good, poor = judged(task), judged(task, signal=0.2)
+    for found in compare_judgements(good, good, task, draws=100).values():
+        assert found == ((0, 0, 0), 0.5)
+    for name, found in compare_judgements(good, poor, task, draws=100).items():
+        assert found.difference.value == pytest.approx(good.summary(name)[0] - poor.summary(name)[0])
+        assert found.difference.low > 0
+        assert found.ahead == 1
+
+
+def test_a_score_that_no_part_defines_is_null() -> None:
+    targets: Tensor = torch.ones(ROWS, CLASSES)
+    task = replace(asked(single_label=False, valid=False), targets=targets)
+    interval = weigh(judged(task), task, draws=20).intervals["auroc"]
+    assert math.isnan(interval.value)
+    assert weigh(judged(task), task, draws=20).as_dict()["intervals"]["auroc"]["value"] is None
+
+
+def test_other_tasks_are_not_compared() -> None:
+    two, three = (predictions_of(judged(task), task) for task in (asked(True), asked(True, folds=3)))
+    with pytest.raises(OscineError, match="compare runs of one task"):
+        compare_predictions(two, three)

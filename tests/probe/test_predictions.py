@@ -1,0 +1,111 @@
+"""What was predicted comes back from its file as it was, and two runs are held together row by row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from oscine.models.errors import OscineError
+from oscine.probe.data import Part, Task
+from oscine.probe.fit import Judgement
+from oscine.probe.predictions import Predictions, predictions_of, read_predictions, same_rows, write_predictions
+
+ORDER = torch.tensor([3, 1])  # not ascending: predictions are in the order of the parts
+
+
+def judged(single_label: bool = False) -> Predictions:
+    rows = pd.DataFrame(
+        {
+            "path": ["a.wav", "a.wav", "b.wav", "c.wav"],
+            "start": [0.0, 5.0, np.nan, 0.25],
+            "end": [5.0, 10.0, np.nan, 3.0],
+            "recordist": ["ann", "ann", None, "ann"],
+        }
+    )
+    targets = (
+        torch.tensor([0, 2, 1, 2]) if single_label else torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1.0]])
+    )
+    parts = [Part("fold 1", torch.tensor([0, 2]), ORDER), Part("fold 2", ORDER, torch.tensor([0, 2]))]
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    return predictions_of(
+        Judgement(["fold 1", "fold 2"], [], logits=[logits[:2], logits[2:]]),
+        Task(rows, ["tit", "wren", "owl; barn"], targets, parts),
+    )
+
+
+def test_rows_stand_in_the_order_in_which_they_were_judged() -> None:
+    found = judged()
+    assert found.rows["path"].tolist() == ["c.wav", "a.wav", "a.wav", "b.wav"]
+    assert found.rows["part"].tolist() == ["fold 1", "fold 1", "fold 2", "fold 2"]
+    assert found.rows["group"].tolist() == [0, 0, 0, 1]
+    assert found.targets.tolist() == [[1, 1, 1], [0, 0, 0], [1, 0, 1], [0, 1, 0]]
+    assert [rows.tolist() for rows in found.parts] == [[0, 1], [2, 3]]
+    assert judged(single_label=True).targets.tolist() == [[0, 0, 1], [0, 0, 1], [1, 0, 0], [0, 1, 0]]
+
+
+@pytest.mark.parametrize("single_label", [False, True])
+def test_predictions_come_back_as_they_were(tmp_path: Path, single_label: bool) -> None:
+    written = judged(single_label)
+    write_predictions(tmp_path / "predictions.parquet", written)
+    found = read_predictions(tmp_path / "predictions.parquet")
+    pd.testing.assert_frame_equal(found.rows, written.rows)
+    assert (found.classes, found.single_label) == (written.classes, single_label)
+    assert torch.equal(found.logits, written.logits)
+    assert torch.equal(found.targets, written.targets)
+    assert found.probabilities.sum(1).allclose(torch.ones(4).double()) == single_label
+
+
+def test_a_file_can_be_read_without_oscine(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.parquet", judged())
+    table = pd.read_parquet(tmp_path / "p.parquet")
+    assert list(table.columns) == [
+        "path", "start", "end", "part", "group", "labels", "logit tit", "logit wren", "logit owl; barn",
+    ]  # fmt: skip
+    assert [list(labels) for labels in table["labels"]] == [
+        ["tit", "wren", "owl; barn"],
+        [],
+        ["tit", "owl; barn"],
+        ["wren"],
+    ]
+
+
+def test_rows_in_another_order_are_put_into_the_first_ones() -> None:
+    first, order = judged(), torch.tensor([2, 0, 3, 1])
+    second = replace(
+        first, rows=first.rows.iloc[order.numpy()], targets=first.targets[order], logits=first.logits[order]
+    )
+    found = same_rows(first, second)
+    pd.testing.assert_frame_equal(found.rows, first.rows)
+    assert torch.equal(found.logits, first.logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"classes": ["tit", "wren"]}, "the two know 3 and 2 classes, not the same; compare runs of one task"),
+        ({"rows": judged().rows.assign(part="test")}, "judged on 4 and 4 rows, of which they share 0; compare runs of"),
+        ({"rows": judged().rows.iloc[:3]}, "judged on 4 and 3 rows, of which they share 3; compare runs of one task"),
+        ({"targets": 1 - judged().targets}, "the two were judged by other labels of the same rows"),
+    ],
+)
+def test_what_is_no_run_of_the_same_task_gets_a_clear_line(change: dict[str, object], complaint: str) -> None:
+    with pytest.raises(OscineError, match=complaint) as caught:
+        same_rows(judged(), replace(judged(), **change))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_what_holds_no_predictions_gets_a_clear_line(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.parquet"
+    with pytest.raises(OscineError, match=r"no predictions .*; oscine probe writes them beside a run's scores"):
+        read_predictions(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(OscineError, match=r"predictions.parquet cannot be read \(.*\); run oscine probe again"):
+        read_predictions(path)
+    pd.DataFrame({"path": ["a"]}).to_parquet(path)
+    with pytest.raises(OscineError, match="holds no predictions of oscine probe; it has path"):
+        read_predictions(path)
