@@ -25,12 +25,13 @@ COMMANDS = {
     "probe": "judge a frozen encoder on a labelled table, from a YAML",
     "compare": "show runs of probes beside published figures",
     "embed": "turn a folder of recordings into a table of embeddings",
+    "predict": "write what a fitted probe says of a folder of recordings",
     "merge": "join the tables of several embed jobs into one",
-    "export": "write an encoder as an ONNX file, waveform in, embedding out",
+    "export": "write an encoder, and a probe on it, as one ONNX file",
     "shards": "pack a folder of recordings into tar files, to pretrain on a cluster",
     "download": "fetch weights ahead, for machines without a network",
     "convert": "turn an official checkpoint into a folder in oscine's layout",
-    "publish": "put an encoder on the Hub, under a name that anyone can load",
+    "publish": "put an encoder or a probe on the Hub, for anyone to load",
 }
 HELP = f"""usage: oscine COMMAND [ARGUMENTS]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import shutil
 from argparse import SUPPRESS
+from difflib import get_close_matches
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ def find(kind: str, config: str) -> Path:
             return path
     path = Path(config)
     if not path.is_file():
-        raise Misuse(f"no configuration {config!r}: expected a YAML file or one of {', '.join(shipped(kind))}")
+        meant = "".join(f"did you mean {near}? " for near in get_close_matches(config, shipped(kind), n=1))
+        raise Misuse(f"no configuration {config!r}: {meant}expected a YAML file or one of {', '.join(shipped(kind))}")
     return path
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rich.table import Column, Table
 from oscine import __version__
 from oscine.cli import config
 from oscine.cli.command import call
-from oscine.cli.pretrain import METHODS, Steps
+from oscine.cli.pretrain import METHODS, Steps, write_settings
 from oscine.cli.probe import PROBES
 from oscine.cli.progress import Bar, duration, progress_bar
 from oscine.models import Encoder, Features, create_model
@@ -59,9 +60,9 @@ def quickstart(
     """Run the main job end to end: data, pretraining, probing, a table and a report.
 
     Makes a synthetic dawn chorus (or takes your recordings), pretrains a tiny encoder with each recipe from the waveforms
-    alone, probes them frozen, beside the same encoders with random weights and plain log-mel statistics, and writes the
-    encoders, scores.json and report.html. Needs no network and no GPU; about ten minutes on two cores. A run that was
-    stopped goes on where it was when called again in the same way.
+    alone, probes them frozen, beside the same encoders with random weights, one that comes with oscine and plain log-mel
+    statistics, and writes the encoders, scores.json and report.html. Needs no network and no GPU; about ten minutes on two
+    cores. A run that was stopped goes on where it was when called again in the same way.
 
     Args:
         table: a CSV of your own recordings with the columns path (relative to the table), label and fold.
@@ -86,8 +87,8 @@ def quickstart(
             for name, overrides in plan["recipes"].items()
         }
         scores, gates = probe_all(plan, recipes, task, seed, bar)
-    conclusions = conclude(scores, list(plan["recipes"]), length)
-    write_scores(out / "scores.json", scores, task, conclusions)
+    conclusions = conclude(scores, list(plan["recipes"]), plan["embedded"], length)
+    write_scores(out / "scores.json", scores, task, plan["probes"], conclusions)
     report(out, recipes, task, scores, gates, conclusions)
     show(out, scores, task, conclusions)
 
@@ -137,10 +138,11 @@ def pretrain(name: str, overrides: dict[str, Any], task: Task, folder: Path, ste
     plan = config.read(config.find("pretrain", name))
     lightning.seed_everything(seed, verbose=False)
     encoder = create_model(**plan["encoder"])
-    recipe = METHODS[plan["method"]](encoder, **plan["recipe"] | {"steps": steps, "warmup": steps // 10})
+    settings, read = plan["recipe"] | {"steps": steps, "warmup": steps // 10}, plan["data"] | overrides
+    recipe = METHODS[plan["method"]](encoder, **settings)
     recordings = sorted(set(task.rows["path"]))
     log_every = max(1, steps // 100)
-    data = PretrainingData(recordings, **plan["data"] | overrides, seed=seed)
+    data = PretrainingData(recordings, **read, seed=seed)
     trainer = make_trainer(
         recipe,
         folder,
@@ -151,6 +153,9 @@ def pretrain(name: str, overrides: dict[str, Any], task: Task, folder: Path, ste
         enable_model_summary=False,
         **plan["trainer"],
     )
+    folder.mkdir(parents=True, exist_ok=True)
+    place = Path(os.path.commonpath(recordings))
+    write_settings(folder, plan | {"seed": seed, "recipe": settings, "data": read | {"recordings": str(place)}})
     run_pretraining(trainer, recipe, data, folder, resume=resumable(folder / STATE))
     return recipe.eval()
 
@@ -162,14 +167,25 @@ def probe_all(
     seconds = next(iter(recipes.values())).encoder.seconds
     scores: Scores = {LOG_MEL: {LOGISTIC: judge_vectors(log_mel_statistics(task, seconds), task)}}
     gates = {}
-    for name, recipe in recipes.items():
-        torch.manual_seed(key(seed, len(scores)))
-        untrained = type(recipe.encoder)(**recipe.encoder.config).eval()
-        for row, encoder in ((name, recipe.encoder), (f"{name}, random", untrained)):
-            features = encode_task(encoder, task, EVERYTHING, progress=bar.task(f"encode with {row}"))
-            scores[row] = probe_one(plan["probes"], encoder, features, task, seed, bar.task(f"probe {row}"))
-            gates[row] = gate_of(scores[row])
+    for row, encoder in encoders(recipes, plan["embedded"], seed):
+        features = encode_task(encoder, task, EVERYTHING, progress=bar.task(f"encode with {row}"))
+        scores[row] = probe_one(plan["probes"], encoder, features, task, seed, bar.task(f"probe {row}"))
+        gates[row] = gate_of(scores[row])
     return scores, gates
+
+
+def encoders(recipes: dict[str, Recipe], embedded: str, seed: int) -> Iterator[tuple[str, Encoder]]:
+    """Those pretrained here, each with its random twin, and the one that comes with oscine, by their rows' names."""
+    for number, (name, recipe) in enumerate(recipes.items()):
+        yield name, recipe.encoder
+        torch.manual_seed(key(seed, 2 * number + 1))
+        yield untrained(name), type(recipe.encoder)(**recipe.encoder.config).eval()
+    yield embedded, create_model(embedded, pretrained=True)
+
+
+def untrained(name: str) -> str:
+    """The row of an encoder's twin with random weights."""
+    return f"{name.partition('.')[0]}, random"
 
 
 def probe_one(
@@ -194,23 +210,38 @@ def gate_of(judgements: dict[str, Judgement]) -> np.ndarray:  # [fold, layer]
     return np.stack([probe.gate.detach().numpy() for probe in probes if isinstance(probe, ConvexGatedProbe)])
 
 
-def conclude(scores: Scores, recipes: list[str], steps: int) -> list[str]:
+def conclude(scores: Scores, recipes: list[str], embedded: str, steps: int) -> list[str]:
     """What the table shows, in words that follow from its numbers alone."""
-    said = []
+    said = [f"{embedded} comes with oscine and was pretrained elsewhere. {gains(scores, embedded)}."]
     for name in recipes:
-        trained, untrained = scores[name], scores[f"{name}, random"]
-        verdicts = [f"{probe} {difference(trained[probe], untrained[probe])}" for probe in trained]
-        said.append(f"{name}, {steps} steps of pretraining against random weights: {'; '.join(verdicts)}.")
+        said.append(f"{name}, {steps} steps of pretraining. {gains(scores, name)}.")
+        if silent := [probe for probe, judgement in scores[name].items() if gives_one_answer(judgement)]:
+            said.append(
+                f"All clips look alike to {name}: these probes have one answer for all of them: {', '.join(silent)}. It has "
+                "learnt too little to be of use."
+            )
     floor = scores[LOG_MEL][LOGISTIC].summary("accuracy")[0]
     pretrained, reached = best_pair(scores, recipes)
-    random, without = best_pair(scores, [f"{name}, random" for name in recipes])
+    random, without = best_pair(scores, [untrained(name) for name in recipes])
     worth = "has paid off" if reached > max(without, floor) else "was too short to pay off"
     said.append(
-        f"The best of each: pretrained {reached:.1%} ({pretrained}), random weights {without:.1%} ({random}), log-mel "
+        f"The best of each: pretrained here {reached:.1%} ({pretrained}), random weights {without:.1%} ({random}), log-mel "
         f"statistics without any encoder (logistic regression alone) {floor:.1%}. Pretraining of {steps} steps {worth} on "
         "these recordings; --steps N makes it longer."
     )
     return said
+
+
+def gives_one_answer(judgement: Judgement) -> bool:
+    """Whether every fold's clips were all taken for one class."""
+    return all(len(logits.argmax(1).unique()) == 1 for logits in judgement.logits)
+
+
+def gains(scores: Scores, row: str) -> str:
+    """What every probe finds in an encoder beyond what it finds in random weights."""
+    trained, twin = scores[row], scores[untrained(row)]
+    verdicts = (f"{probe} {difference(trained[probe], twin[probe])}" for probe in trained)
+    return f"Against random weights: {'; '.join(verdicts)}"
 
 
 def best_pair(scores: Scores, rows: list[str]) -> tuple[str, float]:
@@ -229,11 +260,12 @@ def difference(trained: Judgement, untrained: Judgement) -> str:
     return f"{mean:+.1f} ± {spread:.1f} points ({verdict})"
 
 
-def write_scores(path: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
+def write_scores(path: Path, scores: Scores, task: Task, probes: dict[str, Any], conclusions: list[str]) -> None:
     content = {
         "oscine": __version__,
         "rows": len(task.rows),
         "classes": task.classes,
+        "probes": probes,
         "conclusions": conclusions,
         "scores": {
             row: {name: judgement.as_dict() for name, judgement in columns.items()} for row, columns in scores.items()
@@ -309,7 +341,7 @@ def show(out: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
     names = Column(header[0], no_wrap=True)
     chance = 100 / len(task.classes)
     title = f"Accuracy in %, mean ± standard deviation over folds; chance is {chance:.1f}"
-    columns = [Column(name, overflow="fold") for name in header[1:]]
+    columns = [Column(name, min_width=max(map(len, name.split()))) for name in header[1:]]
     shown = Table(names, *columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=title)
     for row in rows:
         shown.add_row(*(cell.replace(" ± ", "±") for cell in row))  # so that a row fits 80 columns
@@ -324,6 +356,5 @@ def show(out: Path, scores: Scores, task: Task, conclusions: list[str]) -> None:
     )
     print("from oscine.models import create_model, load_audio")
     print(f'encoder = create_model("local-dir:{out / best / ENCODER}")')
-    print(
-        f'features = encoder(load_audio("{task.rows["path"].iloc[0]}", encoder.sample_rate, seconds=encoder.seconds)[None])'
-    )
+    clip = f'load_audio("{task.rows["path"].iloc[0]}", encoder.sample_rate, seconds=encoder.seconds)'
+    print(f"print(encoder({clip}[None]).pooled.shape)")

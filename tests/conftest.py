@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)  # tensors this small gain nothing from more, and sums keep their order
+os.environ["OMP_NUM_THREADS"] = "1"  # in the processes that tests start, too
 
 
 class Golden(dict[str, Tensor]):

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from oscine.cli import COMMANDS, config
-from oscine.models import create_model, list_models, save_pretrained
+from oscine.models import list_models
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -19,16 +19,17 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.fixture
 def folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the README speaks of: the encoder that quickstart has made, a recording, a labelled table."""
-    monkeypatch.chdir(tmp_path)
-    save_pretrained(create_model("bat_tiny", seconds=1.0), "runs/quickstart/bat_tiny/encoder")
+    """What quickstart has left, and the README speaks of: a soundscape, a labelled table."""
+    chorus = tmp_path / "runs/quickstart/chorus_0"
+    (chorus / "soundscapes").mkdir(parents=True)
     rng = np.random.default_rng(0)
-    soundfile.write("dawn.flac", rng.uniform(-0.3, 0.3, 5 * 22_050), 22_050)
+    soundfile.write(chorus / "soundscapes/brook_0.flac", rng.uniform(-0.3, 0.3, 5 * 22_050), 22_050)
     rows = []
     for number in range(8):
-        soundfile.write(f"{number}.wav", rng.uniform(-0.3, 0.3, 16_000) * (number % 2 or 0.1), 16_000)
+        soundfile.write(chorus / f"{number}.wav", rng.uniform(-0.3, 0.3, 16_000) * (number % 2 or 0.1), 16_000)
         rows.append({"path": f"{number}.wav", "label": "ab"[number % 2], "fold": number // 4})
-    pd.DataFrame(rows).to_csv("labels.csv", index=False)
+    pd.DataFrame(rows).to_csv(chorus / "labels.csv", index=False)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

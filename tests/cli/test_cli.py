@@ -25,7 +25,16 @@ from oscine.cli.config import find, shipped
 from oscine.models.errors import OscineError
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED
 
-TYPED = ["quickstart", "chorus", "models", "embed", "export", "compare", "convert"]  # their arguments are a function's
+TYPED = [
+    "quickstart",
+    "chorus",
+    "models",
+    "embed",
+    "predict",
+    "export",
+    "compare",
+    "convert",
+]  # their arguments are a function's
 
 
 class Left:
@@ -105,7 +114,7 @@ def test_help_of_a_config_shows_every_key_with_its_value(
             if key == "encoder":  # one option, whose value holds them all
                 assert f"'{option.partition('.')[2]}': {given!r}" in text
             else:
-                _, _, rest = text.partition(f"--{option} ")
+                _, _, rest = text.rpartition(f"--{option} ")  # the purpose may speak of it, too
                 shown = re.split(r"\)|, known subclasses", rest.partition("default: ")[2])[0]
                 assert yaml.safe_load(shown) == given or float(shown) == given, option
         assert f"--{key}" in text

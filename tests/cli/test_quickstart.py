@@ -14,11 +14,12 @@ import soundfile
 import torch
 
 from oscine.cli import config, dispatch
-from oscine.models import Features
+from oscine.cli.quickstart import gives_one_answer
+from oscine.probe.fit import Judgement
 
 RATE, SECONDS = 16_000, 2
 PLAN = config.read(config.find_quickstart())
-ENCODERS = [row for name in PLAN["recipes"] for row in (name, f"{name}, random")]
+ENCODERS = [*(row for name in PLAN["recipes"] for row in (name, f"{name}, random")), PLAN["embedded"]]
 
 
 class Run(NamedTuple):
@@ -87,22 +88,40 @@ def test_the_report_shows_every_score_and_needs_nothing_else(run: Run) -> None:
     assert "http" not in html
 
 
-def test_what_is_said_ends_with_three_lines_that_load_the_encoder(run: Run) -> None:
+def test_what_is_said_ends_with_three_lines_that_load_the_encoder(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Accuracy in %" in run.said
     for sentence in run.scores["conclusions"]:
         assert " ".join(sentence.split()) in " ".join(run.said.split())
     program = run.said.splitlines()[-3:]
-    namespace: dict[str, Any] = {}
-    exec("\n".join(program), namespace)
-    features = namespace["features"]
-    assert isinstance(features, Features)
-    assert features.pooled.shape == (1, 192)
-    assert all(part.isfinite().all() for part in features)
+    exec("\n".join(program), {})
+    assert capsys.readouterr().out == "torch.Size([1, 192])\n"
+
+
+def test_a_probe_with_one_answer_for_all_clips_is_said_so() -> None:
+    same, others = torch.tensor([[0.0, 1.0], [0.1, 0.2]]), torch.tensor([[0.0, 1.0], [0.3, 0.2]])
+    assert gives_one_answer(Judgement(["fold 1", "fold 2"], [], logits=[same, same]))
+    assert not gives_one_answer(Judgement(["fold 1", "fold 2"], [], logits=[same, others]))
+
+
+def test_scores_hold_the_settings_of_every_probe(run: Run) -> None:
+    assert run.scores["probes"] == PLAN["probes"]
+
+
+def test_the_encoder_that_was_made_elsewhere_is_said_to_be_and_is_not_among_the_best_made_here(run: Run) -> None:
+    first, *_, last = run.scores["conclusions"]
+    assert first.startswith(
+        f"{PLAN['embedded']} comes with oscine and was pretrained elsewhere. Against random weights: "
+    )
+    rows = [line.split("  ")[0].strip() for line in run.said.splitlines()]
+    assert rows.count(PLAN["embedded"]) == 1
+    assert PLAN["embedded"] not in last
+    here = [score["mean"]["accuracy"] for name in PLAN["recipes"] for score in run.scores["scores"][name].values()]
+    assert f"pretrained here {max(here):.1%} (" in last
 
 
 def test_every_encoder_can_be_loaded_and_every_loss_read(run: Run) -> None:
     for name in PLAN["recipes"]:
-        assert {file.name for file in (run.folder / name / "encoder").iterdir()} == {"config.json", "model.safetensors"}
+        assert {file.name for file in (run.folder / name / "encoder").iterdir()} >= {"config.json", "model.safetensors"}
         assert list((run.folder / name / "logs").glob("version_*/metrics.csv"))
 
 
