@@ -29,6 +29,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.origin import SOURCE, Source
 from oscine.models.weights import load_strictly
+from oscine.models.zoo import HUB, LOCAL
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.health import Health
@@ -284,6 +285,10 @@ def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def check_encoder(encoder: dict[str, Any]) -> None:
+    if str(encoder["name"]).startswith((HUB, LOCAL)) or {"pretrained", "checkpoint_path"} & encoder.keys():
+        raise Misuse(
+            f"--encoder {encoder} has weights of its own; --encoder.name is an architecture, --init starts from weights"
+        )
     for key, value in encoder.items():
         if key != "name" and isinstance(value, str):
             raise Misuse(f"--encoder.{key} is {value!r}, expected a number")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from oscine.cli.progress import progress_bar
 from oscine.cli.tasks import add_arguments, open_frames, open_task, task_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.probe.data import Task
 from oscine.probe.fit import FitSettings
+from oscine.probe.predictions import PREDICTIONS
 from oscine.probe.probe import Probe
 from oscine.probe.results import Run, add_run
 from oscine.probe.zoo import PROBES
@@ -35,7 +40,8 @@ it); start and end may name a part of a file. Or they are those of a published t
 a folder of your own: --task.name folder (a class for each folder in it) or annotated (Raven or Audacity tables).
 
 What the encoder makes of them is written once below --store, for every probe, fold and seed to read. RUNS/NAME then holds
-scores.json, predictions.parquet, report.html, and probe/, which `oscine predict` and `oscine publish` take."""
+scores.json, predictions.parquet, report.html, and probe/, which `oscine predict` and `oscine publish` take. Few shots leave
+scores.json and report.html; events in recordings (dcase2016) leave scores.json and probe/."""
 
 
 def main(arguments: list[str]) -> int | None:
@@ -49,7 +55,8 @@ def main(arguments: list[str]) -> int | None:
         raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
     probe = PROBES[name]
     settings = config.parse(parser(probe), path, arguments[1:])
-    run(probe, settings, content.get("name", name).removeprefix(f"{settings.task.name}_"))  # hsn_cgp is cgp on hsn
+    own = content.get("task", {}).get("name")
+    run(probe, settings, content.get("name", name).removeprefix(f"{own}_"))  # hsn_cgp is cgp, on HSN or another set
     return None
 
 
@@ -78,7 +85,10 @@ def parser(probe: type[Probe]) -> Parser:
         help="folder of encoded clips; null: in memory, once",
     )
     made.add_argument(
-        "--store_gb", type=PositiveFloat, default=100.0, help="the most it may take; more is encoded again and again"
+        "--store_gb",
+        type=PositiveFloat,
+        default=100.0,
+        help="the most that a task may take there; clips of a larger one are encoded whenever they are needed",
     )
     made.add_argument("--embeddings", type=Path, default=None, help="instead of encoding: a table by `oscine embed`")
     made.add_argument("--layer_scores", action="store_true", help="score every layer by itself, too, for the report")
@@ -95,33 +105,30 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
     if scores.exists() and not settings.overwrite:
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
     fit = FitSettings(**settings.fit.as_dict())
-    name = task_name(settings)
     scenes = open_frames(settings)
     encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, fit.seed)
     task = scenes.whole if scenes else open_task(settings, settings.seconds or encoder.seconds)
-    if (settings.head.get("pool") == "frames") != bool(scenes):
-        raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
-    if settings.embeddings and settings.seconds:
-        raise Misuse(
-            f"--seconds {settings.seconds:g} asks for clips to be encoded, --embeddings has them; give one of them"
-        )
+    check(settings, moments=bool(scenes))
+    name = task_name(settings)
     with progress_bar() as bar:
         bench = Bench(probe, encoder, settings, folder, bar)
         bench.maker(task)()  # a probe that cannot be built is refused before anything is written
-        folder.mkdir(parents=True, exist_ok=True)
         if scenes:
             found = judge_moments(bench, scenes, name)
         else:
             found = (judge_shots if settings.task.shots else judge_clips)(bench, task, name)
-    facts = {
-        "oscine": __version__,
-        "settings": settings.as_dict(),
-        "weights": encoder.provenance,
-        "classes": task.classes,
-        "rows": len(task.rows),
-    }
-    write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
-    note(settings, encoder.provenance, called, found)
+        facts = {
+            "oscine": __version__,
+            "task": name,
+            "settings": settings.as_dict(),
+            "weights": encoder.provenance,
+            "classes": task.classes,
+            "rows": len(task.rows),
+        }
+        clear(folder)
+        write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
+        note(settings, encoder.provenance, task, called, found)
+        found.rest()
     Console().print(table(found))
     print(f"scores, every part's metrics and all settings: {scores}")
     for kind, made in (("report", folder / REPORT), ("fitted probe, for oscine predict", folder / PROBE)):
@@ -132,18 +139,51 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
     )
 
 
-def note(settings: Namespace, weights: Any, called: str, found: Findings) -> None:
+def check(settings: Namespace, moments: bool) -> None:
+    """Refuse settings that do not go together."""
+    if (settings.head.get("pool") == "frames") != moments:
+        raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
+    if settings.embeddings and (settings.seconds or settings.layer_scores):
+        raise Misuse(
+            "--seconds and --layer_scores ask for clips to be encoded, --embeddings has them encoded; give either"
+        )
+    if settings.layer_scores and (moments or settings.task.shots):
+        raise Misuse("--layer_scores is for clips of which all may be learnt from; leave it out")
+    if settings.seconds and moments:
+        raise Misuse("--seconds cuts clips, but dcase2016 asks for whole recordings; leave it out")
+
+
+def clear(folder: Path) -> None:
+    """An empty place for what a run leaves: what an earlier one has left there goes, the scores first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (SCORES, PREDICTIONS, REPORT):
+        (folder / file).unlink(missing_ok=True)
+    if (folder / PROBE).exists():
+        shutil.rmtree(folder / PROBE)
+
+
+def note(settings: Namespace, weights: Any, task: Task, called: str, found: Findings) -> None:
     """Add the run to the results file, with whatever changes its scores beside task, encoder, probe and seed."""
     changes = {
         "weights": weights,
+        "rows": digest(task),
+        "features": "table" if settings.embeddings else "float32" if settings.store is None else "float16",
         "seconds": settings.seconds,
         "task": settings.task.as_dict(),
         "head": settings.head.as_dict(),
         "fit": {**settings.fit.as_dict(), "seed": None},
     }
-    for task, row in found.rows.items():
-        made = Run(task, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes)
+    for name, row in found.rows.items():
+        made = Run(name, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes)
         add_run(settings.runs / RESULTS, made)
+
+
+def digest(task: Task) -> str:
+    """A hash of a task's rows, wherever they lie, and of which are learnt from, judged and chosen by."""
+    rows = task.rows.reindex(columns=["path", "start", "end"]).assign(path=task.rows["path"].map(os.path.basename))
+    parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
+    content = json.dumps([rows.to_csv(index=False), task.classes, task.targets.tolist(), parts])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def table(found: Findings) -> Table:

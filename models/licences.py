@@ -32,12 +32,15 @@ def choose_licence(text: str | None, source: Source | None = None, relicence: bo
 
     source: whose weights these are, or began as. relicence: their owners let these weights go on under another licence.
     """
-    if source is None or source.licence == NOT_STATED:
+    if source is None:
         return parse_licence(text or "")
     carried = STATED.get(source.licence, source.licence)
-    if source.licence == NOT_KNOWN:
+    if source.licence in (NOT_KNOWN, NOT_STATED):
         chosen = parse_licence(text or "")
-        reason = f"nobody could be asked what {source.model} is under"
+        reason = {
+            NOT_KNOWN: f"nobody could be asked what {source.model} is under",
+            NOT_STATED: f"the authors of {source.model} have stated none, which allows nothing",
+        }[source.licence]
     else:
         chosen = parse_licence(text or carried)
         reason = f"{source.model} is under {source.licence}"

@@ -18,8 +18,9 @@ from oscine.models.precision import BFLOAT16, FLOAT32, check_precision, check_su
 class Outputs:
     """Clips, [samples] each, to the numbers that stand in a table's rows, in float32.
 
-    A clip may be shorter than `samples`, as `Encoder.spectrogram` has it; the encoder is in eval mode meanwhile. A subclass
-    says what is read of a spectrogram (`read`) and what a table has to say of it (`describe`).
+    A clip may be shorter than `samples`, as `Encoder.spectrogram` has it; the encoder has to be in eval mode, into which
+    `embed_folder` puts it. A subclass says what is read of a spectrogram (`read`) and what a table has to say of it
+    (`describe`).
 
     widths     name of a column to the numbers of its list, in the order of the numbers; None is a number by itself
     samples    of a whole clip

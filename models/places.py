@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# A path from the root, from home or from above, also behind the word for a saved encoder; here or on Windows.
-PLACE = re.compile(r"(local-dir:)?(?:~|\.\.|[A-Za-z]:)?[/\\].*")
+# A path from the root, from a home or from above, also by way of below, or behind the word for a saved encoder or a
+# file; here or on Windows.
+PLACE = re.compile(
+    r"(local-dir:)?(?:file://)?(?:(?:~[^/\\]*|\.\.|[A-Za-z]:)?[/\\]|(?:[^/\\]+[/\\])+\.\.(?:[/\\]|$)).*", re.DOTALL
+)
 
 
 def without_places(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """From files to a name on the Hub: fetched again and compared before `main` has them, one commit there, a tag at the end.
 
 Killed or cut off at any moment, the same call goes on: what was uploaded is not uploaded again, equal files are not
-committed twice, and the tag comes last, on a commit whose every file has been fetched, loaded and compared.
+committed twice, and the tag comes last, on a commit whose files are, by their hashes, those that were fetched, loaded and
+compared.
 """
 
 from __future__ import annotations

@@ -56,4 +56,4 @@ def scores_of(content: dict[str, Any]) -> Scores:
     metrics = [name for name, value in content["mean"].items() if value is not None]
     folds = {name: [part[name] for part in parts if part[name] is not None] for name in metrics}
     whole = (json.dumps(content, indent=2) + "\n").encode()
-    return Scores(settings["name"], settings["probe"], Path(settings["table"]).stem, folds, whole)
+    return Scores(settings["name"], settings["probe"], content["task"], folds, whole)

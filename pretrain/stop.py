@@ -25,6 +25,7 @@ class StopsWhenTold(Callback):
 
     def __init__(self) -> None:
         self.told = False
+        self.asked = 0  # the last step after which the processes could agree
         self.before: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -38,6 +39,11 @@ class StopsWhenTold(Callback):
     def hear(self, *_: Any) -> None:
         self.told = True
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.asked = trainer.global_step
+
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        if trainer.global_step % AGREE == 0:
+        step = trainer.global_step
+        if step != self.asked and step % AGREE == 0:  # not after a part of a step, which a resumed run would begin anew
+            self.asked = step
             trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.told, all=False)

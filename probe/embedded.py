@@ -30,6 +30,8 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
     table's clips must begin; that clip must not go on after the row's end.
     """
     made_by = json.loads(read_schema(path).metadata[METADATA])
+    if "columns" not in made_by:
+        raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
     _check_encoder(path, made_by, encoder)
     columns = _columns(path, made_by, encoder, needs)
     table = pq.read_table(path, columns=[*KEYS, *columns.values()])

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from oscine.probe.calibration import Calibration, Scaling, calibration, fit_platt, fit_temperature
-from oscine.probe.data import Task
+from oscine.probe.calibration import Calibration, Scaling, calibration
+from oscine.probe.choice import FITS, Choice, as_probabilities, choose
+from oscine.probe.data import Part, Task
 from oscine.probe.fit import Judgement
-from oscine.probe.predictions import Predictions, predictions_of, probabilities, same_rows
-from oscine.probe.thresholds import best_thresholds
+from oscine.probe.predictions import Predictions, predictions_of, same_rows
 from oscine.probe.uncertainty import (
     Comparison,
     Interval,
@@ -34,18 +34,7 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Score]] = {
     "auroc": mean_auroc,
 }
 PLAIN = "plain"  # probabilities as the probe gives them
-FITS = {"temperature": fit_temperature, "platt": fit_platt}
-
-
-class Choice(NamedTuple):
-    """What the rows of a part that it may choose by came to.
-
-    thresholds  of the probabilities, [classes], above which to say yes
-    scalings    of the logits, by name: temperature, platt, and each for every class on its own
-    """
-
-    thresholds: Tensor
-    scalings: dict[str, Scaling]
+PER_CLASS = " per class"
 
 
 @dataclass(frozen=True)
@@ -56,7 +45,7 @@ class Evidence:
                  of `choices`
     groups       how many groups of judged rows were drawn for them, see `join_groups`
     calibration  of the probabilities of all judged rows: plain, and scaled as each part chose, by name
-    choices      of every part
+    choices      of every part: what a kept probe is scaled and decides by
     unsaid       why intervals or choices are empty
     """
 
@@ -93,19 +82,23 @@ def weigh(judgement: Judgement, task: Task, draws: int = 1000, level: float = 0.
     Nothing is chosen on judged rows: without validation rows there is neither a scaling nor a threshold.
     """
     predictions = predictions_of(judgement, task)
-    choices = choose(judgement, task)
     unsaid: dict[str, str] = {}
     scores = {name: score_of(predictions, make) for name, make in SCORES.items()}
     calibrations = {PLAIN: calibration(predictions.probabilities, predictions.targets)}
-    if choices:
-        scores["chosen_f1"] = over_parts(_f1_scores(predictions, choices), predictions.parts)
-        for name in next(iter(choices.values())).scalings:
-            scaled = [choices[part.name].scalings[name](logits) for part, logits in zip(task.parts, judgement.logits)]
-            found = probabilities(torch.cat(scaled), task.single_label)
-            calibrations[name] = calibration(found, predictions.targets)
+    choices: dict[str, Choice] = {}
+    if without := next((part.name for part in task.parts if not len(part.valid)), None):
+        unsaid["choices"] = f"{without} has no rows to choose by: a split 'valid', or --task.valid, gives it some"
     else:
-        without = next(part.name for part in task.parts if not len(part.valid))
-        unsaid["choices"] = f"{without} has no rows to choose by: a split 'valid', or a share held out, gives it some"
+        asked = [(logits, task.targets[part.valid]) for part, logits in zip(task.parts, judgement.valid_logits)]
+        choices = {part.name: choose(*rows, task.single_label) for part, rows in zip(task.parts, asked)}
+        scores["chosen_f1"] = over_parts(_f1_scores(judgement, task, choices), predictions.parts)
+        for name in FITS:
+            for scaling in (name, name + PER_CLASS):
+                scaled = [
+                    scaled_by(scaling, *rows)(logits) for rows, logits in zip(asked, judgement.logits, strict=True)
+                ]
+                found = as_probabilities(torch.cat(scaled).double(), task.single_label)
+                calibrations[scaling] = calibration(found, predictions.targets)
     groups = predictions.rows["group"]
     total = groups.nunique()
     if total < 2:
@@ -115,34 +108,20 @@ def weigh(judgement: Judgement, task: Task, draws: int = 1000, level: float = 0.
     return Evidence(intervals, total, calibrations, choices, unsaid)
 
 
-def choose(judgement: Judgement, task: Task) -> dict[str, Choice]:
-    """What every part's validation rows choose, by its name; nothing unless all parts have such rows."""
-    if not all(len(part.valid) for part in task.parts):
-        return {}
-    choices = {}
-    for part, logits in zip(task.parts, judgement.valid_logits, strict=True):
-        targets = task.targets[part.valid]
-        known = one_hot(targets, len(task.classes)) if task.single_label else targets
-        scalings: dict[str, Scaling] = {}
-        for name, fit in FITS.items():
-            scalings[name] = fit(logits, targets)
-            scalings[f"{name} per class"] = fit(logits, targets, per_class=True).where_seen(known, scalings[name])
-        thresholds = best_thresholds(probabilities(logits, task.single_label), known)
-        choices[part.name] = Choice(thresholds, scalings)
-    return choices
-
-
-def compare_judgements(
-    first: Judgement, second: Judgement, task: Task, draws: int = 1000, level: float = 0.95, seed: int = 0
-) -> dict[str, Comparison]:
-    """How much better the first of two encoders or probes does on the same task, in accuracy, cmap and auroc."""
-    return compare_predictions(predictions_of(first, task), predictions_of(second, task), draws, level, seed)
+def scaled_by(name: str, logits: Tensor, targets: Tensor) -> Scaling:
+    """The scaling of that name, temperature, platt or either "per class", fitted on rows to choose by."""
+    fit = FITS[name.removesuffix(PER_CLASS)]
+    for_all = fit(logits, targets)
+    if not name.endswith(PER_CLASS):
+        return for_all
+    known = one_hot(targets, logits.shape[1]) if targets.ndim == 1 else targets
+    return fit(logits, targets, per_class=True).where_seen(known, for_all)
 
 
 def compare_predictions(
     first: Predictions, second: Predictions, draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, Comparison]:
-    """`compare_judgements` of two runs, of which nothing is left but what they predicted."""
+    """How much better the first of two encoders or probes did on the same rows, in accuracy, cmap and auroc."""
     second = same_rows(first, second)
     groups = list(first.rows["group"])
     return {
@@ -158,17 +137,17 @@ def score_of(predictions: Predictions, make: Callable[[Tensor, Tensor], Score]) 
     return over_parts([make(values[rows], predictions.targets[rows]) for rows in parts], parts)
 
 
-def _f1_scores(predictions: Predictions, choices: Mapping[str, Choice]) -> list[Score]:
+def _f1_scores(judgement: Judgement, task: Task, choices: Mapping[str, Choice]) -> list[Score]:
     """Of every part: the mean F1 over classes, 0 where one neither occurs nor is predicted, as `Metrics.f1`."""
 
-    found, targets = predictions.probabilities, predictions.targets.bool()
-
-    def f1(rows: Tensor, thresholds: Tensor) -> Score:
-        predicted, true = found[rows] > thresholds, targets[rows]
+    def f1(logits: Tensor, part: Part) -> Score:
+        choice, targets = choices[part.name], task.targets[part.test]
+        predicted = as_probabilities(logits.double(), task.single_label, choice.scaling) > choice.thresholds
+        true = (one_hot(targets, len(task.classes)) if task.single_label else targets).bool()
         matched, compared = 2 * (predicted & true).double(), predicted.double() + true.double()
         return lambda counts: ((counts @ matched) / (counts @ compared)).nan_to_num(0.0).mean(1)
 
-    return [f1(rows, choice.thresholds) for rows, choice in zip(predictions.parts, choices.values(), strict=True)]
+    return [f1(logits, part) for logits, part in zip(judgement.logits, task.parts, strict=True)]
 
 
 def _plain(value: Any) -> Any:

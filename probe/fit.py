@@ -48,9 +48,9 @@ class Judgement:
         shares = [metric.name for metric in fields(Metrics) if metric.type == "float"]
         tables = {name: asdict(metrics) for name, metrics in zip(self.parts, self.metrics, strict=True)}
         return {
-            "parts": {name: _without_nan(table) for name, table in tables.items()},
-            "mean": _without_nan({name: self.summary(name)[0] for name in shares}),
-            "std": _without_nan({name: self.summary(name)[1] for name in shares}),
+            "parts": {name: without_nan(table) for name, table in tables.items()},
+            "mean": without_nan({name: self.summary(name)[0] for name in shares}),
+            "std": without_nan({name: self.summary(name)[1] for name in shares}),
         }
 
 
@@ -246,6 +246,6 @@ def endless_batches(rows: int, batch_size: int, seed: int) -> Iterator[Tensor]:
         yield from torch.randperm(rows, generator=generator).tensor_split(batches)
 
 
-def _without_nan(table: dict[str, Any]) -> dict[str, Any]:
+def without_nan(table: dict[str, Any]) -> dict[str, Any]:
     """JSON has no NaN."""
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in table.items()}

@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.layers import PATCH
 from oscine.models.vectors import digest
-from oscine.probe.calibration import Scaling, fit_platt, fit_temperature
+from oscine.probe.calibration import Scaling
+from oscine.probe.choice import as_probabilities, choose
 from oscine.probe.data import Task
 from oscine.probe.fit import FitSettings, Judgement, Source, fit_probe, prepare
 from oscine.probe.probe import Probe
-from oscine.probe.thresholds import best_thresholds
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +90,6 @@ class FittedProbe:
         }
 
 
-def as_probabilities(logits: Tensor, single_label: bool, scaling: Scaling | None = None) -> Tensor:
-    """Of logits [..., classes]."""
-    if scaling:
-        logits = Scaling(*(values.to(logits) for values in scaling))(logits)
-    return logits.softmax(-1) if single_label else logits.sigmoid()
-
-
 def keep_probe(
     make_probe: Callable[[], Probe],
     head: dict[str, Any],
@@ -122,7 +114,7 @@ def keep_probe(
     else:
         probe = fit_on_all(make_probe, features, task, settings, device)
         logits, rows = torch.cat(judgement.logits), torch.cat([part.test for part in task.parts])
-    scaling, thresholds = choose(logits, task.targets[rows], task.single_label)
+    choice = choose(logits, task.targets[rows], task.single_label) if len(rows) else None
     return FittedProbe(
         probe.to(encoder.device),
         encoder,
@@ -130,8 +122,8 @@ def keep_probe(
         task.classes,
         seconds or encoder.seconds,
         task.single_label,
-        scaling,
-        thresholds,
+        choice and choice.scaling,
+        choice and choice.thresholds,
         {"task": name, "rows": len(learnt), "judged": judgement.parts},
         judgement.as_dict()["mean"],
     )
@@ -151,16 +143,3 @@ def fit_on_all(
         probe = make_probe().to(device)
         fit_probe(probe, prepare(probe, features, device), task.targets, rows, settings)
     return probe
-
-
-def choose(logits: Tensor, targets: Tensor, single_label: bool) -> tuple[Scaling | None, Tensor | None]:
-    """Scaling and thresholds by rows that nobody is judged by; none where there are no such rows.
-
-    logits [rows, classes], targets as in `Task`. One temperature keeps the order of a row's classes, which single labels go
-    by; any number of labels takes a slope and an offset. Both are for all classes together: rare ones cannot overfit them.
-    """
-    if not len(logits):
-        return None, None
-    scaling = (fit_temperature if single_label else fit_platt)(logits, targets)
-    yes = one_hot(targets, logits.shape[1]) if single_label else targets
-    return scaling, best_thresholds(as_probabilities(logits.double(), single_label, scaling), yes)

@@ -15,7 +15,7 @@ from torch import Tensor
 from oscine.models.errors import OscineError
 from oscine.probe.dcase import HOP, FrameTask
 from oscine.probe.events import Event, Matches, find_events, onset_matches, segment_matches, total
-from oscine.probe.fit import FitSettings, Progress, Source, fit_probe, predict, prepare
+from oscine.probe.fit import FitSettings, Progress, Source, fit_probe, predict, prepare, without_nan
 from oscine.probe.metrics import Metrics, multi_label_metrics
 from oscine.probe.probe import Probe
 
@@ -44,7 +44,7 @@ class EventScores:
         scores = {
             f"{kind}_{name}": getattr(getattr(self, kind), name) for kind in ("onset", "segment") for name in shares
         }
-        return {**self.decision._asdict(), **_without_nan(scores)}
+        return {**self.decision._asdict(), **without_nan(scores)}
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,14 @@ class FrameJudgement:
         return {
             "parts": {
                 name: {
-                    "frames": _without_nan(asdict(metrics)),
+                    "frames": without_nan(asdict(metrics)),
                     "published": published.as_dict(),
                     "chosen": chosen and chosen.as_dict(),
                 }
                 for name, metrics, published, chosen in parts
             },
-            "mean": _without_nan({name: float(np.mean(values)) for name, values in scores.items()}),
-            "std": _without_nan({name: float(np.std(values)) for name, values in scores.items()}),
+            "mean": without_nan({name: float(np.mean(values)) for name, values in scores.items()}),
+            "std": without_nan({name: float(np.std(values)) for name, values in scores.items()}),
         }
 
 
@@ -142,11 +142,6 @@ def score_events(probabilities: Tensor, truth: Sequence[Sequence[Event]], decisi
 def _f1(matches: Matches) -> float:
     """0 where there is nothing to find and nothing was found."""
     return 0.0 if math.isnan(matches.f1) else matches.f1
-
-
-def _without_nan(table: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in table.items()}
 
 
 def _steps(probe: Probe, prepared: Source) -> int:

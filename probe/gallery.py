@@ -15,6 +15,7 @@ from oscine.models.features import Features
 from oscine.models.layers import PATCH
 from oscine.models.vectors import evaluating
 from oscine.probe.boxes import Box, box_of, mel_scale
+from oscine.probe.choice import as_probabilities
 from oscine.probe.cutouts import Account, Cutout
 from oscine.probe.data import LabelledClips, Part, Task
 from oscine.probe.explain import (
@@ -28,7 +29,6 @@ from oscine.probe.explain import (
 from oscine.probe.fit import Source
 from oscine.probe.linear import LinearProbe
 from oscine.probe.patch_terms import has_patch_terms, patch_terms
-from oscine.probe.predictions import probabilities
 from oscine.probe.probe import Needs, Probe
 
 KINDS = {1: ("",), 3: (", least", ", middle", ", greatest")}  # of activation, by how many a prototype has
@@ -117,7 +117,7 @@ class Case(NamedTuple):
 
 def clear_cases(trial: Trial) -> list[Case]:
     """The judged rows of which the probe is surest: one where it is right, and one where it is wrong."""
-    best = probabilities(trial.logits, trial.task.single_label).max(1)
+    best = as_probabilities(trial.logits.double(), trial.task.single_label).max(1)
     targets = trial.task.targets[trial.part.test]
     right = targets == best.indices if trial.task.single_label else targets.gather(1, best.indices[:, None])[:, 0] > 0
     cases = []

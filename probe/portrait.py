@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from oscine.probe.cutouts import account_figure, cutout_figure
 from oscine.probe.data import Task
 from oscine.probe.evidence import Evidence
 from oscine.probe.explain import open_prototypes
-from oscine.probe.few_shot import Shots
 from oscine.probe.figures import layer_figure
 from oscine.probe.fit import Judgement, Source
 from oscine.probe.gallery import Trial, clear_cases, explain, prototype_cutouts
@@ -25,7 +24,7 @@ from oscine.probe.layers import layer_metric, layer_scores
 from oscine.probe.patch_terms import has_patch_terms
 from oscine.probe.probe import Probe
 from oscine.probe.report import Report, gate_figure
-from oscine.probe.scorecard import show_classes, show_few_shot, show_reliability, show_scores
+from oscine.probe.scorecard import show_classes, show_reliability, show_scores
 
 PLACES = "Below it: what every place adds, red for the class, blue against it. "
 SHOWN_CLASSES = 6  # whose prototypes are shown: a page is to be read, and a picture takes about 160 kB
@@ -40,7 +39,6 @@ def portray(
     features: Source,
     evidence: Evidence,
     layers: Source | None = None,
-    shots: Mapping[str, Sequence[Shots]] | None = None,
     seconds: float | None = None,
 ) -> Report:
     """The report of what a clip-wise probe made of a frozen encoder.
@@ -51,7 +49,6 @@ def portray(
         encoder, task, features, seconds: what `judgement` was made of.
         evidence: what `weigh` says of it.
         layers: features of all layers as `layers.ALL_LAYERS` needs them, for the scores of each; None leaves these out.
-        shots: few-shot curves, by name.
     """
     page = Report(title)
     show_scores(page, task, judgement, evidence)
@@ -64,8 +61,6 @@ def portray(
     _clips(page, trial)
     show_reliability(page, evidence)
     show_classes(page, task, judgement)
-    if shots:
-        show_few_shot(page, shots, layer_metric(task))
     return page
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.probe.choice import as_probabilities
 from oscine.probe.data import Task, multi_hot
 from oscine.probe.fit import Judgement
 from oscine.probe.groups import join_groups
@@ -44,12 +45,7 @@ class Predictions:
 
     @property
     def probabilities(self) -> Tensor:
-        return probabilities(self.logits, self.single_label)
-
-
-def probabilities(logits: Tensor, single_label: bool) -> Tensor:  # [rows, classes]
-    """Of classes of which each row has one, or any number; in double precision, in which they hardly ever tie."""
-    return logits.double().softmax(1) if single_label else logits.double().sigmoid()
+        return as_probabilities(self.logits.double(), self.single_label)
 
 
 def predictions_of(judgement: Judgement, task: Task) -> Predictions:

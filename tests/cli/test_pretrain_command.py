@@ -214,6 +214,15 @@ def test_a_run_says_where_its_curves_pictures_and_encoder_lie(capsys: pytest.Cap
     assert list(Path("runs/run/pictures").iterdir())
 
 
+@pytest.mark.parametrize(
+    "encoder", ["--encoder.name=local-dir:wide", "--encoder.name=hf-hub:a/b", "--encoder.pretrained=1"]
+)
+def test_weights_to_start_from_are_named_by_init_alone(encoder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 1, encoder) == 2
+    assert "--init starts from weights" in complaint(capsys)
+    assert not Path("runs/run").exists()
+
+
 @pytest.mark.parametrize("content", ["path,label\nsound/0.flac,a\n", "path,label,fold\nnowhere.flac,a,1\n"])
 def test_a_table_that_cannot_be_judged_on_is_refused_before_a_run_is_touched(
     content: str, capsys: pytest.CaptureFixture[str]

@@ -15,7 +15,8 @@ import torch
 import oscine
 from oscine.cli import dispatch
 from oscine.models import create_model, save_pretrained
-from oscine.probe import evidence
+from oscine.probe import load_probe
+from oscine.probe.choice import FITS as SCALINGS
 from oscine.probe.results import read_runs
 from tests.task_layouts import write_dcase, write_esc50, write_hsn
 
@@ -240,7 +241,8 @@ def test_a_published_task_needs_no_more_than_its_yaml_an_encoder_and_a_folder(
 
 
 def test_rows_that_are_held_out_choose_thresholds_and_scalings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "FITS", {name: partial(fit, steps=20) for name, fit in evidence.FITS.items()})
+    for name, fit in SCALINGS.items():
+        monkeypatch.setitem(SCALINGS, name, partial(fit, steps=20))
     folder = str(write_hsn(tmp_path))
     call = ["probe", "linear", "--encoder", "bird_mae_tiny", "--data", folder, *BRIEF]
     assert dispatch([*call, "--task.name", "hsn", "--task.valid", "0.5"]) == 0
@@ -257,6 +259,7 @@ def test_few_shots_leave_a_curve_and_a_run_for_each_number(tmp_path: Path) -> No
     curve = strict(Path("runs/probe/hsn_few_shot_prototypical/scores.json"))["few_shot"]
     assert [(point["shots"], len(point["draws"])) for point in curve] == [(1, 2), (2, 2)]
     assert [run.task for run in read_runs("runs/probe/results.jsonl")] == ["hsn_1_shot", "hsn_2_shot"]
+    assert "Few clips to learn from" in Path("runs/probe/hsn_few_shot_prototypical/report.html").read_text()
 
 
 def test_events_are_found_by_the_moment(tmp_path: Path) -> None:
@@ -269,7 +272,44 @@ def test_events_are_found_by_the_moment(tmp_path: Path) -> None:
     (run,) = read_runs("runs/probe/results.jsonl")
     assert (run.task, run.probe) == ("dcase2016", "cgp")
     assert run.mean["onset_f1"] is not None
+    fitted = load_probe("runs/probe/dcase2016_cgp/probe")
+    assert fitted.frame_seconds == 0.16
+    assert fitted.thresholds is not None
+    assert fitted.thresholds[0].item() == pytest.approx(written["parts"]["test"]["chosen"]["threshold"])
     assert dispatch([*call, "--head.pool", "cls", "--name", "other"]) == 2
+
+
+def test_a_run_in_place_of_another_leaves_nothing_of_it(table: Path, tmp_path: Path) -> None:
+    left = ["predictions.parquet", "probe", "report.html", "scores.json"]
+    call = ["probe", "linear", *SMALL, *FITS["linear"], "--name", "run"]
+    assert dispatch([*call, "--table", str(table)]) == 0
+    assert sorted(path.name for path in Path("runs/probe/run").iterdir()) == left
+    assert load_probe("runs/probe/run/probe").classes == ["high", "low"]
+    folder = str(write_hsn(tmp_path))
+    few = ["--data", folder, "--task.name", "hsn", "--task.shots", "[1]", "--task.draws", "1", "--overwrite"]
+    assert dispatch([*call, *few, "--encoder", "bird_mae_tiny"]) == 0
+    assert sorted(path.name for path in Path("runs/probe/run").iterdir()) == left[2:]
+
+
+def test_other_folds_are_another_run(table: Path) -> None:
+    text = table.read_text()
+    for number, folds in enumerate((text, text.replace(",0", ",9"))):
+        own = table.parent / f"{number}.csv"
+        own.write_text(folds)
+        call = ["probe", "linear", "--table", str(own), "--name", str(number), *SMALL, *FITS["linear"]]
+        assert dispatch(call) == 0
+    one, other = read_runs("runs/probe/results.jsonl")
+    assert one.settings["rows"] != other.settings["rows"]
+
+
+def test_a_layer_by_itself_is_scored_on_demand_and_not_from_a_table(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"], "--layer_scores"]
+    assert dispatch(call) == 0
+    assert "What each layer tells by itself" in Path("runs/probe/linear/report.html").read_text()
+    assert dispatch([*call, "--overwrite", "--embeddings", "table.parquet"]) == 2
+    assert "--embeddings has them encoded" in capsys.readouterr().err
 
 
 def test_two_runs_are_compared_row_by_row(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

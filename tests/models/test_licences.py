@@ -68,7 +68,9 @@ def test_where_none_is_stated_one_must_be_given():
     for known in (None, source(NOT_STATED), source(NOT_KNOWN)):
         with pytest.raises(OscineError, match="licence not given; choose one"):
             choose_licence(None, known)
-    assert choose_licence("mit", source(NOT_STATED)) == Licence("mit")
+    with pytest.raises(OscineError, match=r"the authors of hf-hub:wren/old have stated none.*--relicence"):
+        choose_licence("mit", source(NOT_STATED))
+    assert choose_licence("mit", source(NOT_STATED), relicence=True) == Licence("mit")
 
 
 def test_any_licence_can_be_named_with_its_link():

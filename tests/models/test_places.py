@@ -17,6 +17,11 @@ from oscine.models.places import without_places
         ("C:\\Users\\robin\\garden", "garden"),
         ("\\\\server\\garden\\labels.csv", "labels.csv"),
         ("local-dir:/home/robin/runs/bird", "local-dir:bird"),
+        ("~robin/garden", "garden"),
+        ("./../../home/robin/garden", "garden"),
+        ("data/../../home/robin/garden", "garden"),
+        ("file:///home/robin/garden", "garden"),
+        ("/home/robin/two\nlines", "two\nlines"),
     ],
 )
 def test_a_path_that_leads_out_is_cut_to_its_name(value, named):

@@ -94,10 +94,12 @@ def writes(noted: dict[str, Any], run: Path) -> list[str]:
     return [path for path in noted["written"] if path.startswith(str(run))]
 
 
+@pytest.mark.parametrize("parts", ["1", "2"])
 def test_a_run_that_is_told_to_stop_keeps_its_state_and_goes_on_to_the_same_bits(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parts: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dispatch(arguments("bird_mae_tiny", "whole", folder, tmp_path)) == 0
+    more = ["--trainer.accumulate_grad_batches", parts]
+    assert dispatch(arguments("bird_mae_tiny", "whole", folder, tmp_path, *more)) == 0
     losses, before = BirdMAEPretraining.losses, signal.getsignal(signal.SIGUSR1)
 
     def told(recipe: Recipe, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -108,13 +110,13 @@ def test_a_run_that_is_told_to_stop_keeps_its_state_and_goes_on_to_the_same_bits
     with monkeypatch.context() as patched:
         patched.setattr(BirdMAEPretraining, "losses", told)
         patched.setattr(stop, "AGREE", 1)
-        assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path)) == 75
+        assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path, *more)) == 75
     state = tmp_path / "run" / "states" / "last.ckpt"
     said = f"oscine pretrain: told to stop at step 1; the state is kept in {state}; --resume goes on\n"
     assert capsys.readouterr().err.endswith(said)
     assert not (tmp_path / "run" / "encoder").exists()
     assert signal.getsignal(signal.SIGUSR1) is before
-    assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path, "--resume")) == 0
+    assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path, "--resume", *more)) == 0
     expected = weights(tmp_path, "whole")
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path, "run").items())
 

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from oscine.models.errors import OscineError
-from oscine.probe import evidence
+from oscine.probe import choice
 from oscine.probe.calibration import calibration
 from oscine.probe.data import Part, Task
-from oscine.probe.evidence import PLAIN, Evidence, choose, compare_judgements, compare_predictions, weigh
+from oscine.probe.evidence import PLAIN, Evidence, compare_predictions, weigh
 from oscine.probe.fit import Judgement, score
 from oscine.probe.metrics import f1_scores
 from oscine.probe.predictions import predictions_of
@@ -25,12 +25,13 @@ from oscine.probe.thresholds import best_thresholds
 from oscine.probe.uncertainty import accuracy, bootstrap
 
 ROWS, CLASSES = 240, 3
-FITS = {name: partial(fit, steps=60, lr=0.05) for name, fit in evidence.FITS.items()}  # a tenth of the time
+FITS = {name: partial(fit, steps=60, lr=0.05) for name, fit in choice.FITS.items()}  # a tenth of the time
 
 
 @pytest.fixture(autouse=True)
 def _fit_scalings_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "FITS", FITS)
+    for name, fit in FITS.items():
+        monkeypatch.setitem(choice.FITS, name, fit)
 
 
 def asked(single_label: bool, folds: int = 2, valid: bool = True, recordists: int = 60) -> Task:
@@ -94,8 +95,10 @@ def test_f1_is_that_of_thresholds_which_validation_rows_chose() -> None:
     judgement = judged(task)
     values = []
     for part, logits, valid in zip(task.parts, judgement.logits, judgement.valid_logits, strict=True):
-        thresholds = best_thresholds(valid.double().sigmoid(), task.targets[part.valid])
-        values.append(f1_scores(logits.double().sigmoid() > thresholds, task.targets[part.test]).nan_to_num(0.0).mean())
+        scaling = FITS["platt"](valid, task.targets[part.valid])
+        thresholds = best_thresholds(scaling(valid.double()).sigmoid(), task.targets[part.valid])
+        predicted = scaling(logits.double()).sigmoid() > thresholds
+        values.append(f1_scores(predicted, task.targets[part.test]).nan_to_num(0.0).mean())
     assert weigh(judgement, task, draws=50).intervals["chosen_f1"].value == pytest.approx(
         torch.stack(values).mean().item()
     )
@@ -110,7 +113,7 @@ def test_scalings_of_validation_rows_cool_down_what_is_too_sure() -> None:
         assert found.calibration[name].pooled.error < found.calibration[PLAIN].pooled.error
     part, valid, logits = task.parts[0], judgement.valid_logits[0], judgement.logits[0]
     scaling = FITS["platt"](valid, task.targets[part.valid])
-    assert found.choices["fold 0"].scalings["platt"][0] == scaling.scale
+    assert found.choices["fold 0"].scaling.scale == scaling.scale
     alone = replace(task, parts=[part])
     only = weigh(Judgement(["fold 0"], [], logits=[logits], valid_logits=[valid]), alone, draws=50)
     expected = calibration(scaling(logits).double().sigmoid(), task.targets[part.test])
@@ -122,17 +125,17 @@ def test_judged_rows_choose_nothing(single_label: bool) -> None:
     task = asked(single_label)
     judgement = judged(task)
     spoilt = replace(judgement, logits=[-logits for logits in judgement.logits])
-    for one, other in zip(choose(judgement, task).values(), choose(spoilt, task).values(), strict=True):
+    ours, theirs = (weigh(one, task, draws=10).choices for one in (judgement, spoilt))
+    for one, other in zip(ours.values(), theirs.values(), strict=True):
         assert torch.equal(one.thresholds, other.thresholds)
-        assert one.scalings["platt per class"].scale.equal(other.scalings["platt per class"].scale)
+        assert torch.equal(one.scaling.scale, other.scaling.scale)
     flipped = task.targets.clone()
     judged_rows = torch.cat([part.test for part in task.parts[:1]])
     flipped[judged_rows] = (CLASSES - 1 - flipped[judged_rows]) if single_label else 1 - flipped[judged_rows]
     first = replace(task, parts=task.parts[:1])
-    ours = Judgement(["fold 0"], [], logits=judgement.logits[:1], valid_logits=judgement.valid_logits[:1])
-    assert torch.equal(
-        choose(ours, first)["fold 0"].thresholds, choose(ours, replace(first, targets=flipped))["fold 0"].thresholds
-    )
+    alone = Judgement(["fold 0"], [], logits=judgement.logits[:1], valid_logits=judgement.valid_logits[:1])
+    found = weigh(alone, replace(first, targets=flipped), draws=10).choices["fold 0"]
+    assert torch.equal(found.thresholds, ours["fold 0"].thresholds)
 
 
 def test_without_validation_rows_nothing_is_chosen_and_the_reason_is_given() -> None:
@@ -142,7 +145,7 @@ def test_without_validation_rows_nothing_is_chosen_and_the_reason_is_given() -> 
     assert set(found.intervals) == {"accuracy", "cmap", "auroc"}
     assert not found.choices
     assert found.unsaid == {
-        "choices": "fold 0 has no rows to choose by: a split 'valid', or a share held out, gives it some"
+        "choices": "fold 0 has no rows to choose by: a split 'valid', or --task.valid, gives it some"
     }
 
 
@@ -163,18 +166,20 @@ def test_evidence_is_json_without_nan() -> None:
     assert set(written["intervals"]["cmap"]) == {"value", "low", "high"}
     assert set(written["calibration"][PLAIN]) == {"marginal", "weighted", "pooled", "curve"}
     assert len(written["choices"]["fold 0"]["thresholds"]) == CLASSES
-    assert len(written["choices"]["fold 1"]["scalings"]["platt per class"]["scale"]) == CLASSES
+    assert len(written["choices"]["fold 1"]["scaling"]["scale"]) == 1
     empty = Evidence({}, 1, {}, {}, {}).as_dict()
     assert empty["intervals"] == {}
 
 
 def test_a_probe_is_no_better_than_itself_and_clearly_better_than_noise() -> None:
     task = asked(single_label=False)
-    good, poor = judged(task), judged(task, signal=0.2)
-    for found in compare_judgements(good, good, task, draws=100).values():
+    judgements = judged(task), judged(task, signal=0.2)
+    good, poor = (predictions_of(judgement, task) for judgement in judgements)
+    for found in compare_predictions(good, good, draws=100).values():
         assert found == ((0, 0, 0), 0.5)
-    for name, found in compare_judgements(good, poor, task, draws=100).items():
-        assert found.difference.value == pytest.approx(good.summary(name)[0] - poor.summary(name)[0])
+    for name, found in compare_predictions(good, poor, draws=100).items():
+        better, worse = (judgement.summary(name)[0] for judgement in judgements)
+        assert found.difference.value == pytest.approx(better - worse)
         assert found.difference.low > 0
         assert found.ahead == 1
 

@@ -20,7 +20,6 @@ from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import Task, read_task
 from oscine.probe.evidence import weigh
 from oscine.probe.explain import open_prototypes
-from oscine.probe.few_shot import Shots
 from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
 from oscine.probe.gallery import Trial, clear_cases, explain, prototype_cutouts
 from oscine.probe.head2toe import Head2ToeProbe
@@ -96,10 +95,9 @@ def trial_of(encoder: Encoder, task: Task, features: Features, judgement: Judgem
 def test_the_page_has_what_this_probe_can_show_and_nothing_to_fetch(name: str, encoder: Encoder, single: Task) -> None:
     features, judgement = judged(name, encoder, single)
     layers = encode_task(encoder, single, ALL_LAYERS)
-    shots = {"this probe": [Shots(number, [judgement, judgement]) for number in (1, 5)]}
     page = portray(
         "a <run>", {"head": {"pool": "mean"}, "fit": {"lr": 1e-2}}, encoder, single, judgement, features,
-        weigh(judgement, single, draws=20), layers, shots,
+        weigh(judgement, single, draws=20), layers,
     ).html()  # fmt: skip
     headings = re.findall("<h2>(.*?)</h2>", page)
     kind = PROBES[name][0]
@@ -112,13 +110,12 @@ def test_the_page_has_what_this_probe_can_show_and_nothing_to_fetch(name: str, e
         "Do the probabilities hold?": True,
         "Classes": True,
         "Confusion": True,
-        "Few clips to learn from": True,
     }
     assert headings == [heading for heading, shown in expected.items() if shown]
     assert ("gate of each layer" in page or "How much of each layer" in page) == (name in ("cgp", "layer gated"))
     assert "<td>head.pool</td><td>mean</td>" in page
     sources = re.findall('src="(.{30})', page)
-    assert len(sources) >= 4
+    assert len(sources) >= 3
     assert all(source.startswith("data:image/") for source in sources)
     assert re.findall('alt="(.*?)"', page).count("") == 0
     assert not re.search("<script|http|url\\(|@import|nan", re.sub('src=".*?"', "", page))
