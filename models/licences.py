@@ -35,19 +35,18 @@ def choose_licence(text: str | None, source: Source | None = None, relicence: bo
     if source is None:
         return parse_licence(text or "")
     carried = STATED.get(source.licence, source.licence)
-    if source.licence in (NOT_KNOWN, NOT_STATED):
-        chosen = parse_licence(text or "")
-        reason = {
-            NOT_KNOWN: f"nobody could be asked what {source.model} is under",
-            NOT_STATED: f"the authors of {source.model} have stated none, which allows nothing",
-        }[source.licence]
+    unclear = {
+        NOT_KNOWN: f"nobody could be asked what {source.model} is under",
+        NOT_STATED: f"the authors of {source.model} have stated none, which allows nothing",
+    }
+    if source.licence in unclear:
+        chosen, reason, remedy = parse_licence(text or ""), unclear[source.licence], "say"
     else:
-        chosen = parse_licence(text or carried)
-        reason = f"{source.model} is under {source.licence}"
+        chosen, reason = parse_licence(text or carried), f"{source.model} is under {source.licence}"
+        remedy = "leave the licence out to keep that, or say"
     if not (relicence or may_follow(text or carried, carried, source.trained)):
         raise OscineError(
-            f"licence {text or carried!r}, but {reason}; leave the licence out to keep that, or say that its owners allow "
-            "another (--relicence, relicence=True)"
+            f"licence {text or carried!r}, but {reason}; {remedy} that its owners allow it (--relicence, relicence=True)"
         )
     return chosen
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -81,7 +82,9 @@ def hold_out(
 ) -> tuple[Tensor, Tensor]:
     """Of the rows to learn from, those to fit on and those to choose by: no choice is ever made on test rows.
 
-    train: row numbers, as are both results. Groups stay whole; one in round(1 / share) parts is held out.
+    train: row numbers, as are both results. Groups stay whole: rows are dealt into folds, of which a share, as a fraction
+    with a denominator of 20 at most, is held out.
     """
-    folds = assign_folds(rows.iloc[train.numpy()], targets[train], round(1 / share), seed)
-    return train[folds != 0], train[folds == 0]
+    held = Fraction(share).limit_denominator(20)
+    folds = assign_folds(rows.iloc[train.numpy()], targets[train], held.denominator, seed)
+    return train[folds >= held.numerator], train[folds < held.numerator]

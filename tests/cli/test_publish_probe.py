@@ -146,7 +146,8 @@ def test_another_process_runs_the_cards_three_lines(hub, local, tmp_path):
 def scores(folder: Path, fitted: FittedProbe, probe: str = "LinearProbe") -> str:
     parts = {"0": {"map": 0.7}, "1": {"map": 0.8}}
     settings = {"name": "garden", "probe": probe, "table": str(folder / "labels.csv")}
-    content = {"settings": settings, "weights": fitted.encoder.provenance, "classes": CLASSES, "parts": parts}
+    known = {"task": "labels", "settings": settings, "weights": fitted.encoder.provenance}
+    content = known | {"classes": CLASSES, "parts": parts}
     (folder / "scores.json").write_text(json.dumps(content | {"mean": {"map": 0.75}}))
     return str(folder / "scores.json")
 

@@ -118,7 +118,12 @@ def test_another_licence_than_the_authors_is_refused(tmp_path, monkeypatch):
 def test_where_the_authors_state_none_the_publisher_must(tmp_path, monkeypatch):
     with pytest.raises(OscineError, match="licence not given; choose one"):
         published(tmp_path, monkeypatch, "bird_mae_base.xcl")
-    card = published(tmp_path / "again", monkeypatch, "bird_mae_base.xcl", "--licence", "cc-by-nc-4.0")
+    given = ["--licence", "cc-by-nc-4.0"]
+    with pytest.raises(
+        OscineError, match=r"bird_mae_base.xcl have stated none, which allows nothing; say that its owners"
+    ):
+        published(tmp_path / "refused", monkeypatch, "bird_mae_base.xcl", *given)
+    card = published(tmp_path / "again", monkeypatch, "bird_mae_base.xcl", *given, "--relicence")
     assert "The weights: cc-by-nc-4.0. Their source states: not stated." in card
 
 

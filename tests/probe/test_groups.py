@@ -106,6 +106,14 @@ def test_what_is_held_out_is_a_part_of_the_train_rows_and_shares_no_group() -> N
     check_groups(rows, [Part("validation", fit, validation)])
 
 
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.4, 0.5])
+def test_as_much_is_held_out_as_was_asked_for(share: float) -> None:
+    rows, targets = drawn()
+    rows["recordist"] = rows["recording"] = range(len(rows))
+    _, validation = hold_out(rows, targets, torch.arange(200), share)
+    assert len(validation) == pytest.approx(200 * share, abs=4)
+
+
 def test_fewer_groups_than_folds_get_a_clear_line() -> None:
     rows = pd.DataFrame({"path": list("abcd"), "recordist": ["ann", "ann", "bo", "bo"]})
     with pytest.raises(OscineError, match="2 groups make no 3 folds; each needs one at least"):
