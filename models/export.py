@@ -18,6 +18,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.onnx_frontend import graph_of
 from oscine.models.places import without_places
+from oscine.models.vectors import evaluating
 
 SUFFIX = ".onnx"
 INPUT, OUTPUT, LOGITS = "waveform", "embedding", "logits"
@@ -51,13 +52,9 @@ def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False, hea
     path = Path(path)
     check_ready(path, overwrite)
     _check_weights(encoder, head)
-    training = encoder.training
-    encoder.eval()
-    try:
+    with evaluating(encoder):
         content = onnx_bytes(encoder, head)
         _check_equal(encoder, head, content)
-    finally:
-        encoder.train(training)
     try:
         write_whole(path, content)
     except OSError as error:

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.backends import cudnn
 
 from oscine.models.encoder import Encoder
-from oscine.models.precision import BFLOAT16, FLOAT32, check_precision, check_survives
+from oscine.models.precision import FLOAT32, check_precision, check_survives, computing
 
 
 class Outputs:
@@ -67,11 +66,7 @@ class Outputs:
     @torch.inference_mode()
     def __call__(self, clips: Sequence[Tensor]) -> Tensor:
         """On the encoder's device."""
-        half = self.precision == BFLOAT16
-        with (
-            torch.autocast(self.encoder.device.type, torch.bfloat16, enabled=half),
-            cudnn.flags(enabled=True, allow_tf32=half),  # else its float32 convolutions keep 10 bits of the 23
-        ):
+        with computing(self.precision, self.encoder.device):
             return self.read(self.encoder.spectrogram(clips, self.samples))
 
     def of_batches(self, clips: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:

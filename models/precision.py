@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
+from torch.backends import cudnn
 
 from oscine.models.errors import OscineError
 
@@ -75,3 +78,14 @@ def _announces_bfloat16() -> bool:
     """Whether the CPU says that it has instructions for bfloat16: torch's own, unofficial, questions."""
     questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_sve_supported")
     return any(getattr(torch.cpu, question, lambda: False)() for question in questions)
+
+
+@contextmanager
+def computing(precision: str, device: torch.device) -> Iterator[None]:
+    """An encoder on a device computes in float32, or bfloat16 where that is the precision."""
+    half = precision == BFLOAT16
+    with (
+        torch.autocast(device.type, torch.bfloat16, enabled=half),
+        cudnn.flags(enabled=True, allow_tf32=half),  # else its float32 convolutions keep 10 bits of the 23
+    ):
+        yield

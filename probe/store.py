@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.backends import cudnn
 from torch.utils.data import Subset
 
 from oscine import __version__
@@ -27,7 +26,7 @@ from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.files import wait_for, write_whole
 from oscine.models.layers import PATCH
-from oscine.models.precision import AUTO, BFLOAT16, FLOAT32, check_precision, check_survives, faster_precision
+from oscine.models.precision import AUTO, FLOAT32, check_precision, check_survives, computing, faster_precision
 from oscine.models.table import writing
 from oscine.models.vectors import evaluating, fingerprint
 from oscine.probe.data import LabelledClips, Task, read_batches
@@ -91,12 +90,8 @@ class Encoding:
     @torch.inference_mode()
     def arrays(self, clips: Sequence[Tensor]) -> dict[str, np.ndarray]:
         """What is kept of a batch of clips, [samples] each: by the field of `Features`, [clip, layer, ...]."""
-        encoder, half = self.encoder, self.precision == BFLOAT16
-        with (
-            evaluating(encoder),
-            torch.autocast(encoder.device.type, torch.bfloat16, enabled=half),
-            cudnn.flags(enabled=True, allow_tf32=half),
-        ):
+        encoder = self.encoder
+        with evaluating(encoder), computing(self.precision, encoder.device):
             features = encoder.features(encoder.spectrogram(clips, self.clips.samples), self.needs.layers)
         kept = self.needs.take(features.to(torch.float32))
         return {
