@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
 
+import pretrain_step as benchmark
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,18 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
-
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "pretrain_step.py"
-
-
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = spec_from_file_location("pretrain_step", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def tiny(name: str) -> Recipe:
@@ -42,7 +28,7 @@ def batch(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["bat", "bird_mae"])
-def test_the_plain_step_has_the_same_losses_and_gradients_and_another_has_not(name: str, benchmark: ModuleType) -> None:
+def test_the_plain_step_has_the_same_losses_and_gradients_and_another_has_not(name: str) -> None:
     recipe = tiny(name)
     other = copy.deepcopy(recipe)
     ours = benchmark.ours(recipe)
@@ -56,7 +42,7 @@ def test_the_plain_step_has_the_same_losses_and_gradients_and_another_has_not(na
 
 
 @pytest.mark.parametrize("name", ["bat", "bird_mae"])
-def test_the_formula_counts_what_the_step_computes(name: str, benchmark: ModuleType) -> None:
+def test_the_formula_counts_what_the_step_computes(name: str) -> None:
     recipe = tiny(name)
     waveform, keep = batch(recipe)
     spectrogram = recipe.spectrogram(waveform)
@@ -67,7 +53,7 @@ def test_the_formula_counts_what_the_step_computes(name: str, benchmark: ModuleT
 
 
 @pytest.mark.parametrize("name", ["bat", "bird_mae"])
-def test_our_step_keeps_less_for_the_backward_pass(name: str, benchmark: ModuleType) -> None:
+def test_our_step_keeps_less_for_the_backward_pass(name: str) -> None:
     recipe = tiny(name)
     steps = [benchmark.ours(recipe), benchmark.plain(recipe)]
     ours, plain = (benchmark.kept_for_backward(step, *batch(recipe)) for step in steps)
