@@ -10,11 +10,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from oscine.cli import COMMANDS, config
+from oscine.cli import COMMANDS, config, main
 from oscine.models import list_models
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CALLS = re.findall(r"^    oscine (.+?)(?:  +#.*)?$", README, re.MULTILINE)
+FAR = ("hsn", "bat_base", "OWNER")  # what only a network, a cluster or a large download can run
+OWN = {"FOLDER": "runs/quickstart/chorus_0", "labels.csv": "runs/quickstart/chorus_0/labels.csv"}
+SHORT = {"probe": ["--fit.steps", "4", "--fit.warmup", "1"]}
 
 
 @pytest.fixture
@@ -37,6 +41,29 @@ def folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_python_block_runs(block: str, folder_of_a_user: Path, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(block, "README.md", "exec"), {})
     assert capsys.readouterr().out
+
+
+def test_the_calls_that_need_no_network_run_one_after_the_other(folder_of_a_user: Path) -> None:
+    near = [call.split() for call in CALLS if not any(word in call for word in FAR)]
+    for command, *words in near:
+        call = [command, *(OWN.get(word, word) for word in words), *SHORT.get(command, [])]
+        with pytest.raises(SystemExit) as left:
+            main(call)
+        assert not left.value.code, " ".join(call)
+    assert {command for command, *_ in near} >= {"embed", "probe", "compare", "predict", "export"}
+    for made in ("embeddings.parquet", "birds.parquet", "birds.txt", "birds.onnx"):
+        assert Path(made).stat().st_size > 0
+
+
+@pytest.mark.parametrize("call", [call for call in CALLS if any(word in call for word in FAR)])
+def test_every_other_call_has_options_that_there_are(call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command, *words = call.split()
+    named = words[:1] if command in ("probe", "pretrain") else []
+    with pytest.raises(SystemExit):
+        main([command, *named, "--help"])
+    options = capsys.readouterr().out
+    for word in words:
+        assert not word.startswith("--") or word in options, word
 
 
 def test_every_command_and_configuration_that_is_named_exists() -> None:
