@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from oscine.cli.command import Misuse, call
+from oscine.cli.tables import show
 from oscine.probe.literature import published_figures
 from oscine.probe.results import Row, Score, own_rows, published_rows, ranked, read_runs
 
@@ -36,19 +36,18 @@ def compare(
         paired: the folder of a run, such as runs/probe/mine, to be compared with the other, row by row.
     """
     if paired:
-        Console().print(difference(paired, results))
+        show(difference(paired, results))
         return
     runs = read_runs(results)
     tasks = list(dict.fromkeys(run.task for run in runs))
     if not tasks or task not in [None, *tasks]:
         raise Misuse(f"{results} has no runs{f' of {task!r}' if task else ''}; it has {', '.join(tasks) or 'none'}")
-    console = Console()
     for name in [task] if task else tasks:
         mine, others = own_rows(runs, name), [] if own else published_rows(published_figures(), name)
         known = list(dict.fromkeys(known for row in (*mine, *others) for known in row.scores))
         if metric not in [None, *known]:
             raise Misuse(f"no row of {name} has a metric {metric!r}; choose from {', '.join(known)}")
-        console.print(table(name, mine, others, metric))
+        show(table(name, mine, others, metric))
 
 
 def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> Table:

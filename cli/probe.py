@@ -11,7 +11,6 @@ from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
-from rich.console import Console
 from rich.table import Table
 
 from oscine import __version__
@@ -20,6 +19,7 @@ from oscine.cli.command import Misuse, Parser
 from oscine.cli.encoder import open_encoder
 from oscine.cli.judging import PROBE, REPORT, Bench, Findings, judge_clips, judge_moments, judge_shots
 from oscine.cli.progress import progress_bar
+from oscine.cli.tables import show
 from oscine.cli.tasks import add_arguments, open_frames, open_task, task_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
@@ -129,7 +129,7 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
         write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
         note(settings, encoder.provenance, task, called, found)
         found.rest()
-    Console().print(table(found))
+    show(table(found))
     print(f"scores, every part's metrics and all settings: {scores}")
     for kind, made in (("report", folder / REPORT), ("fitted probe, for oscine predict", folder / PROBE)):
         if made.exists():

@@ -21,7 +21,7 @@ RUN = Run("esc50", "my_encoder", "linear", 0, {"accuracy": 0.93, "map": 0.96}, {
 
 
 @pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def results(tmp_path: Path) -> Path:
     monkeypatch.setenv("COLUMNS", "120")
     add_run(tmp_path / "results.jsonl", RUN)
     add_run(tmp_path / "results.jsonl", replace(RUN, task="my_birds", mean={"accuracy": 0.5}))
@@ -88,3 +88,13 @@ def test_two_runs_are_compared_row_by_row(two_runs: tuple[Path, Path], capsys: p
 def test_a_run_without_predictions_is_told_so_in_one_line(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(OscineError, match=r"no predictions .*nowhere/predictions.parquet; oscine probe writes them"):
         main(["--paired", str(two_runs[0]), str(tmp_path / "nowhere")])
+
+
+def test_a_row_is_one_line_in_a_pipe_however_narrow_the_terminal(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    main([str(results), "--task", "esc50"])
+    own = [line for line in capsys.readouterr().out.splitlines() if "my_encoder" in line]
+    assert len(own) == 1
+    assert "yours, 1 seed" in own[0]
