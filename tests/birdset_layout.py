@@ -13,7 +13,9 @@ import soundfile
 
 RATE = 32_000
 TARS = {
-    "HSN_train": 7, "HSN_test": 3, "HSN_test5s": 1, "SSW_test5s": 4, "XCL": 98, "XCM": 182,
+    "HSN_train": 7, "NBP_train": 32, "NES_train": 13, "PER_train": 11, "POW_train": 9, "SNE_train": 21, "SSW_train": 29,
+    "UHH_train": 5, "XCL": 98, "XCM": 182, "HSN_test": 3, "HSN_test5s": 1, "NBP_test5s": 1, "NES_test5s": 1, "PER_test5s": 1,
+    "POW_test5s": 1, "SNE_test5s": 1, "SSW_test5s": 4, "UHH_test5s": 1,
 }  # fmt: skip
 
 

@@ -88,8 +88,8 @@ def write_audioset(folder: Path) -> Path:
     return folder
 
 
-def write_hsn(folder: Path) -> Path:
-    """Four recordings by three people to learn from, six windows of two soundscapes to be judged on."""
+def write_birdset(folder: Path, name: str = "HSN") -> Path:
+    """A set of BirdSet's: four recordings by three people to learn from, six windows of two soundscapes to be judged on."""
     lengths = {"XC0.ogg": 6.0, "XC1.ogg": 7.0, "XC2.ogg": 30.0, "XC3.ogg": 3.0}
     rows = train_rows(
         {
@@ -102,8 +102,8 @@ def write_hsn(folder: Path) -> Path:
     rows["ebird_code_secondary"] = [[], None, [], ["yerwar"]]
     rows["ebird_code_multilabel"] = [["amerob"], ["foxspa"], ["yerwar", "foxspa"], ["amerob"]]
     recordings = {file: ogg(seconds, number) for number, (file, seconds) in enumerate(lengths.items())}
-    write_split(folder, "HSN_train", "HSN_metadata_train.parquet", rows, recordings)
-    names = [f"HSN_00{scape}_20150708_061805_{at:03}_{at + 5:03}.ogg" for scape in (1, 2) for at in (0, 5, 10)]
+    write_split(folder, f"{name}_train", f"{name}_metadata_train.parquet", rows, recordings)
+    names = [f"{name}_00{scape}_20150708_061805_{at:03}_{at + 5:03}.ogg" for scape in (1, 2) for at in (0, 5, 10)]
     windows = pd.DataFrame(
         {
             "filepath": names,
@@ -113,7 +113,7 @@ def write_hsn(folder: Path) -> Path:
         }
     )
     files = {window: ogg(5, number) for number, window in enumerate(names)}
-    return write_split(folder, "HSN_test5s", "HSN_metadata_test_5s.parquet", windows, files)
+    return write_split(folder, f"{name}_test5s", f"{name}_metadata_test_5s.parquet", windows, files)
 
 
 def write_dcase(folder: Path) -> Path:

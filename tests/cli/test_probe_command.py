@@ -18,7 +18,7 @@ from oscine.models import create_model, save_pretrained
 from oscine.probe import load_probe
 from oscine.probe.choice import FITS as SCALINGS
 from oscine.probe.results import read_runs
-from tests.task_layouts import write_dcase, write_esc50, write_hsn
+from tests.task_layouts import write_birdset, write_dcase, write_esc50
 
 RATE = 16_000
 SMALL = "--random_weights --encoder bat_tiny --seconds 0.6 --workers 0 --batch_size 5".split()
@@ -105,7 +105,7 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "head": {"pool": "mean", "norm": "layer", "dropout": 0.0},
         "fit": {
             "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "beta2": 0.999, "clip": None,
-            "loss": None, "seed": 0,
+            "loss": None, "balanced": False, "select_every": None, "seed": 0,
         },
         "overwrite": False,
     }  # fmt: skip
@@ -243,7 +243,7 @@ def test_a_published_task_needs_no_more_than_its_yaml_an_encoder_and_a_folder(
 def test_rows_that_are_held_out_choose_thresholds_and_scalings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, fit in SCALINGS.items():
         monkeypatch.setitem(SCALINGS, name, partial(fit, steps=20))
-    folder = str(write_hsn(tmp_path))
+    folder = str(write_birdset(tmp_path))
     call = ["probe", "linear", "--encoder", "bird_mae_tiny", "--data", folder, *BRIEF]
     assert dispatch([*call, "--task.name", "hsn", "--task.valid", "0.5"]) == 0
     found = strict(Path("runs/probe/linear/scores.json"))["evidence"]
@@ -253,7 +253,7 @@ def test_rows_that_are_held_out_choose_thresholds_and_scalings(tmp_path: Path, m
 
 
 def test_few_shots_leave_a_curve_and_a_run_for_each_number(tmp_path: Path) -> None:
-    folder = str(write_hsn(tmp_path))
+    folder = str(write_birdset(tmp_path))
     call = ["probe", "hsn_few_shot_prototypical", "--encoder", "bird_mae_tiny", "--data", folder, *BRIEF]
     assert dispatch([*call, "--task.shots", "[1, 2]", "--task.draws", "2", "--head.prototypes_per_class", "2"]) == 0
     curve = strict(Path("runs/probe/hsn_few_shot_prototypical/scores.json"))["few_shot"]
@@ -285,7 +285,7 @@ def test_a_run_in_place_of_another_leaves_nothing_of_it(table: Path, tmp_path: P
     assert dispatch([*call, "--table", str(table)]) == 0
     assert sorted(path.name for path in Path("runs/probe/run").iterdir()) == left
     assert load_probe("runs/probe/run/probe").classes == ["high", "low"]
-    folder = str(write_hsn(tmp_path))
+    folder = str(write_birdset(tmp_path))
     few = ["--data", folder, "--task.name", "hsn", "--task.shots", "[1]", "--task.draws", "1", "--overwrite"]
     assert dispatch([*call, *few, "--encoder", "bird_mae_tiny"]) == 0
     assert sorted(path.name for path in Path("runs/probe/run").iterdir()) == left[2:]

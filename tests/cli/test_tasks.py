@@ -20,9 +20,9 @@ from tests.task_layouts import (
     write,
     write_audioset,
     write_beans,
+    write_birdset,
     write_dcase,
     write_esc50,
-    write_hsn,
     write_speech_commands,
 )
 
@@ -32,7 +32,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "speech_commands": write_speech_commands,
     "audioset_20k": write_audioset,
     "audioset_2m": write_audioset,
-    "hsn": write_hsn,
+    "hsn": write_birdset,
     "dcase2016": write_dcase,
     **{name: partial(write_beans, name=name) for name in BEANS},
 }
@@ -121,7 +121,7 @@ def test_a_share_of_what_is_learnt_from_may_be_held_out(tmp_path: Path) -> None:
 
 
 def test_few_shots_are_drawn_from_what_was_published_of_them(tmp_path: Path) -> None:
-    call = ["--data", str(write_hsn(tmp_path)), "--task.name", "hsn"]
+    call = ["--data", str(write_birdset(tmp_path)), "--task.name", "hsn"]
     assert len(opened(*call).parts[0].train) == 6
     assert len(opened(*call, "--task.shots", "[1, 5]").parts[0].train) == 3
 

@@ -16,12 +16,12 @@ from oscine.probe.few_shot import few_shot
 from oscine.probe.groups import check_groups, join_groups
 from oscine.probe.predictions import KEYS
 from tests.birdset_layout import RATE, ogg, train_rows, write_split
-from tests.task_layouts import write_hsn
+from tests.task_layouts import write_birdset
 
 
 @pytest.fixture
 def hsn(tmp_path: Path) -> Path:
-    return write_hsn(tmp_path)
+    return write_birdset(tmp_path)
 
 
 def learnt(rows: pd.DataFrame) -> list[tuple[str, float, float]]:
@@ -31,6 +31,17 @@ def learnt(rows: pd.DataFrame) -> list[tuple[str, float, float]]:
 
 def test_the_eight_sets_are_those_with_windows_to_be_judged_on() -> None:
     assert SETS == ["HSN", "NBP", "NES", "PER", "POW", "SNE", "SSW", "UHH"]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_each_set_is_read_from_as_many_tars_as_the_real_one_has(name: str, tmp_path: Path) -> None:
+    task = birdset(write_birdset(tmp_path, name), name)
+    (part,) = task.parts
+    assert task.classes == ["amerob", "foxspa", "yerwar"]
+    assert (len(part.train), len(part.test)) == (6, 6)
+    for clip in LabelledClips(task.rows, RATE, 5.0):
+        assert len(clip) in (5 * RATE, 3 * RATE)
+        assert clip.abs().max() > 0
 
 
 def test_clips_to_learn_from_are_5_seconds_around_events_within_their_recordings(hsn: Path) -> None:
