@@ -22,7 +22,6 @@ RUN = Run("esc50", "my_encoder", "linear", 0, {"accuracy": 0.93, "map": 0.96}, {
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    monkeypatch.setenv("COLUMNS", "120")
     add_run(tmp_path / "results.jsonl", RUN)
     add_run(tmp_path / "results.jsonl", replace(RUN, task="my_birds", mean={"accuracy": 0.5}))
     return tmp_path / "results.jsonl"
@@ -58,7 +57,6 @@ def test_an_unknown_task_is_told_so_in_one_line(results: Path) -> None:
 @pytest.fixture
 def two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """Predictions of a good and of a poor probe, in the folders of their runs."""
-    monkeypatch.setenv("COLUMNS", "120")
     labels = torch.arange(60) % 2
     rows = pd.DataFrame({"path": [f"{row}.wav" for row in range(60)]})
     task = Task(rows, ["tit", "wren"], labels, [Part("test", torch.arange(0), torch.arange(60))])
