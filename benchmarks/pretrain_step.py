@@ -17,6 +17,7 @@ import torch
 from jsonargparse import auto_cli
 from plain_step import plain_bat, plain_bird_mae, plain_teacher
 from step_flop import flop
+from step_memory import kept_for_backward, peak_on_cpu, peak_on_gpu
 from torch import Tensor
 
 from oscine.models.bat import BAT
@@ -83,36 +84,27 @@ def bird_mae(size: str, views: int, compile: str | None) -> BirdMAEPretraining:
 MAKE: dict[str, Callable[[str, int, str | None], Recipe]] = {"bat": bat, "bird_mae": bird_mae}
 
 
-def kept_for_backward(step: Step, waveform: Tensor, keep: Tensor) -> int:
-    """Bytes that the forward pass leaves for the backward pass, weights apart."""
-    weights = {weight.untyped_storage().data_ptr() for weight in step.recipe.parameters()}
-    storages: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = step.loss(waveform, keep)
-    del loss
-    return sum(size for place, size in storages.items() if place not in weights)
+def batch_of(recipe: Recipe, clips: int) -> tuple[Tensor, Tensor]:
+    """Waveforms of noise and their masks."""
+    keep = torch.cat([recipe.draw_keep(torch.Generator().manual_seed(clip)) for clip in range(clips)])
+    return 0.1 * torch.randn(clips, recipe.encoder.samples), keep
 
 
-def peak_on_gpu(work: Callable[[], None]) -> int:
-    """Bytes at the most beyond what was there before: activations, gradients and what is needed in passing."""
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    work()
-    return torch.cuda.max_memory_allocated() - before
+def begin(
+    way: Callable[[Recipe, bool], Step], make: Callable[[], Recipe], clips: int, threads: int, mixed: bool
+) -> Callable[[], None]:
+    """A step that can be run, in a new process."""
+    torch.set_num_threads(threads)
+    step = way(make(), mixed)
+    return partial(step.run, *batch_of(step.recipe, clips))
 
 
 def seconds(work: Callable[[], None], device: torch.device) -> float:
-    begin = time.perf_counter()
+    before = time.perf_counter()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    return time.perf_counter() - before
 
 
 def check_same(one: Step, other: Step, waveform: Tensor, keep: Tensor) -> None:
@@ -163,12 +155,14 @@ def measure(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    where = torch.device(device)
-    made = MAKE[recipe](size, views, compile).to(where)
-    mixed = precision == "bfloat16"
+    where, mixed = torch.device(device), precision == "bfloat16"
+    make = partial(MAKE[recipe], size, views, compile)
+    if device == "cpu":  # first, see there
+        begins = [partial(begin, way, make, clips, threads, mixed) for way in (ours, plain)]
+        peaks = [peak_on_cpu(one) for one in begins]
+    made = make().to(where)
     steps = [ours(made, mixed), plain(copy.deepcopy(made), mixed)]
-    waveform = 0.1 * torch.randn(clips, made.encoder.samples, device=where)
-    keep = torch.cat([made.draw_keep(torch.Generator().manual_seed(clip)) for clip in range(clips)]).to(where)
+    waveform, keep = (tensor.to(where) for tensor in batch_of(made, clips))
     check_same(*steps, waveform, keep)
     times: list[list[float]] = [[], []]
     for _ in range(repeats + 1):  # the first warms up
@@ -185,8 +179,8 @@ def measure(
     print(f"  {work * mine / 1e9:.1f} GFLOP a step, {work / 1e9:.1f} GFLOP/s")
     if device == "cuda":
         peaks = [peak_on_gpu(partial(step.run, waveform, keep)) for step in steps]
-        print(f"  peak: {peaks[0] / 2**20:.0f} MiB, plain {peaks[1] / 2**20:.0f} MiB, ratio {peaks[1] / peaks[0]:.2f}")
         print(f"  model-FLOP utilisation {work / flops:.1%} of {flops / 1e12:g} TFLOP/s")
+    print(f"  peak: {peaks[0] / 2**20:.0f} MiB, plain {peaks[1] / 2**20:.0f} MiB, ratio {peaks[1] / peaks[0]:.2f}")
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from oscine.cli.probe import PROBES
 from oscine.models import create_model
 from oscine.models.features import Features
 from oscine.probe.data import Task, read_task
-from oscine.probe.fit import FitSettings, Source, judge
+from oscine.probe.encoding import Encoding
+from oscine.probe.fit import FeatureSource, FitSettings, judge
 from oscine.probe.probe import Needs
-from oscine.probe.store import Encoding, open_store
+from oscine.probe.shelf import open_store
 
 FOLDS, CLASSES, SECONDS, ROWS = 5, 10, 5.0, 400  # of ESC-10
 WIDEST = Needs(layers=None, parts=("cls", "patches"))  # what the convex gated probe reads; the others read parts of it
@@ -35,7 +36,7 @@ WIDEST = Needs(layers=None, parts=("cls", "patches"))  # what the convex gated p
 class Counted:
     """A source that counts the clips that are taken of it."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: FeatureSource) -> None:
         self.source, self.clips = source, 0
 
     def take(self, rows: Tensor, /) -> Features:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jsonargparse import Namespace
 
-from oscine.cli.progress import Bar, size
-from oscine.models.encoder import Encoder
+from oscine.cli.bench import Bench
+from oscine.cli.searching import search_clips, search_facts, search_moments
 from oscine.probe.data import Task
 from oscine.probe.dcase import FrameTask
-from oscine.probe.embedded import read_embedded
 from oscine.probe.evidence import weigh
 from oscine.probe.few_shot import few_shot_curve
-from oscine.probe.fit import FitSettings, Judgement, Source, encode_task, judge
+from oscine.probe.fit import Judgement, judge
 from oscine.probe.fitted import FittedProbe, keep_probe
+from oscine.probe.frame_portrait import portray_frames
 from oscine.probe.frames import judge_frames
 from oscine.probe.layers import ALL_LAYERS, layer_metric
 from oscine.probe.portrait import portray
 from oscine.probe.predictions import PREDICTIONS, predictions_of, write_predictions
-from oscine.probe.probe import Needs, Probe
 from oscine.probe.report import Report, write_report
 from oscine.probe.saved import save_probe
 from oscine.probe.scorecard import show_few_shot
-from oscine.probe.store import Encoding, open_store
+from oscine.probe.search_picture import show_search
 
 REPORT, PROBE = "report.html", "probe"
 
@@ -44,56 +39,17 @@ class Findings(NamedTuple):
     rest: Callable[[], None]
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A probe, an encoder and the settings of one call of the command; whatever else it makes goes into `folder`."""
-
-    probe: type[Probe]
-    encoder: Encoder
-    settings: Namespace
-    folder: Path
-    bar: Bar
-
-    @property
-    def fit(self) -> FitSettings:
-        return FitSettings(**self.settings.fit.as_dict())
-
-    @property
-    def head(self) -> dict[str, Any]:
-        return self.settings.head.as_dict()
-
-    def title(self, name: str) -> str:
-        return f"{self.settings.encoder}, {self.probe.__name__} on {name}"
-
-    def maker(self, task: Task) -> Callable[[], Probe]:
-        return partial(self.probe, self.encoder, len(task.classes), **self.head)
-
-    def features(self, task: Task, needs: Needs, seconds: float | None = None) -> Source:
-        """Of a task's rows: from a table of embeddings, from the store, which may have to encode them first, or kept in
-        memory where there is no store."""
-        settings = self.settings
-        if settings.embeddings:
-            return read_embedded(settings.embeddings, self.encoder, task, needs)
-        progress = self.bar.task("encode")
-        if settings.store is None:
-            return encode_task(
-                self.encoder, task, needs, seconds, settings.batch_size, settings.workers, progress=progress
-            )
-        encoding = Encoding(self.encoder, task, needs, seconds, settings.batch_size)
-        self.bar.say(f"features of {len(task.rows)} clips: {size(encoding.nbytes)} below {settings.store}")
-        limit = round(settings.store_gb * 1e9)
-        return open_store(encoding, settings.store, limit, settings.workers, progress)
-
-
 def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     """Scores and what stands behind them; then every prediction, the probe that is worth keeping, and a report."""
-    settings, make_probe, seconds = bench.settings, bench.maker(task), bench.settings.seconds
-    features = bench.features(task, make_probe().needs, seconds)
+    seconds = bench.settings.seconds
+    features = bench.features(task, bench.maker(task)().needs, seconds)
+    bench = search_clips(bench, features, task)
+    settings, make_probe = bench.settings, bench.maker(task)
     layers = bench.features(task, ALL_LAYERS, seconds) if settings.layer_scores else None
     judgement = judge(make_probe, features, task, bench.fit, bench.bar.task("fit"), settings.device)
     bench.bar.say("how sure that is")
     evidence = weigh(judgement, task)
-    found = judgement.as_dict() | {"evidence": evidence.as_dict()}
+    found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(bench)
 
     def rest() -> None:
         write_predictions(bench.folder / PREDICTIONS, predictions_of(judgement, task))
@@ -105,20 +61,28 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
         page = portray(
             bench.title(name), settings.as_dict(), bench.encoder, task, judgement, features, evidence, layers, seconds
         )
+        if bench.searched:
+            show_search(page, bench.searched, len(task.parts))
         write_report(page, bench.folder / REPORT)
 
     return Findings(found, {name: found}, rest)
 
 
 def judge_shots(bench: Bench, task: Task, name: str) -> Findings:
-    """Scores of every draw of a few clips a class, all of them of the same features; and a picture of how they rise."""
-    make_probe, asked = bench.maker(task), bench.settings.task
+    """Scores of every draw of a few clips a class, all of them of the same features."""
+    make_probe = bench.maker(task)
     features = bench.features(task, make_probe().needs, bench.settings.seconds)
     progress = bench.bar.task("fit")
 
     def judge_draw(drawn: Task) -> Judgement:
         return judge(make_probe, features, drawn, bench.fit, progress, bench.settings.device)
 
+    return curve_findings(bench, task, name, judge_draw)
+
+
+def curve_findings(bench: Bench, task: Task, name: str, judge_draw: Callable[[Task], Judgement]) -> Findings:
+    """Scores of every draw of a few clips a class; and a picture of how they rise."""
+    asked = bench.settings.task
     curve = few_shot_curve(task, judge_draw, asked.shots, asked.draws)
 
     def rest() -> None:
@@ -131,11 +95,15 @@ def judge_shots(bench: Bench, task: Task, name: str) -> Findings:
 
 
 def judge_moments(bench: Bench, scenes: FrameTask, name: str) -> Findings:
-    """Scores of the events that are found in whole recordings; then the probe, with the threshold that was chosen for it."""
+    """Scores of the events found in whole recordings; then the probe, with the threshold chosen for it, and a report."""
+    features = bench.features(scenes.whole, bench.maker(scenes.whole)().needs, scenes.seconds)
+    bench = search_moments(bench, features, scenes)
     make_probe = bench.maker(scenes.whole)
-    features = bench.features(scenes.whole, make_probe().needs, scenes.seconds)
-    judgement = judge_frames(make_probe, features, scenes, bench.fit, bench.bar.task("fit"), bench.settings.device)
-    found = judgement.as_dict()
+    judgement = judge_frames(
+        make_probe, features, scenes, bench.fit, bench.bar.task("fit"), bench.settings.device,
+        bench.encoder.frontend.patch_seconds,
+    )  # fmt: skip
+    found = judgement.as_dict() | search_facts(bench)
 
     def rest() -> None:
         decided = judgement.chosen[0] or judgement.published[0]
@@ -145,5 +113,7 @@ def judge_moments(bench: Bench, scenes: FrameTask, name: str) -> Findings:
             fitted_on={"task": name, "rows": len(scenes.parts[0].train), "judged": judgement.parts}, scores=found["mean"],
         )  # fmt: skip
         save_probe(fitted, bench.folder / PROBE)
+        page = portray_frames(bench.title(name), bench.settings.as_dict(), bench.encoder, scenes, judgement)
+        write_report(page, bench.folder / REPORT)
 
     return Findings(found, {name: found}, rest)

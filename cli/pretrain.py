@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,23 +22,24 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.utilities import rank_zero_only
 
-from oscine.cli import config
+from oscine.cli import TERMINATED, config
 from oscine.cli.command import Misuse, Parser
 from oscine.cli.progress import progress_bar
 from oscine.models import Encoder, create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.origin import SOURCE, Source
+from oscine.models.hub import SETTINGS
+from oscine.models.origin import origin_of
+from oscine.models.source import SOURCE, Origin
 from oscine.models.weights import load_strictly
 from oscine.models.zoo import HUB, LOCAL
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
+from oscine.pretrain.boundary import Stopped
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.health import Health
 from oscine.pretrain.pictures import PICTURES, Pictures
-from oscine.pretrain.record import SETTINGS
-from oscine.pretrain.run import LOGS, STATE, encoder_with_weights, make_trainer, run_pretraining, source_of_start
+from oscine.pretrain.run import LOGS, STATE, encoder_with_weights, make_trainer, run_pretraining
 from oscine.pretrain.states import resumable
-from oscine.pretrain.stop import Stopped
 from oscine.probe.data import read_task
 from oscine.probe.watch import Watch
 
@@ -76,7 +78,6 @@ ORDERS = {"resume", "overwrite", "change"}  # what is asked for now, not what th
 # What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
 FREE = {
     "runs", "save_every", "log_every", "health_every", "pictures_every", "probe_every", "probe_table", "data.workers",
-    "recipe.compile",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
 }  # fmt: skip
 
@@ -96,7 +97,7 @@ def main(arguments: list[str]) -> int | None:
         pretrain(method, settings, made.dump(settings, skip_unset=False))
     except Stopped as stopped:
         print(f"oscine pretrain: {stopped}", file=sys.stderr)
-        return COME_AGAIN
+        return COME_AGAIN if stopped.by == signal.SIGUSR1 else TERMINATED
     return None
 
 
@@ -153,18 +154,20 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
     first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
     if first:
         check(folder, settings.resume, settings.overwrite)
-        if settings.resume and (folder / SETTINGS).exists():
+        if settings.resume:
             saved = yaml.safe_load((folder / SETTINGS).read_bytes())
             check_same(folder / SETTINGS, saved, record, settings.change)
     check_encoder(settings.encoder)
-    # A resumed run has weights of its own.
-    start = encoder_with_weights(settings.init) if settings.init and not settings.resume else None
+    # A run that goes on from a state has weights of its own.
+    goes_on = settings.resume and resumable(folder / STATE)
+    start = encoder_with_weights(settings.init) if settings.init and not goes_on else None
     lightning.seed_everything(settings.seed, verbose=False)
     encoder = create_model(**settings.encoder)
     if start:
         begin_with(encoder, start, settings.init, settings.change)
     recipe = method(encoder, **settings.recipe.as_dict())
     data = PretrainingData(**settings.data.as_dict(), seed=settings.seed)
+    data.changes = settings.change
     recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
     callbacks: list[Callback] = [LearningRateMonitor("step")]
     with ExitStack() as display:
@@ -183,24 +186,23 @@ def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
             **settings.trainer.as_dict(),
         )
         if first:  # not before everything else is known to fit
-            prepare(folder, record, settings.resume, source_of_start(start, settings.init) if start else None)
+            prepare(folder, record, settings.resume, origin_of(start) if start else None)
         saved_to = run_pretraining(trainer, recipe, data, folder, settings.resume)
     if first:
         pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
         print(f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}encoder: create_model('local-dir:{saved_to}')")
 
 
-def prepare(folder: Path, record: dict[str, Any], resume: bool, source: Source | None = None) -> None:
+def prepare(folder: Path, record: dict[str, Any], resume: bool, origin: Origin | None = None) -> None:
     """An empty folder for a new run, or that of one that goes on, with its settings and whose weights it begins with."""
     try:
         if not resume:
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
-        if not resume or resumable(folder / STATE):
-            write_settings(folder, record)
-        if source:
-            write_whole(folder / SOURCE, source.as_json())
+        write_settings(folder, record)
+        if origin:
+            write_whole(folder / SOURCE, origin.as_json())
     except OSError as error:
         raise OscineError(
             f"{folder} cannot be written: {error.strerror or error}; make room, or name other --runs"
@@ -243,6 +245,8 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
     """Never lose a run: an existing one is resumed or overwritten only by name."""
     if resume and overwrite:
         raise Misuse("--resume goes on with a run and --overwrite deletes it; name one of them")
+    if resume and not (folder / SETTINGS).exists():
+        raise OscineError(f"nothing to resume: no {folder / SETTINGS}; leave out --resume to start this run")
     if folder.exists() and not resume and not overwrite:
         raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")
 

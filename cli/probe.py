@@ -1,10 +1,8 @@
-"""`oscine probe CONFIG`: a frozen encoder, a probe and a task become scores, and how far they can be trusted."""
+"""`oscine probe CONFIG`: an encoder, a probe and a task become scores, and how far they can be trusted."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,18 @@ from rich.table import Table
 
 from oscine import __version__
 from oscine.cli import config
+from oscine.cli.bench import Bench
 from oscine.cli.command import Misuse, Parser
 from oscine.cli.encoder import open_encoder
-from oscine.cli.judging import PROBE, REPORT, Bench, Findings, judge_clips, judge_moments, judge_shots
+from oscine.cli.finetuning import add_tuning, check_tuning, published, tune_clips, tune_shots
+from oscine.cli.judging import PROBE, REPORT, Findings, judge_clips, judge_moments, judge_shots
 from oscine.cli.progress import progress_bar
+from oscine.cli.searching import SEARCH, SearchSettings, check_search
 from oscine.cli.tables import show
-from oscine.cli.tasks import add_arguments, open_frames, open_task, task_name
+from oscine.cli.tasks import add_arguments, digest, open_frames, open_task, task_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.probe.best_step import check_selection
 from oscine.probe.data import Task
 from oscine.probe.fit import FitSettings
 from oscine.probe.predictions import PREDICTIONS
@@ -32,16 +34,19 @@ from oscine.probe.zoo import PROBES
 
 SCORES, RESULTS = "scores.json", "results.jsonl"
 SHOWN = ("accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1")
-PURPOSE = """Judge a frozen encoder: fit a probe on labelled clips and score it on others.
+PURPOSE = """Judge an encoder, frozen or fine-tuned: fit a probe on labelled clips and score it on others.
 
 The clips are those of your --table, a CSV with the columns path (relative to the table's folder), label (or labels, several
 separated by ";"), and fold (each is tested on a probe fitted on the others) or split (train, test, and valid if you have
 it); start and end may name a part of a file. Or they are those of a published task, --task.name, in the folder --data, or of
 a folder of your own: --task.name folder (a class for each folder in it) or annotated (Raven or Audacity tables).
 
-What the encoder makes of them is written once below --store, for every probe, fold and seed to read. RUNS/NAME then holds
-scores.json, predictions.parquet, report.html, and probe/, which `oscine predict` and `oscine publish` take. Few shots leave
-scores.json and report.html; events in recordings (dcase2016) leave scores.json and probe/."""
+With --finetune the encoder learns, too, as its paper fine-tunes it, and is kept with the probe; killed, such a run goes on
+with --resume.
+
+What a frozen encoder makes of the clips is written once below --store, for every probe, fold and seed to read. RUNS/NAME
+then holds scores.json, predictions.parquet, report.html, and probe/, which `oscine predict` and `oscine publish` take. Few
+shots leave scores.json and report.html; events in recordings (dcase2016) leave scores.json, report.html and probe/."""
 
 
 def main(arguments: list[str]) -> int | None:
@@ -54,7 +59,7 @@ def main(arguments: list[str]) -> int | None:
     if name not in PROBES:
         raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
     probe = PROBES[name]
-    settings = config.parse(parser(probe), path, arguments[1:])
+    settings = config.parse(parser(probe), path, [*published(content, arguments[1:]), *arguments[1:]])
     own = content.get("task", {}).get("name")
     run(probe, settings, content.get("name", name).removeprefix(f"{own}_"))  # hsn_cgp is cgp, on HSN or another set
     return None
@@ -88,12 +93,14 @@ def parser(probe: type[Probe]) -> Parser:
         "--store_gb",
         type=PositiveFloat,
         default=100.0,
-        help="the most that a task may take there; clips of a larger one are encoded whenever they are needed",
+        help="the most that it may hold; for new ones, those go that were not used for longest, and none that is in use",
     )
     made.add_argument("--embeddings", type=Path, default=None, help="instead of encoding: a table by `oscine embed`")
     made.add_argument("--layer_scores", action="store_true", help="score every layer by itself, too, for the report")
     made.add_class_arguments(probe, "head", skip={"encoder", "classes"})
     made.add_class_arguments(FitSettings, "fit")
+    add_tuning(made)
+    made.add_class_arguments(SearchSettings, "search")
     made.add_argument("--overwrite", action="store_true", help="replace the scores of this name")
     return made
 
@@ -102,13 +109,15 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
     """Fit and judge. called: the probe's name beside other runs' and in published tables, such as cgp."""
     folder = settings.runs / settings.name
     scores = folder / SCORES
-    if scores.exists() and not settings.overwrite:
+    if scores.exists() and not (settings.overwrite or settings.resume):
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
     fit = FitSettings(**settings.fit.as_dict())
     scenes = open_frames(settings)
     encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, fit.seed)
     task = scenes.whole if scenes else open_task(settings, settings.seconds or encoder.seconds)
     check(settings, moments=bool(scenes))
+    check_search(probe, settings)
+    check_selection(fit.select_every, task.parts)
     name = task_name(settings)
     with progress_bar() as bar:
         bench = Bench(probe, encoder, settings, folder, bar)
@@ -116,7 +125,8 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
         if scenes:
             found = judge_moments(bench, scenes, name)
         else:
-            found = (judge_shots if settings.task.shots else judge_clips)(bench, task, name)
+            by_clips, by_shots = (tune_clips, tune_shots) if settings.finetune else (judge_clips, judge_shots)
+            found = (by_shots if settings.task.shots else by_clips)(bench, task, name)
         facts = {
             "oscine": __version__,
             "task": name,
@@ -125,9 +135,9 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
             "classes": task.classes,
             "rows": len(task.rows),
         }
-        clear(folder)
+        clear(folder, searched=settings.search.trials > 0)
         write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
-        note(settings, encoder.provenance, task, called, found)
+        note(settings, encoder.provenance, task, "fine-tuned-" * settings.finetune + called, found)
         found.rest()
     show(table(found))
     print(f"scores, every part's metrics and all settings: {scores}")
@@ -141,6 +151,7 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
 
 def check(settings: Namespace, moments: bool) -> None:
     """Refuse settings that do not go together."""
+    check_tuning(settings, moments)
     if (settings.head.get("pool") == "frames") != moments:
         raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
     if settings.embeddings and (settings.seconds or settings.layer_scores):
@@ -153,13 +164,14 @@ def check(settings: Namespace, moments: bool) -> None:
         raise Misuse("--seconds cuts clips, but dcase2016 asks for whole recordings; leave it out")
 
 
-def clear(folder: Path) -> None:
+def clear(folder: Path, searched: bool) -> None:
     """An empty place for what a run leaves: what an earlier one has left there goes, the scores first."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in (SCORES, PREDICTIONS, REPORT):
         (folder / file).unlink(missing_ok=True)
-    if (folder / PROBE).exists():
-        shutil.rmtree(folder / PROBE)
+    for made in (PROBE,) if searched else (PROBE, SEARCH):
+        if (folder / made).exists():
+            shutil.rmtree(folder / made)
 
 
 def note(settings: Namespace, weights: Any, task: Task, called: str, found: Findings) -> None:
@@ -172,18 +184,12 @@ def note(settings: Namespace, weights: Any, task: Task, called: str, found: Find
         "task": settings.task.as_dict(),
         "head": settings.head.as_dict(),
         "fit": {**settings.fit.as_dict(), "seed": None},
+        **({"search": settings.search.as_dict()} if settings.search.trials else {}),
+        **({"tuning": settings.tuning.as_dict()} if settings.finetune else {}),
     }
     for name, row in found.rows.items():
         made = Run(name, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes)
         add_run(settings.runs / RESULTS, made)
-
-
-def digest(task: Task) -> str:
-    """A hash of a task's rows, wherever they lie, and of which are learnt from, judged and chosen by."""
-    rows = task.rows.reindex(columns=["path", "start", "end"]).assign(path=task.rows["path"].map(os.path.basename))
-    parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
-    content = json.dumps([rows.to_csv(index=False), task.classes, task.targets.tolist(), parts])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def table(found: Findings) -> Table:

@@ -6,15 +6,16 @@ import inspect
 from pathlib import Path
 
 from oscine.cli.command import Help, Parser
-from oscine.cli.probe_facts import find_probe, probe_publication
-from oscine.cli.run_facts import gather
+from oscine.cli.run_facts import gather, read_data
 from oscine.models.asking import faults_here_in_one_line
 from oscine.models.facts import Facts
 from oscine.models.licences import LICENCES
-from oscine.models.probe_card import ProbeFacts
 from oscine.models.publication import CARD, Publication, encoder_publication
 from oscine.models.publish import publish as publish_to_hub
 from oscine.models.rows import rows
+from oscine.probe.card import ProbeFacts
+from oscine.probe.publication import probe_publication
+from oscine.probe.saved import find_probe, load_probe
 
 
 def main(arguments: list[str]) -> None:
@@ -44,10 +45,11 @@ def main(arguments: list[str]) -> None:
     made.add_argument("--public", action="store_true", help="open the repository to everybody, when all is done")
     made.add_argument("--dry-run", action="store_true", help="show what would be published, send nothing")
     settings = made.parse_args(arguments)
-    given = [settings.repository, settings.tag, settings.licence, settings.data, settings.scores, settings.relicence]
+    data = [read_data(text) for text in settings.data]
+    given = [settings.repository, settings.tag, settings.licence, data, settings.scores, settings.relicence]
     with faults_here_in_one_line():
         if probe := find_probe(settings.run):
-            with probe_publication(probe, *given) as (folder, publication, facts):
+            with probe_publication(load_probe(probe), *given) as (folder, publication, facts):
                 publish(folder, publication, facts, settings.public, settings.dry_run)
         else:
             folder, known = gather(settings.run, *given)

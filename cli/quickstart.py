@@ -24,17 +24,19 @@ from oscine.cli.pretrain import METHODS, Steps, write_settings
 from oscine.cli.probe import PROBES
 from oscine.cli.progress import Bar, duration, progress_bar
 from oscine.models import Encoder, Features, create_model
+from oscine.models.augment import key
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.pretrain import BirdMAEPretraining, Recipe
 from oscine.pretrain.bird_mae import seen
-from oscine.pretrain.data import PretrainingData, key
+from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.run import ENCODER, STATE, loss_curve, make_trainer, run_pretraining
 from oscine.pretrain.states import resumable
 from oscine.probe.chorus import make_chorus
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import LabelledClips, Task, read_task
-from oscine.probe.fit import FitSettings, Judgement, encode_task, judge
+from oscine.probe.encoding import encode_task
+from oscine.probe.fit import FitSettings, Judgement, judge
 from oscine.probe.log_mel import judge_vectors, log_mel_statistics
 from oscine.probe.probe import Needs
 from oscine.probe.report import Report, gate_figure, loss_figure, reconstruction_figure, write_report
@@ -327,7 +329,7 @@ def masked(name: str, recipe: BirdMAEPretraining, task: Task) -> tuple[Any, str]
         spectrogram = encoder.frontend(waveform)
         shown = seen(spectrogram, keep)
         drawn = recipe.reconstruct(spectrogram, keep)
-    seconds = spectrogram.shape[1] * 0.01  # a frame every 10 ms
+    seconds = spectrogram.shape[1] * encoder.frontend.frame_seconds
     clip = Path(row["path"].item()).name
     return (
         reconstruction_figure(spectrogram[0], shown[0], drawn[0], seconds),

@@ -10,14 +10,9 @@ import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
 
 from oscine.models.errors import OscineError
-from oscine.models.facts import Data, Facts, Run, known_data
-from oscine.models.hub import WEIGHTS, load_pretrained
-from oscine.models.licences import choose_licence
-from oscine.models.origin import read_source
+from oscine.models.facts import Data, Facts, Run, encoder_facts
 from oscine.models.places import without_places
-from oscine.models.scores import read_scores
-from oscine.models.weights import file_hash
-from oscine.models.zoo import LOCAL
+from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.machine import read_machine
 from oscine.pretrain.record import read_record
 from oscine.pretrain.run import ENCODER, LOGS, STATE, loss_curve
@@ -29,31 +24,14 @@ def gather(
     repository: str,
     tag: str,
     licence: str | None,
-    data: Sequence[str],
+    data: Sequence[Data],
     scores: Sequence[str],
     relicence: bool = False,
 ) -> tuple[Path, Facts]:
     """The folder of the encoder that a run's or an encoder's folder holds, loaded strictly, and what is known of it."""
-    run_folder, folder = find_encoder(path)
-    encoder = load_pretrained(folder)
-    sha256 = file_hash(folder / WEIGHTS)
-    source = read_source(folder)
-    run = read_run(run_folder) if run_folder else None
-    facts = Facts(
-        repository,
-        tag,
-        encoder,
-        sha256,
-        choose_licence(licence, source, relicence),
-        [read_data(text) for text in data] or known_data(run, source),
-        run,
-        [read_scores(text, sha256) for text in scores],
-        source,
-    )
-    names = [score.name for score in facts.scores]
-    if len(set(names)) < len(names):
-        raise OscineError(f"scores of the same name ({', '.join(names)}); run `oscine probe` with another --name")
-    return folder, facts
+    run, folder = find_encoder(path)
+    encoder, known = create_model(f"{LOCAL}{folder}"), read_run(run) if run else None
+    return folder, encoder_facts(encoder, repository, tag, licence, data, scores, relicence, known)
 
 
 def find_encoder(path: Path) -> tuple[Path | None, Path]:

@@ -1,4 +1,7 @@
-"""`oscine shards FOLDER OUT`: a folder of recordings as a few large files, to pretrain from on a cluster."""
+"""`oscine shards FOLDER OUT`: a folder of recordings as a few large files, to pretrain from on a cluster.
+
+`oscine shards --check OUT` says whether they are still what they were.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,22 @@ UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def main(arguments: list[str]) -> int | None:
+    if "--check" in arguments and not {"-h", "--help"} & set(arguments):
+        return check([argument for argument in arguments if argument != "--check"])
     return call(shards, arguments)
+
+
+def check(arguments: list[str]) -> int:
+    """Compare every shard with the sha256 that index.json has of it; those that differ are an error that names them."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise Misuse("--check takes one folder and nothing else: oscine shards --check OUT")
+    from oscine.pretrain.shards import check_shards
+
+    out = Path(arguments[0])
+    with progress.progress_bar() as bar:
+        count = check_shards(out, bar.task("check shards"))
+    print(f"{out}: {count} shards are as they were packed")
+    return 0
 
 
 def shards(
@@ -38,6 +56,8 @@ def shards(
 
     Whatever stops it (a crash, a full disk, kill -9, Ctrl-C): the same call goes on after the last whole shard, and the
     shards come out the same; a call with other arguments, or another folder's content in OUT, is refused.
+
+    oscine shards --check OUT reads all shards, as after copying them, and names those whose sha256 is another.
 
     Exit code: 0 every recording is packed, whole; 3 finished, but errors.csv lists some; 1 failed.
 

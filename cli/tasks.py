@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -102,6 +105,14 @@ def task_name(settings: Namespace) -> str:
     if settings.table:
         return settings.table.stem
     return settings.data.resolve().name if settings.task.name in (FOLDER, ANNOTATED) else settings.task.name
+
+
+def digest(task: Task) -> str:
+    """A hash of a task's rows, wherever they lie, and of which are learnt from, judged and chosen by."""
+    rows = task.rows.reindex(columns=["path", "start", "end"]).assign(path=task.rows["path"].map(os.path.basename))
+    parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
+    content = json.dumps([rows.to_csv(index=False), task.classes, task.targets.tolist(), parts])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def published(asked: TaskSettings) -> Callable[[Path], Task]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from oscine.models.encoder import ChunkedEncoder
 from oscine.models.errors import OscineError
 from oscine.models.frontend import BEATsFrontend
-from oscine.models.layers import PATCH, drop_path_rates, gather_kept, init_linear, run_blocks
+from oscine.models.layers import PATCH, drop_path_rates, gather_patches, init_linear, run_blocks
 
 
 class BEATs(ChunkedEncoder):
@@ -92,7 +92,7 @@ class BEATs(ChunkedEncoder):
         if keep is None:
             tokens = patches + self.encoder.pos_conv(patches)
         else:
-            tokens = gather_kept(patches, keep)
+            tokens = gather_patches(patches, keep)
             places = keep[..., None].expand_as(tokens)
             spread = tokens.new_zeros(len(tokens), *patches.shape[1:]).scatter(1, places, tokens)
             tokens = tokens + self.encoder.pos_conv(spread).gather(1, places)

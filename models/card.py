@@ -10,8 +10,9 @@ from huggingface_hub.utils import yaml_dump
 
 from oscine import __version__
 from oscine.models.facts import Facts
-from oscine.models.origin import Source
+from oscine.models.licences import Licence
 from oscine.models.scores import Scores
+from oscine.models.source import Origin
 
 ON_THE_HUB = r"[\w.-]+/[\w.-]+"
 
@@ -46,7 +47,7 @@ def page(facts: Facts, told: ModelCardData, what: str, sections: dict[str, str])
 def metadata(facts: Facts, task: str, tags: list[str]) -> ModelCardData:
     other = facts.licence.link is not None
     found = sorted({metric for score in facts.scores for metric in score.folds})
-    results = [result for score in facts.scores for result in eval_results(score)]
+    results = [result for score in facts.scores for result in eval_results(facts, score)]
     return ModelCardData(
         library_name="oscine",
         pipeline_tag=task,
@@ -55,14 +56,14 @@ def metadata(facts: Facts, task: str, tags: list[str]) -> ModelCardData:
         license_name=facts.licence.name if other else None,
         license_link=facts.licence.link,
         datasets=[one.name for one in facts.data if re.fullmatch(ON_THE_HUB, one.name)] or None,
-        base_model=facts.source.repository if facts.source else None,
+        base_model=facts.base,
         metrics=found or None,
         model_name=facts.name if results else None,
         eval_results=results or None,
     )
 
 
-def eval_results(score: Scores) -> list[EvalResult]:
+def eval_results(facts: Facts, score: Scores) -> list[EvalResult]:
     """For the model-index: every metric's mean."""
     return [
         EvalResult(
@@ -71,7 +72,7 @@ def eval_results(score: Scores) -> list[EvalResult]:
             dataset_name=score.table,
             metric_type=metric,
             metric_value=round(mean(values), 6),
-            metric_name=f"{metric}, frozen encoder, {score.probe}, mean of {len(values)}",
+            metric_name=f"{metric}, {facts.treatment} encoder, {score.probe}, mean of {len(values)}",
         )
         for metric, values in score.folds.items()
     ]
@@ -89,7 +90,7 @@ def benchmark_file(facts: Facts, score: Scores) -> str | None:
         value=round(mean(values), 6),
         source_url=f"{constants.ENDPOINT}/{facts.repository}/blob/{facts.tag}/scores/{score.name}.json",
         source_name="oscine probe",
-        notes=f"{metric}, frozen encoder, {score.probe}, mean of {len(values)}",
+        notes=f"{metric}, {facts.treatment} encoder, {score.probe}, mean of {len(values)}",
     )
     return yaml_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
 
@@ -115,14 +116,14 @@ def the_encoder(facts: Facts) -> str:
         "patches": f"{encoder.grid[0]} in time, {encoder.grid[1]} in frequency",
         "layers": f"{encoder.depth}, of width {encoder.dim} with {encoder.heads} heads",
     }
-    if facts.source:
-        rows["begun with" if facts.source.trained else "converted from"] = described(facts.source)
+    if facts.origin:
+        rows["begun with" if facts.origin.trained else "taken from"] = described(facts.origin)
     return table(["", ""], [list(row) for row in rows.items()])
 
 
-def described(source: Source) -> str:
-    where = f", `{source.repository}` at `{source.revision}`" if source.repository else ""
-    return f"`{source.model}`{where}: `{source.file}`, sha256 `{source.sha256}`"
+def described(origin: Origin) -> str:
+    where = f", `{origin.repository}` at `{origin.revision}`" if origin.repository else ""
+    return f"`{origin.model}`{where}: `{origin.file}`, sha256 `{origin.sha256}`"
 
 
 def pretraining(facts: Facts) -> str:
@@ -134,7 +135,7 @@ def pretraining(facts: Facts) -> str:
         lines[0] += f" in {duration(run.seconds)}"
     if run.machine:
         lines[0] += f" on {run.machine['devices']} x {run.machine['device']} ({run.machine['precision']})"
-    if run.init and not facts.source:
+    if run.init and not facts.origin:
         lines.append(f"begun with the weights of `{run.init}`")
     lines += [
         f"{term}: {first:.4g} when first logged, {last:.4g} at the end" for term, (first, last) in run.losses.items()
@@ -158,8 +159,8 @@ def scores(facts: Facts) -> str:
     if not rows:
         return ""
     return table(["probe", "data", "metric", "mean", "95 % interval", "folds"], rows) + (
-        "\n\nIn percent, the encoder frozen. The interval is Student's, of the mean over folds as if they were independent, "
-        "which folds are not quite. `scores/` holds every setting."
+        f"\n\nIn percent, the encoder {facts.treatment}. The interval is Student's, of the mean over folds as if they were "
+        "independent, which folds are not quite. `scores/` holds every setting."
     )
 
 
@@ -176,16 +177,16 @@ def limits(facts: Facts) -> str:
 
 
 def licence(facts: Facts) -> str:
-    named = f"[{facts.licence.name}]({facts.licence.link})" if facts.licence.link else facts.licence.name
-    text = f"The weights: {named}."
-    if facts.source is None:
+    text = f"The weights: {linked(facts.licence)}."
+    origin = facts.origin
+    if origin is None:
         return text
-    began = (
-        f"They began with `{facts.source.model}`, whose source states"
-        if facts.source.trained
-        else "Their source states"
-    )
-    return f"{text} {began}: {facts.source.licence}."
+    began = f"They began with `{origin.model}`, whose source states" if origin.trained else "Their source states"
+    return f"{text} {began}: {origin.licence}."
+
+
+def linked(licence: Licence) -> str:
+    return f"[{licence.name}]({licence.link})" if licence.link else licence.name
 
 
 def citation(facts: Facts) -> str:

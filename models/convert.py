@@ -7,9 +7,7 @@ from tempfile import TemporaryDirectory
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
 from oscine.models.hub import save_pretrained
-from oscine.models.origin import SOURCE, Source
 from oscine.models.publication import check_same_features
 from oscine.models.zoo import PUBLISHED, Published, create_model, find_published
 
@@ -25,9 +23,13 @@ def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | N
         raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
     row = official(name)
     encoder = create_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
-    source = source_of_file(encoder, row, Path(checkpoint) if checkpoint else None)
+    if encoder.origin is None or encoder.origin.model != row.name:
+        found = encoder.provenance and encoder.provenance["sha256"]
+        raise OscineError(
+            f"{checkpoint} has sha256 {found}, {row.name} has {row.sha256 or 'another'}; take the official file"
+        )
     try:
-        save_and_compare(encoder, source, folder)
+        save_and_compare(encoder, folder)
     except OSError as error:
         raise OscineError(f"{folder} could not be written ({error.strerror}); make room or name another") from error
     return folder
@@ -41,24 +43,12 @@ def official(name: str) -> Published:
     return row
 
 
-def source_of_file(encoder: Encoder, row: Published, checkpoint: Path | None) -> Source:
-    provenance = encoder.provenance or {}
-    found = str(provenance["sha256"])
-    if row.sha256 and found != row.sha256:
-        raise OscineError(
-            f"{checkpoint or row.file} has sha256 {found}, {row.name} has {row.sha256}; take the official file"
-        )
-    fetched = (None, None) if checkpoint else (provenance["repository"], provenance["revision"])
-    return Source(row.name, checkpoint.name if checkpoint else row.file, found, row.licence, *fetched)
-
-
-def save_and_compare(encoder: Encoder, source: Source, folder: Path) -> None:
+def save_and_compare(encoder: Encoder, folder: Path) -> None:
     """Write the folder whole, or not at all: beside where it belongs, and there in one step."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         part = save_pretrained(encoder, Path(temporary, folder.name))
         check_same_features(encoder, part)
-        write_whole(part / SOURCE, source.as_json())
         if folder.exists():
             folder.rmdir()  # it is empty; not every system puts a folder in the place of another
         part.rename(folder)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.frontend import MELS, Frontend
-from oscine.models.layers import CHUNK, PATCH, gather_kept, join_chunks, run_blocks
+from oscine.models.layers import CHUNK, PATCH, gather_patches, join_chunks, run_blocks
+from oscine.models.source import Origin
 
 # timm's names for the layouts of patches, in which height is time and width is frequency
 LAYOUTS = {
@@ -35,6 +36,7 @@ class Encoder(nn.Module):
     sample_rate  of the waveforms it takes, in Hz
     samples      of one clip
     provenance   where its weights came from (model, repository, revision, sha256); None where they are random
+    origin       whose weights they are, or were before they were trained further; None where nobody else's
     """
 
     patch_embed: PatchEmbed
@@ -42,6 +44,7 @@ class Encoder(nn.Module):
     pos_embed: nn.Parameter
     blocks: nn.ModuleList
     provenance: dict[str, str | None] | None = None
+    origin: Origin | None = None
     block_path = "blocks"  # where a subclass keeps its blocks
 
     def __init__(self, config: dict[str, Any], frontend: Frontend) -> None:
@@ -184,7 +187,7 @@ class Encoder(nn.Module):
 
     def block_outputs(self, patches: Tensor, keep: Tensor | None, wanted: Sequence[int]) -> list[Tensor]:
         """Embedded patches [batch, patches, dim] to the raw outputs of the wanted blocks, as `encode` returns them."""
-        tokens = self.begin(patches if keep is None else gather_kept(patches, keep))
+        tokens = self.begin(patches if keep is None else gather_patches(patches, keep))
         return run_blocks(self.blocks, tokens, wanted)
 
     def position_table(self, dim: int) -> Tensor:  # [patches, dim]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from oscine.models.encoder import Encoder
-from oscine.models.licences import Licence
-from oscine.models.origin import NOT_STATED, Source
-from oscine.models.scores import Scores
+from oscine.models.errors import OscineError
+from oscine.models.licences import Licence, choose_licence
+from oscine.models.origin import asked_again, origin_of
+from oscine.models.scores import Scores, read_scores
+from oscine.models.source import NOT_STATED, Origin
 from oscine.models.zoo import ARCHITECTURES, find_published
 
 
@@ -44,11 +46,21 @@ class Facts:
     data: Sequence[Data] = ()
     run: Run | None = None
     scores: Sequence[Scores] = ()
-    source: Source | None = None
+    origin: Origin | None = None
 
     @property
     def name(self) -> str:
         return self.repository.rpartition("/")[2]
+
+    @property
+    def base(self) -> str | None:
+        """The repository of what this was made from."""
+        return self.origin.repository if self.origin else None
+
+    @property
+    def treatment(self) -> str:
+        """Of the encoder, while it was judged."""
+        return "frozen"
 
     @property
     def kind(self) -> str:
@@ -57,17 +69,42 @@ class Facts:
     @property
     def official(self) -> str | None:
         """The zoo's name of these very weights, if it has one."""
-        return self.source.model if self.source and not self.source.trained else None
+        row = find_published(self.origin.model) if self.origin and not self.origin.trained else None
+        return row.name if row else None
 
     @property
     def paper(self) -> str | None:
         """The arXiv number of the method's paper."""
-        known = ARCHITECTURES.get(self.source.model.partition(".")[0]) if self.source else None
-        rows = [known] if known else [row for row in ARCHITECTURES.values() if row.encoder is type(self.encoder)]
-        return next((row.paper.split()[1] for row in rows if row.paper.startswith("arXiv")), None)
+        known = ARCHITECTURES.get(self.origin.model.partition(".")[0]) if self.origin else None
+        others = [row for row in ARCHITECTURES.values() if row.encoder is type(self.encoder)]
+        papers = [row.paper for row in ([known] if known else []) + others]
+        return next((paper.split()[1] for paper in papers if paper.startswith("arXiv")), None)
 
 
-def known_data(run: Run | None, source: Source | None) -> list[Data]:
-    """What a run and the source of its weights say that they were trained on."""
-    row = find_published(source.model) if source else None
+def encoder_facts(
+    saved: Encoder,
+    repository: str,
+    tag: str,
+    licence: str | None,
+    data: Sequence[Data] = (),
+    scores: Sequence[str] = (),
+    relicence: bool = False,
+    run: Run | None = None,
+) -> Facts:
+    """What is known of an encoder, as it was loaded from a folder.
+
+    licence: None keeps what the weights came under. scores: as `read_scores` takes them.
+    """
+    sha256, origin = str((saved.provenance or {})["sha256"]), asked_again(origin_of(saved))
+    chosen = choose_licence(licence, origin, relicence)
+    found = [read_scores(text, sha256) for text in scores]
+    names = [score.name for score in found]
+    if len(set(names)) < len(names):
+        raise OscineError(f"scores of the same name ({', '.join(names)}); run `oscine probe` with another --name")
+    return Facts(repository, tag, saved, sha256, chosen, data or known_data(run, origin), run, found, origin)
+
+
+def known_data(run: Run | None, origin: Origin | None) -> list[Data]:
+    """What a run and the origin of its weights say that they were trained on."""
+    row = find_published(origin.model) if origin else None
     return [Data(name) for name in (run and run.recordings, row and row.data) if name]

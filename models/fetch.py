@@ -7,7 +7,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from huggingface_hub import constants, get_token, hf_hub_download
+from huggingface_hub import _CACHED_NO_EXIST, constants, get_token, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     FileMetadataError,
@@ -86,6 +86,21 @@ def download(
         )
     except tuple(REASONS) as error:
         raise OscineError(explain(error, repository, file, revision, cache)) from error
+
+
+def fetch_if_there(
+    repository: str, file: str, revision: str | None = None, local_files_only: bool = False
+) -> Path | None:
+    """Where a file lies that a repository may lack; None where it does. The cache remembers either, by the commit."""
+    if try_to_load_from_cache(repository, file, revision=revision) is _CACHED_NO_EXIST:
+        return None
+    try:
+        return download(repository, file, revision, local_files_only)
+    except OscineError as error:
+        met = error.__cause__
+        if isinstance(met, EntryNotFoundError) and not isinstance(met, LocalEntryNotFoundError):
+            return None
+        raise
 
 
 def hash_in_cache(path: Path) -> str | None:

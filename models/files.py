@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +21,17 @@ logger = logging.getLogger(__name__)
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there complete or not at all, also after a crash."""
+    with whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which is there complete once the block has ended without an error, else not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -58,3 +67,36 @@ def wait_for(lock: Path) -> BinaryIO:
     except OSError:
         logger.info("no locks on the disk of %s: several processes may do the same work there", lock)
     return held
+
+
+def share(lock: Path) -> BinaryIO | None:
+    """The open file of a lock that any number may have at once, and nobody may `seize`, until it is closed.
+
+    Two of one process are two. None where the disk has no locks, or can be read alone and has none there.
+    """
+    try:
+        held = lock.open("rb" if lock.exists() else "ab")
+    except OSError:
+        return None
+    return held if _flock(held, shared=True) else None
+
+
+def seize(lock: Path) -> BinaryIO | None:
+    """The open file of a lock that nobody shares; None where somebody does, or where that cannot be known."""
+    try:
+        held = lock.open("ab")
+    except OSError:  # another user's
+        return None
+    return held if _flock(held, shared=False) else None
+
+
+def _flock(held: BinaryIO, shared: bool) -> bool:
+    """Lock an open file, whoever opened it, or close it."""
+    try:
+        if fcntl:
+            fcntl.flock(held, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        pass
+    held.close()
+    return False

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from oscine.models.layers import PATCH
+from oscine.models.ruler import Ruler
 
 MELS = 128  # mel bands, in every encoder of the zoo
+KALDI_LOWEST = 20.0  # Hz, where Kaldi's bands begin
 
 
 class Tables(nn.Module):
@@ -31,11 +33,30 @@ class Frontend(Tables):
     """Waveform [batch, samples] to spectrogram [batch, frames, mel]. No clip depends on the others of its batch.
 
     `frames`: how many to return; padded at the end, or cropped. None pads to the next multiple of a patch.
-    `hop`: samples from one frame to the next.
+    `hop`: samples from one frame to the next. `lowest`: Hz, where bands begin; they end at half the sample rate.
     Tables are computed, not stored: they are buffers outside the state_dict, whose names are the published ones alone.
     """
 
     hop: int
+    lowest: float
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+
+    @property
+    def frame_seconds(self) -> float:
+        """From one frame to the next."""
+        return self.hop / self.sample_rate
+
+    @property
+    def patch_seconds(self) -> float:
+        """From one step of patches to the next."""
+        return PATCH * self.frame_seconds
+
+    @property
+    def ruler(self) -> Ruler:
+        return Ruler(self.frame_seconds, self.lowest, self.sample_rate / 2, MELS)
 
     def frames(self, samples: int) -> int:
         """Frames that a waveform of so many samples comes to, padding to whole patches included."""
@@ -70,16 +91,17 @@ def lengthen(waveform: Tensor, samples: int) -> Tensor:
 class BATFrontend(Frontend):
     """Mel power spectrogram in decibels, scaled to [0, 1] per clip, then padded with 0."""
 
+    lowest = 0.0
     window: Tensor
     filters: Tensor
 
     def __init__(self, sample_rate: int, n_fft: int, hop: int) -> None:
-        super().__init__()
+        super().__init__(sample_rate)
         self.n_fft = n_fft
         self.hop = hop
         window = torch.hann_window(n_fft)
         with torch.device("cpu"):  # the function looks at the values, which the meta device does not have
-            filters = F.melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, MELS, sample_rate)
+            filters = F.melscale_fbanks(n_fft // 2 + 1, self.lowest, sample_rate / 2, MELS, sample_rate)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", filters.to(window.device), persistent=False)
 
@@ -108,10 +130,12 @@ class KaldiFrontend(Frontend):
     A waveform shorter than Kaldi's window of 25 ms is filled up with silence.
     """
 
+    lowest = KALDI_LOWEST
+
     def __init__(
         self, sample_rate: int, mean: float, std: float, window: Callable[[int], Tensor] = symmetric_hann
     ) -> None:
-        super().__init__()
+        super().__init__(sample_rate)
         self.mean = mean
         self.std = std
         self.fbank = KaldiFbank(sample_rate, window)
@@ -231,7 +255,7 @@ def kaldi_filters(n_fft: int, sample_rate: int) -> Tensor:  # [n_fft / 2, mel]
     def mel(hertz: Tensor) -> Tensor:
         return 1127.0 * (1.0 + hertz / 700.0).log()
 
-    low, high = mel(torch.tensor([20.0, sample_rate / 2], dtype=torch.float64, device="cpu")).tolist()
+    low, high = mel(torch.tensor([KALDI_LOWEST, sample_rate / 2], dtype=torch.float64, device="cpu")).tolist()
     step = (high - low) / (MELS + 1)
     bins = mel(sample_rate / n_fft * torch.arange(n_fft // 2))[:, None]
     edges = low + torch.arange(MELS + 2) * step

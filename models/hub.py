@@ -18,46 +18,70 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import Fetched, fetch
 from oscine.models.files import write_whole
+from oscine.models.origin import licence_on_the_hub, origin_of, set_origin
+from oscine.models.source import SOURCE, read_origin
+from oscine.models.vectors import fingerprint
 from oscine.models.weights import PUBLISHED, file_hash, load_strictly, read_safetensors
 
 ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+SETTINGS = "settings.yaml"  # of the run that made an encoder
 
 
 def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
-    """Write an encoder's weights and configuration into a folder, which `create_model("local-dir:FOLDER")` loads."""
-    folder = Path(folder)
+    """Write an encoder's weights and configuration into a folder, which `create_model("local-dir:FOLDER")` loads.
+
+    Weights that are somebody else's, or began as theirs, have source.json beside them: whose, and under which licence.
+    """
+    folder, origin = Path(folder), origin_of(encoder)
     folder.mkdir(parents=True, exist_ok=True)
     config = {"architecture": type(encoder).__name__, "oscine_version": __version__, "config": encoder.config}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    if origin:  # first, so that at no moment weights lie there as if they were nobody's
+        write_whole(folder / SOURCE, origin.as_json())
     write_whole(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
     write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    if not origin:
+        (folder / SOURCE).unlink(missing_ok=True)
     return folder
 
 
 def load_pretrained(folder: str | Path) -> Encoder:
     """The encoder that `save_pretrained` wrote, strictly: a missing, extra or misshapen tensor is an error."""
     folder = Path(folder)
+    encoder, origin = read_weights(folder), read_origin(folder)
+    set_provenance(encoder, f"local-dir:{folder}", file_hash(folder / WEIGHTS))
+    if origin and not origin.trained and origin.fingerprint is None:
+        origin = origin._replace(fingerprint=fingerprint(encoder))
+    encoder.origin = origin
+    return encoder
+
+
+def read_weights(folder: Path) -> Encoder:
     encoder = read_config(folder / CONFIG)
     load_strictly(encoder, read_safetensors(folder / WEIGHTS), folder / WEIGHTS)
-    set_provenance(encoder, f"local-dir:{folder}", file_hash(folder / WEIGHTS))
     return encoder.eval()
 
 
 def load_from_hub(repository: str, revision: str | None = None, local_files_only: bool = False) -> Encoder:
     """The encoder that oscine has published in a repository, strictly. Nothing in it is executed or unpickled."""
-    weights = fetch_encoder(repository, revision, local_files_only)
-    encoder = load_pretrained(weights.path.parent)
-    set_provenance(encoder, f"hf-hub:{repository}", weights.sha256, repository, weights.revision)
+    weights, licence = fetch_encoder(repository, revision, local_files_only)
+    encoder, model = read_weights(weights.path.parent), f"hf-hub:{repository}"
+    set_provenance(encoder, model, weights.sha256, repository, weights.revision)
+    set_origin(encoder, model, WEIGHTS, licence)
     return encoder
 
 
-def fetch_encoder(repository: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
-    """The weights of an encoder that oscine has published; its config.json lies beside them, of the same commit."""
+def fetch_encoder(repository: str, revision: str | None = None, local_files_only: bool = False) -> tuple[Fetched, str]:
+    """The weights of an encoder that oscine has published, and their licence.
+
+    config.json and the card lie beside them in the cache, of the same commit, so that both are known offline as well.
+    """
     config = fetch(repository, CONFIG, revision, local_files_only=local_files_only)
     with torch.device("meta"):
         read_config(config.path)  # what is none of ours is refused before its weights are fetched
-    return fetch(repository, WEIGHTS, config.revision, local_files_only=local_files_only)
+    weights = fetch(repository, WEIGHTS, config.revision, local_files_only=local_files_only)
+    return weights, licence_on_the_hub(repository, weights.revision, local_files_only)
 
 
 def set_provenance(

@@ -33,13 +33,13 @@ def frozen(table: Tensor) -> nn.Parameter:
     return nn.Parameter(table, requires_grad=False)
 
 
-def gather_kept(tokens: Tensor, keep: Tensor) -> Tensor:  # [batch * views, kept, dim]
-    """The kept patches of every view. tokens [batch, patches, dim]; keep [batch * views, kept], clip-major.
+def gather_patches(tokens: Tensor, places: Tensor) -> Tensor:  # [batch * views, places, dim]
+    """Some patches of every view. tokens [batch, patches, dim]; places [batch * views, places], clip-major.
 
     Views of one clip read the same embedded tokens, so a clip is embedded once however often it is masked.
     """
-    rows = numbered(keep, tokens.shape[1], len(keep) // len(tokens))
-    return tokens.flatten(0, 1).index_select(0, rows).view(*keep.shape, -1)
+    rows = numbered(places, tokens.shape[1], len(places) // len(tokens))
+    return tokens.flatten(0, 1).index_select(0, rows).view(*places.shape, -1)
 
 
 def numbered(places: Tensor, patches: int, views: int = 1) -> Tensor:

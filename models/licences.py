@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from oscine.models.errors import OscineError
-from oscine.models.origin import NOT_KNOWN, NOT_STATED, Source
+from oscine.models.source import NOT_KNOWN, NOT_STATED, Origin
 
 # What each asks of those who hand the weights on: to name whose they are, to keep the licence, to earn nothing with them, to
 # change nothing, to keep to allowed uses. The names are the Hub's.
@@ -19,6 +19,11 @@ LICENCES: dict[str, set[str]] = {
 # What authors state, as the Hub names it. Audio-MAE's two statements differ: the stricter holds.
 STATED = {"MIT": "mit", "Apache-2.0": "apache-2.0", "CC BY-NC 4.0 (README: CC BY 4.0)": "cc-by-nc-4.0"}
 
+UNCLEAR = {
+    NOT_KNOWN: "it is not known what {} is under",
+    NOT_STATED: "the authors of {} have stated none, which allows nothing",
+}
+
 
 class Licence(NamedTuple):
     """Of the weights, as the Hub names it; with a link where it has no name for it."""
@@ -26,38 +31,63 @@ class Licence(NamedTuple):
     name: str
     link: str | None = None
 
+    @property
+    def text(self) -> str:
+        """As it is given and stated."""
+        return f"{self.name}={self.link}" if self.link else self.name
 
-def choose_licence(text: str | None, source: Source | None = None, relicence: bool = False) -> Licence:
+
+def choose_licence(
+    text: str | None, origin: Origin | None = None, relicence: bool = False, added: bool = False
+) -> Licence:
     """The licence that was given, or the one that came with the weights; one that asks for less needs a word.
 
-    source: whose weights these are, or began as. relicence: their owners let these weights go on under another licence.
+    origin: whose weights these are, or began as. relicence: their owners let these weights go on under another licence.
+    added: whether they go on as a part of something, such as a probe.
     """
-    if source is None:
+    if origin is None:
         return parse_licence(text or "")
-    carried = STATED.get(source.licence, source.licence)
-    unclear = {
-        NOT_KNOWN: f"nobody could be asked what {source.model} is under",
-        NOT_STATED: f"the authors of {source.model} have stated none, which allows nothing",
-    }
-    if source.licence in unclear:
-        chosen, reason, remedy = parse_licence(text or ""), unclear[source.licence], "say"
-    else:
-        chosen, reason = parse_licence(text or carried), f"{source.model} is under {source.licence}"
-        remedy = "leave the licence out to keep that, or say"
-    if not (relicence or may_follow(text or carried, carried, source.trained)):
-        raise OscineError(
-            f"licence {text or carried!r}, but {reason}; {remedy} that its owners allow it (--relicence, relicence=True)"
-        )
+    carried = carried_by(origin)
+    stated = origin.licence not in UNCLEAR
+    chosen = as_stated(carried) if stated and text in (None, "", carried) else parse_licence(text or "")
+    if not relicence:
+        check_allowed(chosen, origin, added)
     return chosen
+
+
+def check_allowed(chosen: Licence, origin: Origin, added: bool = False) -> None:
+    """Weights may go on under a licence without a word of their owners."""
+    carried = carried_by(origin)
+    if may_follow(chosen.text, carried, origin.trained) or (added and may_follow(chosen.text, carried, True)):
+        return
+    if reason := UNCLEAR.get(origin.licence):
+        reason, remedy = reason.format(origin.model), "say"
+    else:
+        reason, remedy = f"{origin.model} is under {origin.licence}", "leave the licence out to keep that, or say"
+    raise OscineError(
+        f"licence {chosen.text!r}, but {reason}; {remedy} that its owners allow it (--relicence, relicence=True)"
+    )
+
+
+def carried_by(origin: Origin) -> str:
+    return STATED.get(origin.licence, origin.licence)
 
 
 def may_follow(licence: str, carried: str, trained: bool) -> bool:
     """Whether weights under a licence may go on under another: as they are, only under theirs; trained further, under
     one that asks for no less."""
     before = LICENCES.get(carried)
+    if trained and re.search(r"\bnd\b", carried.partition("=")[0]):  # Creative Commons' word for: change nothing
+        return False
     if not trained or before is None or "keep" in before:
         return licence == carried
-    return "change nothing" not in before and before <= LICENCES.get(licence, set())
+    return before <= LICENCES.get(licence, set())
+
+
+def as_stated(licence: str) -> Licence:
+    """What the source of weights states, which may be a licence that nobody should choose anew."""
+    name, _, link = licence.partition("=")
+    return Licence(name, link or None)
 
 
 def parse_licence(text: str) -> Licence:

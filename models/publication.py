@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,11 +16,11 @@ from oscine.models.card import benchmark_file, write_card
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.facts import Facts
-from oscine.models.hub import CONFIG, WEIGHTS, load_pretrained, read_config
-from oscine.models.origin import SOURCE
+from oscine.models.hub import CONFIG, SETTINGS, WEIGHTS, load_pretrained, read_config
+from oscine.models.source import SOURCE
 from oscine.models.weights import file_hash
 
-CARD, SETTINGS = "README.md", "settings.yaml"
+CARD = "README.md"
 
 
 class File(NamedTuple):
@@ -66,6 +67,13 @@ class Publication(NamedTuple):
     check: Callable[[Path], None]
     kind: Kind = ENCODER
 
+    @property
+    def draft(self) -> str:
+        """The branch that it is tried on: nobody else's can have this name, which is made of all that is published."""
+        hashes = {path: file.sha256 for path, file in self.files.items()}
+        told = json.dumps([self.repository, self.tag, hashes], sort_keys=True)
+        return f"oscine-draft-{sha256(told.encode()).hexdigest()[:16]}"
+
 
 def encoder_publication(folder: Path, facts: Facts) -> Publication:
     """The encoder in a folder that `save_pretrained` wrote, with the card and records that its facts make."""
@@ -76,8 +84,8 @@ def encoder_publication(folder: Path, facts: Facts) -> Publication:
     }
     if facts.run and facts.run.settings:
         files[SETTINGS] = file_of(facts.run.settings.encode())
-    if facts.source:
-        files[SOURCE] = file_of(facts.source.as_json())
+    if facts.origin:
+        files[SOURCE] = file_of(facts.origin.as_json())
     check = partial(check_same_features, facts.encoder)
     return Publication(facts.repository, facts.tag, files | score_files(facts), check)
 

@@ -24,11 +24,9 @@ from oscine import __version__
 from oscine.models.asking import ask, faults_here_in_one_line, refusals_in_one_line
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.facts import Data, Facts
+from oscine.models.facts import Data, encoder_facts
 from oscine.models.fetch import download
-from oscine.models.hub import WEIGHTS, load_pretrained, save_pretrained
-from oscine.models.licences import choose_licence
-from oscine.models.origin import source_of
+from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.publication import File, Publication, encoder_publication
 from oscine.models.weights import file_hash
 
@@ -49,24 +47,24 @@ class Receipt(NamedTuple):
 def push_to_hub(
     encoder: Encoder,
     repository: str,
-    licence: str,
+    licence: str | None = None,
     tag: str = "v1",
     public: bool = False,
     data: Sequence[Data] = (),
+    scores: Sequence[str] = (),
     relicence: bool = False,
 ) -> str:
     """Publish an encoder as OWNER/NAME on the Hub, with a card, and return the commit that the tag names.
 
-    licence: of the weights, as the Hub names it, or NAME=LINK. public: open the repository to everybody, at the very end.
-    data: what the encoder was trained on. relicence: the owners of the weights that it was loaded with, if they are
-    somebody's, allow that licence. `create_model("hf-hub:OWNER/NAME")` loads it.
+    licence: of the weights, as the Hub names it, or NAME=LINK; None keeps the one of the weights that it was loaded with, if
+    they are somebody's. public: open the repository to everybody, at the very end. data: what the encoder was trained on, if
+    it is not what those weights were. scores: FILE or FILE=OWNER/DATASET:TASK:METRIC, each a scores.json of `oscine probe`.
+    relicence: the owners of those weights allow another licence. `create_model("hf-hub:OWNER/NAME")` loads it.
     """
-    source = source_of(encoder)
-    chosen = choose_licence(licence, source, relicence)
     with faults_here_in_one_line(), TemporaryDirectory(prefix="oscine-") as temporary:
-        folder = Path(temporary)
-        saved = load_pretrained(save_pretrained(encoder, folder))
-        facts = Facts(repository, tag, saved, file_hash(folder / WEIGHTS), chosen, data, source=source)
+        folder = save_pretrained(encoder, temporary)
+        saved = load_pretrained(folder)
+        facts = encoder_facts(saved, repository, tag, licence, data, scores, relicence)
         publication = encoder_publication(folder, facts)
         publication.check(folder)
         check_same_weights(encoder, saved)
@@ -106,6 +104,7 @@ def publish(publication: Publication, public: bool = False) -> Receipt:
             ask(repository, lambda: api.create_tag(repository, tag=tag, revision=commit, exist_ok=True))
             if look(api, repository, tag).sha != commit:
                 raise OscineError(f"somebody else has just tagged {tag} of {repository}; choose another tag")
+        tidy(api, publication)
         if public and info.private:
             ask(repository, lambda: api.update_repo_settings(repository, visibility="public"))
     return Receipt(repository, tag, commit, public or not info.private)
@@ -194,22 +193,47 @@ def stale(info: ModelInfo, publication: Publication) -> list[str]:
 
 
 def commit_proven(api: HfApi, publication: Publication, main: ModelInfo) -> str:
-    """A commit on `main` of files that were fetched again and compared before: on a branch, which is gone in the end.
+    """A commit on `main` of files that were fetched again and compared before, on a branch that is not kept.
 
     No branch can be moved to a commit over the Hub's API, so `main` gets a commit of its own with the same files, by their
     hashes; what is large is not uploaded again.
     """
-    repository, draft = publication.repository, f"draft-{publication.tag}"
+    repository, draft = publication.repository, publication.draft
     ask(repository, lambda: api.create_branch(repository, branch=draft, revision=main.sha, exist_ok=True))
-    verify(publication, commit_files(api, publication, look(api, repository, draft), draft))
+    seen = look(api, repository, draft)
+    if seen.sha != main.sha and not ask(repository, lambda: is_ours(api, publication, seen)):
+        raise OscineError(
+            f"somebody has worked on the branch {draft} of {repository}; take it away there, or choose another tag"
+        )
+    verify(publication, commit_files(api, publication, seen, draft))
     commit = commit_files(api, publication, main, MAIN)
     if differ := differing(look(api, repository, commit), publication):
         raise OscineError(f"{', '.join(differ)} came to {repository} as something else; publish again")
-    try:
-        ask(repository, lambda: api.delete_branch(repository, branch=draft))
-    except OscineError as error:  # it holds what `main` does, and is in nobody's way
-        logger.info("the branch %s of %s may have stayed behind: %s", draft, repository, error)
     return commit
+
+
+def is_ours(api: HfApi, publication: Publication, draft: ModelInfo) -> bool:
+    """Whether a draft has no commits but those of `main` and what publishing has made there."""
+    repository, made = publication.repository, title(publication)
+    main = {commit.commit_id for commit in api.list_repo_commits(repository)}
+    log = api.list_repo_commits(repository, revision=draft.sha)
+    return all(commit.commit_id in main or commit.title == made for commit in log)
+
+
+def title(publication: Publication) -> str:
+    return f"{publication.tag}, published with oscine"
+
+
+def tidy(api: HfApi, publication: Publication) -> None:
+    """Take the draft away, also one that an interrupted call has left, unless somebody else has worked on it."""
+    repository, draft = publication.repository, publication.draft
+    try:
+        seen = look(api, repository, draft)
+        if ask(repository, lambda: is_ours(api, publication, seen)):
+            ask(repository, lambda: api.delete_branch(repository, branch=draft))
+    except OscineError as error:
+        if not isinstance(error.__cause__, RevisionNotFoundError):
+            logger.info("the branch %s of %s may have stayed behind: %s", draft, repository, error)
 
 
 def commit_files(api: HfApi, publication: Publication, seen: ModelInfo, branch: str) -> str:
@@ -222,10 +246,14 @@ def commit_files(api: HfApi, publication: Publication, seen: ModelInfo, branch: 
             return str(info.sha)
         added = [addition(path, file) for path, file in publication.files.items()]
         gone = [CommitOperationDelete(path) for path in stale(info, publication)]
-        message = f"{publication.tag}, published with oscine {__version__}"
         try:
             return api.create_commit(
-                repository, [*added, *gone], commit_message=message, revision=branch, parent_commit=seen.sha
+                repository,
+                [*added, *gone],
+                commit_message=title(publication),
+                commit_description=f"oscine {__version__}",
+                revision=branch,
+                parent_commit=seen.sha,
             ).oid
         except HfHubHTTPError as error:
             if error.response.status_code == PASSED_BY:

@@ -32,7 +32,7 @@ def rows(facts: Facts, receipt: Receipt) -> list[str]:
     ]  # fmt: skip
     return [
         *new,
-        "models/zoo.py, PUBLISHED:",
+        f"models/zoo.py, PUBLISHED{', in place of the row of that name' if facts.official else ''}:",
         f"    Published({', '.join(json.dumps(value) for value in row)}),",
         "checkpoints.md, where they are:",
         f"| `{row.name}` | `{row.repository}` | `{row.revision}` | `{row.file}` | `{row.sha256}` | {row.licence} |",

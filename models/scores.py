@@ -30,20 +30,24 @@ class Scores(NamedTuple):
     benchmark: Benchmark | None = None
 
 
-def read_scores(text: str, sha256: str) -> Scores:
-    """FILE or FILE=OWNER/DATASET:TASK:METRIC, a scores.json of the weights with that hash."""
+def read_scores(text: str, sha256: str, finetuned: bool = False) -> Scores:
+    """FILE or FILE=OWNER/DATASET:TASK:METRIC, a scores.json of the weights with that hash, frozen or fine-tuned."""
     benchmark = re.fullmatch(r"(.+)=([\w.-]+/[\w.-]+):([\w.-]+):(\w+)", text)
     path = Path(benchmark[1] if benchmark else text)
     try:
         content = json.loads(path.read_bytes())
         content |= {section: without_places(content[section]) for section in ("settings", "weights")}
         found, scores = content["weights"]["sha256"], scores_of(content)
+        trained = bool(content["settings"].get("finetune"))
     except OSError as error:
         raise OscineError(f"{path} cannot be read ({error.strerror}); expected a scores.json") from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise OscineError(f"{path} is no scores.json of `oscine probe`; expected one") from None
     if found != sha256:
         raise OscineError(f"{path} judges weights with sha256 {found}, these have {sha256}; probe these")
+    if trained != finetuned:
+        kinds = ("frozen", "fine-tuned") if finetuned else ("fine-tuned", "frozen")
+        raise OscineError(f"{path} judges {kinds[0]} weights, expected scores of {kinds[1]} ones; leave it out")
     if benchmark is None:
         return scores
     if benchmark[4] not in scores.folds:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -62,14 +62,14 @@ class Vectors(Outputs):
 
 
 @contextmanager
-def evaluating(encoder: Encoder) -> Iterator[None]:
-    """Eval mode; the encoder is handed back in the mode it was in."""
-    training = encoder.training
-    encoder.eval()
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode; an encoder, or whatever holds one, is handed back in the mode it was in."""
+    training = module.training
+    module.eval()
     try:
         yield
     finally:
-        encoder.train(training)
+        module.train(training)
 
 
 def fingerprint(encoder: Encoder) -> str:

@@ -17,6 +17,8 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import Fetched, fetch
 from oscine.models.hub import WEIGHTS, build, fetch_encoder, load_from_hub, load_pretrained, set_provenance
+from oscine.models.origin import set_origin
+from oscine.models.source import NOT_KNOWN, NOT_STATED
 from oscine.models.weights import file_hash, load_weights
 
 
@@ -63,7 +65,7 @@ class Published(NamedTuple):
     name: str  # architecture.tag, the tag naming the data
     data: str
     file: str
-    licence: str  # as its authors state it, or "not stated"
+    licence: str  # as its authors state it, or NOT_STATED
     state: str
     repository: str | None = None  # on the Hub; None: embedded, or a file that its authors offer, for checkpoint_path
     revision: str | None = None  # a commit to pin; None: the newest of `main`
@@ -91,9 +93,9 @@ PUBLISHED = (
     Published("audio_mae_base.as2m", AUDIOSET, "pretrained.pth", "CC BY-NC 4.0 (README: CC BY 4.0)", UNVERIFIED),
     Published("bat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "lrauch/BAT-vit-b16-pretrainedAS2M"),
     Published("beats_base.as2m", AUDIOSET, "BEATs_iter3.pt", "MIT", UNVERIFIED),
-    Published("bird_mae_base.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Base"),
-    Published("bird_mae_large.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Large"),
-    Published("bird_mae_huge.xcl", XCL, WEIGHTS, "not stated", LAYOUT, "DBD-research-group/Bird-MAE-Huge"),
+    Published("bird_mae_base.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Base"),
+    Published("bird_mae_large.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Large"),
+    Published("bird_mae_huge.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Huge"),
     Published(
         "bird_mae_tiny.esc10", "ESC-10", WEIGHTS, "Apache-2.0", EMBEDDED,
         sha256="5575596b071f826dea863ff0ea7e44c2d20136f6db721f2ca4cf02969ab8f769",
@@ -146,7 +148,7 @@ def create_model(
             raise OscineError(f"{name} brings its own settings and weights; overrides go with a name of the zoo")
         if name.startswith(HUB):
             return load_from_hub(name.removeprefix(HUB), revision, local_files_only)
-        return load_pretrained(name.removeprefix(LOCAL))
+        return _load_folder(name.removeprefix(LOCAL))
     architecture = ARCHITECTURES[_known(name)]
     if pretrained and checkpoint_path:
         raise OscineError(f"{name} cannot load its published weights and {checkpoint_path} at once; choose one")
@@ -156,9 +158,13 @@ def create_model(
         row = _published(name)
         load_weights(encoder, weights.path)
         set_provenance(encoder, row.name, weights.sha256, row.repository, weights.revision)
+        set_origin(encoder, row.name, row.file, row.licence)
     elif checkpoint_path:
         load_weights(encoder, checkpoint_path)
-        set_provenance(encoder, name, file_hash(Path(checkpoint_path)))
+        sha256, file = file_hash(Path(checkpoint_path)), Path(checkpoint_path).name
+        set_provenance(encoder, name, sha256)
+        owner = _find_file(sha256) or next((row for row in PUBLISHED if row.name == name and not row.sha256), None)
+        set_origin(encoder, owner.name if owner else file, file, owner.licence if owner else NOT_KNOWN)
     return encoder.eval()
 
 
@@ -166,7 +172,7 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
     """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless they are here."""
     name, revision = _in_the_table(name, revision)
     if name.startswith(HUB):
-        return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)
+        return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)[0]
     row = _published(name)
     if row.state == EMBEDDED:
         return _embedded(row, revision)
@@ -197,6 +203,20 @@ def _in_the_table(name: str, revision: str | None) -> tuple[str, str | None]:
 def find_published(name: str) -> Published | None:
     """The row of that name, or an architecture's first one."""
     return next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
+
+
+def _find_file(sha256: str) -> Published | None:
+    """The row whose file has that hash."""
+    return next((row for row in PUBLISHED if row.sha256 == sha256), None)
+
+
+def _load_folder(folder: str) -> Encoder:
+    """What was saved; weights of the zoo are known by their hash, also where their source.json was lost."""
+    encoder = load_pretrained(folder)
+    row = _find_file(str((encoder.provenance or {}).get("sha256")))
+    if row and not encoder.origin:
+        set_origin(encoder, row.name, row.file, row.licence)
+    return encoder
 
 
 def _published(name: str) -> Published:

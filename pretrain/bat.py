@@ -13,11 +13,11 @@ from torch.nn.functional import layer_norm
 
 from oscine.models.bat import BAT
 from oscine.models.encoder import Encoder
-from oscine.models.layers import GatedPostNormBlock, gather_kept, init_linear
+from oscine.models.layers import GatedPostNormBlock, gather_patches, init_linear
 from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe
-from oscine.pretrain.rows import attend, fill_in
 from oscine.pretrain.schedule import adamw, teacher_decay, warmup_cosine_schedule
+from oscine.pretrain.tokens import attend, fill_in
 
 EPSILON = 1e-6  # inside every root of a standard deviation
 
@@ -47,6 +47,7 @@ class BATPretraining(Recipe):
     """
 
     takes = BAT
+    rolls_before_filling = True
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class BATPretraining(Recipe):
         dropped = dropped_patches(keep, targets.shape[1])
         predictions = self.decoder(tokens[:, 1:], keep, dropped)
         cls = rearrange(tokens[:, 0], "(clip view) dim -> clip view dim", clip=len(targets))
-        errors = gather_kept(targets, dropped).sub_(predictions)  # in place: nothing in a step is larger
+        errors = gather_patches(targets, dropped).sub_(predictions)  # in place: nothing in a step is larger
         return {
             "local": errors.square().mean(),
             "global": (cls - targets.mean(1, keepdim=True)).square().mean(),
@@ -159,7 +160,7 @@ class BATDecoder(nn.Module):
 
 def block_at(block: GatedPostNormBlock, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
     """The block's output at some places, without the rest: kept patches are keys and values of the last block only."""
-    rows = gather_kept(tokens, places)
+    rows = gather_patches(tokens, places)
     rows = block.norm1(rows + attend(block.attn, rows, tokens))
     return block.norm2(rows + block.mlp(rows))
 

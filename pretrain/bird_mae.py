@@ -12,14 +12,14 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, pad
 
+from oscine.models.augment import coloured_noise, draw_mix, mix
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
-from oscine.models.layers import PATCH, frozen, gather_kept, init_linear
-from oscine.pretrain.augment import coloured_noise, mix
+from oscine.models.layers import PATCH, frozen, gather_patches, init_linear
 from oscine.pretrain.masking import dropped_patches, random_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
-from oscine.pretrain.rows import attend, fill_in
 from oscine.pretrain.schedule import adamw, matrices_decay, vectors, warmup_cosine_schedule
+from oscine.pretrain.tokens import attend, fill_in
 
 EPSILON = 1e-6  # added to a patch's variance
 
@@ -78,14 +78,15 @@ class BirdMAEPretraining(Recipe):
         return partial(random_keep, 1, self.encoder.grid, self.mask_ratio)
 
     def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
-        mixed = mix(waveform, self.mix, self.mix_most, generator=torch.Generator().manual_seed(int(seed[0])))
+        generator = torch.Generator().manual_seed(int(seed[0]))
+        mixed = mix(waveform, draw_mix(waveform.shape, self.mix, self.mix_most, generator=generator))
         return coloured_noise(mixed, seed, self.encoder.sample_rate, self.noise) if self.noise else mixed
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
         targets = self.targets(spectrogram)
         dropped = dropped_patches(keep, targets.shape[1])
-        errors = gather_kept(targets, dropped) - self.predict(spectrogram, keep, dropped)
+        errors = gather_patches(targets, dropped) - self.predict(spectrogram, keep, dropped)
         return {"reconstruction": errors.square().mean()}
 
     def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, pixels]
@@ -101,7 +102,7 @@ class BirdMAEPretraining(Recipe):
     def encode(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [views, 1 + kept, dim]
         """As the encoder does, finished; but patches are embedded after they are chosen, which is a quarter of them."""
         projection = self.encoder.patch_embed.proj
-        pixels = gather_kept(patches_of(spectrogram), keep).to(projection.weight.dtype)
+        pixels = gather_patches(patches_of(spectrogram), keep).to(projection.weight.dtype)
         patches = linear(pixels, projection.weight.flatten(1), projection.bias)
         patches = patches + embedding(keep, self.encoder.patch_positions()[0])
         return self.encoder.finish(self.encoder.block_outputs(patches, None, [self.encoder.depth - 1])[0])
@@ -150,7 +151,7 @@ class BirdMAEDecoder(nn.Module):
 def block_at(block: Block, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
     """The block's output at some places, without the rest: other tokens are keys and values of the last block only."""
     normed = block.norm1(tokens)
-    rows = gather_kept(tokens, places) + attend(cast(Attention, block.attn), gather_kept(normed, places), normed)
+    rows = gather_patches(tokens, places) + attend(cast(Attention, block.attn), gather_patches(normed, places), normed)
     return rows + block.mlp(block.norm2(rows))
 
 

@@ -1,180 +1,43 @@
-"""Clips to pretrain on. Every random choice depends on the seed and the clip's number in the run alone."""
+"""Recordings as batches of clips on a recipe's device: whose turn it is, what is done to them, and where a run goes on."""
 
 from __future__ import annotations
 
-import logging
 import signal
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
-from torch import Tensor
-from torch.multiprocessing import get_context
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from lightning import LightningDataModule, Trainer
+from torch.utils.data import DataLoader, Sampler
 
-from oscine.models.audio import AudioError, one_clip, one_thread
-from oscine.models.audioset import find_audioset, is_audioset
-from oscine.models.birdset import is_birdset
+from oscine.models.audio import one_thread
+from oscine.models.augment import drawn_by, roll, sent
 from oscine.models.errors import OscineError
-from oscine.models.recordings import find_recordings
-from oscine.pretrain.events import Events
-from oscine.pretrain.manifests import MANIFESTS, read_manifest
-from oscine.pretrain.recipe import Batch, DrawKeep, Recipe
-from oscine.pretrain.shards import Shards, is_shards
-from oscine.pretrain.stretches import Files, Source, Span, cut_up
+from oscine.pretrain.clips import ClipDataset, collate, stretches_of
+from oscine.pretrain.recipe import Batch, Recipe
+from oscine.pretrain.sources import find_source
 
-logger = logging.getLogger(__name__)
-PATIENCE = 20  # unreadable recordings in a row before a run stops: more than chance, a disk is gone
-ENOUGH = (
-    20  # bad ones before their share is looked at: fewer may be chance, and a small folder's few are no reason to stop
-)
-
-
-def find_source(recordings: Path | list[Path], events: int | None = 2, seed: int = 0) -> Source:
-    """What `data.recordings` names: files, a manifest, shards, BirdSet's or AudioSet's folder, or one of recordings.
-
-    events, seed: how many of a recording of BirdSet's, and which.
-    """
-    if isinstance(recordings, list):
-        return Files(recordings)
-    if recordings.suffix.lower() in MANIFESTS and not recordings.is_dir():
-        return read_manifest(recordings)
-    if is_shards(recordings):
-        return Shards(recordings)
-    if is_birdset(recordings):
-        return Events(recordings, events, seed)
-    return Files(find_audioset(recordings) if is_audioset(recordings) else find_recordings(recordings))
-
-
-class ClipDataset(Dataset[Batch]):
-    """Clip number 0, 1, 2, ... of an endless run over recordings: shuffled anew every epoch, cut and rolled at random.
-
-    A recording of n clip lengths counts n times. A clip that its stretch does not fill is filled up with silence before it
-    is rolled: shifted around its end by a random number of samples. `gain` multiplies each by Beta(10, 10) + 0.5. A
-    recording that cannot be read is skipped for the next one; `bad_share` of them at most.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        sample_rate: int,
-        samples: int,
-        draw_keep: DrawKeep,
-        seed: int = 0,
-        gain: bool = False,
-        bad_share: float = 0.05,
-    ) -> None:
-        self.sample_rate, self.samples, self.seed, self.gain = sample_rate, samples, seed, gain
-        self.draw_keep = draw_keep
-        self.source = source
-        if source.sample_rate not in (None, sample_rate):
-            logger.warning("recordings packed at %s Hz are read at %s Hz", source.sample_rate, sample_rate)
-        self.stretches = cut_up(readable(source, bad_share), samples / sample_rate)
-        self.tally = Tally(bad_share)
-
-    def __getitem__(self, number: int) -> Batch:
-        generator = torch.Generator().manual_seed(key(self.seed, number))
-        mixing = torch.tensor(key(self.seed, number, 2))  # another seed: what is mixed is not to go with what was cut
-        order, place = self.place(number)
-        first: AudioError | None = None
-        for attempt in range(PATIENCE):
-            try:
-                clip = self.clip(int(order[(place + attempt) % len(order)]), generator)
-            except AudioError as error:
-                first, last = first or error, error
-                continue
-            self.tally.add(first)
-            return Batch(clip, self.draw_keep(generator), mixing)
-        raise OscineError(
-            f"{PATIENCE} recordings in a row cannot be read, the last is {last}; is the disk still there?"
-        )
-
-    def __getitems__(self, numbers: list[int]) -> list[Batch] | OscineError:
-        """Clips of one batch; an error is handed over as it is, where a worker would raise it as its traceback's text."""
-        try:
-            return [self[number] for number in numbers]
-        except OscineError as error:
-            return error
-
-    def place(self, number: int) -> tuple[Tensor, int]:
-        """The order of the stretches in a clip's epoch, and the clip's place in it."""
-        epoch, place = divmod(number, len(self.stretches))
-        return shuffled(len(self.stretches), key(self.seed, epoch, 1)), place
-
-    def recording_of(self, number: int) -> str:
-        """Name of the recording that a clip is cut from, if that can be read."""
-        order, place = self.place(number)
-        return self.source.name(int(self.stretches[int(order[place])]["recording"]))
-
-    def clip(self, stretch: int, generator: torch.Generator) -> Tensor:  # [samples]
-        recording, begin, length = self.stretches[stretch].item()
-        seconds = self.samples / self.sample_rate
-        start = begin + max(0.0, length - seconds) * torch.rand((), generator=generator).item()
-        # Not beyond the stretch, which may be followed by what is not to be heard; at least a sample.
-        heard = max(min(seconds, length), 1 / self.sample_rate)
-        waveform = self.source.load(recording, self.sample_rate, start, heard)
-        clip = one_clip(waveform, self.samples)
-        shift = int(torch.randint(self.samples, (), generator=generator))
-        if self.gain:
-            clip = clip * (
-                torch.from_numpy(np.random.default_rng(generator.initial_seed()).beta(10, 10, 1)).float() + 0.5
-            )
-        return clip.roll(shift)
-
-
-class Tally:
-    """Counts clips, and those whose own recording could not be read, over all processes that read for one rank."""
-
-    def __init__(self, bad_share: float) -> None:
-        self.bad_share = bad_share
-        self.counts = get_context().Array("q", 2)  # clips, bad ones
-
-    def add(self, error: AudioError | None) -> None:
-        with self.counts.get_lock():
-            total, bad = self.counts[0] + 1, self.counts[1] + (error is not None)
-            self.counts[0], self.counts[1] = total, bad
-        if error is not None:
-            logger.warning("skipped for another recording (%s of %s clips so far): %s", bad, total, error)
-            check_share(bad, total, "clips", error, self.bad_share)
-
-
-def check_share(bad: int, total: int, what: str, last: AudioError, bad_share: float) -> None:
-    if bad >= ENOUGH and bad > bad_share * total:
-        raise OscineError(
-            f"{bad} of {total} {what} cannot be read, more than data.bad_share={bad_share:g} allows; the last is {last}; "
-            "`oscine embed` and `oscine shards` list what is wrong with recordings"
-        )
-
-
-def readable(source: Source, bad_share: float) -> list[Span]:
-    """What may be heard of a source; what cannot be read is logged and left out."""
-    spans: list[Span] = []
-    refused: list[AudioError] = []
-    for found in source.spans():
-        if isinstance(found, Span):
-            spans.append(found)
-            continue
-        refused.append(found)
-        logger.warning("left out: %s", found)
-    total = len(spans) + len(refused)
-    if refused:
-        check_share(len(refused), total, "recordings", refused[-1], bad_share)
-    if not spans:
-        raise OscineError(f"none of {total} recordings can be read; `oscine embed` lists what is wrong with them")
-    return spans
+SHIFT, GAIN = 3, 4  # which of a clip's random numbers, see `drawn_by`
+GRACE = 30  # seconds that a process which reads outlives SIGTERM: the run needs its clips for the step that it is in
+Made = TypeVar("Made")
 
 
 class Numbers(Sampler[list[int]]):
     """The clip numbers of one rank's batches from batch `first` to batch `last` of the run.
 
     A run is one epoch to the Trainer, which goes on counting where a resumed one stopped: the length is the whole run's.
+    begin: number of the clip with which batch `first` begins, over all ranks; None where all batches before were as large.
     """
 
-    def __init__(self, first: int, last: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(
+        self, first: int, last: int, batch_size: int, rank: int = 0, ranks: int = 1, begin: int | None = None
+    ) -> None:
         self.first, self.last, self.batch_size, self.rank, self.ranks = first, last, batch_size, rank, ranks
+        self.begin = first * ranks * batch_size if begin is None else begin
 
     def __len__(self) -> int:
         return self.last
@@ -183,8 +46,12 @@ class Numbers(Sampler[list[int]]):
         yield from map(self.of, range(self.first, self.last))
 
     def of(self, batch: int) -> list[int]:
-        start = (batch * self.ranks + self.rank) * self.batch_size
+        start = self.before(batch) + self.rank * self.batch_size
         return list(range(start, start + self.batch_size))
+
+    def before(self, batch: int) -> int:
+        """How many clips all ranks have had before a batch."""
+        return self.begin + (batch - self.first) * self.ranks * self.batch_size
 
 
 class PretrainingData(LightningDataModule):
@@ -222,39 +89,36 @@ class PretrainingData(LightningDataModule):
         self.source = find_source(recordings, events, seed)  # now: what is not there is said before a run is touched
         self.batch_size, self.workers = batch_size, workers
         self.seed, self.gain, self.bad_share = seed, gain, bad_share
+        self.went_before: dict[str, Any] = {}  # what the state of a run that goes on says of its clips
+        self.changes: Collection[str] = ()  # settings that may be others than then
 
-    def on_before_batch_transfer(self, batch: Batch | OscineError, dataloader_idx: int) -> Batch:
-        if isinstance(batch, OscineError):
-            raise batch
-        return batch
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        waveform, keep = (tensor.to(device, non_blocking=True) for tensor in (batch.waveform, batch.keep))
-        return Batch(waveform, keep, batch.seed)  # seeds are read on the CPU
+    # Reading
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        trainer = self.trainer
-        assert trainer is not None, "these batches are made for a Trainer's run"
-        recipe = trainer.lightning_module
-        assert isinstance(recipe, Recipe), "batches carry the masks that a recipe draws"
+        trainer = self.running
+        recipe = self.recipe
         encoder = recipe.encoder
         samples = encoder.samples if self.seconds is None else round(self.seconds * encoder.sample_rate)
         if not 0 < samples <= encoder.samples:
             raise OscineError(f"clips of {self.seconds} s for an encoder of {encoder.seconds:g} s; cut at most as much")
-        dataset = self.dataset = ClipDataset(
-            self.source, encoder.sample_rate, samples, recipe.draw_keep, self.seed, self.gain, self.bad_share
-        )
+
+        rate = encoder.sample_rate
+        # By one process for all: a disk that hesitates for one of them must not give it clips of its own.
+        stretches = made_for_all(trainer, partial(stretches_of, self.source, samples / rate, self.bad_share))
+        self.dataset = ClipDataset(self.source, rate, samples, recipe.draw_keep, self.seed, self.bad_share, stretches)
         parts = trainer.accumulate_grad_batches
-        numbers = self.numbers = Numbers(
+        self.check_same_clips()
+        self.numbers = Numbers(
             trainer.global_step * parts,
             trainer.max_steps * parts,
             self.batch_size,
             trainer.global_rank,
             trainer.world_size,
+            self.went_before.get("clips"),
         )
         return DataLoader(
-            dataset,
-            batch_sampler=numbers,
+            self.dataset,
+            batch_sampler=self.numbers,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             collate_fn=collate,
@@ -266,21 +130,101 @@ class PretrainingData(LightningDataModule):
         """Names of the recordings that this process's batch of that number is cut from."""
         return [self.dataset.recording_of(number) for number in self.numbers.of(batch)]
 
+    # Batches
 
-def collate(clips: list[Batch] | OscineError) -> Batch | OscineError:
-    return clips if isinstance(clips, OscineError) else default_collate(clips)
+    def on_before_batch_transfer(self, batch: Batch | OscineError, dataloader_idx: int) -> Batch:
+        if isinstance(batch, OscineError):
+            raise batch
+        return batch
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        waveform, keep = (tensor.to(device, non_blocking=True) for tensor in (batch.waveform, batch.keep))
+        return batch._replace(waveform=waveform, keep=keep)  # what is read on the CPU stays there
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return vary(batch, self.recipe.rolls_before_filling, self.gain)
+
+    # Going on
+
+    def state_dict(self) -> dict[str, Any]:
+        trainer = self.running
+        done = trainer.global_step * trainer.accumulate_grad_batches
+        return {"clips": self.numbers.before(done), "clips_a_step": self.clips_a_step, "order": self.order}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.went_before = state_dict
+
+    @property
+    def clips_a_step(self) -> int:
+        """Over all devices and accumulated parts."""
+        return self.batch_size * self.running.world_size * self.running.accumulate_grad_batches
+
+    @property
+    def order(self) -> str:
+        """A hash of all that a clip's number is counted in: another one gives a number to other clips."""
+        return sha256(self.dataset.stretches.tobytes()).hexdigest()[:16]
+
+    def check_same_clips(self) -> None:
+        """A run goes on with the clips that it would have had, and as many a step, unless that is to change."""
+        before, trainer = self.went_before, self.running
+        if before.get("clips_a_step") not in (None, self.clips_a_step) and not self.may_change("batch_size"):
+            raise OscineError(
+                f"a step of this run has {before['clips_a_step']} clips, not {self.clips_a_step} ({self.batch_size} on each "
+                f"of {trainer.world_size} devices, in {trainer.accumulate_grad_batches} parts); make it as many, or allow "
+                "another number with --change data.batch_size"
+            )
+        if before.get("order") not in (None, self.order) and not self.may_change("recordings"):
+            raise OscineError(
+                "the recordings are not those that this run began with, or other ones can be read: its clips would come in "
+                "another order; bring back what was, or allow that with --change data.recordings"
+            )
+
+    def may_change(self, key: str) -> bool:
+        return bool({"data", f"data.{key}"} & set(self.changes))
+
+    @property
+    def running(self) -> Trainer:
+        assert self.trainer is not None, "these batches are made for a Trainer's run"
+        return self.trainer
+
+    @property
+    def recipe(self) -> Recipe:
+        recipe = self.running.lightning_module
+        assert isinstance(recipe, Recipe), "batches carry the masks that a recipe draws"
+        return recipe
 
 
-def key(*numbers: int) -> int:
-    """A seed that depends on all the numbers and on nothing else."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+def made_for_all(trainer: Trainer, make: Callable[[], Made]) -> Made:
+    """What the first process of a run makes, in every one of them; or what kept it from that, as an error in every one."""
+    made: list[Made] = []
+    refused = ""
+    if trainer.is_global_zero:
+        try:
+            made = [make()]
+        except OscineError as error:
+            refused = str(error)
+    made, refused = trainer.strategy.broadcast((made, refused))
+    if refused:
+        raise OscineError(refused)
+    return made[0]
 
 
-@lru_cache(maxsize=2)
-def shuffled(count: int, seed: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+def vary(batch: Batch, before_filling: bool, gain: bool) -> Batch:
+    """Shift each clip around its end by a random number of samples, and make it louder or softer, on its device.
+
+    before_filling: it is the recording's end, behind which silence stays; else the clip's.
+    """
+    around = batch.heard if before_filling else torch.full_like(batch.heard, batch.waveform.shape[1])
+    shifts = (drawn_by(batch.seed, SHIFT, 1) * around[:, None]).long()
+    waveform = roll(batch.waveform, sent(shifts, batch.waveform), sent(around[:, None], batch.waveform))
+    if gain:
+        drawn = [np.random.default_rng([int(one), GAIN]).beta(10, 10) + 0.5 for one in batch.seed]
+        waveform = waveform * sent(torch.tensor(drawn, dtype=waveform.dtype)[:, None], waveform)
+    return batch._replace(waveform=waveform)
 
 
 def _begin_reading(worker: int) -> None:
+    """A cluster tells every process of a job that it is to stop; only the run is to, when its step is done."""
     one_thread(worker)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a cluster tells every process of a job; only the run is to stop
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from oscine.models.vectors import evaluating
 from oscine.pretrain.recipe import Batch, Recipe
 
 logger = logging.getLogger(__name__)
@@ -89,12 +90,10 @@ class Health(Callback):
 def look(recipe: Recipe, waveform: Tensor) -> dict[str, Tensor]:
     """The figures of an encoder's features and of what it is to predict, on clips as they are. waveform [clips, samples]."""
     encoder = recipe.encoder
-    training = encoder.training
-    encoder.eval()
-    spectrogram = recipe.spectrogram(waveform)
-    targets = recipe.targets(spectrogram).float()
-    features = encoder.finish(encoder.encode(spectrogram, layers=[-1])[0])[:, 1:].float()
-    encoder.train(training)
+    with evaluating(encoder):
+        spectrogram = recipe.spectrogram(waveform)
+        targets = recipe.targets(spectrogram).float()
+        features = encoder.finish(encoder.encode(spectrogram, layers=[-1])[0])[:, 1:].float()
     figures = {"feature_rank": effective_rank(rearrange(features, "clip patch dim -> (clip patch) dim"))}
     if len(waveform) > 1:
         figures |= {"feature_std": std_over_clips(features), "target_std": std_over_clips(targets)}

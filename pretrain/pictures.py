@@ -21,9 +21,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from oscine.models.files import write_whole
+from oscine.models.vectors import evaluating
 from oscine.pretrain.bat import BATPretraining
 from oscine.pretrain.bird_mae import BirdMAEPretraining, seen
-from oscine.pretrain.data import PretrainingData, collate
+from oscine.pretrain.clips import collate
+from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.masking import dropped_patches
 from oscine.pretrain.recipe import Batch, Recipe
 
@@ -31,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 PICTURES = "pictures"
 CLIPS = 2  # the run's first, side by side: the same in every picture
-FRAME = 0.01  # seconds from one frame to the next, as both papers have it
 GAP = "#d5d9dd"  # where there is nothing
 SHOWN = (0.02, 0.98)  # quantiles that are black and white, or the least and the most of a colour
 
@@ -69,7 +70,8 @@ class Pictures(Callback):
             return
         terms = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         try:
-            self.show(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}")))
+            frame_seconds = pl_module.encoder.frontend.frame_seconds
+            self.show(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}", frame_seconds)))
         except OSError as error:  # no picture is worth a run, and the other processes would wait for this one
             logger.warning("no picture of step %d: %s", trainer.global_step, error)
 
@@ -95,16 +97,14 @@ def first_clips(trainer: Trainer) -> Batch:
 @torch.no_grad()
 def look(recipe: Recipe, clips: Batch) -> tuple[Panels, dict[str, float]]:
     """What is to be drawn of some clips, in the first view of each, and the losses on it."""
-    training = recipe.training
-    recipe.eval()
-    spectrogram = recipe.spectrogram(clips.waveform.to(recipe.device))
-    keep = clips.keep[:, 0].to(recipe.device)
-    losses = {name: term.item() for name, term in recipe.losses(spectrogram, keep).items()}
-    panels = {"the clip": spectrogram, "what the encoder sees": seen(spectrogram, keep)}
-    for kind, predicted in PREDICTED.items():
-        if isinstance(recipe, kind):
-            panels |= predicted(recipe, spectrogram, keep)
-    recipe.train(training)
+    with evaluating(recipe):
+        spectrogram = recipe.spectrogram(clips.waveform.to(recipe.device))
+        keep = clips.keep[:, 0].to(recipe.device)
+        losses = {name: term.item() for name, term in recipe.losses(spectrogram, keep).items()}
+        panels = {"the clip": spectrogram, "what the encoder sees": seen(spectrogram, keep)}
+        for kind, predicted in PREDICTED.items():
+            if isinstance(recipe, kind):
+                panels |= predicted(recipe, spectrogram, keep)
     return {title: images.cpu() for title, images in panels.items()}, losses
 
 
@@ -164,8 +164,8 @@ def colours(targets: Tensor, predictions: Tensor) -> Colours:
     return Colours(aimed.clamp(0, 1), made.clamp(0, 1), share)
 
 
-def draw(panels: Panels, title: str) -> Figure:
-    """A row a panel, a column a clip."""
+def draw(panels: Panels, title: str, frame_seconds: float) -> Figure:
+    """A row a panel, a column a clip. frame_seconds: from one frame to the next."""
     clips = next(iter(panels.values()))
     figure = Figure(figsize=(6.0 * len(clips), 0.4 + 1.8 * len(panels)), dpi=100, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
@@ -175,7 +175,7 @@ def draw(panels: Panels, title: str) -> Figure:
         row[0].set_ylabel("mel band")
         for axes, image, clip in zip(row, images, clips, strict=True):
             low, high = np.nanquantile(clip, SHOWN)
-            extent = (0.0, len(clip) * FRAME, 0.0, clip.shape[1])
+            extent = (0.0, len(clip) * frame_seconds, 0.0, clip.shape[1])
             axes.set_facecolor(GAP)
             shown = np.ma.masked_invalid(image.transpose(0, 1))
             axes.imshow(

@@ -18,16 +18,19 @@ from oscine.models.layers import PATCH
 
 
 class Batch(NamedTuple):
-    """waveform [clips, samples]; keep [clips, views, kept], the patches that each view of a clip shows; seed [clips].
+    """waveform [clips, samples]; heard [clips], how many of them are the recording's, before silence fills it up;
+    keep [clips, views, kept], the patches that each view of a clip shows; seed [clips].
 
-    The seeds are best left on the CPU: to read them from a GPU waits for all that it still has to do.
+    `heard` and `seed` are best left on the CPU: to read them from a GPU waits for all that it still has to do.
     """
 
     waveform: Tensor
+    heard: Tensor
     keep: Tensor
     seed: Tensor
 
 
+STEP = 5  # which of a clip's random numbers, see `drawn_by` in models/augment
 DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # torch.compile's
 
@@ -40,6 +43,9 @@ class Recipe(LightningModule):
     """
 
     takes: type[Encoder] = Encoder
+    rolls_before_filling = (
+        False  # whether a clip is shifted around the end of its recording, or of the silence behind that
+    )
 
     def __init__(self, encoder: Encoder, steps: int, compile: str | None = None) -> None:
         super().__init__()
@@ -84,14 +90,23 @@ class Recipe(LightningModule):
         return torch.compile(self.losses, mode=self.compile_mode) if self.compile_mode else self.losses
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
+        torch.manual_seed(
+            int(batch.seed[0]) ^ STEP
+        )  # of what blocks draw: also a run that goes on draws what it would have
         spectrogram = self.spectrogram(self.augment(batch.waveform, batch.seed))
         losses = self.compiled_losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
         terms = torch.stack(list(losses.values()))
-        loss = terms.sum()
-        self.log("loss", loss, prog_bar=True)
+        shown = self.over_processes(terms.detach())
+        self.log("loss", shown.sum(), prog_bar=True)
         if len(losses) > 1:
-            self.log_dict({f"loss/{name}": term for name, term in zip(losses, terms.detach())})
-        return loss
+            self.log_dict({f"loss/{name}": term for name, term in zip(losses, shown)})
+        return terms.sum()
+
+    def over_processes(self, terms: Tensor) -> Tensor:
+        """Their means, at steps that are logged: no process waits for the others at any other."""
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # which it gets from its logger
+        logged = (self.trainer.global_step + 1) % every == 0
+        return self.trainer.strategy.reduce(terms.clone(), reduce_op="mean") if logged else terms
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A state says what its encoder is, so that another run can start from it."""

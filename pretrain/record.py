@@ -9,11 +9,10 @@ from typing import NamedTuple
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.hub import WEIGHTS, save_pretrained
-from oscine.models.origin import SOURCE
+from oscine.models.hub import SETTINGS, WEIGHTS, save_pretrained
+from oscine.models.source import read_origin
 from oscine.models.weights import file_hash
 
-SETTINGS = "settings.yaml"  # of a run, written by whoever reads YAML
 RECORD = "run.json"
 
 
@@ -27,9 +26,7 @@ class Record(NamedTuple):
 
 def save_with_record(encoder: Encoder, run: Path, folder: Path, step: int) -> None:
     """Save the encoder of a run into a folder, with its record, and whose weights the run began with."""
-    folder.mkdir(exist_ok=True)
-    if (run / SOURCE).exists():
-        write_whole(folder / SOURCE, (run / SOURCE).read_bytes())
+    encoder.origin = read_origin(run)
     save_pretrained(encoder, folder)
     record = Record(step, file_hash(folder / WEIGHTS), settings_of(run))
     write_whole(folder / RECORD, (json.dumps(record._asdict(), indent=2) + "\n").encode())

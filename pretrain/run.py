@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.hub import from_config, load_pretrained
-from oscine.models.origin import Source, read_source, source_of
+from oscine.models.source import read_origin
 from oscine.models.weights import load_strictly
 from oscine.models.zoo import LOCAL, create_model
+from oscine.pretrain.boundary import StepBoundary, Stopped
 from oscine.pretrain.data import PretrainingData
-from oscine.pretrain.finite import StaysFinite
 from oscine.pretrain.machine import Machine
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.record import save_with_record
-from oscine.pretrain.states import RunStates, kept, newest_state, read_state, resumable
-from oscine.pretrain.stop import Stopped, StopsWhenTold
+from oscine.pretrain.states import RunStates, kept, newest_state, resumable
 
 LOGS, STATES, ENCODER = "logs", "states", "encoder"
 STATE = Path(STATES, "last.ckpt")
@@ -44,22 +42,13 @@ def make_trainer(
     that is needed to go on goes to `folder`/states every `save_every` steps; the last two states are kept.
     """
     csv = CSVLogger(folder, name=LOGS, flush_logs_every_n_steps=log_every)
-    keep_last = ModelCheckpoint(
-        folder / STATES, save_top_k=0, save_last=True, enable_version_counter=False,
-        every_n_train_steps=save_every, save_on_train_epoch_end=True,
-    )  # fmt: skip
+    boundary = StepBoundary(folder / STATE, log_every, save_every)
     try:
         return Trainer(
             max_steps=recipe.steps,
             default_root_dir=folder,
             logger=[csv, TensorBoardLogger(folder, name=LOGS, version=csv.version)],
-            callbacks=[
-                StaysFinite(folder / STATE, log_every, save_every),
-                StopsWhenTold(),
-                keep_last,
-                Machine(),
-                *callbacks,
-            ],
+            callbacks=[Machine(), *callbacks, boundary],
             plugins=[RunStates()],
             log_every_n_steps=log_every,
             # The clips' numbers say which rank reads what; a sampler on top would deal them out twice.
@@ -73,17 +62,20 @@ def make_trainer(
 def run_pretraining(
     trainer: Trainer, recipe: Recipe, data: PretrainingData, folder: Path, resume: bool = False
 ) -> Path:
-    """Train a recipe to its last step and return the folder of its encoder, `folder`/encoder."""
+    """Train a recipe to its last step and return the folder of its encoder, `folder`/encoder.
+
+    resume: go on from the newest state, if any was kept: a run may have been stopped before its first.
+    """
     state = folder / STATE
-    if resume and not resumable(state):
-        raise OscineError(f"nothing to resume: no {state}; leave out --resume to start this run")
     try:
-        trainer.fit(recipe, datamodule=data, ckpt_path=state if resume else None)
-        trainer.save_checkpoint(state)  # the last step, too, where `save_every` does not meet it
+        trainer.fit(recipe, datamodule=data, ckpt_path=state if resume and resumable(state) else None)
         if trainer.global_step < recipe.steps:
-            raise Stopped(f"told to stop at step {trainer.global_step}; the state is kept in {state}; --resume goes on")
+            by = cast(StepBoundary, trainer.checkpoint_callback).told
+            raise Stopped(
+                f"told to stop at step {trainer.global_step}; the state is kept in {state}; --resume goes on", by
+            )
         if trainer.is_global_zero:  # from the state: it is whole also where every device holds a part of the weights
-            encoder = encoder_of_state(read_state(state), state)
+            encoder = encoder_of_state(*newest_state(state))
             save_with_record(encoder, folder, folder / ENCODER, trainer.global_step)
     except SystemExit as left:  # how Lightning ends the process after Ctrl-C or SIGTERM; that is for the caller to do
         raise KeyboardInterrupt from left
@@ -106,13 +98,10 @@ def encoder_with_weights(source: str) -> Encoder:
     if (folder / ENCODER).is_dir():
         return load_pretrained(folder / ENCODER)
     if resumable(folder / STATE):
-        return encoder_of_state(*newest_state(folder / STATE))
+        encoder = encoder_of_state(*newest_state(folder / STATE))
+        encoder.origin = read_origin(folder)
+        return encoder
     return load_pretrained(folder) if folder.is_dir() else create_model(source, pretrained=True)
-
-
-def source_of_start(start: Encoder, named: str) -> Source | None:
-    """Whose weights a run begins with; of another run that has not ended, what that one began with."""
-    return source_of(start) or read_source(Path(named.removeprefix(LOCAL)))
 
 
 def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:

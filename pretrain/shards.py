@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from torch import Tensor
 from oscine.models.audio import AudioError, decode
 from oscine.models.errors import OscineError
 from oscine.models.tars import Member
+from oscine.models.weights import file_hash
+from oscine.models.windows import cores
 from oscine.pretrain.stretches import Span
 
 INDEX, ROWS, ERRORS = "index.json", "index.parquet", "errors.csv"
@@ -63,6 +67,34 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
+def check_shards(folder: Path, tell: Callable[[int, int], None] = lambda *_: None) -> int:
+    """Read every shard from end to end, several at a time; how many there are. An error names those that are not as packed.
+
+    tell: called with how many shards of how many are done.
+    """
+    if not is_shards(folder):
+        raise OscineError(
+            f"no shards in {folder}, which would have an {INDEX}; name the folder that oscine shards wrote"
+        )
+    shards = json.loads((folder / INDEX).read_bytes())["shards"]
+    wrong = []
+    with ThreadPoolExecutor(cores()) as threads:  # a hash leaves the interpreter alone
+        for number, reason in enumerate(threads.map(partial(_damage, folder), shards), 1):
+            wrong += [reason] if reason else []
+            tell(number, len(shards))
+    if wrong:
+        raise OscineError(f"{folder}: {len(wrong)} of {len(shards)} shards: {', '.join(wrong)}; copy them again")
+    return len(shards)
+
+
+def _damage(folder: Path, shard: dict[str, Any]) -> str:
+    """What is wrong with a shard, with its name, or "" ."""
+    try:
+        return "" if file_hash(folder / shard["name"]) == shard["sha256"] else f"{shard['name']} is damaged"
+    except OSError as error:
+        return f"{shard['name']} could not be read ({error.strerror})"
+
+
 class Shards:
     """The recordings of a folder of shards, in the order in which they were packed."""
 
@@ -86,19 +118,28 @@ class Shards:
 
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
         path, name = self.shards[self.shard[recording]], Path(self.names[recording].as_py())
-        try:
-            with path.open("rb", buffering=0) as file:
-                within = Within(file, int(self.offset[recording]), int(self.length[recording]))
-                with Member(io.BufferedReader(within, BUFFER), path / name) as member:
-                    decoded = decode(member, sample_rate, round(start * sample_rate), round(seconds * sample_rate))
-        except OSError as error:
-            reason = f"could not be opened ({error.strerror}); check the disk or the connection to it"
-            raise AudioError(path, reason) from None
-        except soundfile.LibsndfileError:
-            raise AudioError(path / name, "is damaged; compare the shard's sha256 and copy it again") from None
-        if not len(decoded.waveform):
-            raise AudioError(path / name, decoded.truncated)
-        return decoded.waveform
+        offset, length = int(self.offset[recording]), int(self.length[recording])
+        return load_member(path, path / name, offset, length, sample_rate, start, seconds)
+
+
+def load_member(
+    path: Path, name: Path, offset: int, length: int, sample_rate: int, start: float, seconds: float
+) -> Tensor:  # [samples]
+    """`load_audio` of a recording that is `length` bytes of a tar file from `offset`; `name` is for a person."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            within = Within(file, offset, length)
+            with Member(io.BufferedReader(within, BUFFER), name) as member:
+                decoded = decode(member, sample_rate, round(start * sample_rate), round(seconds * sample_rate))
+    except OSError as error:
+        reason = f"could not be opened ({error.strerror}); check the disk or the connection to it"
+        raise AudioError(path, reason) from None
+    except soundfile.LibsndfileError:
+        reason = "is damaged; copy its tar file again (oscine shards --check names damaged shards)"
+        raise AudioError(name, reason) from None
+    if not len(decoded.waveform):
+        raise AudioError(name, decoded.truncated)
+    return decoded.waveform
 
 
 class Within(io.RawIOBase):

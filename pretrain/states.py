@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
+from oscine.models.files import whole
 
 logger = logging.getLogger(__name__)
 # Bytes of SHA-256 behind what torch wrote. torch.load reads past them, and past a flipped byte in the weights, too.
@@ -21,36 +20,65 @@ CHUNK = 1 << 20
 
 
 class RunStates(TorchCheckpointIO):
-    """Writes a run state beside the one before it, and reads the newest that is whole.
+    """Writes a run's state beside the one before it, and reads the newest that is whole.
 
     A kill or a full disk at any moment leaves at least one whole state; Lightning's own writing does not.
     """
 
     def __init__(self) -> None:
-        self.steps: dict[Path, int] = {}  # of the states that this run has read or written whole
+        self.step: int | None = None  # of the state in its place, if this run has read or written it whole
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path, step = Path(path), checkpoint["global_step"]
         path.parent.mkdir(parents=True, exist_ok=True)
         for part in path.parent.glob(".*.part"):  # what a killed run has left of a state
             part.unlink(missing_ok=True)
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        content.write(sha256(content.getbuffer()).digest())
         newest = path.with_suffix(".next")
-        write_whole(newest, content.getvalue())
+        with whole(newest) as file:
+            file.write(write_sealed(checkpoint, file))
         # Neither a torn state nor an earlier writing of the same step pushes out the one before.
-        if self.steps.get(path, step) != step:
+        if self.step not in (None, step):
             path.replace(before(path))
         newest.replace(path)
-        self.steps[path] = step
+        self.step = step
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         path = Path(path)
-        state, whole = newest_state(path)
-        if whole == path:
-            self.steps[path] = state["global_step"]
+        state, found = newest_state(path)
+        if found == path:
+            self.step = state["global_step"]
         return state
+
+
+class Sealed:
+    """A file to write, and the checksum of what was written: a state of many GB is not held in memory for it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.checksum = file, sha256()
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        self.checksum.update(content)
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def write_sealed(checkpoint: dict[str, Any], file: BinaryIO) -> bytes:
+    """Write a state and return its seal."""
+    sealed = Sealed(file)
+    try:
+        torch.save(checkpoint, cast(BinaryIO, sealed))
+    except RuntimeError:  # what torch makes of a full disk when it closes its file
+        if sealed.error:
+            raise sealed.error from None
+        raise
+    return sealed.checksum.digest()
 
 
 def before(path: Path) -> Path:

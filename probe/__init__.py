@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from oscine.probe.probe import Probe
     from oscine.probe.protobin import ProtobinProbe, ProtofloatProbe
     from oscine.probe.prototypical import PrototypicalProbe
+    from oscine.probe.publication import push_probe_to_hub
     from oscine.probe.saved import load_probe, save_probe
     from oscine.probe.simpool import SimPoolProbe
 else:
@@ -39,6 +40,7 @@ else:
         "load_probe": "saved",
         "predict_file": "predict",
         "predict_folder": "predict",
+        "push_probe_to_hub": "publication",
         "save_probe": "saved",
     }
     __getattr__, __dir__ = lazily(__name__, homes)
@@ -61,5 +63,6 @@ __all__ = [
     "load_probe",
     "predict_file",
     "predict_folder",
+    "push_probe_to_hub",
     "save_probe",
 ]

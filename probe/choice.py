@@ -23,7 +23,7 @@ class Choice(NamedTuple):
     thresholds: Tensor
 
 
-def choose(logits: Tensor, targets: Tensor, single_label: bool) -> Choice:
+def make_choice(logits: Tensor, targets: Tensor, single_label: bool) -> Choice:
     """By rows that are neither learnt from nor judged. logits [rows, classes], targets as in `Task`."""
     scaling = FITS[KEPT[single_label]](logits, targets)
     found = as_probabilities(logits.double(), single_label, scaling)

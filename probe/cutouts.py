@@ -11,8 +11,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from oscine.models.frontend import MELS
-from oscine.probe.boxes import FRAME, Box, MelScale
+from oscine.models.ruler import Ruler
+from oscine.probe.boxes import Box
 from oscine.probe.report import COLOURS, INK, MUTED, plain_axes
 
 FRAMED = "#7fe0ff"  # seen on every colour of a spectrogram
@@ -28,7 +28,7 @@ class Cutout(NamedTuple):
     strange: bool = False
 
 
-def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], scale: MelScale) -> Figure:
+def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], ruler: Ruler) -> Figure:
     """A row a prototype; in it, clip after clip with its box, and beside it the box and its neighbourhood enlarged."""
     most = max(map(len, prototypes.values()))
     figure = Figure(figsize=(8.8, 0.3 + 1.45 * len(prototypes)), layout="constrained")
@@ -38,7 +38,7 @@ def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], scale: MelScale) -
             wide.set_axis_off()
             close.set_axis_off()
         for wide, close, cutout in zip(row[::2], row[1::2], cutouts):
-            _show_cutout(wide, close, cutout, scale)
+            _show_cutout(wide, close, cutout, ruler)
         row[0].set_ylabel(f"{name}\nkHz", fontsize=8.5, color=INK)
         row[0].tick_params(labelleft=True)
     for axes in rows[-1][::2]:
@@ -46,18 +46,18 @@ def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], scale: MelScale) -
     return figure
 
 
-def _show_cutout(wide: Any, close: Any, cutout: Cutout, scale: MelScale) -> None:
+def _show_cutout(wide: Any, close: Any, cutout: Cutout, ruler: Ruler) -> None:
     spectrogram, box = cutout.spectrogram, cutout.box
     for axes in (wide, close):
-        show_spectrogram(axes, spectrogram, scale)
-        frame(axes, box)
+        show_spectrogram(axes, spectrogram, ruler)
+        frame(axes, box, ruler)
         axes.tick_params(labelleft=False, labelsize=7.5)
     around = box.around(len(spectrogram))
-    close.set_xlim(around.start * FRAME, around.end * FRAME)
+    close.set_xlim(*around.seconds(ruler.frame_seconds))
     close.set_ylim(around.low, around.high)
     close.set_xticks([])
     close.set_yticks([])
-    (first, last), low, high = box.seconds, scale.hertz(box.low), scale.hertz(box.high)
+    (first, last), low, high = box.seconds(ruler.frame_seconds), ruler.hertz(box.low), ruler.hertz(box.high)
     close.set_title(f"{first:.2f}–{last:.2f} s\n{low / 1000:.1f}–{high / 1000:.1f} kHz", fontsize=7.5, color=INK)
     colour = COLOURS[1] if cutout.strange else INK
     wide.set_title(cutout.title, fontsize=7.5, color=colour, loc="left")
@@ -80,17 +80,18 @@ class Account(NamedTuple):
         return sum(value for _, value in self.bars)
 
 
-def account_figure(spectrogram: Tensor, account: Account, scale: MelScale) -> Figure:
+def account_figure(spectrogram: Tensor, account: Account, ruler: Ruler) -> Figure:
     """The clip, where in it the logit comes from, and the sum from its constant to the logit, one bar after the other."""
     heat = account.heat
     heights = [1.5, *([1.5] if heat is not None else []), 0.5 + 0.21 * (len(account.bars) + 1)]
     figure = Figure(figsize=(8.8, 0.7 + sum(heights)), layout="constrained")
     panels = figure.subplots(len(heights), 1, height_ratios=heights)
-    show_spectrogram(panels[0], spectrogram, scale)
+    show_spectrogram(panels[0], spectrogram, ruler)
     for box, label in account.boxes.items():
-        frame(panels[0], box, label)
+        first, *others = label.split(", ")
+        frame(panels[0], box, ruler, f"{first} +{len(others)}" if len(others) > 1 else label)  # what a box has room for
     if heat is not None:
-        _show_heat(figure, panels[1], heat, len(spectrogram), scale)
+        _show_heat(figure, panels[1], heat, len(spectrogram), ruler)
     for axes in panels[:-1]:
         axes.set_ylabel("kHz", fontsize=9)
         axes.tick_params(labelsize=8.5)
@@ -99,14 +100,14 @@ def account_figure(spectrogram: Tensor, account: Account, scale: MelScale) -> Fi
     return figure
 
 
-def _show_heat(figure: Figure, axes: Any, heat: Tensor, frames: int, scale: MelScale) -> None:
+def _show_heat(figure: Figure, axes: Any, heat: Tensor, frames: int, ruler: Ruler) -> None:
     limit = max(heat.abs().max().item(), 1e-12)
-    extent = (0.0, frames * FRAME, 0.0, float(MELS))
+    extent = (0.0, frames * ruler.frame_seconds, 0.0, float(ruler.bands))
     image = axes.imshow(
         heat.numpy().T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent,
         interpolation="nearest",
     )  # fmt: skip
-    _hertz_ticks(axes, scale)
+    _hertz_ticks(axes, ruler)
     colours = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
     colours.ax.tick_params(labelsize=8)
     colours.set_label("added", fontsize=8.5)
@@ -132,18 +133,18 @@ def _show_sum(axes: Any, account: Account) -> None:
     axes.axvline(0, color=MUTED, linewidth=0.8)
 
 
-def show_spectrogram(axes: Any, spectrogram: Tensor, scale: MelScale) -> None:
+def show_spectrogram(axes: Any, spectrogram: Tensor, ruler: Ruler) -> None:
     """[frames, mel], over seconds and kHz."""
     low, high = np.quantile(spectrogram.numpy(), [0.02, 0.995])
-    extent = (0.0, len(spectrogram) * FRAME, 0.0, float(MELS))
+    extent = (0.0, len(spectrogram) * ruler.frame_seconds, 0.0, float(ruler.bands))
     axes.imshow(
         spectrogram.numpy().T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent
     )  # fmt: skip
-    _hertz_ticks(axes, scale)
+    _hertz_ticks(axes, ruler)
 
 
-def frame(axes: Any, box: Box, label: str = "") -> None:
-    (first, last), height = box.seconds, box.high - box.low
+def frame(axes: Any, box: Box, ruler: Ruler, label: str = "") -> None:
+    (first, last), height = box.seconds(ruler.frame_seconds), box.high - box.low
     edge = Rectangle((first, box.low), last - first, height, fill=False, edgecolor=FRAMED, linewidth=1.4, zorder=3)
     axes.add_patch(edge).set_clip_on(False)  # at the clip's end half of the line lies outside
     if label:
@@ -152,6 +153,6 @@ def frame(axes: Any, box: Box, label: str = "") -> None:
         axes.text(*inside, label, color=FRAMED, fontsize=7, weight="bold", va="top", path_effects=dark)
 
 
-def _hertz_ticks(axes: Any, scale: MelScale) -> None:
-    shown = [number for number in KILOHERTZ if scale.edge(1000 * number) < MELS]
-    axes.set_yticks([scale.edge(1000 * number) for number in shown], [f"{number:g}" for number in shown])
+def _hertz_ticks(axes: Any, ruler: Ruler) -> None:
+    shown = [number for number in KILOHERTZ if ruler.edge(1000 * number) < ruler.bands]
+    axes.set_yticks([ruler.edge(1000 * number) for number in shown], [f"{number:g}" for number in shown])

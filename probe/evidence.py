@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from oscine.probe.calibration import Calibration, Scaling, calibration
-from oscine.probe.choice import FITS, Choice, as_probabilities, choose
+from oscine.probe.choice import FITS, Choice, as_probabilities, make_choice
 from oscine.probe.data import Part, Task
 from oscine.probe.fit import Judgement
 from oscine.probe.predictions import Predictions, predictions_of, same_rows
@@ -90,7 +90,7 @@ def weigh(judgement: Judgement, task: Task, draws: int = 1000, level: float = 0.
         unsaid["choices"] = f"{without} has no rows to choose by: a split 'valid', or --task.valid, gives it some"
     else:
         asked = [(logits, task.targets[part.valid]) for part, logits in zip(task.parts, judgement.valid_logits)]
-        choices = {part.name: choose(*rows, task.single_label) for part, rows in zip(task.parts, asked)}
+        choices = {part.name: make_choice(*rows, task.single_label) for part, rows in zip(task.parts, asked)}
         scores["chosen_f1"] = over_parts(_f1_scores(judgement, task, choices), predictions.parts)
         for name in FITS:
             for scaling in (name, name + PER_CLASS):

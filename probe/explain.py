@@ -13,7 +13,7 @@ from torch.nn.functional import linear, normalize
 
 from oscine.models.features import Features
 from oscine.probe.convex_gated import ConvexGatedProbe
-from oscine.probe.fit import Source
+from oscine.probe.fit import FeatureSource
 from oscine.probe.probe import Probe
 from oscine.probe.protobin import ProtofloatProbe
 from oscine.probe.prototypical import EPSILON, HEADROOM, PrototypicalProbe, extended, unit
@@ -151,7 +151,7 @@ class Finding(NamedTuple):
 
 @torch.no_grad()
 def strongest(
-    probe: Probe, opened: Prototypes, features: Source, rows: Tensor, prototypes: Tensor, most: int
+    probe: Probe, opened: Prototypes, features: FeatureSource, rows: Tensor, prototypes: Tensor, most: int
 ) -> Finding:
     """The rows, of those given, that some prototypes find most of themselves in, the strongest first."""
     founds = [opened.find(probe.prepare(features.take(batch)), prototypes) for batch in rows.split(BATCH)]

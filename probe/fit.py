@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple, Protocol
 
@@ -13,14 +13,15 @@ from timm.scheduler import CosineLRScheduler
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.models.vectors import evaluating
-from oscine.probe.data import LabelledClips, Task, read_batches
+from oscine.probe.best_step import BestStep, check_selection
+from oscine.probe.data import NO_ROWS, Task
+from oscine.probe.draws import balancing_weights, endless_batches
+from oscine.probe.encoding import encode_task as encode_task
 from oscine.probe.losses import LOSSES
 from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
-from oscine.probe.probe import Needs, Probe
+from oscine.probe.probe import Probe
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Judgement:
 
     logits        of the rows that a part is judged on, in the order of `Part.test`, [rows, classes]
     valid_logits  of those that it may choose by, `Part.valid`
+    steps         that each probe has learnt from: all, or those up to the best
     """
 
     parts: list[str]
@@ -36,6 +38,7 @@ class Judgement:
     probes: list[Probe] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
     valid_logits: list[Tensor] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
 
     def summary(self, metric: str) -> tuple[float, float]:
         """Mean and (population) standard deviation of a metric over the parts that define it; NaN if none does."""
@@ -51,13 +54,14 @@ class Judgement:
             "parts": {name: without_nan(table) for name, table in tables.items()},
             "mean": without_nan({name: self.summary(name)[0] for name in shares}),
             "std": without_nan({name: self.summary(name)[1] for name in shares}),
+            "steps": dict(zip(self.parts, self.steps)),
         }
 
 
 Progress = Callable[[int, int], None]  # done, of how many
 
 
-class Source(Protocol):
+class FeatureSource(Protocol):
     """The features of all rows of a task: in memory (`Features`), on disk, or encoded whenever they are taken."""
 
     def take(self, rows: Tensor, /) -> Features: ...
@@ -67,14 +71,14 @@ class Prepared(NamedTuple):
     """A source whose features a probe prepares whenever they are taken, on a device."""
 
     probe: Probe
-    source: Source
+    source: FeatureSource
     device: str | torch.device
 
     def take(self, rows: Tensor, /) -> Features:
         return self.probe.prepare(self.source.take(rows).to(self.device))
 
 
-def prepare(probe: Probe, features: Source, device: str | torch.device = "cpu") -> Source:
+def prepare(probe: Probe, features: FeatureSource, device: str | torch.device = "cpu") -> FeatureSource:
     """What the probe does without parameters: once where features are in memory, else whenever they are taken."""
     return probe.prepare(features) if isinstance(features, Features) else Prepared(probe, features, device)
 
@@ -93,6 +97,9 @@ class FitSettings:
         clip: largest norm of the gradient; null is any.
         loss: cross_entropy, binary_cross_entropy, asymmetric_bat or asymmetric_bird_mae; null is cross_entropy where
             every row has one label, else binary_cross_entropy.
+        balanced: draw clips so that rare classes come as often as frequent ones, instead of all clips in turn.
+        select_every: after every so many steps the clips to choose by are judged, and the best step is kept (by accuracy
+            where every row has one label, else cmap, by the moment micro_map); null keeps the last.
         seed: of the initial weights and the order of the clips.
     """
 
@@ -104,6 +111,8 @@ class FitSettings:
     beta2: float = 0.999
     clip: float | None = None
     loss: str | None = None
+    balanced: bool = False
+    select_every: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -114,43 +123,13 @@ class FitSettings:
             )
         if self.batch_size < 1:
             raise OscineError(f"a batch of {self.batch_size} clips; a step needs at least 1")
-
-
-def encode_task(
-    encoder: Encoder,
-    task: Task,
-    needs: Needs,
-    seconds: float | None = None,
-    batch_size: int = 16,
-    workers: int = 0,
-    progress: Progress = lambda done, total: None,
-) -> Features:
-    """The features of every row, in the table's order, on the CPU; only what `needs` names is kept.
-
-    The encoder is put into eval mode for this and is otherwise untouched. seconds: length of a clip, if not the encoder's.
-    """
-    clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
-    kept: list[Features] = []
-    with evaluating(encoder), torch.inference_mode():
-        for batch in read_batches(clips, batch_size, workers):
-            features = encoder.features(encoder.spectrogram(batch, clips.samples), needs.layers)
-            kept.append(needs.take(features).to("cpu"))
-            progress(min(len(kept) * batch_size, len(clips)), len(clips))
-    broken = sum(not all(tensor.isfinite().all() for tensor in batch) for batch in kept)
-    if broken:
-        raise OscineError(
-            f"features of {broken} of {len(kept)} batches are not finite; the encoder's weights are broken"
-        )
-    return Features(
-        cls=torch.cat([part.cls for part in kept], dim=1),
-        patches=torch.cat([part.patches for part in kept], dim=1),
-        pooled=torch.cat([part.pooled for part in kept]),
-    )
+        if self.select_every is not None and self.select_every < 1:
+            raise OscineError(f"fit.select_every is {self.select_every}, expected at least 1 step; null keeps the last")
 
 
 def judge(
     make_probe: Callable[[], Probe],
-    features: Source,
+    features: FeatureSource,
     task: Task,
     settings: FitSettings,
     progress: Progress = lambda done, total: None,
@@ -158,8 +137,10 @@ def judge(
 ) -> Judgement:
     """Fit a fresh probe on every part of the task and score it on the part's own test rows.
 
-    Features stay where they are; the probe, and a batch at a time, are on `device`.
+    Features stay where they are; the probe, and a batch at a time, are on `device`. Error where a best step is asked for and
+    a part has no rows to choose it by.
     """
+    check_selection(settings.select_every, task.parts)
     judgement = Judgement([part.name for part in task.parts], [])
     with torch.random.fork_rng(devices=[]):
         prepared = prepare(make_probe(), features, device)
@@ -167,7 +148,7 @@ def judge(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             probe = make_probe().to(device)
-            fit_probe(probe, prepared, task.targets, part.train, settings)
+            judgement.steps.append(fit_probe(probe, prepared, task.targets, part.train, settings, part.valid))
         judgement.probes.append(probe)
         judgement.logits.append(predict(probe, prepared, part.test))
         judgement.valid_logits.append(predict(probe, prepared, part.valid))
@@ -176,13 +157,23 @@ def judge(
     return judgement
 
 
-def fit_probe(probe: Probe, prepared: Source, targets: Tensor, rows: Tensor, settings: FitSettings) -> None:
-    """Fit a probe in place on some rows of a task.
+def fit_probe(
+    probe: Probe,
+    prepared: FeatureSource,
+    targets: Tensor,
+    rows: Tensor,
+    settings: FitSettings,
+    valid: Tensor = NO_ROWS,
+    steps: int | None = None,
+) -> int:
+    """Fit a probe in place on some rows of a task; after how many steps it is as it is left.
 
-    prepared: every row's features, as `prepare` gives them; targets [rows] or [rows, classes] as in `Task`; rows: the
-    numbers of those to learn from. Nothing is copied but a batch at a time.
+    prepared: every row's features, as `prepare` gives them; targets [rows] or [rows, classes] as in `Task`, or of moments
+    [rows, time, classes]; rows: the numbers of those to learn from; valid: of those that the best step is chosen by, where
+    the settings ask for it: without such rows it is the last. steps: stop after so many of `settings.steps`. Nothing is
+    copied but a batch at a time.
     """
-    loss_function, targets = choose_loss(settings.loss, probe, targets)
+    loss_function, wanted = choose_loss(settings.loss, probe, targets)
     device = next(probe.parameters()).device
     optimizer = torch.optim.AdamW(
         probe.parameter_groups(settings.lr, settings.weight_decay), betas=(0.9, settings.beta2)
@@ -191,22 +182,28 @@ def fit_probe(probe: Probe, prepared: Source, targets: Tensor, rows: Tensor, set
         optimizer, settings.steps - settings.warmup, lr_min=1e-6, warmup_t=settings.warmup, warmup_lr_init=1e-6,
         warmup_prefix=True, t_in_epochs=False,
     )  # fmt: skip
-    batches = endless_batches(len(rows), settings.batch_size, settings.seed)
+    weights = balancing_weights(targets[rows]) if settings.balanced else None
+    batches = endless_batches(len(rows), settings.batch_size, settings.seed, weights)
+    last, best = steps or settings.steps, BestStep()
     probe.train()
-    for step, places in zip(range(settings.steps), batches):
+    for step, places in zip(range(1, last + 1), batches):
         batch = rows[places]
         logits = probe.logits(prepared.take(batch).to(device))
-        loss = loss_function(logits, targets[batch].to(device)) + probe.penalty()
+        loss = loss_function(logits, wanted[batch].to(device)) + probe.penalty()
         optimizer.zero_grad()
         loss.backward()
         if settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(probe.parameters(), settings.clip)
         optimizer.step()
-        schedule.step_update(step + 1)
+        schedule.step_update(step)
+        if settings.select_every and len(valid) and (step % settings.select_every == 0 or step == last):
+            found = score(predict(probe.eval(), prepared, valid, settings.batch_size), targets[valid])
+            best.offer(probe.train(), step, getattr(found, main_metric(targets)))
     probe.eval()
+    return best.restore(probe) if best.step else last
 
 
-def predict(probe: Probe, prepared: Source, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]
+def predict(probe: Probe, prepared: FeatureSource, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]
     """A fitted probe's logits for some rows of prepared features, on the CPU."""
     if not len(rows):
         return torch.empty(0, probe.classes)
@@ -216,8 +213,15 @@ def predict(probe: Probe, prepared: Source, rows: Tensor, batch_size: int = 64) 
 
 
 def score(logits: Tensor, targets: Tensor) -> Metrics:
-    """The metrics that the targets' shape asks for."""
-    return single_label_metrics(logits, targets) if targets.ndim == 1 else multi_label_metrics(logits, targets)
+    """The metrics that the targets' shape asks for; moments, [rows, time, classes], are rows."""
+    if targets.ndim == 1:
+        return single_label_metrics(logits, targets)
+    return multi_label_metrics(logits.flatten(0, -2), targets.flatten(0, -2))
+
+
+def main_metric(targets: Tensor) -> str:
+    """The one of `Metrics` that steps and settings are chosen by, as the targets' shape asks for it."""
+    return {1: "accuracy", 2: "cmap", 3: "micro_map"}[targets.ndim]
 
 
 def choose_loss(name: str | None, probe: Probe, targets: Tensor) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
@@ -233,17 +237,6 @@ def choose_loss(name: str | None, probe: Probe, targets: Tensor) -> tuple[Callab
             )
         return LOSSES[name], targets
     return LOSSES[name], one_hot(targets, probe.classes).float() if single else targets
-
-
-def endless_batches(rows: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Row numbers batch by batch, shuffled anew every epoch; an epoch's batches are of nearly one size.
-
-    None is much smaller than the others: batch norm takes its statistics from it.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    batches = math.ceil(rows / batch_size)
-    while True:
-        yield from torch.randperm(rows, generator=generator).tensor_split(batches)
 
 
 def without_nan(table: dict[str, Any]) -> dict[str, Any]:

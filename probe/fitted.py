@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.layers import PATCH
+from oscine.models.source import Origin
 from oscine.models.vectors import digest
 from oscine.probe.calibration import Scaling
-from oscine.probe.choice import as_probabilities, choose
+from oscine.probe.choice import as_probabilities, make_choice
 from oscine.probe.data import Task
-from oscine.probe.fit import FitSettings, Judgement, Source, fit_probe, prepare
+from oscine.probe.fit import FeatureSource, FitSettings, Judgement, fit_probe, prepare
 from oscine.probe.probe import Probe
 
 
@@ -32,6 +33,7 @@ class FittedProbe:
     thresholds    [classes], probabilities from which on to say yes; None where no rows were left to choose them by
     fitted_on     task, rows and parts that it was fitted on
     scores        of the task's judgement, by metric
+    origin        whose probe it is, or was before it was fitted further; None where nobody else's
     """
 
     probe: Probe
@@ -44,6 +46,7 @@ class FittedProbe:
     thresholds: Tensor | None = None
     fitted_on: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float | None] = field(default_factory=dict)
+    origin: Origin | None = None
 
     @property
     def samples(self) -> int:
@@ -55,7 +58,7 @@ class FittedProbe:
         """From one frame to the next of a frame-wise probe; None where there is one answer a clip."""
         if self.head.get("pool") != "frames":
             return None
-        return PATCH * self.encoder.frontend.hop / self.encoder.sample_rate
+        return self.encoder.frontend.patch_seconds
 
     @torch.inference_mode()
     def __call__(self, waveform: Tensor) -> Tensor:
@@ -94,7 +97,7 @@ def keep_probe(
     make_probe: Callable[[], Probe],
     head: dict[str, Any],
     encoder: Encoder,
-    features: Source,
+    features: FeatureSource,
     task: Task,
     judgement: Judgement,
     settings: FitSettings,
@@ -108,15 +111,31 @@ def keep_probe(
     that is fitted on all rows; scaling and thresholds come from what each fold's probe said of rows that it had not learnt
     from: nobody is judged by those choices any more. head: settings of `make_probe`; name: of the task.
     """
-    learnt = torch.cat([part.train for part in task.parts]).unique()
     if len(task.parts) == 1:
-        probe, logits, rows = judgement.probes[0], judgement.valid_logits[0], task.parts[0].valid
+        probe = judgement.probes[0]
     else:
-        probe = fit_on_all(make_probe, features, task, settings, device)
+        probe = fit_on_all(make_probe, features, task, settings, device, judgement.steps)
+    return kept(probe.to(encoder.device), encoder, head, task, judgement, seconds, name)
+
+
+def kept(
+    probe: Probe,
+    encoder: Encoder,
+    head: dict[str, Any],
+    task: Task,
+    judgement: Judgement,
+    seconds: float | None = None,
+    name: str = "",
+) -> FittedProbe:
+    """A probe that is kept with its encoder, scaled and with thresholds as `keep_probe` chooses them."""
+    if len(task.parts) == 1:
+        logits, rows = judgement.valid_logits[0], task.parts[0].valid
+    else:
         logits, rows = torch.cat(judgement.logits), torch.cat([part.test for part in task.parts])
-    choice = choose(logits, task.targets[rows], task.single_label) if len(rows) else None
+    choice = make_choice(logits, task.targets[rows], task.single_label) if len(rows) else None
+    learnt = torch.cat([part.train for part in task.parts]).unique()
     return FittedProbe(
-        probe.to(encoder.device),
+        probe,
         encoder,
         head,
         task.classes,
@@ -131,15 +150,20 @@ def keep_probe(
 
 def fit_on_all(
     make_probe: Callable[[], Probe],
-    features: Source,
+    features: FeatureSource,
     task: Task,
     settings: FitSettings,
     device: str | torch.device = "cpu",
+    steps: Sequence[int] = (),
 ) -> Probe:
-    """A fresh probe, fitted as `judge` fits, on every row that any part learns from."""
+    """A fresh probe, fitted as `judge` fits, on every row that any part learns from.
+
+    steps: that the parts' probes have learnt from; their median is enough, no row being left to choose a best step by.
+    """
     rows = torch.cat([part.train for part in task.parts]).unique()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         probe = make_probe().to(device)
-        fit_probe(probe, prepare(probe, features, device), task.targets, rows, settings)
+        enough = int(np.median(steps)) if steps else None
+        fit_probe(probe, prepare(probe, features, device), task.targets, rows, settings, steps=enough)
     return probe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any, NamedTuple
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from oscine.models.errors import OscineError
+from oscine.probe.best_step import check_selection
 from oscine.probe.dcase import HOP, FrameTask
-from oscine.probe.events import Event, Matches, find_events, onset_matches, segment_matches, total
-from oscine.probe.fit import FitSettings, Progress, Source, fit_probe, predict, prepare, without_nan
-from oscine.probe.metrics import Metrics, multi_label_metrics
+from oscine.probe.events import Files, Matches, find_events, onset_matches, segment_matches, total
+from oscine.probe.fit import FeatureSource, FitSettings, Progress, fit_probe, predict, prepare, score, without_nan
+from oscine.probe.metrics import Metrics
 from oscine.probe.probe import Probe
 
 MEDIANS = (1, 3, 5, 7, 9, 11)  # frames
@@ -55,6 +56,9 @@ class FrameJudgement:
     published   events by the published decision, to be held beside published figures
     chosen      by the one that finds the most right onsets in validation rows; none for a part without such rows
     logits      of the rows that a part is judged on, [rows, time, classes]
+    valid_logits  of those that it may choose by
+    hop         seconds from one step of time to the next
+    steps       that each probe has learnt from: all, or those up to the best
     """
 
     parts: list[str]
@@ -63,6 +67,9 @@ class FrameJudgement:
     chosen: list[EventScores | None] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
+    valid_logits: list[Tensor] = field(default_factory=list)
+    hop: float = HOP
+    steps: list[int] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: every part, and the means that are published; None stands for what is not defined."""
@@ -84,58 +91,63 @@ class FrameJudgement:
             },
             "mean": without_nan({name: float(np.mean(values)) for name, values in scores.items()}),
             "std": without_nan({name: float(np.std(values)) for name, values in scores.items()}),
+            "steps": dict(zip(self.parts, self.steps)),
         }
 
 
 def judge_frames(
     make_probe: Callable[[], Probe],
-    features: Source,
+    features: FeatureSource,
     task: FrameTask,
     settings: FitSettings,
     progress: Progress = lambda done, total: None,
     device: str | torch.device = "cpu",
+    hop: float = HOP,
 ) -> FrameJudgement:
     """Fit a fresh frame-wise probe on every part of the task and score what it finds in the part's own test rows.
 
-    features: of whole recordings, as `task.whole` encodes them. Threshold and median are chosen on validation rows alone.
+    features: of whole recordings, as `task.whole` encodes them. hop: the frontend's `patch_seconds`. Threshold and median
+    are chosen on validation rows alone.
     """
-    judgement = FrameJudgement([part.name for part in task.parts])
+    check_selection(settings.select_every, task.parts)
+    judgement = FrameJudgement([part.name for part in task.parts], hop=hop)
     with torch.random.fork_rng(devices=[]):
         prepared = prepare(make_probe(), features, device)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             probe = make_probe().to(device)
-            targets = task.targets(_steps(probe, prepared))
-            fit_probe(probe, prepared, targets, part.train, settings)
+            targets = task.targets(_steps(probe, prepared), hop)
+            judgement.steps.append(fit_probe(probe, prepared, targets, part.train, settings, part.valid))
         logits = predict(probe, prepared, part.test, settings.batch_size)
         valid = predict(probe, prepared, part.valid, settings.batch_size)
         truth = [task.events[row] for row in part.test.tolist()]
         judgement.probes.append(probe)
         judgement.logits.append(logits)
-        judgement.frames.append(multi_label_metrics(logits.flatten(0, 1), targets[part.test].flatten(0, 1)))
-        judgement.published.append(score_events(logits.sigmoid(), truth, Decision()))
+        judgement.valid_logits.append(valid)
+        judgement.frames.append(score(logits, targets[part.test]))
+        judgement.published.append(score_events(logits.sigmoid(), truth, Decision(), hop))
         if len(part.valid):
-            decision = choose_decision(valid.sigmoid(), [task.events[row] for row in part.valid.tolist()])
-            judgement.chosen.append(score_events(logits.sigmoid(), truth, decision))
+            decision = choose_decision(valid.sigmoid(), [task.events[row] for row in part.valid.tolist()], hop)
+            judgement.chosen.append(score_events(logits.sigmoid(), truth, decision, hop))
         else:
             judgement.chosen.append(None)
         progress(number + 1, len(task.parts))
     return judgement
 
 
-def choose_decision(probabilities: Tensor, truth: Sequence[Sequence[Event]]) -> Decision:
+def choose_decision(probabilities: Tensor, truth: Files, hop: float = HOP) -> Decision:
     """The threshold and median with the best onset F1 in recordings that may be chosen by. [rows, time, classes]
 
     Of equally good ones the first: the lowest threshold, with the shortest median.
     """
     decisions = [Decision(threshold, median) for threshold, median in product(THRESHOLDS, MEDIANS)]
-    return max(decisions, key=lambda decision: _f1(score_events(probabilities, truth, decision).onset))
+    return max(decisions, key=lambda decision: _f1(score_events(probabilities, truth, decision, hop).onset))
 
 
-def score_events(probabilities: Tensor, truth: Sequence[Sequence[Event]], decision: Decision) -> EventScores:
+def score_events(probabilities: Tensor, truth: Files, decision: Decision, hop: float = HOP) -> EventScores:
     """The events that a decision finds in recordings, [rows, time, classes], against annotated ones."""
-    found = [find_events(row, HOP, decision.threshold, decision.median) for row in probabilities]
+    found = [find_events(row, hop, decision.threshold, decision.median) for row in probabilities]
     return EventScores(decision, total(onset_matches(truth, found)), total(segment_matches(truth, found)))
 
 
@@ -144,7 +156,7 @@ def _f1(matches: Matches) -> float:
     return 0.0 if math.isnan(matches.f1) else matches.f1
 
 
-def _steps(probe: Probe, prepared: Source) -> int:
+def _steps(probe: Probe, prepared: FeatureSource) -> int:
     """Of time, in the logits of a recording."""
     with torch.inference_mode():
         logits = predict(probe.eval(), prepared, torch.zeros(1, dtype=torch.long))

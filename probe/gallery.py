@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pandas import DataFrame
 from torch import Tensor
 
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
 from oscine.models.layers import PATCH
 from oscine.models.vectors import evaluating
-from oscine.probe.boxes import Box, box_of, mel_scale
+from oscine.probe.boxes import Box, box_of
 from oscine.probe.choice import as_probabilities
 from oscine.probe.cutouts import Account, Cutout
 from oscine.probe.data import LabelledClips, Part, Task
@@ -26,7 +27,7 @@ from oscine.probe.explain import (
     prototype_terms,
     strongest,
 )
-from oscine.probe.fit import Source
+from oscine.probe.fit import FeatureSource
 from oscine.probe.linear import LinearProbe
 from oscine.probe.patch_terms import has_patch_terms, patch_terms
 from oscine.probe.probe import Needs, Probe
@@ -48,16 +49,12 @@ class Trial:
     part: Part
     probe: Probe
     logits: Tensor
-    features: Source
+    features: FeatureSource
     seconds: float | None = None
 
     def hear(self, rows: Sequence[int]) -> Tensor:  # [row, frames, mel]
         """The spectrograms of some rows, as the encoder sees them; on its device."""
-        clips = LabelledClips(
-            self.task.rows.iloc[list(rows)], self.encoder.sample_rate, self.seconds or self.encoder.seconds
-        )
-        with evaluating(self.encoder), torch.inference_mode():
-            return self.encoder.spectrogram([clips[row] for row in range(len(clips))], clips.samples)
+        return hear(self.encoder, self.task.rows.iloc[list(rows)], self.seconds)
 
     def labels(self, row: int) -> list[str]:
         return self.task.rows["labels"].iloc[row]
@@ -66,6 +63,13 @@ class Trial:
         """Of a row: its file's, and where in it the row begins."""
         start = self.task.rows["start"].iloc[row] if "start" in self.task.rows else 0.0
         return Path(self.task.rows["path"].iloc[row]).stem + (f" @ {start:g} s" if start > 0 else "")
+
+
+def hear(encoder: Encoder, rows: DataFrame, seconds: float | None = None) -> Tensor:  # [row, frames, mel]
+    """The spectrograms of some rows, as the encoder sees them. seconds: length of a clip, if not the encoder's."""
+    clips = LabelledClips(rows, encoder.sample_rate, seconds or encoder.seconds)
+    with evaluating(encoder), torch.inference_mode():
+        return encoder.spectrogram([clips[row] for row in range(len(clips))], clips.samples)
 
 
 def prototype_cutouts(
@@ -185,7 +189,7 @@ def by_patches(trial: Trial, probe: LinearProbe, case: Case, spectrogram: Tensor
             for layer, value in enumerate(layers)
         ]
     else:
-        edges = [mel_scale(trial.encoder).hertz(band * PATCH) / 1000 for band in range(len(bands) + 1)]
+        edges = [trial.encoder.frontend.ruler.hertz(band * PATCH) / 1000 for band in range(len(bands) + 1)]
         bars = [(f"{low:.1f} to {high:.1f} kHz", value) for low, high, value in zip(edges, edges[1:], bands)]
     return Account([("constant", terms.constant), *bars], None if probe.pool == "cls" else terms.values.sum(0), {})
 

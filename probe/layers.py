@@ -10,7 +10,7 @@ from torch import Tensor
 
 from oscine.models.errors import OscineError
 from oscine.probe.data import Task
-from oscine.probe.fit import Judgement, Source
+from oscine.probe.fit import FeatureSource, Judgement
 from oscine.probe.log_mel import judge_vectors
 from oscine.probe.probe import Needs
 from oscine.probe.watch import judge_by, logistic
@@ -18,7 +18,7 @@ from oscine.probe.watch import judge_by, logistic
 ALL_LAYERS = Needs(layers=None, parts=("cls", "mean"))
 
 
-def layer_scores(features: Source, task: Task) -> dict[str, np.ndarray]:
+def layer_scores(features: FeatureSource, task: Task) -> dict[str, np.ndarray]:
     """The score of every part and layer, [part, layer], by what is read: "CLS" and "mean patch".
 
     Accuracy if every row has one label, else cmap; see `Metrics`. features: as `ALL_LAYERS` needs them, or more; two vectors

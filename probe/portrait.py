@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from oscine.models.encoder import Encoder
-from oscine.probe.boxes import mel_scale
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.cutouts import account_figure, cutout_figure
 from oscine.probe.data import Task
 from oscine.probe.evidence import Evidence
 from oscine.probe.explain import open_prototypes
 from oscine.probe.figures import layer_figure
-from oscine.probe.fit import Judgement, Source
+from oscine.probe.fit import FeatureSource, Judgement
 from oscine.probe.gallery import Trial, clear_cases, explain, prototype_cutouts
 from oscine.probe.layer_gated import LayerGatedProbe
 from oscine.probe.layers import layer_metric, layer_scores
@@ -36,9 +35,9 @@ def portray(
     encoder: Encoder,
     task: Task,
     judgement: Judgement,
-    features: Source,
+    features: FeatureSource,
     evidence: Evidence,
-    layers: Source | None = None,
+    layers: FeatureSource | None = None,
     seconds: float | None = None,
 ) -> Report:
     """The report of what a clip-wise probe made of a frozen encoder.
@@ -52,8 +51,6 @@ def portray(
     """
     page = Report(title)
     show_scores(page, task, judgement, evidence)
-    page.heading("Settings")
-    page.table(["setting", "value"], [[name, str(value)] for name, value in _flat(settings)])
     _layers(page, task, judgement, layers)
     probe = copy.deepcopy(judgement.probes[0]).cpu()
     trial = Trial(encoder, task, task.parts[0], probe, judgement.logits[0], features, seconds)
@@ -61,7 +58,13 @@ def portray(
     _clips(page, trial)
     show_reliability(page, evidence)
     show_classes(page, task, judgement)
+    show_settings(page, settings)
     return page
+
+
+def show_settings(page: Report, settings: Mapping[str, Any]) -> None:
+    page.heading("Settings")
+    page.table(["setting", "value"], [[name, str(value)] for name, value in _flat(settings)])
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -73,23 +76,31 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
             yield f"{before}{name}", value
 
 
-def _layers(page: Report, task: Task, judgement: Judgement, layers: Source | None) -> None:
-    gated = [probe for probe in judgement.probes if isinstance(probe, (ConvexGatedProbe, LayerGatedProbe))]
-    if gated or layers is not None:
+def _layers(page: Report, task: Task, judgement: Judgement, layers: FeatureSource | None) -> None:
+    if layers is not None or gated(judgement.probes):
         page.heading("Layers")
-    if gated:
-        gates = np.array([probe.gate.detach().cpu().numpy() for probe in gated])
-        page.figure(
-            gate_figure({"gate of each layer": gates}),
-            "How much of each layer the probe mixes in, mean and spread over parts; the dashed line is even shares, where "
-            "every gate starts. A gate near the line: the layer is as good as others, or the gate has learnt little.",
-        )
+        show_gates(page, judgement.probes)
     if layers is not None:
         metric = layer_metric(task)
         page.figure(
             layer_figure(layer_scores(layers, task), metric),
             f"What each layer tells by itself: {metric} of a logistic regression on its CLS and on the mean of its patches, "
             "mean and spread over parts. A layer that is low here may still hold, in single patches, what prototypes find.",
+        )
+
+
+def gated(probes: Sequence[Probe]) -> list[ConvexGatedProbe | LayerGatedProbe]:
+    """Those that mix layers."""
+    return [probe for probe in probes if isinstance(probe, (ConvexGatedProbe, LayerGatedProbe))]
+
+
+def show_gates(page: Report, probes: Sequence[Probe]) -> None:
+    if mixing := gated(probes):
+        gates = np.array([probe.gate.detach().cpu().numpy() for probe in mixing])
+        page.figure(
+            gate_figure({"gate of each layer": gates}),
+            "How much of each layer the probe mixes in, mean and spread over parts; the dashed line is even shares, where "
+            "every gate starts. A gate near the line: the layer is as good as others, or the gate has learnt little.",
         )
 
 
@@ -108,7 +119,7 @@ def _prototypes(page: Report, trial: Trial) -> None:
     )
     for label, shown in prototype_cutouts(trial, opened, classes).items():
         page.figure(
-            cutout_figure(shown, mel_scale(trial.encoder)),
+            cutout_figure(shown, trial.encoder.frontend.ruler),
             f"Prototypes of {trial.task.classes[label]}, each with the judged clips that excite it most.",
             "webp",
         )
@@ -133,7 +144,7 @@ def _clips(page: Report, trial: Trial) -> None:
     for case, (spectrogram, account) in explained:
         labels = ", ".join(trial.labels(case.row)) or "no label"
         page.figure(
-            account_figure(spectrogram, account, mel_scale(trial.encoder)),
+            account_figure(spectrogram, account, trial.encoder.frontend.ruler),
             f"{trial.name(case.row)}, {labels}: why {trial.task.classes[case.label]}, with a probability of "
             f"{case.probability:.3f}, {'rightly' if case.right else 'wrongly'} so. Of all clips that were judged "
             f"{'rightly' if case.right else 'wrongly'} in {trial.part.name}, the probe is surest of this one. "

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 INK, MUTED, GRID = "#22313f", "#7a8793", "#e3e7ea"
+PIXELS = 104  # of the page an inch of a figure: the widest fill it, and letters are as large in all
 COLOURS = ("#1b6ca8", "#d9822b", "#3a8f5c", "#a23b72", "#7d6b58")  # told apart by the colour-blind too
 
 PAGE = """<!doctype html>
@@ -58,9 +59,9 @@ class Report:
         """format: png, or webp, in which spectrograms take a seventh of that."""
         picture = io.BytesIO()
         figure.savefig(picture, format=format, dpi=150)
-        data = base64.b64encode(picture.getvalue()).decode()
+        data, width = base64.b64encode(picture.getvalue()).decode(), round(PIXELS * figure.get_figwidth())
         self.parts.append(
-            f'<figure><img alt="{escape(caption)}" src="data:image/{format};base64,{data}">'
+            f'<figure><img width="{width}" alt="{escape(caption)}" src="data:image/{format};base64,{data}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 

@@ -3,6 +3,7 @@
     probe.safetensors  what `Probe.stored` gives: binarised prototypes keep one bit a weight
     probe.json         all the rest
     encoder/           the encoder as `save_pretrained` writes it, where probe.json says so
+    source.json        whose probe it is, or began as, where it is somebody else's
 
 probe.json holds
 
@@ -36,11 +37,13 @@ from oscine import __version__
 from oscine.models.embed import describe_encoder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.fetch import fetch
+from oscine.models.fetch import fetch, fetch_if_there
 from oscine.models.files import write_whole
 from oscine.models.hub import CONFIG, WEIGHTS, fits, load_pretrained, release, save_pretrained
+from oscine.models.origin import licence_on_the_hub, origin_of
+from oscine.models.source import SOURCE, Origin, read_origin
 from oscine.models.vectors import digest
-from oscine.models.weights import read_safetensors
+from oscine.models.weights import file_hash, read_safetensors
 from oscine.models.zoo import HUB, LOCAL, create_model
 from oscine.probe.calibration import Scaling
 from oscine.probe.fitted import FittedProbe
@@ -48,6 +51,7 @@ from oscine.probe.probe import Probe
 from oscine.probe.zoo import PROBES
 
 TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
+BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
 KINDS: dict[str, Any] = {
     "oscine_version": str, "probe": str, "head": dict, "classes": list, "single_label": bool, "seconds": float,
     "scaling": dict | None, "thresholds": list | None, "probe_fingerprint": str, "fitted_on": dict, "scores": dict,
@@ -77,13 +81,23 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
     }
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.probe.stored().items()}
+    origin = origin_of_probe(fitted)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
+    (folder / SOURCE).unlink(missing_ok=True)
     if with_encoder:
         save_pretrained(fitted.encoder, folder / ENCODER)
+    if origin:
+        write_whole(folder / SOURCE, origin.as_json())
     write_whole(folder / TENSORS, save(tensors, metadata={"format": "pt"}))
     write_whole(folder / FACTS, text.encode())
     return folder
+
+
+def origin_of_probe(fitted: FittedProbe) -> Origin | None:
+    """Whose probe it is; once it is another one, it began as theirs."""
+    origin = fitted.origin
+    return origin and origin._replace(trained=digest(fitted.probe.stored()) != origin.fingerprint)
 
 
 def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProbe:
@@ -95,9 +109,11 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     already; either must have the very weights and settings that the probe was fitted on. A tensor that is missing, too many
     or misshapen is an error.
     """
-    folder = fetch_probe(str(folder)) if str(folder).startswith(HUB) else Path(folder)
+    fetched = str(folder).startswith(HUB)
+    folder, origin = fetch_probe(str(folder)) if fetched else (Path(folder), read_origin(Path(folder)))
     facts = read_facts(folder)
-    encoder = _open_encoder(folder, facts["encoder"]) if encoder is None else encoder
+    if encoder is None:
+        encoder = _open_encoder(folder, facts["encoder"], origin if fetched else None)
     now = describe_encoder(encoder)
     differ = [key for key in ("architecture", "config", "fingerprint") if now[key] != facts["encoder"].get(key)]
     if differ:
@@ -113,19 +129,34 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
         encoder.eval(),
         scaling=scaling,
         thresholds=thresholds,
+        origin=origin,
         **{name: facts[name] for name in ("head", "classes", "seconds", "single_label", "fitted_on", "scores")},
     )
 
 
-def fetch_probe(name: str) -> Path:
-    """Where a probe of the Hub lies in the cache, fetched unless it is there: all files of one commit, none of them run."""
+def fetch_probe(name: str) -> tuple[Path, Origin]:
+    """Where a probe of the Hub lies in the cache, fetched unless it is there, and whose it is.
+
+    All files are of one commit, none of them is run.
+    """
     repository, _, revision = name.removeprefix(HUB).partition("@")
     found = fetch(repository, FACTS, revision or None)
     folder = found.path.parent
-    beside = [f"{ENCODER}/{CONFIG}", f"{ENCODER}/{WEIGHTS}"] if read_facts(folder)["encoder"].get("beside") else []
-    for file in (TENSORS, *beside):
-        fetch(repository, file, found.revision)
-    return folder
+    facts, tensors = read_facts(folder), fetch(repository, TENSORS, found.revision)
+    if facts["encoder"].get("beside"):
+        config, weights, source = BESIDE
+        fetch_if_there(repository, source, found.revision)
+        for file in (config, weights):
+            fetch(repository, file, found.revision)
+    licence = licence_on_the_hub(repository, found.revision)
+    origin = Origin(f"{HUB}{repository}", TENSORS, tensors.sha256, licence, repository, found.revision)
+    return folder, origin._replace(fingerprint=facts["probe_fingerprint"])
+
+
+def find_probe(path: Path) -> Path | None:
+    """The folder of the probe that a folder is or holds, if there is one."""
+    path = Path(str(path).removeprefix(LOCAL))
+    return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
@@ -151,21 +182,33 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _open_encoder(folder: Path, known: dict[str, Any]) -> Encoder:
+def _open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> Encoder:
+    """The encoder that probe.json knows. probe: whose it is, where it was fetched."""
     if known.get("beside"):
-        encoder = load_pretrained(folder / ENCODER)
-        if known.get("model"):  # what it is called elsewhere says more than where it lies
-            encoder.provenance = {key: known[key] for key in ("model", "repository", "revision")}
-            encoder.provenance["sha256"] = known["weights"]
-        return encoder
+        return _open_beside(folder / ENCODER, known, probe)
     model = known.get("model")
     if not model:
         raise OscineError(f"{folder} does not say which encoder its probe was fitted on; load it with that one")
     settings = {} if model.startswith((HUB, LOCAL)) else known["config"]  # which those bring themselves
+    revision = known.get("revision") if known.get("repository") else None  # what comes with oscine is known by its hash
     try:
-        return create_model(model, pretrained=True, revision=known.get("revision"), **settings)
+        return create_model(model, pretrained=True, revision=revision, **settings)
     except OscineError as error:
         raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
+
+
+def _open_beside(folder: Path, known: dict[str, Any], probe: Origin | None) -> Encoder:
+    encoder, sha256 = load_pretrained(folder), file_hash(folder / WEIGHTS)
+    names = {key: known[key] for key in ("model", "repository", "revision")}
+    if known.get("model"):  # what it is called elsewhere says more than where it lies
+        encoder.provenance = names | {"sha256": known["weights"]}
+    elif probe:  # where the cache lies is no name
+        encoder.provenance = names | {"sha256": sha256}
+    origin = origin_of(encoder)
+    if probe and (origin is None or origin.trained):  # by whoever has published the probe
+        weights = {"file": f"{ENCODER}/{WEIGHTS}", "sha256": sha256, "fingerprint": known["fingerprint"]}
+        encoder.origin = probe._replace(**weights)
+    return encoder
 
 
 def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:

@@ -25,7 +25,8 @@ from torch.optim import Optimizer
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.probe.data import Task
-from oscine.probe.fit import Judgement, encode_task, score
+from oscine.probe.encoding import encode_task
+from oscine.probe.fit import Judgement, score
 from oscine.probe.log_mel import judge_vectors
 from oscine.probe.probe import Needs
 

@@ -1,8 +1,8 @@
 """A small Hub on loopback: the part of the real one's protocol that huggingface_hub speaks, and faults on demand.
 
 Answered are downloads (resolve, with ETag, X-Repo-Commit, and for large files a redirect to a store that takes ranges),
-model_info, the tree, publishing (create, preupload, large files in one piece or several, commit, branch, tag, visibility),
-and the errors of the real Hub with their X-Error-Code. Another request is one more line of `ROUTES`.
+model_info, the tree, the log, publishing (create, preupload, large files in one piece or several, commit, branch, tag,
+visibility), and the errors of the real Hub with their X-Error-Code. Another request is one more line of `ROUTES`.
 """
 
 from __future__ import annotations
@@ -54,9 +54,12 @@ class Repository:
     gated: bool = False
     commits: dict[str, Files] = field(default_factory=dict)
     parents: dict[str, str | None] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
 
-    def commit(self, files: Files, branch: str = "main", gone: frozenset[str] = frozenset()) -> str:
+    def commit(
+        self, files: Files, branch: str = "main", gone: frozenset[str] = frozenset(), title: str = "by hand"
+    ) -> str:
         """A commit on top of a branch; its number."""
         before = self.commits.get(self.refs.get(branch, ""), {})
         whole = {path: content for path, content in before.items() if path not in gone} | files
@@ -64,6 +67,7 @@ class Repository:
         number = hashlib.sha1(told.encode()).hexdigest()
         self.commits[number] = whole
         self.parents[number] = self.refs.get(branch)
+        self.titles[number] = title
         self.refs[branch] = number
         return number
 
@@ -290,6 +294,14 @@ class Handler(BaseHTTPRequestHandler):
             entries.append(entry)
         self.answer_json(entries)
 
+    def log(self, name: str, revision: str) -> None:
+        """The commits that led to one, the newest first."""
+        number, _ = self.commit(name, revision)
+        date = "2026-11-21T00:00:00.000Z"
+        about: dict[str, object] = {"authors": [{"user": name.partition("/")[0]}], "date": date, "message": ""}
+        found = self.server.repositories[name]
+        self.answer_json([about | {"id": one, "title": found.titles[one]} for one in found.log(number)])
+
     def whoami(self) -> None:
         user = self.user()
         if user is None:
@@ -383,18 +395,20 @@ class Handler(BaseHTTPRequestHandler):
         """All of a commit or nothing, on top of the parent that it names."""
         found = self.own(name)
         files: Files = {}
-        gone = set()
+        gone, title = set(), ""
         for line in self.body.splitlines():
             key, value = (json.loads(line)[part] for part in ("key", "value"))
-            if key == "header" and value.get("parentCommit", found.refs[revision]) != found.refs[revision]:
-                raise Refusal(412)
+            if key == "header":
+                title = value["summary"]
+                if value.get("parentCommit", found.refs[revision]) != found.refs[revision]:
+                    raise Refusal(412)
             if key == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             if key == "lfsFile":
                 files[value["path"]] = self.server.uploaded[value["oid"]]
             if key == "deletedFile":
                 gone.add(value["path"])
-        number = found.commit(files, revision, frozenset(gone))
+        number = found.commit(files, revision, frozenset(gone), title)
         url = f"{self.server.url}/{name}/commit/{number}"
         self.answer_json({"success": True, "commitOid": number, "commitUrl": url, "hookOutput": ""})
 
@@ -428,6 +442,7 @@ ROUTES = [
     ("GET", f"/api/models/{NAME}", Handler.info),
     ("GET", f"/api/models/{NAME}/revision/(?P<revision>[^/]+)", Handler.info),
     ("GET", f"/api/models/{NAME}/tree/(?P<revision>[^/]+)", Handler.tree),
+    ("GET", f"/api/models/{NAME}/commits/(?P<revision>[^/]+)", Handler.log),
     ("GET", "/api/whoami-v2", Handler.whoami),
     ("POST", "/api/repos/create", Handler.create),
     ("PUT", f"/api/models/{NAME}/settings", Handler.set_visibility),

@@ -117,11 +117,11 @@ def write_birdset(folder: Path, name: str = "HSN") -> Path:
 
 
 def write_dcase(folder: Path) -> Path:
-    """Four scenes, of which one that is learnt from and the one that is judged have events."""
+    """Four scenes, of which one that is learnt from, the one to choose by and the one that is judged have events."""
     (folder / "labelvocabulary.csv").write_text("idx,label\n1,cough\n0,speech\n2,drawer\n")
     events: dict[str, dict[str, list[dict[str, object]]]] = {
         "train": {"a.wav": [{"label": "cough", "start": 160.0, "end": 480}], "quiet.wav": []},
-        "valid": {"b.wav": []},
+        "valid": {"b.wav": [{"label": "speech", "start": 0, "end": 100}]},
         "test": {
             "a.wav": [
                 {"label": "drawer", "start": 170.5, "end": 310},  # between the edges of two frames

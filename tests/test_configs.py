@@ -119,7 +119,7 @@ def test_what_quickstart_names_exists_and_builds() -> None:
         encoder = meta(**content("pretrain", name)["encoder"])
         for chosen in plan["probes"].values():
             probe.PROBES[chosen["probe"]](encoder, 10, **chosen["head"])
-            assert set(chosen["fit"]) == arguments(FitSettings, but={"loss", "seed"})
+            assert set(chosen["fit"]) == arguments(FitSettings, but={"loss", "balanced", "select_every", "seed"})
             assert FitSettings(**chosen["fit"]).warmup == chosen["fit"]["warmup"]
     assert {chosen["probe"] for chosen in plan["probes"].values()} <= set(probe.PROBES)
     assert plan["embedded"] in list_models(pretrained=True)

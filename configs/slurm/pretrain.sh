@@ -14,12 +14,19 @@ set -u
 config=$1 run=$2 recordings=$3
 shift 3
 
-# A job that comes again goes on with its run. One that failed before its first state says so and deletes nothing.
+# A job that comes again goes on with its run, whatever it was told to do with an earlier one.
 again=()
-if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then again=(--resume); fi
+if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
+    for given in "$@"; do
+        shift
+        if [[ $given != --overwrite ]]; then set -- "$@" "$given"; fi
+    done
+    again=(--resume)
+fi
 
-# srun does not take over sbatch's CPUs, and may end all processes when the first of them leaves.
-srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=0 \
+# srun does not take over sbatch's CPUs. Processes that were told to stop end within seconds of each other, which must not end
+# the others; where one has failed, the others would wait for it for long.
+srun --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=0 --wait=120 \
     oscine pretrain "$config" --name "$run" --data.recordings "$recordings" --trainer.strategy ddp \
     --trainer.num_nodes "$SLURM_NNODES" --trainer.devices "$SLURM_NTASKS_PER_NODE" "$@" ${again[@]+"${again[@]}"}
 code=$?

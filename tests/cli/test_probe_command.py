@@ -107,6 +107,13 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
             "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "beta2": 0.999, "clip": None,
             "loss": None, "balanced": False, "select_every": None, "seed": 0,
         },
+        "finetune": False,
+        "tuning": {
+            "layer_decay": 0.75, "drop_path": 0.1, "mix": 0.0, "mixup": 0.0, "noise": 0.0, "hiss": 0.0, "gain": 0.0,
+            "masks": 0.0, "time_mask": 0, "freq_mask": 0, "background": None, "precision": "float32", "save_every": 100,
+        },
+        "resume": False,
+        "search": {"trials": 0, "sobol": 8, "space": {"fit": {}, "head": {}}},
         "overwrite": False,
     }  # fmt: skip
 

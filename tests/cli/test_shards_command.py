@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from oscine.cli import dispatch
 from oscine.cli.command import Misuse
 from oscine.cli.shards import main, parse_size
 from oscine.models.errors import OscineError
@@ -31,6 +32,33 @@ def test_it_says_what_it_packed_and_leaves_with_0(
     assert said.out.splitlines()[1:] == [f"{out}/errors.csv: 0 files that are cut short or could not be used"]
     assert "pack recordings: 3/3" in said.err
     assert sorted(path.name for path in out.iterdir()) == ["000000.tar", "errors.csv", "index.json", "index.parquet"]
+
+
+def test_shards_are_checked_and_a_damaged_one_ends_with_its_name_and_1(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    main([str(folder), str(out), "--rate", "16000", "--workers", "0"])
+    capsys.readouterr()
+    assert dispatch(["shards", "--check", str(out)]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}: 1 shards are as they were packed\n"
+    assert "check shards: 1/1" in said.err
+    with (out / "000000.tar").open("r+b") as file:
+        file.seek(2000)
+        byte = file.read(1)[0]
+        file.seek(2000)
+        file.write(bytes([byte ^ 1]))
+    assert dispatch(["shards", str(out), "--check"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].endswith(f"{out}: 1 of 1 shards: 000000.tar is damaged; copy them again")
+
+
+@pytest.mark.parametrize("wrong", [["--check"], ["--check", "a", "b"], ["--check", "--rate"]])
+def test_what_is_to_be_checked_is_one_folder(wrong: list[str]) -> None:
+    with pytest.raises(Misuse, match="oscine shards --check OUT"):
+        main(wrong)
 
 
 def test_bad_recordings_are_listed_and_the_exit_code_says_so(folder: Path, tmp_path: Path) -> None:
@@ -65,4 +93,9 @@ def test_sizes_are_read_as_they_are_written(text: str, size: int) -> None:
 def test_its_help_says_what_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "webdataset's layout" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "webdataset's layout" in said
+    assert "oscine shards --check OUT" in said
+    with pytest.raises(SystemExit):
+        main(["--check", "--help"])
+    assert capsys.readouterr().out == said

@@ -9,8 +9,8 @@ from huggingface_hub import ModelCard
 from oscine.models.card import duration, interval, write_card
 from oscine.models.facts import Facts, Run
 from oscine.models.licences import Licence, parse_licence
-from oscine.models.origin import Source
 from oscine.models.scores import Benchmark, Scores
+from oscine.models.source import Origin
 from oscine.models.zoo import create_model
 
 TINY = {"dim": 24, "depth": 1, "heads": 2}
@@ -43,10 +43,10 @@ def test_the_run_is_told():
 
 
 def test_whose_weights_a_run_began_with_is_told():
-    source = Source(
+    origin = Origin(
         "hf-hub:wren/old", "model.safetensors", 64 * "b", "cc-by-nc-4.0", "wren/old", 40 * "c", trained=True
     )
-    card = write_card(facts(run=Run(4, {}, init="hf-hub:wren/old@v2"), source=source))
+    card = write_card(facts(run=Run(4, {}, init="hf-hub:wren/old@v2"), origin=origin))
     assert "\nbase_model: wren/old\n" in card
     assert (
         f"| begun with | `hf-hub:wren/old`, `wren/old` at `{40 * 'c'}`: `model.safetensors`, sha256 `{64 * 'b'}` |"

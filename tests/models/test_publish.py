@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from oscine.models.publication import Publication, encoder_publication, file_of
 from oscine.models.publish import publish, push_to_hub
 from oscine.models.weights import file_hash
 from oscine.models.zoo import create_model
-from tests.hub_server import Fault, Hub, serving, sha256
+from tests.hub_server import Fault, Hub, Repository, serving, sha256
 
 TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 REPOSITORY, NAME, TOKEN = "robin/tiny", "hf-hub:robin/tiny", "hf_a_secret_of_robin"
@@ -282,12 +283,12 @@ MOMENTS = [
     "POST /store/",
     "POST /robin/tiny.git/info/lfs/verify",
     "POST /api/models/robin/tiny/branch/",
-    "POST /api/models/robin/tiny/commit/draft-v1",
+    "POST /api/models/robin/tiny/commit/oscine-draft-",
     "GET /store/",
     "POST /api/models/robin/tiny/commit/main",
     "POST /api/models/robin/tiny/tag/",
 ]
-TIDYING = "DELETE /api/models/robin/tiny/branch/draft-v1"
+TIDYING = ["GET /api/models/robin/tiny/commits/", "DELETE /api/models/robin/tiny/branch/oscine-draft-"]
 FAULTS = {
     "500": {"status": 500},
     "429": {"status": 429, "headers": {"Retry-After": "7"}},
@@ -297,7 +298,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("moment", [*MOMENTS, TIDYING])
+@pytest.mark.parametrize("moment", [*MOMENTS, *TIDYING])
 def test_a_hub_that_fails_once_is_asked_again(hub, tmp_path, moment, fault):
     encoder = seeded()
     publication = prepared(tmp_path / "saved", encoder)
@@ -387,7 +388,7 @@ def test_a_disk_that_is_full_leaves_no_tag(hub, tmp_path, monkeypatch):
     publish(publication)
 
 
-@pytest.mark.parametrize("moment", ["/branch/", "/preupload/draft", "/preupload/main"])
+@pytest.mark.parametrize("moment", ["/branch/", "/preupload/oscine-draft", "/preupload/main"])
 def test_somebody_who_commits_meanwhile_is_not_run_over(hub, tmp_path, moment):
     publication = prepared(tmp_path / "saved", seeded())
 
@@ -460,13 +461,74 @@ def test_main_holds_nothing_that_was_not_fetched_and_compared(hub, tmp_path, pub
     assert same(create_model(NAME), new)
 
 
-def test_a_draft_that_cannot_be_taken_away_stops_nothing(hub, tmp_path):
+@pytest.mark.parametrize("moment", TIDYING)
+def test_a_draft_that_cannot_be_taken_away_stops_nothing_and_goes_with_the_next_call(hub, tmp_path, moment):
     encoder = seeded()
     publication = prepared(tmp_path / "saved", encoder)
-    hub.faults.append(Fault("DELETE ", status=500, times=10_000))
+    hub.faults.append(Fault(moment, status=500, times=10_000))
     receipt = publish(publication)
-    assert set(hub.repositories[REPOSITORY].refs) == {"main", "v1", "draft-v1"}
+    refs = hub.repositories[REPOSITORY].refs
+    assert set(refs) == {"main", "v1", publication.draft}
     assert same(create_model(NAME, revision=receipt.commit), encoder)
+    hub.faults.clear()
+    assert publish(publication) == receipt
+    assert set(refs) == {"main", "v1"}
+
+
+def test_the_draft_of_an_interrupted_call_goes_though_main_has_moved_on(hub, tmp_path):
+    publication = prepared(tmp_path / "saved", seeded())
+    hub.faults.append(Fault("/commit/oscine-draft-", status=500, times=10_000))
+    complaint(publication)
+    hub.faults.clear()
+    found = hub.repositories[REPOSITORY]
+    found.commit({".gitattributes": b"*.png filter=lfs\n"})
+    publish(publication)
+    assert set(found.refs) == {"main", "v1"}
+    assert found.commits[found.refs["v1"]][".gitattributes"] == b"*.png filter=lfs\n"
+
+
+def test_drafts_have_names_that_only_what_is_published_makes(hub, tmp_path):
+    publication = prepared(tmp_path / "saved", seeded())
+    others = [
+        prepared(tmp_path / "saved", seeded(), "v2"), publication._replace(repository="robin/other"),
+        with_files(publication, {"settings.yaml": b"seed: 1\n"}),
+    ]  # fmt: skip
+    names = {one.draft for one in [publication, *others]}
+    assert len(names) == 4
+    assert all(re.fullmatch("oscine-draft-[0-9a-f]{16}", name) for name in names)
+    assert prepared(tmp_path / "again", seeded()).draft == publication.draft
+
+
+@pytest.mark.parametrize("branch", ["draft-v1", "drafts", "v1-draft"])
+def test_a_branch_of_somebody_stays_as_it_is(hub, tmp_path, branch):
+    found = hub.repositories[REPOSITORY] = Repository(private=True)
+    found.commit({".gitattributes": b""})
+    work = found.commit({"theirs.txt": b"hello"}, branch)
+    publish(prepared(tmp_path / "saved", seeded()))
+    assert found.refs[branch] == work
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_draft_on_which_somebody_has_worked_is_not_taken_away(hub, tmp_path, when):
+    publication = prepared(tmp_path / "saved", seeded())
+    publish(publication)  # so that the repository is there
+    found = hub.repositories[REPOSITORY]
+    del found.refs["v1"]
+
+    def work() -> None:
+        found.refs.setdefault(publication.draft, found.refs["main"])
+        found.commit({"theirs.txt": b"hello"}, publication.draft)
+
+    if when == "before":
+        work()
+        message = complaint(publication)
+        assert message == (
+            f"somebody has worked on the branch {publication.draft} of robin/tiny; take it away there, or choose another tag"
+        )
+    else:
+        hub.watch = lambda request, done: work() if "POST" in request and "/tag/" in request and done else None
+        publish(publication)
+    assert found.commits[found.refs[publication.draft]]["theirs.txt"] == b"hello"
 
 
 # Requests of a publishing during which its weights go away on this machine: before anything, on the way up, and between
@@ -510,12 +572,77 @@ def test_what_is_wrong_in_a_check_is_not_said_to_be_the_networks(hub, tmp_path):
 def test_the_licence_of_loaded_weights_goes_along(hub):
     push_to_hub(seeded(), REPOSITORY, "cc-by-nc-4.0")
     loaded = create_model(NAME)
+    for other in ("mit", "cc-by-nc-sa-4.0"):
+        with pytest.raises(
+            OscineError, match=rf"licence '{other}', but hf-hub:robin/tiny is under cc-by-nc-4.0; leave .*licence"
+        ):
+            push_to_hub(loaded, "robin/mine", other)
+    told, card = card_of(hub, push_to_hub(loaded, "robin/mine"))
+    assert (told["base_model"], told["license"]) == ("robin/tiny", "cc-by-nc-4.0")
+    assert "Their source states: cc-by-nc-4.0." in card
+    push_to_hub(loaded, "robin/allowed", "mit", relicence=True)
+
+
+def test_weights_that_were_trained_further_may_go_on_under_a_stricter_licence(hub):
+    push_to_hub(seeded(), REPOSITORY, "cc-by-nc-4.0")
+    loaded = create_model(NAME)
+    torch.nn.init.ones_(loaded.cls_token)
+    told, card = card_of(hub, push_to_hub(loaded, "robin/mine", "cc-by-nc-sa-4.0"))
+    assert (told["base_model"], told["license"]) == ("robin/tiny", "cc-by-nc-sa-4.0")
+    assert "They began with `hf-hub:robin/tiny`, whose source states: cc-by-nc-4.0." in card
+
+
+def card_of(hub: Hub, commit: str, repository: str = "robin/mine") -> tuple[dict[str, object], str]:
+    """A card's metadata, and all of it."""
+    card = hub.repositories[repository].commits[commit]["README.md"].decode()
+    return yaml.safe_load(card.split("---")[1]), card
+
+
+def test_the_licence_stays_over_two_hops(hub, tmp_path):
+    push_to_hub(seeded(), REPOSITORY, "cc-by-nc-4.0")
+    folder = save_pretrained(create_model(NAME), tmp_path / "saved")
+    loaded = create_model(f"local-dir:{folder}")
+    with pytest.raises(OscineError, match=r"hf-hub:robin/tiny is under cc-by-nc-4.0"):
+        push_to_hub(loaded, "robin/mine", "mit")
+    push_to_hub(loaded, "robin/mine")
+    with pytest.raises(OscineError, match=r"hf-hub:robin/mine is under cc-by-nc-4.0"):
+        push_to_hub(create_model("hf-hub:robin/mine"), "robin/third", "mit")
+
+
+def test_a_licence_of_nobodys_list_is_kept_as_its_authors_state_it(hub, tmp_path):
+    files = {path.name: path.read_bytes() for path in save_pretrained(seeded(), tmp_path / "saved").iterdir()}
+    other = b"---\nlicense: other\nlicense_name: garden\nlicense_link: LICENSE\n---\n"
+    for name, card in (("wren/nd", b"---\nlicense: cc-by-nd-4.0\n---\n"), ("wren/other", other)):
+        commit = hub.add(name, files | {"README.md": card})
+        push_to_hub(create_model(f"hf-hub:{name}"), f"robin/{name[5:]}")
+    found = hub.repositories["robin/nd"].refs["v1"]
+    assert card_of(hub, found, "robin/nd")[0]["license"] == "cc-by-nd-4.0"
+    told, card = card_of(hub, hub.repositories["robin/other"].refs["v1"], "robin/other")
+    assert (told["license"], told["license_name"]) == ("other", "garden")
+    assert told["license_link"] == f"{hub.url}/wren/other/blob/{commit}/LICENSE"
+    assert f"The weights: [garden]({told['license_link']})." in card
+    trained = create_model("hf-hub:wren/nd")
+    torch.nn.init.ones_(trained.cls_token)
+    with pytest.raises(OscineError, match=r"hf-hub:wren/nd is under cc-by-nd-4.0"):
+        push_to_hub(trained, "robin/changed")
+
+
+def test_what_the_zoo_says_of_the_data_is_said_again(hub):
+    told, card = card_of(hub, push_to_hub(create_model("bird_mae_tiny", pretrained=True), "robin/mine"))
+    assert told["license"] == "apache-2.0"
+    assert "| ESC-10 | not stated |" in card
+    assert "| taken from | `bird_mae_tiny.esc10`: `model.safetensors`, sha256 `5575" in card
+
+
+def test_a_checkpoint_that_nobody_knows_needs_a_licence_and_a_word(hub, tmp_path):
+    save_file(dict(seeded().state_dict()), tmp_path / "mine.safetensors")
+    loaded = create_model("bat_tiny", checkpoint_path=tmp_path / "mine.safetensors", **TINY)
+    with pytest.raises(OscineError, match="licence not given"):
+        push_to_hub(loaded, "robin/mine")
     with pytest.raises(
-        OscineError, match=r"licence 'mit', but hf-hub:robin/tiny is under cc-by-nc-4.0; leave .*licence"
+        OscineError, match=r"but it is not known what mine.safetensors is under; say that its owners allow"
     ):
         push_to_hub(loaded, "robin/mine", "mit")
-    commit = push_to_hub(loaded, "robin/mine", "cc-by-nc-4.0")
-    card = hub.repositories["robin/mine"].commits[commit]["README.md"].decode()
-    assert yaml.safe_load(card.split("---")[1])["base_model"] == "robin/tiny"
-    assert "They began with `hf-hub:robin/tiny`, whose source states: cc-by-nc-4.0." in card
-    push_to_hub(loaded, "robin/allowed", "mit", relicence=True)
+    _, card = card_of(hub, push_to_hub(loaded, "robin/mine", "mit", relicence=True))
+    assert str(tmp_path) not in card
+    assert "Their source states: not known." in card

@@ -12,8 +12,10 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
+from oscine.models.augment import key
 from oscine.models.errors import OscineError
-from oscine.pretrain.data import ClipDataset, Numbers, PretrainingData, collate, key
+from oscine.pretrain.clips import ClipDataset, collate
+from oscine.pretrain.data import Numbers, PretrainingData, vary
 from oscine.pretrain.masking import random_keep
 from oscine.pretrain.recipe import Batch
 from oscine.pretrain.stretches import Files, cut_up
@@ -68,18 +70,45 @@ def test_a_long_recording_counts_as_often_as_a_clip_fits_in(recordings: list[Pat
     assert parts[-1]["start"] + parts[-1]["seconds"] == pytest.approx(3.0)
 
 
-def test_short_recordings_are_filled_up_with_silence_before_they_are_rolled(tmp_path: Path) -> None:
-    clip = dataset([write(tmp_path, "short.wav", 0.2, 0.25)])[0].waveform
-    sounding = clip.abs() > 0.2
-    assert len(clip) == SAMPLES
-    assert int(sounding.sum()) == pytest.approx(1600, abs=2)
+def test_short_recordings_are_filled_up_with_silence(tmp_path: Path) -> None:
+    clip = dataset([write(tmp_path, "short.wav", 0.2, 0.25)])[0]
+    assert len(clip.waveform) == SAMPLES
+    assert int(clip.heard) == 1600
+    assert clip.waveform[:1600].abs().min() > 0.2
+    assert not clip.waveform[1600:].any()
 
 
-def test_gain_stays_between_a_half_and_one_and_a_half(tmp_path: Path) -> None:
-    clips = dataset([write(tmp_path, "level.wav", 0.5, 0.25)], gain=True)
-    levels = {round(clips[number].waveform.max().item(), 4) for number in range(20)}
-    assert len(levels) > 15
-    assert all(0.125 <= level <= 0.375 for level in levels)
+def batch_of(*heard: int, samples: int = 12) -> Batch:
+    """Clips that count their samples from one, and are silent behind those that are heard."""
+    waveform = torch.stack([(torch.arange(samples) + 1.0) * (torch.arange(samples) < length) for length in heard])
+    seed = torch.tensor([key(7, clip) for clip in range(len(heard))])
+    return Batch(waveform, torch.tensor(heard), torch.zeros(len(heard), 1, 1), seed)
+
+
+def test_clips_are_rolled_each_by_its_own_number_before_or_after_they_are_filled_up() -> None:
+    batch = batch_of(5, 12, 1)
+    before, after = vary(batch, True, gain=False).waveform, vary(batch, False, gain=False).waveform
+    shifts = {int(before[1].argmin()), int(after[0].argmax())}
+    assert len(shifts) == 2
+    assert not before[0, 5:].any()
+    assert before[0, :5].sort().values.tolist() == [1, 2, 3, 4, 5]
+    assert torch.equal(before[1], after[1]), "a whole clip has no filling"
+    for rolled, whole in zip(after, batch.waveform):
+        assert any(torch.equal(rolled, whole.roll(shift)) for shift in range(12))
+
+
+def test_what_is_done_to_a_clip_does_not_depend_on_its_batch() -> None:
+    batch = batch_of(5, 12, 7)
+    alone = Batch(*(tensor[2:] for tensor in batch))
+    for before_filling in (True, False):
+        together, single = vary(batch, before_filling, gain=True), vary(alone, before_filling, gain=True)
+        assert torch.equal(together.waveform[2:], single.waveform)
+
+
+def test_gain_stays_between_a_half_and_one_and_a_half() -> None:
+    louder = vary(batch_of(*[12] * 20), False, gain=True).waveform.amax(1) / 12
+    assert len(louder.unique()) == 20
+    assert all(0.5 <= gain <= 1.5 for gain in louder.tolist())
 
 
 def test_ranks_share_the_clips_of_a_step_without_overlap() -> None:
@@ -108,6 +137,19 @@ def test_a_recording_that_breaks_is_skipped_for_the_next_one(
         heard = [clips[number] for number in range(9)]
     assert all(clip.waveform.abs().max() > 0 for clip in heard)
     assert str(recordings[2]) in caplog.text
+
+
+def test_the_next_recording_of_the_source_stands_in_for_one_that_breaks(tmp_path: Path) -> None:
+    paths = [write(tmp_path, f"{number}.wav", seconds) for number, seconds in enumerate((0.5, 1.5, 0.6))]
+    whole = dataset(paths)
+    (number,) = (number for number in range(5) if whole.recording_of(number) == str(paths[0]))
+    paths[0].write_bytes(b"no longer audio")
+    assert whole.of_next_recording(whole.stretch(number)) == 1
+    assert whole.stretches["recording"].tolist() == [0, 1, 1, 1, 2]
+    paths[1].write_bytes(b"nor this")
+    level = dataset([paths[2]])[0].waveform.abs().max()
+    assert whole[number].waveform.abs().max() == pytest.approx(level.item(), abs=0.02), "of all stretches but the last"
+    assert whole.of_next_recording(4) == 0
 
 
 def test_a_run_stops_when_nothing_can_be_read_any_more(recordings: list[Path]) -> None:
@@ -187,9 +229,11 @@ def test_recordings_that_never_could_be_read_are_an_error(tmp_path: Path) -> Non
 
 
 def test_the_seeds_of_a_batch_stay_where_they_are_read(recordings: list[Path]) -> None:
-    batch = Batch(torch.zeros(1, 2), torch.zeros(1, 1, 1), torch.tensor([3]))
+    batch = Batch(torch.zeros(1, 2), torch.tensor([2]), torch.zeros(1, 1, 1), torch.tensor([3]))
     sent = PretrainingData(recordings).transfer_batch_to_device(batch, torch.device("meta"), 0)
-    assert (sent.waveform.is_meta, sent.keep.is_meta, sent.seed.device.type) == (True, True, "cpu")
+    assert sent.waveform.is_meta
+    assert sent.keep.is_meta
+    assert sent.seed.device.type == sent.heard.device.type == "cpu"
 
 
 def test_seeds_differ_in_every_number() -> None:

@@ -13,9 +13,11 @@ import torch
 from oscine.cli import dispatch
 from oscine.models import gzip_points
 from oscine.models.errors import OscineError
-from oscine.pretrain.data import ClipDataset, find_source, readable
+from oscine.pretrain.clips import ClipDataset
 from oscine.pretrain.events import Events
+from oscine.pretrain.sources import find_source
 from oscine.pretrain.stretches import Files, cut_up
+from oscine.pretrain.tally import readable
 from tests.birdset_layout import RATE, ogg, train_rows, write_split
 
 CALLS = {f"XC{number}.ogg": (20.0 - 2 * number, 20.5 - 2 * number) for number in range(8)}

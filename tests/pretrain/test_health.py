@@ -16,7 +16,7 @@ from torch import Tensor
 from oscine.models import create_model
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data import PretrainingData
-from oscine.pretrain.health import LEAST_SHARE, Health, effective_rank, look, std_over_clips
+from oscine.pretrain.health import LEAST_RANK, LEAST_SHARE, Health, effective_rank, look, std_over_clips
 from oscine.pretrain.run import loss_curve, make_trainer, run_pretraining
 from oscine.pretrain.schedule import teacher_decay
 
@@ -159,6 +159,27 @@ def test_a_collapsing_run_is_said_so_once_also_when_it_is_resumed(
     assert line.startswith("the encoder is collapsing: at step ")
     std = loss_curve(tmp_path)["health/feature_std"].dropna()
     assert std.iloc[-1] < LEAST_SHARE * std.iloc[0]
+
+
+# The lowest share of the first spread and the lowest rank of real runs that did not collapse, see health.py; then what lies
+# on either side of the thresholds.
+SOUND = [(0.13, 3.8), (0.08, 1.7), (1.01 * LEAST_SHARE, 3.8), (0.13, 1.01 * LEAST_RANK)]
+COLLAPSED = [(0.99 * LEAST_SHARE, 3.8), (0.13, 0.99 * LEAST_RANK), (1e-4, 1.0)]
+
+
+@pytest.mark.parametrize(("share", "rank"), SOUND + COLLAPSED)
+def test_runs_are_called_collapsing_by_what_real_ones_showed(
+    share: float, rank: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    health, first = Health(50), 0.7
+    for step, (std, now) in enumerate([(first, 20.0), (share * first, rank), (share * first, rank)]):
+        health.warn(50 * step, now, std)
+    if (share, rank) in SOUND:
+        assert said(caplog) == []
+    else:
+        (line,) = said(caplog)
+        assert f"at step 50 its features vary over clips by {share:.2g} of what they did" in line
+        assert f"effective rank is {rank:.1f}" in line
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -11,9 +11,12 @@ import soundfile
 import torch
 
 from oscine.models.errors import OscineError
-from oscine.pretrain.data import ClipDataset, PretrainingData, find_source, readable
+from oscine.pretrain.clips import ClipDataset
+from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.manifests import read_manifest
+from oscine.pretrain.sources import find_source
 from oscine.pretrain.stretches import Span, cut_up
+from oscine.pretrain.tally import readable
 
 RATE = 8000
 

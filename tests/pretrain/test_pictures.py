@@ -89,7 +89,8 @@ def test_a_picture_is_drawn_at_the_first_step_and_at_every_second(
     pictures = sorted((tmp_path / "pictures").iterdir())
     assert [path.name for path in pictures] == ["step_0000001.png", "step_0000002.png", "step_0000004.png"]
     panels, losses = look(recipe, clips)
-    last = pixels_of(draw(panels, f"step 4: {', '.join(f'{name} {value:.3f}' for name, value in losses.items())}"))
+    title = f"step 4: {', '.join(f'{name} {value:.3f}' for name, value in losses.items())}"
+    last = pixels_of(draw(panels, title, recipe.encoder.frontend.frame_seconds))
     assert np.array_equal(np.round(imread(pictures[-1])[..., :3] * 255), last), "of the run's first clips"
     (events,) = tmp_path.glob("logs/version_0/events*")
     logged = EventAccumulator(str(events)).Reload().Images("pictures")
@@ -102,7 +103,8 @@ def looked_at(recipe: Recipe) -> tuple[list[torch.Tensor], torch.Tensor, Batch]:
     generator = torch.Generator().manual_seed(0)
     waveform = torch.rand(CLIPS, recipe.encoder.samples, generator=generator) - 0.5
     keep = torch.stack([recipe.draw_keep(generator) for _ in range(CLIPS)])
-    clips = Batch(waveform, keep, torch.zeros(CLIPS))
+    heard = torch.full((CLIPS,), waveform.shape[1])
+    clips = Batch(waveform, heard, keep, seed=torch.zeros(CLIPS, dtype=torch.long))
     time, freq = recipe.encoder.grid
     kept = torch.zeros(CLIPS, time * freq).scatter(1, keep[:, 0], 1).bool().unflatten(1, (time, freq))
     return list(look(recipe, clips)[0].values()), kept, clips
@@ -124,7 +126,7 @@ def test_what_is_dropped_is_not_shown_as_seen(name: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_mixed_precision_is_drawn_too(name: str, bfloat16: None) -> None:
     panels, _, _ = looked_at(RECIPES[name]())
-    assert pixels_of(draw(dict(zip("abcd", panels)), "")).ndim == 3
+    assert pixels_of(draw(dict(zip("abcd", panels)), "", 0.01)).ndim == 3
 
 
 def test_a_reconstruction_is_the_clip_where_it_was_seen() -> None:
@@ -165,4 +167,4 @@ def test_of_what_has_collapsed_or_diverged_nothing_is_drawn(value: float) -> Non
     drawn = colours(torch.full((1, 40, 8), value), torch.full((1, 40, 8), value))
     assert drawn.targets.isnan().all()
     panels = {"the clip": torch.rand(1, 64, 128), "nothing": drawn.targets.unflatten(1, (5, 8))}
-    assert pixels_of(draw(panels, "")).ndim == 3
+    assert pixels_of(draw(panels, "", 0.01)).ndim == 3

@@ -15,8 +15,10 @@ import torch
 import yaml
 from lightning import LightningModule
 from torch import Tensor, nn
+from torch._inductor import config as inductor
 from torch.testing import assert_close
 
+from oscine.cli import dispatch
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
@@ -26,6 +28,7 @@ from oscine.pretrain.bat import BATPretraining, standardised
 from oscine.pretrain.bird_mae import BirdMAEPretraining, patches_of, spectrogram_of
 from oscine.pretrain.masking import dropped_patches
 from oscine.pretrain.recipe import Batch, Recipe
+from oscine.pretrain.run import loss_curve
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = 2
@@ -188,6 +191,22 @@ def test_compiled_losses_and_gradients_are_the_same(
     for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
         if one.grad is not None:
             assert (one.grad - other.grad).norm() <= 1e-5 * one.grad.norm() + 1e-6 * largest, name
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="no C++ compiler for torch.compile")
+def test_a_run_can_be_compiled(folder: Path, tmp_path: Path) -> None:
+    tiny = """--encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --recipe.decoder_dim 16 --recipe.decoder_depth 1
+    --recipe.decoder_heads 2 --recipe.steps 2 --recipe.warmup 1 --data.batch_size 2 --data.workers 0 --log_every 1
+    --health_every 0 --pictures_every 0 --trainer.accelerator cpu --trainer.devices 1""".split()
+    losses = []
+    for compile in ("null", "default"):
+        given = ["--name", compile, "--runs", str(tmp_path), "--data.recordings", str(folder)]
+        # Without vector units, whose kinds are tried out one by one, and whose kernels take longer to compile.
+        with inductor.patch({"cpp.vec_isa_ok": False}):
+            assert dispatch(["pretrain", "bird_mae_tiny", *given, "--recipe.compile", compile, *tiny]) == 0
+        losses.append(loss_curve(tmp_path / compile)["loss"].tolist())
+    assert len(losses[0]) == 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_only_modes_of_torch_compile_are_taken(build: Build) -> None:

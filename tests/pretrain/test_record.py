@@ -10,10 +10,10 @@ import torch
 from oscine.models import create_model
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.hub import save_pretrained
-from oscine.models.origin import SOURCE, Source, read_source
+from oscine.models.hub import SETTINGS, save_pretrained
+from oscine.models.source import SOURCE, Origin, read_origin
 from oscine.models.weights import file_hash
-from oscine.pretrain.record import RECORD, SETTINGS, Record, read_record, save_with_record
+from oscine.pretrain.record import RECORD, Record, read_record, save_with_record
 
 
 def tiny(seed: int = 0) -> Encoder:
@@ -34,11 +34,11 @@ def test_steps_settings_and_weights_belong_together(tmp_path, folder):
 
 
 def test_whose_weights_the_run_began_with_lies_beside_its_encoder(tmp_path, folder):
-    assert read_source(folder) is None
-    source = Source("hf-hub:wren/old", "model.safetensors", 64 * "a", "mit", "wren/old", 40 * "b", trained=True)
-    (tmp_path / SOURCE).write_bytes(source.as_json())
+    assert read_origin(folder) is None
+    old = Origin("hf-hub:wren/old", "model.safetensors", 64 * "a", "mit", "wren/old", 40 * "b", fingerprint=64 * "c")
+    (tmp_path / SOURCE).write_bytes(old.as_json())
     save_with_record(tiny(), tmp_path, folder, 8)
-    assert read_source(folder) == source
+    assert read_origin(folder) == old._replace(trained=True)
 
 
 def test_a_run_without_settings_has_a_record_as_well(tmp_path):

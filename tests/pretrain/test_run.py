@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,28 +45,67 @@ def weights(runs: Path, name: str) -> dict[str, torch.Tensor]:
     return load_file(runs / name / "encoder" / "model.safetensors")
 
 
-@pytest.mark.parametrize("config", RECIPES)
-def test_a_killed_and_resumed_run_ends_with_the_same_bits(config: str, folder: Path, tmp_path: Path) -> None:
-    assert dispatch(arguments(config, "whole", folder, tmp_path, 60)) == 0
-    state = tmp_path / "killed" / "states" / "last.ckpt"
-    command = [sys.executable, "-m", "oscine", *arguments(config, "killed", folder, tmp_path, 60)]
+def same_state(one: Any, other: Any) -> bool:
+    """Whether two states are the same to the bit: weights, teacher, decoder, optimiser, schedules, and what is counted."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_state(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same_state, one, other))
+    return one == other
+
+
+def state_of(runs: Path, name: str) -> dict[str, Any]:
+    return read_state(runs / name / "states" / "last.ckpt")
+
+
+def kill_at(step: int, command: list[str], folder: Path) -> None:
+    """Start `oscine` and kill it, with all processes that read for it, as soon as its log has that step."""
     # As many threads as here: sums in another order end in other bits.
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, env=environment)
-    for _ in range(1200):
-        if state.exists() or process.poll() is not None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "oscine", *command], start_new_session=True, stderr=subprocess.DEVNULL, env=environment
+    )
+    for _ in range(6000):
+        logged = sum(len(path.read_text().splitlines()) - 1 for path in folder.glob("logs/version_*/metrics.csv"))
+        if logged >= step or process.poll() is not None:
             break
-        time.sleep(0.05)
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert state.exists()
-    assert not (tmp_path / "killed" / "encoder").exists(), "killed while it ran"
-    assert dispatch(arguments(config, "killed", folder, tmp_path, 60, "--resume")) == 0
-    whole, resumed = weights(tmp_path, "whole"), weights(tmp_path, "killed")
-    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    assert not (folder / "encoder").exists(), "killed while it ran"
+
+
+WAYS = [("bat_tiny", 1, 1), ("bird_mae_tiny", 0, 2), ("bird_mae_tiny", 2, 1), ("bat_tiny", 0, 2)]  # workers, parts
+
+
+@pytest.mark.parametrize(("config", "workers", "parts"), WAYS)
+def test_a_run_killed_at_random_steps_and_resumed_ends_with_the_same_bits(
+    config: str, workers: int, parts: int, folder: Path, tmp_path: Path
+) -> None:
+    more = [f"--data.workers={workers}", f"--trainer.accumulate_grad_batches={parts}", "--encoder.drop_path=0.5"]
+    assert dispatch(arguments(config, "whole", folder, tmp_path, 60, *more)) == 0
+    drawn = random.Random(f"{config}{workers}{parts}")
+    # The first before a state was kept, the second anywhere between two states.
+    killed = tmp_path / "killed"
+    for step, word in ((1, []), (drawn.randint(4, 40), ["--resume"])):
+        kill_at(step, arguments(config, "killed", folder, tmp_path, 60, *more, *word), killed)
+    assert dispatch(arguments(config, "killed", folder, tmp_path, 60, *more, "--resume")) == 0
+    whole, resumed = state_of(tmp_path, "whole"), state_of(tmp_path, "killed")
+    assert whole["global_step"] == 60
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "PretrainingData"):
+        assert same_state(whole[key], resumed[key]), key
     curves = [loss_curve(tmp_path / name)["loss"] for name in ("whole", "killed")]
-    assert curves[1].index[-1] == curves[0].index[-1] == 59
-    assert curves[1].tail(3).tolist() == curves[0].tail(3).tolist()
+    assert curves[1].equals(curves[0])
+
+
+def test_two_states_that_differ_in_a_bit_are_not_the_same(folder: Path, tmp_path: Path) -> None:
+    assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path, 2)) == 0
+    one, other = state_of(tmp_path, "run"), state_of(tmp_path, "run")
+    assert same_state(one, other)
+    other["optimizer_states"][0]["state"][0]["exp_avg"].view(-1)[0] += 1e-7
+    assert not same_state(one, other)
 
 
 def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(
@@ -83,6 +124,26 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(
 def test_there_must_be_something_to_resume(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(arguments("bird_mae_tiny", "none", folder, tmp_path, 2, "--resume")) == 1
     assert "nothing to resume" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_no_number_is_kept_in_no_state_also_where_a_run_is_told_to_stop(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rare = ["--log_every=50", "--save_every=50"]
+    losses, calls = BirdMAEPretraining.losses, 0
+
+    def spoilt(recipe: BirdMAEPretraining, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return {name: term / 0 if calls == 2 else term for name, term in losses(recipe, *batch).items()}
+
+    monkeypatch.setattr(BirdMAEPretraining, "losses", spoilt)
+    assert dispatch([*arguments("bird_mae_tiny", "run", folder, tmp_path, 90), *rare]) == 1
+    assert "not finite at step 2 in a batch of" in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "run").glob("states/*"))
 
 
 @pytest.mark.parametrize("config", RECIPES)
@@ -100,8 +161,12 @@ def test_two_processes_train_one_encoder(config: str, folder: Path, tmp_path: Pa
     ]
 
 
-def test_a_run_keeps_the_states_of_its_last_step_and_of_one_before(folder: Path, tmp_path: Path) -> None:
-    assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path, 6)) == 0
+@pytest.mark.parametrize("runs", ["absolute", "relative"])
+def test_a_run_keeps_the_states_of_its_last_step_and_of_one_before(
+    runs: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dispatch(arguments("bird_mae_tiny", "run", folder, tmp_path if runs == "absolute" else Path(), 6)) == 0
     states = tmp_path / "run" / "states"
     assert sorted(path.name for path in states.iterdir()) == ["last.before.ckpt", "last.ckpt"]
     assert [read_state(states / name)["global_step"] for name in ("last.before.ckpt", "last.ckpt")] == [3, 6]

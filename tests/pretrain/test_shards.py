@@ -26,9 +26,11 @@ from torch.utils.data import DataLoader
 from oscine.cli import dispatch
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
-from oscine.pretrain.data import ClipDataset, Numbers, find_source
+from oscine.pretrain.clips import ClipDataset
+from oscine.pretrain.data import Numbers
 from oscine.pretrain.packing import pack_shards
-from oscine.pretrain.shards import Shards
+from oscine.pretrain.shards import Shards, check_shards
+from oscine.pretrain.sources import find_source
 from oscine.pretrain.transcode import set_serial
 
 RATE, SAMPLES = 8000, 4000
@@ -306,6 +308,24 @@ def test_a_damaged_recording_is_skipped_by_its_name(
     (out / "000001.tar").unlink()
     with pytest.raises(AudioError, match=r"000001\.tar: could not be opened \(No such file"):
         clips.source.load(2, RATE, 0.0, 0.5)
+
+
+def test_a_flipped_byte_is_found_and_its_shard_named(packed: Path, tmp_path: Path) -> None:
+    out, told = tmp_path / "out", []
+    shutil.copytree(packed, out)
+    assert check_shards(out, lambda *done: told.append(done)) == 3
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    content = bytearray((out / "000001.tar").read_bytes())
+    content[len(content) // 2] ^= 1
+    (out / "000001.tar").write_bytes(content)
+    with pytest.raises(OscineError, match=r"out: 1 of 3 shards: 000001\.tar is damaged; copy them again$"):
+        check_shards(out)
+    (out / "000002.tar").unlink()
+    with pytest.raises(OscineError, match=r"2 of 3 .*, 000002\.tar could not be read \(No such file or directory\)"):
+        check_shards(out)
+    (out / "index.json").unlink()
+    with pytest.raises(OscineError, match=r"no shards in .*, which would have an index\.json"):
+        check_shards(out)
 
 
 def test_a_rate_other_than_the_encoders_is_said(packed: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""A box is where the sound is: in frames and bands, in seconds and hertz."""
+"""A box is where the sound is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import torch
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
-from oscine.models.frontend import MELS, BATFrontend, kaldi_filters
+from oscine.models.frontend import MELS
 from oscine.models.layers import PATCH
-from oscine.probe.boxes import FRAME, Box, MelScale, box_of, mel_scale
+from oscine.probe.boxes import Box, box_of
 
 ENCODERS = {
     "BAT": lambda: BAT(dim=16, depth=1, heads=2, seconds=2.0),
+    "BAT of 8 ms frames": lambda: BAT(dim=16, depth=1, heads=2, seconds=2.0, hop=128),
+    "BAT at 32 kHz": lambda: BAT(dim=16, depth=1, heads=2, seconds=2.0, sample_rate=32_000, n_fft=2048, hop=320),
     "Bird-MAE": lambda: BirdMAE(dim=16, depth=1, heads=2, seconds=2.0),
 }
 
@@ -45,21 +47,6 @@ def test_the_surroundings_of_a_box_end_where_the_spectrogram_does() -> None:
     assert Box(0, 0, 16, 16).around(16) == Box(0, 0, 16, 32)
 
 
-def test_bands_begin_where_their_triangles_cross() -> None:
-    """In the tables of the frontends, made so fine that no bin is far from the crossing."""
-    n_fft, rate = 2**17, 32_000
-    tables = {
-        MelScale(20.0, 16_000): kaldi_filters(n_fft, rate),
-        MelScale(0.0, 16_000): BATFrontend(rate, n_fft, 320).filters,
-    }
-    for scale, filters in tables.items():
-        for edge in range(1, MELS):
-            below, above = filters[round(scale.hertz(edge) * n_fft / rate), edge - 1 : edge + 1].tolist()
-            assert below == pytest.approx(0.5, abs=0.02)
-            assert above == pytest.approx(0.5, abs=0.02)
-            assert scale.edge(scale.hertz(edge)) == pytest.approx(edge)
-
-
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("hertz", [400, 1500, 5000])
 def test_a_tone_lies_in_the_box_of_its_loudest_patch(name: str, hertz: int) -> None:
@@ -69,9 +56,9 @@ def test_a_tone_lies_in_the_box_of_its_loudest_patch(name: str, hertz: int) -> N
     spectrogram = encoder.spectrogram([tone])[0]
     loudness = spectrogram.unfold(0, PATCH, PATCH).unfold(1, PATCH, PATCH).amax((2, 3))
     box = box_of(int(loudness.argmax()), encoder.grid, encoder.grid)
-    first, last = box.seconds
-    scale = mel_scale(encoder)
+    ruler = encoder.frontend.ruler
+    first, last = box.seconds(ruler.frame_seconds)
     assert first < 1.1
     assert last > 1.0
-    assert last - first == pytest.approx(PATCH * FRAME)
-    assert scale.hertz(box.low) <= hertz <= scale.hertz(box.high)
+    assert last - first == pytest.approx(encoder.frontend.patch_seconds)
+    assert ruler.hertz(box.low) <= hertz <= ruler.hertz(box.high)

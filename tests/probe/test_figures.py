@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn.functional import one_hot
 
-from oscine.probe.boxes import Box, MelScale
+from oscine.models.ruler import Ruler
+from oscine.probe.boxes import Box
 from oscine.probe.calibration import calibration
 from oscine.probe.cutouts import Account, Cutout, account_figure, cutout_figure
 from oscine.probe.figures import (
@@ -28,7 +29,7 @@ from oscine.probe.figures import (
 )
 from oscine.probe.uncertainty import Interval
 
-SCALE = MelScale(20.0, 16_000.0)
+SCALE = Ruler(0.01, 20.0, 16_000.0, 128)
 
 
 def drawn(figure: Figure) -> list[Axes]:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from timm.scheduler import CosineLRScheduler
 from torch import Tensor
 
 from oscine.cli import probe as command
@@ -31,8 +32,9 @@ from oscine.models.vectors import Vectors
 from oscine.probe.attentive import AttentiveProbe
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import LabelledClips, Part, Task, read_task
+from oscine.probe.draws import balancing_weights, endless_batches
 from oscine.probe.efficient import EfficientProbe
-from oscine.probe.fit import FitSettings, Judgement, encode_task, endless_batches, judge, prepare
+from oscine.probe.fit import FitSettings, Judgement, encode_task, fit_probe, judge, predict, prepare, score
 from oscine.probe.linear import LinearProbe
 from oscine.probe.metrics import Metrics
 from oscine.probe.probe import Needs, Probe
@@ -378,6 +380,105 @@ def test_batches_go_through_all_rows_before_any_comes_again() -> None:
     orders = [torch.cat(epoch).tolist() for epoch in epochs]
     assert all(sorted(order) == list(range(10)) for order in orders)
     assert orders[0] != orders[1]
+
+
+def test_balanced_draws_show_rare_classes_as_often_as_frequent_ones() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2])
+    weights = balancing_weights(labels)
+    torch.testing.assert_close(torch.bincount(labels, weights), torch.full((3,), 1.0, dtype=torch.float64))
+    batches = endless_batches(100, 50, seed=0, weights=weights)
+    drawn = torch.bincount(labels[torch.cat([next(batches) for _ in range(2 * 100)])], minlength=3)
+    assert drawn.sum() == 10_000
+    assert (drawn / 10_000 - 1 / 3).abs().max() < 0.02  # four standard deviations
+
+
+def test_a_clip_of_several_classes_is_drawn_by_their_mean_and_one_of_none_by_those_of_none() -> None:
+    targets = torch.tensor([[1, 0], [1, 0], [1, 1], [0, 1], [0, 0], [0, 0]]).float()
+    assert balancing_weights(targets).tolist() == pytest.approx(
+        [1 / 3, 1 / 3, (1 / 3 + 1 / 2) / 2, 1 / 2, 1 / 2, 1 / 2]
+    )
+    moments = torch.stack([targets, torch.zeros_like(targets)], dim=1)  # [rows, time, classes]
+    assert torch.equal(balancing_weights(moments), balancing_weights(targets))
+
+
+def test_a_fit_without_choices_is_the_plain_loop_to_the_bit(encoder: Encoder) -> None:
+    task = folds_of(torch.arange(ROWS) % 3, 3)
+    features, rows = drawn(task.targets, signal=0.5), task.parts[0].train
+    probe = fresh(encoder)
+    plain, prepared = copy.deepcopy(probe), prepare(probe, features)
+    assert fit_probe(probe, prepared, task.targets, rows, BRIEF, valid=task.parts[0].test) == BRIEF.steps
+    optimizer = torch.optim.AdamW(plain.parameter_groups(BRIEF.lr, BRIEF.weight_decay), betas=(0.9, BRIEF.beta2))
+    schedule = CosineLRScheduler(
+        optimizer, BRIEF.steps - BRIEF.warmup, lr_min=1e-6, warmup_t=BRIEF.warmup, warmup_lr_init=1e-6,
+        warmup_prefix=True, t_in_epochs=False,
+    )  # fmt: skip
+    draw = torch.Generator().manual_seed(BRIEF.seed)
+    order = [places for _ in range(20) for places in torch.randperm(len(rows), generator=draw).tensor_split(2)]
+    for step, places in enumerate(order[: BRIEF.steps], start=1):
+        batch = rows[places]
+        loss = torch.nn.functional.cross_entropy(plain.logits(prepared.take(batch)), task.targets[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step_update(step)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(probe.parameters(), plain.parameters(), strict=True))
+
+
+def fresh(encoder: Encoder) -> Probe:
+    """A probe that has not learnt anything, always the same."""
+    torch.manual_seed(0)
+    return LinearProbe(encoder, 3, pool="mean")
+
+
+def test_the_best_step_is_kept_with_the_weights_that_a_fit_up_to_it_has(encoder: Encoder) -> None:
+    labels = torch.arange(2 * ROWS) % 3
+    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))]
+    features, (part, _) = drawn(labels, signal=1.0), folds_of(shuffled, 3).parts  # learnt by heart, to no avail
+    plain = dataclasses.replace(BRIEF, steps=60)
+    settings = dataclasses.replace(plain, select_every=4)
+    probe, values = fresh(encoder), []
+    prepared = prepare(probe, features)
+    chosen = fit_probe(probe, prepared, shuffled, part.train, settings, part.test)
+    for steps in range(4, 61, 4):
+        other = fresh(encoder)
+        assert fit_probe(other, prepared, shuffled, part.train, plain, steps=steps) == steps
+        values.append(score(predict(other, prepared, part.test), shuffled[part.test]).accuracy)
+        if steps == chosen:
+            assert all(torch.equal(one, two) for one, two in zip(probe.parameters(), other.parameters(), strict=True))
+    assert chosen == 4 * (1 + values.index(max(values))), "the first of the best"
+    assert chosen < 60, "a choice was made"
+
+
+def test_judged_rows_do_not_choose_the_best_step(encoder: Encoder) -> None:
+    labels = torch.arange(2 * ROWS) % 3
+    rows = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+    part = Part("test", rows[:50], rows[50:75], rows[75:])
+    features, settings = drawn(labels, signal=0.5), dataclasses.replace(BRIEF, select_every=3)
+    task = dataclasses.replace(folds_of(labels, 3), parts=[part])
+    other = labels.clone()
+    other[part.test] = labels[part.test].flip(0)
+    one, two = (
+        judge(
+            lambda: LinearProbe(encoder, 3, pool="mean"), features, dataclasses.replace(task, targets=given), settings
+        )
+        for given in (labels, other)
+    )
+    assert one.metrics != two.metrics
+    assert one.steps == two.steps
+    assert torch.equal(one.logits[0], two.logits[0])
+    assert one.as_dict()["steps"] == {"test": one.steps[0]}
+
+
+def test_a_best_step_needs_rows_to_choose_by(encoder: Encoder) -> None:
+    task = folds_of(torch.arange(ROWS) % 3, 3)
+    with pytest.raises(
+        OscineError, match=r"select_every 5 chooses a step, but fold 0 has no rows to choose by: .*valid 0\.2"
+    ):
+        judge(
+            lambda: LinearProbe(encoder, 3), drawn(task.targets, 0.5), task, dataclasses.replace(BRIEF, select_every=5)
+        )
+    with pytest.raises(OscineError, match=r"fit\.select_every is 0, expected at least 1 step"):
+        FitSettings(select_every=0)
 
 
 def test_no_batch_is_a_single_clip_of_which_batch_norm_could_make_nothing() -> None:

@@ -16,7 +16,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.probe.calibration import fit_platt, fit_temperature
-from oscine.probe.data import NO_ROWS, Part, Task
+from oscine.probe.data import NO_ROWS, Part, Task, with_validation
 from oscine.probe.fit import FitSettings, Judgement, judge
 from oscine.probe.fitted import FittedProbe, fit_on_all, keep_probe
 from oscine.probe.linear import LinearProbe
@@ -121,6 +121,18 @@ def test_what_is_kept_is_fitted_on_no_row_that_no_part_learns_from(encoder: Enco
     shuffled[18:] = labels[18:].flip(0)
     other = fit_on_all(make, features, task_of(shuffled, parts), BRIEF)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_what_is_kept_of_folds_learns_for_as_many_steps_as_theirs_did_in_the_middle(encoder: Encoder) -> None:
+    features, labels = drawn(encoder)
+    make, task = partial(LinearProbe, encoder, CLASSES, pool="mean"), with_validation(task_of(labels, FOLDS), 0.5)
+    settings = replace(BRIEF, select_every=1)
+    judgement = judge(make, features, task, settings)
+    few, many = sorted(judgement.steps)
+    assert few < BRIEF.steps
+    fitted = keep_probe(make, {}, encoder, features, task, judgement, settings)
+    middle = fit_on_all(make, features, task, BRIEF, steps=[(few + many) // 2])
+    assert all(torch.equal(a, b) for a, b in zip(fitted.probe.parameters(), middle.parameters(), strict=True))
 
 
 def as_kept(encoder: Encoder, **how: Any) -> FittedProbe:

@@ -19,7 +19,7 @@ from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import Part
 from oscine.probe.dcase import HOP, FrameTask
 from oscine.probe.events import Event, find_events
-from oscine.probe.fit import FitSettings
+from oscine.probe.fit import FitSettings, fit_probe, predict, prepare, score
 from oscine.probe.frames import Decision, choose_decision, judge_frames, score_events
 from oscine.probe.linear import LinearProbe
 from oscine.probe.probe import Probe
@@ -128,3 +128,19 @@ def test_scores_are_of_all_recordings_together() -> None:
 def test_a_probe_of_whole_clips_gets_a_clear_line(encoder: Encoder, task: FrameTask, features: Features) -> None:
     with pytest.raises(OscineError, match=r"logits of shape \(1, 2\) for a recording; a frame-wise probe has pool"):
         judge_frames(lambda: LinearProbe(encoder, 2, pool="mean"), features, task, BRIEF)
+
+
+def test_the_best_step_is_chosen_by_the_validation_scenes(
+    encoder: Encoder, task: FrameTask, features: Features
+) -> None:
+    settings, (part,) = replace(BRIEF, steps=30, lr=0.3, select_every=1), task.parts
+    judgement = judge_frames(lambda: linear(encoder), features, task, settings)
+    values, targets = [], task.targets(STEPS)
+    for steps in range(1, settings.steps + 1):
+        torch.manual_seed(settings.seed)
+        probe = linear(encoder)
+        prepared = prepare(probe, features)
+        fit_probe(probe, prepared, targets, part.train, settings, steps=steps)
+        values.append(score(predict(probe, prepared, part.valid, settings.batch_size), targets[part.valid]).micro_map)
+    assert judgement.as_dict()["steps"] == {"test": 1 + values.index(max(values))}
+    assert judgement.steps[0] < settings.steps, "a choice was made"

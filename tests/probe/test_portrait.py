@@ -103,13 +103,13 @@ def test_the_page_has_what_this_probe_can_show_and_nothing_to_fetch(name: str, e
     kind = PROBES[name][0]
     expected = {
         "Scores": True,
-        "Settings": True,
         "Layers": True,
         "What prototypes look at": issubclass(kind, (PrototypicalProbe, ProtobinProbe, ConvexGatedProbe)),
         "Predictions as sums": name not in WITHOUT_SUMS,
         "Do the probabilities hold?": True,
         "Classes": True,
         "Confusion": True,
+        "Settings": True,
     }
     assert headings == [heading for heading, shown in expected.items() if shown]
     assert ("gate of each layer" in page or "How much of each layer" in page) == (name in ("cgp", "layer gated"))

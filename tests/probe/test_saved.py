@@ -17,6 +17,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.layers import PATCH
+from oscine.models.zoo import create_model
 from oscine.probe import saved
 from oscine.probe.calibration import Scaling
 from oscine.probe.fitted import FittedProbe
@@ -159,6 +160,19 @@ def test_a_published_encoder_is_opened_in_the_revision_and_with_the_settings_it_
     settings = {} if model.startswith("hf-hub:") else encoder.config
     assert asked == [(model, {"pretrained": True, "revision": "a" * 40, **settings})]
     assert not (tmp_path / "encoder").exists()
+
+
+def test_the_encoder_that_comes_with_oscine_is_found_by_its_name_and_must_be_the_same(tmp_path: Path) -> None:
+    encoder = create_model("bird_mae_tiny", pretrained=True)
+    before = fitted(encoder)
+    save_probe(before, tmp_path, with_encoder=False)
+    after = load_probe(tmp_path)
+    assert not (tmp_path / "encoder").exists()
+    assert torch.equal(after(noise(1, 800)), before(noise(1, 800)))
+    assert after.encoder.provenance == encoder.provenance
+    facts(lambda it: it["encoder"].update(fingerprint="of another oscine's"))(tmp_path)
+    with pytest.raises(OscineError, match=r"fitted on bird_mae_tiny.esc10, this encoder has another fingerprint"):
+        load_probe(tmp_path)
 
 
 def test_where_the_encoder_lies_is_said_in_full(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

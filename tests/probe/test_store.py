@@ -1,10 +1,8 @@
-"""Encoded once and kept: the numbers that encoding gives every time, whoever wants them, whatever happened on the way."""
+"""Encoded once and kept: the numbers that encoding gives every time, whatever happened on the way."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import logging
 import math
 import multiprocessing
 import os
@@ -17,27 +15,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
-from torch import Tensor
 
 from oscine.models.bat import BAT
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.features import Features
 from oscine.probe import store
 from oscine.probe.attentive import AttentiveProbe
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import Task, read_task
-from oscine.probe.fit import FitSettings, encode_task, judge
+from oscine.probe.encoding import Encoding, count_bytes, encode_task
+from oscine.probe.fit import FitSettings, judge
 from oscine.probe.linear import LinearProbe
 from oscine.probe.probe import Needs, Probe
 from oscine.probe.prototypical import PrototypicalProbe
-from oscine.probe.store import Encoding, Store, count_bytes, open_store
+from oscine.probe.shelf import open_store
+from oscine.probe.store import Store
+from tests.kept_noise import EVERYTHING, ROWS, contents, noise_table, opened, same, shuffled, tiny_bat
 
-EVERYTHING = Needs(layers=None, parts=("cls", "patches", "pooled"))
-ROWS = 14
 HEADER = 128  # bytes of a NumPy file before its numbers
 PATIENCE = 60  # seconds after which what should have happened will not
 FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
@@ -59,63 +55,15 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 @pytest.fixture
 def bat() -> Encoder:
-    torch.manual_seed(0)
-    return BAT(dim=24, depth=3, heads=2, seconds=0.5).eval()
+    return tiny_bat()
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recordings of noise, of several lengths; two rows are parts of one of them."""
-    folder = tmp_path_factory.mktemp("recordings")
-    noise = np.random.default_rng(0)
-    lines = ["path,label,fold,start,end"]
-    for row in range(ROWS - 2):
-        soundfile.write(folder / f"{row}.wav", noise.uniform(-0.4, 0.4, 3000 + 1000 * row), 16_000)
-        lines.append(f"{row}.wav,{'ab'[row % 2]},{row // 2 % 3},,")
-    lines += ["11.wav,b,2,0.25,0.75", "11.wav,a,2,0.5,0.6"]
-    (folder / "table.csv").write_text("\n".join(lines))
-    return folder / "table.csv"
-
-
-@pytest.fixture(scope="module")
-def task(table: Path) -> Task:
-    return read_task(table)
-
-
-def opened(encoder: Encoder, task: Task, root: Path, needs: Needs = EVERYTHING, **how: Any) -> Store:
-    found = open_store(Encoding(encoder, task, needs, batch_size=3, **how), root)
-    assert isinstance(found, Store)
-    return found
-
-
-def same(one: Features, two: Features) -> bool:
-    return all(mine.shape == other.shape and torch.equal(mine, other) for mine, other in zip(one, two, strict=True))
-
-
-def folders(root: Path) -> set[str]:
-    return {path.name for path in root.iterdir()} if root.exists() else set()
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    """Every file of the stores below, byte by byte."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-
-
-def shuffled(rows: int = ROWS) -> Tensor:
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(0))
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return read_task(noise_table(tmp_path_factory.mktemp("recordings")))
 
 
 # What is kept
-
-
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_a_row_has_the_same_bits_whichever_rows_it_is_taken_with(encoder: Encoder, task: Task, batch_size: int) -> None:
-    encoding = Encoding(encoder, task, EVERYTHING, batch_size=batch_size, dtype="float32")
-    together = encoding.take(torch.arange(ROWS))
-    order = shuffled()
-    assert same(encoding.take(order), together.take(order))
-    for row in range(ROWS):
-        assert same(encoding.take(torch.tensor([row])), together.take(slice(row, row + 1)))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -191,15 +139,6 @@ def test_a_folder_says_what_it_is_of(bat: Encoder, task: Task, tmp_path: Path) -
     assert said["of"]["config"] == bat.config
 
 
-def test_the_encoder_is_left_as_it_was(bat: Encoder, task: Task, tmp_path: Path) -> None:
-    before = {name: tensor.clone() for name, tensor in bat.state_dict().items()}
-    random = torch.get_rng_state()
-    open_store(Encoding(bat.train(), task, EVERYTHING, batch_size=3), tmp_path)
-    assert all(module.training for module in bat.modules())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in bat.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), random)
-
-
 @pytest.mark.parametrize(
     ("factor", "dtype", "complaint"),
     [
@@ -214,20 +153,16 @@ def test_what_cannot_be_kept_is_said_and_nothing_is(
         bat.blocks[-1].norm2.weight.mul_(factor)  # type: ignore[union-attr, operator]
     with pytest.raises(OscineError, match=complaint):
         opened(bat, task, tmp_path, dtype=dtype)
-    assert not list(tmp_path.glob("*/store.json"))
+    assert done(tmp_path) == 0
 
 
-@pytest.mark.parametrize(
-    ("how", "complaint"),
-    [
-        ({"dtype": "int8"}, "no dtype 'int8'; choose from float16, float32"),
-        ({"batch_size": 0}, "a batch of 0 clips"),
-        ({"precision": "float8"}, "no precision 'float8'"),
-    ],
-)
-def test_what_is_not_known_is_refused(bat: Encoder, task: Task, how: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(OscineError, match=complaint):
-        Encoding(bat, task, EVERYTHING, **how)
+def test_the_encoder_is_left_as_it_was(bat: Encoder, task: Task, tmp_path: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in bat.state_dict().items()}
+    random = torch.get_rng_state()
+    open_store(Encoding(bat.train(), task, EVERYTHING, batch_size=3), tmp_path)
+    assert all(module.training for module in bat.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in bat.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
 
 
 # Scores
@@ -251,133 +186,6 @@ def test_a_probe_has_the_same_logits_from_a_store_and_from_encoding_on_the_fly(
     assert all(torch.equal(mine, other) for mine, other in zip(logits[0], logits[1], strict=True))
     for mine, other in zip(logits[0], logits[2], strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=0.02)  # float16 keeps 3 digits; logits are about 1
-
-
-# One store for all
-
-
-@pytest.mark.parametrize(
-    ("held", "wanted", "exact"),
-    [
-        (EVERYTHING, Needs([-1], ("patches",)), True),
-        (EVERYTHING, Needs([1, 0], ("cls", "pooled")), True),
-        (EVERYTHING, Needs([-1], ("pooled",)), True),
-        (Needs([-1], ("frames", "mean")), Needs([2], ("frames",)), True),
-        (EVERYTHING, Needs([-1], ("bands",)), False),
-        (EVERYTHING, Needs(None, ("mean", "cls")), False),
-        (Needs(None, ("frames",)), Needs([0], ("mean",)), False),
-    ],
-)
-def test_a_store_that_holds_more_serves_as_well(
-    bat: Encoder, task: Task, tmp_path: Path, held: Needs, wanted: Needs, exact: bool
-) -> None:
-    opened(bat, task, tmp_path, held)
-    before = contents(tmp_path)
-    shared = opened(bat, task, tmp_path, wanted).take(shuffled())
-    assert contents(tmp_path) == before
-    own = opened(bat, task, tmp_path / "own", wanted).take(shuffled())
-    if exact:
-        assert same(shared, own)
-    torch.testing.assert_close(tuple(shared), tuple(own), rtol=2**-10, atol=2**-10)  # of values about 1, each rounded
-
-
-@pytest.mark.parametrize(
-    ("held", "wanted"),
-    [
-        (Needs([-1], ("patches",)), Needs([0], ("patches",))),
-        (Needs([-1], ("patches",)), Needs(None, ("patches",))),
-        (Needs(None, ("patches",)), Needs([-1], ("cls",))),
-        (Needs(None, ("cls",)), Needs([-1], ("mean",))),
-        (Needs(None, ("cls", "mean")), Needs([-1], ("frames",))),
-        (Needs(None, ("frames",)), Needs([-1], ("bands",))),
-        (Needs(None, ("cls",)), Needs([-1], ("pooled",))),
-    ],
-)
-def test_a_store_that_lacks_something_does_not(
-    bat: Encoder, task: Task, tmp_path: Path, held: Needs, wanted: Needs
-) -> None:
-    opened(bat, task, tmp_path, held)
-    opened(bat, task, tmp_path, wanted)
-    assert len(folders(tmp_path)) == 2
-
-
-def test_what_is_there_is_neither_encoded_nor_written_again(bat: Encoder, task: Task, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    for _ in range(2):
-        open_store(Encoding(bat, task, EVERYTHING, batch_size=5), tmp_path, progress=lambda *done: told.append(done))
-    assert told == [(5, ROWS), (10, ROWS), (ROWS, ROWS)]
-
-
-def test_labels_and_folds_share_a_store(bat: Encoder, task: Task, tmp_path: Path) -> None:
-    opened(bat, task, tmp_path)
-    opened(bat, dataclasses.replace(task, targets=1 - task.targets, parts=task.parts[:1], classes=["x", "y"]), tmp_path)
-    assert len(folders(tmp_path)) == 1
-
-
-def louder(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
-    with torch.no_grad():
-        encoder.patch_embed.proj.weight.mul_(1.0001)
-    return encoder, task
-
-
-def later(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
-    return encoder, dataclasses.replace(task, rows=task.rows.assign(start=task.rows["start"].fillna(0.0) + 0.01))
-
-
-def fewer(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
-    return encoder, dataclasses.replace(task, rows=task.rows[1:])
-
-
-def swapped(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
-    return encoder, dataclasses.replace(task, rows=task.rows[::-1])
-
-
-def finer(encoder: Encoder, task: Task) -> tuple[Encoder, Task]:
-    other = BAT(**encoder.config | {"hop": 80})
-    other.load_state_dict(encoder.state_dict())
-    return other.eval(), task
-
-
-@pytest.mark.parametrize("change", [louder, later, fewer, swapped, finer])
-def test_another_encoder_or_other_rows_have_a_store_of_their_own(
-    bat: Encoder, task: Task, tmp_path: Path, change: Callable[[Encoder, Task], tuple[Encoder, Task]]
-) -> None:
-    opened(bat, task, tmp_path)
-    opened(*change(bat, task), tmp_path)
-    assert len(folders(tmp_path)) == 2
-
-
-@pytest.mark.parametrize("how", [{"seconds": 0.3}, {"dtype": "float32"}])
-def test_other_settings_have_a_store_of_their_own(
-    bat: Encoder, task: Task, tmp_path: Path, how: dict[str, Any]
-) -> None:
-    opened(bat, task, tmp_path)
-    opened(bat, task, tmp_path, **how)
-    assert len(folders(tmp_path)) == 2
-
-
-def test_a_recording_that_was_changed_is_encoded_again(bat: Encoder, tmp_path: Path) -> None:
-    for number in range(2):
-        soundfile.write(tmp_path / f"{number}.wav", np.full(8000, 0.1 * (1 + number)), 16_000)
-    (tmp_path / "table.csv").write_text("path,label,fold\n0.wav,a,0\n1.wav,b,1")
-    task = read_task(tmp_path / "table.csv")
-    before = opened(bat, task, tmp_path / "stores").take(torch.arange(2))
-    soundfile.write(tmp_path / "1.wav", np.random.default_rng(0).uniform(-0.4, 0.4, 8000), 16_000)
-    after = opened(bat, task, tmp_path / "stores").take(torch.arange(2))
-    assert torch.equal(before.pooled[0], after.pooled[0])
-    assert not torch.equal(before.pooled[1], after.pooled[1])
-
-
-def test_a_recording_in_a_tar_file_is_as_old_as_that(tmp_path: Path) -> None:
-    (tmp_path / "shard.tar").write_bytes(bytes(1024))
-    assert store.stamp(str(tmp_path / "shard.tar/a.ogg")) == store.stamp(str(tmp_path / "shard.tar"))
-    assert store.stamp(str(tmp_path / "shard.tar"))[0] == 1024
-
-
-def test_a_recording_that_is_gone_is_named(bat: Encoder, task: Task, tmp_path: Path) -> None:
-    rows = task.rows.assign(path=[*task.rows["path"][:-1], str(tmp_path / "gone.wav")])
-    with pytest.raises(OscineError, match=r"gone\.wav could not be opened \(No such file or directory\)"):
-        opened(bat, dataclasses.replace(task, rows=rows), tmp_path)
 
 
 # What may happen on the way
@@ -523,24 +331,3 @@ def test_a_full_disk_is_one_line_and_with_more_room_it_goes_on(
     assert done(root) < ROWS
     make(bat, task, root)
     assert contents(root) == undisturbed
-
-
-def test_what_does_not_fit_on_the_disk_is_not_begun(
-    bat: Encoder, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    encoding = Encoding(bat, task, EVERYTHING, batch_size=3)
-    usage = type("Usage", (), {"free": encoding.nbytes - 1})
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
-    assert open_store(encoding, tmp_path / "stores") is encoding
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert not folders(tmp_path / "stores")
-    monkeypatch.setattr(usage, "free", encoding.nbytes)
-    assert isinstance(open_store(encoding, tmp_path / "stores"), Store)
-    monkeypatch.setattr(usage, "free", 0)
-    assert isinstance(open_store(encoding, tmp_path / "stores"), Store), "what is there needs no room"
-
-
-def test_a_place_that_cannot_be_written_is_said_in_one_line(bat: Encoder, task: Task, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OscineError, match=r"file/stores could not be written \(Not a directory\).*\Z"):
-        opened(bat, task, tmp_path / "file/stores")

@@ -101,12 +101,17 @@ def scenes(tmp_path: Path) -> Path:
 def test_dcase_has_events_in_every_frame_that_begins_in_one(scenes: Path) -> None:
     task = dcase2016(scenes)
     assert task.classes == ["speech", "cough", "drawer"]
-    assert task.events == [[Event(0.16, 0.48, 1)], [], [], [Event(0.1705, 0.31, 2), Event(0.48, 0.64, 2)]]
+    assert task.events == [
+        [Event(0.16, 0.48, 1)],
+        [],
+        [Event(0.0, 0.1, 0)],
+        [Event(0.1705, 0.31, 2), Event(0.48, 0.64, 2)],
+    ]
     targets = task.targets(frames=6)
     assert targets.shape == (4, 6, 3)
     assert targets[0, :, 1].tolist() == [0, 1, 1, 1, 0, 0]
     assert targets[3, :, 2].tolist() == [0, 0, 0, 1, 1, 0]
-    assert targets.sum() == 5
+    assert targets.sum() == 6
     (part,) = task.parts
     assert (part.train.tolist(), part.test.tolist()) == ([0, 1], [3])  # a quiet scene is kept
 

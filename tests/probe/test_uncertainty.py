@@ -48,6 +48,56 @@ def test_the_score_of_a_draw_is_that_of_the_rows_drawn(make: Callable[[Tensor, T
         assert value.item() == pytest.approx(getattr(found, name))
 
 
+def plain(logits: Tensor, targets: Tensor, count: Tensor, name: str) -> float:
+    """A score of one draw, class by class and threshold by threshold."""
+    values = []
+    for scores, truth in zip(logits.double().T, targets.double().T, strict=True):
+        thresholds = scores.unique().flip(0)
+        reached = scores >= thresholds[:, None]  # [threshold, row]
+        hits, rows = (reached * count * truth).sum(1), (reached * count).sum(1)
+        alarms = rows - hits
+        if not hits[-1] or (name == "auroc" and not alarms[-1]):
+            continue
+        gained, before = hits.diff(prepend=torch.zeros(1)), torch.cat([torch.zeros(1), hits[:-1]])
+        if name == "cmap":
+            values.append((gained * hits / rows.clamp(min=1)).sum() / hits[-1])
+        else:
+            wide = alarms.diff(prepend=torch.zeros(1))
+            values.append((wide * (hits + before) / 2).sum() / (hits[-1] * alarms[-1]))
+    return torch.stack(values).mean().item() if values else math.nan
+
+
+@pytest.mark.parametrize(("make", "name"), [(mean_average_precision, "cmap"), (mean_auroc, "auroc")])
+@pytest.mark.parametrize("levels", [1, 3, 40, 10**6])
+@pytest.mark.parametrize("groups", [90, 7])
+def test_counting_at_positives_alone_gives_what_every_threshold_gives(
+    make: Callable[[Tensor, Tensor], Score], name: str, levels: int, groups: int
+) -> None:
+    draw = torch.Generator().manual_seed(levels + groups)
+    chances = torch.tensor([0.0, 0.01, 0.1, 0.5, 0.97, 1.0])
+    targets = (torch.rand(90, 6, generator=draw) < chances).long()
+    logits = torch.randint(levels, (90, 6), generator=draw).float()
+    score = make(logits, targets)
+    for counts in resamples([row % groups for row in range(90)], 30, seed=1):
+        expected = [plain(logits, targets, count, name) for count in counts]
+        assert score(counts).tolist() == pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("make", [mean_average_precision, mean_auroc])
+@pytest.mark.parametrize("many", [2**23 + 1, 2**30 + 1])
+def test_any_number_of_rows_is_counted_to_the_last(make: Callable[[Tensor, Tensor], Score], many: int) -> None:
+    logits, targets = torch.tensor([[3.0], [2.0], [1.0], [0.0]]), torch.tensor([[1], [0], [1], [0]])
+    counts = torch.tensor([[many, 1, many, 1]], dtype=torch.float64)
+    name = "cmap" if make is mean_average_precision else "auroc"
+    assert make(logits, targets)(counts).item() == pytest.approx(plain(logits, targets, counts[0], name), rel=1e-15)
+
+
+@pytest.mark.parametrize("make", [mean_average_precision, mean_auroc])
+def test_without_any_positive_a_score_is_not_defined(make: Callable[[Tensor, Tensor], Score]) -> None:
+    score = make(torch.randn(9, 2), torch.zeros(9, 2))
+    assert score(torch.ones(4, 9, dtype=torch.float64)).isnan().tolist() == [True] * 4
+
+
 def test_single_labels_are_one_hot_targets() -> None:
     draw = torch.Generator().manual_seed(0)
     labels, logits = torch.randint(4, (ROWS,), generator=draw), torch.randn(ROWS, 4, generator=draw)
@@ -116,7 +166,7 @@ def test_chunks_of_draws_are_no_more_than_chunks(monkeypatch: pytest.MonkeyPatch
     whole = bootstrap(score, range(ROWS), draws=100)
     monkeypatch.setattr("oscine.probe.uncertainty.AT_ONCE", 7 * ROWS)
     assert len(list(resamples(range(ROWS), 100, seed=0))) == 15
-    assert bootstrap(score, range(ROWS), draws=100) == whole
+    assert bootstrap(score, range(ROWS), draws=100) == pytest.approx(whole, rel=1e-14)
 
 
 def test_the_seed_decides_the_draws() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from oscine.models.card import citation, licence, metadata, page, scores, table
+from oscine.models.card import citation, data, described, linked, metadata, page, scores, table
 from oscine.models.facts import Facts
+from oscine.models.source import Origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,20 @@ class ProbeFacts(Facts):
     fitted_on: dict[str, Any]  # task, rows, parts that it was judged on
     means: dict[str, float | None]  # of every metric, over those parts
     encoder_name: str  # where the encoder is: its repository and commit, or a word for "in this one"
+    taken_from: Origin | None = None  # whose probe it is or began as; `origin` is the encoder's
+
+    @property
+    def base(self) -> str | None:
+        return self.taken_from.repository if self.taken_from else super().base
+
+    @property
+    def finetuned(self) -> dict[str, Any]:
+        """The settings with which the encoder was trained together with the probe; empty where it was frozen."""
+        return self.fitted_on.get("finetuned") or {}
+
+    @property
+    def treatment(self) -> str:
+        return "fine-tuned" if self.finetuned else super().treatment
 
 
 def write_probe_card(facts: ProbeFacts) -> str:
@@ -30,6 +45,7 @@ def write_probe_card(facts: ProbeFacts) -> str:
         "Use": use(facts),
         "The probe": the_probe(facts),
         "Classes": ", ".join(f"`{name}`" for name in facts.classes),
+        "Data": data(facts),
         "Scores": f"{scores(facts)}\n\n{means(facts)}".strip(),
         "Limits": limits(facts),
         "Licence": licence(facts),
@@ -38,7 +54,7 @@ def write_probe_card(facts: ProbeFacts) -> str:
     labels = "one of" if facts.single_label else "any of"
     what = (
         f"A probe that hears {labels} {len(facts.classes)} classes in clips of {facts.seconds:g} s: {facts.probe} on a "
-        f"frozen {facts.kind}."
+        f"{facts.treatment} {facts.kind}."
     )
     return page(
         facts, metadata(facts, "audio-classification", [facts.probe.lower(), facts.kind.lower()]), what, sections
@@ -60,7 +76,7 @@ def the_probe(facts: ProbeFacts) -> str:
     rows = {
         "probe": facts.probe,
         "settings": ", ".join(f"{name} {value}" for name, value in facts.head.items()),
-        "encoder": f"{facts.kind}, {facts.encoder_name}",
+        "encoder": f"{facts.kind}, {facts.treatment}, {facts.encoder_name}",
         "sample rate": f"{facts.encoder.sample_rate} Hz",
         "clip": f"{facts.seconds:g} s",
         "probabilities": f"{'softmax' if facts.single_label else 'sigmoid'}, {'' if facts.calibrated else 'not '}calibrated",
@@ -68,6 +84,13 @@ def the_probe(facts: ProbeFacts) -> str:
         "fitted on": f"{facts.fitted_on.get('rows', 'some')} rows of {facts.fitted_on.get('task') or 'a table'}",
         "sha256": f"`{facts.sha256}`",
     }
+    if facts.finetuned:
+        settings = (f"{name} {value}" for name, value in facts.finetuned.items() if name != "began_with")
+        rows["fine-tuned with"] = ", ".join(settings)
+    if facts.taken_from:
+        rows["probe begun with" if facts.taken_from.trained else "probe taken from"] = described(facts.taken_from)
+    if facts.origin:
+        rows["encoder begun with" if facts.origin.trained else "encoder taken from"] = described(facts.origin)
     return table(["", ""], [[name, str(text)] for name, text in rows.items()])
 
 
@@ -88,3 +111,13 @@ def limits(facts: ProbeFacts) -> str:
         "it is as good as the rows that it learnt from are like the recordings to come",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def licence(facts: ProbeFacts) -> str:
+    """Of the probe; and what the sources of it and of its encoder state."""
+    text = f"The probe: {linked(facts.licence)}."
+    for name, origin in (("It", facts.taken_from), ("Its encoder", facts.origin)):
+        if origin:
+            was = "began with" if origin.trained else "is"
+            text += f" {name} {was} `{origin.model}`, whose source states: {origin.licence}."
+    return text

@@ -11,9 +11,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from oscine.models.layers import GatedPostNormBlock, gather_kept
+from oscine.models.layers import GatedPostNormBlock, gather_patches
 from oscine.pretrain import bat, bird_mae
-from oscine.pretrain.rows import fill_in
+from oscine.pretrain.tokens import fill_in
 
 PLACES = torch.tensor([[0, 3, 4], [1, 2, 6]])
 
@@ -25,7 +25,7 @@ def seeded(*shape: int) -> Tensor:
 def test_views_of_a_clip_take_its_tokens() -> None:
     tokens = seeded(2, 7, 4)
     places = torch.cat([PLACES, PLACES + 0])
-    taken = gather_kept(tokens, places)
+    taken = gather_patches(tokens, places)
     assert taken.shape == (4, 3, 4)
     for view, clip in enumerate([0, 0, 1, 1]):
         assert torch.equal(taken[view], tokens[clip, places[view]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from oscine.pretrain.augment import coloured_noise, mix, rms, roll
+from oscine.models.augment import coloured_noise, draw_mix, mix, rms, roll
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -21,14 +21,13 @@ def test_every_clip_is_rolled_by_its_own_shift() -> None:
 
 def test_without_partners_nothing_is_mixed() -> None:
     waveform = torch.randn(4, 100, generator=seeded())
-    assert mix(waveform, 0.0, generator=seeded()) is waveform
-    assert mix(waveform[:1], 1.0, generator=seeded()) is not None
-    assert torch.equal(mix(waveform[:1], 1.0, generator=seeded()), waveform[:1])
+    assert mix(waveform, draw_mix((4, 100), 0.0, generator=seeded())) is waveform
+    assert torch.equal(mix(waveform[:1], draw_mix((1, 100), 1.0, generator=seeded())), waveform[:1])
 
 
 def test_what_is_laid_over_a_clip_is_as_loud_as_the_ratio_says() -> None:
     waveform = torch.randn(8, 4000, generator=seeded()) * torch.linspace(0.1, 1, 8)[:, None]
-    mixed = mix(waveform, 1.0, most=1, snr=(12.0, 12.0), generator=seeded(1))
+    mixed = mix(waveform, draw_mix((8, 4000), 1.0, most=1, snr=(12.0, 12.0), generator=seeded(1)))
     ratio = 20 * torch.log10(rms(waveform) / rms(mixed - waveform))
     torch.testing.assert_close(ratio, torch.full((8, 1), 12.0), atol=1e-2, rtol=0)
 
@@ -37,14 +36,14 @@ def test_no_clip_is_laid_over_itself() -> None:
     # One clip sounds at its own frequency only; what is added to it must hold another's.
     time = torch.arange(1000) / 1000
     waveform = torch.stack([torch.sin(2 * torch.pi * 50 * number * time) for number in range(1, 5)])
-    added = mix(waveform, 1.0, most=1, generator=seeded(2)) - waveform
+    added = mix(waveform, draw_mix((4, 1000), 1.0, most=1, generator=seeded(2))) - waveform
     loudest = torch.fft.rfft(added).abs().argmax(1)
     assert (loudest != torch.tensor([50, 100, 150, 200])).all()
 
 
 def test_silent_clips_stay_finite() -> None:
     waveform = torch.zeros(3, 50)
-    assert mix(waveform, 1.0, generator=seeded()).isfinite().all()
+    assert mix(waveform, draw_mix((3, 50), 1.0, generator=seeded())).isfinite().all()
 
 
 SEEDS = torch.arange(100, 164)

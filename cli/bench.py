@@ -1,0 +1,66 @@
+"""What `oscine probe` works with in one call, and where the features of its clips come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from oscine.cli.progress import Bar, size
+from oscine.models.encoder import Encoder
+from oscine.probe.data import Task
+from oscine.probe.embedded import read_embedded
+from oscine.probe.encoding import Encoding, encode_task
+from oscine.probe.fit import FeatureSource, FitSettings
+from oscine.probe.probe import Needs, Probe
+from oscine.probe.search import Search
+from oscine.probe.shelf import bytes_below, open_store
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A probe, an encoder and the settings of one call of the command; whatever else it makes goes into `folder`."""
+
+    probe: type[Probe]
+    encoder: Encoder
+    settings: Namespace
+    folder: Path
+    bar: Bar
+    searched: Search | None = None  # what chose among the settings
+
+    @property
+    def fit(self) -> FitSettings:
+        return FitSettings(**self.settings.fit.as_dict())
+
+    @property
+    def head(self) -> dict[str, Any]:
+        return self.settings.head.as_dict()
+
+    def title(self, name: str) -> str:
+        tuned = ", fine-tuned" if self.settings.finetune else ""
+        return f"{self.settings.encoder}, {self.probe.__name__} on {name}{tuned}"
+
+    def maker(self, task: Task) -> Callable[[], Probe]:
+        return partial(self.probe, self.encoder, len(task.classes), **self.head)
+
+    def features(self, task: Task, needs: Needs, seconds: float | None = None) -> FeatureSource:
+        """Of a task's rows: from a table of embeddings, from the store, which may have to encode them first, or kept in
+        memory where there is no store."""
+        settings = self.settings
+        if settings.embeddings:
+            return read_embedded(settings.embeddings, self.encoder, task, needs)
+        progress = self.bar.task("encode")
+        if settings.store is None:
+            return encode_task(
+                self.encoder, task, needs, seconds, settings.batch_size, settings.workers, progress=progress
+            )
+        encoding = Encoding(self.encoder, task, needs, seconds, settings.batch_size)
+        self.bar.say(f"features of {len(task.rows)} clips: {size(encoding.nbytes)} below {settings.store}")
+        limit = round(settings.store_gb * 1e9)
+        source = open_store(encoding, settings.store, limit, settings.workers, progress)
+        self.bar.say(f"all stores below {settings.store}: {size(bytes_below(settings.store))} of {size(limit)}")
+        return source

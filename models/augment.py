@@ -1,0 +1,134 @@
+"""Augmentations of waveforms, batched on their device. What decides on shapes is drawn on the CPU: no step waits for it.
+
+They lie in this room because pretraining and fine-tuning, which do not know each other, both use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NOISE, WHITE = 1, 2  # which of a seed's random numbers, see `drawn_by`
+
+
+def coloured_noise(
+    waveform: Tensor,
+    seed: Tensor,
+    sample_rate: int,
+    probability: float = 0.2,
+    snr: tuple[float, float] = (3.0, 30.0),
+    decay: tuple[float, float] = (-2.0, 2.0),
+) -> Tensor:  # [clips, samples]
+    """Lay noise over clips, each of its own colour. waveform [clips, samples]; seed [clips], on the CPU.
+
+    A clip gets noise with `probability`, at a signal-to-noise ratio in decibels from `snr`. Its amplitude falls as
+    x^-decay, where x rises evenly over the spectrum from 1 to the root of half the sample rate: a decay of 0 is white, below
+    it brighter, above it darker. All of it depends on the clip's own seed, on no other clip. From the downstream training of
+    arXiv 2504.12880.
+    """
+    drawn = drawn_by(seed, NOISE, 3)
+    chosen = (drawn[:, 0] < probability).nonzero()[:, 0]
+    if not len(chosen):
+        return waveform
+    level = 10 ** (-(snr[0] + (snr[1] - snr[0]) * drawn[chosen, 1:2]) / 20)
+    slope = decay[0] + (decay[1] - decay[0]) * drawn[chosen, 2:3]
+    places = sent(chosen, waveform)
+    clips = waveform.index_select(0, places)
+    spectrum = torch.fft.rfft(white(clips, seed[chosen]))
+    x = torch.linspace(1, (sample_rate / 2) ** 0.5, spectrum.shape[1], device=waveform.device)
+    noise = torch.fft.irfft(spectrum * x ** -sent(slope, waveform), n=clips.shape[1])
+    return waveform.index_copy(0, places, clips + rms(clips) * sent(level, waveform) / rms(noise) * noise)
+
+
+def white(clips: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
+    """Normal noise, drawn on the clips' device, for each clip from a generator with its own seed."""
+    generators = (torch.Generator(clips.device).manual_seed(int(one) ^ WHITE) for one in seed)
+    return torch.stack([torch.empty_like(clip).normal_(generator=own) for clip, own in zip(clips, generators)])
+
+
+class Mix(NamedTuple):
+    """Which clips of a batch are laid over which.
+
+    chosen [count], those that take part; others [round, count], which of the chosen each gets; shifts [round, count, 1], in
+    samples; level [count, 1], of what is added.
+    """
+
+    chosen: Tensor
+    others: Tensor
+    shifts: Tensor
+    level: Tensor
+
+
+def draw_mix(
+    shape: Sequence[int],
+    probability: float,
+    most: int = 3,
+    snr: tuple[float, float] = (5.0, 25.0),
+    generator: torch.Generator | None = None,
+) -> Mix:
+    """Which clips of a batch are to be laid quietly over one another; each takes part with `probability`.
+
+    Those that do get 1 to `most` others of them added, as many for all, each shifted around its end and as loud as the
+    clip's signal-to-noise ratio says, drawn from `snr` in decibels. The authors' code adds one and the same clip each time,
+    by a slip; here each addition draws its own. shape: [clips, samples].
+    """
+    clips, samples = shape
+    chosen = (torch.rand(clips, generator=generator) < probability).nonzero()[:, 0]
+    count = len(chosen)
+    if count < 2:
+        none = torch.empty(0, 0, dtype=torch.long)
+        return Mix(chosen[:0], none, none, torch.empty(0, 1))
+    low, high = snr
+    level = 10 ** (-(low + (high - low) * torch.rand(count, 1, generator=generator)) / 20)
+    others, shifts = [], []
+    for _ in range(int(torch.randint(1, most + 1, (), generator=generator))):
+        others.append((torch.arange(count) + torch.randint(1, count, (count,), generator=generator)) % count)
+        shifts.append(torch.randint(samples, (count, 1), generator=generator))
+    return Mix(chosen, torch.stack(others), torch.stack(shifts), level)
+
+
+def mix(waveform: Tensor, drawn: Mix) -> Tensor:  # [clips, samples]
+    """Clips with what `draw_mix` has drawn to be laid over them. waveform [clips, samples]."""
+    if not len(drawn.chosen):
+        return waveform
+    level, places = sent(drawn.level, waveform), sent(drawn.chosen, waveform)
+    mixed = waveform.index_select(0, places)
+    sources = mixed / rms(mixed).clamp(min=torch.finfo(mixed.dtype).eps)
+    for others, shifts in zip(drawn.others, drawn.shifts):
+        partners = sources.index_select(0, sent(others, waveform))
+        mixed = mixed + rms(mixed) * level * roll(partners, sent(shifts, waveform))
+    return waveform.index_copy(0, places, mixed)
+
+
+def roll(waveform: Tensor, shifts: Tensor, around: Tensor | None = None) -> Tensor:  # [clips, samples]
+    """Shift every clip around its end by its own number of samples. shifts [clips, 1].
+
+    around [clips, 1]: the first samples that are shifted, the others staying where they are; all by default.
+    """
+    places = torch.arange(waveform.shape[1], device=waveform.device)
+    around = torch.full_like(shifts, len(places)) if around is None else around
+    return waveform.gather(1, torch.where(places < around, (places - shifts) % around, places))
+
+
+def rms(waveform: Tensor) -> Tensor:  # [clips, 1]
+    """Root mean square of every clip."""
+    return waveform.square().mean(1, keepdim=True).sqrt()
+
+
+def sent(numbers: Tensor, to: Tensor) -> Tensor:
+    """Numbers drawn on the CPU, on a tensor's device, without waiting for it."""
+    return numbers.pin_memory().to(to.device, non_blocking=True) if to.is_cuda else numbers.to(to.device)
+
+
+def drawn_by(seed: Tensor, which: int, count: int) -> Tensor:  # [clips, count], in [0, 1)
+    """Random numbers that depend, for each clip, on its own seed and on which of its numbers they are."""
+    return torch.stack([torch.rand(count, generator=torch.Generator().manual_seed(int(one) ^ which)) for one in seed])
+
+
+def key(*numbers: int) -> int:
+    """A seed that depends on all the numbers and on nothing else."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

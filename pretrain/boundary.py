@@ -1,0 +1,125 @@
+"""Between two steps of a run: numbers that are none end it, its state is kept, and it stops where it is told to."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from oscine.models.errors import OscineError
+from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.states import kept
+
+AGREE = 10  # steps from one agreement of a run's processes to the next: soon, where a cluster leaves minutes
+ORDERS = (signal.SIGUSR1, signal.SIGTERM)  # before its time is up; and when others need the machine
+
+
+class Stopped(OscineError):
+    """A run that was told to stop by a signal, has kept its state and wants to be resumed."""
+
+    def __init__(self, message: str, by: signal.Signals | None) -> None:
+        super().__init__(message)
+        self.by = by
+
+
+class StepBoundary(Checkpoint):
+    """Looks at the losses and weights of a run, then keeps its state, then stops it if it was told to: in this order, so
+    that no state holds what is no number, and no run stops without its state.
+
+    State: every `save_every` steps, at the last one, and when the run stops. It is the Trainer's last callback, as all that
+    keep states are: what others remember of the step is in it.
+
+    Losses wait on their device until they are looked at, every `log_every` steps and before a state is kept, so that no step
+    waits for them. The first that is no number says which batch it was, and the process that had it names its recordings.
+
+    The processes of a run are told to stop at different moments, so they agree every few steps. Told a second time to end,
+    one does so at once.
+    """
+
+    def __init__(self, state: Path, log_every: int, save_every: int) -> None:
+        self.state, self.log_every, self.save_every = state, log_every, save_every
+        self.step = 0  # the last that was looked at
+        self.batch = 0  # of the run, the first whose loss waits
+        self.losses: list[Tensor] = []
+        self.told: signal.Signals | None = None
+        self.listened: dict[signal.Signals, Any] = {}  # who did before
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step = trainer.global_step
+        self.batch, self.losses = self.step * trainer.accumulate_grad_batches, []
+        if threading.current_thread() is threading.main_thread():  # no other may listen
+            self.listened = {number: signal.signal(number, self.hear) for number in ORDERS}
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.listen_no_more()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.listen_no_more()
+
+    def listen_no_more(self) -> None:
+        for number, before in self.listened.items():
+            signal.signal(number, before)
+        self.listened = {}
+
+    def hear(self, number: int, frame: Any) -> None:
+        if self.told == number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        self.told = signal.Signals(number)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
+        self.losses.append(outputs["loss"].detach())
+        step = trainer.global_step
+        if step == self.step:  # a part of a step, which a resumed run would begin anew
+            return
+        self.step = step
+        order = self.agree(trainer)
+        save = order is not None or step == trainer.max_steps or step % self.save_every == 0
+        if save or step % self.log_every == 0:
+            self.check(trainer, list(pl_module.parameters()))
+            self.batch, self.losses = self.batch + len(self.losses), []
+        if save:
+            trainer.save_checkpoint(self.state)
+        if order is not None and step < trainer.max_steps:
+            self.told = order
+            trainer.should_stop = True
+
+    def agree(self, trainer: Trainer) -> signal.Signals | None:
+        """Which order any of the processes has had; they ask one another at some steps only."""
+        if trainer.world_size == 1:
+            return self.told
+        if self.step % AGREE:
+            return None
+        mine = 0 if self.told is None else 1 + ORDERS.index(self.told)
+        highest = trainer.strategy.reduce(torch.tensor(mine, device=trainer.strategy.root_device), reduce_op="max")
+        return ORDERS[int(highest) - 1] if highest else None
+
+    def check(self, trainer: Trainer, weights: list[Tensor]) -> None:
+        finite = [tensor.isfinite().all() for tensor in (*self.losses, *weights)]
+        losses, rest = torch.stack(finite).split([len(self.losses), len(weights)])
+        # The process whose loss was none comes before those whose weights it has spoilt through the gradients' mean.
+        first = losses.tolist().index(False) if not losses.all() else len(losses) - 0.5
+        mine = math.inf if losses.all() and rest.all() else self.batch + first
+        seen = torch.tensor(mine, dtype=torch.float64, device=trainer.strategy.root_device)
+        first_of_all = float(trainer.strategy.reduce(seen, reduce_op="min"))
+        if math.isinf(first_of_all):
+            return
+        batch = math.floor(first_of_all)
+        place = f" in a batch of {names(trainer, batch)}" if mine == first_of_all else " in another process"
+        raise OscineError(
+            f"loss or weights are not finite at step {batch // trainer.accumulate_grad_batches + 1}{place}; "
+            f"{kept(self.state)}; a new run with a lower recipe.lr or a trainer.gradient_clip_val may do better"
+        )
+
+
+def names(trainer: Trainer, batch: int) -> str:
+    """The recordings that a batch of this process was cut from."""
+    data = getattr(trainer, "datamodule", None)
+    assert isinstance(data, PretrainingData), "clips are known by their numbers"
+    return ", ".join(dict.fromkeys(data.recordings_of(batch)))

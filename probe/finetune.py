@@ -1,0 +1,274 @@
+"""Fine-tuning: an encoder and a probe learn together from a task's waveforms, and are judged like a frozen one's probe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+import torch
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, one_hot
+
+from oscine.models.augment import key
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.origin import origin_of
+from oscine.models.precision import AUTO, FLOAT32, check_survives, computing, faster_precision
+from oscine.models.recordings import find_recordings
+from oscine.probe.augment import hear
+from oscine.probe.best_step import BestStep, check_selection
+from oscine.probe.data import NO_ROWS, LabelledClips, Part, Task, read_batches
+from oscine.probe.draws import balancing_weights, endless_batches
+from oscine.probe.fit import FitSettings, Judgement, choose_loss, main_metric, score
+from oscine.probe.fitted import FittedProbe, kept
+from oscine.probe.layer_decay import encoder_groups
+from oscine.probe.probe import Probe
+from oscine.probe.training_clips import Clips, TrainingClips, read_steps
+from oscine.probe.tuning import TuningSettings
+
+NOW, ALL = "now", "all"  # states: of the part that is being learnt from, and of what has learnt from all rows
+States = MutableMapping[str, Any]
+Progress = Callable[[int, int, str], None]  # done, of how many, and a note
+
+
+def silent(done: int, total: int, note: str) -> None:
+    """Progress that nobody watches."""
+
+
+def within(progress: Progress, name: str, before: int, total: int) -> Progress:
+    """Progress of a part of what is to be done."""
+    return lambda done, _, note: progress(before + done, total, f"{name}, {note}")
+
+
+class Learner(nn.Module):
+    """An encoder and a probe that learn together: spectrograms [clips, frames, mel] to logits [clips, classes]."""
+
+    def __init__(self, encoder: Encoder, probe: Probe) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.probe = probe
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        features = self.encoder.features(spectrogram, self.probe.needs.layers).to(torch.float32)
+        with torch.autocast(spectrogram.device.type, enabled=False):
+            return self.probe(features)
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What is fine-tuned, and how.
+
+    encoder: what every part begins with; it stays as it is, and all is computed on its device. seconds: length of a clip, if
+    not the encoder's. batch_size: clips that are judged at once. workers: processes that read.
+    """
+
+    make_probe: Callable[[], Probe]
+    encoder: Encoder
+    task: Task
+    fit: FitSettings
+    tuning: TuningSettings
+    seconds: float | None = None
+    batch_size: int = 1
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        check_selection(self.fit.select_every, self.task.parts)
+        check_survives(self.precision, self.encoder.device)
+        if self.tuning.background:
+            find_recordings(self.tuning.background)  # what is not there is said before anything is done
+
+    def judge(self, states: States, progress: Progress = silent, name: str = "", keep: bool = True) -> Judgement:
+        """Fine-tune on every part of the task, from the same weights, and score what comes of it on the part's test rows.
+
+        states: where it keeps how far it is; with what a killed one has left there, it goes on and ends with the same bits.
+        name: before the states' own, where several judgements share them. keep: also the first part's encoder, see
+        `first_encoder`.
+        """
+        judgement, total = Judgement([part.name for part in self.task.parts], []), len(self.task.parts) * self.fit.steps
+        for number, part in enumerate(self.task.parts):
+            inside = within(progress, part.name, number * self.fit.steps, total)
+            found = self.outcome(part, f"{name}{number}", states, inside, keep and number == 0)
+            judgement.probes.append(self.probe_of(found))
+            judgement.steps.append(found["steps"])
+            judgement.logits.append(found["logits"])
+            judgement.valid_logits.append(found["valid"])
+            judgement.metrics.append(score(found["logits"], self.task.targets[part.test]))
+        return judgement
+
+    def outcome(self, part: Part, name: str, states: States, progress: Progress, keep: bool) -> Mapping[str, Any]:
+        """What has come of a part, kept as a state; with the encoder, if that is to be kept."""
+        if name not in states:
+            learner, steps = self.learn(part, name, states, progress)
+            states[name] = {
+                "steps": steps,
+                "probe": learner.probe.state_dict(),
+                "encoder": learner.encoder.state_dict() if keep else {},
+                "logits": self.answers(learner, part.test),
+                "valid": self.answers(learner, part.valid),
+            }
+            states.pop(NOW, None)
+        progress(self.fit.steps, self.fit.steps, "judged")
+        return states[name]
+
+    def first_encoder(self, states: States) -> Encoder:
+        """As the first part has left it."""
+        return self.encoder_of(states["0"])
+
+    def kept(
+        self, judgement: Judgement, head: dict[str, Any], states: States, progress: Progress = silent, name: str = ""
+    ) -> FittedProbe:
+        """The probe that is worth keeping with its encoder, chosen as `keep_probe` does for a frozen one.
+
+        Of folds it is a further one that learns from all rows, as many steps as the folds' (their median).
+        """
+        if len(self.task.parts) == 1:
+            encoder, probe = self.first_encoder(states), judgement.probes[0]
+        else:
+            if ALL not in states:
+                part = Part(ALL, torch.cat([part.train for part in self.task.parts]).unique(), NO_ROWS)
+                learner, _ = self.learn(part, ALL, states, progress, int(np.median(judgement.steps)))
+                states[ALL] = {"probe": learner.probe.state_dict(), "encoder": learner.encoder.state_dict()}
+                states.pop(NOW, None)
+            encoder, probe = self.encoder_of(states[ALL]), self.probe_of(states[ALL])
+        fitted = kept(probe, encoder, head, self.task, judgement, self.seconds, name)
+        settings = {"lr": self.fit.lr, "steps": self.fit.steps, **vars(self.tuning)}
+        background = self.tuning.background and self.tuning.background.name
+        return replace(fitted, fitted_on=fitted.fitted_on | {"finetuned": settings | {"background": background}})
+
+    def learn(
+        self, part: Part, name: str, states: States, progress: Progress = silent, steps: int | None = None
+    ) -> tuple[Learner, int]:
+        """What learns from a part's rows to train on, in eval mode, and after how many steps it is as it is left."""
+        learner = self.begin()
+        optimizer, schedule = self.optimizer(learner)
+        loss = self.loss(learner)
+        best, first, last = BestStep(), 0, steps or self.fit.steps
+        now = states.get(NOW)
+        if now and now["name"] == name:
+            learner.load_state_dict(now["learner"])
+            optimizer.load_state_dict(now["optimizer"])
+            first, (best.step, best.value, best.weights) = now["step"], now["best"]
+            schedule.step_update(first)
+        learner.train()
+        with torch.random.fork_rng(devices=[self.encoder.device] if self.encoder.device.type == "cuda" else []):
+            for step, clips in enumerate(self.clips(part.train, first, last), first + 1):
+                torch.manual_seed(key(self.fit.seed, step))  # of dropout and drop path: whoever resumes draws the same
+                found = loss(clips)
+                optimizer.zero_grad()
+                found.backward()
+                norm = nn.utils.clip_grad_norm_(learner.parameters(), self.fit.clip or math.inf)
+                self.check_finite(found, norm, step, clips)
+                optimizer.step()
+                schedule.step_update(step)
+                if self.fit.select_every and len(part.valid) and (step % self.fit.select_every == 0 or step == last):
+                    self.offer(best, learner, step, part.valid)
+                if step % self.tuning.save_every == 0 or step == last:
+                    states[NOW] = {
+                        "name": name, "step": step, "learner": learner.state_dict(), "optimizer": optimizer.state_dict(),
+                        "best": (best.step, best.value, best.weights),
+                    }  # fmt: skip
+                progress(step, last, f"loss {found.item():.4f}")
+        return learner.eval(), best.restore(learner) if best.step else last
+
+    def begin(self) -> Learner:
+        """A fresh probe and the encoder's weights, with drop path: the same for every part."""
+        encoder = rebuilt(self.encoder, drop_path=self.tuning.drop_path)
+        return Learner(encoder, self.fresh_probe()).to(self.encoder.device)
+
+    def optimizer(self, learner: Learner) -> tuple[torch.optim.AdamW, CosineLRScheduler]:
+        """As the fit's settings say for a probe; the encoder's learning rate decays from layer to layer."""
+        fit = self.fit
+        groups = encoder_groups(learner.encoder, fit.lr, fit.weight_decay, self.tuning.layer_decay)
+        groups += learner.probe.parameter_groups(fit.lr, fit.weight_decay)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, fit.beta2))
+        schedule = CosineLRScheduler(
+            optimizer, fit.steps - fit.warmup, lr_min=1e-6, warmup_t=fit.warmup, warmup_lr_init=1e-6,
+            warmup_prefix=True, t_in_epochs=False,
+        )  # fmt: skip
+        return optimizer, schedule
+
+    def clips(self, rows: Tensor, first: int, last: int) -> Iterator[Clips]:
+        """What is learnt from after step `first`, up to step `last`."""
+        weights = balancing_weights(self.task.targets[rows]) if self.fit.balanced else None
+        batches = endless_batches(len(rows), self.fit.batch_size, self.fit.seed, weights)
+        steps = zip(count(first + 1), (rows[places] for places in islice(batches, first, last)))
+        seconds, background = self.seconds or self.encoder.seconds, self.tuning.background
+        clips = TrainingClips(self.task, self.encoder.sample_rate, seconds, self.fit.seed, background)
+        return read_steps(clips, steps, self.workers)
+
+    def loss(self, learner: Learner) -> Callable[[Clips], Tensor]:
+        """What a step's clips cost, augmented and with the probe's penalty."""
+        single_label, device, precision = self.task.single_label, self.encoder.device, self.precision
+        function, targets = choose_loss(self.fit.loss, learner.probe, self.task.targets)
+        if targets.ndim == 1:  # class numbers; blended clips have shares of two classes
+            function, targets = cross_entropy, one_hot(targets, learner.probe.classes).float()
+
+        def cost(clips: Clips) -> Tensor:
+            spectrogram, wanted = hear(learner.encoder, clips, targets[clips.rows], single_label, self.tuning)
+            with computing(precision, device):
+                logits = learner(spectrogram)
+            return function(logits, wanted.to(device)) + learner.probe.penalty()
+
+        return cost
+
+    @property
+    def precision(self) -> str:
+        """In which the encoder learns."""
+        asked = self.tuning.precision
+        return faster_precision(self.encoder.device) if asked == AUTO else asked
+
+    def check_finite(self, loss: Tensor, norm: Tensor, step: int, clips: Clips) -> None:
+        """An error before a step spoils the weights."""
+        if not torch.stack([loss.detach(), norm]).isfinite().all():
+            paths = ", ".join(dict.fromkeys(self.task.rows["path"].iloc[clips.rows.numpy()]))
+            raise OscineError(
+                f"the loss is {loss.item():g}, its gradient {norm.item():g} at step {step}, of {paths}; leave out what is "
+                "broken, or begin anew with a lower fit.lr or a fit.clip"
+            )
+
+    def offer(self, best: BestStep, learner: Learner, step: int, rows: Tensor) -> None:
+        """Judge a step by rows to choose by."""
+        targets = self.task.targets
+        found = score(self.answers(learner.eval(), rows), targets[rows])
+        best.offer(learner.train(), step, getattr(found, main_metric(targets)))
+
+    @torch.inference_mode()
+    def answers(self, learner: Learner, rows: Tensor) -> Tensor:  # [rows, classes], on the CPU
+        """The logits of some rows, which are heard as they are."""
+        if not len(rows):
+            return torch.empty(0, learner.probe.classes)
+        encoder = learner.encoder
+        clips = LabelledClips(self.task.rows.iloc[rows.numpy()], encoder.sample_rate, self.seconds or encoder.seconds)
+        batches = read_batches(clips, self.batch_size, self.workers)
+        with computing(FLOAT32, encoder.device):
+            return torch.cat([learner(encoder.spectrogram(batch, clips.samples)).cpu() for batch in batches])
+
+    def encoder_of(self, state: Mapping[str, Any]) -> Encoder:
+        """A fine-tuned encoder: like the one that was given, and it says with whose weights it began, not to have them."""
+        made = rebuilt(self.encoder)
+        made.load_state_dict(state["encoder"])
+        made.origin = origin_of(self.encoder)
+        return made.eval()
+
+    def probe_of(self, state: Mapping[str, Any]) -> Probe:
+        probe = self.fresh_probe()
+        probe.load_state_dict(state["probe"])
+        return probe.to(self.encoder.device).eval()
+
+    def fresh_probe(self) -> Probe:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.fit.seed)
+            return self.make_probe()
+
+
+def rebuilt(encoder: Encoder, **changes: Any) -> Encoder:
+    """An encoder of its own with the weights of another, its settings but for some, and no provenance."""
+    with torch.random.fork_rng(devices=[]):
+        made = type(encoder)(**encoder.config | changes)
+    made.load_state_dict(encoder.state_dict())
+    return made.to(encoder.device)
