@@ -1,7 +1,7 @@
-"""Pretraining end to end from FLAC and Ogg files: the frontend for a batch, on the device, against clip by clip in the
-processes that read, where the authors have it.
+"""Bird-MAE's pretraining end to end from FLAC and Ogg files: the frontend for a batch, on the device, against clip by clip
+in the processes that read, where the authors have it.
 
-python benchmarks/pretrain_files.py --recipe bird_mae --size tiny --clips 8 --workers 1 --threads 1
+python benchmarks/pretrain_files.py --size tiny --clips 8 --workers 1 --threads 1
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import soundfile
 import torch
 from jsonargparse import auto_cli
 from lightning import Callback, LightningModule, Trainer
-from pretrain_step import MAKE
+from pretrain_step import bird_mae
 from torch.utils.data import DataLoader, default_collate
 
 from oscine.models.layers import PATCH
@@ -27,15 +27,15 @@ from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.recipe import Batch
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-WARM = 5  # steps that are not timed, in which clips that were read ahead are used up
+WARM = 5  # steps that are not timed: clips that were read ahead are used up
 FILES, SECONDS = 16, 30.0  # recordings, half of them FLAC, half Ogg, at the encoder's rate; length of each
 
 
 class Plain(PretrainingData):
     """Every clip is varied and becomes a spectrogram by itself, in the process that read it."""
 
-    def of(self, recipe: Recipe) -> None:
-        """Take a recipe's frontend away from it."""
+    def take_from(self, recipe: Recipe) -> None:
+        """A recipe's frontend is from now on used here, not there."""
         self.frontend, self.frames = copy.deepcopy(recipe.encoder.frontend), recipe.encoder.grid[0] * PATCH
         recipe.augment = lambda clips, seed: clips  # mixing, which needs the waveforms, is off
         recipe.spectrogram = lambda clips: clips
@@ -65,14 +65,8 @@ class Clock(Callback):
             self.seen.append((outputs["loss"].item(), time.perf_counter()))  # which waits for the device
 
 
-def write_files(folder: Path, rate: int) -> None:
-    for number in range(FILES):
-        noise = np.random.default_rng(number).normal(0, 0.1, round(SECONDS * rate))
-        soundfile.write(folder / f"{number}.{('flac', 'ogg')[number % 2]}", noise, rate)
-
-
 def run(recipe: Recipe, data: PretrainingData, device: str, precision: Any) -> tuple[float, float]:
-    """The first step's loss, and seconds of those that are timed."""
+    """The first step's loss, and the seconds of those that are timed."""
     clock = Clock()
     Trainer(
         max_steps=recipe.steps, accelerator=device, devices=1, precision=precision, callbacks=[clock], logger=False,
@@ -83,10 +77,8 @@ def run(recipe: Recipe, data: PretrainingData, device: str, precision: Any) -> t
 
 
 def measure(
-    recipe: Literal["bat", "bird_mae"] = "bird_mae",
     size: Literal["tiny", "small", "base"] = "tiny",
     clips: int = 8,
-    views: int = 16,
     steps: int = 20,
     workers: int = 1,
     threads: int = 1,
@@ -96,10 +88,8 @@ def measure(
     """Run both ways, assert that the first steps have the same loss, and print clips a second and their ratio.
 
     Args:
-        recipe: whose steps.
         size: of the encoder; the decoder goes with it.
         clips: of a batch.
-        views: of a clip, in BAT.
         steps: that are timed.
         workers: processes that read.
         threads: that torch may use in the process that computes.
@@ -107,20 +97,22 @@ def measure(
         precision: the Trainer's, such as bf16-mixed.
     """
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    ours = MAKE[recipe](size, views, None)
+    ours = bird_mae(size, views=1, compile=None)
     ours.steps = WARM + steps
     theirs = copy.deepcopy(ours)
     with TemporaryDirectory() as folder:
-        write_files(Path(folder), ours.encoder.sample_rate)
-        mine, plain = PretrainingData(Path(folder), clips, workers), Plain(Path(folder), clips, workers)
-        plain.of(theirs)
-        loss, taken = run(ours, mine, device, precision)
+        for number in range(FILES):
+            noise = np.random.default_rng(number).normal(0, 0.1, round(SECONDS * ours.encoder.sample_rate))
+            soundfile.write(f"{folder}/{number}.{('flac', 'ogg')[number % 2]}", noise, ours.encoder.sample_rate)
+        loss, taken = run(ours, PretrainingData(Path(folder), clips, workers), device, precision)
+        plain = Plain(Path(folder), clips, workers)
+        plain.take_from(theirs)
         expected, taken_plain = run(theirs, plain, device, precision)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
-    rate, rate_plain = clips * steps / taken, clips * steps / taken_plain
-    say = f"{recipe} {size}, {clips} clips, {workers} workers, {device}, {precision}"
-    print(f"{say}: ours {rate:.1f} clips/s, plain {rate_plain:.1f} clips/s, ratio {rate / rate_plain:.2f}")
+    print(
+        f"Bird-MAE {size}, {clips} clips, {workers} workers, {device}, {precision}: ours {clips * steps / taken:.1f} clips/s, "
+        f"plain {clips * steps / taken_plain:.1f} clips/s, ratio {taken_plain / taken:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from oscine.models.fetch import fetch_if_there
 from oscine.models.source import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.vectors import fingerprint
 
+CARD = "README.md"  # of a repository
+
 
 def set_origin(encoder: Encoder, model: str, file: str, licence: str) -> None:
     """Note on an encoder whose weights it has just been given; its provenance knows the rest."""
@@ -38,7 +40,7 @@ def asked_again(origin: Origin | None) -> Origin | None:
 def licence_on_the_hub(repository: str, revision: str | None, local_files_only: bool = False) -> str:
     """What the card of a repository states: a name, or NAME=LINK where the Hub has no name for it."""
     try:
-        card = fetch_if_there(repository, "README.md", revision, local_files_only)
+        card = fetch_if_there(repository, CARD, revision, local_files_only)
         stated = (metadata_load(card) if card else None) or {}
     # Also whatever a parser of YAML, which this room does not know, finds wrong with a stranger's file.
     except Exception:

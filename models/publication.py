@@ -17,10 +17,9 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.facts import Facts
 from oscine.models.hub import CONFIG, SETTINGS, WEIGHTS, load_pretrained, read_config
+from oscine.models.origin import CARD
 from oscine.models.source import SOURCE
 from oscine.models.weights import file_hash
-
-CARD = "README.md"
 
 
 class File(NamedTuple):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +156,59 @@ def test_settings_that_are_named_may_change_when_a_run_goes_on(capsys: pytest.Ca
     rates = loss_curve(Path("runs/run"))["lr-AdamW/pg1"]
     assert rates.loc[2:3].tolist() == pytest.approx([0.01, 0.005]), "the learning rate is the one that is used"
     assert pretrain("run", 4, *changed) == 0, "from now on it is what was"
+
+
+def test_a_run_goes_on_with_the_recordings_that_it_began_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 2) == 0
+    shutil.copy("sound/0.flac", "sound/another.flac")
+    capsys.readouterr()
+    more = ["--resume", "--change", "recipe.steps"]
+    assert pretrain("run", 4, *more) == 1
+    assert "the recordings are not those that this run began with" in complaint(capsys)
+    assert pretrain("run", 4, *more, "data.recordings") == 0
+    Path("sound/another.flac").unlink()
+    capsys.readouterr()
+    assert pretrain("run", 6, *more) == 1, "from now on those are what was"
+
+
+def test_a_run_goes_on_with_as_many_clips_a_step_on_other_devices_and_none_comes_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert in_two_processes("run", "--data.batch_size=3").returncode == 0
+    state = Path("runs/run/states/last.ckpt")
+    assert read_state(state)["PretrainingData"]["clips"] == 12, "two steps of two processes"
+    alone = ["--resume", "--recipe.lr=0", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.strategy=auto"]
+    capsys.readouterr()
+    assert pretrain("run", 3, *alone, "--data.batch_size=3", "--change", "recipe.steps") == 1
+    assert "a step of this run has 6 clips, not 3 (3 on each of 1 devices, in 1 parts)" in complaint(capsys)
+    assert pretrain("run", 3, *alone, "--data.batch_size=4", "--change", "recipe.steps", "data.batch_size") == 0
+    assert read_state(state)["PretrainingData"]["clips"] == 12 + 4
+
+
+def test_under_slurm_the_run_itself_hears_that_its_time_is_up(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning would requeue the job and keep a state of its own; the job's script does the one, the run the other."""
+    scontrol = here / "scontrol"
+    scontrol.write_text("#!/bin/sh\ntouch scontrol.called\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here}{os.pathsep}{os.environ['PATH']}")
+    job = {"JOB_ID": "7", "JOB_NAME": "oscine", "NTASKS": "1", "NTASKS_PER_NODE": "1", "NNODES": "1", "PROCID": "0"}
+    for name, value in (job | {"LOCALID": "0", "NODEID": "0", "NODELIST": "localhost"}).items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    given = ["--name", "run", "--data.recordings", "sound", "--recipe.steps=100000", "--save_every=100000"]
+    cpu = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=1"]
+    command = [sys.executable, "-m", "oscine", "pretrain", "bird_mae_tiny", *TINY, *given, *cpu]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for _ in range(6000):
+        if process.poll() is not None or any(path.stat().st_size > 200 for path in here.glob("runs/run/logs/*/*.csv")):
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR1)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 75, said
+    assert "told to stop at step" in said
+    assert not Path("scontrol.called").exists()
+    assert not list(here.rglob("hpc_ckpt*"))
+    assert [path.name for path in Path("runs/run/states").iterdir()] == ["last.ckpt"]
 
 
 # Looks at a run

@@ -280,6 +280,7 @@ def test_events_are_found_by_the_moment(tmp_path: Path) -> None:
     assert (run.task, run.probe) == ("dcase2016", "cgp")
     assert run.mean["onset_f1"] is not None
     fitted = load_probe("runs/probe/dcase2016_cgp/probe")
+    assert "Which threshold?" in Path("runs/probe/dcase2016_cgp/report.html").read_text()
     assert fitted.frame_seconds == 0.16
     assert fitted.thresholds is not None
     assert fitted.thresholds[0].item() == pytest.approx(written["parts"]["test"]["chosen"]["threshold"])

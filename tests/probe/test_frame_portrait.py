@@ -141,7 +141,7 @@ def test_a_scene_shows_its_events_in_the_lanes_of_their_classes(classes: int) ->
     lane = [shown.index(name) for name in ("class 0", names[-1], "class 0")]
     assert [round((bar.y0 + bar.y1) / 2) for bar in bars] == lane
     image = heat.images[0]
-    assert image.get_array()[shown.index(names[classes // 2]), 40] == pytest.approx(0.9)
+    assert np.asarray(image.get_array())[shown.index(names[classes // 2]), 40] == pytest.approx(0.9)
     assert list(image.get_extent()[:2]) == [0.0, pytest.approx(9.6)]
 
 
