@@ -110,8 +110,8 @@ def measure(
         expected, taken_plain = run(theirs, plain, device, precision)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=0)
     print(
-        f"Bird-MAE {size}, {clips} clips, {workers} workers, {device}, {precision}: ours {clips * steps / taken:.1f} clips/s, "
-        f"plain {clips * steps / taken_plain:.1f} clips/s, ratio {taken_plain / taken:.2f}"
+        f"Bird-MAE {size}, {clips} clips, {workers} workers, {device}, {precision}: ours {clips * steps / taken:.1f} "
+        f"clips/s, plain {clips * steps / taken_plain:.1f} clips/s, ratio {taken_plain / taken:.2f}"
     )
 
 

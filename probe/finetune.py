@@ -137,8 +137,9 @@ class FineTuning:
             encoder, probe = self.encoder_of(states[ALL]), self.probe_of(states[ALL])
         fitted = kept(probe, encoder, head, self.task, judgement, self.seconds, name)
         settings = {"lr": self.fit.lr, "steps": self.fit.steps, **vars(self.tuning)}
-        background = self.tuning.background and self.tuning.background.name
-        return replace(fitted, fitted_on=fitted.fitted_on | {"finetuned": settings | {"background": background}})
+        settings["background"] = self.tuning.background and self.tuning.background.name
+        began_with = self.encoder.provenance
+        return replace(fitted, fitted_on=fitted.fitted_on | {"finetuned": settings | {"began_with": began_with}})
 
     def learn(
         self, part: Part, name: str, states: States, progress: Progress = silent, steps: int | None = None

@@ -186,7 +186,8 @@ def _interval(whole: Tensor, values: Tensor, level: float) -> Interval:
     """Bias-corrected percentiles (Efron 1987, doi 10.1080/01621459.1987.10478410).
 
     A rare class with few positives is missing from many draws, which raises the mean over the others: without the correction
-    a macro score may lie at the very edge of its own interval.
+    a macro score may lie at the very edge of its own interval. Where it lies so far out that the draws do not reach to the
+    corrected percentiles, such as with hundreds of rare classes, the plain ones are moved by how far their median is off.
     """
     defined = values[~values.isnan()]
     if not len(defined) or whole.isnan():
@@ -194,7 +195,12 @@ def _interval(whole: Tensor, values: Tensor, level: float) -> Interval:
     below = ((defined < whole).double().mean() + (defined <= whole).double().mean()) / 2
     bias = torch.special.ndtri(below.clamp(0.5 / len(defined), 1 - 0.5 / len(defined)))
     half = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64))
-    low, high = defined.quantile(torch.special.ndtr(2 * bias + torch.stack([-half, half]))).tolist()
+    ends = torch.stack([-half, half])
+    shares = torch.special.ndtr(2 * bias + ends)
+    moved = 0.0
+    if shares.min() < 1 / len(defined) or shares.max() > 1 - 1 / len(defined):
+        shares, moved = torch.special.ndtr(ends), (whole - defined.median()).item()
+    low, high = (defined.quantile(shares) + moved).tolist()
     return Interval(whole.item(), low, high)
 
 

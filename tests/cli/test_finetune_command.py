@@ -208,7 +208,7 @@ def test_it_is_published_with_its_encoder_and_whose_weights_that_began_with(hub:
     origin = read_origin(RUN / "probe" / "encoder")
     assert origin is not None
     assert (origin.model, origin.licence, origin.trained) == ("bird_mae_tiny.esc10", "Apache-2.0", True)
-    publish([str(RUN), "robin/tuned", "--licence", "apache-2.0"])
+    publish([str(RUN), "robin/tuned", "--licence", "apache-2.0", "--scores", str(RUN / "scores.json")])
     found = hub.repositories["robin/tuned"]
     card = found.commits[found.refs["v1"]]["README.md"].decode()
     assert "fine-tuned" in card

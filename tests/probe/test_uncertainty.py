@@ -202,3 +202,13 @@ def test_folds_are_judged_one_by_one_and_their_mean_is_the_score() -> None:
 def test_one_group_has_no_interval() -> None:
     with pytest.raises(OscineError, match="all 60 rows are of one group; an interval needs at least two"):
         bootstrap(mean_average_precision(*drawn()), ["ann"] * ROWS)
+
+
+def test_a_score_beyond_all_of_its_draws_lies_in_its_interval() -> None:
+    def score(counts: torch.Tensor) -> torch.Tensor:
+        """The mean of rows; and more, the more of them are drawn twice, as a rare class's average precision."""
+        return counts @ torch.linspace(0, 1, 50, dtype=torch.float64) / 50 + (counts > 1).double().mean(1)
+
+    whole, low, high = bootstrap(score, range(50))
+    assert low < whole < high
+    assert 0.1 < high - low < 0.4
