@@ -19,11 +19,11 @@ TARS = (".tar", ".tar.gz", ".tgz")
 
 
 def find_tars(folder: Path) -> list[Path]:
-    """The tar files that lie in a folder, in the order of their names; none where recordings lie beside them."""
-    files = sorted(folder.glob("*"))
-    if any(path.suffix.lower() in SUFFIXES for path in files):
-        return []
-    return [path for path in files if path.name.lower().endswith(TARS) and not path.name.startswith(".")]
+    """The tar files of a folder, in the order of their names; none where recordings or folders of them lie beside."""
+    files = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]
+    tars = [path for path in files if path.name.lower().endswith(TARS)]
+    beside = tars and any(path.suffix.lower() in SUFFIXES or path.is_dir() for path in files)
+    return [] if beside else tars
 
 
 class TarFiles:

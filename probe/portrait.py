@@ -40,7 +40,7 @@ def portray(
     layers: FeatureSource | None = None,
     seconds: float | None = None,
 ) -> Report:
-    """The report of what a clip-wise probe made of a frozen encoder.
+    """The report of what a clip-wise probe made of an encoder.
 
     Args:
         title: of the page.
@@ -50,6 +50,9 @@ def portray(
         layers: features of all layers as `layers.ALL_LAYERS` needs them, for the scores of each; None leaves these out.
     """
     page = Report(title)
+    page.paragraph(
+        f"The encoder {'learnt with the probe, in every part anew' if settings.get('finetune') else 'was frozen'}."
+    )
     show_scores(page, task, judgement, evidence)
     _layers(page, task, judgement, layers)
     probe = copy.deepcopy(judgement.probes[0]).cpu()
@@ -63,8 +66,9 @@ def portray(
 
 
 def show_settings(page: Report, settings: Mapping[str, Any]) -> None:
+    shown = {name: value for name, value in settings.items() if name != "tuning" or settings.get("finetune")}
     page.heading("Settings")
-    page.table(["setting", "value"], [[name, str(value)] for name, value in _flat(settings)])
+    page.table(["setting", "value"], [[name, str(value)] for name, value in _flat(shown)])
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

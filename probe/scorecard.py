@@ -36,7 +36,7 @@ def show_scores(page: Report, task: Task, judgement: Judgement, evidence: Eviden
     page.paragraph(
         f"{len(task.rows)} clips, {len(task.classes)} classes"
         f"{'' if task.single_label else ', any number of them a clip'}; {judged} clips are judged in {len(task.parts)} "
-        f"part{'s' if len(task.parts) > 1 else ''}, each by a probe that has not learnt from them. The encoder was frozen."
+        f"part{'s' if len(task.parts) > 1 else ''}, each by a probe that has not learnt from them."
     )
     page.heading("Scores")
     if evidence.intervals:

@@ -114,9 +114,11 @@ def test_tars_beside_recordings_are_passed_over_and_so_are_hidden_ones(tmp_path:
     write_folder(tmp_path, "flac", "json")
     (tmp_path / "._000000.tar").write_bytes(b"x")
     assert len(list(find_source(tmp_path).spans())) == 5
-    (tmp_path / "one.wav").write_bytes(sound("b_0004", "wav"))
-    assert isinstance(found := find_source(tmp_path), Files)
-    assert [path.name for path in found.paths] == ["one.wav"]
+    for beside in ("below", ""):
+        (tmp_path / beside).mkdir(exist_ok=True)
+        (tmp_path / beside / "one.wav").write_bytes(sound("b_0004", "wav"))
+        assert isinstance(found := find_source(tmp_path), Files)
+        assert {path.name for path in found.paths} == {"one.wav"}
 
 
 def test_tars_without_recordings_and_what_is_no_tar_are_said_in_one_line(tmp_path: Path) -> None:
