@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Bench:
     settings: Namespace
     folder: Path
     bar: Bar
-    searched: Search | None = None  # what chose among the settings
+    searched: Mapping[str, Search] = field(default_factory=dict)  # what chose the settings, by the task's parts
 
     @property
     def fit(self) -> FitSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,6 +12,11 @@ from oscine.cli.command import Misuse, call
 from oscine.cli.tables import show
 from oscine.probe.literature import published_figures
 from oscine.probe.results import Row, Score, own_rows, published_rows, ranked, read_runs
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from oscine.probe import uncertainty
 
 
 def main(arguments: list[str]) -> int | None:
@@ -65,22 +71,49 @@ def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> T
 
 
 def difference(first: Path, second: Path) -> Table:
-    """How much higher the first run scores than the second on the rows that both were judged on."""
-    import torch
+    """How much higher the first run scores than the second on the rows, or recordings, that both were judged on."""
+    from oscine.probe.frame_evidence import read_recordings
 
-    from oscine.probe.evidence import SCORES, compare_predictions, score_of
-    from oscine.probe.predictions import PREDICTIONS, read_predictions
-
-    one, other = (read_predictions(run / PREDICTIONS) for run in (first, second))
-    rows = torch.ones(1, len(one.rows), dtype=torch.float64)  # each drawn once
+    scenes = [read_recordings(run) for run in (first, second)]
+    if (scenes[0] is None) != (scenes[1] is None):
+        raise Misuse(f"one of {first} and {second} found events, the other judged clips; compare runs of one task")
+    found = by_clips(first, second) if scenes[0] is None else by_moments(*scenes)
     made = Table("", first.name, second.name, "higher by", "95 % interval", "higher in", box=SIMPLE_HEAD)
-    for name, ((value, low, high), ahead) in compare_predictions(one, other).items():
-        scores = [score_of(run, SCORES[name])(rows).item() for run in (one, other)]
+    for name, (scores, ((value, low, high), ahead)) in found.items():
         made.add_row(
             name, *(f"{score:.3f}" for score in scores), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}",
             f"{ahead:.1%} of draws",
         )  # fmt: skip
     return made
+
+
+def by_clips(first: Path, second: Path) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
+    """Of every score, both runs' and how they compare."""
+    from oscine.probe.evidence import SCORES, compare_predictions, score_of
+    from oscine.probe.predictions import PREDICTIONS, read_predictions
+
+    one, other = (read_predictions(run / PREDICTIONS) for run in (first, second))
+    return {
+        name: ([of_all(score_of(run, SCORES[name]), len(run.rows)) for run in (one, other)], compared)
+        for name, compared in compare_predictions(one, other).items()
+    }
+
+
+def by_moments(first: DataFrame, second: DataFrame) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
+    """The same of runs that found events."""
+    from oscine.probe.frame_evidence import compare_recordings, event_scores
+
+    return {
+        name: ([of_all(event_scores(run)[name], len(run)) for run in (first, second)], compared)
+        for name, compared in compare_recordings(first, second).items()
+    }
+
+
+def of_all(score: uncertainty.Score, rows: int) -> float:
+    """Each drawn once."""
+    import torch
+
+    return score(torch.ones(1, rows, dtype=torch.float64)).item()
 
 
 def cell(score: Score | None) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 from oscine.cli.command import Help, Parser
+
+if TYPE_CHECKING:
+    from oscine.models.fetch import Fetched
 
 
 def main(arguments: list[str]) -> None:
@@ -17,15 +21,33 @@ def main(arguments: list[str]) -> None:
 def download(names: list[str]) -> None:
     """Fetch weights ahead; print where they lie, their commit and their hash.
 
-    A bare name means its first tag. They lie in the cache of huggingface_hub (HF_HOME), from which create_model takes them
-    without asking the Hub when HF_HUB_OFFLINE=1. What is there already, as what comes with oscine, is not fetched again.
+    A bare name means its first tag; a probe comes with its encoder. They lie in the cache of huggingface_hub (HF_HOME), from
+    which create_model and load_probe take them without asking the Hub when HF_HUB_OFFLINE=1. What is there already, as what
+    comes with oscine, is not fetched again.
     """
-    from oscine.models.zoo import check_fetchable, fetch_weights
+    from oscine.models.zoo import check_fetchable
 
     for name in names:
         check_fetchable(name)
     for name in names:
-        weights = fetch_weights(name)
-        size = weights.path.stat().st_size / 1e6
-        print(f"{name}\n  file      {weights.path} ({size:,.1f} MB)")
-        print(f"  revision  {weights.revision}\n  sha256    {weights.sha256}")
+        for fetched, weights in fetch_all(name).items():
+            size = weights.path.stat().st_size / 1e6
+            print(f"{fetched}\n  file      {weights.path} ({size:,.1f} MB)")
+            print(f"  revision  {weights.revision}\n  sha256    {weights.sha256}")
+
+
+def fetch_all(name: str) -> dict[str, Fetched]:
+    """The weights of an encoder, or of a probe and its encoder, by their names."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from oscine.models.errors import OscineError
+    from oscine.models.zoo import HUB, fetch_weights
+
+    try:
+        return {name: fetch_weights(name)}
+    except OscineError as error:
+        from oscine.probe.fetched import fetch_with_encoder, holds_probe
+
+        if name.startswith(HUB) and isinstance(error.__cause__, EntryNotFoundError) and holds_probe(name):
+            return fetch_with_encoder(name)
+        raise

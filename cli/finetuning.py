@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 
 from oscine.cli.bench import Bench
 from oscine.cli.command import Misuse, Parser
 from oscine.cli.judging import PROBE, REPORT, Findings, curve_findings
+from oscine.cli.published_tuning import published_tuning
 from oscine.cli.tasks import digest
-from oscine.models.mae import MAE
 from oscine.models.vectors import fingerprint
-from oscine.models.zoo import HUB, LOCAL, create_model
 from oscine.probe.data import Task
 from oscine.probe.encoding import Encoding
 from oscine.probe.evidence import weigh
@@ -30,29 +29,6 @@ from oscine.probe.tuning import TuningSettings
 from oscine.probe.tuning_states import TuningStates
 
 STATES = "states"  # in a run's folder, until it has ended
-# What the encoders' papers fine-tune with, where it is not what a probe's YAML has anyway: arXiv 2504.12880, 2602.16305.
-BIRD_MAE: dict[str, float] = {
-    "fit.lr": 3e-4, "fit.weight_decay": 3e-4, "fit.beta2": 0.95, "fit.clip": 2.0,
-    "tuning.layer_decay": 0.75, "tuning.drop_path": 0.1, "tuning.mix": 0.9, "tuning.noise": 0.2, "tuning.gain": 0.2,
-    "tuning.masks": 0.3, "tuning.time_mask": 100, "tuning.freq_mask": 50,
-}  # fmt: skip
-BAT: dict[str, float | str] = {
-    "fit.lr": 5e-5, "fit.weight_decay": 0.05, "fit.beta2": 0.95, "fit.clip": "null",
-    "tuning.layer_decay": 0.75, "tuning.drop_path": 0.1, "tuning.noise": 0.3,
-    "tuning.masks": 1, "tuning.time_mask": 32, "tuning.freq_mask": 16,
-}  # fmt: skip
-AUDIOSET: dict[str, float | str] = {"tuning.mixup": 0.9, "tuning.noise": 0, "tuning.masks": 2, "tuning.time_mask": 64}
-BAT_TASKS: dict[str | None, dict[str, float | str]] = {
-    "audioset_20k": {**AUDIOSET, "fit.steps": 40_000, "fit.warmup": 4_000},
-    "audioset_2m": {
-        **AUDIOSET,
-        "fit.steps": 200_000,
-        "fit.warmup": 20_000,
-        "fit.batch_size": 96,
-        "fit.balanced": "true",
-    },
-    "hsn": {"tuning.hiss": 0.02},
-}
 
 
 def add_tuning(made: Parser) -> None:
@@ -60,40 +36,44 @@ def add_tuning(made: Parser) -> None:
     made.add_argument(
         "--finetune",
         action="store_true",
-        help="train the encoder, too; unless CONFIG has a section tuning, with what the encoder's paper has for --fit and "
-        "--tuning, below what is given here",
+        help="train the encoder, too, with what the paper of its family sets for that, wherever neither the command line, "
+        "nor --config, nor a CONFIG file of yours says otherwise; a CONFIG that comes with oscine is for a frozen encoder: "
+        "its numbers give way. A line says which were taken",
     )
     made.add_class_arguments(TuningSettings, "tuning")
     made.add_argument("--resume", action="store_true", help="go on with a fine-tuning that has not ended")
 
 
-def published(content: Mapping[str, Any], arguments: list[str]) -> list[str]:
-    """The arguments that stand for an encoder's published settings; a CONFIG that says how to fine-tune needs none."""
-    encoder = given(arguments, "--encoder") or content.get("encoder")
-    asked = "--finetune" in arguments or content.get("finetune")
-    if not asked or "tuning" in content or not encoder:
-        return []
-    task = given(arguments, "--task.name") or content.get("task", {}).get("name")
-    settings = BIRD_MAE if is_mae(encoder) else BAT | BAT_TASKS.get(task, {})
-    return [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+def with_published(
+    asked: Namespace, content: Mapping[str, Any], shipped: bool, parse: Callable[[list[str]], Namespace]
+) -> Namespace:
+    """Settings of a fine-tuning, what its encoder's paper sets filled in below what was given; others as they are.
+
+    asked: as they are without; content: of CONFIG, whose numbers are given unless it is one that comes with oscine; parse:
+    with arguments before all that were given.
+    """
+    if not asked.finetune:
+        return asked
+    paper, values = published_tuning(asked)
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        if shipped or key not in (content.get(section) or {}):
+            sections.setdefault(section, {})[key] = value
+    settings = parse(["--config", json.dumps(sections)])
+    taken = [
+        f"{section}.{key} {json.dumps(value)}"
+        for section, table in sections.items()
+        for key, value in table.items()
+        if same(settings[section][key], value)
+    ]
+    print(f"fine-tuning as in {paper}: {', '.join(taken) or 'nothing that was not given'}")
+    return settings
 
 
-def given(arguments: list[str], option: str) -> str | None:
-    """An option's value, looked for before all of them can be parsed."""
-    found = None
-    for argument, following in zip(arguments, [*arguments[1:], None]):
-        name, equals, value = argument.partition("=")
-        if name == option:
-            found = value if equals else following
-    return found
-
-
-def is_mae(name: str) -> bool:
-    """Whether an encoder is of Bird-MAE's kind; those of BAT's and all others fine-tune as BAT does."""
-    if name.startswith((HUB, LOCAL)):
-        return isinstance(create_model(name), MAE)
-    with torch.device("meta"):  # no weights are needed
-        return isinstance(create_model(name), MAE)
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are one in JSON."""
+    return json.loads(json.dumps(one)) == other
 
 
 def check_tuning(settings: Namespace, moments: bool) -> None:

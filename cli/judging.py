@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-import torch
-
 from oscine.cli.bench import Bench
-from oscine.cli.searching import search_clips, search_facts, search_moments
+from oscine.cli.searching import search_clips, search_facts, search_moments, settled
 from oscine.probe.data import Task
 from oscine.probe.dcase import FrameTask
 from oscine.probe.evidence import weigh
 from oscine.probe.few_shot import few_shot_curve
-from oscine.probe.fit import Judgement, judge
-from oscine.probe.fitted import FittedProbe, keep_probe
+from oscine.probe.fit import FeatureSource, Judgement, joined, judge
+from oscine.probe.fitted import keep_frames, keep_probe
+from oscine.probe.frame_evidence import RECORDINGS, judged_recordings, weigh_frames
 from oscine.probe.frame_portrait import portray_frames
 from oscine.probe.frames import judge_frames
 from oscine.probe.layers import ALL_LAYERS, layer_metric
@@ -46,7 +46,7 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     bench = search_clips(bench, features, task)
     settings, make_probe = bench.settings, bench.maker(task)
     layers = bench.features(task, ALL_LAYERS, seconds) if settings.layer_scores else None
-    judgement = judge(make_probe, features, task, bench.fit, bench.bar.task("fit"), settings.device)
+    judgement = judge_parts(bench, features, task)
     bench.bar.say("how sure that is")
     evidence = weigh(judgement, task)
     found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(bench)
@@ -62,10 +62,23 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
             bench.title(name), settings.as_dict(), bench.encoder, task, judgement, features, evidence, layers, seconds
         )
         if bench.searched:
-            show_search(page, bench.searched, len(task.parts))
+            show_search(page, bench.searched)
         write_report(page, bench.folder / REPORT)
 
     return Findings(found, {name: found}, rest)
+
+
+def judge_parts(bench: Bench, features: FeatureSource, task: Task) -> Judgement:
+    """What `judge` makes of the task, each part with the settings that were chosen for it, if any were."""
+    progress, device = bench.bar.task("fit"), bench.settings.device
+    if not bench.searched:
+        return judge(bench.maker(task), features, task, bench.fit, progress, device)
+    found = []
+    for number, part in enumerate(task.parts, 1):
+        own, alone = settled(bench, part), replace(task, parts=[part])
+        found.append(judge(own.maker(alone), features, alone, own.fit, device=device))
+        progress(number, len(task.parts))
+    return joined(found)
 
 
 def judge_shots(bench: Bench, task: Task, name: str) -> Findings:
@@ -95,7 +108,7 @@ def curve_findings(bench: Bench, task: Task, name: str, judge_draw: Callable[[Ta
 
 
 def judge_moments(bench: Bench, scenes: FrameTask, name: str) -> Findings:
-    """Scores of the events found in whole recordings; then the probe, with the threshold chosen for it, and a report."""
+    """Scores of the events found in whole recordings; then the probe, with what was chosen for it, and a report."""
     features = bench.features(scenes.whole, bench.maker(scenes.whole)().needs, scenes.seconds)
     bench = search_moments(bench, features, scenes)
     make_probe = bench.maker(scenes.whole)
@@ -103,17 +116,16 @@ def judge_moments(bench: Bench, scenes: FrameTask, name: str) -> Findings:
         make_probe, features, scenes, bench.fit, bench.bar.task("fit"), bench.settings.device,
         bench.encoder.frontend.patch_seconds,
     )  # fmt: skip
-    found = judgement.as_dict() | search_facts(bench)
+    recordings = judged_recordings(judgement, scenes)
+    evidence = weigh_frames(recordings)
+    found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(bench)
+    found[RECORDINGS] = recordings.to_dict("records")
 
     def rest() -> None:
-        decided = judgement.chosen[0] or judgement.published[0]
-        fitted = FittedProbe(
-            judgement.probes[0].to(bench.encoder.device), bench.encoder, bench.head, scenes.classes, scenes.seconds,
-            single_label=False, thresholds=torch.full((len(scenes.classes),), decided.decision.threshold),
-            fitted_on={"task": name, "rows": len(scenes.parts[0].train), "judged": judgement.parts}, scores=found["mean"],
-        )  # fmt: skip
-        save_probe(fitted, bench.folder / PROBE)
-        page = portray_frames(bench.title(name), bench.settings.as_dict(), bench.encoder, scenes, judgement)
+        save_probe(keep_frames(judgement, bench.encoder, bench.head, scenes, name), bench.folder / PROBE)
+        page = portray_frames(bench.title(name), bench.settings.as_dict(), bench.encoder, scenes, judgement, evidence)
+        if bench.searched:
+            show_search(page, bench.searched)
         write_report(page, bench.folder / REPORT)
 
     return Findings(found, {name: found}, rest)

@@ -17,7 +17,7 @@ import lightning
 import torch
 import yaml
 from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.utilities import rank_zero_only
@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> int | None:
         pretrain(method, settings, made.dump(settings, skip_unset=False))
     except Stopped as stopped:
         print(f"oscine pretrain: {stopped}", file=sys.stderr)
-        return COME_AGAIN if stopped.by == signal.SIGUSR1 else TERMINATED
+        return TERMINATED if stopped.by == signal.SIGTERM else COME_AGAIN
     return None
 
 
@@ -115,10 +115,10 @@ def parser(method: type[Recipe]) -> Parser:
     )
     made.add_class_arguments(method, "recipe", skip={"encoder"})
     made.add_class_arguments(PretrainingData, "data", skip={"seed"})
-    made.add_argument("--save_every", type=int, default=1000, help="steps from one run state to the next")
-    made.add_argument("--log_every", type=int, default=10, help="steps from one logged loss to the next")
+    made.add_argument("--save_every", type=PositiveInt, default=1000, help="steps from one run state to the next")
+    made.add_argument("--log_every", type=PositiveInt, default=10, help="steps from one logged loss to the next")
     made.add_argument(
-        "--health_every", type=int, default=100, help="steps between looks at the encoder's health; 0: none"
+        "--health_every", type=NonNegativeInt, default=100, help="steps between looks at the encoder's health; 0: none"
     )
     made.add_argument(
         "--pictures_every",

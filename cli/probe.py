@@ -16,15 +16,16 @@ from oscine.cli import config
 from oscine.cli.bench import Bench
 from oscine.cli.command import Misuse, Parser
 from oscine.cli.encoder import open_encoder
-from oscine.cli.finetuning import add_tuning, check_tuning, published, tune_clips, tune_shots
+from oscine.cli.finetuning import add_tuning, check_tuning, tune_clips, tune_shots, with_published
 from oscine.cli.judging import PROBE, REPORT, Findings, judge_clips, judge_moments, judge_shots
 from oscine.cli.progress import progress_bar
 from oscine.cli.searching import SEARCH, SearchSettings, check_search
 from oscine.cli.tables import show
-from oscine.cli.tasks import add_arguments, digest, open_frames, open_task, task_name
+from oscine.cli.tasks import ANNOTATED, add_arguments, digest, open_frames, open_task, task_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.probe.best_step import check_selection
+from oscine.probe.birdset import SETS
 from oscine.probe.data import Task
 from oscine.probe.fit import FitSettings
 from oscine.probe.predictions import PREDICTIONS
@@ -34,6 +35,20 @@ from oscine.probe.zoo import PROBES
 
 SCORES, RESULTS = "scores.json", "results.jsonl"
 SHOWN = ("accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1")
+# Where published tasks are found.
+SOURCES = {
+    **{
+        name.lower(): "hf download DBD-research-group/BirdSet --repo-type dataset --revision data "
+        f'--include "{name}/*" --local-dir BirdSet brings it, for --data BirdSet/{name}'
+        for name in SETS
+    },
+    **dict.fromkeys(("esc50", "esc10"), "git clone https://github.com/karolpiczak/ESC-50 brings it, for --data ESC-50"),
+    "speech_commands": "it is http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz, unpacked",
+    **dict.fromkeys(
+        ("audioset_20k", "audioset_2m"), "its lists are at research.google.com/audioset, its clips on YouTube"
+    ),
+    "dcase2016": "it is one of the open tasks of hearbenchmark.com, at 48 kHz",
+}
 PURPOSE = """Judge an encoder, frozen or fine-tuned: fit a probe on labelled clips and score it on others.
 
 The clips are those of your --table, a CSV with the columns path (relative to the table's folder), label (or labels, several
@@ -59,10 +74,24 @@ def main(arguments: list[str]) -> int | None:
     if name not in PROBES:
         raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
     probe = PROBES[name]
-    settings = config.parse(parser(probe), path, [*published(content, arguments[1:]), *arguments[1:]])
+    settings = parse(probe, path, content, arguments)
     own = content.get("task", {}).get("name")
     run(probe, settings, content.get("name", name).removeprefix(f"{own}_"))  # hsn_cgp is cgp, on HSN or another set
     return None
+
+
+def parse(probe: type[Probe], path: Path, content: dict[str, Any], arguments: list[str]) -> Namespace:
+    """The settings of a call; how to fine-tune depends on some of them, so they are read once to know those."""
+    shipped, given = arguments[0] in config.shipped("probe"), arguments[1:]
+
+    def read(first: list[str]) -> Namespace:
+        return config.parse(parser(probe), path, [*first, *given])
+
+    try:
+        asked = config.parse(parser(probe), path, [one for one in given if not one.startswith("--print_config")])
+    except Misuse:
+        return read([])  # says what is wrong, or prints what is there
+    return with_published(asked, content, shipped, read) if asked.finetune else read([])
 
 
 def parser(probe: type[Probe]) -> Parser:
@@ -112,11 +141,14 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
     if scores.exists() and not (settings.overwrite or settings.resume):
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
     fit = FitSettings(**settings.fit.as_dict())
+    check_source(settings)
     scenes = open_frames(settings)
-    encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, fit.seed)
-    task = scenes.whole if scenes else open_task(settings, settings.seconds or encoder.seconds)
     check(settings, moments=bool(scenes))
     check_search(probe, settings)
+    cut = settings.task.name == ANNOTATED and not settings.seconds  # into clips of the encoder's length
+    task = scenes.whole if scenes else None if cut else open_task(settings, settings.seconds or 0.0)
+    encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, fit.seed)
+    task = task or open_task(settings, encoder.seconds)
     check_selection(fit.select_every, task.parts)
     name = task_name(settings)
     with progress_bar() as bar:
@@ -147,6 +179,15 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
     print(
         f"beside other runs and published figures: oscine compare {settings.runs / RESULTS} --task {next(iter(found.rows))}"
     )
+
+
+def check_source(settings: Namespace) -> None:
+    """Refuse a call without clips before anything is fetched for it."""
+    name = settings.task.name
+    if not settings.table and not settings.data and name in SOURCES:
+        raise Misuse(
+            f"no --data FOLDER, where {name} lies; {SOURCES[name]}; or give --table FILE.csv, labelled clips of yours"
+        )
 
 
 def check(settings: Namespace, moments: bool) -> None:

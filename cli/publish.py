@@ -8,13 +8,15 @@ from pathlib import Path
 from oscine.cli.command import Help, Parser
 from oscine.cli.run_facts import gather, read_data
 from oscine.models.asking import faults_here_in_one_line
-from oscine.models.facts import Facts
+from oscine.models.facts import Facts, Terms
 from oscine.models.licences import LICENCES
 from oscine.models.publication import CARD, Publication, encoder_publication
+from oscine.models.publish import check_sendable
 from oscine.models.publish import publish as publish_to_hub
 from oscine.models.rows import rows
 from oscine.probe.card import ProbeFacts
-from oscine.probe.publication import probe_publication
+from oscine.probe.fitted import FittedProbe
+from oscine.probe.publication import own_scores, probe_publication
 from oscine.probe.saved import find_probe, load_probe
 
 
@@ -46,28 +48,37 @@ def main(arguments: list[str]) -> None:
     made.add_argument("--dry-run", action="store_true", help="show what would be published, send nothing")
     settings = made.parse_args(arguments)
     data = [read_data(text) for text in settings.data]
-    given = [settings.repository, settings.tag, settings.licence, data, settings.scores, settings.relicence]
+    terms = Terms(settings.repository, settings.tag, settings.licence, data, settings.scores, settings.relicence)
     with faults_here_in_one_line():
         if probe := find_probe(settings.run):
-            with probe_publication(load_probe(probe), *given) as (folder, publication, facts):
+            fitted = load_probe(probe)
+            with probe_publication(fitted, with_own_scores(terms, probe, fitted)) as (folder, publication, facts):
                 publish(folder, publication, facts, settings.public, settings.dry_run)
         else:
-            folder, known = gather(settings.run, *given)
+            folder, known = gather(settings.run, terms)
             publish(folder, encoder_publication(folder, known), known, settings.public, settings.dry_run)
+
+
+def with_own_scores(terms: Terms, probe: Path, fitted: FittedProbe) -> Terms:
+    """With what the run of a probe has found, unless that is given already, as it may be with a leaderboard."""
+    own, given = own_scores(probe, fitted), {Path(text.partition("=")[0]).resolve() for text in terms.scores}
+    return terms if own is None or own.resolve() in given else terms._replace(scores=[str(own), *terms.scores])
 
 
 def publish(folder: Path, publication: Publication, facts: Facts, public: bool, dry_run: bool) -> None:
     """Publish an encoder or a probe on the Hub under a name that anyone can load.
 
-    Uploaded are weights, config, a card made from what the run has written down, the run's complete YAML, and scores: to a
-    branch, from where they are fetched again into an empty cache and compared, hash by hash and feature by feature, before
-    main gets them in one commit and a tag names it. The repository is private until --public opens it. A probe names its
-    encoder, by commit, or brings it along where that is not on the Hub. Weights that began as somebody else's carry their
-    licence along. Stopped at any moment, the same call goes on; once it is through, it changes nothing. Printed are the
-    commit and, of an encoder, the rows for models/zoo.py and checkpoints.md.
+    Uploaded are weights, config, a card made from what the run has written down, the run's complete YAML, and scores:
+    to a branch, from where they are fetched again into an empty cache and compared, hash by hash and feature by
+    feature, before main gets them in one commit and a tag names it. The repository is private until --public opens it.
+    A probe names its encoder, by commit, or brings it along where that is not on the Hub; the scores and settings of
+    its run go along. Weights that began as somebody else's carry their licence along. Stopped at any moment, the same
+    call goes on; once it is through, it changes nothing. Printed are the commit and, of an encoder, the rows for
+    models/zoo.py and checkpoints.md.
 
     It needs a token that may write: hf auth login, or HF_TOKEN.
     """
+    check_sendable(publication)
     publication.check(folder)
     if dry_run:
         show(publication, facts, public)
@@ -85,7 +96,7 @@ def publish(folder: Path, publication: Publication, facts: Facts, public: bool, 
 
 def show(publication: Publication, facts: Facts, public: bool) -> None:
     seen = "public" if public else "private"
-    print(f"would publish {facts.repository} {facts.tag}: {seen}, licence {facts.licence.name}")
+    print(f"would publish {facts.repository} {facts.tag}: {seen}, licence {facts.licence.text}")
     for path, file in publication.files.items():
         print(f"  {file.size:>15,}  {path}")
     total = sum(file.size for file in publication.files.values())

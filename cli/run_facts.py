@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
 
 from oscine.models.errors import OscineError
-from oscine.models.facts import Data, Facts, Run, encoder_facts
+from oscine.models.facts import Data, Facts, Run, Terms, encoder_facts
 from oscine.models.places import without_places
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.machine import read_machine
@@ -19,19 +18,11 @@ from oscine.pretrain.run import ENCODER, LOGS, STATE, loss_curve
 from oscine.pretrain.states import resumable
 
 
-def gather(
-    path: Path,
-    repository: str,
-    tag: str,
-    licence: str | None,
-    data: Sequence[Data],
-    scores: Sequence[str],
-    relicence: bool = False,
-) -> tuple[Path, Facts]:
+def gather(path: Path, terms: Terms) -> tuple[Path, Facts]:
     """The folder of the encoder that a run's or an encoder's folder holds, loaded strictly, and what is known of it."""
     run, folder = find_encoder(path)
     encoder, known = create_model(f"{LOCAL}{folder}"), read_run(run) if run else None
-    return folder, encoder_facts(encoder, repository, tag, licence, data, scores, relicence, known)
+    return folder, encoder_facts(encoder, terms, known)
 
 
 def find_encoder(path: Path) -> tuple[Path | None, Path]:
@@ -52,7 +43,7 @@ def read_run(folder: Path) -> Run:
     curve = loss_curve(folder)
     settings: dict[str, Any] = without_places(yaml.safe_load(record.settings)) if record.settings else {}
     terms = {str(name): curve[name].dropna() for name in curve.columns if str(name).startswith("loss")}
-    recordings = settings["data"]["recordings"] if settings else ""
+    recordings = settings["data"]["recordings"] if settings else []
     return Run(
         steps=record.step,
         losses={name: (float(values.iloc[0]), float(values.iloc[-1])) for name, values in terms.items() if len(values)},
@@ -60,8 +51,13 @@ def read_run(folder: Path) -> Run:
         machine=read_machine(folder / LOGS),
         settings=yaml.safe_dump(settings, sort_keys=False) if settings else None,
         init=settings.get("init"),
-        recordings=Path(recordings).name if isinstance(recordings, str) else f"{len(recordings)} recordings",
+        recordings=named([recordings] if isinstance(recordings, str) else recordings),
     )
+
+
+def named(recordings: list[str]) -> list[str]:
+    """What folders and files are called; more than a page should hold are counted."""
+    return [Path(one).name for one in recordings] if len(recordings) <= 8 else [f"{len(recordings)} files and folders"]
 
 
 def seconds_spent(folder: Path) -> float | None:

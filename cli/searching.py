@@ -1,12 +1,13 @@
-"""`--search.trials N`: settings of the fit and the probe that are looked for, by clips that nobody is judged by."""
+"""`--search.trials N`: settings of fit and probe, which each part of a task chooses by clips that do not judge it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from statistics import median_low
 from typing import Any
 
-import numpy as np
 import torch
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt
@@ -16,7 +17,7 @@ from oscine.cli.bench import Bench
 from oscine.cli.command import Misuse
 from oscine.cli.tasks import digest
 from oscine.models.vectors import fingerprint
-from oscine.probe.data import Task, with_validation
+from oscine.probe.data import Part, Task, with_validation
 from oscine.probe.dcase import FrameTask
 from oscine.probe.fit import FeatureSource, judge, main_metric
 from oscine.probe.frames import judge_frames
@@ -42,11 +43,14 @@ class Space:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Look for settings before the probe is judged, by clips to choose by; a fifth is held out where there are none.
+    """Look for settings before the probe is judged, for each fold by clips that do not judge it.
+
+    They are its own to choose by, or a fifth of those that it learns from. The probe that is kept of folds has the median of
+    what they chose.
 
     Args:
-        trials: how many settings are tried, the configuration's own first; 0 is no search. A search that was stopped or
-            killed goes on with the same call; RUNS/NAME/search holds it.
+        trials: how many settings are tried for each fold, the configuration's own first; 0 is no search. A search that was
+            stopped or killed goes on with the same call; RUNS/NAME/search holds it.
         sobol: trials that are spread evenly (scrambled Sobol points) before TPE proposes the others.
         space: what is tried.
     """
@@ -70,13 +74,16 @@ def space_of(probe: type[Probe], settings: Namespace) -> dict[str, Range]:
 
 
 def search_clips(bench: Bench, features: FeatureSource, task: Task) -> Bench:
-    """The bench with the settings that a search found; as it is where none was asked for."""
+    """The bench with the settings that searches found, one for each part of the task; as it is where none was asked for.
+
+    A part's is by rows of its own to choose by, which it holds out from those to learn from where it has none.
+    """
     if not bench.settings.search.trials:
         return bench
-    held = with_validation(task)
-    seen, metric = replace(held, parts=blind(held.parts)), main_metric(task.targets)
+    held, metric = with_validation(task), main_metric(task.targets)
 
-    def evaluate(tried: Bench) -> float:
+    def evaluate(tried: Bench, part: Part) -> float:
+        seen = replace(held, parts=[part])
         judgement = judge(tried.maker(seen), features, seen, tried.fit, device=tried.settings.device)
         return judgement.summary(metric)[0]
 
@@ -87,32 +94,56 @@ def search_moments(bench: Bench, features: FeatureSource, scenes: FrameTask) -> 
     """The same for events in recordings, by all frames as rows."""
     if not bench.settings.search.trials:
         return bench
-    seen, metric = replace(scenes, parts=blind(scenes.parts)), "micro_map"
+    metric = "micro_map"
 
-    def evaluate(tried: Bench) -> float:
+    def evaluate(tried: Bench, part: Part) -> float:
+        seen = replace(scenes, parts=[part])
         judgement = judge_frames(tried.maker(seen.whole), features, seen, tried.fit, device=tried.settings.device)
-        return float(np.mean([getattr(metrics, metric) for metrics in judgement.frames]))
+        return getattr(judgement.frames[0], metric)
 
     return _search(bench, scenes.whole, metric, evaluate)
 
 
+def settled(bench: Bench, part: Part) -> Bench:
+    """The bench with the settings that were chosen for a part."""
+    return _with(bench, bench.searched[part.name].chosen)
+
+
 def search_facts(bench: Bench) -> dict[str, Any]:
-    """For scores.json: what was tried, and the settings that were chosen in place of those that were given."""
-    return {"settings": bench.settings.as_dict(), "search": bench.searched.as_dict()} if bench.searched else {}
+    """For scores.json: what each part tried and chose, and the settings of the probe to keep in place of those given."""
+    searched = {part: search.as_dict() for part, search in bench.searched.items()}
+    return {"settings": bench.settings.as_dict(), "search": searched} if searched else {}
 
 
-def _search(bench: Bench, task: Task, metric: str, evaluate: Callable[[Bench], float]) -> Bench:
+def _search(bench: Bench, task: Task, metric: str, evaluate: Callable[[Bench, Part], float]) -> Bench:
+    """A search for each part, which knows nothing of the others; what stands in the settings then is for the probe to keep.
+
+    That is the median over the parts of each setting, the lower one of two: nobody is judged by it.
+    """
     asked, space = bench.settings.search, space_of(bench.probe, bench.settings)
     given = {f"fit.{name}": value for name, value in asdict(bench.fit).items()}
     given |= {f"head.{name}": value for name, value in bench.head.items()}
-    found = search(
-        space, lambda tried: evaluate(_with(bench, tried)), metric, bench.folder / SEARCH,
-        _record(bench, task) | given | {f"search.space.{name}": ends for name, ends in space.items()},
-        asked.trials, asked.sobol, bench.fit.seed, given, bench.settings.overwrite, bench.bar.task("search"),
-    )  # fmt: skip
-    values = ", ".join(f"{name} {value:.3g}" for name, value in found.chosen.items())
-    bench.bar.say(f"trial {found.best} is best, with {values}")
-    return replace(_with(bench, found.chosen), searched=found)
+    record = _record(bench, task) | given | {f"search.space.{name}": ends for name, ends in space.items()}
+    progress, found = bench.bar.task("search"), {}
+    for number, part in enumerate(task.parts):
+        found[part.name] = search(
+            space, partial(_value, bench, evaluate, blind(part)), metric, bench.folder / SEARCH / str(number), record,
+            asked.trials, asked.sobol, bench.fit.seed, given, bench.settings.overwrite,
+            _within(progress, number, len(task.parts)),
+        )  # fmt: skip
+        values = ", ".join(f"{name} {value:.3g}" for name, value in found[part.name].chosen.items())
+        bench.bar.say(f"{part.name}: trial {found[part.name].best} is best, with {values}")
+    kept = {name: median_low(search.chosen[name] for search in found.values()) for name in space}
+    return replace(_with(bench, kept), searched=found)
+
+
+def _value(bench: Bench, evaluate: Callable[[Bench, Part], float], part: Part, tried: Settings) -> float:
+    return evaluate(_with(bench, tried), part)
+
+
+def _within(progress: Callable[..., None], part: int, parts: int) -> Callable[..., None]:
+    """Progress of one part's search in that of all."""
+    return lambda done, total, note: progress(part * total + done, parts * total, note)
 
 
 def _with(bench: Bench, chosen: Settings) -> Bench:

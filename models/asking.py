@@ -35,27 +35,31 @@ def ask(repository: str, step: Callable[[], T]) -> T:
         for pause in PAUSES:
             try:
                 return step()
-            except (HTTPError, RuntimeError, json.JSONDecodeError) as error:
-                wait = max(pause, patience_with(cause_of(error)))
+            except (HTTPError, RuntimeError, json.JSONDecodeError, OscineError) as error:
+                asked = patience_with(cause_of(error))
+                if asked is None:
+                    raise
+                wait = max(pause, asked)
                 logger.info("%s; trying again in %d s", type(error).__name__, wait)
                 time.sleep(wait)
         return step()
 
 
 def cause_of(error: Exception) -> Exception:
-    """What the client met: it wraps what goes wrong while a large file is uploaded."""
+    """What the client met: it wraps what goes wrong on the way of a large file, and `download` says it in one line."""
     cause = error.__cause__
-    return cause if isinstance(error, RuntimeError) and isinstance(cause, Exception) else error
+    wraps = isinstance(error, (RuntimeError, LocalEntryNotFoundError, OscineError))
+    return cause_of(cause) if wraps and isinstance(cause, Exception) else error
 
 
-def patience_with(error: Exception) -> int:
-    """Seconds that the Hub asks to wait; what will not pass is raised."""
-    if is_here(error):
-        raise error
+def patience_with(error: Exception) -> int | None:
+    """Seconds that the Hub asks to wait; None where that will not help."""
+    if is_here(error) or isinstance(error, OscineError):
+        return None
     if not isinstance(error, HfHubHTTPError):
         return 0
     if error.response.status_code not in PASSING:
-        raise error
+        return None
     asked = error.response.headers.get("Retry-After", "0")
     return min(int(asked) if asked.isdigit() else 0, PATIENCE)
 

@@ -73,8 +73,9 @@ def draw_mix(
     """Which clips of a batch are to be laid quietly over one another; each takes part with `probability`.
 
     Those that do get 1 to `most` others of them added, as many for all, each shifted around its end and as loud as the
-    clip's signal-to-noise ratio says, drawn from `snr` in decibels. The authors' code adds one and the same clip each time,
-    by a slip; here each addition draws its own. shape: [clips, samples].
+    clip's signal-to-noise ratio says, drawn from `snr` in decibels, over what the mix is by then: several may be louder than
+    the clip together, as the authors have it. Their code adds one and the same clip each time, by a slip; here each
+    addition draws its own. shape: [clips, samples].
     """
     clips, samples = shape
     chosen = (torch.rand(clips, generator=generator) < probability).nonzero()[:, 0]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, constants, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from huggingface_hub.utils import yaml_dump
 
 from oscine import __version__
-from oscine.models.facts import Facts
+from oscine.models.facts import Facts, said_to_be
 from oscine.models.licences import Licence
 from oscine.models.scores import Scores
 from oscine.models.source import Origin
 
 ON_THE_HUB = r"[\w.-]+/[\w.-]+"
+HUB = "https://huggingface.co"  # not HF_ENDPOINT, which may be a mirror with a password in its address
 
 
 def write_card(facts: Facts) -> str:
@@ -45,15 +46,14 @@ def page(facts: Facts, told: ModelCardData, what: str, sections: dict[str, str])
 
 
 def metadata(facts: Facts, task: str, tags: list[str]) -> ModelCardData:
-    other = facts.licence.link is not None
     found = sorted({metric for score in facts.scores for metric in score.folds})
     results = [result for score in facts.scores for result in eval_results(facts, score)]
     return ModelCardData(
         library_name="oscine",
         pipeline_tag=task,
         tags=["audio", "bioacoustics", *tags] + ([f"arxiv:{facts.paper}"] if facts.paper else []),
-        license="other" if other else facts.licence.name,
-        license_name=facts.licence.name if other else None,
+        license="other" if facts.licence.other else facts.licence.name,
+        license_name=facts.licence.name if facts.licence.other else None,
         license_link=facts.licence.link,
         datasets=[one.name for one in facts.data if re.fullmatch(ON_THE_HUB, one.name)] or None,
         base_model=facts.base,
@@ -88,7 +88,8 @@ def benchmark_file(facts: Facts, score: Scores) -> str | None:
         dataset_id=dataset,
         task_id=task,
         value=round(mean(values), 6),
-        source_url=f"{constants.ENDPOINT}/{facts.repository}/blob/{facts.tag}/scores/{score.name}.json",
+        date=score.date,
+        source_url=f"{HUB}/{facts.repository}/blob/{facts.tag}/scores/{score.name}.json",
         source_name="oscine probe",
         notes=f"{metric}, {facts.treatment} encoder, {score.probe}, mean of {len(values)}",
     )
@@ -104,7 +105,7 @@ features = encoder(split_clips(load_audio("recording.wav", encoder.sample_rate),
 
 A recording is resampled, mixed down and cut into clips. `features.pooled` is [clip, dim], `features.cls` [layer, clip, dim],
 `features.patches` [layer, clip, time, freq, dim]. Loading is strict and runs nothing from this repository. Saved with oscine
-{__version__}; the weights' sha256 is `{facts.sha256}`."""
+{__version__}; the weights' sha256 is `{facts.published_sha256}`."""
 
 
 def the_encoder(facts: Facts) -> str:
@@ -116,14 +117,15 @@ def the_encoder(facts: Facts) -> str:
         "patches": f"{encoder.grid[0]} in time, {encoder.grid[1]} in frequency",
         "layers": f"{encoder.depth}, of width {encoder.dim} with {encoder.heads} heads",
     }
-    if facts.origin:
-        rows["begun with" if facts.origin.trained else "taken from"] = described(facts.origin)
+    if facts.encoder_origin:
+        rows["begun with" if facts.encoder_origin.trained else "taken from"] = described(facts.encoder_origin)
     return table(["", ""], [list(row) for row in rows.items()])
 
 
 def described(origin: Origin) -> str:
     where = f", `{origin.repository}` at `{origin.revision}`" if origin.repository else ""
-    return f"`{origin.model}`{where}: `{origin.file}`, sha256 `{origin.sha256}`"
+    called = "what is said to be " if said_to_be(origin) else ""
+    return f"{called}`{origin.model}`{where}: `{origin.file}`, sha256 `{origin.sha256}`"
 
 
 def pretraining(facts: Facts) -> str:
@@ -135,7 +137,7 @@ def pretraining(facts: Facts) -> str:
         lines[0] += f" in {duration(run.seconds)}"
     if run.machine:
         lines[0] += f" on {run.machine['devices']} x {run.machine['device']} ({run.machine['precision']})"
-    if run.init and not facts.origin:
+    if run.init and not facts.encoder_origin:
         lines.append(f"begun with the weights of `{run.init}`")
     lines += [
         f"{term}: {first:.4g} when first logged, {last:.4g} at the end" for term, (first, last) in run.losses.items()
@@ -154,13 +156,14 @@ def scores(facts: Facts) -> str:
     rows = []
     for score in facts.scores:
         for metric, values in score.folds.items():
-            cells = [score.probe, score.table, metric, f"{100 * mean(values):.1f}", interval(values)]
+            cells = [score.probe, score.table, metric, f"{100 * mean(values):.1f}", interval(score, metric)]
             rows.append([*cells, ", ".join(f"{100 * value:.1f}" for value in values)])
     if not rows:
         return ""
     return table(["probe", "data", "metric", "mean", "95 % interval", "folds"], rows) + (
-        f"\n\nIn percent, the encoder {facts.treatment}. The interval is Student's, of the mean over folds as if they were "
-        "independent, which folds are not quite. `scores/` holds every setting."
+        f"\n\nIn percent, the encoder {facts.treatment}. The interval of several folds is Student's, of their mean as if "
+        "they were independent, which folds are not quite; that of one is the bootstrap's, over groups of judged rows. "
+        "`scores/` holds every setting."
     )
 
 
@@ -178,11 +181,12 @@ def limits(facts: Facts) -> str:
 
 def licence(facts: Facts) -> str:
     text = f"The weights: {linked(facts.licence)}."
-    origin = facts.origin
+    origin = facts.encoder_origin
     if origin is None:
         return text
-    began = f"They began with `{origin.model}`, whose source states" if origin.trained else "Their source states"
-    return f"{text} {began}: {origin.licence}."
+    called = "what is said to be " if said_to_be(origin) else ""
+    source = f"They began with {called}`{origin.model}`, whose source" if origin.trained else "Their source"
+    return f"{text} {source} states: {origin.licence}."
 
 
 def linked(licence: Licence) -> str:
@@ -190,7 +194,7 @@ def linked(licence: Licence) -> str:
 
 
 def citation(facts: Facts) -> str:
-    entries = [bibtex(facts.name, f"{facts.name}: weights of {facts.kind}", f"{constants.ENDPOINT}/{facts.repository}")]
+    entries = [bibtex(facts.name, f"{facts.name}: weights of {facts.kind}", f"{HUB}/{facts.repository}")]
     if facts.paper:
         entries.append(bibtex(facts.kind, f"{facts.kind}, arXiv {facts.paper}", f"https://arxiv.org/abs/{facts.paper}"))
     return "```bibtex\n" + "\n".join(entries) + "\n```"
@@ -223,11 +227,16 @@ STUDENT = {
 }  # fmt: skip
 
 
-def interval(values: Sequence[float]) -> str:
-    """In which the mean over folds lies, in percent."""
-    if len(values) < 2:
-        return ""
+def interval(score: Scores, metric: str) -> str:
+    """In which a metric's mean lies, in percent: Student's over folds, of one fold the bootstrap's."""
+    values = score.folds[metric]
+    low, high = students(values) if len(values) > 1 else score.intervals.get(metric, (None, None))
+    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def students(values: Sequence[float]) -> tuple[float, float]:
+    """In which the mean of two or more values lies, at most from 0 to 1."""
     centre, freedom = mean(values), len(values) - 1
     spread = (sum((value - centre) ** 2 for value in values) / freedom) ** 0.5
     reach = STUDENT[max(known for known in STUDENT if known <= freedom)] * spread / len(values) ** 0.5
-    return f"{100 * max(0.0, centre - reach):.1f} to {100 * min(1.0, centre + reach):.1f}"
+    return max(0.0, centre - reach), min(1.0, centre + reach)

@@ -31,22 +31,33 @@ class Run(NamedTuple):
     machine: dict[str, Any] | None = None
     settings: str | None = None  # its complete YAML, without this machine's paths
     init: str | None = None  # whose weights it began with
-    recordings: str | None = None  # what its folder, or list of them, is called
+    recordings: Sequence[str] = ()  # what its folders are called
+
+
+class Terms(NamedTuple):
+    """What whoever publishes says: under which name, tag and licence, and what else is to be told."""
+
+    repository: str
+    tag: str = "v1"
+    licence: str | None = None  # of the weights, as the Hub names it, or NAME=LINK; None keeps what they came under
+    data: Sequence[Data] = ()
+    scores: Sequence[str] = ()  # as `read_scores` takes them
+    relicence: bool = False  # the owners of the weights that these began with allow it
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of an encoder that is published as OWNER/NAME, under a tag."""
+    """All that is known of what is published as OWNER/NAME, under a tag: an encoder, or a probe that reads it."""
 
     repository: str
     tag: str
     encoder: Encoder
-    sha256: str  # of its weights
+    published_sha256: str  # of the tensors that are published
     licence: Licence
     data: Sequence[Data] = ()
     run: Run | None = None
     scores: Sequence[Scores] = ()
-    origin: Origin | None = None
+    encoder_origin: Origin | None = None
 
     @property
     def name(self) -> str:
@@ -55,7 +66,7 @@ class Facts:
     @property
     def base(self) -> str | None:
         """The repository of what this was made from."""
-        return self.origin.repository if self.origin else None
+        return self.encoder_origin.repository if self.encoder_origin else None
 
     @property
     def treatment(self) -> str:
@@ -69,42 +80,44 @@ class Facts:
     @property
     def official(self) -> str | None:
         """The zoo's name of these very weights, if it has one."""
-        row = find_published(self.origin.model) if self.origin and not self.origin.trained else None
+        origin = self.encoder_origin
+        row = find_published(origin.model) if origin and not origin.trained else None
         return row.name if row else None
 
     @property
     def paper(self) -> str | None:
         """The arXiv number of the method's paper."""
-        known = ARCHITECTURES.get(self.origin.model.partition(".")[0]) if self.origin else None
+        origin = self.encoder_origin
+        known = ARCHITECTURES.get(origin.model.partition(".")[0]) if origin else None
         others = [row for row in ARCHITECTURES.values() if row.encoder is type(self.encoder)]
         papers = [row.paper for row in ([known] if known else []) + others]
         return next((paper.split()[1] for paper in papers if paper.startswith("arXiv")), None)
 
 
-def encoder_facts(
-    saved: Encoder,
-    repository: str,
-    tag: str,
-    licence: str | None,
-    data: Sequence[Data] = (),
-    scores: Sequence[str] = (),
-    relicence: bool = False,
-    run: Run | None = None,
-) -> Facts:
-    """What is known of an encoder, as it was loaded from a folder.
+def said_to_be(origin: Origin) -> bool:
+    """Whether its file is only called by a name of the zoo: it was not fetched, and no hash tells that it is the one."""
+    row = find_published(origin.model)
+    return row is not None and origin.repository is None and origin.sha256 != row.sha256
 
-    licence: None keeps what the weights came under. scores: as `read_scores` takes them.
-    """
+
+def encoder_facts(saved: Encoder, terms: Terms, run: Run | None = None) -> Facts:
+    """What is known of an encoder, as it was loaded from a folder."""
     sha256, origin = str((saved.provenance or {})["sha256"]), asked_again(origin_of(saved))
-    chosen = choose_licence(licence, origin, relicence)
-    found = [read_scores(text, sha256) for text in scores]
-    names = [score.name for score in found]
+    chosen = choose_licence(terms.licence, origin, terms.relicence)
+    found = [read_scores(text, sha256) for text in terms.scores]
+    check_names(found)
+    data = terms.data or known_data(run, origin)
+    return Facts(terms.repository, terms.tag, saved, sha256, chosen, data, run, found, origin)
+
+
+def check_names(scores: Sequence[Scores]) -> None:
+    """Each becomes a file of its own."""
+    names = [score.name for score in scores]
     if len(set(names)) < len(names):
         raise OscineError(f"scores of the same name ({', '.join(names)}); run `oscine probe` with another --name")
-    return Facts(repository, tag, saved, sha256, chosen, data or known_data(run, origin), run, found, origin)
 
 
 def known_data(run: Run | None, origin: Origin | None) -> list[Data]:
     """What a run and the origin of its weights say that they were trained on."""
     row = find_published(origin.model) if origin else None
-    return [Data(name) for name in (run and run.recordings, row and row.data) if name]
+    return [Data(name) for name in [*(run.recordings if run else ()), *([row.data] if row else [])]]

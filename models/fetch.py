@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils.sha import git_hash
 
 from oscine.models.errors import OscineError
 from oscine.models.weights import file_hash
@@ -60,20 +61,22 @@ REMEDIES = {
 def fetch(
     repository: str, file: str, revision: str | None = None, sha256: str | None = None, local_files_only: bool = False
 ) -> Fetched:
-    """A file of a repository on the Hub, which must have the hash that the Hub, and the caller if given, know.
+    """A file of a repository on the Hub, which must have the hash that the Hub knows, and the one that is given.
 
     revision: a branch, tag or commit; None is the newest of `main`.
     local_files_only: look only into the cache, as with HF_HUB_OFFLINE=1.
     """
     path = download(repository, file, revision, local_files_only)
-    found = file_hash(path)
+    own = file_hash(path)
     for expected in (hash_in_cache(path), sha256):
+        kind, found = ("git hash", git_hash(path.read_bytes())) if expected and len(expected) == 40 else ("sha256", own)
         if expected and found != expected:
+            other = ", or give it as the checkpoint, as it is" if expected == sha256 else ""
             raise OscineError(
-                f"{repository}/{file} has sha256 {found}, expected {expected}: it was damaged or changed; delete "
-                f"{path.resolve()} and fetch it again, or give it as the checkpoint, as it is"
+                f"{repository}/{file} has {kind} {found}, expected {expected}: it was damaged or changed; delete "
+                f"{path.resolve()} and fetch it again{other}"
             )
-    return Fetched(path, path.parents[len(PurePosixPath(file).parts) - 1].name, found)
+    return Fetched(path, path.parents[len(PurePosixPath(file).parts) - 1].name, own)
 
 
 def download(
@@ -91,11 +94,11 @@ def download(
 def fetch_if_there(
     repository: str, file: str, revision: str | None = None, local_files_only: bool = False
 ) -> Path | None:
-    """Where a file lies that a repository may lack; None where it does. The cache remembers either, by the commit."""
+    """As `fetch`, of a file that a repository may lack; None where it does. The cache remembers either, by the commit."""
     if try_to_load_from_cache(repository, file, revision=revision) is _CACHED_NO_EXIST:
         return None
     try:
-        return download(repository, file, revision, local_files_only)
+        return fetch(repository, file, revision, local_files_only=local_files_only).path
     except OscineError as error:
         met = error.__cause__
         if isinstance(met, EntryNotFoundError) and not isinstance(met, LocalEntryNotFoundError):
@@ -104,9 +107,12 @@ def fetch_if_there(
 
 
 def hash_in_cache(path: Path) -> str | None:
-    """The Hub's sha256 of a large file: what the cache shows is a link to a blob of that name. Small files have none."""
+    """The Hub's hash of a file, git's of a small one, sha256 of a large one: what the cache shows links to a blob so named.
+
+    None where the disk has no links.
+    """
     blob = Path(os.readlink(path)).name if path.is_symlink() else ""
-    return blob if re.fullmatch("[0-9a-f]{64}", blob) else None
+    return blob if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob) else None
 
 
 def explain(

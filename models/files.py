@@ -75,7 +75,7 @@ def share(lock: Path) -> BinaryIO | None:
     Two of one process are two. None where the disk has no locks, or can be read alone and has none there.
     """
     try:
-        held = lock.open("rb" if lock.exists() else "ab")
+        held = lock.open("rb" if lock.exists() else "a+b")  # what is shared must be readable on network disks
     except OSError:
         return None
     return held if _flock(held, shared=True) else None

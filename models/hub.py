@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import re
+import sys
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import save
 
 from oscine import __version__
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.fetch import Fetched, fetch
+from oscine.models.fetch import Fetched, fetch, fetch_if_there
 from oscine.models.files import write_whole
 from oscine.models.origin import licence_on_the_hub, origin_of, set_origin
 from oscine.models.source import SOURCE, read_origin
@@ -84,6 +85,21 @@ def fetch_encoder(repository: str, revision: str | None = None, local_files_only
     return weights, licence_on_the_hub(repository, weights.revision, local_files_only)
 
 
+def published_by_oscine(repository: str, revision: str | None = None, local_files_only: bool = False) -> bool:
+    """Whether the config.json of a repository is oscine's; where there is none, also offline in the cache, it is not."""
+    try:
+        config = fetch_if_there(repository, CONFIG, revision, local_files_only)
+        content = json.loads(config.read_bytes()) if config else None
+    except OscineError as error:
+        met = error.__cause__
+        if isinstance(met, LocalEntryNotFoundError) and not isinstance(met.__cause__, HfHubHTTPError):
+            return False
+        raise
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "oscine_version" in content
+
+
 def set_provenance(
     encoder: Encoder, model: str, sha256: str, repository: str | None = None, revision: str | None = None
 ) -> None:
@@ -100,17 +116,20 @@ def read_config(path: Path) -> Encoder:
         raise OscineError(
             f"no encoder in {path.parent} ({reason}); expected a folder with {CONFIG} and {WEIGHTS}"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OscineError(f"{path} is no JSON ({error}); save the encoder again") from None
+    if isinstance(content, dict):
+        check_version(content.get("oscine_version"), path)
     try:
         return from_config(content)
     except OscineError as error:
-        version = str(content.get("oscine_version")) if isinstance(content, dict) else ""
-        if release(version) > release(__version__):
-            raise OscineError(
-                f"{path} is of oscine {version}, this is {__version__} ({error}); update oscine"
-            ) from None
         raise OscineError(f"{path}: {error}") from None
+
+
+def check_version(version: object, path: Path) -> None:
+    """What a newer oscine wrote may mean something else under the same names; what names no version is older."""
+    if release(str(version)) > release(__version__):
+        raise OscineError(f"{path} is of oscine {str(version)[:20]}, this is {__version__}; update oscine")
 
 
 def from_config(content: Any) -> Encoder:
@@ -124,7 +143,7 @@ def from_config(content: Any) -> Encoder:
 
 def release(version: str) -> list[int]:
     """A version's numbers, to compare: 0.10.1.dev3 is [0, 10, 1]."""
-    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+    return [int(number) for number in re.findall(r"\d+", version[:99])[:3]]
 
 
 def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
@@ -146,9 +165,16 @@ def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Whether a value is what a constructor's annotation says; an int will do for a float, a bool for neither."""
-    if get_origin(kind) in (Union, UnionType):
-        return any(fits(value, one) for one in get_args(kind))
-    if kind in (int, float):
-        return isinstance(value, (int, kind)) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, get_origin(kind) or kind)
+    """Whether a value is what an annotation says, to the last part; an int will do for a float, a bool for neither."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(fits(value, one) for one in parts)
+    if origin is list:
+        return isinstance(value, list) and all(fits(one, parts[0]) for one in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(one, parts[1]) for one in value.values())
+    if kind in (int, float):  # finite, and not beyond what a float can be
+        return isinstance(value, (int, kind)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, origin or kind)

@@ -16,6 +16,18 @@ LICENCES: dict[str, set[str]] = {
     "cc-by-nc-sa-4.0": {"name", "earn nothing", "keep"}, "cc-by-nc-nd-4.0": {"name", "earn nothing", "change nothing"},
     "openrail": {"name", "keep to uses"},
 }  # fmt: skip
+# Names that the Hub takes (huggingface.co/docs/hub/repositories-licenses); any other one goes there as "other".
+ON_THE_HUB = set(
+    """
+    apache-2.0 mit openrail openrail++ bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
+    bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc
+    cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0
+    cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+    cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl
+    gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl osl-3.0 postgresql ofl-1.1 ncsa
+    unlicense zlib pddl lgpl-lr deepfloyd-if-license
+    """.split()
+)
 # What authors state, as the Hub names it. Audio-MAE's two statements differ: the stricter holds.
 STATED = {"MIT": "mit", "Apache-2.0": "apache-2.0", "CC BY-NC 4.0 (README: CC BY 4.0)": "cc-by-nc-4.0"}
 
@@ -30,6 +42,11 @@ class Licence(NamedTuple):
 
     name: str
     link: str | None = None
+
+    @property
+    def other(self) -> bool:
+        """Whether the Hub has no name for it."""
+        return self.link is not None or self.name not in ON_THE_HUB
 
     @property
     def text(self) -> str:

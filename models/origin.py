@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
-from huggingface_hub import constants, metadata_load
+from huggingface_hub import constants, metadata_load, repocard
 
 from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
 from oscine.models.fetch import fetch_if_there
 from oscine.models.source import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.vectors import fingerprint
 
 CARD = "README.md"  # of a repository
+logger = logging.getLogger(__name__)
 
 
 def set_origin(encoder: Encoder, model: str, file: str, licence: str) -> None:
@@ -42,9 +45,11 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
     try:
         card = fetch_if_there(repository, CARD, revision, local_files_only)
         stated = (metadata_load(card) if card else None) or {}
-    # Also whatever a parser of YAML, which this room does not know, finds wrong with a stranger's file.
-    except Exception:
-        return NOT_KNOWN
+    except OscineError as error:  # such as: no network
+        return not_known(repository, str(error))
+    # The last of these is the error of the Hub's own client, which reads the card; this room knows no YAML.
+    except (ValueError, RecursionError, repocard.yaml.YAMLError) as error:
+        return not_known(repository, f"its {CARD} cannot be read: {' '.join(str(error).split())}")
     licence = stated.get("license") or NOT_STATED
     if licence == "other":
         name, link = str(stated.get("license_name") or licence), str(stated.get("license_link") or "")
@@ -53,4 +58,9 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
         return f"{name}={link}" if link else name
     if licence == "unknown":  # the Hub's word for it
         return NOT_STATED
-    return licence if isinstance(licence, str) else NOT_KNOWN
+    return licence if isinstance(licence, str) else not_known(repository, f"its {CARD} says {licence!r}")
+
+
+def not_known(repository: str, reason: str) -> str:
+    logger.warning("the licence of %s is not known (%s)", repository, reason)
+    return NOT_KNOWN

@@ -37,6 +37,14 @@ def file_of(content: Path | bytes) -> File:
     return File(content, file_hash(content) if isinstance(content, Path) else sha256(content).hexdigest())
 
 
+class Needed(NamedTuple):
+    """Files of another repository, by their sha256, without which what is published is of no use."""
+
+    repository: str
+    revision: str
+    files: Mapping[str, str]
+
+
 class Kind(NamedTuple):
     """What is in a repository.
 
@@ -49,6 +57,7 @@ class Kind(NamedTuple):
     ours: re.Pattern[str]
 
 
+DRAFT = "oscine-draft-"
 RECORDS = r"settings\.yaml|source\.json|scores/[^/]+\.json|\.eval_results/oscine_[^/]+\.yaml"
 ENCODER = Kind(CONFIG, read_config, re.compile(RECORDS))
 
@@ -57,7 +66,7 @@ class Publication(NamedTuple):
     """What is published, and the proof that it works.
 
     files: by their path in the repository. check: takes a folder with these files, as fetched from the Hub, and raises an
-    OscineError unless what is loaded from it does what the original does.
+    OscineError unless what is loaded from it does what the original does. needed: what that finds elsewhere on the Hub.
     """
 
     repository: str
@@ -65,26 +74,27 @@ class Publication(NamedTuple):
     files: Mapping[str, File]
     check: Callable[[Path], None]
     kind: Kind = ENCODER
+    needed: Needed | None = None
 
     @property
     def draft(self) -> str:
         """The branch that it is tried on: nobody else's can have this name, which is made of all that is published."""
         hashes = {path: file.sha256 for path, file in self.files.items()}
         told = json.dumps([self.repository, self.tag, hashes], sort_keys=True)
-        return f"oscine-draft-{sha256(told.encode()).hexdigest()[:16]}"
+        return f"{DRAFT}{sha256(told.encode()).hexdigest()[:16]}"
 
 
 def encoder_publication(folder: Path, facts: Facts) -> Publication:
     """The encoder in a folder that `save_pretrained` wrote, with the card and records that its facts make."""
     files = {
-        WEIGHTS: File(folder / WEIGHTS, facts.sha256),
+        WEIGHTS: File(folder / WEIGHTS, facts.published_sha256),
         CONFIG: file_of((folder / CONFIG).read_bytes()),
         CARD: file_of(write_card(facts).encode()),
     }
     if facts.run and facts.run.settings:
         files[SETTINGS] = file_of(facts.run.settings.encode())
-    if facts.origin:
-        files[SOURCE] = file_of(facts.origin.as_json())
+    if facts.encoder_origin:
+        files[SOURCE] = file_of(facts.encoder_origin.as_json())
     check = partial(check_same_features, facts.encoder)
     return Publication(facts.repository, facts.tag, files | score_files(facts), check)
 

@@ -8,13 +8,23 @@ compared.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelInfo, constants, get_token
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    GitRefInfo,
+    HfApi,
+    ModelInfo,
+    constants,
+    get_token,
+)
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoSibling
 from huggingface_hub.utils import validate_repo_id
@@ -24,15 +34,19 @@ from oscine import __version__
 from oscine.models.asking import ask, faults_here_in_one_line, refusals_in_one_line
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.facts import Data, encoder_facts
+from oscine.models.facts import Data, Terms, encoder_facts
 from oscine.models.fetch import download
 from oscine.models.hub import load_pretrained, save_pretrained
-from oscine.models.publication import File, Publication, encoder_publication
+from oscine.models.publication import DRAFT, File, Publication, encoder_publication
 from oscine.models.weights import file_hash
 
 logger = logging.getLogger(__name__)
 MAIN = "main"
 PASSED_BY = 412  # the status where another commit came in between
+TITLE = ", published with oscine"  # behind the tag, of every commit that is made here
+# What git takes for a tag, and nobody for a branch or a commit.
+TAG = re.compile(rf"(?!main$|{DRAFT}|[0-9a-f]{{40}}$|.*\.lock$)\w+([.-]\w+)*", re.ASCII)
+SECRET = re.compile(rb"\bhf_\w{30,}|https?://[^/\s@]+:[^/\s@]+@")  # a token of the Hub, a password in an address
 
 
 class Receipt(NamedTuple):
@@ -64,7 +78,7 @@ def push_to_hub(
     with faults_here_in_one_line(), TemporaryDirectory(prefix="oscine-") as temporary:
         folder = save_pretrained(encoder, temporary)
         saved = load_pretrained(folder)
-        facts = encoder_facts(saved, repository, tag, licence, data, scores, relicence)
+        facts = encoder_facts(saved, Terms(repository, tag, licence, data, scores, relicence))
         publication = encoder_publication(folder, facts)
         publication.check(folder)
         check_same_weights(encoder, saved)
@@ -90,9 +104,10 @@ def publish(publication: Publication, public: bool = False) -> Receipt:
     """
     repository, tag = publication.repository, publication.tag
     with faults_here_in_one_line():
-        check_name(repository)
+        check_sendable(publication)
         api = HfApi(library_name="oscine", library_version=__version__)
-        check_token(api, publication)
+        check_token(api, repository)
+        check_needed(api, publication, public)
         ask(repository, lambda: api.create_repo(repository, private=True, exist_ok=True))
         info = look(api, repository, MAIN)
         check_repository(info, publication, public)
@@ -104,33 +119,58 @@ def publish(publication: Publication, public: bool = False) -> Receipt:
             ask(repository, lambda: api.create_tag(repository, tag=tag, revision=commit, exist_ok=True))
             if look(api, repository, tag).sha != commit:
                 raise OscineError(f"somebody else has just tagged {tag} of {repository}; choose another tag")
-        tidy(api, publication)
+        tidy(api, repository)
         if public and info.private:
             ask(repository, lambda: api.update_repo_settings(repository, visibility="public"))
     return Receipt(repository, tag, commit, public or not info.private)
 
 
-def check_name(repository: str) -> None:
+def check_sendable(publication: Publication) -> None:
+    """What is wrong with names, and what must not go out, is known before anybody is asked."""
+    repository, tag, token = publication.repository, publication.tag, get_token()
     with refusals_in_one_line(repository):
         validate_repo_id(repository)
     if "/" not in repository:
         raise OscineError(f"{repository!r} is not the name of a repository; expected owner/name")
+    if not TAG.fullmatch(tag):
+        raise OscineError(
+            f"{tag!r} cannot be a tag; expected letters, digits, '.', '-' and '_', such as v2, and not main"
+        )
+    for path, file in publication.files.items():
+        if path.endswith(".safetensors"):
+            continue
+        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        if SECRET.search(content) or (token and token.encode() in content):
+            raise OscineError(
+                f"a token or a password stands in {path}; take it out where that comes from, and make a new one"
+            )
 
 
-def check_token(api: HfApi, publication: Publication) -> None:
-    """A token that may write, and that does not go out with what is published."""
-    repository, token = publication.repository, get_token()
+def check_token(api: HfApi, repository: str) -> None:
+    """A token that may write."""
     if constants.HF_HUB_OFFLINE:
         raise OscineError("publishing needs the Hub, and HF_HUB_OFFLINE=1 forbids to ask it; unset it")
-    if token is None:
+    if get_token() is None:
         raise OscineError(f"publishing {repository} needs a token that may write: `hf auth login`, or set HF_TOKEN")
-    with refusals_in_one_line(repository):
-        role = (api.whoami().get("auth") or {}).get("accessToken", {}).get("role")
+    role = (ask(repository, api.whoami).get("auth") or {}).get("accessToken", {}).get("role")
     if role == "read":
         raise OscineError(f"publishing {repository} needs a token that may write, yours may only read: `hf auth login`")
-    for path, file in publication.files.items():
-        if isinstance(file.content, bytes) and token.encode() in file.content:
-            raise OscineError(f"your token stands in {path}; take it out where that comes from, and make a new one")
+
+
+def check_needed(api: HfApi, publication: Publication, public: bool) -> None:
+    """What it needs is still on the Hub, and open to whom it is opened."""
+    repository, needed = publication.repository, publication.needed
+    if needed is None:
+        return
+    try:
+        info = look(api, needed.repository, needed.revision)
+    except OscineError as error:
+        raise OscineError(f"{repository} needs the encoder in {needed.repository}: {error}") from error
+    if public and info.private:
+        raise OscineError(
+            f"{repository} would be open to everybody, but the encoder that it needs, {needed.repository}, is private; open "
+            "that one first"
+        )
 
 
 def check_repository(info: ModelInfo, publication: Publication, public: bool) -> None:
@@ -146,7 +186,7 @@ def check_repository(info: ModelInfo, publication: Publication, public: bool) ->
             raise OscineError(f"{repository} holds {others[0]}, which is none of oscine's; name another")
         return
     with TemporaryDirectory(prefix="oscine-") as cache, torch.device("meta"):
-        mark = download(repository, kind.mark, info.sha, cache=Path(cache))
+        mark = fetch_again(repository, kind.mark, str(info.sha), Path(cache))
         try:
             kind.read(mark)
         except OscineError as error:
@@ -201,7 +241,7 @@ def commit_proven(api: HfApi, publication: Publication, main: ModelInfo) -> str:
     repository, draft = publication.repository, publication.draft
     ask(repository, lambda: api.create_branch(repository, branch=draft, revision=main.sha, exist_ok=True))
     seen = look(api, repository, draft)
-    if seen.sha != main.sha and not ask(repository, lambda: is_ours(api, publication, seen)):
+    if seen.sha != main.sha and not ask(repository, lambda: is_ours(api, repository, str(seen.sha))):
         raise OscineError(
             f"somebody has worked on the branch {draft} of {repository}; take it away there, or choose another tag"
         )
@@ -212,28 +252,31 @@ def commit_proven(api: HfApi, publication: Publication, main: ModelInfo) -> str:
     return commit
 
 
-def is_ours(api: HfApi, publication: Publication, draft: ModelInfo) -> bool:
-    """Whether a draft has no commits but those of `main` and what publishing has made there."""
-    repository, made = publication.repository, title(publication)
+def is_ours(api: HfApi, repository: str, draft: str) -> bool:
+    """Whether a draft, by its last commit, has no commits but those of `main` and what publishing has made there."""
     main = {commit.commit_id for commit in api.list_repo_commits(repository)}
-    log = api.list_repo_commits(repository, revision=draft.sha)
-    return all(commit.commit_id in main or commit.title == made for commit in log)
+    log = api.list_repo_commits(repository, revision=draft)
+    return all(commit.commit_id in main or commit.title.endswith(TITLE) for commit in log)
 
 
-def title(publication: Publication) -> str:
-    return f"{publication.tag}, published with oscine"
-
-
-def tidy(api: HfApi, publication: Publication) -> None:
-    """Take the draft away, also one that an interrupted call has left, unless somebody else has worked on it."""
-    repository, draft = publication.repository, publication.draft
+def tidy(api: HfApi, repository: str) -> None:
+    """Take all drafts away, also what interrupted calls have left, unless somebody else has worked on them."""
     try:
-        seen = look(api, repository, draft)
-        if ask(repository, lambda: is_ours(api, publication, seen)):
-            ask(repository, lambda: api.delete_branch(repository, branch=draft))
+        branches = ask(repository, lambda: api.list_repo_refs(repository)).branches
+        for branch in branches:
+            if branch.name.startswith(DRAFT):
+                ask(repository, partial(take_away, api, repository, branch))
     except OscineError as error:
-        if not isinstance(error.__cause__, RevisionNotFoundError):
-            logger.info("the branch %s of %s may have stayed behind: %s", draft, repository, error)
+        logger.info("a draft in %s may have stayed behind: %s", repository, error)
+
+
+def take_away(api: HfApi, repository: str, branch: GitRefInfo) -> None:
+    if not is_ours(api, repository, branch.target_commit):
+        return
+    try:
+        api.delete_branch(repository, branch=branch.name)
+    except RevisionNotFoundError:
+        logger.info("the draft %s of %s is gone already", branch.name, repository)
 
 
 def commit_files(api: HfApi, publication: Publication, seen: ModelInfo, branch: str) -> str:
@@ -250,7 +293,7 @@ def commit_files(api: HfApi, publication: Publication, seen: ModelInfo, branch: 
             return api.create_commit(
                 repository,
                 [*added, *gone],
-                commit_message=title(publication),
+                commit_message=publication.tag + TITLE,
                 commit_description=f"oscine {__version__}",
                 revision=branch,
                 parent_commit=seen.sha,
@@ -273,14 +316,25 @@ def addition(path: str, file: File) -> CommitOperationAdd:
 
 
 def verify(publication: Publication, commit: str) -> None:
-    """Fetch a commit into an empty cache: every file must have its hash, and what is loaded must do the same."""
-    repository = publication.repository
-    with TemporaryDirectory(prefix="oscine-") as cache:
-        for path, file in publication.files.items():
-            found = file_hash(download(repository, path, commit, cache=Path(cache)))
-            if found != file.sha256:
-                raise OscineError(
-                    f"{path} came back from {repository} with sha256 {found}, expected {file.sha256}; nothing is tagged: "
-                    "publish it again"
-                )
-        publication.check(download(repository, publication.kind.mark, commit, cache=Path(cache)).parent)
+    """Fetch a commit, and what it needs, into an empty cache: each file must have its hash, and all work as before."""
+    repository, needed = publication.repository, publication.needed
+    with TemporaryDirectory(prefix="oscine-") as temporary:
+        cache = Path(temporary)
+        check_hashes(repository, commit, {path: file.sha256 for path, file in publication.files.items()}, cache)
+        if needed:
+            check_hashes(needed.repository, needed.revision, needed.files, cache)
+        publication.check(fetch_again(repository, publication.kind.mark, commit, cache).parent)
+
+
+def check_hashes(repository: str, commit: str, expected: Mapping[str, str], cache: Path) -> None:
+    for path, sha256 in expected.items():
+        found = file_hash(fetch_again(repository, path, commit, cache))
+        if found != sha256:
+            raise OscineError(
+                f"{path} came back from {repository} with sha256 {found}, expected {sha256}; nothing is tagged: "
+                "publish it again"
+            )
+
+
+def fetch_again(repository: str, path: str, commit: str, cache: Path) -> Path:
+    return ask(repository, lambda: download(repository, path, commit, cache=cache))

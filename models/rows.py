@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container
+from itertools import count
+from typing import Any
 
 import torch
 
-from oscine.models.facts import Facts
+from oscine.models.facts import Facts, said_to_be
 from oscine.models.hub import WEIGHTS
 from oscine.models.publish import Receipt
-from oscine.models.zoo import ARCHITECTURES, Published, create_model
+from oscine.models.zoo import ARCHITECTURES, EMBEDDED, PUBLISHED, Published, create_model, find_published
 
 STATE = "real file"  # of a row whose file has been fetched and compared
 
 
 def rows(facts: Facts, receipt: Receipt) -> list[str]:
-    """What to paste, so that `create_model` knows the encoder by a name of the zoo."""
-    architecture = facts.official.partition(".")[0] if facts.official else architecture_of(facts)
+    """What to paste, so that `create_model` knows the encoder by a name of the zoo; why not, where it has one."""
+    old = find_published(facts.official) if facts.official else None
+    if old and (reason := why_it_stays(facts, old)):
+        return [f"{old.name} of models/zoo.py stays as it is: {reason}"]
+    architecture = old.architecture if old else architecture_of(facts)
     data = ", ".join(one.name for one in facts.data) or "not stated"
     row = Published(
-        facts.official or f"{architecture}.{slug(facts.data[0].name if facts.data else facts.name)}",
-        data, WEIGHTS, facts.licence.name, STATE, facts.repository, receipt.commit, facts.sha256,
+        old.name if old else name_of(facts, architecture), data, WEIGHTS, facts.licence.text, old.state if old else STATE,
+        facts.repository, receipt.commit, facts.published_sha256,
     )  # fmt: skip
     encoder = facts.encoder
     millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
@@ -32,7 +38,7 @@ def rows(facts: Facts, receipt: Receipt) -> list[str]:
     ]  # fmt: skip
     return [
         *new,
-        f"models/zoo.py, PUBLISHED{', in place of the row of that name' if facts.official else ''}:",
+        f"models/zoo.py, PUBLISHED{', in place of the row of that name' if old else ''}:",
         f"    Published({', '.join(json.dumps(value) for value in row)}),",
         "checkpoints.md, where they are:",
         f"| `{row.name}` | `{row.repository}` | `{row.revision}` | `{row.file}` | `{row.sha256}` | {row.licence} |",
@@ -42,14 +48,40 @@ def rows(facts: Facts, receipt: Receipt) -> list[str]:
     ]
 
 
+def why_it_stays(facts: Facts, old: Published) -> str | None:
+    if old.state == EMBEDDED:
+        return "its weights come with oscine"
+    if facts.encoder_origin and said_to_be(facts.encoder_origin):
+        return "no hash tells that these are its weights, only whoever converted them says so"
+    if facts.encoder.config != default(old.architecture):
+        return "these weights have other settings"
+    return None
+
+
+def default(architecture: str) -> dict[str, Any]:
+    """Its settings in the zoo."""
+    with torch.device("meta"):
+        return create_model(architecture).config
+
+
 def architecture_of(facts: Facts) -> str:
-    """The zoo's name of these sizes and settings, or the repository's where the zoo has none."""
+    """The zoo's name of these sizes and settings; one after the repository, and nobody else's, where the zoo has none."""
     for name, architecture in ARCHITECTURES.items():
-        if architecture.encoder is type(facts.encoder):
-            with torch.device("meta"):
-                if create_model(name).config == facts.encoder.config:
-                    return name
-    return slug(facts.name)
+        if architecture.encoder is type(facts.encoder) and default(name) == facts.encoder.config:
+            return name
+    return free(slug(facts.name), ARCHITECTURES)
+
+
+def name_of(facts: Facts, architecture: str) -> str:
+    """architecture.tag, the tag naming the data, and nobody else's."""
+    tag = slug(facts.data[0].name if facts.data else facts.name)
+    return free(f"{architecture}.{tag}", [row.name for row in PUBLISHED])
+
+
+def free(name: str, taken: Container[str]) -> str:
+    """That name, or with the first number behind it with which nobody has it."""
+    names = [name] if name not in taken else (f"{name}_{number}" for number in count(2))
+    return next(one for one in names if one not in taken)
 
 
 def slug(name: str) -> str:

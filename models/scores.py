@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from oscine.models.errors import OscineError
 from oscine.models.places import without_places
+
+PLACES = ("settings", "weights", "recordings")  # sections in which paths stand; a class may look like one
 
 
 class Benchmark(NamedTuple):
@@ -26,8 +29,15 @@ class Scores(NamedTuple):
     probe: str
     table: str
     folds: dict[str, list[float]]  # a metric's values on the parts that define it
+    intervals: dict[str, tuple[float, float]]  # within which a metric's mean lies, by the bootstrap, where it was drawn
     content: bytes  # the whole scores.json, without this machine's paths
+    date: str  # when it was written, YYYY-MM-DD
     benchmark: Benchmark | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All those of the run that found them."""
+        return dict(json.loads(self.content)["settings"])
 
 
 def read_scores(text: str, sha256: str, finetuned: bool = False) -> Scores:
@@ -36,8 +46,8 @@ def read_scores(text: str, sha256: str, finetuned: bool = False) -> Scores:
     path = Path(benchmark[1] if benchmark else text)
     try:
         content = json.loads(path.read_bytes())
-        content |= {section: without_places(content[section]) for section in ("settings", "weights")}
-        found, scores = content["weights"]["sha256"], scores_of(content)
+        content |= {section: without_places(content[section]) for section in PLACES if section in content}
+        found, scores = content["weights"]["sha256"], scores_of(content, path.stat().st_mtime)
         trained = bool(content["settings"].get("finetune"))
     except OSError as error:
         raise OscineError(f"{path} cannot be read ({error.strerror}); expected a scores.json") from None
@@ -55,9 +65,14 @@ def read_scores(text: str, sha256: str, finetuned: bool = False) -> Scores:
     return scores._replace(benchmark=Benchmark(*benchmark.groups()[1:]))
 
 
-def scores_of(content: dict[str, Any]) -> Scores:
+def scores_of(content: dict[str, Any], written: float) -> Scores:
+    """written: seconds since 1970; the file does not say it, and today's date would make it another file tomorrow."""
     settings, parts = content["settings"], content["parts"].values()
     metrics = [name for name, value in content["mean"].items() if value is not None]
     folds = {name: [part[name] for part in parts if part[name] is not None] for name in metrics}
+    drawn = content.get("evidence", {}).get("intervals", {})
+    intervals = {name: (drawn[name]["low"], drawn[name]["high"]) for name in metrics if name in drawn}
+    sure = {name: ends for name, ends in intervals.items() if None not in ends}
     whole = (json.dumps(content, indent=2) + "\n").encode()
-    return Scores(settings["name"], settings["probe"], content["task"], folds, whole)
+    date = datetime.fromtimestamp(written, timezone.utc).date().isoformat()
+    return Scores(settings["name"], settings["probe"], content["task"], folds, sure, whole, date)

@@ -16,7 +16,15 @@ from oscine.models.eat import EAT
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import Fetched, fetch
-from oscine.models.hub import WEIGHTS, build, fetch_encoder, load_from_hub, load_pretrained, set_provenance
+from oscine.models.hub import (
+    WEIGHTS,
+    build,
+    fetch_encoder,
+    load_from_hub,
+    load_pretrained,
+    published_by_oscine,
+    set_provenance,
+)
 from oscine.models.origin import set_origin
 from oscine.models.source import NOT_KNOWN, NOT_STATED
 from oscine.models.weights import file_hash, load_weights
@@ -142,7 +150,7 @@ def create_model(
         raise OscineError(
             f"{name} has no revision {revision!r}: revisions are the Hub's, see {HUB} and pretrained=True"
         )
-    name, revision = _in_the_table(name, revision)
+    name, revision = _in_the_table(name, revision, local_files_only)
     if name.startswith((HUB, LOCAL)):
         if overrides or checkpoint_path:
             raise OscineError(f"{name} brings its own settings and weights; overrides go with a name of the zoo")
@@ -170,7 +178,7 @@ def create_model(
 
 def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
     """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless they are here."""
-    name, revision = _in_the_table(name, revision)
+    name, revision = _in_the_table(name, revision, local_files_only)
     if name.startswith(HUB):
         return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)[0]
     row = _published(name)
@@ -182,22 +190,27 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
 
 def check_fetchable(name: str) -> None:
     """Raise what is known without a network to be wrong with the name of weights."""
-    name, _ = _in_the_table(name, None)
     if not name.startswith(HUB):
         row = _published(name)
         if row.state != EMBEDDED:
             _repository(row)
 
 
-def _in_the_table(name: str, revision: str | None) -> tuple[str, str | None]:
-    """A repository of the table goes by its row's name; what stands behind an @ is the revision, as in timm."""
+def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tuple[str, str | None]:
+    """A repository of the table goes by its row's name, unless it says itself what it holds, as those of oscine's do.
+
+    What stands behind an @ is the revision, as in timm.
+    """
     if not name.startswith(HUB):
         return name, revision
     name, _, at = name.partition("@")
     if at and revision and at != revision:
         raise OscineError(f"{name}@{at} and revision={revision!r} differ; give one of them")
-    row = next((row for row in PUBLISHED if row.repository == name.removeprefix(HUB)), None)
-    return row.name if row else name, revision or at or None
+    repository, revision = name.removeprefix(HUB), revision or at or None
+    row = next((row for row in PUBLISHED if row.repository == repository), None)
+    if row is None or published_by_oscine(repository, revision, local_files_only):
+        return name, revision
+    return row.name, revision
 
 
 def find_published(name: str) -> Published | None:

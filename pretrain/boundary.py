@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from oscine.models.errors import OscineError
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.states import kept
 
+NEVER = 2**62
 AGREE = 10  # steps from one agreement of a run's processes to the next: soon, where a cluster leaves minutes
-ORDERS = (signal.SIGUSR1, signal.SIGTERM)  # before its time is up; and when others need the machine
+# Before its time is up, which Windows does not know; and when others need the machine.
+ORDERS = tuple(signal.Signals[name] for name in ("SIGUSR1", "SIGTERM") if hasattr(signal, name))
 
 
 class Stopped(OscineError):
@@ -49,24 +52,28 @@ class StepBoundary(Checkpoint):
         self.batch = 0  # of the run, the first whose loss waits
         self.losses: list[Tensor] = []
         self.told: signal.Signals | None = None
-        self.listened: dict[signal.Signals, Any] = {}  # who did before
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear orders while the block runs, also before the first step; whoever heard them before does so again after it."""
+        before = {number: signal.getsignal(number) for number in ORDERS}
+        self.listen()
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                for number, heard in before.items():
+                    signal.signal(number, heard)
+
+    def listen(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for number in ORDERS:
+                signal.signal(number, self.hear)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.listen()  # the Trainer has put handlers of its own in between
         self.step = trainer.global_step
         self.batch, self.losses = self.step * trainer.accumulate_grad_batches, []
-        if threading.current_thread() is threading.main_thread():  # no other may listen
-            self.listened = {number: signal.signal(number, self.hear) for number in ORDERS}
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.listen_no_more()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.listen_no_more()
-
-    def listen_no_more(self) -> None:
-        for number, before in self.listened.items():
-            signal.signal(number, before)
-        self.listened = {}
 
     def hear(self, number: int, frame: Any) -> None:
         if self.told == number == signal.SIGTERM:
@@ -103,15 +110,19 @@ class StepBoundary(Checkpoint):
     def check(self, trainer: Trainer, weights: list[Tensor]) -> None:
         finite = [tensor.isfinite().all() for tensor in (*self.losses, *weights)]
         losses, rest = torch.stack(finite).split([len(self.losses), len(weights)])
-        # The process whose loss was none comes before those whose weights it has spoilt through the gradients' mean.
-        first = losses.tolist().index(False) if not losses.all() else len(losses) - 0.5
-        mine = math.inf if losses.all() and rest.all() else self.batch + first
-        seen = torch.tensor(mine, dtype=torch.float64, device=trainer.strategy.root_device)
-        first_of_all = float(trainer.strategy.reduce(seen, reduce_op="min"))
-        if math.isinf(first_of_all):
+        # Twice the batch, and one more where weights alone are spoilt: the process whose loss was none comes before those
+        # that it has spoilt through the mean of the gradients.
+        mine = NEVER
+        if not losses.all():
+            mine = 2 * (self.batch + losses.tolist().index(False))
+        elif not rest.all():
+            mine = 2 * (self.batch + len(losses)) - 1
+        seen = torch.tensor(mine, device=trainer.strategy.root_device)
+        first = int(trainer.strategy.reduce(seen, reduce_op="min"))
+        if first == NEVER:
             return
-        batch = math.floor(first_of_all)
-        place = f" in a batch of {names(trainer, batch)}" if mine == first_of_all else " in another process"
+        batch = first // 2
+        place = f" in a batch of {names(trainer, batch)}" if mine == first else " in another process"
         raise OscineError(
             f"loss or weights are not finite at step {batch // trainer.accumulate_grad_batches + 1}{place}; "
             f"{kept(self.state)}; a new run with a lower recipe.lr or a trainer.gradient_clip_val may do better"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import lru_cache
+from hashlib import sha256
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from oscine.models.audio import AudioError, one_clip
 from oscine.models.augment import key
@@ -91,6 +93,16 @@ class ClipDataset(Dataset[Batch]):
         """Name of the recording that a clip is cut from, if that can be read."""
         return self.source.name(int(self.stretches[self.stretch(number)]["recording"]))
 
+    def names(self) -> str:
+        """A hash of the names of all recordings that clips are cut from; empty where one of them is not in the source."""
+        hashed = sha256()
+        try:
+            for recording in np.unique(self.stretches["recording"]).tolist():
+                hashed.update(self.source.name(recording).encode() + b"\0")
+        except IndexError:
+            return ""
+        return hashed.hexdigest()
+
     def cut(self, stretch: int, generator: torch.Generator) -> Tensor:  # [samples at most]
         recording, begin, length = self.stretches[stretch].item()
         seconds = self.samples / self.sample_rate
@@ -98,6 +110,34 @@ class ClipDataset(Dataset[Batch]):
         # Not beyond the stretch, which may be followed by what is not to be heard; at least a sample.
         heard = max(min(seconds, length), 1 / self.sample_rate)
         return self.source.load(recording, self.sample_rate, start, heard)
+
+
+class ClipNumbers(Sampler[list[int]]):
+    """The clip numbers of one rank's batches from batch `first` to batch `last` of the run.
+
+    A run is one epoch to the Trainer, which goes on counting where a resumed one stopped: the length is the whole run's.
+    begin: number of the clip with which batch `first` begins, over all ranks; None where all batches before were as large.
+    """
+
+    def __init__(
+        self, first: int, last: int, batch_size: int, rank: int = 0, ranks: int = 1, begin: int | None = None
+    ) -> None:
+        self.first, self.last, self.batch_size, self.rank, self.ranks = first, last, batch_size, rank, ranks
+        self.begin = first * ranks * batch_size if begin is None else begin
+
+    def __len__(self) -> int:
+        return self.last
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from map(self.of, range(self.first, self.last))
+
+    def of(self, batch: int) -> list[int]:
+        start = self.before(batch) + self.rank * self.batch_size
+        return list(range(start, start + self.batch_size))
+
+    def before(self, batch: int) -> int:
+        """How many clips all ranks have had before a batch."""
+        return self.begin + (batch - self.first) * self.ranks * self.batch_size
 
 
 def stretches_of(source: Source, seconds: float, bad_share: float) -> np.ndarray:

@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
 from oscine.models.audio import one_thread
-from oscine.models.augment import drawn_by, roll, sent
 from oscine.models.errors import OscineError
-from oscine.pretrain.clips import ClipDataset, collate, stretches_of
+from oscine.pretrain.clips import ClipDataset, ClipNumbers, collate, stretches_of
+from oscine.pretrain.processes import made_for_all, same_in_all
 from oscine.pretrain.recipe import Batch, Recipe
 from oscine.pretrain.sources import find_source
+from oscine.pretrain.variation import vary
 
-SHIFT, GAIN = 3, 4  # which of a clip's random numbers, see `drawn_by`
 GRACE = 30  # seconds that a process which reads outlives SIGTERM: the run needs its clips for the step that it is in
-Made = TypeVar("Made")
-
-
-class Numbers(Sampler[list[int]]):
-    """The clip numbers of one rank's batches from batch `first` to batch `last` of the run.
-
-    A run is one epoch to the Trainer, which goes on counting where a resumed one stopped: the length is the whole run's.
-    begin: number of the clip with which batch `first` begins, over all ranks; None where all batches before were as large.
-    """
-
-    def __init__(
-        self, first: int, last: int, batch_size: int, rank: int = 0, ranks: int = 1, begin: int | None = None
-    ) -> None:
-        self.first, self.last, self.batch_size, self.rank, self.ranks = first, last, batch_size, rank, ranks
-        self.begin = first * ranks * batch_size if begin is None else begin
-
-    def __len__(self) -> int:
-        return self.last
-
-    def __iter__(self) -> Iterator[list[int]]:
-        yield from map(self.of, range(self.first, self.last))
-
-    def of(self, batch: int) -> list[int]:
-        start = self.before(batch) + self.rank * self.batch_size
-        return list(range(start, start + self.batch_size))
-
-    def before(self, batch: int) -> int:
-        """How many clips all ranks have had before a batch."""
-        return self.begin + (batch - self.first) * self.ranks * self.batch_size
 
 
 class PretrainingData(LightningDataModule):
@@ -90,6 +60,7 @@ class PretrainingData(LightningDataModule):
         self.source = find_source(recordings, events, seed)  # now: what is not there is said before a run is touched
         self.batch_size, self.workers = batch_size, workers
         self.seed, self.gain, self.bad_share = seed, gain, bad_share
+        self.order = ""  # a hash of all that a clip's number is counted in: another one gives a number to other clips
         self.went_before: dict[str, Any] = {}  # what the state of a run that goes on says of its clips
         self.changes: Collection[str] = ()  # settings that may be others than then
 
@@ -104,12 +75,13 @@ class PretrainingData(LightningDataModule):
             raise OscineError(f"clips of {self.seconds} s for an encoder of {encoder.seconds:g} s; cut at most as much")
 
         rate = encoder.sample_rate
-        # By one process for all: a disk that hesitates for one of them must not give it clips of its own.
+        # By one process for all, as a disk may hesitate for one of them; a stretch's number must mean the same to all.
         stretches = made_for_all(trainer, partial(stretches_of, self.source, samples / rate, self.bad_share))
         self.dataset = ClipDataset(self.source, rate, samples, recipe.draw_keep, self.seed, self.bad_share, stretches)
         parts = trainer.accumulate_grad_batches
+        self.order = sha256(stretches.tobytes()).hexdigest()[:16]
         self.check_same_clips()
-        self.numbers = Numbers(
+        self.numbers = ClipNumbers(
             trainer.global_step * parts,
             trainer.max_steps * parts,
             self.batch_size,
@@ -160,14 +132,13 @@ class PretrainingData(LightningDataModule):
         """Over all devices and accumulated parts."""
         return self.batch_size * self.running.world_size * self.running.accumulate_grad_batches
 
-    @property
-    def order(self) -> str:
-        """A hash of all that a clip's number is counted in: another one gives a number to other clips."""
-        return sha256(self.dataset.stretches.tobytes()).hexdigest()[:16]
-
     def check_same_clips(self) -> None:
         """A run goes on with the clips that it would have had, and as many a step, unless that is to change."""
         before, trainer = self.went_before, self.running
+        if trainer.world_size > 1 and not same_in_all(trainer, self.dataset.names()):
+            raise OscineError(
+                "the processes of this run find other recordings than the first; is the folder the same everywhere?"
+            )
         if before.get("clips_a_step") not in (None, self.clips_a_step) and not self.may_change("batch_size"):
             raise OscineError(
                 f"a step of this run has {before['clips_a_step']} clips, not {self.clips_a_step} ({self.batch_size} on each "
@@ -195,37 +166,9 @@ class PretrainingData(LightningDataModule):
         return recipe
 
 
-def made_for_all(trainer: Trainer, make: Callable[[], Made]) -> Made:
-    """What the first process of a run makes, in every one of them; or what kept it from that, as an error in every one."""
-    made: list[Made] = []
-    refused = ""
-    if trainer.is_global_zero:
-        try:
-            made = [make()]
-        except OscineError as error:
-            refused = str(error)
-    made, refused = trainer.strategy.broadcast((made, refused))
-    if refused:
-        raise OscineError(refused)
-    return made[0]
-
-
-def vary(batch: Batch, before_filling: bool, gain: bool) -> Batch:
-    """Shift each clip around its end by a random number of samples, and make it louder or softer, on its device.
-
-    before_filling: it is the recording's end, behind which silence stays; else the clip's.
-    """
-    around = batch.heard if before_filling else torch.full_like(batch.heard, batch.waveform.shape[1])
-    shifts = (drawn_by(batch.seed, SHIFT, 1) * around[:, None]).long()
-    waveform = roll(batch.waveform, sent(shifts, batch.waveform), sent(around[:, None], batch.waveform))
-    if gain:
-        drawn = [np.random.default_rng([int(one), GAIN]).beta(10, 10) + 0.5 for one in batch.seed]
-        waveform = waveform * sent(torch.tensor(drawn, dtype=waveform.dtype)[:, None], waveform)
-    return batch._replace(waveform=waveform)
-
-
 def _begin_reading(worker: int) -> None:
     """A cluster tells every process of a job that it is to stop; only the run is to, when its step is done."""
     one_thread(worker)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+    if hasattr(signal, "SIGUSR1"):  # not on Windows, where nobody sends it
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from einops import rearrange
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
@@ -28,7 +29,7 @@ LEAST_RANK = 1.2
 class Health(Callback):
     """Logs every so many steps what the losses do not tell, and warns once of a run that collapses.
 
-    grad_norm     of all gradients of the step, before they are clipped
+    grad_norm     of all gradients of the step, before they are clipped; not where weights are dealt out over devices (fsdp)
     target_std    standard deviation over clips of what is to be predicted, the mean over patches and dimensions
     feature_std   the same of the encoder's last layer, whose patches are all seen
     feature_rank  effective rank of that layer's patches (RankMe, arXiv 2210.02885)
@@ -39,6 +40,7 @@ class Health(Callback):
 
     def __init__(self, every: int) -> None:
         self.every = every
+        self.due = False
         self.figures: dict[str, Any] = {}  # of a step that is to be looked at when it is done
         self.first_std: float | None = None
         self.warned = False
@@ -53,18 +55,20 @@ class Health(Callback):
         assert isinstance(pl_module, Recipe)
         step = trainer.global_step + 1
         if step == 1 or step % self.every == 0:
-            gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
-            self.figures = {"grad_norm": get_total_norm(gradients)} | pl_module.schedules()
+            self.due, self.figures = True, dict(pl_module.schedules())
+            if not isinstance(trainer.strategy, FSDPStrategy):
+                gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
+                self.figures["grad_norm"] = get_total_norm(gradients)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, Recipe)
-        if not self.figures:
+        if not self.due:
             return
         with trainer.precision_plugin.forward_context():
             figures = self.figures | look(pl_module, batch.waveform[:CLIPS])
-        self.figures = {}
+        self.due = False
         values = torch.stack([torch.as_tensor(value, device=pl_module.device).float() for value in figures.values()])
         means = dict(zip(figures, trainer.strategy.reduce(values, reduce_op="mean").tolist(), strict=True))
         for log in trainer.loggers:  # in the row of the step's losses, which are counted from zero

@@ -90,9 +90,8 @@ class Recipe(LightningModule):
         return torch.compile(self.losses, mode=self.compile_mode) if self.compile_mode else self.losses
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        torch.manual_seed(
-            int(batch.seed[0]) ^ STEP
-        )  # of what blocks draw: also a run that goes on draws what it would have
+        # Of what blocks draw, such as paths to drop: a run that goes on draws what it would have.
+        torch.manual_seed(int(batch.seed[0]) ^ STEP)
         spectrogram = self.spectrogram(self.augment(batch.waveform, batch.seed))
         losses = self.compiled_losses(spectrogram, rearrange(batch.keep, "clip view kept -> (clip view) kept"))
         terms = torch.stack(list(losses.values()))

@@ -37,6 +37,14 @@ def settings_of(run: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
+def step_of(folder: Path) -> int:
+    """That the run of a saved encoder had reached; -1 where there is none."""
+    try:
+        return int(json.loads((folder / RECORD).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, TypeError, LookupError):
+        return -1
+
+
 def read_record(run: Path, folder: Path) -> Record:
     """The record of a run's encoder, which must be of these weights and of the run as it is now."""
     finish = f"the run in {run} can be resumed (--resume), which writes both anew"

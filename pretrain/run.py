@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +21,9 @@ from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.boundary import StepBoundary, Stopped
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.machine import Machine
+from oscine.pretrain.processes import made_for_all
 from oscine.pretrain.recipe import Recipe
-from oscine.pretrain.record import save_with_record
+from oscine.pretrain.record import save_with_record, step_of
 from oscine.pretrain.states import RunStates, kept, newest_state, resumable
 
 LOGS, STATES, ENCODER = "logs", "states", "encoder"
@@ -67,16 +69,14 @@ def run_pretraining(
     resume: go on from the newest state, if any was kept: a run may have been stopped before its first.
     """
     state = folder / STATE
+    boundary = cast(StepBoundary, trainer.checkpoint_callback)
     try:
-        trainer.fit(recipe, datamodule=data, ckpt_path=state if resume and resumable(state) else None)
-        if trainer.global_step < recipe.steps:
-            by = cast(StepBoundary, trainer.checkpoint_callback).told
-            raise Stopped(
-                f"told to stop at step {trainer.global_step}; the state is kept in {state}; --resume goes on", by
-            )
-        if trainer.is_global_zero:  # from the state: it is whole also where every device holds a part of the weights
-            encoder = encoder_of_state(*newest_state(state))
-            save_with_record(encoder, folder, folder / ENCODER, trainer.global_step)
+        with boundary.listening():
+            trainer.fit(recipe, datamodule=data, ckpt_path=state if resume and resumable(state) else None)
+        step = trainer.global_step
+        if step < recipe.steps:
+            raise Stopped(f"told to stop at step {step}; the state is kept in {state}; --resume goes on", boundary.told)
+        made_for_all(trainer, partial(save_encoder, state, folder, step))
     except SystemExit as left:  # how Lightning ends the process after Ctrl-C or SIGTERM; that is for the caller to do
         raise KeyboardInterrupt from left
     except OSError as error:  # a full disk, or one that is gone
@@ -85,8 +85,12 @@ def run_pretraining(
         raise OscineError(
             f"stopped at step {trainer.global_step}: {reason}; {kept(state)}; when {folder} can be written again, {then}"
         ) from error
-    trainer.strategy.barrier()  # whoever returns finds the encoder written
     return folder / ENCODER
+
+
+def save_encoder(state: Path, run: Path, step: int) -> None:
+    """From the run's state, which is whole also where every device holds a part of the weights."""
+    save_with_record(encoder_of_state(*newest_state(state)), run, run / ENCODER, step)
 
 
 def encoder_with_weights(source: str) -> Encoder:
@@ -95,12 +99,14 @@ def encoder_with_weights(source: str) -> Encoder:
     Of a run that has not ended it is the one in its newest state.
     """
     folder = Path(source.removeprefix(LOCAL))
+    if resumable(folder / STATE):
+        state, path = newest_state(folder / STATE)
+        if state["global_step"] > step_of(folder / ENCODER):  # it has gone on since
+            encoder = encoder_of_state(state, path)
+            encoder.origin = read_origin(folder)
+            return encoder
     if (folder / ENCODER).is_dir():
         return load_pretrained(folder / ENCODER)
-    if resumable(folder / STATE):
-        encoder = encoder_of_state(*newest_state(folder / STATE))
-        encoder.origin = read_origin(folder)
-        return encoder
     return load_pretrained(folder) if folder.is_dir() else create_model(source, pretrained=True)
 
 

@@ -37,9 +37,8 @@ from oscine.pretrain.stretches import Span
 
 INDEX, ROWS, ERRORS = "index.json", "index.parquet", "errors.csv"
 WORK = ".packing"  # folder of what is not finished
-BUFFER = (
-    2**17
-)  # bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each
+# Bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each.
+BUFFER = 2**17
 
 
 def is_finished(folder: Path) -> bool:

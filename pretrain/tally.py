@@ -11,9 +11,8 @@ from oscine.models.errors import OscineError
 from oscine.pretrain.stretches import Source, Span
 
 logger = logging.getLogger(__name__)
-ENOUGH = (
-    20  # bad ones before their share is looked at: fewer may be chance, and a small folder's few are no reason to stop
-)
+# Bad ones before their share is looked at: fewer may be chance, and a small folder's few are no reason to stop.
+ENOUGH = 20
 
 
 class Tally:

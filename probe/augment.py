@@ -37,8 +37,8 @@ def hear(
         background = clips.background.to(waveform.device)
         laid = lay_over(waveform, background, SNR[0] + (SNR[1] - SNR[0]) * level)
         waveform = torch.where(sent(over[:, None], waveform), laid, waveform)
-    waveform = coloured_noise(waveform, seed, encoder.sample_rate, settings.noise, SNR)
-    waveform = vary_loudness(waveform, seed, settings.gain)
+    waveform = coloured_noise(waveform, seed, encoder.sample_rate, settings.noise, settings.noise_snr)
+    waveform = vary_loudness(waveform, seed, settings.gain, settings.loudness)
     if clips.background.numel() and not single_label:
         waveform = torch.where(sent(instead[:, None], waveform), background, waveform)
         targets = torch.where(instead[:, None], 0.0, targets)
@@ -68,17 +68,19 @@ def lay_over(waveform: Tensor, background: Tensor, decibels: Tensor) -> Tensor: 
     return waveform + rms(waveform) * level * background / rms(background).clamp(min=torch.finfo(background.dtype).eps)
 
 
-def vary_loudness(waveform: Tensor, seed: Tensor, probability: float) -> Tensor:  # [clips, samples]
-    """Every clip times Beta(10, 10) + 0.5, as in arXiv 2504.12880; and some, with `probability`, by a draw from `GAIN`."""
+def vary_loudness(waveform: Tensor, seed: Tensor, probability: float, every: bool = True) -> Tensor:  # [clips, samples]
+    """Some clips, with `probability`, by a draw from `GAIN`; and all times Beta(10, 10) + 0.5, as in arXiv 2504.12880."""
     drawn = drawn_by(seed, LOUDNESS, 2)
     much = torch.where(drawn[:, :1] < probability, 10 ** ((GAIN[0] + (GAIN[1] - GAIN[0]) * drawn[:, 1:]) / 20), 1.0)
-    return waveform * sent((beta(seed, LOUDNESS, 10.0) + 0.5) * much, waveform)
+    little = beta(seed, LOUDNESS, 10.0) + 0.5 if every else 1.0
+    return waveform * sent(little * much, waveform)
 
 
 def hide(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq: int) -> Tensor:  # [clips, frames, mel]
     """Put 0 into bands of time, and of mel, up to so many frames and mel bands wide: in every clip its own.
 
-    count: how many of each; what is left of a whole number is the chance of one more. 0 is silence to BAT, and to the others
+    count: how many of each; what is left of a whole number is the chance of one more, drawn for each clip: arXiv 2504.12880
+    has 0.3 for a whole batch, by which clips would depend on one another. 0 is silence to BAT, and to the others
     the mean of their data; Bird-MAE's authors put it in before they standardise, which makes it loud.
     """
     most = math.ceil(count)

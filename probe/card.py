@@ -12,7 +12,7 @@ from oscine.models.source import Origin
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeFacts(Facts):
-    """All that is known of a probe that is published. `encoder` is the one that it reads, `sha256` is of its own tensors."""
+    """All that is known of a probe that is published; `encoder` is the one that it reads."""
 
     probe: str  # its class
     head: dict[str, Any]  # its settings
@@ -24,11 +24,12 @@ class ProbeFacts(Facts):
     fitted_on: dict[str, Any]  # task, rows, parts that it was judged on
     means: dict[str, float | None]  # of every metric, over those parts
     encoder_name: str  # where the encoder is: its repository and commit, or a word for "in this one"
-    taken_from: Origin | None = None  # whose probe it is or began as; `origin` is the encoder's
+    probe_origin: Origin | None = None  # whose probe it is or began as
+    settings: str | None = None  # the complete YAML of the run that judged it, without this machine's paths
 
     @property
     def base(self) -> str | None:
-        return self.taken_from.repository if self.taken_from else super().base
+        return self.probe_origin.repository if self.probe_origin else super().base
 
     @property
     def finetuned(self) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def write_probe_card(facts: ProbeFacts) -> str:
     sections = {
         "Use": use(facts),
         "The probe": the_probe(facts),
+        "Settings": settings(facts),
         "Classes": ", ".join(f"`{name}`" for name in facts.classes),
         "Data": data(facts),
         "Scores": f"{scores(facts)}\n\n{means(facts)}".strip(),
@@ -82,16 +84,24 @@ def the_probe(facts: ProbeFacts) -> str:
         "probabilities": f"{'softmax' if facts.single_label else 'sigmoid'}, {'' if facts.calibrated else 'not '}calibrated",
         "thresholds": "one a class, in `probe.json`" if facts.thresholds else "none were chosen",
         "fitted on": f"{facts.fitted_on.get('rows', 'some')} rows of {facts.fitted_on.get('task') or 'a table'}",
-        "sha256": f"`{facts.sha256}`",
+        "sha256": f"`{facts.published_sha256}`",
     }
     if facts.finetuned:
         settings = (f"{name} {value}" for name, value in facts.finetuned.items() if name != "began_with")
         rows["fine-tuned with"] = ", ".join(settings)
-    if facts.taken_from:
-        rows["probe begun with" if facts.taken_from.trained else "probe taken from"] = described(facts.taken_from)
-    if facts.origin:
-        rows["encoder begun with" if facts.origin.trained else "encoder taken from"] = described(facts.origin)
+    if facts.probe_origin:
+        rows["probe begun with" if facts.probe_origin.trained else "probe taken from"] = described(facts.probe_origin)
+    if facts.encoder_origin:
+        rows["encoder begun with" if facts.encoder_origin.trained else "encoder taken from"] = described(
+            facts.encoder_origin
+        )
     return table(["", ""], [[name, str(text)] for name, text in rows.items()])
+
+
+def settings(facts: ProbeFacts) -> str:
+    if facts.settings is None:
+        return ""
+    return f"Of `oscine probe`; `settings.yaml` holds them too:\n\n```yaml\n{facts.settings.rstrip()}\n```"
 
 
 def means(facts: ProbeFacts) -> str:
@@ -116,7 +126,7 @@ def limits(facts: ProbeFacts) -> str:
 def licence(facts: ProbeFacts) -> str:
     """Of the probe; and what the sources of it and of its encoder state."""
     text = f"The probe: {linked(facts.licence)}."
-    for name, origin in (("It", facts.taken_from), ("Its encoder", facts.origin)):
+    for name, origin in (("It", facts.probe_origin), ("Its encoder", facts.encoder_origin)):
         if origin:
             was = "began with" if origin.trained else "is"
             text += f" {name} {was} `{origin.model}`, whose source states: {origin.licence}."

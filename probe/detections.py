@@ -24,7 +24,6 @@ from oscine.probe.predict import Probabilities
 
 RAVEN = ".txt"
 THRESHOLD = 0.5  # where a probe brings none
-MEDIAN = 3  # frames of a frame-wise probe that `find_events` filters by
 SAME = ("fingerprint", "probe_fingerprint", "scaling", "clip_seconds", "hop_seconds", "shard", "folder")
 
 
@@ -52,7 +51,7 @@ def write_detections(
     found = survey(folder)
     check_table(fitted, table, found, hop)
     recordings = {recording.name: recording for recording in found.recordings}
-    median = MEDIAN if fitted.frame_seconds else 1
+    median = fitted.median if fitted.frame_seconds else 1
     heard = {name: find_detections(rows[fitted.classes], thresholds, median) for name, rows in recordings_of(table)}
     gone = [name for name in heard if name not in recordings]
     if gone:

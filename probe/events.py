@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from oscine.models.errors import OscineError
 
 Files = Sequence[Sequence["Event"]]  # of every file
+MEDIAN = 3  # frames; that of BAT's probes on DCASE 2016 task 2 (arXiv 2602.16305)
 
 
 class Event(NamedTuple):
@@ -69,7 +70,9 @@ def median_filter(probabilities: Tensor, size: int) -> Tensor:  # [frames, class
     return rearrange(padded.unfold(2, size, 1).median(-1).values, "classes 1 frames -> frames classes")
 
 
-def find_events(probabilities: Tensor, hop: float, threshold: float | Tensor = 0.3, median: int = 3) -> list[Event]:
+def find_events(
+    probabilities: Tensor, hop: float, threshold: float | Tensor = 0.3, median: int = MEDIAN
+) -> list[Event]:
     """The runs of frames, of every class, whose filtered probability reaches the threshold. [frames, classes] of one file.
 
     hop: seconds between frames; an event lasts from its first frame's left edge to its last one's, as its targets do.

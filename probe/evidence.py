@@ -138,14 +138,22 @@ def score_of(predictions: Predictions, make: Callable[[Tensor, Tensor], Score]) 
 
 
 def _f1_scores(judgement: Judgement, task: Task, choices: Mapping[str, Choice]) -> list[Score]:
-    """Of every part: the mean F1 over classes, 0 where one neither occurs nor is predicted, as `Metrics.f1`."""
+    """Of every part: the mean F1 over classes, 0 where one neither occurs nor is predicted, as `Metrics.f1`.
+
+    A part of which no row was drawn has none.
+    """
 
     def f1(logits: Tensor, part: Part) -> Score:
         choice, targets = choices[part.name], task.targets[part.test]
         predicted = as_probabilities(logits.double(), task.single_label, choice.scaling) > choice.thresholds
         true = (one_hot(targets, len(task.classes)) if task.single_label else targets).bool()
         matched, compared = 2 * (predicted & true).double(), predicted.double() + true.double()
-        return lambda counts: ((counts @ matched) / (counts @ compared)).nan_to_num(0.0).mean(1)
+
+        def mean(counts: Tensor) -> Tensor:
+            values = ((counts @ matched) / (counts @ compared)).nan_to_num(0.0).mean(1)
+            return values.where(counts.any(1), math.nan)
+
+        return mean
 
     return [f1(logits, part) for logits, part in zip(judgement.logits, task.parts, strict=True)]
 

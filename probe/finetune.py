@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
 import numpy as np
 import torch
-from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -21,12 +20,12 @@ from oscine.models.origin import origin_of
 from oscine.models.precision import AUTO, FLOAT32, check_survives, computing, faster_precision
 from oscine.models.recordings import find_recordings
 from oscine.probe.augment import hear
-from oscine.probe.best_step import BestStep, check_selection
+from oscine.probe.best_step import check_selection
 from oscine.probe.data import NO_ROWS, LabelledClips, Part, Task, read_batches
-from oscine.probe.draws import balancing_weights, endless_batches
-from oscine.probe.fit import FitSettings, Judgement, choose_loss, main_metric, score
+from oscine.probe.fit import FitSettings, Judgement, choose_loss, learnt_from, main_metric, score
 from oscine.probe.fitted import FittedProbe, kept
 from oscine.probe.layer_decay import encoder_groups
+from oscine.probe.learning import Learning
 from oscine.probe.probe import Probe
 from oscine.probe.training_clips import Clips, TrainingClips, read_steps
 from oscine.probe.tuning import TuningSettings
@@ -146,58 +145,36 @@ class FineTuning:
     ) -> tuple[Learner, int]:
         """What learns from a part's rows to train on, in eval mode, and after how many steps it is as it is left."""
         learner = self.begin()
-        optimizer, schedule = self.optimizer(learner)
+        learning = self.learning(learner, part.valid, steps)
         loss = self.loss(learner)
-        best, first, last = BestStep(), 0, steps or self.fit.steps
         now = states.get(NOW)
         if now and now["name"] == name:
-            learner.load_state_dict(now["learner"])
-            optimizer.load_state_dict(now["optimizer"])
-            first, (best.step, best.value, best.weights) = now["step"], now["best"]
-            schedule.step_update(first)
-        learner.train()
+            learning.resume(now)
         with torch.random.fork_rng(devices=[self.encoder.device] if self.encoder.device.type == "cuda" else []):
-            for step, clips in enumerate(self.clips(part.train, first, last), first + 1):
+            for step, clips in enumerate(self.clips(part.train, learning.step, learning.last), learning.step + 1):
                 torch.manual_seed(key(self.fit.seed, step))  # of dropout and drop path: whoever resumes draws the same
                 found = loss(clips)
-                optimizer.zero_grad()
-                found.backward()
-                norm = nn.utils.clip_grad_norm_(learner.parameters(), self.fit.clip or math.inf)
-                self.check_finite(found, norm, step, clips)
-                optimizer.step()
-                schedule.step_update(step)
-                if self.fit.select_every and len(part.valid) and (step % self.fit.select_every == 0 or step == last):
-                    self.offer(best, learner, step, part.valid)
-                if step % self.tuning.save_every == 0 or step == last:
-                    states[NOW] = {
-                        "name": name, "step": step, "learner": learner.state_dict(), "optimizer": optimizer.state_dict(),
-                        "best": (best.step, best.value, best.weights),
-                    }  # fmt: skip
-                progress(step, last, f"loss {found.item():.4f}")
-        return learner.eval(), best.restore(learner) if best.step else last
+                learning.take(found, partial(self.check_finite, step, clips))
+                if step % self.tuning.save_every == 0 or step == learning.last:
+                    states[NOW] = {"name": name} | learning.state()
+                progress(step, learning.last, f"loss {found.item():.4f}")
+        return learner, learning.end()
 
     def begin(self) -> Learner:
         """A fresh probe and the encoder's weights, with drop path: the same for every part."""
         encoder = rebuilt(self.encoder, drop_path=self.tuning.drop_path)
         return Learner(encoder, self.fresh_probe()).to(self.encoder.device)
 
-    def optimizer(self, learner: Learner) -> tuple[torch.optim.AdamW, CosineLRScheduler]:
+    def learning(self, learner: Learner, valid: Tensor, steps: int | None) -> Learning:
         """As the fit's settings say for a probe; the encoder's learning rate decays from layer to layer."""
         fit = self.fit
         groups = encoder_groups(learner.encoder, fit.lr, fit.weight_decay, self.tuning.layer_decay)
         groups += learner.probe.parameter_groups(fit.lr, fit.weight_decay)
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, fit.beta2))
-        schedule = CosineLRScheduler(
-            optimizer, fit.steps - fit.warmup, lr_min=1e-6, warmup_t=fit.warmup, warmup_lr_init=1e-6,
-            warmup_prefix=True, t_in_epochs=False,
-        )  # fmt: skip
-        return optimizer, schedule
+        return Learning(learner, groups, fit, partial(self.value, learner, valid) if len(valid) else None, steps)
 
     def clips(self, rows: Tensor, first: int, last: int) -> Iterator[Clips]:
         """What is learnt from after step `first`, up to step `last`."""
-        weights = balancing_weights(self.task.targets[rows]) if self.fit.balanced else None
-        batches = endless_batches(len(rows), self.fit.batch_size, self.fit.seed, weights)
-        steps = zip(count(first + 1), (rows[places] for places in islice(batches, first, last)))
+        steps = zip(count(first + 1), islice(learnt_from(rows, self.task.targets, self.fit), first, last))
         seconds, background = self.seconds or self.encoder.seconds, self.tuning.background
         clips = TrainingClips(self.task, self.encoder.sample_rate, seconds, self.fit.seed, background)
         return read_steps(clips, steps, self.workers)
@@ -223,7 +200,7 @@ class FineTuning:
         asked = self.tuning.precision
         return faster_precision(self.encoder.device) if asked == AUTO else asked
 
-    def check_finite(self, loss: Tensor, norm: Tensor, step: int, clips: Clips) -> None:
+    def check_finite(self, step: int, clips: Clips, loss: Tensor, norm: Tensor) -> None:
         """An error before a step spoils the weights."""
         if not torch.stack([loss.detach(), norm]).isfinite().all():
             paths = ", ".join(dict.fromkeys(self.task.rows["path"].iloc[clips.rows.numpy()]))
@@ -232,11 +209,10 @@ class FineTuning:
                 "broken, or begin anew with a lower fit.lr or a fit.clip"
             )
 
-    def offer(self, best: BestStep, learner: Learner, step: int, rows: Tensor) -> None:
-        """Judge a step by rows to choose by."""
+    def value(self, learner: Learner, rows: Tensor) -> float:
+        """What a step is worth by rows to choose by."""
         targets = self.task.targets
-        found = score(self.answers(learner.eval(), rows), targets[rows])
-        best.offer(learner.train(), step, getattr(found, main_metric(targets)))
+        return getattr(score(self.answers(learner, rows), targets[rows]), main_metric(targets))
 
     @torch.inference_mode()
     def answers(self, learner: Learner, rows: Tensor) -> Tensor:  # [rows, classes], on the CPU

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from timm.scheduler import CosineLRScheduler
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.probe.best_step import BestStep, check_selection
+from oscine.probe.best_step import check_selection
 from oscine.probe.data import NO_ROWS, Task
 from oscine.probe.draws import balancing_weights, endless_batches
 from oscine.probe.encoding import encode_task as encode_task
+from oscine.probe.learning import Learning
 from oscine.probe.losses import LOSSES
 from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
 from oscine.probe.probe import Probe
@@ -157,6 +158,12 @@ def judge(
     return judgement
 
 
+def joined(judgements: Sequence[Judgement]) -> Judgement:
+    """Judgements of a task's parts, as one."""
+    names = [made.name for made in fields(Judgement)]
+    return Judgement(**{name: [item for one in judgements for item in getattr(one, name)] for name in names})
+
+
 def fit_probe(
     probe: Probe,
     prepared: FeatureSource,
@@ -175,32 +182,23 @@ def fit_probe(
     """
     loss_function, wanted = choose_loss(settings.loss, probe, targets)
     device = next(probe.parameters()).device
-    optimizer = torch.optim.AdamW(
-        probe.parameter_groups(settings.lr, settings.weight_decay), betas=(0.9, settings.beta2)
-    )
-    schedule = CosineLRScheduler(
-        optimizer, settings.steps - settings.warmup, lr_min=1e-6, warmup_t=settings.warmup, warmup_lr_init=1e-6,
-        warmup_prefix=True, t_in_epochs=False,
-    )  # fmt: skip
-    weights = balancing_weights(targets[rows]) if settings.balanced else None
-    batches = endless_batches(len(rows), settings.batch_size, settings.seed, weights)
-    last, best = steps or settings.steps, BestStep()
-    probe.train()
-    for step, places in zip(range(1, last + 1), batches):
-        batch = rows[places]
+
+    def value() -> float:
+        found = score(predict(probe, prepared, valid, settings.batch_size), targets[valid])
+        return getattr(found, main_metric(targets))
+
+    groups = probe.parameter_groups(settings.lr, settings.weight_decay)
+    learning = Learning(probe, groups, settings, value if len(valid) else None, steps)
+    for batch in islice(learnt_from(rows, targets, settings), learning.last):
         logits = probe.logits(prepared.take(batch).to(device))
-        loss = loss_function(logits, wanted[batch].to(device)) + probe.penalty()
-        optimizer.zero_grad()
-        loss.backward()
-        if settings.clip is not None:
-            torch.nn.utils.clip_grad_norm_(probe.parameters(), settings.clip)
-        optimizer.step()
-        schedule.step_update(step)
-        if settings.select_every and len(valid) and (step % settings.select_every == 0 or step == last):
-            found = score(predict(probe.eval(), prepared, valid, settings.batch_size), targets[valid])
-            best.offer(probe.train(), step, getattr(found, main_metric(targets)))
-    probe.eval()
-    return best.restore(probe) if best.step else last
+        learning.take(loss_function(logits, wanted[batch].to(device)) + probe.penalty())
+    return learning.end()
+
+
+def learnt_from(rows: Tensor, targets: Tensor, settings: FitSettings) -> Iterator[Tensor]:
+    """The rows of one batch after another, without end, as the settings draw them."""
+    weights = balancing_weights(targets[rows]) if settings.balanced else None
+    return (rows[places] for places in endless_batches(len(rows), settings.batch_size, settings.seed, weights))
 
 
 def predict(probe: Probe, prepared: FeatureSource, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]

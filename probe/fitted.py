@@ -17,7 +17,10 @@ from oscine.models.vectors import digest
 from oscine.probe.calibration import Scaling
 from oscine.probe.choice import as_probabilities, make_choice
 from oscine.probe.data import Task
+from oscine.probe.dcase import FrameTask
+from oscine.probe.events import MEDIAN
 from oscine.probe.fit import FeatureSource, FitSettings, Judgement, fit_probe, prepare
+from oscine.probe.frames import FrameJudgement
 from oscine.probe.probe import Probe
 
 
@@ -34,6 +37,7 @@ class FittedProbe:
     fitted_on     task, rows and parts that it was fitted on
     scores        of the task's judgement, by metric
     origin        whose probe it is, or was before it was fitted further; None where nobody else's
+    median        frames that a frame-wise probe's answers are filtered by before they reach a threshold, see `find_events`
     """
 
     probe: Probe
@@ -47,6 +51,7 @@ class FittedProbe:
     fitted_on: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float | None] = field(default_factory=dict)
     origin: Origin | None = None
+    median: int = MEDIAN
 
     @property
     def samples(self) -> int:
@@ -145,6 +150,25 @@ def kept(
         choice and choice.thresholds,
         {"task": name, "rows": len(learnt), "judged": judgement.parts},
         judgement.as_dict()["mean"],
+    )
+
+
+def keep_frames(
+    judgement: FrameJudgement, encoder: Encoder, head: dict[str, Any], task: FrameTask, name: str = ""
+) -> FittedProbe:
+    """The probe of the first part, with the threshold and the median that its validation rows chose together."""
+    decision = judgement.decision(0)
+    return FittedProbe(
+        judgement.probes[0].to(encoder.device),
+        encoder,
+        head,
+        task.classes,
+        task.seconds,
+        single_label=False,
+        thresholds=torch.full((len(task.classes),), decision.threshold),
+        fitted_on={"task": name, "rows": len(task.parts[0].train), "judged": judgement.parts},
+        scores=judgement.as_dict()["mean"],
+        median=decision.median,
     )
 
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from oscine.models.encoder import Encoder
 from oscine.probe.dcase import FrameTask
 from oscine.probe.events import Event, Matches, find_events, onset_matches, segment_matches, total
-from oscine.probe.figures import share_text
+from oscine.probe.evidence import Evidence
+from oscine.probe.figures import interval_rows, share_text
 from oscine.probe.frame_figures import Scene, busiest, scene_figure, threshold_figure
 from oscine.probe.frames import THRESHOLDS, Decision, FrameJudgement, score_events
 from oscine.probe.gallery import hear
@@ -21,7 +22,12 @@ CLASS_HEADER = ["class", "events", "found", "onset F1", "precision", "recall", "
 
 
 def portray_frames(
-    title: str, settings: Mapping[str, Any], encoder: Encoder, task: FrameTask, judgement: FrameJudgement
+    title: str,
+    settings: Mapping[str, Any],
+    encoder: Encoder,
+    task: FrameTask,
+    judgement: FrameJudgement,
+    evidence: Evidence,
 ) -> Report:
     """The report of what a frame-wise probe made of a frozen encoder.
 
@@ -29,10 +35,12 @@ def portray_frames(
         title: of the page.
         settings: of the run, nested as in its YAML.
         encoder, task: what `judgement` was made of.
+        evidence: of `weigh_frames`, about it.
     """
     page = Report(title)
     heard = hear_again(task, judgement)
     _scores(page, task, judgement)
+    _show_intervals(page, evidence)
     if gated(judgement.probes):
         page.heading("Layers")
         show_gates(page, judgement.probes)
@@ -59,17 +67,12 @@ def hear_again(task: FrameTask, judgement: FrameJudgement) -> list[Heard]:
     """All judged recordings, by the decisions that the probes would be kept with."""
     heard = []
     for number, part in enumerate(task.parts):
-        decision = decision_of(judgement, number)
+        decision = judgement.decision(number)
         for place, row in enumerate(part.test.tolist()):
             probabilities = judgement.logits[number][place].sigmoid()
             found = find_events(probabilities, judgement.hop, decision.threshold, decision.median)
             heard.append(Heard(row, place, number, found))
     return heard
-
-
-def decision_of(judgement: FrameJudgement, part: int) -> Decision:
-    """The chosen one, or the published one where there were no rows to choose by."""
-    return (judgement.chosen[part] or judgement.published[part]).decision
 
 
 def class_rows(task: FrameTask, heard: list[Heard]) -> list[list[str]]:
@@ -116,6 +119,18 @@ def _scores(page: Report, task: FrameTask, judgement: FrameJudgement) -> None:
             for name in ("map", "micro_map", "auroc")
         ],
     )
+
+
+def _show_intervals(page: Report, evidence: Evidence) -> None:
+    if evidence.intervals:
+        page.table(["over all parts", "value", "95 % interval"], interval_rows(evidence.intervals))
+        page.paragraph(
+            f"Intervals are from a bootstrap over {evidence.groups} groups of judged recordings, by the published decision "
+            "and by the chosen one. They say how far other recordings of the same kind might have moved the score; not how "
+            "far another seed would. With fewer than thirty groups they are rather too narrow."
+        )
+    for sentence in evidence.unsaid.values():
+        page.paragraph(f"Left out: {sentence}.")
 
 
 def _thresholds(page: Report, task: FrameTask, judgement: FrameJudgement) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from oscine.models.errors import OscineError
 from oscine.probe.best_step import check_selection
 from oscine.probe.dcase import HOP, FrameTask
-from oscine.probe.events import Files, Matches, find_events, onset_matches, segment_matches, total
+from oscine.probe.events import MEDIAN, Files, Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.fit import FeatureSource, FitSettings, Progress, fit_probe, predict, prepare, score, without_nan
 from oscine.probe.metrics import Metrics
 from oscine.probe.probe import Probe
@@ -28,16 +28,24 @@ class Decision(NamedTuple):
     """How probabilities become events, see `find_events`. As published of BAT's probes (arXiv 2602.16305)."""
 
     threshold: float = 0.3
-    median: int = 3
+    median: int = MEDIAN
 
 
 @dataclass(frozen=True)
 class EventScores:
-    """How well the events that a decision finds match annotated ones, in all recordings together."""
+    """How well the events that a decision finds match annotated ones: in every recording, and in all of them together."""
 
     decision: Decision
-    onset: Matches
-    segment: Matches
+    onsets: list[Matches]
+    segments: list[Matches]
+
+    @property
+    def onset(self) -> Matches:
+        return total(self.onsets)
+
+    @property
+    def segment(self) -> Matches:
+        return total(self.segments)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -70,6 +78,10 @@ class FrameJudgement:
     valid_logits: list[Tensor] = field(default_factory=list)
     hop: float = HOP
     steps: list[int] = field(default_factory=list)
+
+    def decision(self, part: int) -> Decision:
+        """That a part's probe is kept with: the chosen one, or the published one where there were no rows to choose by."""
+        return (self.chosen[part] or self.published[part]).decision
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: every part, and the means that are published; None stands for what is not defined."""
@@ -148,7 +160,7 @@ def choose_decision(probabilities: Tensor, truth: Files, hop: float = HOP) -> De
 def score_events(probabilities: Tensor, truth: Files, decision: Decision, hop: float = HOP) -> EventScores:
     """The events that a decision finds in recordings, [rows, time, classes], against annotated ones."""
     found = [find_events(row, hop, decision.threshold, decision.median) for row in probabilities]
-    return EventScores(decision, total(onset_matches(truth, found)), total(segment_matches(truth, found)))
+    return EventScores(decision, onset_matches(truth, found), segment_matches(truth, found))
 
 
 def _f1(matches: Matches) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,22 +13,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from huggingface_hub.utils import yaml_dump
 
 from oscine.models.asking import faults_here_in_one_line
 from oscine.models.errors import OscineError
-from oscine.models.facts import Data
+from oscine.models.facts import Data, Terms, check_names
+from oscine.models.fetch import fetch
+from oscine.models.hub import CONFIG, SETTINGS, WEIGHTS
 from oscine.models.licences import check_allowed, choose_licence
 from oscine.models.origin import asked_again, origin_of
 from oscine.models.places import without_places
-from oscine.models.publication import CARD, RECORDS, Kind, Publication, file_of, score_files
+from oscine.models.publication import CARD, RECORDS, Kind, Needed, Publication, file_of, score_files
 from oscine.models.publish import publish
 from oscine.models.scores import Scores, read_scores
 from oscine.models.source import SOURCE
 from oscine.models.weights import file_hash
-from oscine.models.zoo import LOCAL
+from oscine.models.zoo import LOCAL, find_published
 from oscine.probe.card import ProbeFacts, write_probe_card
 from oscine.probe.fitted import FittedProbe
-from oscine.probe.saved import BESIDE, FACTS, TENSORS, load_probe, origin_of_probe, read_facts, save_probe
+from oscine.probe.saved import load_probe, origin_of_probe, save_probe
+from oscine.probe.saved_facts import BESIDE, FACTS, TENSORS, read_facts
 
 PROBE = Kind(FACTS, lambda mark: read_facts(mark.parent), re.compile("|".join([RECORDS, *map(re.escape, BESIDE)])))
 
@@ -47,46 +52,37 @@ def push_probe_to_hub(
     An encoder that is on the Hub goes along by its commit, any other one with its weights. Arguments as in `push_to_hub`;
     data: by default the task that it was fitted on. `load_probe("hf-hub:OWNER/NAME")` loads it.
     """
-    with (
-        faults_here_in_one_line(),
-        probe_publication(fitted, repository, tag, licence, data, scores, relicence) as (folder, publication, _),
-    ):
+    terms = Terms(repository, tag, licence, data, scores, relicence)
+    with faults_here_in_one_line(), probe_publication(fitted, terms) as (folder, publication, _):
         publication.check(folder)
         return publish(publication, public).commit
 
 
 @contextmanager
-def probe_publication(
-    fitted: FittedProbe,
-    repository: str,
-    tag: str,
-    licence: str | None,
-    data: Sequence[Data] = (),
-    scores: Sequence[str] = (),
-    relicence: bool = False,
-) -> Iterator[tuple[Path, Publication, ProbeFacts]]:
+def probe_publication(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path, Publication, ProbeFacts]]:
     """What publishes a probe, and the folder in which its files lie for the time being."""
-    known, origin = dict(fitted.encoder.provenance or {}), asked_again(origin_of(fitted.encoder))
-    taken_from = asked_again(origin_of_probe(fitted))
-    chosen = choose_licence(licence, taken_from or origin, relicence, added=not taken_from)
-    if taken_from and origin and not relicence:  # of which neither may be forgotten
-        check_allowed(chosen, origin, added=True)
-    found = [scores_of_probe(text, fitted) for text in scores]
-    beside = not known.get("repository")
+    encoder_origin, probe_origin = asked_again(origin_of(fitted.encoder)), asked_again(origin_of_probe(fitted))
+    chosen = choose_licence(terms.licence, probe_origin or encoder_origin, terms.relicence, added=not probe_origin)
+    if probe_origin and encoder_origin and not terms.relicence:  # of which neither may be forgotten
+        check_allowed(chosen, encoder_origin, added=True)
+    found = [scores_of_probe(text, fitted) for text in terms.scores]
+    check_names(found)
+    needed = encoder_on_the_hub(fitted)
     task = without_places(fitted.fitted_on.get("task"))
     with TemporaryDirectory(prefix="oscine-") as temporary:
-        saved = save_probe(without_place(fitted), temporary, with_encoder=beside)
+        saved = save_probe(without_place(fitted), temporary, with_encoder=needed is None)
         fitted = load_probe(saved)
         facts = ProbeFacts(
-            repository,
-            tag,
+            terms.repository,
+            terms.tag,
             fitted.encoder,
             file_hash(saved / TENSORS),
             chosen,
-            data or ([Data(str(task))] if task else []),
+            terms.data or ([Data(str(task))] if task else []),
             scores=found,
-            origin=origin,
-            taken_from=taken_from,
+            encoder_origin=encoder_origin,
+            probe_origin=probe_origin,
+            settings=next((yaml_dump(one.settings, sort_keys=False) for one in found if judged(one, fitted)), None),
             probe=type(fitted.probe).__name__,
             head=fitted.head,
             classes=fitted.classes,
@@ -96,9 +92,19 @@ def probe_publication(
             thresholds=fitted.thresholds is not None,
             fitted_on=fitted.fitted_on,
             means=fitted.scores,
-            encoder_name="in `encoder/`" if beside else f"`{known['repository']}` at `{known['revision']}`",
+            encoder_name=f"`{needed.repository}` at `{needed.revision}`" if needed else "in `encoder/`",
         )
-        yield saved, publication_of(saved, facts, fitted), facts
+        yield saved, publication_of(saved, facts, fitted, needed), facts
+
+
+def encoder_on_the_hub(fitted: FittedProbe) -> Needed | None:
+    """The files of the encoder, if they can be had from a repository, as they are in the cache."""
+    known = fitted.encoder.provenance or {}
+    repository, revision, row = known.get("repository"), known.get("revision"), find_published(str(known.get("model")))
+    if not repository or not revision:
+        return None
+    files = [row.file] if row else [CONFIG, WEIGHTS]
+    return Needed(repository, revision, {file: fetch(repository, file, revision).sha256 for file in files})
 
 
 def without_place(fitted: FittedProbe) -> FittedProbe:
@@ -119,7 +125,25 @@ def scores_of_probe(text: str, fitted: FittedProbe) -> Scores:
     return found
 
 
-def publication_of(saved: Path, facts: ProbeFacts, fitted: FittedProbe) -> Publication:
+def judged(found: Scores, fitted: FittedProbe) -> bool:
+    """Whether scores are of this very probe: the same classes and, to the last digit, the same means."""
+    content = json.loads(found.content)
+    return bool(content.get("classes") == fitted.classes and content["mean"] == fitted.scores)
+
+
+def own_scores(folder: Path, fitted: FittedProbe) -> Path | None:
+    """The scores.json beside the folder of a probe, where `oscine probe` has written both; it must be of that probe."""
+    path = folder.parent / "scores.json"
+    if folder.name != "probe" or not path.is_file():
+        return None
+    if not judged(scores_of_probe(str(path), fitted), fitted):
+        raise OscineError(
+            f"{path} judges another probe than {folder}; run oscine probe again, or publish a copy of the latter"
+        )
+    return path
+
+
+def publication_of(saved: Path, facts: ProbeFacts, fitted: FittedProbe, needed: Needed | None) -> Publication:
     files = {
         TENSORS: file_of(saved / TENSORS),
         FACTS: file_of((saved / FACTS).read_bytes()),
@@ -127,7 +151,9 @@ def publication_of(saved: Path, facts: ProbeFacts, fitted: FittedProbe) -> Publi
     }
     files |= {path: file_of(saved / path) for path in (SOURCE, *BESIDE) if (saved / path).exists()}
     files |= score_files(facts)
-    return Publication(facts.repository, facts.tag, files, partial(check_same_probabilities, fitted), PROBE)
+    if facts.settings:
+        files[SETTINGS] = file_of(facts.settings.encode())
+    return Publication(facts.repository, facts.tag, files, partial(check_same_probabilities, fitted), PROBE, needed)
 
 
 def check_same_probabilities(fitted: FittedProbe, folder: Path) -> None:

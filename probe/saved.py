@@ -15,6 +15,7 @@ probe.json holds
     seconds            of a clip
     scaling            {"scale": [...], "shift": [...]}, one number or one a class; or null
     thresholds         one a class, of probabilities; or null
+    median             frames that a frame-wise probe's answers are filtered by; 3 where a file of an older oscine has none
     probe_fingerprint  hash of the tensors in probe.safetensors
     fitted_on, scores  facts: task, rows learnt from, parts judged on; metric to mean over the parts
     encoder            model (name of the zoo, hf-hub: or local-dir:), repository, revision (the commit that is fetched),
@@ -37,26 +38,19 @@ from oscine import __version__
 from oscine.models.embed import describe_encoder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.fetch import fetch, fetch_if_there
 from oscine.models.files import write_whole
-from oscine.models.hub import CONFIG, WEIGHTS, fits, load_pretrained, release, save_pretrained
-from oscine.models.origin import licence_on_the_hub, origin_of
+from oscine.models.hub import fits, save_pretrained
 from oscine.models.source import SOURCE, Origin, read_origin
 from oscine.models.vectors import digest
-from oscine.models.weights import file_hash, read_safetensors
-from oscine.models.zoo import HUB, LOCAL, create_model
+from oscine.models.weights import read_safetensors
+from oscine.models.zoo import HUB, LOCAL
 from oscine.probe.calibration import Scaling
+from oscine.probe.fetched import fetch_probe, open_encoder
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.probe import Probe
+from oscine.probe.saved_facts import BESIDE as BESIDE
+from oscine.probe.saved_facts import ENCODER, FACTS, TENSORS, read_facts
 from oscine.probe.zoo import PROBES
-
-TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
-BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
-KINDS: dict[str, Any] = {
-    "oscine_version": str, "probe": str, "head": dict, "classes": list, "single_label": bool, "seconds": float,
-    "scaling": dict | None, "thresholds": list | None, "probe_fingerprint": str, "fitted_on": dict, "scores": dict,
-    "encoder": dict,
-}  # fmt: skip
 
 
 def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | None = None) -> Path:
@@ -75,6 +69,7 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
         **fitted.describe(),
         "seconds": fitted.seconds,
         "thresholds": None if fitted.thresholds is None else fitted.thresholds.tolist(),
+        "median": fitted.median,
         "fitted_on": fitted.fitted_on,
         "scores": fitted.scores,
         "encoder": known | {"beside": bool(with_encoder)},
@@ -113,44 +108,28 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     folder, origin = fetch_probe(str(folder)) if fetched else (Path(folder), read_origin(Path(folder)))
     facts = read_facts(folder)
     if encoder is None:
-        encoder = _open_encoder(folder, facts["encoder"], origin if fetched else None)
+        encoder = open_encoder(folder, facts["encoder"], origin if fetched else None)
     now = describe_encoder(encoder)
-    differ = [key for key in ("architecture", "config", "fingerprint") if now[key] != facts["encoder"].get(key)]
+    differ = [key for key in ("architecture", "config", "fingerprint") if now[key] != facts["encoder"][key]]
     if differ:
         raise OscineError(
-            f"the probe in {folder} was fitted on {facts['encoder'].get('model') or 'an encoder without a name'}, this "
+            f"the probe in {folder} was fitted on {facts['encoder']['model'] or 'an encoder without a name'}, this "
             f"encoder has another {differ[0]}; load the probe with that one"
         )
     probe = _build(folder, facts, encoder)
-    scaling = facts["scaling"] and Scaling(**{name: torch.tensor(it) for name, it in facts["scaling"].items()})
+    numbers = {name: torch.tensor(it, dtype=torch.float32) for name, it in (facts["scaling"] or {}).items()}
     thresholds = facts["thresholds"] and torch.tensor(facts["thresholds"], dtype=torch.float64)
     return FittedProbe(
         probe.to(encoder.device).eval(),
         encoder.eval(),
-        scaling=scaling,
+        scaling=Scaling(**numbers) if numbers else None,
         thresholds=thresholds,
         origin=origin,
-        **{name: facts[name] for name in ("head", "classes", "seconds", "single_label", "fitted_on", "scores")},
+        **{
+            name: facts[name]
+            for name in ("head", "classes", "seconds", "single_label", "fitted_on", "scores", "median")
+        },
     )
-
-
-def fetch_probe(name: str) -> tuple[Path, Origin]:
-    """Where a probe of the Hub lies in the cache, fetched unless it is there, and whose it is.
-
-    All files are of one commit, none of them is run.
-    """
-    repository, _, revision = name.removeprefix(HUB).partition("@")
-    found = fetch(repository, FACTS, revision or None)
-    folder = found.path.parent
-    facts, tensors = read_facts(folder), fetch(repository, TENSORS, found.revision)
-    if facts["encoder"].get("beside"):
-        config, weights, source = BESIDE
-        fetch_if_there(repository, source, found.revision)
-        for file in (config, weights):
-            fetch(repository, file, found.revision)
-    licence = licence_on_the_hub(repository, found.revision)
-    origin = Origin(f"{HUB}{repository}", TENSORS, tensors.sha256, licence, repository, found.revision)
-    return folder, origin._replace(fingerprint=facts["probe_fingerprint"])
 
 
 def find_probe(path: Path) -> Path | None:
@@ -159,67 +138,26 @@ def find_probe(path: Path) -> Path | None:
     return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What probe.json says, if this oscine can read it."""
-    path = folder / FACTS
-    try:
-        facts = json.loads(path.read_bytes())
-    except OSError as error:
-        raise OscineError(
-            f"no probe in {folder} ({error.strerror}: {FACTS}); expected a folder with {FACTS} and {TENSORS}"
-        ) from None
-    except ValueError as error:
-        raise OscineError(f"{path} is no JSON ({error}); save the probe again") from None
-    if not isinstance(facts, dict) or "oscine_version" not in facts:
-        raise OscineError(f"{path} is no probe of oscine's; expected what oscine probe writes")
-    if release(str(facts["oscine_version"])) > release(__version__):
-        raise OscineError(f"{path} is of oscine {facts['oscine_version']}, this is {__version__}; update oscine")
-    wrong = [key for key, kind in KINDS.items() if key not in facts or not fits(facts[key], kind)]
-    if wrong:
-        raise OscineError(f"{path} does not say {', '.join(wrong)} as it should; save the probe again")
-    if facts["probe"] not in PROBES:
-        raise OscineError(f"{path}: unknown probe {facts['probe']!r}; known are {', '.join(PROBES)}")
-    return facts
-
-
-def _open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> Encoder:
-    """The encoder that probe.json knows. probe: whose it is, where it was fetched."""
-    if known.get("beside"):
-        return _open_beside(folder / ENCODER, known, probe)
-    model = known.get("model")
-    if not model:
-        raise OscineError(f"{folder} does not say which encoder its probe was fitted on; load it with that one")
-    settings = {} if model.startswith((HUB, LOCAL)) else known["config"]  # which those bring themselves
-    revision = known.get("revision") if known.get("repository") else None  # what comes with oscine is known by its hash
-    try:
-        return create_model(model, pretrained=True, revision=revision, **settings)
-    except OscineError as error:
-        raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
-
-
-def _open_beside(folder: Path, known: dict[str, Any], probe: Origin | None) -> Encoder:
-    encoder, sha256 = load_pretrained(folder), file_hash(folder / WEIGHTS)
-    names = {key: known[key] for key in ("model", "repository", "revision")}
-    if known.get("model"):  # what it is called elsewhere says more than where it lies
-        encoder.provenance = names | {"sha256": known["weights"]}
-    elif probe:  # where the cache lies is no name
-        encoder.provenance = names | {"sha256": sha256}
-    origin = origin_of(encoder)
-    if probe and (origin is None or origin.trained):  # by whoever has published the probe
-        weights = {"file": f"{ENCODER}/{WEIGHTS}", "sha256": sha256, "fingerprint": known["fingerprint"]}
-        encoder.origin = probe._replace(**weights)
-    return encoder
-
-
 def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
     kind, head, classes = PROBES[facts["probe"]], facts["head"], facts["classes"]
     hints = {name: hint for name, hint in get_type_hints(kind.__init__).items() if name not in ("encoder", "classes")}
     wrong = [f"{name}={value!r}" for name, value in head.items() if name not in hints or not fits(value, hints[name])]
     if wrong:
         raise OscineError(f"{folder / FACTS}: {kind.__name__} cannot have {', '.join(wrong)}; save the probe again")
-    with torch.random.fork_rng(devices=[]):
-        probe = kind(encoder, len(classes), **head)
-    path = folder / TENSORS
+    try:
+        with torch.random.fork_rng(devices=[]):
+            probe = kind(encoder, len(classes), **head)
+    except (ArithmeticError, RuntimeError, ValueError) as error:  # numbers that no tensor or layer can have
+        reason = str(error).partition("\n")[0]
+        raise OscineError(
+            f"{folder / FACTS}: {kind.__name__} cannot be built with {head} ({reason}); save the probe again"
+        ) from None
+    _fill(probe, folder / TENSORS, facts["probe_fingerprint"])
+    return probe
+
+
+def _fill(probe: Probe, path: Path, fingerprint: str) -> None:
+    """Load a probe's tensors, which must be those that it has, and the ones that probe.json was written with."""
     tensors, expected = read_safetensors(path), probe.stored()
     differ = sorted(
         name
@@ -228,10 +166,9 @@ def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
     )
     if differ:
         raise OscineError(
-            f"{path} does not fit {kind.__name__}: tensors {', '.join(differ[:3])} are missing, too many or of another "
-            "shape; save the probe again"
+            f"{path} does not fit {type(probe).__name__}: tensors {', '.join(differ[:3])} are missing, too many or of "
+            "another shape; save the probe again"
         )
-    if digest(tensors) != facts["probe_fingerprint"]:
+    if digest(tensors) != fingerprint:
         raise OscineError(f"{path} is not the file that {FACTS} was written with; save the probe again")
     probe.load_stored(tensors)
-    return probe

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from itertools import cycle
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -12,47 +16,48 @@ from oscine.probe.search import Search
 SHOWN = 10  # trials in the table
 
 
-def show_search(page: Report, search: Search, parts: int) -> None:
-    """The value of every trial, and the settings of the best. parts: of the task."""
+def show_search(page: Report, searches: Mapping[str, Search]) -> None:
+    """The value of every trial, and the settings of the best. searches: of a task's parts, by their names."""
+    metric, names = next((search.metric, list(search.space)) for search in searches.values())
+    tried = [one for search in searches.values() for one in search.tried]
+    failed = sum(one.failure is not None for one in tried)
     page.heading("Which settings")
-    failed = sum(one.failure is not None for one in search.tried)
     page.figure(
-        search_figure(search),
-        f"{search.metric} on the clips to choose by, trial by trial, and the best so far. "
-        + (f"{failed} of {len(search.tried)} failed, at the crosses. " if failed else "")
+        search_figure(searches),
+        f"{metric} on the clips to choose by, trial by trial, and the best so far. "
+        + (f"{failed} of {len(tried)} failed, at the crosses. " if failed else "")
         + "The best value flatters: it was chosen for being so high. The scores above do not know it.",
     )
-    if parts > 1:
+    if len(searches) > 1:
         page.paragraph(
-            "The judged clips of each fold are among those that others choose by. What a few numbers can carry over is "
-            "little; with a split that has clips of its own to choose by it is nothing."
+            "Each part has chosen by itself, among clips that it is not judged by. The probe that is kept has the median of "
+            "each setting."
         )
-    names = list(search.space)
-    order = sorted(range(len(search.tried)), key=lambda number: -(search.tried[number].value or 0.0))
-    rows = [
-        [
-            str(number),
-            *(f"{one.settings[name]:.3g}" for name in names),
-            "–" if one.value is None else f"{one.value:.3f}",
-        ]
-        for number, one in ((number, search.tried[number]) for number in order[:SHOWN])
-    ]
-    page.table(["trial", *names, search.metric], rows)
+    rows = []
+    for part, search in searches.items():
+        order = sorted(range(len(search.tried)), key=lambda number: -(search.tried[number].value or -math.inf))
+        for number in order[: max(1, SHOWN // len(searches))]:
+            one = search.tried[number]
+            value = "–" if one.value is None else f"{one.value:.3f}"
+            rows.append([part, str(number), *(f"{one.settings[name]:.3g}" for name in names), value])
+    page.table(["", "trial", *names, metric], rows)
 
 
-def search_figure(search: Search) -> Figure:
-    """A point a trial over their numbers, a line for the best so far, crosses at the bottom for what failed."""
+def search_figure(searches: Mapping[str, Search]) -> Figure:
+    """A point a trial over their numbers, a line for the best so far of each part, crosses at the bottom for what failed."""
     figure = Figure(figsize=(6.6, 3.4), layout="constrained")
     axes = figure.subplots()
-    numbers = np.arange(len(search.tried))
-    values = np.array([np.nan if one.value is None else one.value for one in search.tried])
-    failed = np.isnan(values)
-    axes.step(numbers, np.fmax.accumulate(values), where="post", color=COLOURS[0], linewidth=1.6, label="best so far")
-    axes.plot(numbers, values, "o", color=COLOURS[1], markersize=5, label="a trial")
-    axes.plot(numbers[failed], np.full(failed.sum(), np.nanmin(values)), "x", color=MUTED)
+    for (part, search), colour in zip(searches.items(), cycle(COLOURS)):
+        numbers = np.arange(len(search.tried))
+        values = np.array([np.nan if one.value is None else one.value for one in search.tried])
+        failed = np.isnan(values)
+        axes.step(numbers, np.fmax.accumulate(values), where="post", color=colour, linewidth=1.6, label=part)
+        axes.plot(numbers, values, "o", color=colour, markersize=5)
+        axes.plot(numbers[failed], np.full(failed.sum(), np.nanmin(values)), "x", color=MUTED)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
-    axes.set_ylabel(search.metric)
+    axes.set_ylabel(next(iter(searches.values())).metric)
     plain_axes(axes)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
+    if len(searches) > 1:
+        figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=10)
     return figure

@@ -39,6 +39,12 @@ class Range(NamedTuple):
     def holds(self, value: object) -> bool:
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
+    def at(self, share: float) -> float:
+        """What lies so far from the low end to the high one; share in [0, 1)."""
+        low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
+        found = low * (high / low) ** share if self.log else low + share * (high - low)
+        return min(max(round(found) if self.whole else found, self.low), self.high)
+
 
 def search_space(
     probe: type[Probe], fit: Mapping[str, Ends] | None = None, head: Mapping[str, Ends] | None = None

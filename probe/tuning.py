@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ SHARES = ("drop_path", "mix", "mixup", "noise", "gain")
 class TuningSettings:
     """How an encoder is fine-tuned with a probe, beside what the fit's settings say of both.
 
-    Whatever these are, a clip is shifted around its end at random, and made a little louder or softer.
+    Whatever these are, a clip is shifted around its end at random.
 
     Args:
         layer_decay: of the learning rate, from each block to the one before it; the embeddings learn least.
@@ -23,9 +24,12 @@ class TuningSettings:
         mix: chance that a clip takes part when clips are laid quietly over one another, their labels united.
         mixup: chance that a clip's spectrogram is blended with another's, and its labels as much.
         noise: chance that noise of any colour is laid over a clip.
+        noise_snr: how much louder than that noise the clip is, in decibels from and to.
         hiss: amplitude of the white noise that is laid over every clip.
+        loudness: make every clip a little louder or softer, by 0.5 to 1.5 times.
         gain: chance that a clip is made louder or softer by -18 to 6 dB.
-        masks: how many bands of a spectrogram are hidden in time, and as many in mel; 0.3 is one of each, with that chance.
+        masks: how many bands of a spectrogram are hidden in time, and as many in mel; 0.3 is one of each, with that chance,
+            drawn for each clip, where Bird-MAE's authors draw it for a batch.
         time_mask: the most frames that such a band hides.
         freq_mask: the most mel bands that it hides.
         background: folder of recordings without any of the classes, laid over half of the clips; where clips may have no
@@ -39,7 +43,9 @@ class TuningSettings:
     mix: float = 0.0
     mixup: float = 0.0
     noise: float = 0.0
+    noise_snr: tuple[float, float] = (3.0, 30.0)
     hiss: float = 0.0
+    loudness: bool = False
     gain: float = 0.0
     masks: float = 0.0
     time_mask: int = 0
@@ -63,4 +69,7 @@ class TuningSettings:
             raise OscineError(
                 "tuning.save_every, hiss, masks, time_mask or freq_mask is too small; expected 1 step, else 0 at least"
             )
+        low, high = self.noise_snr
+        if not -math.inf < low <= high < math.inf:
+            raise OscineError(f"tuning.noise_snr is [{low}, {high}], expected decibels and no fewer, such as [5, 25]")
         check_precision(self.precision)

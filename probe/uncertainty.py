@@ -14,14 +14,14 @@ from torch.nn.functional import embedding_bag
 from oscine.models.errors import OscineError
 from oscine.probe.metrics import check_logits, check_targets
 
-# From how often each row was drawn [draws, rows] to the score of each draw [draws]; NaN where it is not defined.
+# From how often each row was drawn [draws, rows] to the score of each draw [draws], 0 to 1; NaN where it is not defined.
 Score = Callable[[Tensor], Tensor]
 AT_ONCE = 1_000_000  # draws times rows that are held at once: what fits a cache is faster
 EXACT = 2**24  # up to which float32 counts without error, in a tenth of the time of float64
 
 
 class Interval(NamedTuple):
-    """A score of all rows, and what it may as well have been; NaN where it is not defined."""
+    """A score of all rows, and what it may as well have been: low <= value <= high; NaN where it is not defined."""
 
     value: float
     low: float
@@ -65,7 +65,7 @@ def compare(
     whole = difference(torch.ones(1, len(groups), dtype=torch.float64))
     defined = values[~values.isnan()]
     ahead = (defined > 0).double().mean() + (defined == 0).double().mean() / 2
-    return Comparison(_interval(whole, values, level), ahead.item())
+    return Comparison(_interval(whole, values, level, lowest=-1.0), ahead.item())
 
 
 def resamples(groups: Sequence[object], draws: int, seed: int) -> Iterator[Tensor]:
@@ -182,12 +182,11 @@ def _mean_over_classes(summary: Callable[[Found], Tensor], logits: Tensor, targe
     return score
 
 
-def _interval(whole: Tensor, values: Tensor, level: float) -> Interval:
-    """Bias-corrected percentiles (Efron 1987, doi 10.1080/01621459.1987.10478410).
+def _interval(whole: Tensor, values: Tensor, level: float, lowest: float = 0.0) -> Interval:
+    """Bias-corrected percentiles (Efron 1987, doi 10.1080/01621459.1987.10478410), else the standard bootstrap interval.
 
     A rare class with few positives is missing from many draws, which raises the mean over the others: without the correction
-    a macro score may lie at the very edge of its own interval. Where it lies so far out that the draws do not reach to the
-    corrected percentiles, such as with hundreds of rare classes, the plain ones are moved by how far their median is off.
+    a macro score may lie at the very edge of its own interval. lowest: that the value can be, as 1 is the highest.
     """
     defined = values[~values.isnan()]
     if not len(defined) or whole.isnan():
@@ -197,11 +196,15 @@ def _interval(whole: Tensor, values: Tensor, level: float) -> Interval:
     half = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64))
     ends = torch.stack([-half, half])
     shares = torch.special.ndtr(2 * bias + ends)
-    moved = 0.0
     if shares.min() < 1 / len(defined) or shares.max() > 1 - 1 / len(defined):
-        shares, moved = torch.special.ndtr(ends), (whole - defined.median()).item()
-    low, high = (defined.quantile(shares) + moved).tolist()
-    return Interval(whole.item(), low, high)
+        # So far out, as with hundreds of rare classes, that draws do not reach to the corrected percentiles. Plain ones need
+        # not hold the value, nor need reflected ones; normal quantiles of the draws' spread do (Efron and Tibshirani 1993,
+        # chapter 13), up to what a score can be.
+        low, high = (whole + ends * defined.std(correction=0)).clamp(lowest, 1.0).tolist()
+    else:
+        low, high = defined.quantile(shares).tolist()
+    value = whole.item()
+    return Interval(value, min(low, value), max(high, value))
 
 
 def _check(logits: Tensor, targets: Tensor) -> None:

@@ -1,8 +1,9 @@
 """A small Hub on loopback: the part of the real one's protocol that huggingface_hub speaks, and faults on demand.
 
 Answered are downloads (resolve, with ETag, X-Repo-Commit, and for large files a redirect to a store that takes ranges),
-model_info, the tree, the log, publishing (create, preupload, large files in one piece or several, commit, branch, tag,
-visibility), and the errors of the real Hub with their X-Error-Code. Another request is one more line of `ROUTES`.
+model_info, the tree, paths, the log, branches and tags, publishing (create, preupload, large files in one piece or several,
+commit, branch, tag, visibility, delete), lists, and the errors of the real Hub with their X-Error-Code. Another request is
+one more line of `ROUTES`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import pytest
 import yaml
@@ -28,6 +29,19 @@ LARGE = 1000  # bytes from which a file goes to the large file store, as .safete
 PART = 100_000  # bytes of one part of a large file; one that fits is uploaded in one piece
 TEXT = (".md", ".yaml", ".json", ".gitattributes")
 Files = dict[str, bytes]
+# What a card may give as `license`.
+LICENCES = set(
+    """
+    afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
+    bigscience-openrail-m bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 c-uda cc cc-by-2.0 cc-by-2.5 cc-by-3.0
+    cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0
+    cc-by-nc-sa-4.0 cc-by-nd-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 cdla-permissive-1.0 cdla-permissive-2.0 cdla-sharing-1.0
+    creativeml-openrail-m deepfloyd-if-license ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 eupl-1.2 gemma gfdl gpl gpl-2.0
+    gpl-3.0 h-research intel-research isc lgpl lgpl-2.1 lgpl-3.0 lgpl-lr llama2 llama3 llama3.1 llama3.2 llama3.3 llama4
+    lppl-1.3c mit mpl-2.0 ms-pl ncsa odbl odc-by ofl-1.1 openmdw-1.0 openrail openrail++ osl-3.0 other pddl postgresql
+    unknown unlicense wtfpl zlib
+    """.split()
+)
 
 
 def is_large(path: str, content: bytes) -> bool:
@@ -56,6 +70,7 @@ class Repository:
     parents: dict[str, str | None] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
+    tags: set[str] = field(default_factory=set)  # those of the refs that are
 
     def commit(
         self, files: Files, branch: str = "main", gone: frozenset[str] = frozenset(), title: str = "by hand"
@@ -118,6 +133,14 @@ def sibling(path: str, content: bytes) -> dict[str, object]:
     return told
 
 
+def entry(path: str, content: bytes) -> dict[str, object]:
+    """A file as the tree tells of it."""
+    told: dict[str, object] = {"type": "file", "oid": git_oid(content), "size": len(content), "path": path}
+    if is_large(path, content):
+        told["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 134}
+    return told
+
+
 class Hub(ThreadingHTTPServer):
     """The server, its repositories, and what it has been asked for: requests as (method, path)."""
 
@@ -130,7 +153,7 @@ class Hub(ThreadingHTTPServer):
             f"http://localhost:{self.server_port}/store"  # another host: the client leaves its token behind
         )
         self.repositories: dict[str, Repository] = {}
-        self.tokens: dict[str, str] = {}  # token: the user it belongs to, who may read all that is private
+        self.tokens: dict[str, str] = {}  # token: the user it belongs to
         self.readers: set[str] = set()  # tokens that may not write
         self.uploaded: dict[str, bytes] = {}  # large files by their sha256
         self.parts: dict[tuple[str, int], bytes] = {}  # of large files that are not whole yet
@@ -215,11 +238,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.server.tokens.get(given)
 
     def repository(self, name: str) -> Repository:
-        """A repository that the user may read; to a stranger, what is private and what is not there look alike."""
+        """A repository that the user may read; to others, what is private and what is not there look alike."""
         user, found = self.user(), self.server.repositories.get(name)
-        if found is None or (found.private and not user):
+        owns = user == name.partition("/")[0]
+        if found is None or (found.private and not owns):
             raise Refusal(404 if user else 401, "RepoNotFound")
-        if found.gated and (user or "") != name.partition("/")[0]:
+        if found.gated and not owns:
             raise Refusal(403 if user else 401, "GatedRepo")
         return found
 
@@ -286,13 +310,31 @@ class Handler(BaseHTTPRequestHandler):
 
     def tree(self, name: str, revision: str) -> None:
         _, files = self.commit(name, revision)
-        entries: list[dict[str, object]] = []
-        for path, content in sorted(files.items()):
-            entry: dict[str, object] = {"type": "file", "oid": git_oid(content), "size": len(content), "path": path}
-            if is_large(path, content):
-                entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 134}
-            entries.append(entry)
-        self.answer_json(entries)
+        self.answer_json([entry(path, content) for path, content in sorted(files.items())])
+
+    def paths(self, name: str, revision: str) -> None:
+        """Those of the paths asked for that are there."""
+        _, files = self.commit(name, revision)
+        asked = parse_qs(self.body.decode())["paths"]
+        self.answer_json([entry(path, files[path]) for path in asked if path in files])
+
+    def refs(self, name: str) -> None:
+        found, told = self.repository(name), {"branches": [], "tags": [], "converts": []}
+        for ref, number in found.refs.items():
+            kind, where = ("tags", "tags") if ref in found.tags else ("branches", "heads")
+            told[kind].append({"name": ref, "ref": f"refs/{where}/{ref}", "targetCommit": number})
+        self.answer_json(told)
+
+    def models(self) -> None:
+        """An owner's repositories that the user may read."""
+        [author] = parse_qs(self.path.partition("?")[2])["author"]
+        user, everything = self.user(), self.server.repositories.items()
+        shown = [
+            (name, found)
+            for name, found in everything
+            if name.startswith(f"{author}/") and (user == author or not found.private)
+        ]
+        self.answer_json([{"id": name, "modelId": name, "private": found.private} for name, found in shown])
 
     def log(self, name: str, revision: str) -> None:
         """The commits that led to one, the newest first."""
@@ -318,6 +360,13 @@ class Handler(BaseHTTPRequestHandler):
             self.server.add(name, {".gitattributes": b"*.safetensors filter=lfs\n"}, asked["visibility"] == "private")
         self.answer_json({"url": f"{self.server.url}/{name}"}, 409 if there else 200)
 
+    def delete(self) -> None:
+        asked = json.loads(self.body)
+        name = f"{asked['organization']}/{asked['name']}"
+        self.own(name)
+        del self.server.repositories[name]
+        self.answer_json({})
+
     def set_visibility(self, name: str) -> None:
         self.own(name).private = json.loads(self.body)["visibility"] == "private"
         self.answer_json({})
@@ -326,7 +375,7 @@ class Handler(BaseHTTPRequestHandler):
         """A card's metadata, as far as the Hub is known to look at them."""
         metadata = yaml.safe_load(json.loads(self.body)["content"].split("---")[1])
         errors = []
-        if not re.fullmatch(r"[a-z0-9.-]+", metadata["license"]):
+        if metadata["license"] not in LICENCES:
             errors.append({"message": '"license" must be one of the known ones'})
         for model in metadata.get("model-index", []):
             for result in model["results"]:
@@ -395,7 +444,8 @@ class Handler(BaseHTTPRequestHandler):
         """All of a commit or nothing, on top of the parent that it names."""
         found = self.own(name)
         files: Files = {}
-        gone, title = set(), ""
+        gone: set[str] = set()
+        title = ""
         for line in self.body.splitlines():
             key, value = (json.loads(line)[part] for part in ("key", "value"))
             if key == "header":
@@ -408,6 +458,8 @@ class Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = self.server.uploaded[value["oid"]]
             if key == "deletedFile":
                 gone.add(value["path"])
+            if key == "deletedFolder":
+                gone |= {path for path in found.commits[found.refs[revision]] if path.startswith(value["path"])}
         number = found.commit(files, revision, frozenset(gone), title)
         url = f"{self.server.url}/{name}/commit/{number}"
         self.answer_json({"success": True, "commitOid": number, "commitUrl": url, "hookOutput": ""})
@@ -417,6 +469,7 @@ class Handler(BaseHTTPRequestHandler):
         if tag in found.refs:
             raise Refusal(409)
         found.refs[tag], _ = self.commit(name, revision)
+        found.tags.add(tag)
         self.answer_json({})
 
     def add_branch(self, name: str, branch: str) -> None:
@@ -442,9 +495,13 @@ ROUTES = [
     ("GET", f"/api/models/{NAME}", Handler.info),
     ("GET", f"/api/models/{NAME}/revision/(?P<revision>[^/]+)", Handler.info),
     ("GET", f"/api/models/{NAME}/tree/(?P<revision>[^/]+)", Handler.tree),
+    ("POST", f"/api/models/{NAME}/paths-info/(?P<revision>[^/]+)", Handler.paths),
+    ("GET", f"/api/models/{NAME}/refs", Handler.refs),
+    ("GET", "/api/models", Handler.models),
     ("GET", f"/api/models/{NAME}/commits/(?P<revision>[^/]+)", Handler.log),
     ("GET", "/api/whoami-v2", Handler.whoami),
     ("POST", "/api/repos/create", Handler.create),
+    ("DELETE", "/api/repos/delete", Handler.delete),
     ("PUT", f"/api/models/{NAME}/settings", Handler.set_visibility),
     ("POST", "/api/validate-yaml", Handler.validate),
     ("POST", f"/api/models/{NAME}/preupload/(?P<revision>[^/]+)", Handler.preupload),

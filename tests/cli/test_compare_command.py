@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,32 @@ def test_two_runs_are_compared_row_by_row(two_runs: tuple[Path, Path], capsys: p
         assert f"{ahead:.1%} of draws" in line
     assert found["accuracy"].difference.low > 0
     assert said.split()[:2] == ["good", "poor"]
+
+
+def test_two_runs_that_find_events_are_compared_recording_by_recording(
+    two_runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, matched in (("all", 4), ("some", 1)):
+        (tmp_path / name).mkdir()
+        scenes = [
+            {
+                "path": f"{row}.wav",
+                "part": "test",
+                "group": row,
+                "onset_f1": [matched, 4, 4],
+                "segment_f1": [2, 4, 5 - row % 2],
+            }
+            for row in range(8)
+        ]
+        (tmp_path / name / "scores.json").write_text(json.dumps({"recordings": scenes}))
+    main(["--paired", str(tmp_path / "all"), str(tmp_path / "some")])
+    onset, segment = (line.split() for line in capsys.readouterr().out.splitlines() if "_f1" in line)
+    assert onset == "onset_f1 1.000 0.250 +0.750 +0.750 to +0.750 100.0% of draws".split()
+    assert segment == "segment_f1 0.471 0.471 +0.000 +0.000 to +0.000 50.0% of draws".split()
+    with pytest.raises(
+        Misuse, match=r"one of .*all and .*good found events, the other judged clips; compare runs of one"
+    ):
+        main(["--paired", str(tmp_path / "all"), str(two_runs[0])])
 
 
 def test_a_run_without_predictions_is_told_so_in_one_line(two_runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from oscine.models.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.hub import save_pretrained
 from oscine.models.zoo import PUBLISHED, Architecture, Published, create_model
+from oscine.probe.fitted import FittedProbe
+from oscine.probe.linear import LinearProbe
+from oscine.probe.saved import load_probe, save_probe
 from tests.hub_server import Fault, Hub, serving, sha256
 
 TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
@@ -58,6 +61,30 @@ def test_weights_are_fetched_and_what_came_is_told(hub, capsys, monkeypatch):
     for name in names:
         assert create_model(name, pretrained=True).provenance["sha256"] == fetched[name]["sha256"]
     assert hub.requests == []
+
+
+def test_a_probe_comes_with_its_encoder(hub, capsys, monkeypatch, tmp_path):
+    encoder = create_model("hf-hub:robin/tiny")
+    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["owl", "wren"], 0.5, False)
+    saved = save_probe(fitted, tmp_path / "probe")
+    hub.add("robin/birds", {path.name: path.read_bytes() for path in saved.iterdir()})
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "new"))
+    main(["hf-hub:robin/birds"])
+    fetched = told(capsys.readouterr().out)
+    assert list(fetched) == ["hf-hub:robin/birds", "hf-hub:robin/tiny"]
+    assert Path(fetched["hf-hub:robin/birds"]["file"]).name == "probe.safetensors"
+    assert fetched["hf-hub:robin/tiny"]["revision"] == hub.repositories["robin/tiny"].refs["main"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    main(["hf-hub:robin/birds", f"hf-hub:robin/tiny@{encoder.provenance['revision']}"])
+    assert load_probe("hf-hub:robin/birds").classes == ["owl", "wren"]
+    with pytest.raises(OscineError, match=r"^config\.json of robin/tiny at main is not in the cache"):
+        main(["hf-hub:robin/tiny"])
+
+
+def test_a_repository_with_neither_encoder_nor_probe_is_said(hub):
+    hub.add("robin/photos", {"wren.jpg": b"feathers"})
+    with pytest.raises(OscineError, match=r"^robin/photos has no file config\.json at main"):
+        main(["hf-hub:robin/photos"])
 
 
 def test_what_is_there_is_told_without_being_fetched_again(hub, capsys):

@@ -16,16 +16,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
 
-from oscine.cli import config, dispatch
-from oscine.cli.finetuning import published
-from oscine.cli.probe import parser
+from oscine.cli import dispatch
 from oscine.cli.publish import main as publish
 from oscine.models import create_model, save_pretrained
 from oscine.models.source import read_origin
 from oscine.probe import load_probe
-from oscine.probe.linear import LinearProbe
 from oscine.probe.results import read_runs
 from tests.hub_server import Hub, serving
 from tests.task_layouts import write_dcase
@@ -99,34 +95,6 @@ def test_predictions_are_made_with_it(call: list[str], table: Path) -> None:
     assert dispatch(call) == 0
     assert dispatch(["predict", str(table.parent), "--probe", str(RUN / "probe"), "--out", "said.csv"]) == 0
     assert len(Path("said.csv").read_text().splitlines()) > 12
-
-
-def values(arguments: list[str]) -> dict[str, str]:
-    return dict(zip(arguments[::2], arguments[1::2]))
-
-
-def test_an_encoder_is_fine_tuned_as_its_paper_does(mine: list[str]) -> None:
-    content = config.read(config.find("probe", "hsn_prototypical"))
-    bird_mae = values(published(content, ["--encoder", "bird_mae_base.xcl", "--finetune"]))
-    assert bird_mae["--fit.lr"] == "0.0003"
-    assert bird_mae["--tuning.mix"] == "0.9"
-    bat = values(published(content, ["--encoder=bat_base", "--finetune"]))
-    assert (bat["--fit.lr"], bat["--fit.clip"], bat["--tuning.hiss"]) == ("5e-05", "null", "0.02")
-    audioset = values(published(content, ["--finetune", "--encoder", "local-dir:mine", "--task.name", "audioset_20k"]))
-    assert (audioset["--tuning.mixup"], audioset["--tuning.masks"], audioset["--fit.steps"]) == ("0.9", "2", "40000")
-    assert published(content, ["--encoder", "bat_base"]) == []
-    assert published(content | {"tuning": {}}, ["--encoder", "bat_base", "--finetune"]) == []
-
-
-def test_what_is_given_counts_more_than_what_is_published_and_a_config_of_ones_own_is_all(table: Path) -> None:
-    arguments = ["--encoder", "bat_tiny", "--table", str(table), "--finetune", "--tuning.masks", "3"]
-    path = config.find("probe", "linear")
-    read = config.parse(parser(LinearProbe), path, [*published(config.read(path), arguments), *arguments])
-    assert (read.tuning.masks, read.tuning.noise, read.fit.beta2) == (3, 0.3, 0.95)
-    own = config.read(path) | {"finetune": True, "encoder": "bat_tiny", "tuning": {"noise": 0.1}}
-    Path("own.yaml").write_text(yaml.safe_dump(own))
-    read = config.parse(parser(LinearProbe), Path("own.yaml"), published(own, []))
-    assert (read.finetune, read.tuning.noise, read.tuning.masks, read.fit.lr) == (True, 0.1, 0.0, own["fit"]["lr"])
 
 
 @pytest.mark.parametrize(

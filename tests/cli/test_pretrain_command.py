@@ -78,6 +78,25 @@ def test_a_run_that_has_not_ended_gives_the_encoder_of_its_newest_state() -> Non
     assert same(encoder_with_weights("runs/first"), whole)
 
 
+def test_a_run_that_has_gone_on_since_its_encoder_was_saved_gives_the_encoder_of_its_newest_state() -> None:
+    assert pretrain("first", 2) == 0
+    saved = encoder("first")
+    shutil.copytree("runs/first/encoder", "before")
+    assert pretrain("first", 4, "--resume", "--change", "recipe.steps") == 0
+    shutil.rmtree("runs/first/encoder")
+    Path("before").rename("runs/first/encoder")  # as if it had been stopped at its fourth step
+    started = encoder_with_weights("runs/first")
+    assert not same(started, saved)
+    assert read_state(Path("runs/first/states/last.ckpt"))["global_step"] == 4
+
+
+@pytest.mark.parametrize("setting", ["--save_every=0", "--log_every=0", "--health_every=-1", "--pictures_every=-1"])
+def test_there_are_steps_from_one_look_to_the_next(setting: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 1, setting) == 2
+    assert setting.partition("=")[0].removeprefix("--") in complaint(capsys)
+    assert not Path("runs").exists()
+
+
 def test_a_run_can_start_anew_from_itself() -> None:
     assert pretrain("run", 2) == 0
     first = encoder("run")

@@ -196,6 +196,21 @@ def test_what_cannot_be_probed_is_told_so_in_one_line(
     assert not Path("runs").exists()
 
 
+def test_without_clips_no_encoder_is_opened_and_what_to_fetch_is_said(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("oscine.cli.probe.open_encoder", None)  # that is not called
+    for config, said in (
+        ("hsn_cgp", '--include "HSN/*" --local-dir BirdSet brings it, for --data BirdSet/HSN; or give --table'),
+        ("esc50_cgp", "git clone https://github.com/karolpiczak/ESC-50"),
+        ("linear", "give --table FILE.csv, your labelled table, or --data FOLDER"),
+    ):
+        assert dispatch(["probe", config, "--encoder", "bird_mae_large.xcl"]) == 2
+        assert said in capsys.readouterr().err
+    assert dispatch(["probe", "linear", "--encoder", "bird_mae_large.xcl", "--table", "nowhere.csv"]) == 1
+    assert "no table nowhere.csv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
@@ -283,7 +298,11 @@ def test_events_are_found_by_the_moment(tmp_path: Path) -> None:
     assert "Which threshold?" in Path("runs/probe/dcase2016_cgp/report.html").read_text()
     assert fitted.frame_seconds == 0.16
     assert fitted.thresholds is not None
-    assert fitted.thresholds[0].item() == pytest.approx(written["parts"]["test"]["chosen"]["threshold"])
+    chosen = written["parts"]["test"]["chosen"]
+    assert (fitted.thresholds[0].item(), fitted.median) == (pytest.approx(chosen["threshold"]), chosen["median"])
+    (scene,) = written["recordings"]
+    assert scene["chosen_onset_f1"][1] == 2, "of two events"
+    assert written["evidence"]["unsaid"]["intervals"].startswith("all 1 judged recordings are of one group")
     assert dispatch([*call, "--head.pool", "cls", "--name", "other"]) == 2
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import signal
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from oscine.cli import dispatch, searching
 from oscine.models.encoder import Encoder
+from oscine.probe import load_probe
 from oscine.probe.choice import FITS as SCALINGS
-from oscine.probe.fit import judge
+from oscine.probe.data import Task
+from oscine.probe.fit import FitSettings, Judgement, judge
 from oscine.probe.results import read_runs
 from tests.task_layouts import write_birdset, write_dcase
 
@@ -58,7 +63,7 @@ def test_settings_are_chosen_and_then_judged(table: Path) -> None:
     call = ["probe", "linear", "--table", str(table), *SMALL]
     assert dispatch([*call, *SEARCH]) == 0
     written = scores()
-    found = written["search"]
+    found = written["search"]["test"]
     assert found["metric"] == "accuracy"
     assert found["space"] == {"fit.lr": [1e-6, 1e-1]}
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 5
@@ -76,20 +81,39 @@ def test_settings_are_chosen_and_then_judged(table: Path) -> None:
     assert "search" not in plain.settings
 
 
-def test_what_will_be_judged_does_not_change_what_is_chosen(table: Path) -> None:
-    """Neither by its labels nor by its sound."""
+def plant(table: Path, judged: str) -> Path:
+    """The same table with other labels and sounds where the last column says so."""
     rows = [line.split(",") for line in table.read_text().split()]
     rng = np.random.default_rng(1)
     other = table.with_name("other")
     other.mkdir(exist_ok=True)
     for row in rows[1:]:
-        if row[2] == "test":
+        if row[2] == judged:
             row[1] = {"low": "high", "high": "low"}[row[1]]
             soundfile.write(other / row[0], rng.normal(0, 0.3, RATE // 2), RATE)
             row[0] = f"other/{row[0]}"
     planted = table.with_name("planted.csv")
     planted.write_text("\n".join(map(",".join, rows)))
-    for name, own in (("one", table), ("two", planted)):
+    return planted
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Loud tones in three folds."""
+    folder = tmp_path_factory.mktemp("folds")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,fold"]
+    for row in range(36):
+        tone = np.sin(2 * np.pi * (400, 4000)[row % 2] * rng.uniform(0.9, 1.1) * np.arange(RATE // 2) / RATE)
+        soundfile.write(folder / f"{row}.flac", 0.3 * tone + rng.normal(0, 0.02, len(tone)), RATE)
+        lines.append(f"{row}.flac,{('low', 'high')[row % 2]},{1 + row // 2 % 3}")
+    (folder / "folds.csv").write_text("\n".join(lines))
+    return folder / "folds.csv"
+
+
+def test_what_will_be_judged_does_not_change_what_is_chosen(table: Path) -> None:
+    """Neither by its labels nor by its sound."""
+    for name, own in (("one", table), ("two", plant(table, "test"))):
         assert dispatch(["probe", "linear", "--table", str(own), "--name", name, *SMALL, *SEARCH]) == 0
     one, two = scores("one"), scores("two")
     assert one["search"] == two["search"]
@@ -143,21 +167,50 @@ def test_a_search_of_other_settings_is_neither_gone_on_with_nor_lost(
     capsys.readouterr()
     assert dispatch([*call, "--fit.beta2", "0.95", "--head.norm", "none"]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "runs/probe/linear/search is a search with other fit.beta2, head.norm; call it as then to go on" in said
+    assert "runs/probe/linear/search/0 is a search with other fit.beta2, head.norm; call it as then to go on" in said
     assert dispatch([*call, "--fit.beta2", "0.95", "--overwrite"]) == 0
     monkeypatch.setattr(searching, "judge", None)  # that is not called
     assert dispatch([*call, "--fit.beta2", "0.95", "--overwrite"]) == 0
 
 
-def test_folds_hold_out_clips_to_choose_by(table: Path) -> None:
-    text = table.read_text().replace(",split", ",fold")
-    folds = table.with_name("folds.csv")
-    folds.write_text(text.replace(",train", ",1").replace(",valid", ",1").replace(",test", ",2"))
+def test_each_fold_chooses_for_itself_and_the_probe_to_keep_has_the_median(
+    folds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"fold 1": -5.0, "fold 2": -1.0, "fold 3": -3.5}  # orders of magnitude of the best learning rate
+
+    def peaked(make_probe: Any, features: Any, task: Task, fit: FitSettings, **how: Any) -> Judgement:
+        judgement = judge(make_probe, features, task, fit, **how)
+        away = abs(math.log10(fit.lr) - wanted[task.parts[0].name])
+        return replace(judgement, metrics=[replace(judgement.metrics[0], accuracy=-away)])
+
+    monkeypatch.setattr(searching, "judge", peaked)
     assert dispatch(["probe", "linear", "--table", str(folds), *SMALL, *SEARCH]) == 0
     written = scores()
-    assert len(written["search"]["trials"]) == 5
-    assert {name: part["rows"] for name, part in written["parts"].items()} == {"fold 1": 18, "fold 2": 6}
-    assert "The judged clips of each fold" in Path("runs/probe/linear/report.html").read_text()
+    chosen = {}
+    for name in wanted:
+        trials = written["search"][name]["trials"]
+        assert len(trials) == 5
+        chosen[name] = written["search"][name]["chosen"]["fit.lr"]
+        assert chosen[name] == max(trials, key=lambda trial: trial["value"])["settings"]["fit.lr"]
+    assert chosen["fold 1"] < chosen["fold 3"] < chosen["fold 2"]
+    assert written["settings"]["fit"]["lr"] == chosen["fold 3"]
+    assert "Each part has chosen by itself" in Path("runs/probe/linear/report.html").read_text()
+    for name, lr in chosen.items():
+        plain = ["--fit.lr", repr(lr), "--name", "plain", "--overwrite"]
+        assert dispatch(["probe", "linear", "--table", str(folds), *SMALL, *plain]) == 0
+        assert scores("plain")["parts"][name] == written["parts"][name]
+    kept = [load_probe(f"runs/probe/{name}/probe").probe.state_dict() for name in ("linear", "plain")]
+    assert all(torch.equal(tensor, kept[1][name]) for name, tensor in kept[0].items()), "plain's last one is fold 3's"
+
+
+def test_a_leak_that_is_planted_in_a_fold_changes_nothing_of_what_it_chooses(folds: Path) -> None:
+    better = ["--fit.steps", "60", "--search.space.fit.lr", "[1e-3, 1e-1]"]
+    for name, own in (("one", folds), ("two", plant(folds, "2"))):
+        assert dispatch(["probe", "linear", "--table", str(own), "--name", name, *SMALL, *SEARCH, *better]) == 0
+    one, two = scores("one"), scores("two")
+    assert one["search"]["fold 2"] == two["search"]["fold 2"]
+    assert one["parts"]["fold 2"] != two["parts"]["fold 2"]
+    assert one["search"]["fold 3"] != two["search"]["fold 3"], "which learns from it"
 
 
 def test_events_are_searched_for_by_the_moment(tmp_path: Path) -> None:
@@ -166,9 +219,10 @@ def test_events_are_searched_for_by_the_moment(tmp_path: Path) -> None:
     brief = ["--fit.steps", "6", "--fit.warmup", "1", "--fit.select_every", "2", "--head.prototypes", "8"]
     assert dispatch([*call, *brief, "--search.trials", "3", "--search.sobol", "1"]) == 0
     written = scores("dcase2016_cgp")
-    assert written["search"]["metric"] == "micro_map"
-    assert set(written["search"]["chosen"]) == {"fit.lr", "fit.weight_decay", "head.dropout"}
+    assert written["search"]["test"]["metric"] == "micro_map"
+    assert set(written["search"]["test"]["chosen"]) == {"fit.lr", "fit.weight_decay", "head.dropout"}
     assert written["steps"]["test"] in (2, 4, 6)
+    assert "Which settings" in Path("runs/probe/dcase2016_cgp/report.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -208,4 +262,4 @@ def test_a_yaml_may_say_what_is_searched(table: Path) -> None:
         "search:\n  trials: 2\n  sobol: 1\n  space:\n    fit: {lr: [1.0e-4, 1.0e-2]}\n    head: {dropout: [0, 0.5]}\n"
     )
     assert dispatch(["probe", "linear", "--table", str(table), *SMALL, "--config", "mine.yaml"]) == 0
-    assert scores()["search"]["space"] == {"fit.lr": [1e-4, 1e-2], "head.dropout": [0.0, 0.5]}
+    assert scores()["search"]["test"]["space"] == {"fit.lr": [1e-4, 1e-2], "head.dropout": [0.0, 0.5]}

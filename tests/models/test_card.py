@@ -6,19 +6,25 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from oscine.models.card import duration, interval, write_card
+from oscine.models.card import benchmark_file, duration, students, write_card
 from oscine.models.facts import Facts, Run
 from oscine.models.licences import Licence, parse_licence
 from oscine.models.scores import Benchmark, Scores
 from oscine.models.source import Origin
-from oscine.models.zoo import create_model
+from oscine.models.zoo import PUBLISHED, create_model
 
+SSLAM = next(row.sha256 for row in PUBLISHED if row.name == "sslam_base.as2m")
 TINY = {"dim": 24, "depth": 1, "heads": 2}
 
 
 def facts(**known: object) -> Facts:
     encoder = create_model("bird_mae_tiny", **TINY)
     return Facts("robin/bird", "v1", encoder, 64 * "a", Licence("mit"), **known)  # type: ignore[arg-type]
+
+
+def scores(**folds: list[float]) -> Scores:
+    board = Benchmark("robin/birds", "dawn", "map")
+    return Scores("dawn", "LinearProbe", "labels", folds, {"cmap": (0.312, 0.5)}, b"{}", "2026-11-20", board)
 
 
 def test_a_card_of_nothing_but_weights_has_no_empty_sections():
@@ -46,7 +52,7 @@ def test_whose_weights_a_run_began_with_is_told():
     origin = Origin(
         "hf-hub:wren/old", "model.safetensors", 64 * "b", "cc-by-nc-4.0", "wren/old", 40 * "c", trained=True
     )
-    card = write_card(facts(run=Run(4, {}, init="hf-hub:wren/old@v2"), origin=origin))
+    card = write_card(facts(run=Run(4, {}, init="hf-hub:wren/old@v2"), encoder_origin=origin))
     assert "\nbase_model: wren/old\n" in card
     assert (
         f"| begun with | `hf-hub:wren/old`, `wren/old` at `{40 * 'c'}`: `model.safetensors`, sha256 `{64 * 'b'}` |"
@@ -56,19 +62,39 @@ def test_whose_weights_a_run_began_with_is_told():
 
 
 def test_the_hubs_own_reader_finds_the_scores():
-    scores = Scores(
-        "dawn", "LinearProbe", "labels", {"map": [0.5, 0.7]}, b"{}", Benchmark("robin/birds", "dawn", "map")
-    )
-    card = ModelCard(write_card(facts(scores=[scores])))
+    card = ModelCard(write_card(facts(scores=[scores(map=[0.5, 0.7])])))
     [result] = card.data.eval_results
     assert (result.dataset_type, result.metric_type, result.metric_value) == ("robin/birds", "map", 0.6)
     assert "| LinearProbe | labels | map | 60.0 | 0.0 to 100.0 | 50.0, 70.0 |" in card.text
 
 
-def test_an_interval_is_students():
-    assert interval([0.5]) == ""
-    # scipy.stats.t.interval(0.95, 4, loc=0.7, scale=scipy.stats.sem([0.6, 0.65, 0.7, 0.75, 0.8])) is 0.60183, 0.79817
-    assert interval([0.6, 0.65, 0.7, 0.75, 0.8]) == "60.2 to 79.8"
+def test_the_interval_of_folds_is_students():
+    # scipy.stats.t.interval(0.95, 4, loc=0.7, scale=scipy.stats.sem([0.6, 0.65, 0.7, 0.75, 0.8])) is 0.601838, 0.798162
+    assert students([0.6, 0.65, 0.7, 0.75, 0.8]) == pytest.approx((0.601838, 0.798162), abs=2e-5)
+    assert students([0.5, 0.9]) == (0.0, 1.0)
+
+
+def test_the_interval_of_one_fold_is_the_bootstraps():
+    card = write_card(facts(scores=[scores(cmap=[0.4], map=[0.5])]))
+    assert "| LinearProbe | labels | cmap | 40.0 | 31.2 to 50.0 | 40.0 |" in card
+    assert "| LinearProbe | labels | map | 50.0 |  | 50.0 |" in card, "of which none was drawn"
+
+
+def test_no_address_of_a_mirror_stands_in_a_card(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://robin:secret@mirror.example")
+    known, score = facts(), scores(map=[0.5, 0.7])
+    told = write_card(known) + str(benchmark_file(known, score))
+    assert "mirror" not in told
+    assert "url = {https://huggingface.co/robin/bird}" in told
+    assert "https://huggingface.co/robin/bird/blob/v1/scores/dawn.json" in told
+    assert "date: '2026-11-20'" in told
+
+
+def test_a_file_that_nobody_knows_is_only_said_to_be_what_it_is_called():
+    for sha256, words in ((64 * "b", "what is said to be `sslam_base.as2m`"), (SSLAM, "`sslam_base.as2m`")):
+        origin = Origin("sslam_base.as2m", "any.pth", sha256, "MIT")
+        card = write_card(facts(encoder_origin=origin))
+        assert f"| taken from | {words}: `any.pth`, sha256 `{sha256}` |" in card
 
 
 @pytest.mark.parametrize(
@@ -87,3 +113,11 @@ def test_any_licence_can_be_named_with_its_link():
     assert metadata["license"] == "other"
     assert metadata["license_name"] == "garden-terms"
     assert metadata["license_link"] == "https://garden.example/terms"
+
+
+@pytest.mark.parametrize("name", ["garden", "Garden Terms", "llama9"])
+def test_a_licence_that_the_hub_has_no_name_for_is_another_one_also_without_a_link(name):
+    encoder = create_model("bird_mae_tiny", **TINY)
+    metadata = yaml.safe_load(write_card(Facts("robin/bird", "v1", encoder, "", Licence(name))).split("---\n")[1])
+    assert (metadata["license"], metadata["license_name"]) == ("other", name)
+    assert "license_link" not in metadata

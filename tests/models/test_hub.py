@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import save
 
 from oscine.models import hub as hub_room
@@ -159,9 +160,10 @@ def test_published_weights_are_loaded_by_name_and_by_repository(hub, row):
     encoder = seeded()
     files = weights_of(encoder)
     commit = hub.add(row.repository, files)
+    by_name = [create_model(name, pretrained=True) for name in ("wren_tiny.dawn", "wren_tiny")]
+    assert not any("config.json" in path for _, path in hub.requests), "the row says what config.json would"
     for loaded in (
-        create_model("wren_tiny.dawn", pretrained=True),
-        create_model("wren_tiny", pretrained=True),
+        *by_name,
         create_model("hf-hub:wren/weights"),
         create_model(f"hf-hub:wren/weights@{commit}"),
     ):
@@ -172,8 +174,37 @@ def test_published_weights_are_loaded_by_name_and_by_repository(hub, row):
             "revision": commit,
             "sha256": sha256(files["model.safetensors"]),
         }
-    assert not any("config.json" in path for _, path in hub.requests), "the row says what config.json would"
     assert create_model("wren_tiny.dawn", pretrained=True, drop_path=0.1).config["drop_path"] == 0.1
+
+
+def test_a_repository_of_a_row_is_what_it_says_itself_where_oscine_has_published_it(hub, row, tmp_path, monkeypatch):
+    first, wider = seeded(0), create_model("bat_tiny", **TINY | {"dim": 64})
+    commit = hub.add(row.repository, files_of(first, tmp_path / "first"))
+    monkeypatch.setattr(zoo, "PUBLISHED", (row._replace(revision=commit),))
+    second = hub.repositories[row.repository].commit(files_of(wider, tmp_path / "second"))
+    hub.repositories[row.repository].refs["v2"] = second
+    for loaded in (create_model("hf-hub:wren/weights"), create_model("hf-hub:wren/weights", revision="v2")):
+        assert same(loaded, wider)
+        assert (loaded.provenance["model"], loaded.provenance["revision"]) == ("hf-hub:wren/weights", second)
+    assert fetch_weights("hf-hub:wren/weights@v2").revision == second
+    assert same(create_model("wren_tiny", pretrained=True), first)
+    assert same(create_model(f"hf-hub:wren/weights@{commit}"), first)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert same(create_model("hf-hub:wren/weights"), wider)
+    assert same(create_model("wren_tiny", pretrained=True), first)
+
+
+def test_a_repository_of_a_row_goes_by_the_row_also_offline_and_never_because_the_hub_is_out_of_order(
+    hub, row, monkeypatch
+):
+    encoder = seeded()
+    hub.add(row.repository, weights_of(encoder))
+    hub.faults.append(Fault("config.json", status=500, times=1000))
+    assert complaint("hf-hub:wren/weights").startswith("the Hub answered 500 for config.json of wren/weights")
+    create_model("wren_tiny", pretrained=True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert same(create_model("hf-hub:wren/weights"), encoder)
+    assert same(create_model("hf-hub:wren/weights", local_files_only=True), encoder)
 
 
 @pytest.mark.parametrize("name", [row.name for row in zoo.PUBLISHED if row.repository])
@@ -224,7 +255,7 @@ def test_a_config_of_a_newer_oscine_is_named_as_such(hub, tmp_path):
     hub.add(REPOSITORY, files | {"config.json": json.dumps(config | {"oscine_version": "99.1.0"}).encode()})
     message = complaint(NAME)
     assert "config.json is of oscine 99.1.0, this is 0." in message
-    assert message.endswith("(BAT has no setting rotary; it has " + ", ".join(seeded().config) + "); update oscine")
+    assert message.endswith("; update oscine")
     hub.repositories[REPOSITORY].commit({"config.json": json.dumps(config).encode()})
     assert "update oscine" not in complaint(NAME), "one of this version is simply wrong"
 
@@ -238,6 +269,20 @@ def test_a_file_with_another_hash_than_the_hub_says_is_refused_until_it_is_fetch
     assert message == complaint(NAME), "it stays refused"
     damaged = message.partition("delete ")[2].partition(" and fetch it again")[0]
     Path(damaged).unlink()
+    assert same(create_model(NAME), encoder)
+
+
+@pytest.mark.parametrize("flip", [0, 40, 200])
+def test_a_config_with_another_hash_than_the_hub_says_is_refused_until_it_is_fetched_again(hub, tmp_path, flip):
+    """Most flips leave a config.json that can be read, of an encoder that hears something else."""
+    encoder = seeded()
+    hub.add(REPOSITORY, files_of(encoder, tmp_path / "saved"))
+    hub.faults.append(Fault("GET /robin/tiny/resolve/.*config.json", flip=flip))
+    message = complaint(NAME)
+    assert message.startswith("robin/tiny/config.json has git hash")
+    assert message == complaint(NAME), "it stays refused"
+    assert not any("model.safetensors" in path for _, path in hub.requests)
+    Path(message.partition("delete ")[2].removesuffix(" and fetch it again")).unlink()
     assert same(create_model(NAME), encoder)
 
 
@@ -353,13 +398,19 @@ def test_a_revision_that_is_not_there_is_named(hub, tmp_path):
 def test_a_private_repository_opens_to_its_owners_token_alone_and_tokens_are_not_told(hub, tmp_path, monkeypatch):
     encoder = seeded()
     hub.add(REPOSITORY, files_of(encoder, tmp_path / "saved"), private=True)
-    hub.tokens["hf_secret"] = "robin"
+    hub.tokens |= {"hf_secret": "robin", "hf_other": "wren"}
     assert "there is no token yet" in complaint(NAME)
     monkeypatch.setenv("HF_TOKEN", "hf_forged")
     message = complaint(NAME)
     assert "401" in message
     assert "the token is not accepted" in message
     assert "hf_forged" not in message
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    message = complaint(NAME)
+    assert (
+        message
+        == "the Hub shows no repository robin/tiny: check the name; if it is private, your token does not open it"
+    )
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert same(create_model(NAME), encoder)
     assert "hf_secret" not in complaint("hf-hub:robin/nothing")
@@ -381,6 +432,80 @@ def test_a_cache_that_cannot_be_written_is_named(hub, tmp_path, monkeypatch):
     message = complaint(NAME)
     assert message.startswith(f"config.json of robin/tiny could not be fetched into {tmp_path}/file (")
     assert "make room or set HF_HOME" in message
+
+
+FULL = """
+import resource, sys
+from oscine.models import create_model
+from oscine.models.errors import OscineError
+limit, name = sys.argv[1:]
+if limit != "none":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+try:
+    print(create_model(name).cls_token.sum().item())
+except OscineError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files there")
+@pytest.mark.parametrize(("limit", "file"), [(100, "config.json"), (20_000, "model.safetensors")])
+def test_a_disk_that_fills_up_is_said_in_one_line_and_leaves_nothing_broken(hub, tmp_path, limit, file):
+    """No file of that process can grow beyond the limit, as where a disk or a quota ends."""
+    encoder = seeded()
+    hub.add(REPOSITORY, files_of(encoder, tmp_path / "saved"))
+    home = tmp_path / "other"
+
+    def run(limit: object) -> str:
+        command = [sys.executable, "-c", FULL, str(limit), NAME]
+        settings = os.environ | environment(hub, home)
+        return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300, check=True).stdout
+
+    told = run(limit)
+    assert told.startswith(f"{file} of robin/tiny could not be fetched into {home}/hub (")
+    assert told.endswith("; make room or set HF_HOME, and try again\n")
+    assert told.count("\n") == 1
+    shown = [path.name for path in home.glob("hub/models--*/snapshots/*/*")]
+    assert shown == ([] if file == "config.json" else ["config.json"])
+    assert run("none") == f"{encoder.cls_token.sum().item()}\n"
+
+
+def test_the_small_hub_answers_what_else_its_client_can_ask(hub, tmp_path):
+    """What no command of ours needs today; the tests of publishing go through all the rest."""
+    hub.tokens |= {"hf_secret": "robin", "hf_other": "wren"}
+    files = {"README.md": b"---\nlicense: mit\n---\n", "a/b.txt": b"words", "a/c.safetensors": b"numbers"}
+    for path, content in files.items():
+        (tmp_path / "up" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "up" / path).write_bytes(content)
+    api = HfApi(token="hf_secret")
+    api.create_repo(REPOSITORY, private=True)
+    commit = api.upload_folder(repo_id=REPOSITORY, folder_path=tmp_path / "up").oid
+    api.create_tag(REPOSITORY, tag="v1")
+    api.create_branch(REPOSITORY, branch="aside")
+    assert set(api.list_repo_files(REPOSITORY)) == {".gitattributes", *files}
+    told = {info.path: info for info in api.get_paths_info(REPOSITORY, [*files, "nowhere"], revision="v1")}
+    assert told.keys() == files.keys()
+    assert (told["a/b.txt"].size, told["a/b.txt"].lfs) == (5, None)
+    assert told["a/c.safetensors"].lfs.sha256 == sha256(b"numbers")
+    refs = api.list_repo_refs(REPOSITORY)
+    assert {ref.ref: ref.target_commit for ref in refs.branches} == {
+        "refs/heads/main": commit,
+        "refs/heads/aside": commit,
+    }
+    assert [(ref.name, ref.target_commit) for ref in refs.tags] == [("v1", commit)]
+    assert [model.id for model in api.list_models(author="robin")] == [REPOSITORY]
+    assert list(HfApi(token="hf_other").list_models(author="robin")) == []
+    shot = Path(api.snapshot_download(REPOSITORY, revision="v1"))
+    assert {path: (shot / path).read_bytes() for path in files} == files
+    api.delete_folder("a", REPOSITORY)
+    assert set(api.list_repo_files(REPOSITORY)) == {".gitattributes", "README.md"}
+    (tmp_path / "up/README.md").write_bytes(b"---\nlicense: mine\n---\n")
+    with pytest.raises(ValueError, match="one of the known ones"):
+        api.upload_folder(repo_id=REPOSITORY, folder_path=tmp_path / "up")
+    with pytest.raises(RepositoryNotFoundError):
+        HfApi(token="hf_other").delete_repo(REPOSITORY)
+    api.delete_repo(REPOSITORY)
+    assert not api.repo_exists(REPOSITORY)
 
 
 def test_a_file_in_a_folder_has_its_commit_too(hub):

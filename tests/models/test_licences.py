@@ -109,7 +109,8 @@ def test_any_licence_can_be_named_with_its_link():
             parse_licence(text)
 
 
-def test_every_licence_of_the_list_can_be_chosen():
+def test_every_licence_of_the_list_can_be_chosen_and_the_hub_has_a_name_for_it():
+    assert not [name for name in LICENCES if Licence(name).other]
     assert [choose_licence(name).name for name in LICENCES] == list(LICENCES)
 
 

@@ -52,17 +52,31 @@ def tiny() -> Encoder:
         (b"---\nlicense: [mit, gpl]\n---\n", NOT_KNOWN),
         (b"---\n{license: \n---\n", NOT_KNOWN),
         (b"---\nlicense: \xff\n---\n", NOT_KNOWN),
+        (b"---\n- mit\n---\n", NOT_KNOWN),
+        (b"---\nlicense: 2026-13-45\n---\n", NOT_KNOWN),
+        (b"---\nlicense: " + 9999 * b"[" + b"\n---\n", NOT_KNOWN),
     ],
 )
-def test_a_card_says_the_licence(hub, card, licence):
+def test_a_card_says_the_licence_or_the_log_why_it_is_not_known(hub, caplog, card, licence):
     commit = hub.add("robin/old", {"README.md": card} if card else {"other.md": b""})
     assert licence_on_the_hub("robin/old", commit) == licence.format(here=f"{hub.url}/robin/old/blob/{commit}")
+    said = [message for message in caplog.messages if message.startswith("the licence of robin/old is not known (its ")]
+    assert [message.count("\n") for message in said] == ([0] if licence == NOT_KNOWN else [])
 
 
-def test_without_a_network_it_is_not_known(hub, monkeypatch):
+def test_without_a_network_it_is_not_known(hub, monkeypatch, caplog):
     commit = hub.add("robin/old", {"README.md": b"---\nlicense: mit\n---\n"})
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert licence_on_the_hub("robin/old", commit) == NOT_KNOWN
+    assert "README.md of robin/old at" in caplog.text
+    assert "is not in the cache" in caplog.text
+
+
+def test_a_card_that_came_damaged_says_nothing(hub, caplog):
+    commit = hub.add("robin/old", {"README.md": b"---\nlicense: mit\n---\n"})
+    hub.faults.append(Fault("GET /robin/old/resolve/", flip=13))
+    assert licence_on_the_hub("robin/old", commit) == NOT_KNOWN
+    assert "README.md has git hash" in caplog.text
 
 
 @pytest.mark.parametrize(("card", "licence"), [(b"---\nlicense: mit\n---\n", "mit"), (None, NOT_STATED)])

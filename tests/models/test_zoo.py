@@ -259,12 +259,35 @@ def test_a_setting_of_another_type_in_a_config_is_named(tmp_path):
         create_model(saved(tmp_path, config=SMALL | {"dim": "48"}))
 
 
-def test_a_config_of_a_newer_oscine_that_cannot_be_read_asks_for_an_update(tmp_path):
-    with pytest.raises(
-        OscineError, match=r"config.json is of oscine 99\.0\.0, this is .*setting width.*; update oscine$"
-    ):
-        create_model(saved(tmp_path, config=SMALL | {"width": 48}, oscine_version="99.0.0"))
-    assert create_model(saved(tmp_path, oscine_version="99.0.0")).dim == 48, "what can be read is read"
+@pytest.mark.parametrize("more", [{}, {"width": 48}])
+def test_a_config_of_a_newer_oscine_asks_for_an_update_though_it_could_be_read(tmp_path, more):
+    with pytest.raises(OscineError, match=r"config.json is of oscine 99\.0\.0, this is 0\.\S+; update oscine$"):
+        create_model(saved(tmp_path, config=SMALL | more, oscine_version="99.0.0"))
+
+
+@pytest.mark.parametrize("version", [__version__, "0.0.1", "", None, 0, [], f"{__version__}.dev3"])
+def test_a_config_of_this_oscine_or_an_older_one_is_read(tmp_path, version):
+    assert create_model(saved(tmp_path, oscine_version=version)).dim == 48
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element", "ignore:At least one mel filterbank")
+def test_whatever_stands_in_a_config_it_is_read_or_refused_in_one_line(tmp_path):
+    """Every value in turn, in the place of every other kind of value."""
+    name = saved(tmp_path)
+    whole = json.loads((tmp_path / "config.json").read_text())
+    refused = []
+    for key in whole["config"]:
+        for other in (None, True, -1, 0, 7, 1e308, 10**400, "x", [], [1], {}, {"a": 1}):
+            (tmp_path / "config.json").write_text(json.dumps(whole | {"config": whole["config"] | {key: other}}))
+            try:
+                create_model(name)
+            except OscineError as error:
+                refused.append(str(error))
+    assert len(refused) > 6 * len(whole["config"])
+    assert not [message for message in refused if "\n" in message]
+    (tmp_path / "config.json").write_text(100_000 * "[")
+    with pytest.raises(OscineError, match=r"config.json is no JSON"):
+        create_model(name)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"architecture": "BAT"}', '{"architecture": "BAT", "config": [1]}'])

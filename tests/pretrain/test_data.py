@@ -14,11 +14,12 @@ from torch.utils.data import DataLoader
 
 from oscine.models.augment import key
 from oscine.models.errors import OscineError
-from oscine.pretrain.clips import ClipDataset, collate
-from oscine.pretrain.data import Numbers, PretrainingData, vary
+from oscine.pretrain.clips import ClipDataset, ClipNumbers, collate
+from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.masking import random_keep
 from oscine.pretrain.recipe import Batch
 from oscine.pretrain.stretches import Files, cut_up
+from oscine.pretrain.variation import vary
 
 RATE, SAMPLES = 8000, 4000
 
@@ -50,7 +51,7 @@ def test_a_clip_depends_on_its_number_and_the_seed_alone(recordings: list[Path])
 
 
 def test_worker_processes_give_the_same_batches(recordings: list[Path]) -> None:
-    numbers = Numbers(first=1, last=4, batch_size=3)
+    numbers = ClipNumbers(first=1, last=4, batch_size=3)
     alone, helped = (DataLoader(dataset(recordings), batch_sampler=numbers, num_workers=workers) for workers in (0, 2))
     for one, other in zip(alone, helped, strict=True):
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
@@ -112,19 +113,19 @@ def test_gain_stays_between_a_half_and_one_and_a_half() -> None:
 
 
 def test_ranks_share_the_clips_of_a_step_without_overlap() -> None:
-    alone = list(Numbers(2, 5, batch_size=4))
-    pair = zip(*(Numbers(2, 5, batch_size=2, rank=rank, ranks=2) for rank in range(2)), strict=True)
+    alone = list(ClipNumbers(2, 5, batch_size=4))
+    pair = zip(*(ClipNumbers(2, 5, batch_size=2, rank=rank, ranks=2) for rank in range(2)), strict=True)
     assert [first + second for first, second in pair] == alone
 
 
 def test_a_resumed_run_continues_with_the_next_batch() -> None:
-    assert list(Numbers(0, 6, 3))[4:] == list(Numbers(4, 6, 3))
+    assert list(ClipNumbers(0, 6, 3))[4:] == list(ClipNumbers(4, 6, 3))
 
 
 def test_a_run_may_be_resumed_on_other_ranks_with_the_same_clips_a_step() -> None:
-    alone = list(Numbers(0, 6, 4))
-    before = list(zip(*(Numbers(0, 2, batch_size=2, rank=rank, ranks=2) for rank in range(2)), strict=True))
-    after = list(zip(*(Numbers(2, 6, batch_size=1, rank=rank, ranks=4) for rank in range(4)), strict=True))
+    alone = list(ClipNumbers(0, 6, 4))
+    before = list(zip(*(ClipNumbers(0, 2, batch_size=2, rank=rank, ranks=2) for rank in range(2)), strict=True))
+    after = list(zip(*(ClipNumbers(2, 6, batch_size=1, rank=rank, ranks=4) for rank in range(4)), strict=True))
     assert [list(chain(*parts)) for parts in before + after] == alone
 
 
@@ -178,7 +179,7 @@ def test_bad_clips_are_counted_over_all_workers(tmp_path: Path) -> None:
     paths = [write(tmp_path, f"{number}.wav", 0.5) for number in range(4)]
     clips = dataset(paths)
     paths[0].unlink()
-    loader = DataLoader(clips, batch_sampler=Numbers(0, 50, 4), num_workers=2, collate_fn=collate)
+    loader = DataLoader(clips, batch_sampler=ClipNumbers(0, 50, 4), num_workers=2, collate_fn=collate)
     heard = [not isinstance(batch, OscineError) for batch in loader]
     # Every batch holds one bad clip. Workers run ahead of one another: which batches are refused may differ, how many not.
     assert sum(heard) == 19, "each worker alone would have met its twentieth only after 38 batches"
@@ -205,7 +206,7 @@ def test_an_error_in_a_worker_arrives_as_itself(recordings: list[Path]) -> None:
     clips = dataset(recordings)
     for path in recordings:
         path.unlink()
-    loader = DataLoader(clips, batch_sampler=Numbers(0, 1, 2), num_workers=1, collate_fn=collate)
+    loader = DataLoader(clips, batch_sampler=ClipNumbers(0, 1, 2), num_workers=1, collate_fn=collate)
     with pytest.raises(OscineError, match=r"^20 recordings in a row .* is the disk still there\?$"):
         data.on_before_batch_transfer(next(iter(loader)), 0)
 

@@ -26,8 +26,7 @@ from torch.utils.data import DataLoader
 from oscine.cli import dispatch
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
-from oscine.pretrain.clips import ClipDataset
-from oscine.pretrain.data import Numbers
+from oscine.pretrain.clips import ClipDataset, ClipNumbers
 from oscine.pretrain.packing import pack_shards
 from oscine.pretrain.shards import Shards, check_shards
 from oscine.pretrain.sources import find_source
@@ -84,7 +83,7 @@ def test_a_run_from_shards_ends_with_the_weights_of_one_from_the_folder(
 
 
 def test_worker_processes_read_the_same_clips(packed: Path) -> None:
-    numbers = Numbers(first=1, last=4, batch_size=3)
+    numbers = ClipNumbers(first=1, last=4, batch_size=3)
     alone, helped = (DataLoader(dataset(packed), batch_sampler=numbers, num_workers=workers) for workers in (0, 2))
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one.waveform, other.waveform)

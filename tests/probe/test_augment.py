@@ -60,6 +60,26 @@ def test_loudness_varies_as_much_as_published() -> None:
     assert 1 < decibels.max() < 6
 
 
+def test_a_clip_is_as_loud_as_it_was_unless_told_otherwise() -> None:
+    waveform = noise(64, 100)
+    assert torch.equal(vary_loudness(waveform, SEEDS, 0.0, every=False), waveform)
+    encoder, clips, targets = TINY["BirdMAE"](), clips_of(noise(3, 12_000)), torch.eye(3)
+    plain, louder = (hear(encoder, clips, targets, True, TuningSettings(loudness=on))[0] for on in (False, True))
+    shifted = shift(clips.waveform, clips.seed)
+    assert torch.equal(plain, encoder.frontend(shifted, plain.shape[1]))
+    assert not torch.equal(plain, louder)
+
+
+def test_noise_is_as_loud_as_its_setting_says() -> None:
+    encoder, clips, targets = TINY["BirdMAE"](), clips_of(noise(3, 12_000)), torch.eye(3)
+    heard = [
+        hear(encoder, clips, targets, True, TuningSettings(noise=1.0, noise_snr=snr))[0]
+        for snr in ((10.0, 10.0), (60.0, 60.0))
+    ]
+    quiet = hear(encoder, clips, targets, True, TuningSettings())[0]
+    assert (heard[1] - quiet).abs().mean() < 0.1 * (heard[0] - quiet).abs().mean()
+
+
 def test_mixed_clips_have_the_labels_of_all_that_sounds() -> None:
     targets = torch.eye(8)
     drawn = draw_mix((8, 100), 0.7, generator=torch.Generator().manual_seed(3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -122,6 +123,74 @@ def test_what_is_no_probability_gets_a_clear_line(probabilities: Tensor, targets
     with pytest.raises(OscineError, match=message) as caught:
         calibration(probabilities, targets)
     assert "\n" not in str(caught.value)
+
+
+def synthetic() -> tuple[Tensor, Tensor]:
+    """What a probe might say of 300 rows in five classes, the last of which never occurs: too sure, and askew by class."""
+    draw = torch.Generator().manual_seed(0)
+    targets = (torch.rand(300, 5, generator=draw) < torch.tensor([0.5, 0.3, 0.1, 0.03, 0.0])).long()
+    logits = torch.randn(300, 5, generator=draw) * 3 + 2 * targets - torch.tensor([1.0, 0.0, 2.0, 4.0, 3.0])
+    return logits, targets
+
+
+def plain_errors(column: list[float], truth: list[int], bins: int = 10) -> dict[str, float]:
+    """Of one class, bin by bin and row by row."""
+    over = under = worst = 0.0
+    for number in range(bins):
+        # In whole numbers, so that no edge depends on rounding; a probability of 1 has a bin of its own.
+        inside = [row for row, value in enumerate(column) if number <= value * bins < number + 1]
+        if inside:
+            gap = sum(column[row] - truth[row] for row in inside) / len(inside)
+            over += max(gap, 0) * len(inside) / len(column)
+            under += max(-gap, 0) * len(inside) / len(column)
+            worst = max(worst, abs(gap))
+    return {"error": over + under, "signed": over - under, "over": over, "under": under, "worst": worst}
+
+
+def test_all_figures_of_a_small_set_are_those_of_a_plain_count() -> None:
+    logits, targets = synthetic()
+    probabilities = logits.sigmoid()
+    found = calibration(probabilities, targets)
+    classes = [plain_errors(probabilities[:, label].tolist(), targets[:, label].tolist()) for label in range(5)]
+    pooled = plain_errors(probabilities.flatten().tolist(), targets.flatten().tolist())
+    support = targets.sum(0).tolist()
+    assert support[4] == 0
+    for name in found.pooled._fields:
+        values = [errors[name] for errors in classes]
+        assert getattr(found.marginal, name) == pytest.approx(sum(values) / 5, abs=1e-9)
+        weighted = sum(value * count for value, count in zip(values, support)) / sum(support)
+        assert getattr(found.weighted, name) == pytest.approx(weighted, abs=1e-9)
+        assert getattr(found.pooled, name) == pytest.approx(pooled[name], abs=1e-9)
+
+
+def plain_scaling(logits: Tensor, targets: Tensor, slopes: bool, steps: int = 1000) -> tuple[float, float]:
+    """Scale and shift after so many steps of Adam with gradients written out: Platt's, or a temperature's alone."""
+    z, y = logits.double().numpy(), targets.numpy()
+    learnt, first, second = np.zeros(2), np.zeros(2), np.zeros(2)  # logarithm of the slope or of the temperature; shift
+    for step in range(1, steps + 1):
+        scale = np.exp(learnt[0]) if slopes else 1 / (np.exp(learnt[0]) + 1e-6)
+        wrong = 1 / (1 + np.exp(-(z * scale + learnt[1]))) - y
+        inner = scale if slopes else -np.exp(learnt[0]) * scale**2
+        gradient = np.array([(wrong * z).mean() * inner, wrong.mean() * slopes])
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        learnt -= 1e-3 * first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    return float(np.exp(learnt[0]) if slopes else 1 / (np.exp(learnt[0]) + 1e-6)), float(learnt[1])
+
+
+@pytest.mark.parametrize("slopes", [False, True])
+def test_scalings_of_a_small_set_are_those_of_gradients_written_out(slopes: bool) -> None:
+    logits, targets = synthetic()
+    fit = fit_platt if slopes else fit_temperature
+    shared = fit(logits, targets)
+    assert [value.item() for value in shared] == pytest.approx(plain_scaling(logits, targets, slopes), abs=1e-6)
+    own, expected = fit(logits, targets, per_class=True), []
+    for label in range(5):
+        expected.append(plain_scaling(logits[:, label], targets[:, label], slopes))
+    scales, shifts = zip(*expected)
+    assert own.scale.tolist() == pytest.approx(scales, abs=1e-5)
+    assert own.shift.expand(5).tolist() == pytest.approx(shifts, abs=1e-5)
+    before = calibration(logits.sigmoid(), targets).pooled.error
+    assert calibration(shared(logits).sigmoid(), targets).pooled.error < before
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published predictions stay beside the checkout")

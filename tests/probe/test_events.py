@@ -8,6 +8,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from oscine.models.errors import OscineError
 from oscine.probe.events import (
@@ -73,6 +74,59 @@ def test_as_many_onsets_match_as_can() -> None:
         there, said = ([Event(float(time), 9.0, 0) for time in rng.uniform(0, 1.5, 5)] for _ in range(2))
         most = max(sum(abs(a.onset - b.onset) <= 0.2 for a, b in zip(there, order)) for order in permutations(said))
         assert onset_matches([there], [said])[0].matched == most
+
+
+def drawn_scenes(rng: np.random.Generator, files: int = 4) -> list[list[Event]]:
+    """Up to twelve events of three classes a file, crowded, many of them no longer than a frame, in milliseconds."""
+    scenes: list[list[Event]] = []
+    for _ in range(files):
+        events = [
+            (rng.integers(0, 3000), rng.choice([0, 80, 300, 1700]), rng.integers(3)) for _ in range(rng.integers(13))
+        ]
+        scenes.append([Event(at / 1000, (at + length) / 1000, int(label)) for at, length, label in events])
+    return scenes
+
+
+def most_matches(truth: list[Event], guess: list[Event], collar: int) -> int:
+    """The greatest number of pairs, of all ways to pair them; in whole milliseconds, which are exact."""
+    if not truth or not guess:
+        return 0
+    fits = [
+        [a.label == b.label and abs(round(1000 * a.onset) - round(1000 * b.onset)) <= collar for b in guess]
+        for a in truth
+    ]
+    pairs = linear_sum_assignment(fits, maximize=True)
+    return int(np.array(fits)[pairs].sum())
+
+
+def sounding(events: list[Event]) -> set[tuple[int, int]]:
+    """Class and second of every millisecond in which an event sounds, one after the other."""
+    found = set()
+    for event in events:
+        begin, end = round(1000 * event.onset), round(1000 * event.offset)
+        found |= {(event.label, at // 1000) for at in range(begin, max(end, begin + 1))}
+    return found
+
+
+def test_onset_and_segment_f1_of_crowded_scenes_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        annotated, said = drawn_scenes(rng), drawn_scenes(rng)
+        onset, segment = total(onset_matches(annotated, said)), total(segment_matches(annotated, said))
+        there, heard = (sum(map(len, scenes)) for scenes in (annotated, said))
+        matched = sum(most_matches(*pair, collar=200) for pair in zip(annotated, said))
+        assert onset == (matched, there, heard)
+        assert onset.f1 == pytest.approx(f1_of(matched, there - matched, heard - matched))
+        pairs = [(sounding(truth), sounding(guess)) for truth, guess in zip(annotated, said)]
+        right, missed, wrong = (sum(map(len, sets)) for sets in zip(*((a & b, a - b, b - a) for a, b in pairs)))
+        assert segment == (right, right + missed, right + wrong)
+        assert segment.f1 == pytest.approx(f1_of(right, missed, wrong))
+
+
+def f1_of(right: int, missed: int, wrong: int) -> float:
+    """The harmonic mean of precision and recall."""
+    precision, recall = right / max(right + wrong, 1), right / max(right + missed, 1)
+    return 2 * precision * recall / (precision + recall) if right else 0.0
 
 
 def test_segments_match_where_the_same_class_sounds() -> None:

@@ -104,6 +104,28 @@ def test_f1_is_that_of_thresholds_which_validation_rows_chose() -> None:
     )
 
 
+@pytest.mark.parametrize("single_label", [False, True])
+def test_one_group_a_fold_has_an_interval_within_what_the_folds_say(single_label: bool) -> None:
+    """Of four recordists, whom a draw may leave out with their folds: those have no score then, rather than a bad one."""
+    task = asked(single_label, folds=4, recordists=4)
+    perfect = weigh(judged(task, signal=20.0), task, draws=300)
+    assert perfect.groups == 4
+    assert {name: tuple(found) for name, found in perfect.intervals.items()} == dict.fromkeys(
+        ("accuracy", "cmap", "auroc", "chosen_f1"), (1.0, 1.0, 1.0)
+    )
+    judgement = judged(task, signal=1.0)
+    found = weigh(judgement, task, draws=300)
+    values = []
+    for part, logits in zip(task.parts, judgement.logits, strict=True):
+        choice, targets = found.choices[part.name], task.targets[part.test]
+        said = choice.scaling(logits.double())
+        predicted = (said.softmax(1) if single_label else said.sigmoid()) > choice.thresholds
+        values.append(f1_scores(predicted, one_hot(targets, CLASSES) if single_label else targets).mean().item())
+    value, low, high = found.intervals["chosen_f1"]
+    assert value == pytest.approx(sum(values) / 4)
+    assert min(values) <= low < value < high <= max(values)
+
+
 def test_scalings_of_validation_rows_cool_down_what_is_too_sure() -> None:
     task = asked(single_label=False)
     judgement = judged(task, heat=3.0)

@@ -28,7 +28,7 @@ from oscine.models.zoo import create_model
 from oscine.probe.data import Part, Task
 from oscine.probe.encoding import encode_task
 from oscine.probe.finetune import FineTuning, Learner, rebuilt
-from oscine.probe.fit import FitSettings, judge
+from oscine.probe.fit import FitSettings, judge, score
 from oscine.probe.linear import LinearProbe
 from oscine.probe.probe import Probe
 from oscine.probe.saved import load_probe, save_probe
@@ -41,7 +41,16 @@ from tests.tiny_encoders import DEPTH, TINY, noise, shaken
 RATE = 16_000
 FIT = FitSettings(steps=6, warmup=2, batch_size=4, lr=1e-3)
 ALL = TuningSettings(
-    mix=0.5, mixup=0.5, noise=0.5, hiss=0.01, gain=0.5, masks=1.5, time_mask=10, freq_mask=10, save_every=2
+    mix=0.5,
+    mixup=0.5,
+    noise=0.5,
+    hiss=0.01,
+    loudness=True,
+    gain=0.5,
+    masks=1.5,
+    time_mask=10,
+    freq_mask=10,
+    save_every=2,
 )
 
 
@@ -218,16 +227,36 @@ def test_states_are_gone_on_with_in_the_same_settings_alone(tmp_path: Path) -> N
         anew.get("0")
 
 
-def test_the_best_step_is_kept_where_it_is_asked_for(task: Task) -> None:
+def test_the_best_step_is_kept_with_the_weights_that_a_fit_up_to_it_has(task: Task) -> None:
+    """Of labels that are dealt at random, so that learning for longer is not better."""
     with pytest.raises(OscineError, match="has no rows to choose by"):
         plan(task, select_every=2)
-    split = replace(task, parts=[Part("test", torch.arange(8), torch.arange(8, 12), torch.arange(12, 16))])
-    found = plan(split, select_every=2).judge({})
-    assert found.steps[0] in (2, 4, 6)
-    assert found.valid_logits[0].shape == (4, 2)
-    shorter = plan(split, select_every=2)
-    learner, _ = shorter.learn(split.parts[0], "0", {}, steps=found.steps[0])
-    assert torch.equal(shorter.answers(learner, split.parts[0].valid), found.valid_logits[0])
+    part = Part("test", torch.arange(6), torch.arange(14, 16), torch.arange(6, 14))
+    shuffled = torch.randint(2, (16,), generator=torch.Generator().manual_seed(1))
+    split = replace(task, targets=shuffled, parts=[part])
+    chosen = plan(split, select_every=2, lr=1e-2, steps=12).judge({})
+    plain, values = plan(split, lr=1e-2, steps=12), []
+    for steps in range(2, 13, 2):
+        learner, _ = plain.learn(part, "0", {}, steps=steps)
+        answers = plain.answers(learner, part.valid)
+        values.append(score(answers, shuffled[part.valid]).accuracy)
+        if steps == chosen.steps[0]:
+            assert torch.equal(answers, chosen.valid_logits[0])
+            assert same(list(learner.probe.state_dict().values()), list(chosen.probes[0].state_dict().values()))
+    assert chosen.steps[0] == 2 * (1 + values.index(max(values))), "the first of the best"
+    assert len(set(values)) > 1, "a choice was made"
+    assert chosen.steps[0] < 12
+
+
+def test_judged_rows_do_not_choose_the_best_step(task: Task) -> None:
+    part = Part("test", torch.arange(6), torch.arange(14, 16), torch.arange(6, 14))
+    split = replace(task, parts=[part])
+    other = task.targets.clone()
+    other[part.test] = 1 - other[part.test]
+    one, two = (plan(replace(split, targets=given), select_every=2).judge({}) for given in (task.targets, other))
+    assert one.metrics != two.metrics
+    assert one.steps == two.steps
+    assert torch.equal(one.logits[0], two.logits[0])
 
 
 def test_what_learnt_is_kept_with_its_encoder_and_says_with_whose_it_began(task: Task, tmp_path: Path) -> None:
@@ -346,6 +375,7 @@ def test_bfloat16_learns_about_the_same(task: Task, monkeypatch: pytest.MonkeyPa
         ({"layer_decay": 0.0}, "expected a decay above 0"),
         ({"drop_path": 1.0}, "a chance below 1"),
         ({"masks": -1}, "expected 1 step, else 0 at least"),
+        ({"noise_snr": (25.0, 5.0)}, r"tuning.noise_snr is \[25.0, 5.0\], expected decibels"),
         ({"precision": "half"}, "no precision 'half'"),
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,17 +16,24 @@ import torch
 from oscine.models.bat import BAT
 from oscine.models.encoder import Encoder
 from oscine.models.ruler import Ruler
+from oscine.probe.annotations import read_raven
 from oscine.probe.convex_gated import ConvexGatedProbe
 from oscine.probe.data import Part
 from oscine.probe.dcase import FrameTask
+from oscine.probe.detections import recordings_of, write_detections
 from oscine.probe.encoding import encode_task
 from oscine.probe.events import Event
 from oscine.probe.fit import FitSettings
+from oscine.probe.fitted import keep_frames
+from oscine.probe.frame_evidence import judged_recordings, weigh_frames
 from oscine.probe.frame_figures import Scene, busiest, scene_figure
 from oscine.probe.frame_portrait import CLASS_HEADER, class_rows, hear_again, portray_frames
-from oscine.probe.frames import FrameJudgement, judge_frames
+from oscine.probe.frames import Decision, FrameJudgement, judge_frames, score_events
 from oscine.probe.linear import LinearProbe
+from oscine.probe.predict import predict_folder
 from oscine.probe.probe import Probe
+from oscine.probe.report import Report
+from oscine.probe.saved import load_probe, save_probe
 
 RATE, SECONDS, ROWS = 16_000, 8.0, 12
 CLASSES = ["cough", "drawer & <desk>", "never"]
@@ -72,6 +81,11 @@ def judgement(encoder: Encoder, task: FrameTask) -> FrameJudgement:
     return judged(LinearProbe, encoder, task)
 
 
+def portrayed(encoder: Encoder, task: FrameTask, judgement: FrameJudgement, title: str = "") -> Report:
+    evidence = weigh_frames(judged_recordings(judgement, task), draws=100)
+    return portray_frames(title, {"fit": {"lr": 1e-2}}, encoder, task, judgement, evidence)
+
+
 def headings(page: str) -> list[str]:
     return re.findall("<h2>(.*?)</h2>", page)
 
@@ -79,7 +93,7 @@ def headings(page: str) -> list[str]:
 def test_the_page_has_all_that_can_be_shown_and_nothing_to_fetch(
     encoder: Encoder, task: FrameTask, judgement: FrameJudgement
 ) -> None:
-    page = portray_frames("a <run>", {"fit": {"lr": 1e-2}}, encoder, task, judgement).html()
+    page = portrayed(encoder, task, judgement, "a <run>").html()
     assert headings(page) == ["Scores", "Which threshold?", "Recordings", "Classes", "Settings"]
     assert page.count("<figure>") == 3
     assert "a &lt;run&gt;" in page
@@ -87,16 +101,61 @@ def test_the_page_has_all_that_can_be_shown_and_nothing_to_fetch(
     assert not re.search(r'(src|href)="(?!data:)', page)
     onset = judgement.published[0].onset
     assert f"<td>test, published</td><td>0.3</td><td>3</td><td>{onset.f1:.3f}</td>" in page
+    assert "a bootstrap over 4 groups of judged recordings" in page
+    for name, (value, low, high) in weigh_frames(judged_recordings(judgement, task), draws=100).intervals.items():
+        assert f"<td>{name}</td><td>{value:.3f}</td><td>{low:.3f} to {high:.3f}</td>" in page
+
+
+def test_where_no_interval_can_be_said_the_page_says_why(
+    encoder: Encoder, task: FrameTask, judgement: FrameJudgement
+) -> None:
+    alone = replace(task, rows=task.rows.assign(group="one"))
+    page = portrayed(encoder, alone, judgement).html()
+    assert "Left out: all 4 judged recordings are of one group; an interval needs at least two." in page
+    assert "bootstrap" not in page
+
+
+@pytest.mark.parametrize("median", [1, 7])
+def test_what_is_predicted_is_what_was_judged(
+    encoder: Encoder, task: FrameTask, judgement: FrameJudgement, tmp_path: Path, median: int
+) -> None:
+    """By threshold and median alike: the two were chosen together."""
+    part, steps = task.parts[0], round(SECONDS / judgement.hop)
+    judgement = replace(judgement, logits=[judgement.logits[0][:, :steps]])  # without one that begins where they end
+    probabilities = judgement.logits[0].sigmoid()
+    truth, hop = [task.events[row] for row in part.test.tolist()], judgement.hop
+    threshold = probabilities.median().item()  # at which answers come and go
+    chosen, other = (score_events(probabilities, truth, Decision(threshold, size), hop) for size in (median, 3))
+    assert chosen.onset.found != other.onset.found, "a median that was not kept would be seen"
+    decided = replace(judgement, chosen=[chosen])
+    save_probe(keep_frames(decided, encoder, {"pool": "frames"}, task), tmp_path / "probe", with_encoder=True)
+    fitted = load_probe(tmp_path / "probe")
+    assert (fitted.median, fitted.thresholds[0].item()) == (median, pytest.approx(threshold))
+    (tmp_path / "recordings").mkdir()
+    paths = [Path(task.rows["path"].iloc[row]) for row in part.test.tolist()]
+    copies = [Path(shutil.copy(path, tmp_path / "recordings")) for path in paths]
+    predict_folder(fitted, tmp_path / "recordings", tmp_path / "said.parquet", workers=0)
+    said = {name: torch.tensor(rows[CLASSES].to_numpy()) for name, rows in recordings_of(tmp_path / "said.parquet")}
+    for path, judged in zip(paths, probabilities, strict=True):
+        torch.testing.assert_close(said[path.name].float(), judged, atol=1e-5, rtol=0)
+    count = write_detections(fitted, tmp_path / "said.parquet", tmp_path / "recordings", tmp_path / "found.txt")
+    assert count == chosen.onset.found
+    found = read_raven(tmp_path / "found.txt", copies)
+    for path, one in zip(copies, hear_again(task, decided), strict=True):
+        own = found[found["path"] == str(path)]
+        predicted = sorted(zip(own["start"], own["end"], map(CLASSES.index, own["label"])))
+        judged_events = [(event.onset, event.offset + hop, event.label) for event in one.found]
+        assert predicted == [tuple(pytest.approx(value, abs=1e-5) for value in event) for event in judged_events]
 
 
 def test_a_probe_that_mixes_layers_shows_its_gate(encoder: Encoder, task: FrameTask) -> None:
-    page = portray_frames("", {}, encoder, task, judged(ConvexGatedProbe, encoder, task)).html()
+    page = portrayed(encoder, task, judged(ConvexGatedProbe, encoder, task)).html()
     assert "Layers" in headings(page)
 
 
 def test_without_validation_recordings_no_threshold_is_drawn(encoder: Encoder, task: FrameTask) -> None:
     bare = replace(task, parts=[task.parts[0]._replace(valid=torch.empty(0, dtype=torch.long))])
-    page = portray_frames("", {}, encoder, bare, judged(LinearProbe, encoder, bare)).html()
+    page = portrayed(encoder, bare, judged(LinearProbe, encoder, bare)).html()
     assert headings(page) == ["Scores", "Recordings", "Classes", "Settings"]
 
 
@@ -104,7 +163,7 @@ def test_without_any_event_to_find_no_recording_is_drawn(
     encoder: Encoder, task: FrameTask, judgement: FrameJudgement
 ) -> None:
     silent = replace(task, events=[*task.events[:8], *([[]] * 4)])
-    page = portray_frames("", {}, encoder, silent, judgement).html()
+    page = portrayed(encoder, silent, judgement).html()
     assert "Recordings" not in headings(page)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from oscine.models.errors import OscineError
 from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.layers import PATCH
 from oscine.models.zoo import create_model
-from oscine.probe import saved
+from oscine.probe import fetched
 from oscine.probe.calibration import Scaling
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.saved import load_probe, save_probe
@@ -97,6 +98,17 @@ def test_frames_are_as_long_as_a_patch(encoder: Encoder) -> None:
     assert fitted(encoder).frame_seconds is None
 
 
+def test_the_median_is_kept_and_a_probe_of_an_older_oscine_has_the_published_one(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    save_probe(replace(fitted(encoder, "LinearProbe", {"pool": "frames"}), median=7), tmp_path)
+    assert load_probe(tmp_path).median == 7
+    facts = json.loads((tmp_path / "probe.json").read_text())
+    del facts["median"]
+    (tmp_path / "probe.json").write_text(json.dumps(facts))
+    assert load_probe(tmp_path).median == 3
+
+
 def test_a_probe_without_scaling_and_thresholds_has_none_afterwards(encoder: Encoder, tmp_path: Path) -> None:
     bare = FittedProbe(PROBES["LinearProbe"](encoder, 3).eval(), encoder, {}, CLASSES, 1.1, True)
     after = load_probe(save_probe(bare, tmp_path / "probe"))
@@ -155,7 +167,7 @@ def test_a_published_encoder_is_opened_in_the_revision_and_with_the_settings_it_
     encoder.provenance = {"model": model, "repository": "owls/night", "revision": "a" * 40, "sha256": "b" * 64}
     save_probe(fitted(encoder), tmp_path)
     asked: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(saved, "create_model", lambda name, **how: [asked.append((name, how)), encoder][1])
+    monkeypatch.setattr(fetched, "create_model", lambda name, **how: [asked.append((name, how)), encoder][1])
     assert load_probe(tmp_path).encoder is encoder
     settings = {} if model.startswith("hf-hub:") else encoder.config
     assert asked == [(model, {"pretrained": True, "revision": "a" * 40, **settings})]
@@ -237,10 +249,18 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path]
         (facts(lambda it: it.update(probe="QuantumProbe")), "unknown probe 'QuantumProbe'; known are LinearProbe"),
         (facts(lambda it: it.update(probe=["LinearProbe"])), "does not say probe as it should"),
         (facts(lambda it: it.pop("seconds")), "does not say seconds as it should; save the probe again"),
+        (facts(lambda it: it.update(classes=[1, 2, 3])), "does not say classes as it should; save the probe again"),
+        (facts(lambda it: it.update(scaling={"a": [1]})), "does not say scaling as it should"),
+        (facts(lambda it: it["scaling"].update(scale=[1, 2])), "does not say scaling as it should"),
+        (facts(lambda it: it.update(thresholds=["x"])), "does not say thresholds as it should"),
+        (facts(lambda it: it["thresholds"].pop()), "does not say thresholds as it should"),
+        (facts(lambda it: it["encoder"].update(model=5)), "does not say model as it should"),
+        (facts(lambda it: it["encoder"].pop("config")), "does not say config as it should"),
+        (lambda folder: (folder / "probe.json").write_text(100_000 * "["), "probe.json is no JSON"),
         (facts(lambda it: it["head"].update(feathers=3)), "LinearProbe cannot have feathers=3"),
         (facts(lambda it: it["head"].update(pool=3)), "LinearProbe cannot have pool=3"),
         (facts(lambda it: it["head"].update(classes=3)), "LinearProbe cannot have classes=3"),
-        (facts(lambda it: it["classes"].append("owl")), "tensors fc.bias, fc.weight are missing, too many or of another"),
+        (facts(lambda it: it.update(classes=["owl"], thresholds=[0.5])), "tensors fc.bias, fc.weight are missing, too many or of another"),
         (tensors(lambda it: it.pop("fc.bias")), "does not fit LinearProbe: tensors fc.bias are missing"),
         (tensors(lambda it: it.update(fur=torch.zeros(1))), "does not fit LinearProbe: tensors fur are missing, too many"),
         (tensors(lambda it: it["fc.bias"].add_(1)), "is not the file that probe.json was written with"),
@@ -256,6 +276,44 @@ def test_a_damaged_probe_is_refused_in_one_line(
     with pytest.raises(OscineError, match=complaint) as caught:
         load_probe(folder, encoder)
     assert "\n" not in str(caught.value)
+
+
+def places(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every key of a JSON object and of those in it."""
+    for key, value in list(content.items()):
+        yield content, key
+        if isinstance(value, dict):
+            yield from places(value)
+
+
+OTHERS = (None, True, -1, 0, 7, 0.5, 1e308, 10**400, "x", "hf-hub:a/b/c", [], [1], ["a", "b", "c"], [[]], {}, {"a": 1})
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_whatever_a_stranger_wrote_it_is_loaded_or_refused_in_one_line(
+    encoder: Encoder, tmp_path: Path, beside: bool
+) -> None:
+    """Every fact in turn is taken away, or is something else; then the encoder is the one that is open, or is opened."""
+    folder = save_probe(fitted(encoder, "EfficientProbe", {"queries": 4}), tmp_path, with_encoder=beside)
+    whole, refused, loaded = json.loads((folder / "probe.json").read_text()), [], []
+    keys = [key for _, key in places(whole)]
+    for number, key in enumerate(keys):
+        for other in ("gone", *OTHERS):
+            content = deepcopy(whole)
+            place, _ = list(places(content))[number]
+            if other == "gone":
+                del place[key]
+            else:
+                place[key] = other
+            (folder / "probe.json").write_text(json.dumps(content))
+            try:
+                loaded.append(load_probe(folder, None if beside else encoder).classes)
+            except OscineError as error:
+                refused.append((key, other, str(error)))
+    assert not [one for one in refused if "\n" in one[2]]
+    assert len(refused) > 5 * len(keys)
+    assert all(len(classes) == 3 and all(isinstance(name, str) for name in classes) for classes in loaded)
 
 
 @pytest.mark.parametrize("written", [0, 1, 2, 3])

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +93,39 @@ def test_killed_in_a_trial_a_search_goes_on_as_if_it_had_not_been(tmp_path: Path
     assert after == whole
 
 
-def test_what_a_crash_leaves_of_a_line_or_a_lock_is_passed_over(tmp_path: Path) -> None:
+def test_a_crash_while_a_trial_is_written_leaves_those_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = searched(tmp_path / "whole")
     searched(tmp_path / "cut", trials=5)
-    journal = tmp_path / "cut" / JOURNAL
-    *lines, last = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join([*lines, last[: len(last) // 2]]))
-    journal.with_name(f"{JOURNAL}.lock").symlink_to(journal)
+    before = (tmp_path / "cut" / JOURNAL).read_bytes()
+
+    def crash(descriptor: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "fsync", crash)
+    with pytest.raises(OSError, match="no space"):
+        searched(tmp_path / "cut")
+    monkeypatch.undo()
+    assert (tmp_path / "cut" / JOURNAL).read_bytes() == before
     assert searched(tmp_path / "cut") == whole
+
+
+def test_whole_numbers_are_all_as_likely_and_no_share_leaves_a_range() -> None:
+    whole = Range(9, 12, whole=True)
+    assert [whole.at(share) for share in (0.0, 0.24, 0.26, 0.49, 0.51, 0.74, 0.76, 0.999)] == [
+        9,
+        9,
+        10,
+        10,
+        11,
+        11,
+        12,
+        12,
+    ]
+    for ends in (whole, Range(1, 1000, whole=True), Range(1e-4, 1e-1), Range(0.0, 0.5)):
+        assert all(ends.holds(ends.at(share)) for share in (0.0, 0.5, 1 - 1e-12))
+    assert Range(1e-4, 1e-1).at(2 / 3) == pytest.approx(1e-2)
 
 
 def test_more_trials_go_on_from_fewer(tmp_path: Path) -> None:
@@ -200,7 +224,7 @@ def test_progress_says_how_many_trials_are_done_and_the_best_value(tmp_path: Pat
 
 def test_parts_show_a_search_nothing_of_what_will_be_judged() -> None:
     rows = torch.arange(12)
-    (part,) = blind([Part("test", rows[:6], rows[6:9], rows[9:])])
+    part = blind(Part("test", rows[:6], rows[6:9], rows[9:]))
     assert part.test.tolist() == part.valid.tolist() == [9, 10, 11]
     assert part.train.tolist() == list(range(6))
 
@@ -265,16 +289,17 @@ def test_a_space_that_cannot_be_is_told_so(fit: dict[str, Any], head: dict[str, 
         search_space(LinearProbe, fit, head)
 
 
-def test_a_page_shows_every_trial_and_the_best_settings_first() -> None:
+def test_a_page_shows_the_best_settings_first_and_those_of_every_fold() -> None:
     lr = {"fit.lr": Range(1e-4, 1e-1)}
     tried = [Tried({"fit.lr": 0.001}, 0.5), Tried({"fit.lr": 0.1}, None, "it diverged"), Tried({"fit.lr": 0.01}, 0.75)]
     page = Report("a run")
-    show_search(page, Search("accuracy", lr, tried), parts=5)
+    show_search(page, {"test": Search("accuracy", lr, tried)})
     html = page.html()
     assert "1 of 3 failed" in html
     assert html.index("<td>0.750</td>") < html.index("<td>0.500</td>") < html.index("<td>–</td>")
-    assert "The judged clips of each fold" in html
-    split = Report("a run")
-    show_search(split, Search("accuracy", lr, tried[::2]), parts=1)
-    assert "each fold" not in split.html()
-    assert replace(Search("accuracy", lr, tried)).best == 2
+    assert "Each part has chosen by itself" not in html
+    assert Search("accuracy", lr, tried).best == 2
+    folds = Report("a run")
+    show_search(folds, {f"fold {number}": Search("accuracy", lr, tried[::2]) for number in range(5)})
+    assert "Each part has chosen by itself" in folds.html()
+    assert "<td>fold 4</td>" in folds.html()

@@ -212,3 +212,33 @@ def test_a_score_beyond_all_of_its_draws_lies_in_its_interval() -> None:
     whole, low, high = bootstrap(score, range(50))
     assert low < whole < high
     assert 0.1 < high - low < 0.4
+    flipped = bootstrap(lambda counts: 1 - score(counts), range(50))
+    assert flipped == pytest.approx((1 - whole, 1 - high, 1 - low))
+
+
+@pytest.mark.parametrize("level", [0.3, 0.95])
+@pytest.mark.parametrize("rows", [4, 12, 60])
+def test_an_interval_holds_its_value_and_leaves_not_what_a_score_can_be(rows: int, level: float) -> None:
+    """Also of few rows, of rare classes, and of probes that are nearly always right or wrong."""
+    draw = torch.Generator().manual_seed(rows)
+    for trial in range(60):
+        labels = torch.randint(12, (rows,), generator=draw)
+        targets = one_hot(labels, 12)
+        good, poor = (torch.randn(rows, 12, generator=draw) + signal * targets for signal in (trial % 6, -1))
+        groups = [row % max(2, rows // 4) for row in range(rows)]
+        for make in (accuracy, mean_average_precision):
+            one, other = make(good, targets), make(poor, targets)
+            value, low, high = bootstrap(one, groups, 100, level, trial)
+            assert 0 <= low <= value <= high <= 1
+            value, low, high = compare(one, other, groups, 100, level, trial).difference
+            assert -1 <= low <= value <= high <= 1
+
+
+def test_a_difference_beyond_all_draws_may_be_negative() -> None:
+    def worse(counts: Tensor) -> Tensor:
+        return (
+            0.2 - 0.1 * counts @ torch.linspace(0, 1, 50, dtype=torch.float64) / 50 - (counts > 1).double().mean(1) / 5
+        )
+
+    found = compare(worse, lambda counts: torch.full((len(counts),), 0.9).double(), range(50)).difference
+    assert -1 <= found.low < found.value < found.high < 0

@@ -1,0 +1,37 @@
+"""What the processes of a run settle among themselves, so that none waits for one that has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from lightning import Trainer
+
+from oscine.models.errors import OscineError
+
+Made = TypeVar("Made")
+
+
+def made_for_all(trainer: Trainer, make: Callable[[], Made]) -> Made:
+    """What the first process of a run makes, in every one of them; what keeps it from that is an error in every one.
+
+    The others wait for it, no longer than their strategy's timeout allows.
+    """
+    made: list[Made] = []
+    failure: Exception | None = None
+    if trainer.is_global_zero:
+        try:
+            made = [make()]
+        except Exception as error:  # whatever it is: raised again below, when the others know
+            failure = error
+    made, said = trainer.strategy.broadcast((made, "" if failure is None else str(failure) or repr(failure)))
+    if failure is not None:
+        raise failure
+    if said:
+        raise OscineError(said)
+    return made[0]
+
+
+def same_in_all(trainer: Trainer, mine: str) -> bool:
+    """Whether every process of a run has the same as the first."""
+    return trainer.strategy.reduce_boolean_decision(mine == trainer.strategy.broadcast(mine))

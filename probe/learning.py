@@ -1,0 +1,78 @@
+"""The steps in which a probe learns, alone or with its encoder: AdamW, a warm-up, half a cosine, and which is best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from timm.scheduler import CosineLRScheduler
+from torch import Tensor, nn
+
+from oscine.probe.best_step import BestStep
+
+if TYPE_CHECKING:
+    from oscine.probe.fit import FitSettings
+
+Watch = Callable[[Tensor, Tensor], None]  # of a step's loss and its gradient's norm, before the weights change
+
+
+class Learning:
+    """A module on its way through the steps of a fit.
+
+    groups: its parameters, as AdamW takes them; judge: the value of its weights as they are, in eval mode, if the best step
+    is to be chosen; last: stop after so many steps, if not all.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        groups: Iterable[dict[str, Any]],
+        settings: FitSettings,
+        judge: Callable[[], float] | None = None,
+        last: int | None = None,
+    ) -> None:
+        self.module, self.settings = module, settings
+        self.judge = judge if settings.select_every else None
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, settings.beta2))
+        self.schedule = CosineLRScheduler(
+            self.optimizer, settings.steps - settings.warmup, lr_min=1e-6, warmup_t=settings.warmup, warmup_lr_init=1e-6,
+            warmup_prefix=True, t_in_epochs=False,
+        )  # fmt: skip
+        self.step, self.last, self.best = 0, last or settings.steps, BestStep()
+        module.train()
+
+    def take(self, loss: Tensor, watch: Watch | None = None) -> None:
+        """One step down a loss."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.settings.clip is not None or watch:
+            norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip or math.inf)
+            if watch:
+                watch(loss, norm)
+        self.optimizer.step()
+        self.step += 1
+        self.schedule.step_update(self.step)
+        if self.judge and (self.step % (self.settings.select_every or 1) == 0 or self.step == self.last):
+            self.module.eval()
+            value = self.judge()
+            self.best.offer(self.module.train(), self.step, value)
+
+    def end(self) -> int:
+        """Leave the module in eval mode, with the best step's weights where there is one; which step's they are."""
+        self.module.eval()
+        return self.best.restore(self.module) if self.best.step else self.step
+
+    def state(self) -> dict[str, Any]:
+        """With which `resume` goes on."""
+        return {
+            "step": self.step, "learner": self.module.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "best": (self.best.step, self.best.value, self.best.weights),
+        }  # fmt: skip
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        self.module.load_state_dict(state["learner"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, (self.best.step, self.best.value, self.best.weights) = state["step"], state["best"]
+        self.schedule.step_update(self.step)

@@ -1,0 +1,67 @@
+"""What probe.json says of a fitted probe, and whether this oscine can read it; a stranger may have written it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from oscine.models.errors import OscineError
+from oscine.models.hub import CONFIG, WEIGHTS, check_version, fits
+from oscine.models.source import SOURCE
+from oscine.probe.events import MEDIAN
+from oscine.probe.zoo import PROBES
+
+TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
+BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
+NAME = str | None
+KINDS: dict[str, Any] = {
+    "oscine_version": str, "probe": str, "head": dict[str, Any], "classes": list[str], "single_label": bool,
+    "seconds": float, "scaling": dict[str, list[float]] | None, "thresholds": list[float] | None, "median": int,
+    "probe_fingerprint": str, "fitted_on": dict[str, Any], "scores": dict[str, float | None], "encoder": dict[str, Any],
+}  # fmt: skip
+ENCODER_KINDS: dict[str, Any] = {
+    "model": NAME, "repository": NAME, "revision": NAME, "weights": NAME, "fingerprint": str, "architecture": str,
+    "frontend": str, "config": dict[str, Any], "beside": bool,
+}  # fmt: skip
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What the probe.json of a folder says; every key is there, of its kind and size."""
+    path = folder / FACTS
+    try:
+        facts = json.loads(path.read_bytes())
+    except OSError as error:
+        raise OscineError(
+            f"no probe in {folder} ({error.strerror}: {FACTS}); expected a folder with {FACTS} and {TENSORS}"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise OscineError(f"{path} is no JSON ({error}); save the probe again") from None
+    if not isinstance(facts, dict) or "oscine_version" not in facts:
+        raise OscineError(f"{path} is no probe of oscine's; expected what oscine probe writes")
+    check_version(facts["oscine_version"], path)
+    facts.setdefault("median", MEDIAN)
+    if wrong := misfits(facts, KINDS) or misfits(facts["encoder"], ENCODER_KINDS) or missized(facts):
+        raise OscineError(f"{path} does not say {', '.join(wrong)} as it should; save the probe again")
+    if facts["probe"] not in PROBES:
+        raise OscineError(f"{path}: unknown probe {facts['probe']!r}; known are {', '.join(PROBES)}")
+    return facts
+
+
+def misfits(facts: dict[str, Any], kinds: dict[str, Any]) -> list[str]:
+    """What is not there, or of another kind."""
+    return [key for key, kind in kinds.items() if key not in facts or not fits(facts[key], kind)]
+
+
+def missized(facts: dict[str, Any]) -> list[str]:
+    """What is of the right kind and cannot be, such as a threshold too many."""
+    classes, scaling, thresholds = len(facts["classes"]), facts["scaling"], facts["thresholds"]
+    right = {
+        "classes": classes > 0,
+        "seconds": facts["seconds"] > 0,
+        "scaling": scaling is None
+        or (scaling.keys() == {"scale", "shift"} and all(len(numbers) in (1, classes) for numbers in scaling.values())),
+        "thresholds": thresholds is None or len(thresholds) == classes,
+        "median": facts["median"] > 0 and facts["median"] % 2 == 1,
+    }
+    return [key for key, fine in right.items() if not fine]

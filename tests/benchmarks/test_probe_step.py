@@ -1,0 +1,34 @@
+"""The benchmark compares steps that do the same, of which ours needs less memory."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import probe_step as benchmark
+import pytest
+
+FILE = Path(benchmark.__file__)
+
+
+def test_both_ways_have_the_same_gradients_and_another_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert benchmark.gradients_apart(200, "cpu") < 1e-9
+    ours = benchmark.extremes
+    monkeypatch.setitem(benchmark.WAYS, "ours", lambda patches, prototypes: 1.001 * ours(patches, prototypes))
+    assert benchmark.gradients_apart(200, "cpu") > 1e-6
+
+
+def test_our_step_needs_a_fraction_of_the_memory() -> None:
+    """In a process of its own, whose peak of memory is not that of the tests before."""
+    call = [sys.executable, str(FILE), "--clips", "8", "--prototypes", "4000", "--rounds", "1"]
+    said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("8 clips, 4000 prototypes, 1 threads, cpu: a step ")
+    (found,) = re.findall(r"peak memory (\d+) MiB against (\d+) MiB, ratio ([\d.]+)", said)
+    ours, plain, ratio = map(float, found)
+    assert ours > 0
+    assert ratio == pytest.approx(plain / ours, rel=0.05)
+    assert ratio > 2
+    (apart,) = re.findall(r"gradients in float64 differ by (\S+) of the greatest", said)
+    assert float(apart) < 1e-9
