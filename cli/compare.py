@@ -39,7 +39,8 @@ def compare(
         task: only this one, such as hsn or esc50.
         metric: that decides the order, such as cmap; by default the first that was published.
         own: leave the published figures out.
-        paired: the folder of a run, such as runs/probe/mine, to be compared with the other, row by row.
+        paired: the folder of a run, such as runs/probe/mine, to be compared with the other, row by row; of events in
+            recordings, recording by recording.
     """
     if paired:
         show(difference(paired, results))
@@ -74,10 +75,13 @@ def difference(first: Path, second: Path) -> Table:
     """How much higher the first run scores than the second on the rows, or recordings, that both were judged on."""
     from oscine.probe.frame_evidence import read_recordings
 
-    scenes = [read_recordings(run) for run in (first, second)]
-    if (scenes[0] is None) != (scenes[1] is None):
+    one, other = (read_recordings(run) for run in (first, second))
+    if one is not None and other is not None:
+        found = by_moments(one, other)
+    elif one is None and other is None:
+        found = by_clips(first, second)
+    else:
         raise Misuse(f"one of {first} and {second} found events, the other judged clips; compare runs of one task")
-    found = by_clips(first, second) if scenes[0] is None else by_moments(*scenes)
     made = Table("", first.name, second.name, "higher by", "95 % interval", "higher in", box=SIMPLE_HEAD)
     for name, (scores, ((value, low, high), ahead)) in found.items():
         made.add_row(

@@ -47,13 +47,11 @@ def add_tuning(made: Parser) -> None:
 def with_published(
     asked: Namespace, content: Mapping[str, Any], shipped: bool, parse: Callable[[list[str]], Namespace]
 ) -> Namespace:
-    """Settings of a fine-tuning, what its encoder's paper sets filled in below what was given; others as they are.
+    """Settings of a fine-tuning, what its encoder's paper sets filled in below what was given.
 
     asked: as they are without; content: of CONFIG, whose numbers are given unless it is one that comes with oscine; parse:
     with arguments before all that were given.
     """
-    if not asked.finetune:
-        return asked
     paper, values = published_tuning(asked)
     sections: dict[str, dict[str, Any]] = {}
     for name, value in values.items():

@@ -34,7 +34,10 @@ from oscine.probe.results import Run, add_run
 from oscine.probe.zoo import PROBES
 
 SCORES, RESULTS = "scores.json", "results.jsonl"
-SHOWN = ("accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1")
+SHOWN = (
+    "accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1", "chosen_onset_f1",
+    "chosen_segment_f1",
+)  # fmt: skip
 # Where published tasks are found.
 SOURCES = {
     **{

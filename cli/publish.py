@@ -10,8 +10,8 @@ from oscine.cli.run_facts import gather, read_data
 from oscine.models.asking import faults_here_in_one_line
 from oscine.models.facts import Facts, Terms
 from oscine.models.licences import LICENCES
+from oscine.models.permits import check_sendable
 from oscine.models.publication import CARD, Publication, encoder_publication
-from oscine.models.publish import check_sendable
 from oscine.models.publish import publish as publish_to_hub
 from oscine.models.rows import rows
 from oscine.probe.card import ProbeFacts

@@ -43,7 +43,7 @@ def read_run(folder: Path) -> Run:
     curve = loss_curve(folder)
     settings: dict[str, Any] = without_places(yaml.safe_load(record.settings)) if record.settings else {}
     terms = {str(name): curve[name].dropna() for name in curve.columns if str(name).startswith("loss")}
-    recordings = settings["data"]["recordings"] if settings else []
+    recordings = settings["data"]["recordings"] if settings else ""  # a folder or file, or a list of files
     return Run(
         steps=record.step,
         losses={name: (float(values.iloc[0]), float(values.iloc[-1])) for name, values in terms.items() if len(values)},
@@ -51,13 +51,8 @@ def read_run(folder: Path) -> Run:
         machine=read_machine(folder / LOGS),
         settings=yaml.safe_dump(settings, sort_keys=False) if settings else None,
         init=settings.get("init"),
-        recordings=named([recordings] if isinstance(recordings, str) else recordings),
+        recordings=Path(recordings).name if isinstance(recordings, str) else f"{len(recordings)} recordings",
     )
-
-
-def named(recordings: list[str]) -> list[str]:
-    """What folders and files are called; more than a page should hold are counted."""
-    return [Path(one).name for one in recordings] if len(recordings) <= 8 else [f"{len(recordings)} files and folders"]
 
 
 def seconds_spent(folder: Path) -> float | None:

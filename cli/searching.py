@@ -98,7 +98,10 @@ def search_moments(bench: Bench, features: FeatureSource, scenes: FrameTask) -> 
 
     def evaluate(tried: Bench, part: Part) -> float:
         seen = replace(scenes, parts=[part])
-        judgement = judge_frames(tried.maker(seen.whole), features, seen, tried.fit, device=tried.settings.device)
+        hop = bench.encoder.frontend.patch_seconds
+        judgement = judge_frames(
+            tried.maker(seen.whole), features, seen, tried.fit, device=tried.settings.device, hop=hop
+        )
         return getattr(judgement.frames[0], metric)
 
     return _search(bench, scenes.whole, metric, evaluate)

@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import constants
+from huggingface_hub import HfApi, ModelInfo, constants
 from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, HTTPError, LocalEntryNotFoundError
 
 from oscine.models.errors import OscineError
-from oscine.models.fetch import REASONS, explain
+from oscine.models.fetch import REASONS, download, explain
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -98,3 +99,11 @@ def faults_here_in_one_line() -> Iterator[None]:
         raise OscineError(
             f"{error.filename or 'the disk'}: {error.strerror or error}, here and not on the Hub; mend it and publish again"
         ) from error
+
+
+def look(api: HfApi, repository: str, revision: str) -> ModelInfo:
+    return ask(repository, lambda: api.model_info(repository, revision=revision, files_metadata=True))
+
+
+def fetch_again(repository: str, path: str, commit: str, cache: Path) -> Path:
+    return ask(repository, lambda: download(repository, path, commit, cache=cache))

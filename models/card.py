@@ -124,8 +124,11 @@ def the_encoder(facts: Facts) -> str:
 
 def described(origin: Origin) -> str:
     where = f", `{origin.repository}` at `{origin.revision}`" if origin.repository else ""
-    called = "what is said to be " if said_to_be(origin) else ""
-    return f"{called}`{origin.model}`{where}: `{origin.file}`, sha256 `{origin.sha256}`"
+    return f"{called(origin)}{where}: `{origin.file}`, sha256 `{origin.sha256}`"
+
+
+def called(origin: Origin) -> str:
+    return f"what is said to be `{origin.model}`" if said_to_be(origin) else f"`{origin.model}`"
 
 
 def pretraining(facts: Facts) -> str:
@@ -184,8 +187,7 @@ def licence(facts: Facts) -> str:
     origin = facts.encoder_origin
     if origin is None:
         return text
-    called = "what is said to be " if said_to_be(origin) else ""
-    source = f"They began with {called}`{origin.model}`, whose source" if origin.trained else "Their source"
+    source = f"They began with {called(origin)}, whose source" if origin.trained else "Their source"
     return f"{text} {source} states: {origin.licence}."
 
 

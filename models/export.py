@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -75,6 +76,12 @@ def check_ready(path: Path, overwrite: bool) -> None:
             raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
 
 
+def seconds_of(samples: int, sample_rate: int) -> float:
+    """So that a reader who cuts at int(seconds * sample_rate) comes to exactly these samples."""
+    seconds = samples / sample_rate
+    return seconds if int(seconds * sample_rate) == samples else math.nextafter(seconds, math.inf)
+
+
 def metadata(encoder: Encoder, head: Head | None = None) -> dict[str, str]:
     """What the file says of itself.
 
@@ -88,7 +95,7 @@ def metadata(encoder: Encoder, head: Head | None = None) -> dict[str, str]:
         "config": json.dumps(encoder.config),
         "sample_rate": str(encoder.sample_rate),
         "samples": str(samples),
-        "sample_duration": str(samples / encoder.sample_rate),
+        "sample_duration": str(seconds_of(samples, encoder.sample_rate)),
         "dim": str(encoder.dim),
         "classes": json.dumps(head.classes if head else []),
         "embedding_outputs_key": OUTPUT,

@@ -31,7 +31,7 @@ class Run(NamedTuple):
     machine: dict[str, Any] | None = None
     settings: str | None = None  # its complete YAML, without this machine's paths
     init: str | None = None  # whose weights it began with
-    recordings: Sequence[str] = ()  # what its folders are called
+    recordings: str | None = None  # what its folder, or list of them, is called
 
 
 class Terms(NamedTuple):
@@ -120,4 +120,4 @@ def check_names(scores: Sequence[Scores]) -> None:
 def known_data(run: Run | None, origin: Origin | None) -> list[Data]:
     """What a run and the origin of its weights say that they were trained on."""
     row = find_published(origin.model) if origin else None
-    return [Data(name) for name in [*(run.recordings if run else ()), *([row.data] if row else [])]]
+    return [Data(name) for name in (run and run.recordings, row and row.data) if name]

@@ -8,7 +8,6 @@ compared.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,27 +15,18 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    GitRefInfo,
-    HfApi,
-    ModelInfo,
-    constants,
-    get_token,
-)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, GitRefInfo, HfApi, ModelInfo
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import validate_repo_id
 from huggingface_hub.utils.sha import git_hash
 
 from oscine import __version__
-from oscine.models.asking import ask, faults_here_in_one_line, refusals_in_one_line
+from oscine.models.asking import ask, faults_here_in_one_line, fetch_again, look
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.facts import Data, Terms, encoder_facts
-from oscine.models.fetch import download
 from oscine.models.hub import load_pretrained, save_pretrained
+from oscine.models.permits import check_needed, check_repository, check_sendable, check_token
 from oscine.models.publication import DRAFT, File, Publication, encoder_publication
 from oscine.models.weights import file_hash
 
@@ -44,9 +34,6 @@ logger = logging.getLogger(__name__)
 MAIN = "main"
 PASSED_BY = 412  # the status where another commit came in between
 TITLE = ", published with oscine"  # behind the tag, of every commit that is made here
-# What git takes for a tag, and nobody for a branch or a commit.
-TAG = re.compile(rf"(?!main$|{DRAFT}|[0-9a-f]{{40}}$|.*\.lock$)\w+([.-]\w+)*", re.ASCII)
-SECRET = re.compile(rb"\bhf_\w{30,}|https?://[^/\s@]+:[^/\s@]+@")  # a token of the Hub, a password in an address
 
 
 class Receipt(NamedTuple):
@@ -123,78 +110,6 @@ def publish(publication: Publication, public: bool = False) -> Receipt:
         if public and info.private:
             ask(repository, lambda: api.update_repo_settings(repository, visibility="public"))
     return Receipt(repository, tag, commit, public or not info.private)
-
-
-def check_sendable(publication: Publication) -> None:
-    """What is wrong with names, and what must not go out, is known before anybody is asked."""
-    repository, tag, token = publication.repository, publication.tag, get_token()
-    with refusals_in_one_line(repository):
-        validate_repo_id(repository)
-    if "/" not in repository:
-        raise OscineError(f"{repository!r} is not the name of a repository; expected owner/name")
-    if not TAG.fullmatch(tag):
-        raise OscineError(
-            f"{tag!r} cannot be a tag; expected letters, digits, '.', '-' and '_', such as v2, and not main"
-        )
-    for path, file in publication.files.items():
-        if path.endswith(".safetensors"):
-            continue
-        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
-        if SECRET.search(content) or (token and token.encode() in content):
-            raise OscineError(
-                f"a token or a password stands in {path}; take it out where that comes from, and make a new one"
-            )
-
-
-def check_token(api: HfApi, repository: str) -> None:
-    """A token that may write."""
-    if constants.HF_HUB_OFFLINE:
-        raise OscineError("publishing needs the Hub, and HF_HUB_OFFLINE=1 forbids to ask it; unset it")
-    if get_token() is None:
-        raise OscineError(f"publishing {repository} needs a token that may write: `hf auth login`, or set HF_TOKEN")
-    role = (ask(repository, api.whoami).get("auth") or {}).get("accessToken", {}).get("role")
-    if role == "read":
-        raise OscineError(f"publishing {repository} needs a token that may write, yours may only read: `hf auth login`")
-
-
-def check_needed(api: HfApi, publication: Publication, public: bool) -> None:
-    """What it needs is still on the Hub, and open to whom it is opened."""
-    repository, needed = publication.repository, publication.needed
-    if needed is None:
-        return
-    try:
-        info = look(api, needed.repository, needed.revision)
-    except OscineError as error:
-        raise OscineError(f"{repository} needs the encoder in {needed.repository}: {error}") from error
-    if public and info.private:
-        raise OscineError(
-            f"{repository} would be open to everybody, but the encoder that it needs, {needed.repository}, is private; open "
-            "that one first"
-        )
-
-
-def check_repository(info: ModelInfo, publication: Publication, public: bool) -> None:
-    """Nobody's work is covered up, and nothing comes to light, by mistake."""
-    repository, kind = publication.repository, publication.kind
-    if not info.private and not public:
-        raise OscineError(
-            f"{repository} is there and public; allow it (--public, public=True), or name another repository"
-        )
-    names = {sibling.rfilename for sibling in info.siblings or ()}
-    if kind.mark not in names:
-        if others := sorted(names - {".gitattributes"}):
-            raise OscineError(f"{repository} holds {others[0]}, which is none of oscine's; name another")
-        return
-    with TemporaryDirectory(prefix="oscine-") as cache, torch.device("meta"):
-        mark = fetch_again(repository, kind.mark, str(info.sha), Path(cache))
-        try:
-            kind.read(mark)
-        except OscineError as error:
-            raise OscineError(f"{repository} holds a model that is none of oscine's ({error}); name another") from error
-
-
-def look(api: HfApi, repository: str, revision: str) -> ModelInfo:
-    return ask(repository, lambda: api.model_info(repository, revision=revision, files_metadata=True))
 
 
 def tagged(api: HfApi, publication: Publication) -> str | None:
@@ -334,7 +249,3 @@ def check_hashes(repository: str, commit: str, expected: Mapping[str, str], cach
                 f"{path} came back from {repository} with sha256 {found}, expected {sha256}; nothing is tagged: "
                 "publish it again"
             )
-
-
-def fetch_again(repository: str, path: str, commit: str, cache: Path) -> Path:
-    return ask(repository, lambda: download(repository, path, commit, cache=cache))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -58,6 +57,7 @@ class Recipe(LightningModule):
         self.encoder: Encoder = encoder.train()
         self.steps = steps
         self.compile_mode = compile
+        self.compiled: Callable[..., dict[str, Tensor]] | None = None
 
     @property
     def draw_keep(self) -> DrawKeep:
@@ -84,10 +84,12 @@ class Recipe(LightningModule):
         """With as many frames as the encoder's own clip has, also where the clips are cut a little shorter."""
         return self.encoder.frontend(waveform, self.encoder.grid[0] * PATCH)
 
-    @cached_property
-    def compiled_losses(self) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
-        """`losses`, compiled if so wished; made at the first step, when everything is on its device."""
-        return torch.compile(self.losses, mode=self.compile_mode) if self.compile_mode else self.losses
+    def compiled_losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        """`losses`, compiled if so wished; at the first step, when everything is on its device."""
+        if self.compile_mode is None:
+            return self.losses(spectrogram, keep)
+        self.compiled = self.compiled or torch.compile(self.losses, mode=self.compile_mode)
+        return self.compiled(spectrogram, keep)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         # Of what blocks draw, such as paths to drop: a run that goes on draws what it would have.

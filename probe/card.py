@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from oscine.models.card import citation, data, described, linked, metadata, page, scores, table
+from oscine.models.card import called, citation, data, described, linked, metadata, page, scores, table
 from oscine.models.facts import Facts
 from oscine.models.source import Origin
 
@@ -129,5 +129,5 @@ def licence(facts: ProbeFacts) -> str:
     for name, origin in (("It", facts.probe_origin), ("Its encoder", facts.encoder_origin)):
         if origin:
             was = "began with" if origin.trained else "is"
-            text += f" {name} {was} `{origin.model}`, whose source states: {origin.licence}."
+            text += f" {name} {was} {called(origin)}, whose source states: {origin.licence}."
     return text

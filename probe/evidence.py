@@ -42,7 +42,7 @@ class Evidence:
     """What stands behind the scores of a judgement.
 
     intervals    of accuracy, cmap and auroc, means over the parts as in `Judgement`; and of chosen_f1, with the thresholds
-                 of `choices`
+                 of `choices`; of events' F1 instead, see `weigh_frames`, which has neither calibration nor choices
     groups       how many groups of judged rows were drawn for them, see `join_groups`
     calibration  of the probabilities of all judged rows: plain, and scaled as each part chose, by name
     choices      of every part: what a kept probe is scaled and decides by

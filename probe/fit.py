@@ -19,6 +19,7 @@ from oscine.probe.best_step import check_selection
 from oscine.probe.data import NO_ROWS, Task
 from oscine.probe.draws import balancing_weights, endless_batches
 from oscine.probe.encoding import encode_task as encode_task
+from oscine.probe.learning import FitSettings as FitSettings
 from oscine.probe.learning import Learning
 from oscine.probe.losses import LOSSES
 from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
@@ -82,50 +83,6 @@ class Prepared(NamedTuple):
 def prepare(probe: Probe, features: FeatureSource, device: str | torch.device = "cpu") -> FeatureSource:
     """What the probe does without parameters: once where features are in memory, else whenever they are taken."""
     return probe.prepare(features) if isinstance(features, Features) else Prepared(probe, features, device)
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a probe is fitted, with AdamW, a linear warm-up and half a cosine.
-
-    Args:
-        steps: optimiser steps in all.
-        warmup: optimiser steps of the linear rise to the peak.
-        batch_size: clips a step.
-        lr: peak learning rate of the parameters that have none of their own; it ends at 1e-6.
-        weight_decay: of the matrices that have none of their own.
-        beta2: of AdamW, how slowly its second moment moves; the first one's is 0.9.
-        clip: largest norm of the gradient; null is any.
-        loss: cross_entropy, binary_cross_entropy, asymmetric_bat or asymmetric_bird_mae; null is cross_entropy where
-            every row has one label, else binary_cross_entropy.
-        balanced: draw clips so that rare classes come as often as frequent ones, instead of all clips in turn.
-        select_every: after every so many steps the clips to choose by are judged, and the best step is kept (by accuracy
-            where every row has one label, else cmap, by the moment micro_map); null keeps the last.
-        seed: of the initial weights and the order of the clips.
-    """
-
-    steps: int = 4000
-    warmup: int = 400
-    batch_size: int = 48
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    beta2: float = 0.999
-    clip: float | None = None
-    loss: str | None = None
-    balanced: bool = False
-    select_every: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.warmup < self.steps:
-            raise OscineError(
-                f"fit.warmup is {self.warmup}, expected less than fit.steps, which is {self.steps}; a tenth is usual, "
-                f"here fit.warmup {self.steps // 10}"
-            )
-        if self.batch_size < 1:
-            raise OscineError(f"a batch of {self.batch_size} clips; a step needs at least 1")
-        if self.select_every is not None and self.select_every < 1:
-            raise OscineError(f"fit.select_every is {self.select_every}, expected at least 1 step; null keeps the last")
 
 
 def judge(

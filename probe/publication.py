@@ -82,7 +82,7 @@ def probe_publication(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path,
             scores=found,
             encoder_origin=encoder_origin,
             probe_origin=probe_origin,
-            settings=next((yaml_dump(one.settings, sort_keys=False) for one in found if judged(one, fitted)), None),
+            settings=next((yaml_dump(one.settings, sort_keys=False) for one in found if is_of(one, fitted)), None),
             probe=type(fitted.probe).__name__,
             head=fitted.head,
             classes=fitted.classes,
@@ -125,7 +125,7 @@ def scores_of_probe(text: str, fitted: FittedProbe) -> Scores:
     return found
 
 
-def judged(found: Scores, fitted: FittedProbe) -> bool:
+def is_of(found: Scores, fitted: FittedProbe) -> bool:
     """Whether scores are of this very probe: the same classes and, to the last digit, the same means."""
     content = json.loads(found.content)
     return bool(content.get("classes") == fitted.classes and content["mean"] == fitted.scores)
@@ -136,7 +136,7 @@ def own_scores(folder: Path, fitted: FittedProbe) -> Path | None:
     path = folder.parent / "scores.json"
     if folder.name != "probe" or not path.is_file():
         return None
-    if not judged(scores_of_probe(str(path), fitted), fitted):
+    if not is_of(scores_of_probe(str(path), fitted), fitted):
         raise OscineError(
             f"{path} judges another probe than {folder}; run oscine probe again, or publish a copy of the latter"
         )

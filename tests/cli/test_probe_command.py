@@ -109,7 +109,8 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         },
         "finetune": False,
         "tuning": {
-            "layer_decay": 0.75, "drop_path": 0.1, "mix": 0.0, "mixup": 0.0, "noise": 0.0, "hiss": 0.0, "gain": 0.0,
+            "layer_decay": 0.75, "drop_path": 0.1, "mix": 0.0, "mixup": 0.0, "noise": 0.0,
+                "noise_snr": [3.0, 30.0], "hiss": 0.0, "loudness": False, "gain": 0.0,
             "masks": 0.0, "time_mask": 0, "freq_mask": 0, "background": None, "precision": "float32", "save_every": 100,
         },
         "resume": False,

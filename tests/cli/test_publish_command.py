@@ -25,6 +25,7 @@ from oscine.cli.command import Misuse
 from oscine.cli.publish import main
 from oscine.models import zoo
 from oscine.models.audio import load_audio, split_clips
+from oscine.models.convert import convert_checkpoint
 from oscine.models.errors import OscineError
 from oscine.models.hub import save_pretrained
 from oscine.models.zoo import create_model
@@ -91,6 +92,22 @@ def test_a_run_becomes_a_name_that_another_process_loads_to_the_bit(hub, tmp_pat
     main(["runs/bird", "robin/bird", *GIVEN, "--scores", SCORES])
     said = capsys.readouterr()
     assert TOKEN not in said.out + said.err
+    check_snippet(hub, "runs/bird/encoder", tmp_path)
+
+
+# What `oscine quickstart --out` has made; .ci/run says where.
+QUICKSTART = os.environ.get("OSCINE_QUICKSTART")
+
+
+@pytest.mark.skipif(QUICKSTART is None, reason="OSCINE_QUICKSTART names no folder that quickstart has made")
+@pytest.mark.parametrize("recipe", ["bat_tiny", "bird_mae_tiny"])
+def test_what_quickstart_made_becomes_a_name_that_another_process_loads_to_the_bit(hub, tmp_path, recipe):
+    main([f"{QUICKSTART}/{recipe}", "robin/bird", *GIVEN])
+    check_snippet(hub, f"{QUICKSTART}/{recipe}/encoder", tmp_path)
+
+
+def check_snippet(hub: Hub, folder: str, tmp_path: Path) -> None:
+    """The card's three lines, as they stand, give a folder's features in another process with an empty cache."""
     soundfile.write(tmp_path / "recording.wav", np.random.default_rng(1).uniform(-0.3, 0.3, 300_000), 44_100)
     [snippet] = re.findall(r"```python\n(.*?)```", card_of(hub), re.DOTALL)
     assert len(snippet.splitlines()) == 3
@@ -99,7 +116,7 @@ def test_a_run_becomes_a_name_that_another_process_loads_to_the_bit(hub, tmp_pat
     subprocess.run([sys.executable, "-c", code], env=settings, cwd=tmp_path, check=True, timeout=300)
     provenance, *features = torch.load(tmp_path / "features.pt")
     assert provenance["revision"] == hub.repositories["robin/bird"].refs["v1"]
-    encoder = create_model("local-dir:runs/bird/encoder")
+    encoder = create_model(f"local-dir:{folder}")
     with torch.inference_mode():
         ours = encoder(split_clips(load_audio(tmp_path / "recording.wav", encoder.sample_rate), encoder.samples))
     assert all(torch.equal(one, other) for one, other in zip(ours, features, strict=True))
@@ -135,7 +152,19 @@ def test_the_card_says_what_the_run_has_written_down(hub):
     [entry] = yaml.safe_load(files[".eval_results/oscine_garden.yaml"])
     assert entry["dataset"] == {"id": "robin/birds", "task_id": "dawn"}
     assert entry["value"] == pytest.approx(scores["mean"]["map"], abs=1e-6)
-    assert entry["source"]["url"] == f"{hub.url}/robin/bird/blob/v1/scores/garden.json"
+    assert entry["source"]["url"] == "https://huggingface.co/robin/bird/blob/v1/scores/garden.json"
+
+
+def test_the_probe_of_a_run_goes_with_what_the_run_has_found_and_how(hub):
+    main(["runs/probe/garden", "robin/heard", *GIVEN])
+    found = hub.repositories["robin/heard"]
+    files = found.commits[found.refs["v1"]]
+    scores, settings = json.loads(Path(SCORES).read_text()), yaml.safe_load(files["settings.yaml"])
+    assert json.loads(files["scores/garden.json"])["parts"] == scores["parts"]
+    assert (settings["fit"], settings["table"]) == (scores["settings"]["fit"], "garden/labels.csv")
+    assert (
+        f"| LinearProbe | labels | accuracy | {100 * scores['mean']['accuracy']:.1f} |" in files["README.md"].decode()
+    )
 
 
 def test_a_dry_run_shows_everything_and_asks_nobody(hub, capsys):
@@ -181,6 +210,63 @@ def test_an_encoder_of_the_zoos_size_needs_no_new_architecture(hub, tmp_path, ca
     assert 'Published("bat_tiny.saved", "not stated"' in said
 
 
+@pytest.mark.parametrize("repository", ["robin/bat_base", "robin/BAT.Base"])
+def test_other_sizes_are_not_given_a_name_that_the_zoo_has(hub, tmp_path, capsys, repository):
+    save_pretrained(create_model("bat_base", dim=24, depth=1, heads=2), tmp_path / "saved")
+    main([str(tmp_path / "saved"), repository, *GIVEN, "--data", "garden"])
+    said = capsys.readouterr().out
+    assert '"bat_base_2": Architecture(BAT, {"dim": 24' in said.replace("'", '"')
+    assert 'Published("bat_base_2.garden", "garden"' in said
+
+
+def test_a_row_does_not_take_the_name_of_another(hub, tmp_path, capsys):
+    save_pretrained(create_model("bird_mae_tiny"), tmp_path / "saved")
+    link = "garden-terms=https://garden.example/terms"
+    main([str(tmp_path / "saved"), "robin/bird", "--licence", link, "--data", "robin/esc10"])
+    said = capsys.readouterr().out
+    assert 'Published("bird_mae_tiny.esc10_2", "robin/esc10"' in said
+    assert f'"{link}"' in said
+    assert f"| {link} |" in said
+
+
+def converted(name: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """Any weights at all, converted as if they were the official ones of a name, in sizes that take no time."""
+    known = zoo.ARCHITECTURES[name.partition(".")[0]]
+    small = known._replace(config={"dim": 24, "depth": 1, "heads": 2})
+    monkeypatch.setitem(zoo.ARCHITECTURES, name.partition(".")[0], small)
+    torch.save({"model": dict(create_model(name).state_dict())}, folder / "any.pth")
+    return convert_checkpoint(name, folder / "converted", folder / "any.pth")
+
+
+def test_weights_that_are_only_said_to_be_official_replace_no_row(hub, tmp_path, capsys, monkeypatch):
+    main([str(converted("audio_mae_base.as2m", monkeypatch, tmp_path)), "robin/amae"])
+    said = capsys.readouterr().out
+    assert "audio_mae_base.as2m of models/zoo.py stays as it is: no hash tells that these are its weights" in said
+    assert "Published(" not in said
+    assert "real file" not in said
+    assert "| taken from | what is said to be `audio_mae_base.as2m`: `any.pth`, sha256 `" in card_of(hub, "robin/amae")
+
+
+def test_official_weights_that_a_hash_tells_keep_their_rows_state(hub, tmp_path, capsys, monkeypatch):
+    folder = converted("audio_mae_base.as2m", monkeypatch, tmp_path)
+    digest = sha256((tmp_path / "any.pth").read_bytes())
+    pinned = [row._replace(sha256=digest) if row.name == "audio_mae_base.as2m" else row for row in zoo.PUBLISHED]
+    monkeypatch.setattr(zoo, "PUBLISHED", tuple(pinned))
+    main([str(folder), "robin/amae"])
+    said = capsys.readouterr().out
+    assert "in place of the row of that name" in said
+    assert '"cc-by-nc-4.0", "unverified", "robin/amae"' in said
+    assert "| taken from | `audio_mae_base.as2m`: `any.pth`" in card_of(hub, "robin/amae")
+
+
+def test_what_comes_with_oscine_stays_its_row(hub, tmp_path, capsys):
+    save_pretrained(create_model("bird_mae_tiny", pretrained=True), tmp_path / "saved")
+    main([str(tmp_path / "saved"), "robin/tiny"])
+    assert (
+        "bird_mae_tiny.esc10 of models/zoo.py stays as it is: its weights come with oscine" in capsys.readouterr().out
+    )
+
+
 def test_an_encoders_folder_inside_a_run_is_the_run(hub, capsys):
     main(["local-dir:runs/bird/encoder", "robin/bird", *GIVEN, "--dry-run"])
     inside = capsys.readouterr().out
@@ -198,13 +284,19 @@ def test_an_encoders_folder_inside_a_run_is_the_run(hub, capsys):
         (["runs/bird", "robin/bird", *GIVEN, "--scores", "garden/labels.csv"], "is no scores.json of `oscine probe`"),
         (["runs/bird", "robin/bird", *GIVEN, "--scores", SCORES, SCORES], "scores of the same name"),
         (["runs/bird", "robin/bird", *GIVEN, "--scores", f"{SCORES}=a/b:c:d"], "has no d; it has accuracy, map"),
+        (["runs/bird", "not a name", *GIVEN], "'not a name' is not the name of a repository"),
+        (["runs/bird", "robin/bird", *GIVEN, "--tag", "v 1"], "'v 1' cannot be a tag"),
+        (["runs/bird", "robin/bird", *GIVEN, "--tag", "main"], "'main' cannot be a tag"),
+        (["runs/bird", "robin/bird", *GIVEN, "--data", "hf_" + 34 * "x"], "a token or a password stands in README.md"),
     ],
 )
-def test_what_cannot_be_published_is_said_before_anybody_is_asked(hub, arguments, words):
-    with pytest.raises(OscineError, match=re.escape(words)) as caught:
-        main(arguments)
-    assert "\n" not in str(caught.value)
+def test_what_cannot_be_published_is_said_before_anybody_is_asked(hub, capsys, arguments, words):
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(OscineError, match=re.escape(words)) as caught:
+            main([*arguments, *more])
+        assert "\n" not in str(caught.value)
     assert hub.requests == []
+    assert not capsys.readouterr().out
 
 
 def test_scores_of_other_weights_are_refused(hub, tmp_path):
@@ -235,7 +327,8 @@ def test_what_does_not_load_strictly_is_not_published(hub, tmp_path, damage):
     else:
         config = json.loads((folder / "config.json").read_text())
         config["config"] |= {"depth": 2} if damage == "missing" else {"rotary": True}
-        (folder / "config.json").write_text(json.dumps(config | {"oscine_version": "99.0"}))
+        newer = {"oscine_version": "99.0"} if damage == "newer" else {}
+        (folder / "config.json").write_text(json.dumps(config | newer))
     words = {
         "cut": "no intact safetensors file",
         "missing": "missing (blocks.1",
@@ -401,7 +494,7 @@ def check_killed_and_run_again(publisher: Publisher, repository: str, kill_at: i
 def test_killed_at_any_moment_the_same_call_goes_on(publisher):
     weights = sha256(Path("runs/bird/encoder/model.safetensors").read_bytes())
     assert publisher.publish("robin/whole") == 0
-    moments = random.sample(range(1, publisher.seen + 1), 4)
+    moments = random.Random(0).sample(range(1, publisher.seen + 1), 4)
     for number, moment in enumerate(sorted(moments)):
         check_killed_and_run_again(publisher, f"robin/bird{number}", moment, weights)
 

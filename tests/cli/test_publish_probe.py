@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
 from oscine.cli.publish import main
 from oscine.models.audio import load_audio, split_clips
@@ -76,26 +77,75 @@ def test_another_process_runs_the_cards_three_lines(hub, local, tmp_path):
     assert classes == CLASSES
 
 
-def scores(folder: Path, fitted: FittedProbe, probe: str = "LinearProbe") -> str:
-    parts = {"0": {"map": 0.7}, "1": {"map": 0.8}}
-    settings = {"name": "garden", "probe": probe, "table": str(folder / "labels.csv")}
-    known = {"task": "labels", "settings": settings, "weights": fitted.encoder.provenance}
-    content = known | {"classes": CLASSES, "parts": parts}
-    (folder / "scores.json").write_text(json.dumps(content | {"mean": {"map": 0.75}}))
-    return str(folder / "scores.json")
+def write_scores(folder: Path, fitted: FittedProbe, probe: str = "LinearProbe", **known: object) -> Path:
+    """A scores.json of a probe, as its run leaves it."""
+    settings = {"name": "garden", "probe": probe, "table": str(folder / "labels.csv"), "fit": {"steps": 6}}
+    content = {
+        "task": "labels", "settings": settings, "weights": fitted.encoder.provenance, "classes": CLASSES,
+        "parts": {"0": {"map": 0.7}, "1": {"map": 0.8}}, "mean": {"map": 0.75},
+    }  # fmt: skip
+    (folder / "scores.json").write_text(json.dumps(content | known))
+    return folder / "scores.json"
 
 
 def test_scores_come_with_their_intervals(hub, local, tmp_path):
-    main([str(local), "robin/birds", *GIVEN, "--scores", scores(tmp_path, load_probe(local))])
+    main([str(local), "robin/birds", *GIVEN, "--scores", str(write_scores(tmp_path, load_probe(local)))])
     files = files_of(hub)
     assert "| LinearProbe | labels | map | 75.0 | 11.5 to 100.0 | 70.0, 80.0 |" in files["README.md"].decode()
     assert json.loads(files["scores/garden.json"])["classes"] == CLASSES
     assert str(tmp_path).encode() not in files["scores/garden.json"]
 
 
+@pytest.fixture
+def run(local: Path) -> Path:
+    """The folder of a run with a probe and its scores."""
+    folder = local.parent / "run"
+    folder.mkdir()
+    local.rename(folder / "probe")
+    write_scores(folder, load_probe(folder / "probe"))
+    return folder
+
+
+@pytest.mark.parametrize("given", [[], ["--scores", "run/scores.json=robin/garden:dawn:map"]])
+def test_a_runs_probe_goes_with_its_scores_and_settings(hub, run, given, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    for path, repository in ((run, "robin/birds"), (run / "probe", "robin/again")):
+        main([str(path), repository, *GIVEN, *given])
+        files = files_of(hub, repository)
+        settings = {"name": "garden", "probe": "LinearProbe", "table": "labels.csv", "fit": {"steps": 6}}
+        assert yaml.safe_load(files["settings.yaml"]) == settings
+        card = files["README.md"].decode()
+        assert f"```yaml\n{files['settings.yaml'].decode()}```" in card
+        assert "| LinearProbe | labels | map | 75.0 | 11.5 to 100.0 | 70.0, 80.0 |" in card
+        assert [path for path in files if path.startswith("scores/")] == ["scores/garden.json"]
+        assert (".eval_results/oscine_garden.yaml" in files) == bool(given)
+
+
+@pytest.mark.parametrize("other", [{"mean": {"map": 0.76}}, {"classes": ["robin", "wren"]}])
+def test_a_run_whose_scores_are_of_another_probe_is_not_published(hub, run, other):
+    write_scores(run, load_probe(run / "probe"), **other)
+    with pytest.raises(OscineError, match=r"scores.json judges another probe than .*; run oscine probe again"):
+        main([str(run), "robin/birds", *GIVEN])
+    assert not hub.requests
+
+
+def test_scores_of_the_same_encoder_and_another_probe_bring_no_settings(hub, local, tmp_path):
+    path = write_scores(tmp_path, load_probe(local), mean={"map": 0.5})
+    main([str(local), "robin/birds", *GIVEN, "--scores", str(path)])
+    assert {"scores/garden.json", "settings.yaml"} & set(files_of(hub)) == {"scores/garden.json"}
+
+
 def test_scores_of_another_probe_are_refused(hub, local, tmp_path):
     with pytest.raises(OscineError, match="judges a AttentiveProbe, this is a LinearProbe"):
-        main([str(local), "robin/birds", *GIVEN, "--scores", scores(tmp_path, load_probe(local), "AttentiveProbe")])
+        main(
+            [
+                str(local),
+                "robin/birds",
+                *GIVEN,
+                "--scores",
+                str(write_scores(tmp_path, load_probe(local), "AttentiveProbe")),
+            ]
+        )
     assert not hub.requests
 
 

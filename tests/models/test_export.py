@@ -22,7 +22,7 @@ from oscine.models.bird_mae import BirdMAE
 from oscine.models.eat import EAT
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.export import export_onnx, onnx_bytes, session_of
+from oscine.models.export import export_onnx, onnx_bytes, seconds_of, session_of
 from oscine.models.hub import save_pretrained
 from oscine.models.onnx_frontend import MelPower, framed, graph_of
 from oscine.models.zoo import create_model
@@ -296,3 +296,10 @@ def test_what_is_not_installed_is_named_with_the_remedy(
 def test_exporting_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     export_onnx(small(), tmp_path / "bat.onnx")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100, 250_000])
+def test_readers_who_cut_by_seconds_come_to_the_samples_that_the_file_takes(rate: int) -> None:
+    for samples in range(1, 5 * rate, 997):
+        assert int(seconds_of(samples, rate) * rate) == samples
+        assert seconds_of(samples, rate) == pytest.approx(samples / rate)

@@ -185,14 +185,15 @@ def test_compiled_losses_and_gradients_are_the_same(
     spectrogram, keep = sounds(plain.encoder), masks(plain)
     for recipe in (plain, compiled):
         total(recipe.compiled_losses(spectrogram, keep)).backward()
-    assert plain.compiled_losses == plain.losses
-    assert compiled.compiled_losses != compiled.losses
+    assert plain.compiled is None
+    assert compiled.compiled is not None
     largest = max(p.grad.norm() for p in plain.parameters() if p.grad is not None)
     for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
         if one.grad is not None:
             assert (one.grad - other.grad).norm() <= 1e-5 * one.grad.norm() + 1e-6 * largest, name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="no C++ compiler for torch.compile")
 def test_a_run_can_be_compiled(folder: Path, tmp_path: Path) -> None:
     tiny = """--encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --recipe.decoder_dim 16 --recipe.decoder_depth 1

@@ -339,17 +339,18 @@ def test_backgrounds_are_read_from_anywhere_in_their_recordings(task: Task, tmp_
     assert not torch.equal(found.logits[0], plan(task).judge({}).logits[0])
 
 
+def seeds(task: Task, step: int, rows: list[int], seed: int = 0) -> Tensor:
+    """Of a step's clips."""
+    clips = TrainingClips(task, RATE, 0.5, seed)[step, torch.tensor(rows)]
+    assert not isinstance(clips, OscineError)
+    return clips.seed
+
+
 def test_a_clips_seed_depends_on_seed_step_and_row_alone(task: Task) -> None:
-    clips = TrainingClips(task, RATE, 0.5, 0)
-    first, turned, later = (
-        clips[1, torch.tensor([2, 5])],
-        clips[1, torch.tensor([7, 5, 2])],
-        clips[2, torch.tensor([2])],
-    )
-    assert not any(isinstance(batch, OscineError) for batch in (first, turned, later))
-    assert first.seed[0] == turned.seed[2]
-    assert first.seed[1] == turned.seed[1]
-    assert first.seed[0] != later.seed[0] != TrainingClips(task, RATE, 0.5, 1)[2, torch.tensor([2])].seed[0]
+    first, turned = seeds(task, 1, [2, 5]), seeds(task, 1, [7, 5, 2])
+    assert first[0] == turned[2]
+    assert first[1] == turned[1]
+    assert first[0] != seeds(task, 2, [2])[0] != seeds(task, 2, [2], seed=1)[0]
 
 
 def test_several_labels_learn_too(task: Task) -> None:

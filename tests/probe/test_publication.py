@@ -115,6 +115,42 @@ def test_a_probe_names_an_encoder_that_is_on_the_hub_by_its_commit(hub, named):
     assert same(load_probe(f"{BIRDS}@v1"), named)
 
 
+def test_a_probe_is_not_open_while_the_encoder_that_it_needs_is_private(hub, named):
+    with pytest.raises(OscineError) as caught:
+        push_probe_to_hub(named, "robin/birds", public=True)
+    assert str(caught.value) == (
+        "robin/birds would be open to everybody, but the encoder that it needs, robin/encoder, is private; open that one "
+        "first"
+    )
+    assert "robin/birds" not in hub.repositories
+    hub.repositories["robin/encoder"].private = False
+    push_probe_to_hub(named, "robin/birds", public=True)
+    assert not hub.repositories["robin/birds"].private
+
+
+def test_a_probe_is_not_published_when_its_encoder_is_gone_though_the_cache_has_it(hub, named):
+    gone = hub.repositories.pop("robin/encoder")
+    known = named.encoder.provenance
+    assert create_model(known["model"], revision=known["revision"]).dim == named.encoder.dim
+    with pytest.raises(
+        OscineError, match=r"robin/birds needs the encoder in robin/encoder: the Hub shows no repository"
+    ):
+        push_probe_to_hub(named, "robin/birds", "cc-by-nc-4.0")
+    assert "robin/birds" not in hub.repositories
+    hub.repositories["robin/encoder"] = gone
+    push_probe_to_hub(named, "robin/birds")
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_an_encoder_that_has_become_another_one_on_the_hub_is_noticed_before_a_tag(hub, named, file):
+    found = hub.repositories["robin/encoder"]
+    files = found.commits[found.refs["v1"]]
+    files[file] = files[file][:-1] + bytes([files[file][-1] ^ 1])
+    with pytest.raises(OscineError, match=rf"{file} came back from robin/encoder with sha256 .*; nothing is tagged"):
+        push_probe_to_hub(named, "robin/birds")
+    assert "v1" not in hub.repositories["robin/birds"].refs
+
+
 def test_the_encoders_licence_goes_along_over_two_hops(hub, named, tmp_path, monkeypatch):
     torch.nn.init.ones_(named.encoder.cls_token)  # from here on it is on no Hub
     named.encoder.provenance = None
@@ -281,7 +317,7 @@ def test_what_a_stranger_published_is_read_and_never_run(hub, local):
         ({"probe": "os.system"}, "unknown probe 'os.system'"),
         ({"head": {"pool": ["mean"]}}, "LinearProbe cannot have pool"),
         ({"oscine_version": "99.0"}, "update oscine"),
-        ({"classes": CLASSES[:2]}, "of another shape"),
+        ({"classes": CLASSES[:2], "thresholds": None}, "of another shape"),
     ):
         hub.repositories["robin/birds"].commit({"probe.json": json.dumps(facts | wrong).encode()})
         with pytest.raises(OscineError, match=re.escape(words)):

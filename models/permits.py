@@ -1,0 +1,87 @@
+"""What may be published, where, and by whom: refused before anything is made on the Hub, or covered up there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from huggingface_hub import HfApi, ModelInfo, constants, get_token
+from huggingface_hub.utils import validate_repo_id
+
+from oscine.models.asking import ask, fetch_again, look, refusals_in_one_line
+from oscine.models.errors import OscineError
+from oscine.models.publication import DRAFT, Publication
+
+# What git takes for a tag, and nobody for a branch or a commit.
+TAG = re.compile(rf"(?!main$|{DRAFT}|[0-9a-f]{{40}}$|.*\.lock$)\w+([.-]\w+)*", re.ASCII)
+SECRET = re.compile(rb"\bhf_\w{30,}|https?://[^/\s@]+:[^/\s@]+@")  # a token of the Hub, a password in an address
+
+
+def check_sendable(publication: Publication) -> None:
+    """What is wrong with names, and what must not go out, is known before anybody is asked."""
+    repository, tag, token = publication.repository, publication.tag, get_token()
+    with refusals_in_one_line(repository):
+        validate_repo_id(repository)
+    if "/" not in repository:
+        raise OscineError(f"{repository!r} is not the name of a repository; expected owner/name")
+    if not TAG.fullmatch(tag):
+        raise OscineError(
+            f"{tag!r} cannot be a tag; expected letters, digits, '.', '-' and '_', such as v2, and not main"
+        )
+    for path, file in publication.files.items():
+        if path.endswith(".safetensors"):
+            continue
+        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        if SECRET.search(content) or (token and token.encode() in content):
+            raise OscineError(
+                f"a token or a password stands in {path}; take it out where that comes from, and make a new one"
+            )
+
+
+def check_token(api: HfApi, repository: str) -> None:
+    """A token that may write."""
+    if constants.HF_HUB_OFFLINE:
+        raise OscineError("publishing needs the Hub, and HF_HUB_OFFLINE=1 forbids to ask it; unset it")
+    if get_token() is None:
+        raise OscineError(f"publishing {repository} needs a token that may write: `hf auth login`, or set HF_TOKEN")
+    role = (ask(repository, api.whoami).get("auth") or {}).get("accessToken", {}).get("role")
+    if role == "read":
+        raise OscineError(f"publishing {repository} needs a token that may write, yours may only read: `hf auth login`")
+
+
+def check_needed(api: HfApi, publication: Publication, public: bool) -> None:
+    """What it needs is still on the Hub, and open to whom it is opened."""
+    repository, needed = publication.repository, publication.needed
+    if needed is None:
+        return
+    try:
+        info = look(api, needed.repository, needed.revision)
+    except OscineError as error:
+        raise OscineError(f"{repository} needs the encoder in {needed.repository}: {error}") from error
+    if public and info.private:
+        raise OscineError(
+            f"{repository} would be open to everybody, but the encoder that it needs, {needed.repository}, is private; open "
+            "that one first"
+        )
+
+
+def check_repository(info: ModelInfo, publication: Publication, public: bool) -> None:
+    """Nobody's work is covered up, and nothing comes to light, by mistake."""
+    repository, kind = publication.repository, publication.kind
+    if not info.private and not public:
+        raise OscineError(
+            f"{repository} is there and public; allow it (--public, public=True), or name another repository"
+        )
+    names = {sibling.rfilename for sibling in info.siblings or ()}
+    if kind.mark not in names:
+        if others := sorted(names - {".gitattributes"}):
+            raise OscineError(f"{repository} holds {others[0]}, which is none of oscine's; name another")
+        return
+    with TemporaryDirectory(prefix="oscine-") as cache, torch.device("meta"):
+        mark = fetch_again(repository, kind.mark, str(info.sha), Path(cache))
+        try:
+            kind.read(mark)
+        except OscineError as error:
+            raise OscineError(f"{repository} holds a model that is none of oscine's ({error}); name another") from error
