@@ -8,8 +8,10 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 
+from oscine import __version__
 from oscine.cli.bench import Bench
 from oscine.cli.command import Misuse, Parser
 from oscine.cli.judging import PROBE, REPORT, Findings, curve_findings
@@ -105,9 +107,11 @@ def facts_of(bench: Bench, task: Task) -> dict[str, Any]:
     settings = bench.settings
     sections = {name: settings[name].as_dict() for name in ("task", "head", "fit", "tuning")}
     flat = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    flat.pop("tuning.save_every")
     return flat | {
         "encoder": settings.encoder, "weights": fingerprint(bench.encoder), "probe": settings.probe,
-        "seconds": settings.seconds, "rows": digest(task),
+        "seconds": settings.seconds, "rows": digest(task), "batch_size": settings.batch_size,
+        "device": bench.encoder.device.type, "torch": torch.__version__, "oscine": __version__,
     }  # fmt: skip
 
 

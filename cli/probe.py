@@ -223,7 +223,7 @@ def note(settings: Namespace, weights: Any, task: Task, called: str, found: Find
     changes = {
         "weights": weights,
         "rows": digest(task),
-        "features": "table" if settings.embeddings else "float32" if settings.store is None else "float16",
+        "features": kind_of_features(settings),
         "seconds": settings.seconds,
         "task": settings.task.as_dict(),
         "head": settings.head.as_dict(),
@@ -234,6 +234,13 @@ def note(settings: Namespace, weights: Any, task: Task, called: str, found: Find
     for name, row in found.rows.items():
         made = Run(name, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes)
         add_run(settings.runs / RESULTS, made)
+
+
+def kind_of_features(settings: Namespace) -> str | None:
+    """How the features were kept that a probe was fitted on; None where the encoder learnt, too."""
+    if settings.finetune:
+        return None
+    return "table" if settings.embeddings else "float32" if settings.store is None else "float16"
 
 
 def table(found: Findings) -> Table:

@@ -11,11 +11,11 @@ from huggingface_hub.utils import yaml_dump
 from oscine import __version__
 from oscine.models.facts import Facts, said_to_be
 from oscine.models.licences import Licence
+from oscine.models.origin import PAGES
 from oscine.models.scores import Scores
 from oscine.models.source import Origin
 
 ON_THE_HUB = r"[\w.-]+/[\w.-]+"
-HUB = "https://huggingface.co"  # not HF_ENDPOINT, which may be a mirror with a password in its address
 
 
 def write_card(facts: Facts) -> str:
@@ -89,7 +89,7 @@ def benchmark_file(facts: Facts, score: Scores) -> str | None:
         task_id=task,
         value=round(mean(values), 6),
         date=score.date,
-        source_url=f"{HUB}/{facts.repository}/blob/{facts.tag}/scores/{score.name}.json",
+        source_url=f"{PAGES}/{facts.repository}/blob/{facts.tag}/scores/{score.name}.json",
         source_name="oscine probe",
         notes=f"{metric}, {facts.treatment} encoder, {score.probe}, mean of {len(values)}",
     )
@@ -196,7 +196,7 @@ def linked(licence: Licence) -> str:
 
 
 def citation(facts: Facts) -> str:
-    entries = [bibtex(facts.name, f"{facts.name}: weights of {facts.kind}", f"{HUB}/{facts.repository}")]
+    entries = [bibtex(facts.name, f"{facts.name}: weights of {facts.kind}", f"{PAGES}/{facts.repository}")]
     if facts.paper:
         entries.append(bibtex(facts.kind, f"{facts.kind}, arXiv {facts.paper}", f"https://arxiv.org/abs/{facts.paper}"))
     return "```bibtex\n" + "\n".join(entries) + "\n```"

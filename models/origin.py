@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-from huggingface_hub import constants, metadata_load, repocard
+from huggingface_hub import metadata_load, repocard
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -14,6 +14,7 @@ from oscine.models.source import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.vectors import fingerprint
 
 CARD = "README.md"  # of a repository
+PAGES = "https://huggingface.co"  # for people; HF_ENDPOINT may be a mirror with a password in its address
 logger = logging.getLogger(__name__)
 
 
@@ -54,7 +55,7 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
     if licence == "other":
         name, link = str(stated.get("license_name") or licence), str(stated.get("license_link") or "")
         if link and not re.match("https?://", link):  # a file of that repository
-            link = f"{constants.ENDPOINT}/{repository}/blob/{revision or 'main'}/{link}"
+            link = f"{PAGES}/{repository}/blob/{revision or 'main'}/{link}"
         return f"{name}={link}" if link else name
     if licence == "unknown":  # the Hub's word for it
         return NOT_STATED

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-import torch
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from oscine.models.errors import OscineError
-from oscine.models.files import whole
+from oscine.models.sealed import read_sealed, write_sealed
 
 logger = logging.getLogger(__name__)
-# Bytes of SHA-256 behind what torch wrote. torch.load reads past them, and past a flipped byte in the weights, too.
-SEAL = sha256().digest_size
-CHUNK = 1 << 20
 
 
 class RunStates(TorchCheckpointIO):
@@ -34,8 +29,7 @@ class RunStates(TorchCheckpointIO):
         for part in path.parent.glob(".*.part"):  # what a killed run has left of a state
             part.unlink(missing_ok=True)
         newest = path.with_suffix(".next")
-        with whole(newest) as file:
-            file.write(write_sealed(checkpoint, file))
+        write_sealed(newest, checkpoint)
         # Neither a torn state nor an earlier writing of the same step pushes out the one before.
         if self.step not in (None, step):
             path.replace(before(path))
@@ -48,37 +42,6 @@ class RunStates(TorchCheckpointIO):
         if found == path:
             self.step = state["global_step"]
         return state
-
-
-class Sealed:
-    """A file to write, and the checksum of what was written: a state of many GB is not held in memory for it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.checksum = file, sha256()
-        self.error: OSError | None = None
-
-    def write(self, content: bytes) -> int:
-        self.checksum.update(content)
-        try:
-            return self.file.write(content)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-def write_sealed(checkpoint: dict[str, Any], file: BinaryIO) -> bytes:
-    """Write a state and return its seal."""
-    sealed = Sealed(file)
-    try:
-        torch.save(checkpoint, cast(BinaryIO, sealed))
-    except RuntimeError:  # what torch makes of a full disk when it closes its file
-        if sealed.error:
-            raise sealed.error from None
-        raise
-    return sealed.checksum.digest()
 
 
 def before(path: Path) -> Path:
@@ -111,16 +74,6 @@ def newest_state(path: Path) -> tuple[dict[str, Any], Path]:
 def read_state(path: Path) -> dict[str, Any]:
     """A run state, its tensors on the CPU; an error where it is not what was written."""
     try:
-        with path.open("rb") as file:
-            checksum = sha256()
-            left = path.stat().st_size - SEAL
-            while left > 0:
-                chunk = file.read(min(left, CHUNK))
-                checksum.update(chunk)
-                left -= len(chunk)
-            if checksum.digest() != file.read():
-                raise OscineError(f"{path} is torn: cut short or changed since it was written")
-            file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise OscineError(f"{path} cannot be read: {error.strerror or error}") from None
+        return read_sealed(path)
+    except FileNotFoundError as error:
+        raise OscineError(f"{path} cannot be read: {error.strerror}") from None

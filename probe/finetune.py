@@ -39,6 +39,12 @@ def silent(done: int, total: int, note: str) -> None:
     """Progress that nobody watches."""
 
 
+def forget(states: States) -> None:
+    """Where a part stood that is done."""
+    if NOW in states:
+        del states[NOW]
+
+
 def within(progress: Progress, name: str, before: int, total: int) -> Progress:
     """Progress of a part of what is to be done."""
     return lambda done, _, note: progress(before + done, total, f"{name}, {note}")
@@ -110,7 +116,7 @@ class FineTuning:
                 "logits": self.answers(learner, part.test),
                 "valid": self.answers(learner, part.valid),
             }
-            states.pop(NOW, None)
+            forget(states)
         progress(self.fit.steps, self.fit.steps, "judged")
         return states[name]
 
@@ -132,7 +138,7 @@ class FineTuning:
                 part = Part(ALL, torch.cat([part.train for part in self.task.parts]).unique(), NO_ROWS)
                 learner, _ = self.learn(part, ALL, states, progress, int(np.median(judgement.steps)))
                 states[ALL] = {"probe": learner.probe.state_dict(), "encoder": learner.encoder.state_dict()}
-                states.pop(NOW, None)
+                forget(states)
             encoder, probe = self.encoder_of(states[ALL]), self.probe_of(states[ALL])
         fitted = kept(probe, encoder, head, self.task, judgement, self.seconds, name)
         settings = {"lr": self.fit.lr, "steps": self.fit.steps, **vars(self.tuning)}

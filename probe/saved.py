@@ -48,7 +48,6 @@ from oscine.probe.calibration import Scaling
 from oscine.probe.fetched import fetch_probe, open_encoder
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.probe import Probe
-from oscine.probe.saved_facts import BESIDE as BESIDE
 from oscine.probe.saved_facts import ENCODER, FACTS, TENSORS, read_facts
 from oscine.probe.zoo import PROBES
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from oscine.models.errors import OscineError
 from oscine.models.files import hold, write_whole
+from oscine.models.sealed import read_sealed, write_sealed
 
 SETTINGS, LOCK = "settings.json", "lock"
 
@@ -63,20 +61,20 @@ class TuningStates(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         try:
-            return torch.load(self.path(name), map_location="cpu", weights_only=True)
+            return read_sealed(self.path(name))
         except FileNotFoundError:
             raise KeyError(name) from None
-        except Exception as error:  # whatever a damaged file makes of unpickling
-            reason = str(error).partition("\n")[0]
-            raise OscineError(f"{self.path(name)} cannot be read ({reason}); --overwrite begins anew") from None
+        except OscineError as error:
+            raise OscineError(f"{error}; --overwrite begins anew") from None
+
+    def __contains__(self, name: object) -> bool:
+        return self.path(str(name)).exists()
 
     def __setitem__(self, name: str, state: Any) -> None:
         for left in self.folder.glob(".*.part"):  # by who was killed while writing it
             left.unlink()
-        content = io.BytesIO()
-        torch.save(state, content)
         try:
-            write_whole(self.path(name), content.getvalue())
+            write_sealed(self.path(name), state)
         except OSError as error:
             raise OscineError(
                 f"{self.path(name)} cannot be written ({error.strerror}); the state before is kept, --resume goes on with it"
@@ -84,6 +82,11 @@ class TuningStates(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         self.path(name).unlink()
+
+    def clear(self) -> None:
+        """Also what cannot be read."""
+        for path in self.folder.glob("*.pt"):
+            path.unlink()
 
     def __iter__(self) -> Iterator[str]:
         return (path.stem for path in self.folder.glob("*.pt"))

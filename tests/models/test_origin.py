@@ -59,7 +59,9 @@ def tiny() -> Encoder:
 )
 def test_a_card_says_the_licence_or_the_log_why_it_is_not_known(hub, caplog, card, licence):
     commit = hub.add("robin/old", {"README.md": card} if card else {"other.md": b""})
-    assert licence_on_the_hub("robin/old", commit) == licence.format(here=f"{hub.url}/robin/old/blob/{commit}")
+    assert licence_on_the_hub("robin/old", commit) == licence.format(
+        here=f"https://huggingface.co/robin/old/blob/{commit}"
+    )
     said = [message for message in caplog.messages if message.startswith("the licence of robin/old is not known (its ")]
     assert [message.count("\n") for message in said] == ([0] if licence == NOT_KNOWN else [])
 

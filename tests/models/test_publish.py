@@ -658,7 +658,7 @@ def test_a_licence_of_nobodys_list_is_kept_as_its_authors_state_it(hub, tmp_path
     assert card_of(hub, found, "robin/nd")[0]["license"] == "cc-by-nd-4.0"
     told, card = card_of(hub, hub.repositories["robin/other"].refs["v1"], "robin/other")
     assert (told["license"], told["license_name"]) == ("other", "garden")
-    assert told["license_link"] == f"{hub.url}/wren/other/blob/{commit}/LICENSE"
+    assert told["license_link"] == f"https://huggingface.co/wren/other/blob/{commit}/LICENSE"
     assert f"The weights: [garden]({told['license_link']})." in card
     hub.add("wren/unlinked", files | {"README.md": b"---\nlicense: other\nlicense_name: garden\n---\n"})
     told, _ = card_of(hub, push_to_hub(create_model("hf-hub:wren/unlinked"), "robin/unlinked"), "robin/unlinked")

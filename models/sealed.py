@@ -1,0 +1,68 @@
+"""States in files that are whole or absent, sealed with a checksum, so that a torn one is known: torch would read it."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+
+from oscine.models.errors import OscineError
+from oscine.models.files import whole
+
+# Bytes of SHA-256 behind what torch wrote. torch.load reads past them, and past a flipped byte in the weights, too.
+SEAL = sha256().digest_size
+CHUNK = 1 << 20
+
+
+class Hashed:
+    """A file to write, and the checksum of what was written: a state of many GB is not held in memory for it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.checksum = file, sha256()
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        self.checksum.update(content)
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def write_sealed(path: Path, state: Any) -> None:
+    """Write what torch.save takes; a full disk is an OSError and leaves what was there."""
+    with whole(path) as file:
+        hashed = Hashed(file)
+        try:
+            torch.save(state, cast(BinaryIO, hashed))
+        except RuntimeError:  # what torch makes of a full disk when it closes its file
+            if hashed.error:
+                raise hashed.error from None
+            raise
+        file.write(hashed.checksum.digest())
+
+
+def read_sealed(path: Path) -> Any:
+    """What was written, its tensors on the CPU; an error where it is not that any more. No file is FileNotFoundError."""
+    try:
+        with path.open("rb") as file:
+            checksum = sha256()
+            left = path.stat().st_size - SEAL
+            while left > 0:
+                chunk = file.read(min(left, CHUNK))
+                checksum.update(chunk)
+                left -= len(chunk)
+            if checksum.digest() != file.read():
+                raise OscineError(f"{path} is torn: cut short or changed since it was written")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise OscineError(f"{path} cannot be read: {error.strerror or error}") from None
