@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -55,5 +56,7 @@ def log_shares(model: Pipeline, vectors: Tensor, classes: int) -> Tensor:  # [ro
     """Log-probabilities, next to nothing for classes that the model has not met."""
     logits = torch.full((len(vectors), classes), -1e9, dtype=torch.float64)
     if len(vectors):
-        logits[:, model.classes_] = torch.from_numpy(model.predict_log_proba(vectors.numpy())).double().clamp(min=-1e9)
+        with np.errstate(divide="ignore"):  # a probability of 0, whose logarithm is clamped
+            found = torch.from_numpy(model.predict_log_proba(vectors.numpy())).double()
+        logits[:, model.classes_] = found.clamp(min=-1e9)
     return logits
