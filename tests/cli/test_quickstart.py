@@ -125,6 +125,7 @@ def test_every_encoder_can_be_loaded_and_every_loss_read(run: Run) -> None:
         assert list((run.folder / name / "logs").glob("version_*/metrics.csv"))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_table(run: Run, table: Path, tmp_path: Path) -> None:
     torch.manual_seed(5)  # what happened before must not count
     again = quickstart(table, tmp_path / "second")

@@ -77,7 +77,12 @@ def kill_at(step: int, command: list[str], folder: Path) -> None:
     assert not (folder / "encoder").exists(), "killed while it ran"
 
 
-WAYS = [("bat_tiny", 1, 1), ("bird_mae_tiny", 0, 2), ("bird_mae_tiny", 2, 1), ("bat_tiny", 0, 2)]  # workers, parts
+WAYS = [  # workers, parts of a step
+    ("bat_tiny", 1, 1),
+    ("bird_mae_tiny", 0, 2),
+    pytest.param("bird_mae_tiny", 2, 1, marks=pytest.mark.slow),
+    pytest.param("bat_tiny", 0, 2, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("config", "workers", "parts"), WAYS)
