@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.quasirandom import SobolEngine
 
+from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
 from oscine.models.files import hold, write_whole
 from oscine.probe.data import Part
@@ -171,6 +172,8 @@ def _try(evaluate: Callable[[Settings], float], settings: Settings) -> Tried:
     value, failure = math.nan, "its value is not a number"
     try:
         value = evaluate(settings)
+    except AudioError:  # the disk's fault, not the settings': the same call goes on when it can be read again
+        raise
     except (OscineError, ValueError, torch.OutOfMemoryError) as error:  # torch's own, such as for a dropout of 2
         failure = str(error).partition("\n")[0]
     if math.isfinite(value):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from oscine.models.audio import AudioError
 from oscine.models.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.probe.convex_gated import ConvexGatedProbe
@@ -204,6 +205,23 @@ def test_an_error_in_the_code_is_no_failed_trial(tmp_path: Path) -> None:
 
     with pytest.raises(ZeroDivisionError):
         searched(tmp_path, evaluate=wrong)
+
+
+def test_a_recording_that_cannot_be_read_ends_a_search_which_goes_on_when_it_can(tmp_path: Path) -> None:
+    calls = 0
+
+    def gone(settings: Settings) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise AudioError("a.wav", "could not be opened (Input/output error); check the disk")
+        return hill(settings)
+
+    with pytest.raises(AudioError, match=r"a\.wav"):
+        searched(tmp_path, trials=4, sobol=4, evaluate=gone)
+    found = searched(tmp_path, trials=4, sobol=4)
+    assert [one.value is None for one in found.tried] == [False] * 4
+    assert found == searched(tmp_path / "whole", trials=4, sobol=4)
 
 
 def test_without_optuna_a_line_says_what_brings_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
