@@ -75,6 +75,9 @@ def number(hint: Any) -> str:
 class Parser(ArgumentParser):
     """Says in one line what does not fit, and raises it as every other error that a user can mend."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **settings)  # half an option may be another one, taken in silence
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # one of the parsers that parse a part; the whole one has the last word
             super().error(message, ex)

@@ -119,7 +119,8 @@ def published(asked: TaskSettings) -> Callable[[Path], Task]:
     """The reader of a published task; few shots are drawn from what was published of them."""
     readers = PUBLISHED | FEW_SHOT if asked.shots else PUBLISHED
     if asked.name not in readers:
-        raise Misuse(
-            f"no task {asked.name!r} in --data; --task.name is one of {', '.join([FOLDER, ANNOTATED, *readers, *FRAMES])}"
-        )
+        known = ", ".join([*readers, *FRAMES])
+        own = f"{FOLDER} (a class for each folder in --data), {ANNOTATED} (Raven or Audacity tables beside recordings)"
+        what = "--data needs --task.name" if asked.name is None else f"no task {asked.name!r}"
+        raise Misuse(f"{what}; it is {own}, or a published task: {known}")
     return readers[asked.name]

@@ -131,8 +131,11 @@ def test_few_shots_are_drawn_from_what_was_published_of_them(tmp_path: Path) -> 
     [
         ([], "give --table FILE.csv, your labelled table, or --data FOLDER, where the task of --task.name lies"),
         (["--table", "a.csv", "--data", "b"], "or --data FOLDER, where the task of --task.name lies; one of them"),
-        (["--data", "b"], "no task None in --data; --task.name is one of folder, annotated, esc50, esc10, "),
-        (["--data", "b", "--task.name", "esc5"], "no task 'esc5' in --data; --task.name is one of folder, annotated"),
+        (
+            ["--data", "b"],
+            "--data needs --task.name; it is folder (a class for each folder in --data), annotated (Raven",
+        ),
+        (["--data", "b", "--task.name", "esc5"], "no task 'esc5'; it is folder (a class for each folder in --data)"),
         (["--data", "b", "--task.called", "esc50"], "unrecognized arguments: --task.called"),
         (["--data", "b", "--task.valid", "much"], '"task.valid": '),
         (["--data", "b", "--folds", "0"], '"folds": Not of type PositiveInt: 0'),
