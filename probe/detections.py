@@ -48,7 +48,7 @@ def write_detections(
     """
     table, out = Path(table), check_detections(out, overwrite)
     thresholds = thresholds_of(fitted, threshold)
-    found = survey(folder)
+    found = survey(Path(folder).resolve())  # Raven looks for recordings from where it is, not from here
     check_table(fitted, table, found, hop)
     recordings = {recording.name: recording for recording in found.recordings}
     median = fitted.median if fitted.frame_seconds else 1

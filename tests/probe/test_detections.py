@@ -138,6 +138,7 @@ def test_what_is_written_for_raven_is_read_again_with_cumulative_times(folder: P
     nyquist = dict(zip(map(str, recordings), [8000.0, 22050.0, 4000.0, 11025.0]))
     assert raven["Begin Path"].map(nyquist).tolist() == raven["High Freq (Hz)"].tolist()
     assert raven["Begin Path"].nunique() > 1
+    assert raven["Begin Path"].map(lambda path: Path(path).is_absolute()).all()
 
 
 def test_what_is_written_for_audacity_is_read_again_track_by_track(folder: Path, tmp_path: Path) -> None:
