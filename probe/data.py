@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -166,18 +166,28 @@ def _inside_tars(paths: Sequence[str]) -> dict[str, tuple[Tars, int]]:
 
 def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[list[Tensor]]:
     """All waveforms, [samples] at most, in order, read by so many processes; leaves the global random state as it is."""
+    for batch in read_all(_Batches(clips, batch_size), workers=workers):
+        waveforms, lengths = batch
+        yield list(waveforms.split(lengths))
+
+
+def read_all(items: Dataset[Any], order: Iterable[Any] | None = None, workers: int = 0) -> Iterator[Any]:
+    """Items one by one, read by so many processes, in an order; leaves the global random state as it is.
+
+    An item that is an error of ours is raised here: a worker would raise it as the text of its traceback.
+    """
     loader = DataLoader(
-        _Batches(clips, batch_size),
+        items,
         batch_size=None,
+        sampler=order,
         num_workers=workers,
         worker_init_fn=one_thread,
         generator=torch.Generator(),
     )
-    for batch in loader:
-        if isinstance(batch, OscineError):
-            raise batch
-        waveforms, lengths = batch
-        yield list(waveforms.split(lengths))
+    for item in loader:
+        if isinstance(item, OscineError):
+            raise item
+        yield item
 
 
 class _Batches(Dataset["tuple[Tensor, list[int]] | OscineError"]):

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from oscine.models.audio import audio_info, load_audio, one_clip, one_thread
+from oscine.models.audio import audio_info, load_audio, one_clip
 from oscine.models.augment import drawn_by, key
 from oscine.models.errors import OscineError
 from oscine.models.recordings import find_recordings
-from oscine.probe.data import LabelledClips, Task
+from oscine.probe.data import LabelledClips, Task, read_all
 
 BACKGROUND, WHICH = 6, 7  # of a clip's random numbers, see models/augment.py
 OVER, INSTEAD = 0.5, 0.075  # shares of clips over a background, and that a background replaces: arXiv 2504.12880
@@ -81,15 +81,4 @@ class TrainingClips(Dataset["Clips | OscineError"]):
 
 def read_steps(clips: TrainingClips, steps: Iterable[tuple[int, Tensor]], workers: int = 0) -> Iterator[Clips]:
     """The clips of steps, given their numbers and rows; leaves the global random state as it is."""
-    loader = DataLoader(
-        clips,
-        batch_size=None,
-        sampler=steps,
-        num_workers=workers,
-        worker_init_fn=one_thread,
-        generator=torch.Generator(),
-    )
-    for batch in loader:
-        if isinstance(batch, OscineError):
-            raise batch
-        yield Clips(*batch)
+    return (Clips(*batch) for batch in read_all(clips, steps, workers))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -27,9 +26,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.vectors import Vectors
 from oscine.models.watcher import Forecast, Progress, Watcher
-
-PATIENCE = 60  # seconds after which what should have happened will not
-FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
+from tests.forked import FORK, PATIENCE, ended, started
 
 
 @pytest.fixture(autouse=True)
@@ -75,17 +72,6 @@ def result(out: Path) -> tuple[bytes, bytes]:
 def undisturbed(encoder: Encoder, folder: Path, tmp_path: Path) -> tuple[bytes, bytes]:
     run(encoder, folder, tmp_path / "undisturbed.parquet")
     return result(tmp_path / "undisturbed.parquet")
-
-
-def started(work: Callable[..., None], *arguments: Any, **how: Any) -> Any:
-    process = FORK.Process(target=work, args=arguments, kwargs=how)
-    process.start()
-    return process
-
-
-def ended(process: Any) -> None:
-    process.join(PATIENCE)
-    assert process.exitcode is not None
 
 
 def test_the_undisturbed_table_has_what_it_should(undisturbed: tuple[bytes, bytes], tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import time
@@ -28,10 +27,8 @@ from oscine.probe.encoding import Encoding, count_bytes
 from oscine.probe.probe import Needs
 from oscine.probe.shelf import bytes_below, open_store
 from oscine.probe.store import Store
+from tests.forked import FORK, PATIENCE, ended, started
 from tests.kept_noise import EVERYTHING, ROWS, contents, folders, noise_table, opened, same, shuffled, tiny_bat
-
-PATIENCE = 60  # seconds after which what should have happened will not
-FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
 
 
 @pytest.fixture
@@ -166,17 +163,6 @@ def test_a_recording_that_is_gone_is_named(bat: Encoder, task: Task, tmp_path: P
 
 
 # Room for it
-
-
-def started(work: Callable[..., None], *arguments: Any, **how: Any) -> Any:
-    process = FORK.Process(target=work, args=arguments, kwargs=how)
-    process.start()
-    return process
-
-
-def ended(process: Any) -> None:
-    process.join(PATIENCE)
-    assert process.exitcode is not None
 
 
 def sized(needs: Needs) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import resource
 import signal
@@ -32,11 +31,10 @@ from oscine.probe.probe import Needs, Probe
 from oscine.probe.prototypical import PrototypicalProbe
 from oscine.probe.shelf import open_store
 from oscine.probe.store import Store
+from tests.forked import FORK, PATIENCE, ended, started
 from tests.kept_noise import EVERYTHING, ROWS, contents, noise_table, opened, same, shuffled, tiny_bat
 
 HEADER = 128  # bytes of a NumPy file before its numbers
-PATIENCE = 60  # seconds after which what should have happened will not
-FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
 
 PROBES: dict[str, Callable[[Encoder, int], Probe]] = {
     "linear": lambda encoder, classes: LinearProbe(encoder, classes, pool="bands", norm="batch"),
@@ -203,17 +201,6 @@ def undisturbed(bat: Encoder, task: Task, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "SAVE_SECONDS", 0.0)
     make(bat, task, tmp_path / "undisturbed")
     return contents(tmp_path / "undisturbed")
-
-
-def started(work: Callable[..., None], *arguments: Any, **how: Any) -> Any:
-    process = FORK.Process(target=work, args=arguments, kwargs=how)
-    process.start()
-    return process
-
-
-def ended(process: Any) -> None:
-    process.join(PATIENCE)
-    assert process.exitcode is not None
 
 
 def done(root: Path) -> int:
