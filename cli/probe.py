@@ -90,11 +90,14 @@ def parse(probe: type[Probe], path: Path, content: dict[str, Any], arguments: li
     def read(first: list[str]) -> Namespace:
         return config.parse(parser(probe), path, [*first, *given])
 
+    plain = [one for one in given if not one.startswith("--print_config")]
     try:
-        asked = config.parse(parser(probe), path, [one for one in given if not one.startswith("--print_config")])
+        asked = config.parse(parser(probe), path, plain)
     except Misuse:
         return read([])  # says what is wrong, or prints what is there
-    return with_published(asked, content, shipped, read) if asked.finetune else read([])
+    if asked.finetune:
+        return with_published(asked, content, shipped, read)
+    return asked if plain == given else read([])
 
 
 def parser(probe: type[Probe]) -> Parser:
