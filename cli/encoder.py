@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from oscine.cli.command import Misuse
-from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.zoo import HUB, LOCAL, create_model
+from oscine.models.zoo import HUB, LOCAL, check_model, create_model
+
+if TYPE_CHECKING:
+    from oscine.models.encoder import Encoder
+
+
+def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> None:
+    """Raise what `open_encoder` would raise, as far as arguments and files tell it, without torch."""
+    if random_weights and (checkpoint or model.startswith((HUB, LOCAL))):
+        raise Misuse(
+            f"{checkpoint or model} brings its own weights; leave out --random-weights, or name a model of the zoo alone"
+        )
+    check_model(model, pretrained=not (checkpoint or random_weights), checkpoint_path=checkpoint)
 
 
 def open_encoder(
     model: str, checkpoint: Path | None, random_weights: bool, device: str = "cpu", seed: int = 0
 ) -> Encoder:
     """An encoder with published, saved or given weights; untrained only where that is asked for, which it then notes."""
+    check_encoder(model, checkpoint, random_weights)
     if not random_weights:
         return moved(create_model(model, pretrained=checkpoint is None, checkpoint_path=checkpoint), device)
-    if checkpoint or model.startswith((HUB, LOCAL)):
-        raise Misuse(
-            f"{checkpoint or model} brings its own weights; leave out --random-weights, or name a model of the zoo alone"
-        )
+
+    import torch
+
     torch.manual_seed(seed)
     encoder = create_model(model)
     encoder.provenance = {"model": model, "sha256": "random"}

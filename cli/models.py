@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from oscine.cli.command import call
-
-if TYPE_CHECKING:
-    from oscine.models.zoo import Published
+from oscine.models.zoo import ARCHITECTURES, PUBLISHED, Published, list_models
 
 NONE = "none"  # that are known by name
 
@@ -23,8 +19,6 @@ def models(filter: str = "*", pretrained: bool = False) -> None:
         filter: only names that match this pattern, such as "bat*".
         pretrained: only those whose name is enough to get their weights.
     """
-    from oscine.models.zoo import PUBLISHED, list_models
-
     by_name = list_models(filter, pretrained=True)
     names = sorted({name.partition(".")[0] for name in by_name}) if pretrained else list_models(filter)
     if not names:
@@ -51,20 +45,15 @@ def origin(row: Published) -> str:
 
 def describe(name: str) -> tuple[str, ...]:
     """An encoder's row."""
-    import torch
-
-    from oscine.models.zoo import PUBLISHED, create_model
-
-    with torch.device("meta"):
-        encoder = create_model(name)
+    row = ARCHITECTURES[name]
     tags = [row.name.partition(".")[2] for row in PUBLISHED if row.architecture == name]
     return (
         name,
-        f"{sum(parameter.numel() for parameter in encoder.parameters()) / 1e6:.1f} M",
-        str(encoder.dim),
-        str(encoder.depth),
-        f"{encoder.sample_rate / 1000:g} kHz",
-        f"{encoder.seconds:g} s",
+        f"{row.parameters / 1e6:.1f} M",
+        str(row.config["dim"]),
+        str(row.config["depth"]),
+        f"{row.sample_rate / 1000:g} kHz",
+        f"{row.seconds:g} s",
         ", ".join(tags) or NONE,
     )
 

@@ -28,7 +28,7 @@ from oscine.cli.progress import progress_bar
 from oscine.models import Encoder, create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.hub import SETTINGS
+from oscine.models.folder import SETTINGS
 from oscine.models.origin import origin_of
 from oscine.models.source import SOURCE, Origin
 from oscine.models.weights import load_strictly

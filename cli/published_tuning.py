@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from jsonargparse import Namespace
 
 from oscine.models.fetch import fetch
-from oscine.models.hub import CONFIG, ENCODERS
+from oscine.models.folder import CONFIG, encoder_folder
+from oscine.models.hub import ENCODERS
 from oscine.models.mae import MAE
 from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, PUBLISHED
 from oscine.probe.birdset import SETS
@@ -77,9 +78,9 @@ def is_mae(encoder: str) -> bool:
             return _described_as_mae(fetch(repository, CONFIG, revision or None).path)
         encoder = row.name
     if encoder.startswith(LOCAL):
-        return _described_as_mae(Path(encoder.removeprefix(LOCAL)) / CONFIG)
+        return _described_as_mae(encoder_folder(encoder.removeprefix(LOCAL)) / CONFIG)
     known = ARCHITECTURES.get(encoder.partition(".")[0])
-    return known is not None and issubclass(known.encoder, MAE)
+    return known is not None and issubclass(ENCODERS[known.encoder], MAE)
 
 
 def _described_as_mae(config: Path) -> bool:

@@ -89,7 +89,7 @@ class Facts:
         """The arXiv number of the method's paper."""
         origin = self.encoder_origin
         known = ARCHITECTURES.get(origin.model.partition(".")[0]) if origin else None
-        others = [row for row in ARCHITECTURES.values() if row.encoder is type(self.encoder)]
+        others = [row for row in ARCHITECTURES.values() if row.encoder == self.kind]
         papers = [row.paper for row in ([known] if known else []) + others]
         return next((paper.split()[1] for paper in papers if paper.startswith("arXiv")), None)
 

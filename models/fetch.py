@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.sha import git_hash
 
 from oscine.models.errors import OscineError
-from oscine.models.weights import file_hash
+from oscine.models.files import file_hash
 
 
 class Fetched(NamedTuple):

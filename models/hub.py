@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
-import sys
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -18,15 +15,14 @@ from oscine import __version__
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import Fetched, fetch, fetch_if_there
-from oscine.models.files import write_whole
+from oscine.models.files import file_hash, write_whole
+from oscine.models.folder import CONFIG, WEIGHTS, check_content, fits, read_content
 from oscine.models.origin import licence_on_the_hub, origin_of, set_origin
 from oscine.models.source import SOURCE, read_origin
 from oscine.models.vectors import fingerprint
-from oscine.models.weights import PUBLISHED, file_hash, load_strictly, read_safetensors
+from oscine.models.weights import PUBLISHED, load_strictly, read_safetensors
 
 ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-SETTINGS = "settings.yaml"  # of the run that made an encoder
 
 
 def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
@@ -109,41 +105,20 @@ def set_provenance(
 
 def read_config(path: Path) -> Encoder:
     """The encoder that a config.json describes, with random weights."""
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        reason = f"{error.strerror}: {CONFIG}"
-        raise OscineError(
-            f"no encoder in {path.parent} ({reason}); expected a folder with {CONFIG} and {WEIGHTS}"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise OscineError(f"{path} is no JSON ({error}); save the encoder again") from None
-    if isinstance(content, dict):
-        check_version(content.get("oscine_version"), path)
+    content = read_content(path)
     try:
         return from_config(content)
     except OscineError as error:
         raise OscineError(f"{path}: {error}") from None
 
 
-def check_version(version: object, path: Path) -> None:
-    """What a newer oscine wrote may mean something else under the same names; what names no version is older."""
-    if release(str(version)) > release(__version__):
-        raise OscineError(f"{path} is of oscine {str(version)[:20]}, this is {__version__}; update oscine")
-
-
 def from_config(content: Any) -> Encoder:
-    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
-        raise OscineError("no 'architecture' with its 'config', as oscine saves them")
+    """The encoder that the content of a config.json describes, with random weights."""
+    check_content(content)
     name = content.get("architecture")
     if name not in list(ENCODERS):  # whatever JSON holds, also what cannot be a key
         raise OscineError(f"unknown architecture {name!r}; known are {', '.join(ENCODERS)}")
     return build(ENCODERS[name], content["config"])
-
-
-def release(version: str) -> list[int]:
-    """A version's numbers, to compare: 0.10.1.dev3 is [0, 10, 1]."""
-    return [int(number) for number in re.findall(r"\d+", version[:99])[:3]]
 
 
 def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
@@ -162,19 +137,3 @@ def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
     except (ArithmeticError, RuntimeError) as error:  # numbers that no tensor can have
         reason = str(error).partition("\n")[0]
         raise OscineError(f"{name} cannot be built from {config} ({reason}); expected sizes above 0") from error
-
-
-def fits(value: object, kind: Any) -> bool:
-    """Whether a value is what an annotation says, to the last part; an int will do for a float, a bool for neither."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if kind is Any:
-        return True
-    if origin in (Union, UnionType):
-        return any(fits(value, one) for one in parts)
-    if origin is list:
-        return isinstance(value, list) and all(fits(one, parts[0]) for one in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(fits(one, parts[1]) for one in value.values())
-    if kind in (int, float):  # finite, and not beyond what a float can be
-        return isinstance(value, (int, kind)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    return isinstance(value, origin or kind)

@@ -16,10 +16,11 @@ from oscine.models.card import benchmark_file, write_card
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.facts import Facts
-from oscine.models.hub import CONFIG, SETTINGS, WEIGHTS, load_pretrained, read_config
+from oscine.models.files import file_hash
+from oscine.models.folder import CONFIG, SETTINGS, WEIGHTS
+from oscine.models.hub import load_pretrained, read_config
 from oscine.models.origin import CARD
 from oscine.models.source import SOURCE
-from oscine.models.weights import file_hash
 
 
 class File(NamedTuple):

@@ -25,10 +25,10 @@ from oscine.models.asking import ask, faults_here_in_one_line, fetch_again, look
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.facts import Data, Terms, encoder_facts
+from oscine.models.files import file_hash
 from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.permits import check_needed, check_repository, check_sendable, check_token
 from oscine.models.publication import DRAFT, File, Publication, encoder_publication
-from oscine.models.weights import file_hash
 
 logger = logging.getLogger(__name__)
 MAIN = "main"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from oscine.models.facts import Facts, said_to_be
-from oscine.models.hub import WEIGHTS
+from oscine.models.folder import WEIGHTS
 from oscine.models.publish import Receipt
 from oscine.models.zoo import ARCHITECTURES, EMBEDDED, PUBLISHED, Published, create_model, find_published
 
@@ -30,11 +30,12 @@ def rows(facts: Facts, receipt: Receipt) -> list[str]:
         facts.repository, receipt.commit, facts.published_sha256,
     )  # fmt: skip
     encoder = facts.encoder
-    millions = sum(parameter.numel() for parameter in encoder.parameters()) / 1e6
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
     paper = ARCHITECTURES[architecture].paper if architecture in ARCHITECTURES else f"arXiv {facts.paper}"
     new = [] if architecture in ARCHITECTURES else [
         "models/zoo.py, ARCHITECTURES:",
-        f'    "{architecture}": Architecture({facts.kind}, {encoder.config}, "{paper}"),',
+        f'    "{architecture}": Architecture("{facts.kind}", {encoder.config}, "{paper}", {parameters:_}, '
+        f"{encoder.sample_rate:_}, {encoder.seconds}),",
     ]  # fmt: skip
     return [
         *new,
@@ -44,7 +45,7 @@ def rows(facts: Facts, receipt: Receipt) -> list[str]:
         f"| `{row.name}` | `{row.repository}` | `{row.revision}` | `{row.file}` | `{row.sha256}` | {row.licence} |",
         "checkpoints.md, what they are:",
         f"| `{row.name}` | {paper} | {data} | {encoder.sample_rate / 1000:g} kHz | {encoder.seconds:g} s | "
-        f"{millions:.1f} M | {row.state} |",
+        f"{parameters / 1e6:.1f} M | {row.state} |",
     ]
 
 
@@ -67,7 +68,7 @@ def default(architecture: str) -> dict[str, Any]:
 def architecture_of(facts: Facts) -> str:
     """The zoo's name of these sizes and settings; one after the repository, and nobody else's, where the zoo has none."""
     for name, architecture in ARCHITECTURES.items():
-        if architecture.encoder is type(facts.encoder) and default(name) == facts.encoder.config:
+        if architecture.encoder == facts.kind and default(name) == facts.encoder.config:
             return name
     return free(slug(facts.name), ARCHITECTURES)
 

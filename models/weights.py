@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections import OrderedDict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -110,12 +109,3 @@ def load_strictly(module: nn.Module, state: State, source: object) -> None:
         fault = f"tensors {'; '.join(faults)}"
         raise OscineError(f"{source} does not fit {type(module).__name__}: {fault}; choose the model it was saved from")
     module.load_state_dict(state, strict=True)
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, in hexadecimal digits."""
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -1,41 +1,38 @@
-"""The encoders by name, in timm's grammar: architecture, architecture.tag, hf-hub:OWNER/REPOSITORY, local-dir:FOLDER."""
+"""The encoders by name, in timm's grammar: architecture, architecture.tag, hf-hub:OWNER/REPOSITORY, local-dir:FOLDER.
+
+Names are known, listed and checked without torch; what builds or fetches an encoder imports it itself.
+"""
 
 from __future__ import annotations
 
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from oscine import __version__
-from oscine.models.audio_mae import AudioMAE
-from oscine.models.bat import BAT
-from oscine.models.beats import BEATs
-from oscine.models.bird_mae import BirdMAE
-from oscine.models.eat import EAT
-from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.fetch import Fetched, fetch
-from oscine.models.hub import (
-    WEIGHTS,
-    build,
-    fetch_encoder,
-    load_from_hub,
-    load_pretrained,
-    published_by_oscine,
-    set_provenance,
-)
-from oscine.models.origin import set_origin
+from oscine.models.files import file_hash
+from oscine.models.folder import WEIGHTS, check_folder, check_weights, encoder_folder
 from oscine.models.source import NOT_KNOWN, NOT_STATED
-from oscine.models.weights import file_hash, load_weights
+
+if TYPE_CHECKING:
+    from oscine.models.encoder import Encoder
+    from oscine.models.fetch import Fetched
 
 
 class Architecture(NamedTuple):
     """One named size of an encoder, and where it is described."""
 
-    encoder: type[Encoder]
+    encoder: str  # the name of its class
     config: dict[str, Any]
     paper: str
+    parameters: int
+    sample_rate: int  # Hz
+    seconds: float  # of a clip
 
 
 AUDIO_MAE_PAPER = "arXiv 2207.06405"
@@ -46,24 +43,26 @@ EAT_PAPER = "arXiv 2401.03497"
 SSLAM_PAPER = "arXiv 2506.12222"
 TINY = "oscine, for tests and two CPU cores"
 
+TINIEST = {"dim": 192, "depth": 6, "heads": 3}
 SMALL = {"dim": 384, "depth": 12, "heads": 6}
 BASE = {"dim": 768, "depth": 12, "heads": 12}
 LARGE = {"dim": 1024, "depth": 24, "heads": 16}
 HUGE = {"dim": 1280, "depth": 32, "heads": 16}
 
+# Parameters, rate and clip are what the class makes of the config: they stand here because it needs torch to say so.
 ARCHITECTURES = {
-    "audio_mae_base": Architecture(AudioMAE, BASE, AUDIO_MAE_PAPER),
-    "bat_tiny": Architecture(BAT, {"dim": 192, "depth": 6, "heads": 3}, TINY),
-    "bat_small": Architecture(BAT, SMALL, BAT_PAPER),
-    "bat_base": Architecture(BAT, BASE, BAT_PAPER),
-    "bat_large": Architecture(BAT, LARGE, BAT_PAPER),
-    "beats_base": Architecture(BEATs, BASE, BEATS_PAPER),
-    "bird_mae_tiny": Architecture(BirdMAE, {"dim": 192, "depth": 6, "heads": 3}, TINY),
-    "bird_mae_base": Architecture(BirdMAE, BASE, BIRD_MAE_PAPER),
-    "bird_mae_large": Architecture(BirdMAE, LARGE, BIRD_MAE_PAPER),
-    "bird_mae_huge": Architecture(BirdMAE, HUGE, BIRD_MAE_PAPER),
-    "eat_base": Architecture(EAT, BASE, EAT_PAPER),
-    "sslam_base": Architecture(EAT, BASE, SSLAM_PAPER),
+    "audio_mae_base": Architecture("AudioMAE", BASE, AUDIO_MAE_PAPER, 85_649_664, 16_000, 10.0),
+    "bat_tiny": Architecture("BAT", TINIEST, TINY, 3_039_744, 16_000, 10.23),
+    "bat_small": Architecture("BAT", SMALL, BAT_PAPER, 23_364_096, 16_000, 10.23),
+    "bat_base": Architecture("BAT", BASE, BAT_PAPER, 92_734_464, 16_000, 10.23),
+    "bat_large": Architecture("BAT", LARGE, BAT_PAPER, 328_290_304, 16_000, 10.23),
+    "beats_base": Architecture("BEATs", BASE, BEATS_PAPER, 90_311_792, 16_000, 10.23),
+    "bird_mae_tiny": Architecture("BirdMAE", TINIEST, TINY, 2_768_832, 32_000, 5.0),
+    "bird_mae_base": Architecture("BirdMAE", BASE, BIRD_MAE_PAPER, 85_453_056, 32_000, 5.0),
+    "bird_mae_large": Architecture("BirdMAE", LARGE, BIRD_MAE_PAPER, 302_840_832, 32_000, 5.0),
+    "bird_mae_huge": Architecture("BirdMAE", HUGE, BIRD_MAE_PAPER, 630_342_400, 32_000, 5.0),
+    "eat_base": Architecture("EAT", BASE, EAT_PAPER, 85_647_360, 16_000, 10.23),
+    "sslam_base": Architecture("EAT", BASE, SSLAM_PAPER, 85_647_360, 16_000, 10.23),
 }
 
 
@@ -116,6 +115,7 @@ PUBLISHED = (
     ),
 )  # fmt: skip
 HUB, LOCAL = "hf-hub:", "local-dir:"
+OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 
 
 def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
@@ -145,23 +145,25 @@ def create_model(
     revision: a branch, tag or commit on the Hub. local_files_only: look only into the cache.
     overrides: settings of the architecture, such as `seconds=5.0` or `drop_path=0.1`; what oscine saved brings its own.
     """
+    check_model(name, pretrained, checkpoint_path, revision)
+    if overrides and name.startswith(LOCAL):
+        raise OscineError(f"{name} {OWN_SETTINGS}")
+
+    from oscine.models.hub import ENCODERS, build, load_from_hub, set_provenance
+    from oscine.models.origin import set_origin
+    from oscine.models.weights import load_weights
+
     pretrained = pretrained or name.startswith(HUB)
-    if revision and (name.startswith(LOCAL) or not pretrained):
-        raise OscineError(
-            f"{name} has no revision {revision!r}: revisions are the Hub's, see {HUB} and pretrained=True"
-        )
     name, revision = _in_the_table(name, revision, local_files_only)
-    if name.startswith((HUB, LOCAL)):
-        if overrides or checkpoint_path:
-            raise OscineError(f"{name} brings its own settings and weights; overrides go with a name of the zoo")
-        if name.startswith(HUB):
-            return load_from_hub(name.removeprefix(HUB), revision, local_files_only)
+    if name.startswith(LOCAL):
         return _load_folder(name.removeprefix(LOCAL))
+    if name.startswith(HUB):
+        if overrides:
+            raise OscineError(f"{name} {OWN_SETTINGS}")
+        return load_from_hub(name.removeprefix(HUB), revision, local_files_only)
     architecture = ARCHITECTURES[_known(name)]
-    if pretrained and checkpoint_path:
-        raise OscineError(f"{name} cannot load its published weights and {checkpoint_path} at once; choose one")
     weights = fetch_weights(name, revision, local_files_only) if pretrained else None  # before the work of building
-    encoder = build(architecture.encoder, architecture.config | overrides)
+    encoder = build(ENCODERS[architecture.encoder], architecture.config | overrides)
     if weights:
         row = _published(name)
         load_weights(encoder, weights.path)
@@ -178,6 +180,9 @@ def create_model(
 
 def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
     """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless they are here."""
+    from oscine.models.fetch import fetch
+    from oscine.models.hub import fetch_encoder
+
     name, revision = _in_the_table(name, revision, local_files_only)
     if name.startswith(HUB):
         return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)[0]
@@ -188,28 +193,64 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
     return fetch(_repository(row), row.file, revision or row.revision, pinned, local_files_only)
 
 
-def check_fetchable(name: str) -> None:
+def check_model(
+    name: str, pretrained: bool = False, checkpoint_path: str | Path | None = None, revision: str | None = None
+) -> None:
+    """Raise what arguments and files tell to be wrong with a call of `create_model`, without torch or a network."""
+    if revision and (name.startswith(LOCAL) or not (pretrained or name.startswith(HUB))):
+        raise OscineError(
+            f"{name} has no revision {revision!r}: revisions are the Hub's, see {HUB} and pretrained=True"
+        )
+    if checkpoint_path and name.startswith((HUB, LOCAL)):
+        raise OscineError(f"{name} {OWN_SETTINGS}")
+    if name.startswith(LOCAL):
+        check_folder(encoder_folder(name.removeprefix(LOCAL)))
+    elif pretrained or name.startswith(HUB):
+        if checkpoint_path:
+            _known(name)
+            raise OscineError(f"{name} cannot load its published weights and {checkpoint_path} at once; choose one")
+        check_fetchable(name, revision)
+    else:
+        _known(name)
+        if checkpoint_path:
+            check_weights(checkpoint_path)
+
+
+def check_fetchable(name: str, revision: str | None = None) -> None:
     """Raise what is known without a network to be wrong with the name of weights."""
-    if not name.startswith(HUB):
-        row = _published(name)
-        if row.state != EMBEDDED:
-            _repository(row)
+    if name.startswith(HUB):
+        repository, _ = _on_the_hub(name, revision)
+        try:
+            validate_repo_id(repository)
+        except HFValidationError:
+            raise OscineError(f"{repository!r} is not the name of a repository; expected owner/name") from None
+        return
+    row = _published(name)
+    if row.state != EMBEDDED:
+        _repository(row)
 
 
-def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tuple[str, str | None]:
-    """A repository of the table goes by its row's name, unless it says itself what it holds, as those of oscine's do.
-
-    What stands behind an @ is the revision, as in timm.
-    """
-    if not name.startswith(HUB):
-        return name, revision
+def _on_the_hub(name: str, revision: str | None) -> tuple[str, str | None]:
+    """The repository of hf-hub:OWNER/REPOSITORY@REVISION, and the revision; what stands behind an @ is it, as in timm."""
     name, _, at = name.partition("@")
     if at and revision and at != revision:
         raise OscineError(f"{name}@{at} and revision={revision!r} differ; give one of them")
-    repository, revision = name.removeprefix(HUB), revision or at or None
-    row = next((row for row in PUBLISHED if row.repository == repository), None)
-    if row is None or published_by_oscine(repository, revision, local_files_only):
+    return name.removeprefix(HUB), revision or at or None
+
+
+def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tuple[str, str | None]:
+    """A repository of the table goes by its row's name, unless it says itself what it holds, as those of oscine's do."""
+    if not name.startswith(HUB):
         return name, revision
+    repository, revision = _on_the_hub(name, revision)
+    row = next((row for row in PUBLISHED if row.repository == repository), None)
+    if row is None:
+        return HUB + repository, revision
+
+    from oscine.models.hub import published_by_oscine
+
+    if published_by_oscine(repository, revision, local_files_only):
+        return HUB + repository, revision
     return row.name, revision
 
 
@@ -225,7 +266,10 @@ def _find_file(sha256: str) -> Published | None:
 
 def _load_folder(folder: str) -> Encoder:
     """What was saved; weights of the zoo are known by their hash, also where their source.json was lost."""
-    encoder = load_pretrained(folder)
+    from oscine.models.hub import load_pretrained
+    from oscine.models.origin import set_origin
+
+    encoder = load_pretrained(encoder_folder(folder))
     row = _find_file(str((encoder.provenance or {}).get("sha256")))
     if row and not encoder.origin:
         set_origin(encoder, row.name, row.file, row.licence)
@@ -245,6 +289,8 @@ def _published(name: str) -> Published:
 
 def _embedded(row: Published, revision: str | None) -> Fetched:
     """The weights in this package, whose revision is oscine's."""
+    from oscine.models.fetch import Fetched
+
     if revision:
         raise OscineError(f"{row.name} has no revision {revision!r}: it is part of oscine {__version__}; leave it out")
     path = FOLDER / row.name / row.file

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
-from oscine.models.hub import SETTINGS, WEIGHTS, save_pretrained
+from oscine.models.files import file_hash, write_whole
+from oscine.models.folder import SETTINGS, WEIGHTS
+from oscine.models.hub import save_pretrained
 from oscine.models.source import read_origin
-from oscine.models.weights import file_hash
 
 RECORD = "run.json"
 

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from oscine.models.audio import AudioError, decode
 from oscine.models.errors import OscineError
+from oscine.models.files import file_hash
 from oscine.models.tars import Member
-from oscine.models.weights import file_hash
 from oscine.models.windows import cores
 from oscine.pretrain.stretches import Span
 

@@ -8,10 +8,11 @@ from typing import Any
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import Fetched, fetch, fetch_if_there
-from oscine.models.hub import WEIGHTS, load_pretrained
+from oscine.models.files import file_hash
+from oscine.models.folder import WEIGHTS
+from oscine.models.hub import load_pretrained
 from oscine.models.origin import licence_on_the_hub, origin_of
 from oscine.models.source import Origin
-from oscine.models.weights import file_hash
 from oscine.models.zoo import HUB, LOCAL, create_model, fetch_weights
 from oscine.probe.saved_facts import BESIDE, ENCODER, FACTS, TENSORS, read_facts
 

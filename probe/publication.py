@@ -19,7 +19,8 @@ from oscine.models.asking import faults_here_in_one_line
 from oscine.models.errors import OscineError
 from oscine.models.facts import Data, Terms, check_names
 from oscine.models.fetch import fetch
-from oscine.models.hub import CONFIG, SETTINGS, WEIGHTS
+from oscine.models.files import file_hash
+from oscine.models.folder import CONFIG, SETTINGS, WEIGHTS
 from oscine.models.licences import check_allowed, choose_licence
 from oscine.models.origin import asked_again, origin_of
 from oscine.models.places import without_places
@@ -27,7 +28,6 @@ from oscine.models.publication import CARD, RECORDS, Kind, Needed, Publication, 
 from oscine.models.publish import publish
 from oscine.models.scores import Scores, read_scores
 from oscine.models.source import SOURCE
-from oscine.models.weights import file_hash
 from oscine.models.zoo import LOCAL, find_published
 from oscine.probe.card import ProbeFacts, write_probe_card
 from oscine.probe.fitted import FittedProbe

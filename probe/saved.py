@@ -39,7 +39,8 @@ from oscine.models.embed import describe_encoder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.hub import fits, save_pretrained
+from oscine.models.folder import fits
+from oscine.models.hub import save_pretrained
 from oscine.models.source import SOURCE, Origin, read_origin
 from oscine.models.vectors import digest
 from oscine.models.weights import read_safetensors

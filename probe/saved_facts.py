@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from oscine.models.errors import OscineError
-from oscine.models.hub import CONFIG, WEIGHTS, check_version, fits
+from oscine.models.folder import CONFIG, WEIGHTS, check_version, fits
 from oscine.models.source import SOURCE
 from oscine.probe.events import MEDIAN
 from oscine.probe.zoo import PROBES

@@ -14,7 +14,6 @@ from oscine.cli.command import Misuse
 from oscine.cli.download import main
 from oscine.cli.models import models
 from oscine.models import zoo
-from oscine.models.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.hub import save_pretrained
 from oscine.models.zoo import PUBLISHED, Architecture, Published, create_model
@@ -30,7 +29,7 @@ TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """With the weights of a row of the zoo, and an encoder that oscine has published."""
     row = Published("wren_tiny.dawn", "a garden", "model.safetensors", "MIT", zoo.LAYOUT, "wren/weights")
-    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture(BAT, TINY, "none"))
+    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
     monkeypatch.setattr(zoo, "PUBLISHED", (*PUBLISHED, row))
     encoder = create_model("wren_tiny")
     save_pretrained(encoder, tmp_path / "saved")

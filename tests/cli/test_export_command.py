@@ -17,7 +17,6 @@ from torch.testing import assert_close
 from oscine.cli.command import Misuse
 from oscine.cli.export import main
 from oscine.models import zoo
-from oscine.models.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.export import session_of
 from oscine.models.hub import save_pretrained
@@ -33,7 +32,7 @@ TINY = {"dim": 16, "depth": 1, "heads": 2, "seconds": 0.5}
 
 @pytest.fixture(autouse=True)
 def wren(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture(BAT, TINY, "none"))
+    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
 
 
 def test_a_saved_encoder_becomes_a_file_that_gives_its_features(

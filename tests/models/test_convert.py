@@ -18,7 +18,7 @@ from oscine.models import zoo
 from oscine.models.convert import convert_checkpoint
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.weights import file_hash
+from oscine.models.files import file_hash
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model
 from tests.hub_server import serving
 from tests.models.test_weights import eat_on_the_hub

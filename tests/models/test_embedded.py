@@ -27,7 +27,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object) -> None:
         raise AssertionError(f"asked the Hub for {arguments}")
 
-    monkeypatch.setattr(zoo, "fetch", refuse)
+    monkeypatch.setattr("oscine.models.fetch.fetch", refuse)
 
 
 def same(one: Encoder, other: Encoder) -> bool:

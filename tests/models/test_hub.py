@@ -19,7 +19,6 @@ from safetensors.torch import save
 
 from oscine.models import hub as hub_room
 from oscine.models import zoo
-from oscine.models.bat import BAT
 from oscine.models.eat import EAT
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -44,7 +43,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def row(monkeypatch: pytest.MonkeyPatch) -> Published:
     """A row of the zoo that stands for weights small enough for a test."""
     row = Published("wren_tiny.dawn", "a garden", "model.safetensors", "MIT", zoo.LAYOUT, "wren/weights")
-    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture(BAT, TINY, "none"))
+    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
     monkeypatch.setattr(zoo, "PUBLISHED", (*zoo.PUBLISHED, row))
     return row
 

@@ -15,11 +15,11 @@ from safetensors.torch import save
 from oscine.models import zoo
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
+from oscine.models.files import file_hash
 from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.origin import asked_again, licence_on_the_hub, origin_of
 from oscine.models.source import NOT_KNOWN, NOT_STATED, SOURCE, Origin, read_origin
 from oscine.models.vectors import fingerprint
-from oscine.models.weights import file_hash
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model
 from tests.hub_server import Fault, Hub, serving
 

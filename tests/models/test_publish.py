@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.facts import Data, Facts
+from oscine.models.files import file_hash
 from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.licences import parse_licence
 from oscine.models.publication import Publication, encoder_publication, file_of
 from oscine.models.publish import publish, push_to_hub
-from oscine.models.weights import file_hash
 from oscine.models.zoo import create_model
 from tests.hub_server import Fault, Hub, Repository, serving, sha256
 

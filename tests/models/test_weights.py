@@ -26,7 +26,8 @@ from oscine.models.bird_mae import BirdMAE
 from oscine.models.eat import EAT
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.weights import PUBLISHED, file_hash, load_weights
+from oscine.models.files import file_hash
+from oscine.models.weights import PUBLISHED, load_weights
 from oscine.models.zoo import create_model
 
 State = dict[str, Tensor]

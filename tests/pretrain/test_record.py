@@ -10,9 +10,10 @@ import torch
 from oscine.models import create_model
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.hub import SETTINGS, save_pretrained
+from oscine.models.files import file_hash
+from oscine.models.folder import SETTINGS
+from oscine.models.hub import save_pretrained
 from oscine.models.source import SOURCE, Origin, read_origin
-from oscine.models.weights import file_hash
 from oscine.pretrain.record import RECORD, Record, read_record, save_with_record
 
 
