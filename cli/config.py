@@ -6,7 +6,6 @@ import glob
 import shutil
 from argparse import SUPPRESS
 from difflib import get_close_matches
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,18 @@ from jsonargparse import Namespace
 
 from oscine.cli.command import Help, Misuse, Parser, paragraphs
 
+CONFIGS = Path(__file__).absolute().parents[1] / "configs"  # beside this room, in a checkout and in an installation
+
 
 def shipped(kind: str) -> list[str]:
     """Names of the configurations of a kind ("pretrain", "probe") that come with oscine."""
-    return sorted(Path(file.name).stem for file in (files("oscine") / "configs" / kind).iterdir())
+    return sorted(file.stem for file in (CONFIGS / kind).iterdir())
 
 
 def find(kind: str, config: str) -> Path:
     """The file of a CONFIG, wherever it is."""
     if config in shipped(kind):
-        with as_file(files("oscine") / "configs" / kind / f"{config}.yaml") as path:
-            return path
+        return CONFIGS / kind / f"{config}.yaml"
     path = Path(config)
     if not path.is_file():
         meant = "".join(f"did you mean {near}? " for near in get_close_matches(config, shipped(kind), n=1))
@@ -35,8 +35,7 @@ def find(kind: str, config: str) -> Path:
 
 def find_quickstart() -> Path:
     """The one configuration that belongs to a command alone."""
-    with as_file(files("oscine") / "configs" / "quickstart.yaml") as path:
-        return path
+    return CONFIGS / "quickstart.yaml"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def parser(command: str, purpose: str) -> Parser:
 
 def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
     """Arguments on top of a CONFIG's keys, which are the values that --help shows."""
-    own = Path(str(files("oscine"))) in path.parents
+    own = CONFIGS in path.parents
     made.prog = made.prog.replace("CONFIG", path.stem if own else str(path))
     made.default_config_files = [glob.escape(str(path))]
     simplify(made)

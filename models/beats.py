@@ -9,10 +9,10 @@ from typing import cast
 
 import torch
 from einops import rearrange
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oscine.models.compat import DropPath
 from oscine.models.encoder import ChunkedEncoder
 from oscine.models.errors import OscineError
 from oscine.models.frontend import BEATsFrontend

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
+from oscine.models.compat import PatchEmbed
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.frontend import MELS, Frontend

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torchaudio.functional as F
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from oscine.models.compat import amplitude_to_DB, melscale_fbanks, spectrogram
 from oscine.models.layers import PATCH
 from oscine.models.ruler import Ruler
 
@@ -101,7 +101,7 @@ class BATFrontend(Frontend):
         self.hop = hop
         window = torch.hann_window(n_fft)
         with torch.device("cpu"):  # the function looks at the values, which the meta device does not have
-            filters = F.melscale_fbanks(n_fft // 2 + 1, self.lowest, sample_rate / 2, MELS, sample_rate)
+            filters = melscale_fbanks(n_fft // 2 + 1, self.lowest, sample_rate / 2, MELS, sample_rate)
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("filters", filters.to(window.device), persistent=False)
 
@@ -111,13 +111,13 @@ class BATFrontend(Frontend):
     def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
         # The transform mirrors half a window at each end; what is shorter than a window is first filled up with silence.
         waveform = lengthen(waveform, self.n_fft)
-        power = F.spectrogram(
+        power = spectrogram(
             waveform, pad=0, window=self.window, n_fft=self.n_fft, hop_length=self.hop, win_length=self.n_fft,
             power=2.0, normalized=False,
         )  # fmt: skip
         mel = torch.matmul(power.transpose(1, 2), self.filters)
         # The channel axis keeps the 80 dB range a clip's own: without it the loudest clip of the batch would set the floor.
-        decibels = F.amplitude_to_DB(mel[:, None], multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=80.0)[:, 0]
+        decibels = amplitude_to_DB(mel[:, None], multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=80.0)[:, 0]
         low, high = decibels.amin((1, 2), keepdim=True), decibels.amax((1, 2), keepdim=True)
         scaled = (decibels - low) / (high - low + 1e-8)
         frames = self.frames(waveform.shape[1]) if frames is None else frames

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from einops import rearrange
-from timm.layers import Attention, DropPath, LayerNorm, Mlp
 from torch import Tensor, nn
+
+from oscine.models.compat import Attention, DropPath, LayerNorm, Mlp
 
 PATCH = 16  # frames and mel bands a patch covers, in every encoder of the zoo
 CHUNK = 64 * PATCH  # frames that an encoder of chunks sees at once: 10.24 s at a hop of 10 ms

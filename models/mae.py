@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import LayerNorm
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from oscine.models.compat import Block, LayerNorm
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.frontend import Frontend

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import LayerNorm
 from torch import Tensor, nn
 
+from oscine.models.compat import LayerNorm
 from oscine.models.encoder import ChunkedEncoder
 from oscine.models.frontend import Frontend
 from oscine.models.layers import PostNormBlock, drop_path_rates, frozen, init_linear

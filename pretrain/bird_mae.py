@@ -7,13 +7,12 @@ from typing import Any, cast
 
 import torch
 from einops import rearrange
-from timm.layers import Attention, LayerNorm
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, pad
 
 from oscine.models.augment import coloured_noise, draw_mix, mix
 from oscine.models.bird_mae import BirdMAE
+from oscine.models.compat import Attention, Block, LayerNorm
 from oscine.models.encoder import Encoder
 from oscine.models.layers import PATCH, frozen, gather_patches, init_linear
 from oscine.pretrain.masking import dropped_patches, random_keep

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from einops import rearrange, repeat
-from timm.layers import Attention
 from torch import Tensor
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 
+from oscine.models.compat import Attention
 from oscine.models.layers import numbered
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from einops import einsum, rearrange
-from timm.layers import LayerNorm
 from torch import Tensor, nn
 
+from oscine.models.compat import LayerNorm
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
 from oscine.probe.probe import SETS, Needs, Probe, choose

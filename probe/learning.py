@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
 
+from oscine.models.compat import CosineLRScheduler
 from oscine.models.errors import OscineError
 from oscine.probe.best_step import BestStep
 

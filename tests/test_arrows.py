@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# what a room may import of the others; `oscine` itself holds only the version
+# what a room may import of the others; `oscine` itself has the version, and names of models and probe that it fetches
 ARROWS = {
     "models": {"models"},
     "pretrain": {"models", "pretrain"},
@@ -45,6 +45,12 @@ def test_only_cli_reads_yaml():
     readers = {"yaml", "jsonargparse", "omegaconf", "ruamel"}
     for path in [path for room in ARROWS.keys() - {"cli"} for path in sources(room)]:
         assert not {name.split(".")[0] for name in imports(path)} & readers, path
+
+
+def test_one_file_alone_imports_what_may_not_fit_the_installed_torch():
+    """It says in one line what does not fit; whoever imports timm or torchaudio without it gets their traceback."""
+    for path in [path for room in ARROWS for path in sources(room) if path != ROOT / "models" / "compat.py"]:
+        assert not {name.split(".")[0] for name in imports(path)} & {"timm", "torchaudio", "torchvision"}, path
 
 
 def test_rooms_are_imported_by_their_full_names():
