@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from oscine.models import BirdMAE, Encoder, create_model, embed_folder, load_audio
-from oscine.models.precision import BFLOAT16, FLOAT32, bfloat16_gain
+from oscine.models.arguments import BFLOAT16, FLOAT32
+from oscine.models.precision import bfloat16_gain
 from oscine.models.survey import survey
 from oscine.models.table import read_embeddings
 from oscine.models.vectors import Vectors

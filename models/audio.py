@@ -1,4 +1,7 @@
-"""From files to waveforms: mono, float32, at the rate that is asked for. A bad file is an error that names it."""
+"""From files to waveforms: mono, float32, at the rate that is asked for. A bad file is an error that names it.
+
+Headers are read without torch, which is imported where a waveform is made.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
 
 from oscine.models.errors import OscineError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # A resampler's filter reaches over fewer than 256 samples of the lower rate to both sides: what a partial read takes along.
 REACH = 256
@@ -112,6 +115,8 @@ def split_clips(waveform: Tensor, samples: int, hop: int | None = None) -> Tenso
         raise OscineError(
             f"waveform has shape {tuple(waveform.shape)}, expected [samples]; split one recording at a time"
         )
+    from torch.nn.functional import pad
+
     hop = samples if hop is None else hop
     if samples < 1 or hop < 1:
         raise OscineError(f"clips of {samples} samples every {hop}: both must be at least 1")
@@ -121,6 +126,8 @@ def split_clips(waveform: Tensor, samples: int, hop: int | None = None) -> Tenso
 
 def one_clip(waveform: Tensor, samples: int) -> Tensor:  # [samples]
     """The beginning of a waveform as one clip, filled up with silence where it is shorter."""
+    from torch.nn.functional import pad
+
     return pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
 
@@ -170,6 +177,8 @@ def decode(file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: i
 
     A waveform that ends early, or is empty, is one whose frames could not be decoded; `truncated` says so.
     """
+    from torch import from_numpy
+
     name, source, frames = os.fsdecode(file.name), file.samplerate, file.frames
     total = math.ceil(frames * sample_rate / source)
     if first >= total:
@@ -197,7 +206,7 @@ def decode(file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: i
     if source != sample_rate and len(mono):
         mono = soxr.resample(mono, source, sample_rate, quality="HQ")
     offset = first - low * sample_rate // source
-    return Decoded(torch.from_numpy(mono[offset : offset + last - first].copy()), truncated)
+    return Decoded(from_numpy(mono[offset : offset + last - first].copy()), truncated)
 
 
 def _entry(file: soundfile.SoundFile, frame: int) -> int:
@@ -270,4 +279,6 @@ def _warn_once(path: str | Path, reason: str) -> None:
 
 def one_thread(worker: int) -> None:
     """For the processes that read for a DataLoader: several threads in each of several slow one another down."""
+    import torch
+
     torch.set_num_threads(1)

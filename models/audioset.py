@@ -18,7 +18,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from oscine.models.errors import OscineError
-from oscine.models.recordings import find_recordings
+from oscine.models.scan import find_recordings
 
 TRAIN = ("balanced_train_segments", "unbalanced_train_segments")
 EVAL = "eval_segments"

@@ -11,17 +11,16 @@ import pandas as pd
 import torch
 
 from oscine import __version__
+from oscine.models.arguments import AUTO, FLOAT32, check_arguments
 from oscine.models.audio import AudioError, audio_info
 from oscine.models.clock import Clock
 from oscine.models.encoder import Encoder
-from oscine.models.errors import OscineError
 from oscine.models.forecast import foretell, timed
 from oscine.models.journal import Journal
 from oscine.models.outputs import Outputs
-from oscine.models.parts import Job, Note, embed_part, embed_parts
-from oscine.models.precision import AUTO, FLOAT32
+from oscine.models.parts import Job, embed_part, embed_parts
 from oscine.models.survey import ALL, Shard, survey
-from oscine.models.table import DTYPES, Summary, as_frame, as_table, check_target, schema_of, write_table
+from oscine.models.table import Note, Summary, as_frame, as_table, check_target, schema_of, write_table
 from oscine.models.vectors import Vectors, evaluating, fingerprint
 from oscine.models.watcher import SILENT, Watcher
 from oscine.models.windows import Recording, cut, default_workers, read_ahead
@@ -82,13 +81,10 @@ def embed_folder(
     batch_size: 16 on a CPU, else 64. workers: processes that read, by default what the machine has to spare.
     """
     target = check_target(out)
-    if dtype not in DTYPES:
-        raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
+    check_arguments(dtype=dtype, workers=workers)
     job = job_of(encoder, hop, batch_size, clock)
     encoder = job.outputs.encoder
     workers = default_workers(encoder.device) if workers is None else workers
-    if workers < 0:
-        raise OscineError(f"workers is {workers}, expected 0 (read in the main process) or more")
 
     with Journal(target) as journal, evaluating(encoder):
         journal.check_free(overwrite)
@@ -114,12 +110,11 @@ def embed_folder(
 
 def job_of(encoder: Encoder | Outputs, hop: float | None, batch_size: int | None, clock: str | None = None) -> Job:
     """What a call asks for, of no recordings yet."""
+    check_arguments(hop=hop, batch_size=batch_size)
     outputs = encoder if isinstance(encoder, Outputs) else Vectors(encoder)
     encoder = outputs.encoder
     if batch_size is None:
         batch_size = 16 if encoder.device.type == "cpu" else 64
-    if batch_size < 1:
-        raise OscineError(f"batch_size is {batch_size}, expected at least 1")
     return Job(outputs, cut(encoder, hop, outputs.samples), batch_size, Clock(clock) if clock else None, [])
 
 

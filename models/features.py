@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
+from oscine.models.errors import OscineError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Features(NamedTuple):
@@ -31,3 +35,19 @@ class Features(NamedTuple):
     def to(self, *args: object, **kwargs: object) -> Features:
         """Every tensor moved or cast, with the arguments of `Tensor.to`."""
         return Features(*(tensor.to(*args, **kwargs) for tensor in self))  # type: ignore[call-overload]
+
+
+POOLED = "pooled"  # the model's own, of its last layer: the column `embedding`
+POOLS: dict[str, Callable[[Features, int], Tensor]] = {
+    "cls": lambda features, layer: features.cls[layer],
+    "mean": lambda features, layer: features.patches[layer].mean((1, 2)),
+}
+
+
+def check_pools(pools: Sequence[str], layers: Sequence[int] | None = None) -> None:
+    """Raise where pools are asked for that no encoder has, or layers of a pool that has none."""
+    unknown = [pool for pool in pools if pool != POOLED and pool not in POOLS]
+    if unknown or not pools:
+        raise OscineError(f"pools {', '.join(unknown) or 'are none'}; choose from {', '.join([POOLED, *POOLS])}")
+    if layers is not None and set(pools) == {POOLED}:
+        raise OscineError(f"{POOLED} is of the last layer alone; layers go with the pools {', '.join(POOLS)}")

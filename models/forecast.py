@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from oscine.models.arguments import AUTO, FLOAT32
 from oscine.models.errors import OscineError
 from oscine.models.journal import Journal
 from oscine.models.parts import Job
-from oscine.models.precision import AUTO, FLOAT32, faster_precision
+from oscine.models.precision import faster_precision
 from oscine.models.survey import Survey
 from oscine.models.table import CSV_BYTES, DTYPES
 from oscine.models.watcher import Forecast

@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 
 from oscine.models.errors import OscineError
 from oscine.models.files import hold, write_whole
-from oscine.models.parts import Note
-from oscine.models.table import Summary, check_absent, errors_path, writing
+from oscine.models.table import Note, Summary, check_absent, errors_path, writing
 
 PLAN, LOCK, NOTES = "plan.json", "lock", b"notes"
 NAMES = r"(plan\.json|lock|\d{6,}\.parquet|table|errors|metadata)"

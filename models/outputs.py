@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from oscine.models.arguments import FLOAT32, check_precision
 from oscine.models.encoder import Encoder
-from oscine.models.precision import FLOAT32, check_precision, check_survives, computing
+from oscine.models.precision import check_survives, computing
 
 
 class Outputs:

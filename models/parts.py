@@ -13,6 +13,7 @@ from torch import Tensor
 
 from oscine.models.clock import Clock
 from oscine.models.outputs import Outputs
+from oscine.models.table import Note
 from oscine.models.watcher import Progress
 from oscine.models.windows import Piece, Read, Recording, Windows, clips_of, count, parts_of, read_ahead
 
@@ -24,13 +25,6 @@ class Rows(NamedTuple):
 
     keys: list[tuple[str, float, float, Any]]
     numbers: Tensor
-
-
-class Note(NamedTuple):
-    """Why a recording stands in the error table. `refused`: its earlier rows must go too; no later ones are read anyway."""
-
-    reason: str
-    refused: bool
 
 
 class Job(NamedTuple):

@@ -11,10 +11,9 @@ from functools import cache
 import torch
 from torch.backends import cudnn
 
+from oscine.models.arguments import BFLOAT16, FLOAT32
 from oscine.models.errors import OscineError
 
-AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
-PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
 WORTH = 1.2  # times as fast; less is not worth the digits
 TRIAL_SECONDS = 120
 
@@ -31,12 +30,6 @@ def fastest(dtype):
     return min(seconds)
 print(fastest(torch.float32) / fastest(torch.bfloat16))
 """
-
-
-def check_precision(precision: str) -> str:
-    if precision not in PRECISIONS:
-        raise OscineError(f"no precision {precision!r}; choose from {', '.join(PRECISIONS)}")
-    return precision
 
 
 def faster_precision(device: torch.device) -> str:

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from oscine.models.audio import AudioError, AudioInfo, read_headers
 from oscine.models.errors import OscineError
-from oscine.models.recordings import scan_folder
-from oscine.models.windows import Recording
+from oscine.models.scan import scan_folder
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +32,15 @@ class Shard(NamedTuple):
 
 
 ALL = Shard(1, 1)
+
+
+class Recording(NamedTuple):
+    """One file to embed. `name` stands in the table's column `file`; `stamp` is its size in bytes and its time in ns."""
+
+    path: Path
+    name: str
+    info: AudioInfo
+    stamp: tuple[int, int] = (0, 0)
 
 
 class Survey(NamedTuple):

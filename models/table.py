@@ -10,17 +10,20 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.parts import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from oscine.models.parts import Rows
 
 ROW_GROUP = 4096  # rows that are gathered before they are written
 KEYS = ["file", "start_time", "end_time"]
@@ -30,6 +33,13 @@ METADATA = b"oscine"  # the schema's key for what made the table, in JSON
 
 # All rows in order, in tables of any length, as often as asked; with the columns of those names, or all.
 Source = Callable[[Sequence[str] | None], Iterator[pa.Table]]
+
+
+class Note(NamedTuple):
+    """Why a recording stands in the error table. `refused`: its earlier rows must go too; no later ones are read anyway."""
+
+    reason: str
+    refused: bool
 
 
 class Summary(NamedTuple):
@@ -132,6 +142,8 @@ def _numbers(flat: np.ndarray, kind: pa.DataType) -> pa.Array:
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
     """Indexed by file, start_time and end_time, a column a number: embedding_0, embedding_1, ..."""
+    import pandas as pd
+
     index = pd.MultiIndex.from_arrays([table[key].to_pylist() for key in KEYS], names=KEYS)
     return _flat(table.drop_columns(KEYS)).to_pandas().set_index(index)
 

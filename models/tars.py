@@ -27,11 +27,11 @@ import soundfile
 from torch import Tensor
 
 from oscine.models.audio import AudioError, decode
+from oscine.models.cores import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import wait_for, write_whole
 from oscine.models.gzip_points import WINDOW, Inflated, read_inflated
-from oscine.models.recordings import SUFFIXES
-from oscine.models.windows import cores
+from oscine.models.scan import SUFFIXES
 
 MEMBERS = pa.schema(
     {"name": pa.string(), "offset": pa.int64(), "length": pa.int64(), "frames": pa.int64(), "rate": pa.int64()}

@@ -10,17 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from oscine.models.arguments import FLOAT32
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.features import Features
+from oscine.models.features import POOLED, POOLS, check_pools
 from oscine.models.outputs import Outputs
-from oscine.models.precision import FLOAT32
-
-POOLED = "pooled"  # the model's own, of its last layer: the column `embedding`
-POOLS: dict[str, Callable[[Features, int], Tensor]] = {
-    "cls": lambda features, layer: features.cls[layer],
-    "mean": lambda features, layer: features.patches[layer].mean((1, 2)),
-}
 
 
 class Vectors(Outputs):
@@ -104,11 +98,7 @@ def _compiled(read: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def _layer_numbers(encoder: Encoder, layers: Sequence[int] | None, pools: Sequence[str]) -> list[int]:
-    unknown = [pool for pool in pools if pool != POOLED and pool not in POOLS]
-    if unknown or not pools:
-        raise OscineError(f"pools {', '.join(unknown) or 'are none'}; choose from {', '.join([POOLED, *POOLS])}")
-    if layers is not None and set(pools) == {POOLED}:
-        raise OscineError(f"{POOLED} is of the last layer alone; layers go with the pools {', '.join(POOLS)}")
+    check_pools(pools, layers)
     return list(dict.fromkeys(encoder.layer_numbers([-1] if layers is None else layers)))
 
 

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
 
@@ -15,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from oscine.models.audio import AudioError, AudioInfo, count_clips, decode, one_thread, open_recording, split_clips
+from oscine.models.audio import AudioError, count_clips, decode, one_thread, open_recording, split_clips
+from oscine.models.cores import cores
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
+from oscine.models.survey import Recording
 
 PIECE_SECONDS = 120  # what a worker reads at a time: two minutes at 250 kHz are 120 MB
 
@@ -36,15 +37,6 @@ class Windows(NamedTuple):
         """Start and end of a clip in seconds; silence that fills it up does not count."""
         first = clip * self.hop
         return first / self.sample_rate, min(first + self.samples, total) / self.sample_rate
-
-
-class Recording(NamedTuple):
-    """One file to embed. `name` stands in the table's column `file`; `stamp` is its size in bytes and its time in ns."""
-
-    path: Path
-    name: str
-    info: AudioInfo
-    stamp: tuple[int, int] = (0, 0)
 
 
 class Piece(NamedTuple):
@@ -146,11 +138,6 @@ def read_ahead(pieces: Iterable[Piece], windows: Windows, workers: int) -> Itera
 def default_workers(device: torch.device) -> int:
     """Processes that read: a CPU is busy with the encoder, any other device waits for what is read."""
     return max(1, min(2 if device.type == "cpu" else 16, cores() - 1))
-
-
-def cores() -> int:
-    """That this process may use, which a cluster's job may have fewer of than its machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[list[Tensor], int]:

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from oscine.models.cores import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import hold, write_whole
 from oscine.models.survey import Survey, survey
 from oscine.models.table import writing
-from oscine.models.windows import cores
 from oscine.pretrain.shard_writer import ShardWriter, record_path, shard_path
 from oscine.pretrain.shards import ERRORS, INDEX, ROWS, WORK, is_finished
 from oscine.pretrain.transcode import FORMATS, Transcoder, transcode

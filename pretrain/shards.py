@@ -29,10 +29,10 @@ import soundfile
 from torch import Tensor
 
 from oscine.models.audio import AudioError, decode
+from oscine.models.cores import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.tars import Member
-from oscine.models.windows import cores
 from oscine.pretrain.stretches import Span
 
 INDEX, ROWS, ERRORS = "index.json", "index.parquet", "errors.csv"

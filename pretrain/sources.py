@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oscine.models.audioset import find_audioset, is_audioset
 from oscine.models.birdset import is_birdset
-from oscine.models.recordings import find_recordings
+from oscine.models.scan import find_recordings
 from oscine.pretrain.events import Events
 from oscine.pretrain.manifests import MANIFESTS, read_manifest
 from oscine.pretrain.shards import Shards, is_shards

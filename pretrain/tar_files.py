@@ -10,7 +10,7 @@ from torch import Tensor
 
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
-from oscine.models.recordings import SUFFIXES
+from oscine.models.scan import SUFFIXES
 from oscine.models.tars import Tars
 from oscine.pretrain.shards import load_member
 from oscine.pretrain.stretches import Span

@@ -15,11 +15,12 @@ from einops import rearrange
 from torch import Tensor
 
 from oscine import __version__
+from oscine.models.arguments import AUTO, FLOAT32, check_precision
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.layers import PATCH
-from oscine.models.precision import AUTO, FLOAT32, check_precision, check_survives, computing, faster_precision
+from oscine.models.precision import check_survives, computing, faster_precision
 from oscine.models.vectors import evaluating, fingerprint
 from oscine.probe.data import LabelledClips, Task, read_batches
 from oscine.probe.probe import Needs

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from oscine.models.arguments import AUTO, FLOAT32
 from oscine.models.augment import key
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.origin import origin_of
-from oscine.models.precision import AUTO, FLOAT32, check_survives, computing, faster_precision
-from oscine.models.recordings import find_recordings
+from oscine.models.precision import check_survives, computing, faster_precision
+from oscine.models.scan import find_recordings
 from oscine.probe.augment import hear
 from oscine.probe.best_step import check_selection
 from oscine.probe.data import NO_ROWS, LabelledClips, Part, Task, read_batches

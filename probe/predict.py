@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from oscine.models.arguments import FLOAT32
 from oscine.models.embed import embed_file, embed_folder
 from oscine.models.errors import OscineError
 from oscine.models.layers import PATCH
 from oscine.models.outputs import Outputs
-from oscine.models.precision import FLOAT32
 from oscine.models.survey import ALL, Shard
 from oscine.models.table import KEYS, METADATA, Summary
 from oscine.models.watcher import SILENT, Watcher

@@ -13,7 +13,7 @@ from pandas import DataFrame
 
 from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
-from oscine.models.recordings import find_recordings
+from oscine.models.scan import find_recordings
 from oscine.probe.data import Part, Task, split_rows
 from oscine.probe.groups import assign_folds
 

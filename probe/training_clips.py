@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from oscine.models.audio import audio_info, load_audio, one_clip
 from oscine.models.augment import drawn_by, key
 from oscine.models.errors import OscineError
-from oscine.models.recordings import find_recordings
+from oscine.models.scan import find_recordings
 from oscine.probe.data import LabelledClips, Task, read_all
 
 BACKGROUND, WHICH = 6, 7  # of a clip's random numbers, see models/augment.py

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from oscine.models.arguments import FLOAT32, check_precision
 from oscine.models.errors import OscineError
-from oscine.models.precision import FLOAT32, check_precision
 
 SHARES = ("drop_path", "mix", "mixup", "noise", "gain")
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from oscine.models.errors import OscineError
-from oscine.models.recordings import find_recordings, read_table, scan_folder
+from oscine.models.recordings import read_table
+from oscine.models.scan import find_recordings, scan_folder
 
 
 def touch(*paths: Path) -> None:

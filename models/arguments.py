@@ -1,0 +1,41 @@
+"""What may be asked of a job that embeds recordings: arguments that are wrong whatever the encoder, without torch."""
+
+from __future__ import annotations
+
+import math
+
+from oscine.models.clock import Clock
+from oscine.models.errors import OscineError
+from oscine.models.table import DTYPES
+
+AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
+PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
+
+
+def check_arguments(
+    *,
+    hop: float | None = None,
+    dtype: str = FLOAT32,
+    precision: str = AUTO,
+    clock: str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> None:
+    """Raise what is wrong with the arguments of `embed_folder`, as far as that depends on no encoder."""
+    if hop is not None and not 0 < hop < math.inf:
+        raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for a clip's length")
+    if dtype not in DTYPES:
+        raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
+    check_precision(precision)
+    if clock:
+        Clock(clock)
+    if batch_size is not None and batch_size < 1:
+        raise OscineError(f"batch_size is {batch_size}, expected at least 1")
+    if workers is not None and workers < 0:
+        raise OscineError(f"workers is {workers}, expected 0 (read in the main process) or more")
+
+
+def check_precision(precision: str) -> str:
+    if precision not in PRECISIONS:
+        raise OscineError(f"no precision {precision!r}; choose from {', '.join(PRECISIONS)}")
+    return precision
