@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -12,6 +15,8 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import oscine
 
@@ -91,13 +96,52 @@ def test_the_metadata_states_version_licence_and_python(wheel, metadata):
     assert licence.read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
-def test_torch_and_torchaudio_share_their_bounds(metadata):
-    bounds = {}
-    for requirement in metadata.get_all("Requires-Dist"):
-        name = requirement.partition("<")[0].partition(">")[0]
-        bounds[name] = requirement.removeprefix(name)
-    assert bounds["torch"] == bounds["torchaudio"]
-    assert "<" in bounds["torch"], "a newer torch finds no torchaudio that fits"
+# Each pair was installed and the golden tests run on it; torchaudio says of itself that it takes any torch from 2.11 on.
+LOADS = [("2.14.0", "2.11.1"), ("2.14.1", "2.11.1"), ("2.15.0", "2.11.1")]
+DIES = [("2.11.0", "2.11.1"), ("2.12.1", "2.11.1"), ("2.15.0", "2.11.0")]
+
+
+def test_torch_and_torchaudio_have_the_bounds_of_what_was_seen(metadata):
+    rows = map(Requirement, metadata.get_all("Requires-Dist"))
+    bounds = {row.name: row.specifier for row in rows}
+    for pairs, fits in ((LOADS, True), (DIES, False)):
+        for torch, torchaudio in pairs:
+            assert (torch in bounds["torch"] and torchaudio in bounds["torchaudio"]) is fits, (torch, torchaudio)
+
+
+def test_the_ranges_have_no_upper_end_that_shuts_out_other_packages(metadata):
+    capped = {"huggingface-hub"}  # whose next major version may speak another protocol
+    rows = map(Requirement, metadata.get_all("Requires-Dist"))
+    assert {row.name for row in rows if "<" in str(row.specifier)} == capped
+
+
+def test_a_checkout_installs_exact_versions_of_everything():
+    """Of what oscine needs, and what that needs, each has one version in the rows that `.ci/pin` writes."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    rows = re.search(r"^constraint-dependencies = (\[$.*?^\])", text, re.MULTILINE | re.DOTALL)
+    assert rows
+    pinned = {}
+    for row in map(Requirement, ast.literal_eval(rows[1])):
+        assert re.fullmatch(r"==[^*]+", str(row.specifier)), row
+        if row.marker is None or row.marker.evaluate():
+            assert pinned.setdefault(canonicalize_name(row.name), row.specifier) == row.specifier
+    assert needed("oscine", {"onnx", "search"}) <= pinned.keys()
+
+
+def needed(name: str, extras: set[str]) -> set[str]:
+    """The distributions that one needs here, directly and transitively."""
+    found: set[str] = set()
+    ahead = [(name, frozenset(extras))]
+    done = set()
+    while ahead:
+        if (now := ahead.pop()) in done:
+            continue
+        done.add(now)
+        for row in map(Requirement, importlib.metadata.requires(now[0]) or []):
+            if row.marker is None or any(row.marker.evaluate({"extra": extra}) for extra in ("", *now[1])):
+                found.add(canonicalize_name(row.name))
+                ahead.append((row.name, frozenset(row.extras)))
+    return found
 
 
 def test_the_command_is_the_front_door(wheel):
