@@ -21,8 +21,8 @@ from oscine.models.vectors import fingerprint
 from oscine.probe.data import Task
 from oscine.probe.encoding import Encoding
 from oscine.probe.evidence import weigh
-from oscine.probe.finetune import FineTuning, silent
-from oscine.probe.fit import Judgement
+from oscine.probe.finetune import FineTuning
+from oscine.probe.fit import Judgement, silent
 from oscine.probe.portrait import portray
 from oscine.probe.predictions import PREDICTIONS, predictions_of, write_predictions
 from oscine.probe.report import write_report

@@ -12,7 +12,7 @@ from oscine.probe.data import Task
 from oscine.probe.dcase import FrameTask
 from oscine.probe.evidence import weigh
 from oscine.probe.few_shot import few_shot_curve
-from oscine.probe.fit import FeatureSource, Judgement, joined, judge
+from oscine.probe.fit import FeatureSource, Judgement, joined, judge, silent, within
 from oscine.probe.fitted import keep_frames, keep_probe
 from oscine.probe.frame_evidence import RECORDINGS, judged_recordings, weigh_frames
 from oscine.probe.frame_portrait import portray_frames
@@ -54,9 +54,11 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     def rest() -> None:
         write_predictions(bench.folder / PREDICTIONS, predictions_of(judgement, task))
         bench.bar.say("the probe to keep, and the report")
+        progress = bench.bar.task("fit on all folds") if len(task.parts) > 1 else silent
         fitted = keep_probe(
-            make_probe, bench.head, bench.encoder, features, task, judgement, bench.fit, seconds, name, settings.device
-        )
+            make_probe, bench.head, bench.encoder, features, task, judgement, bench.fit, seconds, name, settings.device,
+            progress,
+        )  # fmt: skip
         save_probe(fitted, bench.folder / PROBE)
         page = portray(
             bench.title(name), settings.as_dict(), bench.encoder, task, judgement, features, evidence, layers, seconds
@@ -74,10 +76,10 @@ def judge_parts(bench: Bench, features: FeatureSource, task: Task) -> Judgement:
     if not bench.searched:
         return judge(bench.maker(task), features, task, bench.fit, progress, device)
     found = []
-    for number, part in enumerate(task.parts, 1):
+    for number, part in enumerate(task.parts):
         own, alone = settled(bench, part), replace(task, parts=[part])
-        found.append(judge(own.maker(alone), features, alone, own.fit, device=device))
-        progress(number, len(task.parts))
+        shown = within(progress, number, len(task.parts))
+        found.append(judge(own.maker(alone), features, alone, own.fit, shown, device))
     return joined(found)
 
 

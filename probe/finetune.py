@@ -23,7 +23,7 @@ from oscine.models.scan import find_recordings
 from oscine.probe.augment import hear
 from oscine.probe.best_step import check_selection
 from oscine.probe.data import NO_ROWS, LabelledClips, Part, Task, read_batches
-from oscine.probe.fit import FitSettings, Judgement, choose_loss, learnt_from, main_metric, score
+from oscine.probe.fit import FitSettings, Judgement, choose_loss, learnt_from, main_metric, score, silent
 from oscine.probe.fitted import FittedProbe, kept
 from oscine.probe.layer_decay import encoder_groups
 from oscine.probe.learning import Learning
@@ -34,10 +34,6 @@ from oscine.probe.tuning import TuningSettings
 NOW, ALL = "now", "all"  # states: of the part that is being learnt from, and of what has learnt from all rows
 States = MutableMapping[str, Any]
 Progress = Callable[[int, int, str], None]  # done, of how many, and a note
-
-
-def silent(done: int, total: int, note: str) -> None:
-    """Progress that nobody watches."""
 
 
 def forget(states: States) -> None:

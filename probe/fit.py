@@ -63,6 +63,10 @@ class Judgement:
 Progress = Callable[[int, int], None]  # done, of how many
 
 
+def silent(done: int, total: int, note: str = "") -> None:
+    """Show no progress."""
+
+
 class FeatureSource(Protocol):
     """The features of all rows of a task: in memory (`Features`), on disk, or encoded whenever they are taken."""
 
@@ -90,13 +94,13 @@ def judge(
     features: FeatureSource,
     task: Task,
     settings: FitSettings,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     device: str | torch.device = "cpu",
 ) -> Judgement:
     """Fit a fresh probe on every part of the task and score it on the part's own test rows.
 
-    Features stay where they are; the probe, and a batch at a time, are on `device`. Error where a best step is asked for and
-    a part has no rows to choose it by.
+    Features stay where they are; the probe, and a batch at a time, are on `device`. Progress counts the steps of all parts.
+    Error where a best step is asked for and a part has no rows to choose it by.
     """
     check_selection(settings.select_every, task.parts)
     judgement = Judgement([part.name for part in task.parts], [])
@@ -106,13 +110,20 @@ def judge(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             probe = make_probe().to(device)
-            judgement.steps.append(fit_probe(probe, prepared, task.targets, part.train, settings, part.valid))
+            shown = within(progress, number, len(task.parts))
+            judgement.steps.append(
+                fit_probe(probe, prepared, task.targets, part.train, settings, part.valid, progress=shown)
+            )
         judgement.probes.append(probe)
         judgement.logits.append(predict(probe, prepared, part.test))
         judgement.valid_logits.append(predict(probe, prepared, part.valid))
         judgement.metrics.append(score(judgement.logits[-1], task.targets[part.test]))
-        progress(number + 1, len(task.parts))
     return judgement
+
+
+def within(progress: Progress, part: int, parts: int) -> Progress:
+    """Progress of one of several parts of equal length, as progress of all of them."""
+    return lambda done, total: progress(part * total + done, parts * total)
 
 
 def joined(judgements: Sequence[Judgement]) -> Judgement:
@@ -129,6 +140,7 @@ def fit_probe(
     settings: FitSettings,
     valid: Tensor = NO_ROWS,
     steps: int | None = None,
+    progress: Progress = silent,
 ) -> int:
     """Fit a probe in place on some rows of a task; after how many steps it is as it is left.
 
@@ -149,6 +161,7 @@ def fit_probe(
     for batch in islice(learnt_from(rows, targets, settings), learning.last):
         logits = probe.logits(prepared.take(batch).to(device))
         learning.take(loss_function(logits, wanted[batch].to(device)) + probe.penalty())
+        progress(learning.step, learning.last)
     return learning.end()
 
 

@@ -19,7 +19,7 @@ from oscine.probe.choice import as_probabilities, make_choice
 from oscine.probe.data import Task
 from oscine.probe.dcase import FrameTask
 from oscine.probe.events import MEDIAN
-from oscine.probe.fit import FeatureSource, FitSettings, Judgement, fit_probe, prepare
+from oscine.probe.fit import FeatureSource, FitSettings, Judgement, Progress, fit_probe, prepare, silent
 from oscine.probe.frames import FrameJudgement
 from oscine.probe.probe import Probe
 
@@ -109,6 +109,7 @@ def keep_probe(
     seconds: float | None = None,
     name: str = "",
     device: str | torch.device = "cpu",
+    progress: Progress = silent,
 ) -> FittedProbe:
     """The probe that is worth keeping of those that a task was judged by; arguments as they were for `judge`.
 
@@ -119,7 +120,7 @@ def keep_probe(
     if len(task.parts) == 1:
         probe = judgement.probes[0]
     else:
-        probe = fit_on_all(make_probe, features, task, settings, device, judgement.steps)
+        probe = fit_on_all(make_probe, features, task, settings, device, judgement.steps, progress)
     return kept(probe.to(encoder.device), encoder, head, task, judgement, seconds, name)
 
 
@@ -179,6 +180,7 @@ def fit_on_all(
     settings: FitSettings,
     device: str | torch.device = "cpu",
     steps: Sequence[int] = (),
+    progress: Progress = silent,
 ) -> Probe:
     """A fresh probe, fitted as `judge` fits, on every row that any part learns from.
 
@@ -189,5 +191,7 @@ def fit_on_all(
         torch.manual_seed(settings.seed)
         probe = make_probe().to(device)
         enough = int(np.median(steps)) if steps else None
-        fit_probe(probe, prepare(probe, features, device), task.targets, rows, settings, steps=enough)
+        fit_probe(
+            probe, prepare(probe, features, device), task.targets, rows, settings, steps=enough, progress=progress
+        )
     return probe

@@ -16,7 +16,18 @@ from oscine.models.errors import OscineError
 from oscine.probe.best_step import check_selection
 from oscine.probe.dcase import HOP, FrameTask
 from oscine.probe.events import MEDIAN, Files, Matches, find_events, onset_matches, segment_matches, total
-from oscine.probe.fit import FeatureSource, FitSettings, Progress, fit_probe, predict, prepare, score, without_nan
+from oscine.probe.fit import (
+    FeatureSource,
+    FitSettings,
+    Progress,
+    fit_probe,
+    predict,
+    prepare,
+    score,
+    silent,
+    within,
+    without_nan,
+)
 from oscine.probe.metrics import Metrics
 from oscine.probe.probe import Probe
 
@@ -112,7 +123,7 @@ def judge_frames(
     features: FeatureSource,
     task: FrameTask,
     settings: FitSettings,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
     device: str | torch.device = "cpu",
     hop: float = HOP,
 ) -> FrameJudgement:
@@ -130,7 +141,10 @@ def judge_frames(
             torch.manual_seed(settings.seed)
             probe = make_probe().to(device)
             targets = task.targets(_steps(probe, prepared), hop)
-            judgement.steps.append(fit_probe(probe, prepared, targets, part.train, settings, part.valid))
+            shown = within(progress, number, len(task.parts))
+            judgement.steps.append(
+                fit_probe(probe, prepared, targets, part.train, settings, part.valid, progress=shown)
+            )
         logits = predict(probe, prepared, part.test, settings.batch_size)
         valid = predict(probe, prepared, part.valid, settings.batch_size)
         truth = [task.events[row] for row in part.test.tolist()]
@@ -144,7 +158,6 @@ def judge_frames(
             judgement.chosen.append(score_events(logits.sigmoid(), truth, decision, hop))
         else:
             judgement.chosen.append(None)
-        progress(number + 1, len(task.parts))
     return judgement
 
 

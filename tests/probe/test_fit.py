@@ -484,3 +484,14 @@ def test_a_best_step_needs_rows_to_choose_by(encoder: Encoder) -> None:
 def test_no_batch_is_a_single_clip_of_which_batch_norm_could_make_nothing() -> None:
     batches = endless_batches(65, 64, seed=0)
     assert [len(next(batches)) for _ in range(2)] == [33, 32]
+
+
+def test_progress_counts_every_step_of_every_fold(encoder):
+    labels = torch.arange(ROWS) % 4
+    shown: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        shown.append((done, total))
+
+    judge(lambda: LinearProbe(encoder, 4), drawn(labels, 8.0), folds_of(labels, 4), BRIEF, progress)
+    assert shown == [(step, 2 * BRIEF.steps) for step in range(1, 2 * BRIEF.steps + 1)]
