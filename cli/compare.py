@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from oscine.cli.command import Misuse, call
+from oscine.cli.command import Help, Misuse, Parser
 from oscine.cli.tables import show
+from oscine.models.errors import OscineError
 from oscine.probe.literature import published_figures
-from oscine.probe.results import Row, Score, own_rows, published_rows, ranked, read_runs
+from oscine.probe.results import RESULTS, Row, Score, own_rows, published_rows, ranked, read_runs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -20,41 +22,79 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int | None:
-    return call(compare, arguments)
+    made = Parser(
+        prog="oscine compare",
+        usage="oscine compare [RUNS ...] [options]",
+        description=inspect.getdoc(compare),
+        formatter_class=Help,
+    )
+    made.add_argument("runs", metavar="RUNS", type=Path, nargs="*", help="folders of runs, or results files")
+    made.add_argument("--task", type=str, help="only this one, such as hsn or esc50")
+    made.add_argument(
+        "--metric", type=str, help="that decides the order, such as cmap; by default the first that was published"
+    )
+    made.add_argument("--own", action="store_true", help="leave the published figures out")
+    made.add_argument("--paired", type=Path, help="the folder of a run, to be compared with the other one")
+    settings = made.parse_args(arguments)
+    compare(settings.runs, settings.task, settings.metric, settings.own, settings.paired)
+    return None
 
 
 def compare(
-    results: Path,
+    runs: list[Path],
     /,
     task: str | None = None,
     metric: str | None = None,
     own: bool = False,
     paired: Path | None = None,
 ) -> None:
-    """Show the runs of a results file beside the published figures, the best first; or how much one run beats another.
+    """Show runs of oscine probe beside the published figures, the best first; or how much one run beats another.
 
-    Args:
-        results: the file in which the runs of `oscine probe` gather, such as runs/probe/results.jsonl; with --paired, the
-            folder of a run.
-        task: only this one, such as hsn or esc50.
-        metric: that decides the order, such as cmap; by default the first that was published.
-        own: leave the published figures out.
-        paired: the folder of a run, such as runs/probe/mine, to be compared with the other, row by row; of events in
-            recordings, recording by recording.
+    RUNS is a folder of runs, such as runs/probe, or the file results.jsonl in which its runs gather; several are shown
+    together. Without RUNS, the published figures of a task are shown. With --paired, RUNS is the folder of one run, such as
+    runs/probe/mine, and both are compared row by row; runs that find events, recording by recording.
+
+        oscine compare runs/probe
+        oscine compare --task hsn
+        oscine compare runs/probe/linear --paired runs/probe/cgp
     """
     if paired:
-        show(difference(paired, results))
+        if len(runs) != 1:
+            raise Misuse(f"--paired compares two runs, {1 + len(runs)} were named; name the folder of the other one")
+        show(difference(paired, runs[0]))
         return
-    runs = read_runs(results)
-    tasks = list(dict.fromkeys(run.task for run in runs))
-    if not tasks or task not in [None, *tasks]:
-        raise Misuse(f"{results} has no runs{f' of {task!r}' if task else ''}; it has {', '.join(tasks) or 'none'}")
+    if own and not runs:
+        raise Misuse("--own leaves the published figures out; name runs, such as runs/probe")
+    files = list(dict.fromkeys(file for place in runs for file in results_below(place)))
+    found = [run for file in files for run in read_runs(file)]
+    figures = list(published_figures())
+    tasks = list(dict.fromkeys(run.task for run in found))
+    where = ", ".join(map(str, runs))
+    if not runs:
+        tasks = list(dict.fromkeys(figure.task for figure in figures))
+        if task not in tasks:
+            asked = f"no published figures of {task!r}" if task else "nothing to compare"
+            raise Misuse(f"{asked}; name runs, such as runs/probe, or with --task one of {', '.join(tasks)}")
+    elif not tasks or task not in [None, *tasks]:
+        raise Misuse(f"{where} has no runs{f' of {task!r}' if task else ''}; it has {', '.join(tasks) or 'none'}")
     for name in [task] if task else tasks:
-        mine, others = own_rows(runs, name), [] if own else published_rows(published_figures(), name)
+        mine, others = own_rows(found, name), [] if own else published_rows(figures, name)
         known = list(dict.fromkeys(known for row in (*mine, *others) for known in row.scores))
         if metric not in [None, *known]:
             raise Misuse(f"no row of {name} has a metric {metric!r}; choose from {', '.join(known)}")
         show(table(name, mine, others, metric))
+
+
+def results_below(place: Path) -> list[Path]:
+    """Return the results files that a path names: itself, those of a folder of runs, or that of the run's folder."""
+    if not place.is_dir():
+        return [place]
+    if found := sorted(place.rglob(RESULTS)):
+        return found
+    beside = place.resolve().parent / RESULTS
+    if beside.is_file():
+        return [beside]
+    raise OscineError(f"no {RESULTS} in {place} or below it; oscine probe writes it into the folder of its runs")
 
 
 def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> Table:

@@ -1,4 +1,4 @@
-"""`oscine embed FOLDER`: a folder of recordings as a table of embeddings."""
+"""`oscine embed RECORDINGS`: recordings as a table of embeddings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int | None:
 
 
 def embed(
-    folder: Path,
+    recordings: Path,
     /,
     model: str,
     out: Path,
@@ -30,6 +30,7 @@ def embed(
     dtype: str = "float32",
     precision: str = "auto",
     clock: str | None = None,
+    channel: str = "mix",
     shard: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -38,13 +39,17 @@ def embed(
     random_weights: bool = False,
     overwrite: bool = False,
 ) -> int:
-    """Turn a folder of recordings into a table of embeddings, one row a clip.
+    """Turn recordings into a table of embeddings, one row a clip.
 
-    FOLDER is searched with all folders below it for WAV, FLAC, Ogg, Opus, MP3, AIFF, CAF and other recordings, of any rate,
-    length and number of channels. OUT gets the columns file (its name below FOLDER), start_time, end_time (seconds) and
-    embedding; the last clip of a recording is filled up as in the encoder's training, its end_time is where the sound ends.
-    Beside FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are cut short, of which the
-    readable part is embedded.
+    RECORDINGS is a folder, which is searched with all folders below it for WAV, FLAC, Ogg, Opus, MP3, AIFF, CAF and other
+    recordings, of any rate, length and number of channels; or one recording; or a list of them: a table (.csv, .tsv,
+    .parquet) with a column path, or a text (.txt) with a path a line, relative to the list's folder. Rows of a table with
+    start and end, in seconds, are stretches, each cut into clips by itself.
+
+    OUT gets the columns file, start_time, end_time (seconds) and embedding. file is the name below the folder, a single
+    recording's own name, or the path as the list has it. The last clip of a recording is filled up as in the encoder's
+    training; its end_time is where the sound ends. Beside FILE.parquet, FILE.errors.csv lists the files that could not be
+    used and those that are cut short, of which the readable part is embedded.
 
     First it says what it found and what it will cost. Whatever stops it before its end (a crash, a full disk, kill -9,
     Ctrl-C): the same call goes on where it was, and the table comes out the same; a call with other arguments is refused,
@@ -53,7 +58,7 @@ def embed(
     Exit code: 0 every recording is in the table, whole; 3 finished, but FILE.errors.csv lists some; 1 failed.
 
     Args:
-        folder: the recordings.
+        recordings: a folder, a recording, or a list of recordings.
         model: an encoder of the zoo (see oscine models), hf-hub:OWNER/REPOSITORY, or local-dir:PATH for one that was saved.
         out: the table to write, FILE.parquet; FILE.npz and FILE.csv are possible.
         checkpoint: a file of weights for the encoder, instead of those that would be fetched.
@@ -63,6 +68,7 @@ def embed(
         dtype: of the numbers in the table, float32 or float16, which halves it.
         precision: of the encoder: float32, bfloat16, or auto: bfloat16 where a long job is faster so; with --shard, float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
+        channel: that is read: mix (the mean of all), left, right, a number from 1, or each, a row a channel.
         shard: only one of several jobs' share, such as 2/8; oscine merge joins their tables.
         batch_size: clips that the encoder takes at a time; 16 on a CPU, else 64.
         workers: processes that read ahead, 0 to read in between; by default what the machine has to spare.
@@ -73,7 +79,9 @@ def embed(
     """
     from oscine.cli.encoder import open_encoder
     from oscine.cli.reporter import Reporter
-    from oscine.models.embed import embed_folder
+    from oscine.models.channels import parse_channel
+    from oscine.models.embed import embed_recordings
+    from oscine.models.inputs import find_inputs
     from oscine.models.journal import Journal
     from oscine.models.survey import ALL, parse_shard
     from oscine.models.table import check_target
@@ -83,11 +91,23 @@ def embed(
     Journal(target).check_free(overwrite)
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)
+    which, inputs = parse_channel(channel), find_inputs(recordings)
     encoder = open_encoder(model, checkpoint, random_weights, device)
     vectors = Vectors(encoder, chosen, pools.split(","), precision, compile)
     with progress_bar() as bar:
-        summary = embed_folder(
-            vectors, folder, target, hop, dtype, clock, share, overwrite, batch_size, workers, Reporter(bar)
+        summary = embed_recordings(
+            vectors,
+            inputs,
+            target,
+            hop,
+            dtype,
+            clock,
+            share,
+            overwrite,
+            batch_size,
+            workers,
+            Reporter(bar),
+            channel=which,
         )
     say(summary)
     return LISTED if summary.listed else 0

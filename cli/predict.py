@@ -1,4 +1,4 @@
-"""`oscine predict FOLDER`: what a fitted probe says of a folder of recordings."""
+"""`oscine predict RECORDINGS`: what a fitted probe says of recordings."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ def main(arguments: list[str]) -> int | None:
 
 
 def predict(
-    folder: Path,
+    recordings: Path,
     /,
     probe: Path,
-    out: Path,
+    out: Path | None = None,
     detections: Path | None = None,
     threshold: float | None = None,
     hop: float | None = None,
     precision: str = "auto",
     clock: str | None = None,
+    channel: str = "mix",
     shard: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
     device: str = "cpu",
     overwrite: bool = False,
 ) -> int:
-    """Write what a fitted probe says of a folder of recordings: a table of probabilities, and what was heard when.
+    """Write what a fitted probe says of recordings: a table of probabilities, and what was heard when.
 
-    FOLDER is read as oscine embed reads it. OUT gets the columns file (its name below FOLDER), start_time, end_time
+    RECORDINGS is a folder, a recording or a list, as oscine embed takes it. OUT gets the columns file, start_time, end_time
     (seconds) and one for every class: its probability in that clip, or in that frame if the probe answers frame by frame.
     Beside FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are cut short.
 
     With --detections, rows in which a class reaches its threshold become one detection as long as they follow one another.
-    FILE.txt is a selection table that Raven opens together with all recordings of FOLDER, in the order of their names; any
-    other name is a new folder with a track of labels for Audacity, NAME.txt, for every recording NAME.
+    FILE.txt is a selection table that Raven opens together with all the recordings, in the order of their names; any other
+    name is a new folder with a track of labels for Audacity, NAME.txt, for every recording NAME. OUT may then be left out:
+    the table is FILE.parquet beside FILE.txt, or beside the folder.
 
     Whatever stops it, the same call goes on where it was, and the table comes out the same; a call with other arguments is
     refused, --overwrite starts anew. A table that is finished is not made again for its detections: another threshold takes
@@ -46,14 +48,15 @@ def predict(
     Exit code: 0 every recording is in the table, whole; 3 finished, but FILE.errors.csv lists some; 1 failed.
 
     Args:
-        folder: the recordings.
-        probe: a folder with a fitted probe, as oscine probe saves it; its encoder is opened with it.
-        out: the table to write, FILE.parquet; FILE.csv and FILE.npz are possible.
-        detections: what was heard, FILE.txt for Raven or a new folder for Audacity's labels; needs a table FILE.parquet.
+        recordings: a folder, a recording, or a list of recordings.
+        probe: the folder of a run of oscine probe, or of a fitted probe; its encoder is opened with it.
+        out: the table to write, FILE.parquet, or FILE.csv for Excel and R; FILE.npz is possible without --detections.
+        detections: what was heard, FILE.txt for Raven or a new folder for Audacity's labels.
         threshold: probability that makes a detection, of all classes; by default each class's own in the probe, else 0.5.
         hop: seconds from the start of one clip to the next; a clip's length by default.
         precision: of the encoder: float32, bfloat16, or auto: bfloat16 where a long job is faster so; with --shard, float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
+        channel: that is read: mix (the mean of all), left, right, a number from 1, or each, a row a channel.
         shard: only one of several jobs' share, such as 2/8; oscine merge joins their tables.
         batch_size: clips that the encoder takes at a time; 16 on a CPU, else 64.
         workers: processes that read ahead, 0 to read in between; by default what the machine has to spare.
@@ -62,14 +65,16 @@ def predict(
     """
     from oscine.cli.encoder import moved
     from oscine.cli.reporter import Reporter
+    from oscine.models.channels import parse_channel
+    from oscine.models.inputs import find_inputs
     from oscine.models.journal import Journal
     from oscine.models.survey import ALL, parse_shard
     from oscine.models.table import check_target, errors_path, read_errors
     from oscine.probe.detections import check_detections, thresholds_of, write_detections
-    from oscine.probe.predict import check_hop, predict_folder
-    from oscine.probe.saved import load_probe
+    from oscine.probe.predict import check_hop, predict_recordings
+    from oscine.probe.saved import find_probe, load_probe
 
-    target, share = check_target(out), ALL if shard is None else parse_shard(shard)
+    target, share = check_target(table_of(out, detections)), ALL if shard is None else parse_shard(shard)
     journal = Journal(target)
     made = detections is not None and not overwrite and target.exists() and not journal.plan()
     if not made:
@@ -77,7 +82,8 @@ def predict(
     check_options(target, detections, threshold, shard)
     if detections:
         check_detections(detections, overwrite)
-    fitted = load_probe(probe)
+    which, inputs = parse_channel(channel), find_inputs(recordings)
+    fitted = load_probe(find_probe(probe) or probe)
     check_hop(fitted, hop)
     thresholds_of(fitted, threshold)
     moved(fitted.encoder, device)
@@ -86,15 +92,15 @@ def predict(
         listed = read_errors(errors_path(target))
     else:
         with progress_bar() as bar:
-            summary = predict_folder(
-                fitted, folder, target, hop, precision, clock, share, overwrite, batch_size, workers, Reporter(bar)
-            )
+            summary = predict_recordings(
+                fitted, inputs, target, hop, precision, clock, share, overwrite, batch_size, workers, Reporter(bar),
+                channel=which,
+            )  # fmt: skip
         listed = summary.listed
         say(summary, "frames" if fitted.frame_seconds else "clips")
     if detections:
-        print(
-            f"{detections}: {write_detections(fitted, target, folder, detections, threshold, hop, overwrite)} detections"
-        )
+        count = write_detections(fitted, target, inputs, detections, threshold, hop, overwrite, channel=which)
+        print(f"{detections}: {count} detections")
     return LISTED if listed else 0
 
 
@@ -103,5 +109,16 @@ def check_options(target: Path, detections: Path | None, threshold: float | None
         raise Misuse("--threshold is for detections, the table has every probability; name them with --detections")
     if detections and shard:
         raise Misuse("detections are of all shards; join the tables with oscine merge, then call without --shard")
-    if detections and target.suffix != ".parquet":
-        raise Misuse(f"detections are read from a table FILE.parquet, not {target.name}; call it that")
+    if detections and target.suffix not in (".parquet", ".csv"):
+        raise Misuse(
+            f"detections are read from a table FILE.parquet or FILE.csv, not {target.name}; call it one of these"
+        )
+
+
+def table_of(out: Path | None, detections: Path | None) -> Path:
+    """Return the table to write: beside the detections, under their name, where none is named."""
+    if out:
+        return out
+    if not detections:
+        raise Misuse("nothing to write; name a table (--out birds.csv), detections (--detections birds.txt), or both")
+    return detections.with_name(f"{detections.name.removesuffix('.txt')}.parquet")

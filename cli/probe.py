@@ -28,12 +28,12 @@ from oscine.probe.best_step import check_selection
 from oscine.probe.birdset import SETS
 from oscine.probe.data import Task
 from oscine.probe.fit import FitSettings
-from oscine.probe.predictions import PREDICTIONS
+from oscine.probe.predictions import PREDICTIONS, READABLE
 from oscine.probe.probe import Probe
-from oscine.probe.results import Run, add_run
+from oscine.probe.results import RESULTS, Run, add_run
 from oscine.probe.zoo import PROBES
 
-SCORES, RESULTS = "scores.json", "results.jsonl"
+SCORES = "scores.json"
 SHOWN = (
     "accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1", "chosen_onset_f1",
     "chosen_segment_f1",
@@ -214,7 +214,7 @@ def check(settings: Namespace, moments: bool) -> None:
 def clear(folder: Path, searched: bool) -> None:
     """An empty place for what a run leaves: what an earlier one has left there goes, the scores first."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (SCORES, PREDICTIONS, REPORT):
+    for file in (SCORES, PREDICTIONS, READABLE, REPORT):
         (folder / file).unlink(missing_ok=True)
     for made in (PROBE,) if searched else (PROBE, SEARCH):
         if (folder / made).exists():

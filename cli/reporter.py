@@ -26,9 +26,11 @@ class Reporter(Watcher):
 
     def forecast(self, forecast: Forecast) -> None:
         recordings, listed = forecast.found.recordings, forecast.found.listed
-        hours = sum(recording.info.seconds for recording in recordings) / 3600
+        hours = sum(recording.seconds for recording in recordings) / 3600
+        files = len({recording.name for recording in recordings})
+        parts = f" ({len(recordings)} stretches or channels)" if len(recordings) > files else ""
         self.bar.say(
-            f"found {len(recordings)} recordings, {hours:.2f} hours, {forecast.clips} clips; "
+            f"found {files} recordings{parts}, {hours:.2f} hours, {forecast.clips} clips; "
             f"cut short or unusable by their headers: {len(listed) or 'none'}"
         )
         for name, reason in sorted(listed.items())[:SHOWN]:

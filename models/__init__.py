@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from oscine.models.bird_mae import BirdMAE
     from oscine.models.convert import convert_checkpoint
     from oscine.models.eat import EAT
-    from oscine.models.embed import embed_file, embed_folder
+    from oscine.models.embed import embed_file, embed_folder, embed_recordings
     from oscine.models.encoder import Encoder
     from oscine.models.errors import OscineError
     from oscine.models.features import Features
@@ -36,6 +36,7 @@ else:
         "create_model": "zoo",
         "embed_file": "embed",
         "embed_folder": "embed",
+        "embed_recordings": "embed",
         "list_models": "zoo",
         "load_audio": "audio",
         "load_pretrained": "hub",
@@ -61,6 +62,7 @@ __all__ = [
     "create_model",
     "embed_file",
     "embed_folder",
+    "embed_recordings",
     "list_models",
     "load_audio",
     "load_pretrained",

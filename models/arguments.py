@@ -21,7 +21,7 @@ def check_arguments(
     batch_size: int | None = None,
     workers: int | None = None,
 ) -> None:
-    """Raise what is wrong with the arguments of `embed_folder`, as far as that depends on no encoder."""
+    """Raise what is wrong with the arguments of `embed_recordings`, as far as that depends on no encoder."""
     if hop is not None and not 0 < hop < math.inf:
         raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for a clip's length")
     if dtype not in DTYPES:

@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from oscine.models.channels import MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
 
 if TYPE_CHECKING:
@@ -63,13 +64,18 @@ class Decoded(NamedTuple):
     truncated: str
 
 
-def load_audio(path: str | Path, sample_rate: int, start: float = 0.0, seconds: float | None = None) -> Tensor:
+def load_audio(
+    path: str | Path, sample_rate: int, start: float = 0.0, seconds: float | None = None, channel: Channel = MIX
+) -> Tensor:
     """A recording, or a part of it, as a mono waveform [samples], float32 in [-1, 1], at `sample_rate` Hz.
 
     start, seconds: the part; only it is read, and it equals the same slice of the whole. A part that reaches beyond the end
     gives what is there. Of a file that is cut short the readable part is used, with a warning in the log.
-    AudioError names a file that cannot be read, has no samples, has samples that are no numbers, or ends before `start`.
+    channel: "mix" (the mean of all), "left", "right", or a number from 1.
+    AudioError names a file that cannot be read, has no samples, has samples that are no numbers, lacks the channel, or ends
+    before `start`.
     """
+    number = one_channel(channel)
     if start < 0 or (seconds is not None and seconds <= 0):
         raise OscineError(
             f"start={start} and seconds={seconds}: a part begins at 0 s or later and lasts longer than 0 s"
@@ -78,7 +84,7 @@ def load_audio(path: str | Path, sample_rate: int, start: float = 0.0, seconds: 
     if count == 0:
         raise OscineError(f"{seconds} s are less than a sample at {sample_rate} Hz; ask for more")
     with open_recording(path) as file:
-        waveform, truncated = decode(file, sample_rate, round(start * sample_rate), count)
+        waveform, truncated = decode(file, sample_rate, round(start * sample_rate), count, number)
         truncated = truncated or cut_short(path, file.format)
     if not len(waveform):
         raise AudioError(path, truncated)
@@ -172,8 +178,12 @@ def open_recording(path: str | Path) -> soundfile.SoundFile:
     return recording
 
 
-def decode(file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: int | None = None) -> Decoded:
+def decode(
+    file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: int | None = None, channel: int = 0
+) -> Decoded:
     """Samples `first` to `first + count` of an open recording as they are at `sample_rate`; None is all that follow.
+
+    channel: its number from 1; 0 is the mean of all.
 
     A waveform that ends early, or is empty, is one whose frames could not be decoded; `truncated` says so.
     """
@@ -181,6 +191,8 @@ def decode(file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: i
 
     name, source, frames = os.fsdecode(file.name), file.samplerate, file.frames
     total = math.ceil(frames * sample_rate / source)
+    if missing := missing_channel(channel, file.channels):
+        raise AudioError(name, missing)
     if first >= total:
         raise AudioError(
             name,
@@ -192,7 +204,7 @@ def decode(file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: i
     reach = 0 if source == sample_rate else math.ceil(REACH * source / min(source, sample_rate))
     low = _entry(file, max(0, first * source // sample_rate - reach)) // step * step
     high = min(frames, math.ceil(last * source / sample_rate) + reach)
-    mono = _read_mono(file, low, high)
+    mono = _read_mono(file, low, high, channel)
     if not np.isfinite(mono).all():
         raise AudioError(name, "has samples that are infinite or not a number; export it again or leave it out")
     truncated = ""
@@ -221,8 +233,8 @@ def _entry(file: soundfile.SoundFile, frame: int) -> int:
     return frame
 
 
-def _read_mono(file: soundfile.SoundFile, low: int, high: int) -> np.ndarray:
-    """Frames `low` to `high`, channels averaged, float32 [frames]; fewer where decoding fails."""
+def _read_mono(file: soundfile.SoundFile, low: int, high: int, channel: int) -> np.ndarray:
+    """Frames `low` to `high` of one channel, or of all averaged, float32 [frames]; fewer where decoding fails."""
     # A decoder that fails keeps what it wrote before, but does not say how much that was: the NaN that are left do.
     frames = np.full((high - low, file.channels), np.nan, dtype=np.float32)
     try:
@@ -231,7 +243,7 @@ def _read_mono(file: soundfile.SoundFile, low: int, high: int) -> np.ndarray:
     except soundfile.LibsndfileError:
         blank = np.isnan(frames[:, -1])
         read = int(blank.argmax()) if blank.any() else len(frames)
-    return frames[:read].mean(axis=1, dtype=np.float32)
+    return frames[:read, channel - 1].copy() if channel else frames[:read].mean(axis=1, dtype=np.float32)
 
 
 def cut_short(path: str | Path, container: str) -> str:

@@ -1,4 +1,4 @@
-"""A folder of recordings in, a table of embeddings out: one row a clip, and nothing lost on the way."""
+"""Recordings in, a table of embeddings out: one row a clip, and nothing lost on the way."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import torch
 from oscine import __version__
 from oscine.models.arguments import AUTO, FLOAT32, check_arguments
 from oscine.models.audio import AudioError, audio_info
+from oscine.models.channels import EACH, MIX, Channel, parse_channel
 from oscine.models.clock import Clock
 from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
 from oscine.models.forecast import foretell, timed
+from oscine.models.inputs import WHOLE, Recordings
 from oscine.models.journal import Journal
 from oscine.models.outputs import Outputs
 from oscine.models.parts import Job, embed_part, embed_parts
-from oscine.models.survey import ALL, Shard, survey
+from oscine.models.survey import ALL, Shard, Survey, parts_of_file, survey
 from oscine.models.table import Note, Summary, as_frame, as_table, check_target, schema_of, write_table
 from oscine.models.vectors import Vectors, evaluating, fingerprint
 from oscine.models.watcher import SILENT, Watcher
@@ -29,31 +32,40 @@ logger = logging.getLogger(__name__)
 
 
 def embed_file(
-    encoder: Encoder | Outputs, path: str | Path, hop: float | None = None, batch_size: int | None = None
+    encoder: Encoder | Outputs,
+    path: str | Path,
+    hop: float | None = None,
+    batch_size: int | None = None,
+    *,
+    channel: Channel = MIX,
 ) -> pd.DataFrame:
     """The embeddings of one recording: a row a clip, indexed by file, start_time, end_time; columns embedding_0 and on.
 
-    Arguments as in `embed_folder`. Of a file that is cut short the readable part is embedded, with a warning in the log;
-    AudioError where nothing can be used.
+    Arguments as in `embed_recordings`; with channel "each", the index has the channel, too. Of a file that is cut short the
+    readable part is embedded, with a warning in the log; AudioError where nothing can be used.
     """
-    recording = Recording(Path(path), str(path), audio_info(path))
-    job = job_of(encoder, hop, batch_size)._replace(recordings=[recording])
+    check_order(encoder, path, "embed_file(encoder, path)")
+    channel = parse_channel(channel)
+    recordings, missing = parts_of_file(Recording(Path(path), str(path), audio_info(path)), [WHOLE], channel)
+    if missing:
+        raise AudioError(path, missing)
+    job = job_of(encoder, hop, batch_size)._replace(recordings=recordings)
     pieces = list(chain.from_iterable(job.parts()))
     with evaluating(job.outputs.encoder):
         if job.outputs.precision == AUTO:
             job, _ = timed(job)
         rows, notes = embed_part(job, pieces, read_ahead(pieces, job.windows, workers=0), {})
-    note = notes.get(recording.name, Note(recording.info.truncated, refused=False))
+    note = notes.get(str(path), Note(recordings[0].info.truncated, refused=False))
     if note.refused or not rows.keys:
         raise AudioError(path, note.reason)
     if note.reason:
         logger.warning("%s: %s", path, note.reason)
-    return as_frame(as_table(rows, schema_of(job.outputs.widths)))
+    return as_frame(as_table(rows, schema_of(job.outputs.widths, channels=channel == EACH)))
 
 
-def embed_folder(
+def embed_recordings(
     encoder: Encoder | Outputs,
-    folder: str | Path,
+    recordings: Recordings,
     out: str | Path,
     hop: float | None = None,
     dtype: str = "float32",
@@ -63,13 +75,19 @@ def embed_folder(
     batch_size: int | None = None,
     workers: int | None = None,
     watcher: Watcher = SILENT,
+    *,
+    channel: Channel = MIX,
 ) -> Summary:
-    """Embed every recording below a folder into `out` (.parquet, .npz or .csv); list what is bad in OUT.errors.csv.
+    """Embed recordings into the table `out` (.parquet, .npz or .csv); list what is bad in OUT.errors.csv.
 
-    A row is (file, start_time, end_time, vectors): the file's name below the folder, seconds, [dim]; rows are in the order
-    of file and time. The last clip of a recording is filled up as in the encoder's training; its end_time is where the
-    sound ends. A bad recording is listed and passed over; one that is cut short is embedded as far as it can be read, and
-    listed too.
+    recordings: a folder, searched with those below it; one file; a list in a file (CSV, TSV, Parquet with a column path, and
+    optional start and end in seconds; or a text with a path a line); or a list of paths in Python.
+
+    A row is (file, start_time, end_time, vectors): the recording's name, seconds, [dim]; rows are in the order of file and
+    time. The name is that below the folder; of one file its own; of a list the path as the list has it, where it is
+    relative to the list's folder. The last clip of a recording is filled up as in the encoder's training; its end_time is
+    where the sound ends. A bad recording is listed and passed over; one that is cut short is embedded as far as it can be
+    read, and listed too.
 
     Neither file is there before it is complete. Until then finished parts lie in OUT.journal: the same call continues after
     a crash and gives the same table; a call that would give another is refused. overwrite: start anew, replace `out`.
@@ -77,10 +95,12 @@ def embed_folder(
     encoder: gives its `pooled` in float32; `Vectors(encoder, ...)` has other layers, pools and precisions, and other
     `Outputs`, such as a probe's, have other numbers. hop: seconds from one clip's start to the next one's, a clip's length
     by default. dtype: float32 or float16, of the table. clock: adds the column `recorded`, as `Clock` has it. shard: only
-    this job's share of the folder, with `auto` as float32, so that all of them agree; `merge_tables` joins them.
-    batch_size: 16 on a CPU, else 64. workers: processes that read, by default what the machine has to spare.
+    this job's share of the recordings, with `auto` as float32, so that all of them agree; `merge_tables` joins them.
+    batch_size: 16 on a CPU, else 64. workers: processes that read, by default what the machine has to spare. channel: "mix"
+    (the mean of all), "left", "right", a number from 1, or "each": a row a channel, with its number in the column `channel`.
     """
-    target = check_target(out)
+    check_order(encoder, recordings, "embed_recordings(encoder, recordings, out)")
+    target, channel = check_target(out), parse_channel(channel)
     check_arguments(dtype=dtype, workers=workers)
     job = job_of(encoder, hop, batch_size, clock)
     encoder = job.outputs.encoder
@@ -89,23 +109,43 @@ def embed_folder(
     with Journal(target) as journal, evaluating(encoder):
         journal.check_free(overwrite)
         begun = None if overwrite else journal.plan()
-        found = survey(folder, shard, watcher.scanned)
+        found = survey(recordings, shard, watcher.scanned, channel)
         if job.outputs.precision == AUTO and (begun or shard != ALL):
             job = job.at(begun["settings"]["precision"] if begun else FLOAT32)
         job, cost = timed(job._replace(recordings=found.recordings))
-        made_by = describe(job, dtype) | {"shard": str(shard)}
+        made_by = describe(job, dtype, channel) | {"shard": str(shard)}
         plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type}
-        stamps = {recording.name: recording.stamp for recording in found.recordings}
-        if made := journal.open(plan, stamps, overwrite):
+        if made := journal.open(plan, stamps(found), overwrite):
             return made
         watcher.forecast(foretell(job, found, journal, cost, workers, dtype))
-        schema = schema_of(job.outputs.widths, dtype, clock, made_by | {"folder": found.folder})
+        metadata = made_by | {"folder": found.folder}
+        schema = schema_of(job.outputs.widths, dtype, clock, metadata, channels=channel == EACH)
         for rows, notes in embed_parts(job, journal.parts, journal.notes, workers, watcher.progress):
             journal.add(as_table(rows, schema), notes)
         listed = found.listed | {name: note.reason for name, note in journal.notes.items()}
         summary = write_table(target, journal.folder, schema, journal.rows, listed)
         journal.finish(summary)
     return summary
+
+
+embed_folder = embed_recordings  # its name while a folder was all that it took
+
+
+def check_order(encoder: object, recordings: object, call: str) -> None:
+    """Raise an error where the encoder is not the first argument."""
+    if not isinstance(encoder, (Encoder, Outputs)):
+        advice = "" if isinstance(recordings, (Encoder, Outputs)) else ", with the encoder that create_model returns"
+        raise OscineError(f"the first argument is {str(encoder)[:80]!r}, expected an encoder; call {call}{advice}")
+
+
+def stamps(found: Survey) -> dict[str, list[Any]]:
+    """Return what tells that a recording is as it was: its file's size and time, and the stretches that are read."""
+    made: dict[str, list[Any]] = {}
+    for recording in found.recordings:
+        stamp = made.setdefault(recording.name, [*recording.stamp])
+        if (recording.start, recording.end) != WHOLE:
+            stamp += [recording.start, recording.end]
+    return made
 
 
 def job_of(encoder: Encoder | Outputs, hop: float | None, batch_size: int | None, clock: str | None = None) -> Job:
@@ -118,7 +158,7 @@ def job_of(encoder: Encoder | Outputs, hop: float | None, batch_size: int | None
     return Job(outputs, cut(encoder, hop, outputs.samples), batch_size, Clock(clock) if clock else None, [])
 
 
-def describe(job: Job, dtype: str) -> dict[str, Any]:
+def describe(job: Job, dtype: str, channel: Channel = MIX) -> dict[str, Any]:
     """What makes a table, as it stands in its metadata under the key "oscine", in JSON; and what its outputs say."""
     encoder, outputs = job.outputs.encoder, job.outputs
     return {
@@ -134,6 +174,7 @@ def describe(job: Job, dtype: str) -> dict[str, Any]:
         "precision": outputs.precision,
         "compiled": outputs.compiled,
         "clock": job.clock.name if job.clock else None,
+        "channel": channel,
     }
 
 

@@ -15,6 +15,7 @@ from oscine.models.features import Features
 from oscine.models.frontend import MELS, Frontend
 from oscine.models.layers import CHUNK, PATCH, gather_patches, join_chunks, run_blocks
 from oscine.models.source import Origin
+from oscine.models.waveforms import Waveforms, as_batch, as_clips, is_list
 
 # timm's names for the layouts of patches, in which height is time and width is frequency
 LAYOUTS = {
@@ -74,6 +75,11 @@ class Encoder(nn.Module):
         return next(self.parameters()).device
 
     @property
+    def num_features(self) -> int:
+        """`dim` under the name that timm gives it."""
+        return self.dim
+
+    @property
     def feature_info(self) -> list[dict[str, Any]]:
         """What timm's wrappers ask of a model: the name, width and stride of every layer that it can return."""
         return [
@@ -82,15 +88,20 @@ class Encoder(nn.Module):
         ]
 
     def forward(
-        self, waveform: Tensor, sample_rate: int | None = None, layers: Sequence[int] | None = None
+        self, waveform: Waveforms, sample_rate: int | None = None, layers: Sequence[int] | None = None
     ) -> Features:
         """Encode a batch of clips. waveform [batch, samples], mono float, at the encoder's sample rate.
 
+        Or a list of clips of several lengths, [samples] each, up to the encoder's: each is filled up as in the encoder's
+        training, so that no clip depends on the others. Arrays are taken as tensors are, and to the encoder's device.
         sample_rate: the waveform's, if you want it checked; one that differs from the encoder's is an error.
         layers: which block outputs to return, in that order; negative numbers count from the end; None is all of them.
         """
-        self._check_waveform(waveform, sample_rate)
-        return self.features(self.frontend(waveform), layers)
+        self._check_sample_rate(sample_rate)
+        if is_list(waveform):
+            return self.features(self.spectrogram(as_clips(waveform, self.samples)), layers)  # type: ignore[arg-type]
+        batch = as_batch(waveform)  # type: ignore[arg-type]
+        return self.features(self.frontend(batch if batch is waveform else self._on_device(batch)), layers)
 
     def spectrogram(self, clips: Sequence[Tensor], samples: int | None = None) -> Tensor:  # [clip, frames, mel]
         """What the frontend makes of clips, [samples] each; shorter ones are filled up as the recipe does.
@@ -214,6 +225,8 @@ class Encoder(nn.Module):
         """Layers counted from 0, of any that are counted from the end; None is all of them."""
         if layers is None:
             return list(range(self.depth))
+        if isinstance(layers, int):
+            raise OscineError(f"layers is {layers}, expected a list; layers=[{layers}] asks for that layer alone")
         if not layers:
             raise OscineError(f"no layers asked for; choose from 0 to {self.depth - 1}, or None for all")
         for layer in layers:
@@ -242,22 +255,12 @@ class Encoder(nn.Module):
         if self.depth < 1 or frontend.raw_frames(self.samples) < 1 or self.samples < 1:
             raise OscineError(f"depth={self.depth}, seconds={self.seconds:g}: expected a block and a frame at least")
 
-    def _check_waveform(self, waveform: Tensor, sample_rate: int | None) -> None:
-        if waveform.ndim != 2:
-            raise OscineError(
-                f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples]; for one clip pass waveform[None]"
-            )
-        if not waveform.is_floating_point():
-            raise OscineError(
-                f"waveform is {waveform.dtype}, expected floats in [-1, 1]; load_audio gives them, int16 / 32768 does too"
-            )
+    def _check_sample_rate(self, sample_rate: int | None) -> None:
         if sample_rate is not None and sample_rate != self.sample_rate:
             raise OscineError(
                 f"waveform has {sample_rate} Hz, this encoder takes {self.sample_rate} Hz; "
                 f"load_audio(path, {self.sample_rate}) resamples"
             )
-        if not waveform.numel():
-            raise OscineError(f"waveform has shape {tuple(waveform.shape)}, there is nothing to hear; leave it out")
 
     def _check_spectrogram(self, spectrogram: Tensor) -> None:
         fits = spectrogram.ndim == 3 and spectrogram.shape[2] == MELS and spectrogram.shape[1] % PATCH == 0

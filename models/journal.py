@@ -59,11 +59,11 @@ class Journal:
                 self.folder.rmdir()  # all that was left to do by who made the table
             check_absent(self.target)
 
-    def open(self, settings: dict[str, Any], recordings: dict[str, tuple[int, int]], overwrite: bool) -> Summary | None:
+    def open(self, settings: dict[str, Any], recordings: dict[str, list[Any]], overwrite: bool) -> Summary | None:
         """Continue the run that was begun with this very plan, or begin one; another's is refused, and kept.
 
-        settings: whatever changes the table; recordings: name to size and time. Where the table was made, and only the
-        journal was left over, that is removed and the table's summary handed back.
+        settings: whatever changes the table; recordings: name to size, time and stretches. Where the table was made, and
+        only the journal was left over, that is removed and the table's summary handed back.
         """
         plan = json.loads(json.dumps({"settings": settings, "recordings": recordings}))  # as it will be read again
         self.check_free(overwrite)
@@ -162,4 +162,4 @@ def _check_same(target: Path, begun: Plan, plan: Plan) -> None:
     }
     if any(changes.values()):
         said = "; ".join(f"{len(names)} {how}, such as {names[0]}" for how, names in changes.items() if names)
-        raise OscineError(f"{target} was begun when the folder held other recordings ({said}); {CONTINUE}")
+        raise OscineError(f"{target} was begun when the folder or list held other recordings ({said}); {CONTINUE}")

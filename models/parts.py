@@ -15,15 +15,25 @@ from oscine.models.clock import Clock
 from oscine.models.outputs import Outputs
 from oscine.models.table import Note
 from oscine.models.watcher import Progress
-from oscine.models.windows import Piece, Read, Recording, Windows, clips_of, count, parts_of, read_ahead
+from oscine.models.windows import (
+    Piece,
+    Read,
+    Recording,
+    Windows,
+    clips_of,
+    count,
+    first_sample,
+    parts_of,
+    read_ahead,
+)
 
 BATCHES = 32  # in a part, about: what a kill can cost
 
 
 class Rows(NamedTuple):
-    """(file, start, end, when it was recorded or None) of each, and the numbers that stand in the columns, [row, number]."""
+    """The keys of every row, in the order of `table.KEY_COLUMNS`, and the numbers of its columns, [row, number]."""
 
-    keys: list[tuple[str, float, float, Any]]
+    keys: list[tuple[str, float, float, int, Any]]
     numbers: Tensor
 
 
@@ -50,7 +60,7 @@ class Job(NamedTuple):
 
     def progress(self, parts: int) -> Progress:
         """Where the job stands when so many parts are done."""
-        seconds = sum(recording.info.seconds for recording in self.recordings)
+        seconds = sum(recording.seconds for recording in self.recordings)
         progress = Progress(0, len(self.recordings), 0, self.clips, 0.0, seconds)
         for part in islice(self.parts(), parts):
             progress = self.advance(progress, part)
@@ -62,7 +72,7 @@ class Job(NamedTuple):
 
     def share(self, piece: Piece) -> float:
         """Seconds of the recording to each of its clips."""
-        return piece.recording.info.seconds / count(piece.recording, self.windows)
+        return piece.recording.seconds / count(piece.recording, self.windows)
 
 
 def embed_parts(
@@ -91,21 +101,25 @@ def embed_part(
 ) -> tuple[Rows, dict[str, Note]]:
     """The rows of some pieces, and what is to be said of their recordings. tell: clips and seconds that are done."""
     notes: dict[str, Note] = {}
-    keys: list[list[tuple[str, float, float, Any]]] = []  # of every clip's rows
+    keys: list[list[tuple[str, float, float, int, Any]]] = []  # of every clip's rows
     shares: list[float] = []
 
     def clips() -> Iterator[Tensor]:
         for piece, read in zip(part, reads):
-            name = piece.recording.name
-            if name in known or name in notes:  # refused or cut short in an earlier piece: what may follow is not used
+            recording, name = piece.recording, piece.recording.name
+            note = notes.get(name) or known.get(name)
+            if note and (note.refused or note.part == recording.part):  # what may follow is not used
                 continue
             if read.refused or read.truncated:
-                notes[name] = Note(read.refused or read.truncated, refused=bool(read.refused))
+                notes[name] = Note(read.refused or read.truncated, bool(read.refused), recording.part)
             made, total = clips_of(piece, read, job.windows)
+            begin, channel = first_sample(recording, job.windows), recording.channel
             began = job.clock.began(name) if job.clock else None
             for number, clip in enumerate(made, piece.first):
-                times = job.outputs.times(*job.windows.times(number, total))
-                keys.append([(name, start, end, began and began + timedelta(seconds=start)) for start, end in times])
+                times = job.outputs.times(*job.windows.times(number, total, begin))
+                keys.append(
+                    [(name, start, end, channel, began and began + timedelta(seconds=start)) for start, end in times]
+                )
                 shares.append(job.share(piece))
                 yield clip
 

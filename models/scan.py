@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ SUFFIXES = (
     ".wav", ".wave",
 )  # fmt: skip
 UNREAD_SUFFIXES = (".aac", ".amr", ".m4a", ".mp4", ".webm", ".wma")  # recordings too, but not for soundfile
+
+LISTS = (".csv", ".tsv", ".txt", ".parquet")  # of recordings, as `oscine.models.lists` reads them
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +78,18 @@ def _walk(folder: Path) -> Found:
             if os.path.isdir(entry):
                 waiting.append(entry) if entry.is_symlink() else waiting.appendleft(entry)
             elif suffix in UNREAD_SUFFIXES:
-                found.refused[entry] = f"{suffix[1:].upper()} files are not read; convert it to WAV or FLAC"
+                found.refused[entry] = unread(suffix)
             # A link to nothing is kept, so that reading it says so; a pipe or a socket would be waited on for ever.
             elif suffix in SUFFIXES and (os.path.isfile(entry) or entry.is_symlink()):
                 found.recordings.append(entry)
     return found
+
+
+def unread(suffix: str) -> str:
+    """Return why recordings with such a suffix cannot be used."""
+    return f"{suffix[1:].upper()} files are not read; convert it to WAV or FLAC"
+
+
+def is_address(name: str | Path) -> bool:
+    """Return whether a name is an address such as https://..., of which a `Path` has lost a stroke; C:/ is a drive."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(name)) is not None

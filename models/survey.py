@@ -1,25 +1,21 @@
-"""What a folder holds, by the headers of its recordings: what will be embedded, and what cannot be and why."""
+"""What recordings hold, by their headers: what will be embedded, and what cannot be and why."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from oscine.models.audio import AudioError, AudioInfo, read_headers
+from oscine.models.channels import EACH, MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
-from oscine.models.scan import scan_folder
-
-logger = logging.getLogger(__name__)
+from oscine.models.inputs import WHOLE, Recordings, Stretch, find_inputs
 
 
 class Shard(NamedTuple):
-    """One of several jobs that share a folder, counted from 1. A recording's name alone decides whose it is."""
+    """One of several jobs that share a folder or a list, counted from 1. A recording's name alone decides whose it is."""
 
     number: int
     of: int
@@ -35,20 +31,38 @@ ALL = Shard(1, 1)
 
 
 class Recording(NamedTuple):
-    """One file to embed. `name` stands in the table's column `file`; `stamp` is its size in bytes and its time in ns."""
+    """One file to embed, or a stretch or a channel of it.
+
+    name        stands in the table's column `file`
+    stamp       the file's size in bytes and its time in ns
+    start, end  of the stretch, in seconds; no end is the file's
+    channel     its number from 1; 0 is the mean of all
+    """
 
     path: Path
     name: str
     info: AudioInfo
     stamp: tuple[int, int] = (0, 0)
+    start: float = 0.0
+    end: float | None = None
+    channel: int = 0
+
+    @property
+    def part(self) -> str:
+        """Which part of the file it is, by a text that no other part has."""
+        return f"{self.start!r} {self.end!r} {self.channel}"
+
+    @property
+    def seconds(self) -> float:
+        return (self.info.seconds if self.end is None else min(self.end, self.info.seconds)) - self.start
 
 
 class Survey(NamedTuple):
-    """A folder, or a shard of it.
+    """A folder or a list, or a shard of it.
 
-    recordings  in the order of their names
+    recordings  in the order of their names; of one that is read by channels or stretches, one after the other
     listed      name to reason: what cannot be used, and what is cut short
-    folder      of the whole folder, all shards together: how many recordings, and a hash of their names
+    folder      of all shards together: how many recordings, and a hash of their names
     """
 
     recordings: list[Recording]
@@ -64,26 +78,31 @@ def parse_shard(text: str) -> Shard:
     return Shard(int(match[1]), int(match[2]))
 
 
-def survey(folder: str | Path, shard: Shard = ALL, tell: Callable[[int, int], None] = lambda *_: None) -> Survey:
-    """The recordings below a folder by their headers. tell: called with how many headers of how many have been read."""
-    folder = Path(folder)
-    found = scan_folder(folder)
-    names = {_name(path, folder): path for path in found.recordings}
-    refused = {_name(path, folder): reason for path, reason in found.refused.items()}
-    listed = {name: reason for name, reason in refused.items() if shard.has(name)}
-    mine = sorted(name for name in names if shard.has(name))
-    recordings = []
-    for done, (name, info) in enumerate(zip(mine, read_headers([names[name] for name in mine])), start=1):
+def survey(
+    recordings: Recordings,
+    shard: Shard = ALL,
+    tell: Callable[[int, int], None] = lambda *_: None,
+    channel: Channel = MIX,
+) -> Survey:
+    """Read the headers of recordings, which are named as `find_inputs` takes them.
+
+    tell: called with how many headers of how many have been read. channel: which one is to be read, or each.
+    """
+    inputs = find_inputs(recordings)
+    listed = {name: reason for name, reason in inputs.refused.items() if shard.has(name)}
+    mine = sorted(name for name in inputs.places if shard.has(name))
+    found: list[Recording] = []
+    for done, (name, info) in enumerate(zip(mine, read_headers([inputs.places[name] for name in mine])), start=1):
         tell(done, len(mine))
-        recording = _recording(name, names[name], info)
+        recording = _recording(name, inputs.places[name], info)
         if isinstance(recording, AudioError):
-            listed[_name(recording.path, folder)] = recording.reason
+            listed[name] = recording.reason
             continue
-        recordings.append(recording)
-        if recording.info.truncated:
-            listed[recording.name] = recording.info.truncated
-    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
-    return Survey(recordings, listed, {"recordings": len(names), "names": digest})
+        parts, complaint = parts_of_file(recording, inputs.stretches.get(name, [WHOLE]), channel)
+        found += parts
+        if reason := complaint or recording.info.truncated:
+            listed[name] = reason
+    return Survey(found, listed, inputs.describe())
 
 
 def _recording(name: str, path: Path, info: AudioInfo | AudioError) -> Recording | AudioError:
@@ -96,6 +115,18 @@ def _recording(name: str, path: Path, info: AudioInfo | AudioError) -> Recording
     return Recording(path, name, info, (status.st_size, status.st_mtime_ns))
 
 
-def _name(path: Path, folder: Path) -> str:
-    # Bytes that are no UTF-8 become "\\xe4": neither Parquet nor CSV could hold them.
-    return os.fsencode(path.relative_to(folder).as_posix()).decode(errors="backslashreplace")
+def parts_of_file(recording: Recording, stretches: Sequence[Stretch], channel: Channel) -> tuple[list[Recording], str]:
+    """Return the channels and stretches of a recording, and why some cannot be read, or ""."""
+    seconds, channels = recording.info.seconds, recording.info.channels
+    numbers = range(1, channels + 1) if channel == EACH else [one_channel(channel)]
+    if missing := missing_channel(numbers[-1], channels):
+        return [], missing
+    late = [stretch for stretch in stretches if stretch.start >= seconds]
+    parts = [
+        recording._replace(start=start, end=end, channel=number)
+        for number in numbers
+        for start, end in stretches
+        if start < seconds
+    ]
+    reason = f"lasts {seconds:.3f} s and has no stretch from {late[0].start:g} s; correct its row" if late else ""
+    return parts, reason

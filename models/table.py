@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 4096  # rows that are gathered before they are written
 KEYS = ["file", "start_time", "end_time"]
+CHANNEL = "channel"  # the column of its number, where every channel has rows of its own
+KEY_COLUMNS = [*KEYS, CHANNEL, "recorded"]  # the last two where they were asked for
 DTYPES = {"float32": pa.float32(), "float16": pa.float16()}
 CSV_BYTES = 12  # of a number in CSV, about
 METADATA = b"oscine"  # the schema's key for what made the table, in JSON
@@ -36,10 +38,15 @@ Source = Callable[[Sequence[str] | None], Iterator[pa.Table]]
 
 
 class Note(NamedTuple):
-    """Why a recording stands in the error table. `refused`: its earlier rows must go too; no later ones are read anyway."""
+    """Why a recording stands in the error table.
+
+    refused: its earlier rows must go too, and no later ones are read. Else it is cut short in this `part`, of which no later
+    pieces are read; other stretches and channels of it are.
+    """
 
     reason: str
     refused: bool
+    part: str = ""
 
 
 class Summary(NamedTuple):
@@ -58,7 +65,8 @@ def check_target(out: str | Path) -> Path:
     out = Path(out)
     if out.suffix not in FORMATS:
         raise OscineError(
-            f"the table {out} must end in {', '.join(FORMATS)}; call it {out.with_suffix('.parquet')} to be on the safe side"
+            f"the table {out} must end in {', '.join(FORMATS)}; call it {out.with_suffix('.csv').name} for Excel or R, "
+            f"{out.with_suffix('.parquet').name} for Python"
         )
     if not out.parent.is_dir():
         raise OscineError(f"no folder {out.parent} to write {out.name} to; make it first")
@@ -102,13 +110,51 @@ def schema_of(
     dtype: str = "float32",
     clock: str | None = None,
     metadata: dict[str, Any] | None = None,
+    channels: bool = False,
 ) -> pa.Schema:
-    """file, start_time, end_time, with a clock `recorded`, and columns of vectors so wide; None is of a number each."""
+    """file, start_time, end_time, with a clock `recorded`, and columns of vectors so wide; None is of a number each.
+
+    channels: whether there is a column `channel`.
+    """
     fields = {"file": pa.string(), "start_time": pa.float64(), "end_time": pa.float64()}
+    if channels:
+        fields[CHANNEL] = pa.int32()
     if clock:
         fields["recorded"] = pa.timestamp("us", tz=None if clock == "local" else "UTC")
     fields |= {column: pa.list_(DTYPES[dtype], width) if width else DTYPES[dtype] for column, width in widths.items()}
     return with_metadata(pa.schema(fields), metadata or {})
+
+
+def read_made_by(path: str | Path) -> dict[str, Any]:
+    """Return what made a table, of Parquet or of CSV with its FILE.metadata.json beside it."""
+    path = Path(path)
+    if path.suffix != ".csv":
+        return json.loads(read_schema(path).metadata[METADATA])
+    metadata = beside(path)["metadata"]
+    try:
+        made: dict[str, Any] = json.loads(metadata.read_bytes())
+    except FileNotFoundError:
+        raise OscineError(
+            f"no {metadata}, which says what made {path.name}; keep it beside the table, or make both again"
+        ) from None
+    return made
+
+
+def read_rows(path: str | Path) -> Iterator[pd.DataFrame]:
+    """Read a table of Parquet or CSV, whose columns are keys and single numbers, some thousand rows at a time."""
+    path = Path(path)
+    if path.suffix != ".csv":
+        with pq.ParquetFile(path) as file:
+            yield from (batch.to_pandas() for batch in file.iter_batches(ROW_GROUP))
+        return
+    with path.open(newline="", encoding="utf-8") as text:
+        names = next(csv.reader(text))
+    # A number that was written as the shortest text for it is read as the very same one.
+    types = dict.fromkeys(names, pa.float32()) | {"file": pa.string(), CHANNEL: pa.int32()}
+    types |= dict.fromkeys(["start_time", "end_time"], pa.float64()) | {"recorded": pa.string()}
+    convert = arrow_csv.ConvertOptions(column_types=types)
+    with arrow_csv.open_csv(path, convert_options=convert) as reader:
+        yield from (batch.to_pandas() for batch in reader)
 
 
 def with_metadata(schema: pa.Schema, metadata: dict[str, Any]) -> pa.Schema:
@@ -116,10 +162,9 @@ def with_metadata(schema: pa.Schema, metadata: dict[str, Any]) -> pa.Schema:
 
 
 def as_table(rows: Rows, schema: pa.Schema) -> pa.Table:
-    known = ["file", "start_time", "end_time", "recorded"]
     arrays = [
         pa.array(values, schema.field(name).type)
-        for name, values in zip(known, zip(*rows.keys) if rows.keys else [()] * len(known))
+        for name, values in zip(KEY_COLUMNS, zip(*rows.keys) if rows.keys else [()] * len(KEY_COLUMNS))
         if name in schema.names
     ]
     kinds = schema.types[len(arrays) :]
@@ -141,11 +186,17 @@ def _numbers(flat: np.ndarray, kind: pa.DataType) -> pa.Array:
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
-    """Indexed by file, start_time and end_time, a column a number: embedding_0, embedding_1, ..."""
+    """Indexed by file, start_time and end_time, and the channel if there is one; a column a number: embedding_0, ..."""
     import pandas as pd
 
-    index = pd.MultiIndex.from_arrays([table[key].to_pylist() for key in KEYS], names=KEYS)
-    return _flat(table.drop_columns(KEYS)).to_pandas().set_index(index)
+    keys = keys_of(table.column_names)
+    index = pd.MultiIndex.from_arrays([table[key].to_pylist() for key in keys], names=keys)
+    return _flat(table.drop_columns(keys)).to_pandas().set_index(index)
+
+
+def keys_of(columns: Sequence[str]) -> list[str]:
+    """Those of a table's columns that say which row it is."""
+    return [*KEYS, CHANNEL] if CHANNEL in columns else KEYS
 
 
 def read_embeddings(path: str | Path) -> pd.DataFrame:
@@ -172,11 +223,15 @@ def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, lis
 
     work: a folder on the same disk, for what is half written.
     """
-    rows, ends = 0, dict[str, float]()
-    for table in source(["file", "end_time"]):
+    rows, seconds, ends = 0, 0.0, dict[str, float]()
+    hop = json.loads(schema.metadata[METADATA]).get("hop_seconds", 0.0)
+    for table in source(KEYS):
         rows += len(table)
-        for name, end in zip(table["file"].to_pylist(), table["end_time"].to_pylist()):
-            ends[name] = max(end, ends.get(name, 0.0))
+        for name, start, end in zip(*(table[key].to_pylist() for key in KEYS)):
+            last = ends.get(name, 0.0)
+            # What lies between two clips counts; what lies between two stretches of a list does not.
+            seconds += max(0.0, end - (last if start - last < hop + 1e-6 else start))
+            ends[name] = max(end, last)
     text = io.StringIO()
     csv.writer(text).writerows([("file", "reason"), *sorted(listed.items())])
     content = {"errors": text.getvalue().encode(), "metadata": schema.metadata[METADATA] + b"\n"}
@@ -189,7 +244,7 @@ def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, lis
             os.fsync(file.fileno())
         for name, place in (beside(target) | {"table": target}).items():  # the table last: where it stands, all is done
             (work / name).replace(place)
-    return Summary(rows, len(ends), sum(ends.values()), dict(sorted(listed.items())), target, errors_path(target))
+    return Summary(rows, len(ends), seconds, dict(sorted(listed.items())), target, errors_path(target))
 
 
 @contextmanager

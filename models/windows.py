@@ -33,10 +33,13 @@ class Windows(NamedTuple):
     def clips(self, total: int) -> int:
         return count_clips(total, self.samples, self.hop)
 
-    def times(self, clip: int, total: int) -> tuple[float, float]:
-        """Start and end of a clip in seconds; silence that fills it up does not count."""
+    def times(self, clip: int, total: int, begin: int = 0) -> tuple[float, float]:
+        """Start and end of a clip in seconds; silence that fills it up does not count.
+
+        total: samples of what is cut into clips. begin: where that begins in its recording, in samples.
+        """
         first = clip * self.hop
-        return first / self.sample_rate, min(first + self.samples, total) / self.sample_rate
+        return (begin + first) / self.sample_rate, (begin + min(first + self.samples, total)) / self.sample_rate
 
 
 class Piece(NamedTuple):
@@ -64,9 +67,12 @@ class Reader(Dataset[Read]):
 
     def __getitem__(self, piece: Piece) -> Read:
         sample_rate, samples, hop = self.windows
+        recording, first = piece.recording, piece.first * hop
+        count = min((piece.clips - 1) * hop + samples, total_samples(recording, self.windows) - first)
+        begin = first_sample(recording, self.windows)
         try:
-            with open_recording(piece.recording.path) as file:
-                decoded = decode(file, sample_rate, piece.first * hop, (piece.clips - 1) * hop + samples)
+            with open_recording(recording.path) as file:
+                decoded = decode(file, sample_rate, begin + first, count, recording.channel)
         except AudioError as error:
             return Read(np.empty(0, np.float32), refused=error.reason)
         # An array travels through a pipe; a tensor would need shared memory, of which containers have little.
@@ -83,9 +89,17 @@ def cut(encoder: Encoder, hop: float | None = None, samples: int | None = None) 
     return Windows(encoder.sample_rate, length, round(step))
 
 
+def first_sample(recording: Recording, windows: Windows) -> int:
+    """Where a recording's stretch begins, in samples at the encoder's rate."""
+    return round(recording.start * windows.sample_rate)
+
+
 def total_samples(recording: Recording, windows: Windows) -> int:
-    """Samples of a whole recording at the encoder's rate."""
-    return math.ceil(recording.info.frames * windows.sample_rate / recording.info.sample_rate)
+    """Samples of a recording, or of its stretch, at the encoder's rate."""
+    last = math.ceil(recording.info.frames * windows.sample_rate / recording.info.sample_rate)
+    if recording.end is not None:
+        last = min(last, round(recording.end * windows.sample_rate))
+    return last - first_sample(recording, windows)
 
 
 def count(recording: Recording, windows: Windows) -> int:
@@ -141,9 +155,9 @@ def default_workers(device: torch.device) -> int:
 
 
 def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[list[Tensor], int]:
-    """The clips of a piece, [samples] each, as far as it could be read, and where its recording ends, in samples.
+    """The clips of a piece, [samples] each, as far as it could be read, and where the recording ends, in samples.
 
-    A clip ends where its recording ends.
+    A clip ends where its recording, or the stretch of it, ends.
     """
     total = total_samples(piece.recording, windows)
     if read.truncated:

@@ -18,6 +18,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.folder import WEIGHTS, check_folder, check_weights, encoder_folder
 from oscine.models.source import NOT_KNOWN, NOT_STATED
+from oscine.models.timm_settings import without_timm_settings
 
 if TYPE_CHECKING:
     from oscine.models.encoder import Encoder
@@ -145,6 +146,7 @@ def create_model(
     revision: a branch, tag or commit on the Hub. local_files_only: look only into the cache.
     overrides: settings of the architecture, such as `seconds=5.0` or `drop_path=0.1`; what oscine saved brings its own.
     """
+    overrides = without_timm_settings(overrides)
     check_model(name, pretrained, checkpoint_path, revision)
     if overrides and name.startswith(LOCAL):
         raise OscineError(f"{name} {OWN_SETTINGS}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from oscine.probe.layer_gated import LayerGatedProbe
     from oscine.probe.linear import LinearProbe
     from oscine.probe.mlp import MLPProbe
-    from oscine.probe.predict import predict_file, predict_folder
+    from oscine.probe.predict import predict_file, predict_folder, predict_recordings
     from oscine.probe.probe import Probe
     from oscine.probe.protobin import ProtobinProbe, ProtofloatProbe
     from oscine.probe.prototypical import PrototypicalProbe
@@ -40,6 +40,7 @@ else:
         "load_probe": "saved",
         "predict_file": "predict",
         "predict_folder": "predict",
+        "predict_recordings": "predict",
         "push_probe_to_hub": "publication",
         "save_probe": "saved",
     }
@@ -63,6 +64,7 @@ __all__ = [
     "load_probe",
     "predict_file",
     "predict_folder",
+    "predict_recordings",
     "push_probe_to_hub",
     "save_probe",
 ]

@@ -67,9 +67,9 @@ def read_raven(path: str | Path, recordings: Sequence[Path], column: str | None 
 def write_raven(path: str | Path, annotations: DataFrame, recordings: Mapping[str, AudioInfo]) -> None:
     """Write annotations as a Raven selection table, to be opened with all recordings, in their order, as one sequence.
 
-    annotations: with `COLUMNS`; low, high and score may be NaN or left out. recordings: path to header, in the sequence's
-    order. Begin and end times count through all of them, the file offset from the beginning of each. A box without
-    frequencies reaches from 0 to half the recording's sample rate.
+    annotations: with `COLUMNS`; low, high and score may be NaN or left out; `channel`, a number from 1, may be added.
+    recordings: path to header, in the sequence's order. Begin and end times count through all of them, the file offset from
+    the beginning of each. A box without frequencies reaches from 0 to half the recording's sample rate.
     """
     begins = dict(zip(recordings, np.cumsum([0.0, *(info.seconds for info in recordings.values())])))
     strangers = sorted(set(annotations["path"]) - begins.keys())
@@ -78,7 +78,7 @@ def write_raven(path: str | Path, annotations: DataFrame, recordings: Mapping[st
             f"annotations of {strangers[0]}, which is none of the {len(begins)} recordings; add it to them"
         )
     rank = {name: number for number, name in enumerate(recordings)}
-    rows = annotations.reindex(columns=COLUMNS)
+    rows = annotations.reindex(columns=[*COLUMNS, "channel"])
     rows = rows.sort_values(["path", "start"], key=lambda key: key.map(rank) if key.name == "path" else key)
     first = rows["path"].map(begins)
     nyquist = rows["path"].map({name: info.sample_rate / 2 for name, info in recordings.items()})
@@ -86,7 +86,7 @@ def write_raven(path: str | Path, annotations: DataFrame, recordings: Mapping[st
         {
             "Selection": range(1, len(rows) + 1),
             "View": "Spectrogram 1",
-            "Channel": 1,
+            "Channel": rows["channel"].fillna(1).astype(int),
             BEGIN: first + rows["start"],
             END: first + rows["end"],
             LOW: rows["low"].fillna(0.0),

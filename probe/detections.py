@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from pandas import DataFrame
 from torch import Tensor
 
+from oscine.models.channels import MIX, Channel, parse_channel
 from oscine.models.embed import describe, job_of
 from oscine.models.errors import OscineError
+from oscine.models.inputs import Recordings
 from oscine.models.survey import ALL, Survey, survey
-from oscine.models.table import KEYS, METADATA, ROW_GROUP, read_schema, writing
+from oscine.models.table import CHANNEL, keys_of, read_made_by, read_rows, writing
 from oscine.probe.annotations import COLUMNS, write_audacity, write_raven
 from oscine.probe.events import find_events
 from oscine.probe.fitted import FittedProbe
@@ -24,43 +25,50 @@ from oscine.probe.predict import Probabilities
 
 RAVEN = ".txt"
 THRESHOLD = 0.5  # where a probe brings none
-SAME = ("fingerprint", "probe_fingerprint", "scaling", "clip_seconds", "hop_seconds", "shard", "folder")
+SAME = ("fingerprint", "probe_fingerprint", "scaling", "clip_seconds", "hop_seconds", "shard", "folder", "channel")
 
 
 def write_detections(
     fitted: FittedProbe,
     table: str | Path,
-    folder: str | Path,
+    recordings: Recordings,
     out: str | Path,
     threshold: float | None = None,
     hop: float | None = None,
     overwrite: bool = False,
+    *,
+    channel: Channel = MIX,
 ) -> int:
     """Write what a table of predictions amounts to, and return the number of detections.
 
     A detection is a class whose probability reaches its threshold; rows of one recording that follow one another without a
     gap are one detection, whose score is the highest of their probabilities.
 
-    table: Parquet, of all recordings below `folder`, as `predict_folder` writes it with this probe and `hop`. out: FILE.txt,
-    a Raven selection table to be opened with all the folder's recordings in the order of their names; or a new folder, that
-    gets an Audacity label track NAME.txt for every recording NAME of the table. Either is written whole or not at all.
+    table: Parquet or CSV, as `predict_recordings` writes it of these recordings with this probe, `hop` and `channel`. out:
+    FILE.txt, a Raven selection table to be opened with all the recordings in the order of their names; or a new folder, that
+    gets an Audacity label track NAME.txt for every recording NAME of the table (NAME.channel_2.txt with channel "each").
+    Either is written whole or not at all.
     threshold: for all classes; by default those that the probe brings, else 0.5.
     """
     table, out = Path(table), check_detections(out, overwrite)
     thresholds = thresholds_of(fitted, threshold)
-    found = survey(Path(folder).resolve())  # Raven looks for recordings from where it is, not from here
-    check_table(fitted, table, found, hop)
-    recordings = {recording.name: recording for recording in found.recordings}
+    found = survey(recordings, channel=channel)
+    check_table(fitted, table, found, hop, parse_channel(channel))
+    places = {recording.name: recording for recording in found.recordings}
     median = fitted.median if fitted.frame_seconds else 1
     heard = {name: find_detections(rows[fitted.classes], thresholds, median) for name, rows in recordings_of(table)}
-    gone = [name for name in heard if name not in recordings]
+    gone = [name for name in heard if name not in places]
     if gone:
         raise OscineError(f"{gone[0]} is in {table} and cannot be read any more; make the table anew, with overwrite")
     with writing(out):
         if out.suffix == RAVEN:
-            some = [found.assign(path=str(recordings[name].path)) for name, found in heard.items() if len(found)]
+            # Raven looks for recordings from where it is, not from here.
+            paths = {name: os.path.abspath(recording.path) for name, recording in places.items()}
+            some = [found.assign(path=paths[name]) for name, found in heard.items() if len(found)]
             detections = pd.concat(some) if some else DataFrame(columns=COLUMNS)
-            write_raven(out, detections, {str(recording.path): recording.info for recording in recordings.values()})
+            if isinstance(parse_channel(channel), int):
+                detections = detections.assign(channel=parse_channel(channel))
+            write_raven(out, detections, {paths[name]: recording.info for name, recording in places.items()})
         else:
             write_labels(out, heard)
     return sum(map(len, heard.values()))
@@ -71,6 +79,11 @@ def find_detections(rows: DataFrame, thresholds: Tensor, median: int = 1) -> Dat
     found = []
     times = rows.index.to_frame(index=False)
     gap = (times["file"] != times["file"].shift()) | (times["start_time"] > times["end_time"].shift() + 1e-6)
+    # A stretch that begins before the last one's end is another one, and so is a channel.
+    gap |= times["start_time"] < times["start_time"].shift()
+    channels = [CHANNEL] if CHANNEL in times else []
+    if channels:
+        gap |= times[CHANNEL] != times[CHANNEL].shift()
     probabilities = torch.from_numpy(rows.to_numpy(copy=True))
     for places in times.groupby(gap.cumsum()).indices.values():
         heard = probabilities[torch.from_numpy(places)]
@@ -84,8 +97,9 @@ def find_detections(rows: DataFrame, thresholds: Tensor, median: int = 1) -> Dat
                     "label": rows.columns[event.label],
                     "score": heard[first : last + 1, event.label].max().item(),
                 }
+                | {name: times[name].iat[places[first]] for name in channels}
             )
-    return DataFrame(found, columns=COLUMNS)
+    return DataFrame(found, columns=[*COLUMNS, *channels])
 
 
 def thresholds_of(fitted: FittedProbe, threshold: float | None) -> Tensor:  # [classes]
@@ -111,10 +125,11 @@ def check_detections(out: str | Path, overwrite: bool) -> Path:
     return out
 
 
-def check_table(fitted: FittedProbe, table: Path, found: Survey, hop: float | None) -> None:
+def check_table(fitted: FittedProbe, table: Path, found: Survey, hop: float | None, channel: Channel) -> None:
     """An error where a table was made otherwise, or is of other recordings."""
-    made = json.loads(read_schema(table).metadata[METADATA])
-    now = describe(job_of(Probabilities(fitted), hop, None), "float32") | {"shard": str(ALL), "folder": found.folder}
+    made = {CHANNEL: MIX} | read_made_by(table)
+    now = describe(job_of(Probabilities(fitted), hop, None), "float32", channel)
+    now |= {"shard": str(ALL), "folder": found.folder}
     differ = [key for key in SAME if made.get(key) != now[key]]
     if differ:
         raise OscineError(
@@ -126,19 +141,18 @@ def check_table(fitted: FittedProbe, table: Path, found: Survey, hop: float | No
 def recordings_of(table: Path) -> Iterator[tuple[str, DataFrame]]:
     """Each recording's name and rows, indexed by file, start_time and end_time; never more than a few held at once."""
     waiting: list[DataFrame] = []
-    with pq.ParquetFile(table) as file:
-        for batch in file.iter_batches(ROW_GROUP):
-            for name, rows in batch.to_pandas().groupby("file", sort=False):
-                if waiting and waiting[0]["file"].iat[0] != name:
-                    yield _joined(waiting)
-                    waiting = []
-                waiting.append(rows)
+    for batch in read_rows(table):
+        for name, rows in batch.groupby("file", sort=False):
+            if waiting and waiting[0]["file"].iat[0] != name:
+                yield _joined(waiting)
+                waiting = []
+            waiting.append(rows)
     if waiting:
         yield _joined(waiting)
 
 
 def _joined(pieces: list[DataFrame]) -> tuple[str, DataFrame]:
-    return str(pieces[0]["file"].iat[0]), pd.concat(pieces).set_index(KEYS)
+    return str(pieces[0]["file"].iat[0]), pd.concat(pieces).set_index(keys_of(pieces[0].columns.tolist()))
 
 
 def write_labels(out: Path, heard: Mapping[str, DataFrame]) -> None:
@@ -146,8 +160,26 @@ def write_labels(out: Path, heard: Mapping[str, DataFrame]) -> None:
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
     part.mkdir()
-    for name, detections in heard.items():
-        track = part / f"{name}{RAVEN}"
+    tracks = {
+        f"{below(name)}{ending}": track for name, rows in heard.items() for ending, track in tracks_of(rows).items()
+    }
+    if len({below(name) for name in heard}) < len(heard):
+        raise OscineError(f"two recordings would have one label track in {out}; take a table {RAVEN} for Raven")
+    for name, detections in tracks.items():
+        track = part / name
         track.parent.mkdir(parents=True, exist_ok=True)
         write_audacity(track, detections)
     part.replace(out)
+
+
+def tracks_of(detections: DataFrame) -> dict[str, DataFrame]:
+    """Return the label tracks of a recording by what their names end in: one, or one a channel."""
+    if CHANNEL not in detections:
+        return {RAVEN: detections}
+    return {f".channel_{channel}{RAVEN}": rows for channel, rows in detections.groupby(CHANNEL)}
+
+
+def below(name: str) -> str:
+    """Return a recording's name as one below a folder, also where a list names it from the root or from above."""
+    path = PurePath(name)
+    return "/".join(part for part in path.parts if part not in (path.anchor, ".."))

@@ -17,7 +17,7 @@ from torch import Tensor
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.models.table import KEYS, METADATA, read_schema
+from oscine.models.table import CHANNEL, KEYS, METADATA, read_schema
 from oscine.models.vectors import POOLED, POOLS, fingerprint
 from oscine.probe.data import LabelledClips, Task
 from oscine.probe.probe import Needs
@@ -32,6 +32,10 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
     made_by = json.loads(read_schema(path).metadata[METADATA])
     if "columns" not in made_by:
         raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
+    if CHANNEL in read_schema(path).names:
+        raise OscineError(
+            f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
+        )
     _check_encoder(path, made_by, encoder)
     columns = _columns(path, made_by, encoder, needs)
     table = pq.read_table(path, columns=[*KEYS, *columns.values()])
@@ -116,10 +120,14 @@ def _places(path: str | Path, clips: pd.DataFrame, rows: LabelledClips) -> list[
 
 
 def _names(paths: Collection[str], files: Collection[str]) -> dict[str, str]:
-    """Every path as the table names it: below the folder under which it knows the most of them, the highest of several."""
+    """Every path as the table names it: below the folder under which it knows the most of them, the highest of several.
+
+    The table of a list may name them from the root.
+    """
     parts = {
         path: PurePath(os.fsencode(os.path.normpath(path)).decode(errors="backslashreplace")).parts for path in paths
     }
     shared = len(PurePath(os.path.commonpath([os.path.dirname(os.path.normpath(path)) for path in paths])).parts)
-    names = [{path: "/".join(part[above:]) for path, part in parts.items()} for above in range(1, shared + 1)]
+    names = [{path: PurePath(*part).as_posix() for path, part in parts.items()}]
+    names += [{path: "/".join(part[above:]) for path, part in parts.items()} for above in range(1, shared + 1)]
     return max(names, key=lambda candidates: sum(name in files for name in candidates.values()))

@@ -1,4 +1,4 @@
-"""What a fitted probe says of recordings: a row a clip or a frame, a column a class, with all that `embed_folder` does."""
+"""What a fitted probe says of recordings: a row a clip or a frame, a column a class, made as `embed_recordings` does."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import pandas as pd
 from torch import Tensor
 
 from oscine.models.arguments import FLOAT32
-from oscine.models.embed import embed_file, embed_folder
+from oscine.models.channels import MIX, Channel
+from oscine.models.embed import embed_file, embed_recordings
 from oscine.models.errors import OscineError
+from oscine.models.inputs import Recordings
 from oscine.models.layers import PATCH
 from oscine.models.outputs import Outputs
 from oscine.models.survey import ALL, Shard
-from oscine.models.table import KEYS, METADATA, Summary
+from oscine.models.table import KEY_COLUMNS, METADATA, Summary
 from oscine.models.watcher import SILENT, Watcher
 from oscine.probe.fitted import FittedProbe
 
-RESERVED = {*KEYS, "recorded", METADATA.decode()}  # what a table has beside the classes
+RESERVED = {*KEY_COLUMNS, METADATA.decode()}  # what a table has beside the classes
 
 
 class Probabilities(Outputs):
@@ -54,16 +56,22 @@ class Probabilities(Outputs):
 
 
 def predict_file(
-    fitted: FittedProbe, path: str | Path, hop: float | None = None, batch_size: int | None = None
+    fitted: FittedProbe,
+    path: str | Path,
+    hop: float | None = None,
+    batch_size: int | None = None,
+    *,
+    channel: Channel = MIX,
 ) -> pd.DataFrame:
     """Probabilities of one recording, a column a class, indexed by file, start_time, end_time; as `embed_file` reads it."""
+    check_order(fitted, path, "predict_file(fitted, path)")
     check_hop(fitted, hop)
-    return embed_file(Probabilities(fitted), path, hop, batch_size)
+    return embed_file(Probabilities(fitted), path, hop, batch_size, channel=channel)
 
 
-def predict_folder(
+def predict_recordings(
     fitted: FittedProbe,
-    folder: str | Path,
+    recordings: Recordings,
     out: str | Path,
     hop: float | None = None,
     precision: str = FLOAT32,
@@ -73,18 +81,32 @@ def predict_folder(
     batch_size: int | None = None,
     workers: int | None = None,
     watcher: Watcher = SILENT,
+    *,
+    channel: Channel = MIX,
 ) -> Summary:
-    """Write what a probe says of every recording below a folder into `out` (.parquet, .csv or .npz).
+    """Write what a probe says of recordings into the table `out` (.parquet, .csv or .npz).
 
     A row is (file, start_time, end_time, a probability for every class): of a clip, or of a frame of a frame-wise probe.
-    All else is as in `embed_folder`: the journal, the error table OUT.errors.csv, the arguments.
+    All else is as in `embed_recordings`: a folder, a file or a list, the journal, the error table OUT.errors.csv, the
+    arguments.
     """
+    check_order(fitted, recordings, "predict_recordings(fitted, recordings, out)")
     check_hop(fitted, hop)
     outputs = Probabilities(fitted, precision)
-    return embed_folder(
-        outputs, folder, out, hop, clock=clock, shard=shard, overwrite=overwrite, batch_size=batch_size,
-        workers=workers, watcher=watcher,
+    return embed_recordings(
+        outputs, recordings, out, hop, clock=clock, shard=shard, overwrite=overwrite, batch_size=batch_size,
+        workers=workers, watcher=watcher, channel=channel,
     )  # fmt: skip
+
+
+predict_folder = predict_recordings  # its name while a folder was all that it took
+
+
+def check_order(fitted: object, recordings: object, call: str) -> None:
+    """Raise an error where the fitted probe is not the first argument."""
+    if not isinstance(fitted, FittedProbe):
+        advice = "" if isinstance(recordings, FittedProbe) else ", with the probe that load_probe returns"
+        raise OscineError(f"the first argument is {str(fitted)[:80]!r}, expected a fitted probe; call {call}{advice}")
 
 
 def check_hop(fitted: FittedProbe, hop: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What a probe said of every row that it was judged on: kept in a file, so that runs can be compared row by row."""
+"""What a probe said of every row that it was judged on: in a file for comparing runs, and in one for Excel and R."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from oscine.probe.data import Task, multi_hot
 from oscine.probe.fit import Judgement
 from oscine.probe.groups import join_groups
 
-PREDICTIONS = "predictions.parquet"  # in a run's folder
+PREDICTIONS, READABLE = "predictions.parquet", "predictions.csv"  # in a run's folder
+NUMBERS = 2_000_000  # that the CSV holds at most, about 20 MB; beyond, it has no probabilities
 KEYS = ["path", "start", "end", "part"]  # which row it is, and what its probe had not learnt from
 KIND = b"labels"  # of the file's metadata: one a row, or any number
 LOGIT = "logit "  # before a class's name, in its column's
@@ -65,7 +66,10 @@ def predictions_of(judgement: Judgement, task: Task) -> Predictions:
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
-    """A Parquet with path, start, end, part, group, labels, and a column of logits for every class, called "logit CLASS"."""
+    """A Parquet with path, start, end, part, group, labels, and a column of logits for every class, called "logit CLASS".
+
+    Beside it the CSV of `as_csv`, under the same name.
+    """
     classes = predictions.classes
     labels = [[classes[place] for place in row.nonzero().flatten().tolist()] for row in predictions.targets]
     columns = {LOGIT + name: column.numpy() for name, column in zip(classes, predictions.logits.T.contiguous())}
@@ -75,6 +79,31 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     file = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({KIND: b"one" if predictions.single_label else b"any"}), file)
     write_whole(Path(path), file.getvalue())
+    write_whole(Path(path).with_suffix(".csv"), as_csv(predictions))
+
+
+def as_csv(predictions: Predictions) -> bytes:
+    """Return path, start, end, part, labels, predicted, right, and a column "probability CLASS" for every class.
+
+    Several labels stand with ";" between them. predicted: the likeliest class where a row has one label, else every one of
+    at least 0.5. right: whether they are the labels. Of big tables the probabilities are left out.
+    """
+    classes, probabilities = predictions.classes, predictions.probabilities
+    likeliest, likely = one_hot(probabilities.argmax(1), len(classes)), probabilities >= 0.5
+    chosen = likeliest if predictions.single_label else likely
+    rows = predictions.rows[KEYS].assign(
+        labels=[_joined(row, classes) for row in predictions.targets],
+        predicted=[_joined(row, classes) for row in chosen],
+        right=(chosen == predictions.targets).all(1).numpy(),
+    )
+    if probabilities.numel() <= NUMBERS:
+        numbers = DataFrame(probabilities.numpy().round(6), columns=[f"probability {name}" for name in classes])
+        rows = pd.concat([rows, numbers], axis=1)
+    return rows.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _joined(row: Tensor, classes: list[str]) -> str:
+    return ";".join(classes[place] for place in row.nonzero().flatten().tolist())
 
 
 def read_predictions(path: str | Path) -> Predictions:

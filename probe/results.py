@@ -15,6 +15,7 @@ import numpy as np
 from oscine.models.errors import OscineError
 from oscine.probe.literature import Figure
 
+RESULTS = "results.jsonl"  # in the folder of the runs
 logger = logging.getLogger(__name__)
 
 

@@ -50,6 +50,49 @@ def test_every_task_has_a_table_and_published_figures_may_be_left_out(
     assert "arXiv" not in out
 
 
+def test_a_folder_of_runs_or_a_run_stands_for_its_results(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "linear").mkdir()
+    (tmp_path / "more").mkdir()
+    said = []
+    for place in (results, tmp_path, tmp_path / "linear"):
+        main([str(place), "--own"])
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] == said[2]
+    add_run(tmp_path / "more/results.jsonl", replace(RUN, encoder="another_encoder"))
+    main([str(results), str(tmp_path / "more"), "--own", "--task", "esc50"])
+    out = capsys.readouterr().out
+    assert "my_encoder" in out
+    assert "another_encoder" in out
+    main([str(tmp_path), "--own", "--task", "esc50"])
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(out.splitlines())
+    (tmp_path / "more/results.jsonl").unlink()
+    results.unlink()
+    with pytest.raises(OscineError, match=r"no results\.jsonl in .* or below it; oscine probe writes it"):
+        main([str(tmp_path)])
+
+
+def test_without_runs_the_published_figures_of_a_task_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--task", "hsn"])
+    out = capsys.readouterr().out
+    assert "Bird-MAE-L" in out
+    assert "yours" not in out
+    for wrong, complaint in (
+        (["--task", "nests"], r"no published figures of 'nests'; name runs, .* one of audioset_2m, .*hsn"),
+        ([], r"nothing to compare; name runs, such as runs/probe, or with --task one of"),
+        (["--own", "--task", "hsn"], r"--own leaves the published figures out; name runs, such as runs/probe"),
+    ):
+        with pytest.raises(Misuse, match=complaint):
+            main(wrong)
+
+
+def test_a_pair_is_two_runs(tmp_path: Path) -> None:
+    for runs in ([], ["a", "b"]):
+        with pytest.raises(Misuse, match=rf"--paired compares two runs, {1 + len(runs)} were named"):
+            main([*runs, "--paired", str(tmp_path)])
+
+
 def test_an_unknown_task_is_told_so_in_one_line(results: Path) -> None:
     with pytest.raises(Misuse, match="has no runs of 'hsn'; it has esc50, my_birds"):
         main([str(results), "--task", "hsn"])

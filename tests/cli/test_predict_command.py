@@ -86,6 +86,68 @@ def test_detections_are_written_and_made_again_without_the_encoder(
     assert out.read_bytes() == before
 
 
+def test_csv_and_detections_go_together_and_are_not_made_again(
+    folder: Path, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, raven = tmp_path / "birds.csv", tmp_path / "birds.txt"
+    assert dispatch(call(folder, probe, out, "--detections", str(raven))) == 0
+    assert f"{raven}: 3 detections\n" in capsys.readouterr().out
+    assert list(pd.read_csv(out)) == ["file", "start_time", "end_time", "owl", "wren"]
+    monkeypatch.setattr(BAT, "features", None)
+    assert dispatch(call(folder, probe, out, "--detections", str(tmp_path / "labels"), "--threshold", "0.001")) == 0
+    assert f"{tmp_path / 'labels'}: 6 detections\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("detections", ["birds.txt", "birds"])
+def test_beside_detections_the_table_needs_no_name(
+    folder: Path, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], detections: str
+) -> None:
+    arguments = [
+        "predict",
+        str(folder),
+        "--probe",
+        str(probe),
+        "--workers",
+        "0",
+        "--detections",
+        str(tmp_path / detections),
+    ]
+    assert dispatch(arguments) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'birds.parquet'}: 6 clips of 3 recordings" in said
+    assert f"{tmp_path / detections}: 3 detections" in said
+    assert len(pd.read_parquet(tmp_path / "birds.parquet")) == 6
+    assert dispatch(arguments[:-2]) == 2
+    assert "nothing to write; name a table (--out birds.csv), detections" in capsys.readouterr().err
+
+
+def test_a_run_stands_for_the_probe_in_it(folder: Path, tmp_path: Path) -> None:
+    save(tmp_path / "run/probe")
+    for number, name in enumerate(("run", "run/probe")):
+        assert dispatch(call(folder, tmp_path / name, tmp_path / f"{number}.parquet")) == 0
+    assert (tmp_path / "0.parquet").read_bytes() == (tmp_path / "1.parquet").read_bytes()
+
+
+def test_a_file_and_a_list_are_predicted_by_channel(
+    folder: Path, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(folder / "stereo.wav", 0.1 * np.random.default_rng(0).standard_normal((16000, 2)), 16000)
+    out = tmp_path / "one.csv"
+    assert dispatch(call(folder / "stereo.wav", probe, out, "--channel", "each")) == 0
+    assert "found 1 recordings (2 stretches or channels), 0.00 hours, 4 clips" in capsys.readouterr().err
+    rows = pd.read_csv(out)
+    assert list(rows) == ["file", "start_time", "end_time", "channel", "owl", "wren"]
+    assert rows["channel"].tolist() == [1, 1, 2, 2]
+    (folder / "list.csv").write_text("path,start,end\nstereo.wav,0.25,0.75\nnone.wav,,\nd.ogg,,\n")
+    assert dispatch(call(folder / "list.csv", probe, tmp_path / "two.csv", "--channel", "right")) == 3
+    assert pd.read_csv(tmp_path / "two.csv")["start_time"].tolist() == [0.25]
+    errors = pd.read_csv(tmp_path / "two.errors.csv", index_col="file")["reason"]
+    assert errors.to_dict() == {
+        "d.ogg": "has 1 channel, no channel 2; choose another one, or mix",
+        "none.wav": "there is no such file; check the path",
+    }
+
+
 def test_frames_are_counted_as_frames(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.csv"
     assert dispatch(call(folder, save(tmp_path / "frames", "frames"), out)) == 0
@@ -134,12 +196,14 @@ def test_shards_are_merged_and_then_have_detections(
         (["--threshold", "0.5"], 2, "--threshold is for detections, the table has every probability"),
         (["--detections", "birds.txt", "--shard", "1/2"], 2, "detections are of all shards; join the tables with"),
         (
-            ["--detections", "birds.txt", "--out", "out.csv"],
+            ["--detections", "birds.txt", "--out", "out.npz"],
             2,
-            "detections are read from a table FILE.parquet, not out.csv",
+            "detections are read from a table FILE.parquet or FILE.csv, not out.npz",
         ),
         (["--detections", "birds.txt", "--threshold", "50"], 1, "threshold is 50, expected a probability"),
         (["--detections", "birds.csv"], 1, "detections birds.csv: expected FILE.txt for Raven"),
+        (["--channel", "centre"], 1, "no channel 'centre'; choose mix, left, right, each, or a number from 1"),
+        (["--out", "birds.xlsx"], 1, "call it birds.csv for Excel or R, birds.parquet for Python"),
         (["--probe", "nowhere"], 1, "no probe in nowhere"),
         (["--device", "abacus"], 1, "no device 'abacus' here"),
         (["--shard", "3/2"], 1, "shard '3/2': expected NUMBER/OF"),

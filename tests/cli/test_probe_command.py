@@ -308,7 +308,7 @@ def test_events_are_found_by_the_moment(tmp_path: Path) -> None:
 
 
 def test_a_run_in_place_of_another_leaves_nothing_of_it(table: Path, tmp_path: Path) -> None:
-    left = ["predictions.parquet", "probe", "report.html", "scores.json"]
+    left = ["predictions.csv", "predictions.parquet", "probe", "report.html", "scores.json"]
     call = ["probe", "linear", *SMALL, *FITS["linear"], "--name", "run"]
     assert dispatch([*call, "--table", str(table)]) == 0
     assert sorted(path.name for path in Path("runs/probe/run").iterdir()) == left
@@ -316,7 +316,7 @@ def test_a_run_in_place_of_another_leaves_nothing_of_it(table: Path, tmp_path: P
     folder = str(write_birdset(tmp_path))
     few = ["--data", folder, "--task.name", "hsn", "--task.shots", "[1]", "--task.draws", "1", "--overwrite"]
     assert dispatch([*call, *few, "--encoder", "bird_mae_tiny"]) == 0
-    assert sorted(path.name for path in Path("runs/probe/run").iterdir()) == left[2:]
+    assert sorted(path.name for path in Path("runs/probe/run").iterdir()) == left[3:]
 
 
 def test_other_folds_are_another_run(table: Path) -> None:

@@ -216,7 +216,7 @@ def test_the_table_says_what_made_it(encoder: Encoder, tmp_path: Path) -> None:
         "fingerprint": fingerprint(encoder), "architecture": "BAT", "frontend": "BATFrontend", "config": encoder.config,
         "dim": 48, "sample_rate": 16000, "clip_seconds": 0.5, "hop_seconds": 0.25, "dtype": "float32",
         "columns": {"embedding": {"pool": "pooled", "layer": 1}}, "precision": "float32", "compiled": False, "clock": None,
-        "shard": "1/1",
+        "shard": "1/1", "channel": "mix",
     }  # fmt: skip
     assert said == expected
     assert str(schema.field("embedding").type) == "fixed_size_list<element: float>[48]"
@@ -386,7 +386,10 @@ def test_what_cannot_work_is_refused_before_any_work(encoder: Encoder, tmp_path:
     out.touch()
     for path, complaint in [
         (out, "exists already"),
-        (tmp_path / "out.h5", r"must end in \.parquet, \.npz, \.csv; call it .*out\.parquet"),
+        (
+            tmp_path / "out.h5",
+            r"must end in \.parquet, \.npz, \.csv; call it out\.csv for Excel or R, out\.parquet for Python",
+        ),
         (tmp_path / "no/out.parquet", "no folder .*no to write out.parquet to"),
     ]:
         with pytest.raises(OscineError, match=complaint):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -162,15 +164,66 @@ def test_config_builds_the_same_architecture(encoder):
     ("wrong", "words"),
     [
         (lambda waveform: waveform[0], r"\[batch, samples\].*waveform\[None\]"),
-        (lambda waveform: waveform[:, None], r"\[batch, samples\]"),
+        (lambda waveform: waveform[:, None], r"\[batch, samples\]; for .* waveform\.mean\(1\).*waveform\[:, 0\]"),
+        (lambda waveform: waveform[0, 0], r"shape \(\), expected \[batch, samples\]; split_clips"),
+        (lambda waveform: (waveform * 32768).to(torch.int16).numpy(), r"int16.*load_audio.*int16 / 32768"),
+        (lambda waveform: "a.wav", r"is a path, 'a\.wav'; encoder\(\[load_audio\(path.*embed_file\(encoder, path\)"),
+        (lambda waveform: Path("a.wav"), "is a path"),
+        (lambda waveform: None, "waveform is of type NoneType, expected a tensor or an array"),
+        (lambda waveform: [], r"list of clips is empty; expected tensors \[samples\]"),
+        (lambda waveform: (waveform, 32000), r"clip 0 of the list has shape \(.*\), expected|clip 1 .* of type int"),
+        (lambda waveform: ["a.wav", "b.wav"], "clip 0 of the list is a path"),
+        (lambda waveform: [waveform[0], waveform[0, :0]], r"clip 1 of the list has shape \(0,\), expected \[samples\]"),
+        (lambda waveform: [waveform[0], waveform[0].int()], r"clip 1 of the list is torch\.int32"),
+        (
+            lambda waveform: [waveform.flatten().repeat(2)],
+            r"clip 0 of the list has \d+ samples, this encoder's clips have \d+; split_clips",
+        ),
         (lambda waveform: (waveform * 32768).to(torch.int16), r"int16.*load_audio"),
-        (lambda waveform: waveform[:, :0], "nothing to hear"),
-        (lambda waveform: waveform[:0], "nothing to hear"),
+        (lambda waveform: waveform[:, :0], "which holds no samples"),
+        (lambda waveform: waveform[:0], "which holds no samples"),
     ],
 )
 def test_a_wrong_waveform_is_refused_with_a_remedy(encoder, wrong: Callable[[Tensor], Tensor], words):
     with pytest.raises(OscineError, match=words):
         encoder(wrong(clips(encoder)))
+
+
+def test_a_list_of_clips_is_encoded_as_each_clip_by_itself(encoder):
+    lengths = [encoder.samples, encoder.samples // 2, 700, encoder.samples // 2]
+    waveforms = [noise(length, seed=number) for number, length in enumerate(lengths)]
+    with torch.inference_mode():
+        together, alone = encoder(waveforms), [encoder([waveform]) for waveform in waveforms]
+        by_hand = encoder.features(encoder.spectrogram(waveforms))
+        whole = encoder(waveforms[0][None])
+    for name in ("cls", "patches", "pooled"):
+        axis = 0 if name == "pooled" else 1
+        joined = torch.cat([getattr(one, name) for one in alone], axis)
+        torch.testing.assert_close(getattr(together, name), joined, rtol=0, atol=2e-5)
+        assert torch.equal(getattr(together, name), getattr(by_hand, name))
+    torch.testing.assert_close(together.pooled[0], whole.pooled[0], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", ">f4", "reversed", "read-only"])
+def test_an_array_is_taken_as_the_tensor_is(encoder, kind):
+    waveform = clips(encoder)
+    array = waveform.numpy()[:, ::-1] if kind == "reversed" else waveform.numpy().copy()
+    array = array.astype(kind) if "f" in kind else array
+    array.flags.writeable = kind != "read-only"
+    expected = waveform.flip(1) if kind == "reversed" else waveform
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(encoder(array).pooled, encoder(expected).pooled)
+        assert torch.equal(encoder(list(array)).pooled, encoder(list(expected)).pooled)
+
+
+def test_one_layer_is_asked_for_in_a_list(encoder):
+    with pytest.raises(OscineError, match=r"layers is 1, expected a list; layers=\[1\] asks for that layer alone"):
+        encoder(clips(encoder), layers=1)
+
+
+def test_the_width_goes_by_its_name_in_timm_too(encoder):
+    assert encoder.num_features == encoder.dim == encoder(clips(encoder)).pooled.shape[1]
 
 
 def test_a_wrong_sample_rate_is_refused_with_both_rates(encoder):

@@ -142,6 +142,35 @@ def test_settings_of_an_architecture_can_be_overridden():
     assert encoder.config["drop_path"] == 0.1
 
 
+def test_an_encoder_without_classes_is_what_every_encoder_is(tmp_path):
+    assert create_model("bat_tiny", num_classes=0).config == create_model("bat_tiny").config
+    save_pretrained(create_model("bat_tiny"), tmp_path)
+    assert create_model(f"local-dir:{tmp_path}", num_classes=0).config == create_model("bat_tiny").config
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "advice"),
+    [
+        (
+            "num_classes",
+            10,
+            r"num_classes=10 is a setting of timm's; encoders have no classifier; the probes of oscine\.probe",
+        ),
+        ("in_chans", 1, r"encoders take mono waveforms; load_audio mixes .* leave in_chans out"),
+        ("global_pool", "", r"features\.pooled, features\.cls, features\.patches; leave global_pool out"),
+        (
+            "features_only",
+            True,
+            r"encoder\(waveform, layers=\[0, 5\]\) returns .* encoder\.forward_intermediates timm's",
+        ),
+        ("out_indices", (1, 2), r"encoder\(waveform, layers="),
+    ],
+)
+def test_settings_of_timms_are_told_what_says_the_same(setting, value, advice):
+    with pytest.raises(OscineError, match=advice):
+        create_model("bat_tiny", **{setting: value})
+
+
 def test_an_unknown_setting_is_refused_with_the_known_ones():
     with pytest.raises(OscineError, match=r"BAT has no setting colour, width; it has dim, depth, heads"):
         create_model("bat_tiny", width=48, colour="red")

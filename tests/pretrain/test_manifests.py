@@ -108,5 +108,5 @@ def test_a_bad_manifest_is_refused_in_one_line(text: str, complaint: str, folder
 
 
 def test_a_manifest_that_is_not_there_is_said_before_a_run_begins(folder: Path) -> None:
-    with pytest.raises(OscineError, match=r"no manifest .*none\.csv"):
+    with pytest.raises(OscineError, match=r"no list .*none\.csv"):
         PretrainingData(folder / "none.csv")

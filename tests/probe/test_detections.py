@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,78 @@ def test_what_is_written_for_audacity_is_read_again_track_by_track(folder: Path,
         assert_frame_equal(in_order(back).drop(columns="score"), in_order(own).drop(columns="score"), atol=2e-6)
 
 
+@pytest.mark.parametrize("pool", ["mean", "frames"])
+def test_a_table_in_csv_gives_the_very_detections_of_one_in_parquet(folder: Path, tmp_path: Path, pool: str) -> None:
+    folder = shutil.copytree(folder, tmp_path / "in")
+    (folder / "c.flac").rename(folder / "007.flac")
+    learnt, table, _ = made(fitted(pool), folder, tmp_path)
+    text = tmp_path / "text.csv"
+    predict_folder(learnt, folder, text, workers=0, clock="UTC")
+    for rows, others in zip(recordings_of(table), recordings_of(text), strict=True):
+        assert rows[0] == others[0]
+        assert_frame_equal(rows[1], others[1][learnt.classes])
+    counts = [write_detections(learnt, path, folder, tmp_path / f"{path.stem}.txt") for path in (table, text)]
+    assert counts[0] == counts[1] > 5
+    assert (tmp_path / "out.txt").read_bytes() == (tmp_path / "text.txt").read_bytes()
+    (tmp_path / "text.metadata.json").unlink()
+    with pytest.raises(OscineError, match=r"no .*text\.metadata\.json, which says what made text\.csv; keep it beside"):
+        write_detections(learnt, text, folder, tmp_path / "again.txt")
+
+
+def test_detections_of_each_channel_stand_apart_and_raven_gets_the_channel(folder: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(3)
+    folder = tmp_path
+    soundfile.write(folder / "stereo.wav", 0.1 * noise.standard_normal((32000, 2)), 16000)
+    learnt, table, out = (
+        fitted(thresholds=torch.zeros(2).double() + 1e-9),
+        tmp_path / "out.parquet",
+        tmp_path / "birds.txt",
+    )
+    predict_folder(learnt, folder / "stereo.wav", table, workers=0, channel="each")
+    with pytest.raises(OscineError, match="was made with channel 'each', not 'mix'"):
+        write_detections(learnt, table, folder / "stereo.wav", out)
+    assert write_detections(learnt, table, folder / "stereo.wav", out, channel="each") == 4
+    raven = pd.read_csv(out, sep="\t")
+    assert sorted(zip(raven["Channel"], raven["Species"], raven["File Offset (s)"])) == [
+        (1, "owl", 0.0), (1, "wren", 0.0), (2, "owl", 0.0), (2, "wren", 0.0),
+    ]  # fmt: skip
+    assert (raven["End Time (s)"] - raven["Begin Time (s)"] == 2.0).all()
+    assert write_detections(learnt, table, folder / "stereo.wav", tmp_path / "labels", channel="each") == 4
+    tracks = sorted(path.name for path in (tmp_path / "labels").iterdir())
+    assert tracks == ["stereo.wav.channel_1.txt", "stereo.wav.channel_2.txt"]
+
+    predict_folder(learnt, folder / "stereo.wav", tmp_path / "right.parquet", workers=0, channel="right")
+    write_detections(learnt, tmp_path / "right.parquet", folder / "stereo.wav", tmp_path / "r.txt", channel=2)
+    assert set(pd.read_csv(tmp_path / "r.txt", sep="\t")["Channel"]) == {2}
+
+
+def test_a_list_may_lie_beside_its_recordings_or_name_them_from_the_root(folder: Path, tmp_path: Path) -> None:
+    learnt = fitted(thresholds=torch.zeros(2).double() + 1e-9)
+    listed = tmp_path / "lists" / "list.txt"
+    listed.parent.mkdir()
+    listed.write_text(f"{folder / 'a.wav'}\n{os.path.relpath(folder / 'd.ogg', listed.parent)}\n")
+    predict_folder(learnt, listed, tmp_path / "out.parquet", workers=0)
+    write_detections(learnt, tmp_path / "out.parquet", listed, tmp_path / "birds.txt")
+    paths = pd.read_csv(tmp_path / "birds.txt", sep="\t")["Begin Path"]
+    assert {os.path.realpath(path) for path in paths} == {str(folder / "a.wav"), str(folder / "d.ogg")}
+    write_detections(learnt, tmp_path / "out.parquet", listed, tmp_path / "labels")
+    tracks = list((tmp_path / "labels").rglob("*.txt"))
+    assert {track.name for track in tracks} == {"a.wav.txt", "d.ogg.txt"}
+    assert {path.suffix for path in folder.rglob("*.*")} == {".wav", ".flac", ".ogg"}, "nothing is written elsewhere"
+
+
+def test_stretches_of_one_recording_are_not_joined(folder: Path, tmp_path: Path) -> None:
+    learnt = fitted(thresholds=torch.zeros(2).double() + 1e-9)
+    folder = shutil.copytree(folder, tmp_path / "in")
+    (folder / "list.csv").write_text("path,start,end\na.wav,0.5,1\na.wav,1,2\na.wav,2.5,3.5\n")
+    predict_folder(learnt, folder / "list.csv", tmp_path / "out.parquet", workers=0)
+    write_detections(learnt, tmp_path / "out.parquet", folder / "list.csv", tmp_path / "birds.txt")
+    raven = pd.read_csv(tmp_path / "birds.txt", sep="\t")
+    owls = raven[raven["Species"] == "owl"]
+    assert owls["File Offset (s)"].tolist() == [0.5, 2.5]
+    assert owls["End Time (s)"].tolist() == [2.0, 3.5]
+
+
 def test_where_nothing_is_heard_tables_and_tracks_are_empty(folder: Path, tmp_path: Path) -> None:
     learnt, table, _ = made(fitted(), folder, tmp_path)
     assert write_detections(learnt, table, folder, tmp_path / "birds.txt", threshold=1.0) == 0
@@ -170,7 +243,7 @@ def test_recordings_come_whole_though_they_reach_over_what_is_read_at_once(
 ) -> None:
     _, table, _ = made(fitted(), folder, tmp_path)
     whole = dict(recordings_of(table))
-    monkeypatch.setattr("oscine.probe.detections.ROW_GROUP", 3)
+    monkeypatch.setattr("oscine.models.table.ROW_GROUP", 3)
     pieces = dict(recordings_of(table))
     assert whole.keys() == pieces.keys()
     for name, rows in whole.items():

@@ -48,6 +48,36 @@ def test_rows_stand_in_the_order_in_which_they_were_judged() -> None:
     assert judged(single_label=True).targets.tolist() == [[0, 0, 1], [0, 0, 1], [1, 0, 0], [0, 1, 0]]
 
 
+def test_a_table_for_excel_and_r_says_what_was_right(tmp_path: Path) -> None:
+    written = judged(single_label=True)
+    written.logits[0, 2] += 9
+    write_predictions(tmp_path / "predictions.parquet", written)
+    found = pd.read_csv(tmp_path / "predictions.csv")
+    names = [f"probability {name}" for name in written.classes]
+    assert list(found) == ["path", "start", "end", "part", "labels", "predicted", "right", *names]
+    np.testing.assert_allclose(found[names], written.probabilities, atol=1e-6)
+    assert found["labels"].tolist() == ["owl; barn", "owl; barn", "tit", "wren"]
+    assert found["predicted"].tolist() == [written.classes[place] for place in written.logits.argmax(1)]
+    assert found["right"].tolist() == (found["labels"] == found["predicted"]).tolist()
+    assert 0 < found["right"].sum() < 4
+
+
+def test_of_several_labels_those_that_are_likely_are_predicted(tmp_path: Path) -> None:
+    written = judged()
+    write_predictions(tmp_path / "predictions.parquet", written)
+    found = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False)
+    for row, logits in zip(found.itertuples(), written.logits):
+        assert row.predicted == ";".join(name for name, logit in zip(written.classes, logits) if logit >= 0)
+
+
+def test_a_big_table_for_excel_has_no_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oscine.probe.predictions.NUMBERS", 11)
+    write_predictions(tmp_path / "predictions.parquet", judged())
+    assert list(pd.read_csv(tmp_path / "predictions.csv")) == [
+        "path", "start", "end", "part", "labels", "predicted", "right",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("single_label", [False, True])
 def test_predictions_come_back_as_they_were(tmp_path: Path, single_label: bool) -> None:
     written = judged(single_label)

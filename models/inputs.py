@@ -1,0 +1,152 @@
+"""The recordings that a user names: a folder, one file, a list in a file, or a list in Python."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from oscine.models.errors import OscineError
+from oscine.models.scan import LISTS, SUFFIXES, UNREAD_SUFFIXES, is_address, scan_folder, unread
+
+if TYPE_CHECKING:
+    from oscine.models.lists import RecordingList
+
+logger = logging.getLogger(__name__)
+
+
+class Stretch(NamedTuple):
+    """A part of a recording, in seconds; no end is the recording's."""
+
+    start: float = 0.0
+    end: float | None = None
+
+
+WHOLE = Stretch()
+
+
+class Inputs(NamedTuple):
+    """Recordings that are to be read.
+
+    places     name to file; a name stands in a table's column `file`
+    stretches  of the recordings that are not read as a whole
+    refused    name to reason, of what cannot be read
+    """
+
+    places: dict[str, Path]
+    stretches: dict[str, list[Stretch]]
+    refused: dict[str, str]
+
+    def describe(self) -> dict[str, int | str]:
+        """Return how many recordings there are, and a hash of their names and stretches."""
+        parts = {
+            name: "".join(f"\t{start!r} {end!r}" for start, end in self.stretches.get(name, ())) for name in self.places
+        }
+        digest = hashlib.sha256("\n".join(name + parts[name] for name in sorted(parts)).encode()).hexdigest()
+        return {"recordings": len(parts), "names": digest}
+
+
+Recordings = str | Path | Sequence[str | Path] | Inputs
+
+
+def find_inputs(recordings: Recordings) -> Inputs:
+    """Find the recordings that a folder, a file, a list in a file, or a list of paths names.
+
+    A recording is named as below the folder; one file by its own name; one of a list as the list has it, with / between
+    folders. In a list, a row with `start` or `end` is a stretch; a row that comes twice is read once, with a warning.
+    Missing files of a list are refused one by one, but where none is there the list is an error.
+    """
+    if isinstance(recordings, Inputs):
+        return recordings
+    if not isinstance(recordings, (str, Path)):
+        return _of_paths(recordings)
+    path = Path(recordings)
+    if is_address(recordings):
+        raise OscineError(f"{recordings} is an address, not a file; download the recordings first")
+    if path.is_dir() or not (path.exists() or path.suffix.lower() in (*SUFFIXES, *UNREAD_SUFFIXES, *LISTS)):
+        return _of_folder(path)
+    if path.suffix.lower() in LISTS:
+        from oscine.models.lists import read_list  # here, because it brings pandas along
+
+        return _of_list(read_list(path))
+    return _of_file(path)
+
+
+def _of_folder(folder: Path) -> Inputs:
+    found = scan_folder(folder)
+    places = {_text(path.relative_to(folder)): path for path in found.recordings}
+    return Inputs(places, {}, {_text(path.relative_to(folder)): reason for path, reason in found.refused.items()})
+
+
+def _of_file(path: Path) -> Inputs:
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise OscineError(f"no recording {path}; check the path")
+    if suffix in UNREAD_SUFFIXES:
+        raise OscineError(f"{path}: {unread(suffix)}")
+    if suffix not in SUFFIXES:
+        raise OscineError(
+            f"{path} is no recording by its name; expected a folder, a recording ({', '.join(SUFFIXES)}), or a list of "
+            f"recordings ({', '.join(LISTS)})"
+        )
+    return Inputs({_text(Path(path.name)): path}, {}, {})
+
+
+def _of_list(listed: RecordingList) -> Inputs:
+    missing = listed.missing()
+    if len(missing) == len(set(listed.names)):
+        raise listed.lost(missing)
+    rows = [
+        (name, listed.place(name), Stretch(start, None if math.isinf(end) else end))
+        for name, start, end in zip(listed.names, listed.starts, listed.ends)
+    ]
+    return _of_rows(rows, str(listed.path))
+
+
+def _of_paths(paths: Iterable[str | Path]) -> Inputs:
+    paths = list(paths)
+    if not paths:
+        raise OscineError("the list of recordings is empty; name one at least")
+    wrong = [path for path in paths if not isinstance(path, (str, Path)) or is_address(path)]
+    if wrong:
+        raise OscineError(f"the list of recordings holds {wrong[0]!r}, expected paths of files on this machine")
+    return _of_rows([(str(path), Path(path), WHOLE) for path in paths], "the list")
+
+
+def _of_rows(rows: list[tuple[str, Path, Stretch]], source: str) -> Inputs:
+    """Gather the rows of a list: each stretch once, in the order of its start."""
+    names: dict[str, str] = {}  # of a place, by which it is known first
+    stretches: dict[str, list[Stretch]] = {}
+    found, repeated = Inputs({}, {}, {}), list[str]()
+    for written, place, stretch in rows:
+        name = names.setdefault(os.path.normpath(place), _text(Path(written)))
+        suffix = place.suffix.lower()
+        if suffix in UNREAD_SUFFIXES:
+            found.refused[name] = unread(suffix)
+            continue
+        found.places[name] = place
+        if stretch in stretches.setdefault(name, []):
+            repeated.append(name)
+        else:
+            stretches[name].append(stretch)
+    if repeated:
+        logger.warning(
+            "%s names %d recordings or stretches again, such as %s; each is read once",
+            source, len(repeated), repeated[0],
+        )  # fmt: skip
+    return found._replace(
+        stretches={name: sorted(those, key=_order) for name, those in stretches.items() if those != [WHOLE]}
+    )
+
+
+def _order(stretch: Stretch) -> tuple[float, float]:
+    return stretch.start, math.inf if stretch.end is None else stretch.end
+
+
+def _text(path: Path) -> str:
+    # Bytes that are no UTF-8 become "\\xe4": neither Parquet nor CSV could hold them.
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")

@@ -1,0 +1,83 @@
+"""The waveforms that an encoder is called with: tensors, arrays or lists of clips, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oscine.models.errors import OscineError
+
+Waveforms = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
+
+
+def as_batch(waveform: Tensor | np.ndarray) -> Tensor:  # [batch, samples]
+    """Check a batch of clips [batch, samples]; an array becomes a tensor."""
+    waveform = _as_tensor(waveform, "waveform")
+    if waveform.ndim != 2:
+        raise OscineError(
+            f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples]; {_advice(waveform.ndim)}"
+        )
+    _check_floats(waveform, "waveform")
+    if not waveform.numel():
+        raise OscineError(f"waveform has shape {tuple(waveform.shape)}, which holds no samples; leave it out")
+    return waveform
+
+
+def as_clips(clips: Sequence[Tensor | np.ndarray], samples: int) -> list[Tensor]:
+    """Check clips, [samples] each, of up to so many samples; arrays become tensors."""
+    if not len(clips):
+        raise OscineError("the list of clips is empty; expected tensors [samples]")
+    checked = [_as_tensor(clip, f"clip {number} of the list") for number, clip in enumerate(clips)]
+    for number, clip in enumerate(checked):
+        if clip.ndim != 1 or not len(clip):
+            raise OscineError(
+                f"clip {number} of the list has shape {tuple(clip.shape)}, expected [samples] with one at least; "
+                "load_audio gives such clips"
+            )
+        _check_floats(clip, f"clip {number} of the list")
+        if len(clip) > samples:
+            raise OscineError(
+                f"clip {number} of the list has {len(clip)} samples, this encoder's clips have {samples}; "
+                "split_clips(clip, encoder.samples) makes a batch of it"
+            )
+    return checked
+
+
+def is_list(waveform: Any) -> bool:
+    return isinstance(waveform, (list, tuple))
+
+
+def _as_tensor(waveform: Any, name: str) -> Tensor:
+    if isinstance(waveform, Tensor):
+        return waveform
+    if isinstance(waveform, np.ndarray) and waveform.dtype.kind in "biuf":
+        return torch.tensor(np.ascontiguousarray(waveform, waveform.dtype.newbyteorder("=")))
+    if isinstance(waveform, (str, Path)):
+        raise OscineError(
+            f"{name} is a path, {str(waveform)!r}; encoder([load_audio(path, encoder.sample_rate)]) encodes a short file, "
+            "embed_file(encoder, path) any file"
+        )
+    raise OscineError(
+        f"{name} is of type {type(waveform).__name__}, expected a tensor or an array; load_audio gives one, a list of "
+        "clips of several lengths is taken, too"
+    )
+
+
+def _advice(dimensions: int) -> str:
+    if dimensions == 1:
+        return "for one clip pass waveform[None]"
+    if dimensions == 3:
+        return "for [batch, channels, samples] pass waveform.mean(1), which mixes the channels, or waveform[:, 0]"
+    return "split_clips makes a batch of a long waveform"
+
+
+def _check_floats(waveform: Tensor, name: str) -> None:
+    if not waveform.is_floating_point():
+        raise OscineError(
+            f"{name} is {waveform.dtype}, expected floats in [-1, 1]; load_audio gives them, int16 / 32768 does too"
+        )
