@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from argparse import SUPPRESS, Action
 from collections.abc import Callable
 from textwrap import fill, wrap
@@ -27,6 +28,15 @@ WORDS = {
 
 class Misuse(OscineError):
     """A call that does not fit its command; its exit code says so."""
+
+
+def say_loading(command: str, *things: str) -> None:
+    """Say on standard error that PyTorch is being loaded, and what comes after it, before it is imported.
+
+    That takes many seconds in which nothing else is seen. Where it is loaded already there is nothing to wait for.
+    """
+    if "torch" not in sys.modules:
+        print(f"oscine {command}: loading {', then '.join(['PyTorch', *things])} ...", file=sys.stderr, flush=True)
 
 
 def paragraphs(text: str, width: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oscine.cli.command import call
+from oscine.cli.command import call, say_loading
 
 
 def main(arguments: list[str]) -> int | None:
@@ -22,7 +22,9 @@ def convert(name: str, out: Path, /, checkpoint: Path | None = None) -> None:
         out: the folder to write; new or empty.
         checkpoint: the authors' file; without, it is fetched from their repository on the Hub.
     """
-    from oscine.models.convert import convert_checkpoint, official
+    from oscine.models.convert import check_conversion, convert_checkpoint
 
-    folder, source = convert_checkpoint(name, out, checkpoint), official(name)
+    source = check_conversion(name, out, checkpoint)
+    say_loading("convert", source.name)
+    folder = convert_checkpoint(name, out, checkpoint)
     print(f"{folder}: {source.name}, licence {source.licence}; create_model('local-dir:{folder}') loads it")

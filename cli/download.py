@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-from oscine.cli.command import Help, Parser
+from oscine.cli.command import Help, Parser, say_loading
 
 if TYPE_CHECKING:
     from oscine.models.fetch import Fetched
@@ -25,10 +25,12 @@ def download(names: list[str]) -> None:
     which create_model and load_probe take them without asking the Hub when HF_HUB_OFFLINE=1. What is there already, as what
     comes with oscine, is not fetched again.
     """
-    from oscine.models.zoo import check_fetchable
+    from oscine.models.zoo import HUB, check_fetchable
 
     for name in names:
         check_fetchable(name)
+    if any(name.startswith(HUB) for name in names):
+        say_loading("download", *names)
     for name in names:
         for fetched, weights in fetch_all(name).items():
             size = weights.path.stat().st_size / 1e6

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oscine.cli.command import Misuse, call
+from oscine.cli.command import Misuse, call, say_loading
 from oscine.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -77,38 +78,37 @@ def embed(
         random_weights: leave the encoder untrained, for tests; the table says so.
         overwrite: replace OUT and what an unfinished call has left.
     """
-    from oscine.cli.encoder import open_encoder
-    from oscine.cli.reporter import Reporter
+    from oscine.cli.encoder import check_device, check_encoder, open_encoder
+    from oscine.models.arguments import check_arguments
     from oscine.models.channels import parse_channel
-    from oscine.models.embed import embed_recordings
+    from oscine.models.features import check_pools
     from oscine.models.inputs import find_inputs
     from oscine.models.journal import Journal
     from oscine.models.survey import ALL, parse_shard
     from oscine.models.table import check_target
-    from oscine.models.vectors import Vectors
 
-    target = check_target(out)
+    called, target = time.monotonic(), check_target(out)
     Journal(target).check_free(overwrite)
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)
+    check_pools(pools.split(","), chosen)
+    check_arguments(hop=hop, dtype=dtype, precision=precision, clock=clock, batch_size=batch_size, workers=workers)
+    check_device(device)
+    check_encoder(model, checkpoint, random_weights)
     which, inputs = parse_channel(channel), find_inputs(recordings)
+    say_loading("embed", model)
+
+    from oscine.cli.reporter import Reporter
+    from oscine.models.embed import embed_recordings
+    from oscine.models.vectors import Vectors
+
     encoder = open_encoder(model, checkpoint, random_weights, device)
     vectors = Vectors(encoder, chosen, pools.split(","), precision, compile)
     with progress_bar() as bar:
         summary = embed_recordings(
-            vectors,
-            inputs,
-            target,
-            hop,
-            dtype,
-            clock,
-            share,
-            overwrite,
-            batch_size,
-            workers,
-            Reporter(bar),
+            vectors, inputs, target, hop, dtype, clock, share, overwrite, batch_size, workers, Reporter(bar, called),
             channel=which,
-        )
+        )  # fmt: skip
     say(summary)
     return LISTED if summary.listed else 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,10 @@ from oscine.models.zoo import HUB, LOCAL, check_model, create_model
 if TYPE_CHECKING:
     from oscine.models.encoder import Encoder
 
+# What is usual; torch knows others, some of which come with packages of their own.
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+GPUS = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}  # what people type instead
+
 
 def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> None:
     """Raise what `open_encoder` would raise, as far as arguments and files tell it, without torch."""
@@ -20,6 +26,15 @@ def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> 
             f"{checkpoint or model} brings its own weights; leave out --random-weights, or name a model of the zoo alone"
         )
     check_model(model, pretrained=not (checkpoint or random_weights), checkpoint_path=checkpoint)
+
+
+def check_device(device: str) -> None:
+    """Raise where no device can have that name; whether it is there, torch alone knows."""
+    kind = device.partition(":")[0]
+    near = GPUS.get(kind.lower()) or next(iter(get_close_matches(kind, DEVICES, n=1, cutoff=0.7)), "")
+    if not re.fullmatch(r"[a-z_]\w*(:\d+)?", device) or (near and kind not in DEVICES):
+        meant = f"did you mean {near}? " if near else ""
+        raise OscineError(f"no device {device!r}; {meant}it is {', '.join(DEVICES)}, or such as cuda:1")
 
 
 def open_encoder(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oscine.cli.command import call
+from oscine.cli.command import call, say_loading
 
 
 def main(arguments: list[str]) -> int | None:
@@ -44,10 +44,19 @@ def export(
         random_weights: leave the encoder untrained, for tests; the file says so.
         overwrite: replace OUT if it exists.
     """
-    from oscine.cli.encoder import open_encoder
-    from oscine.models.export import check_ready, export_onnx
+    from oscine.cli.encoder import check_encoder, open_encoder
+    from oscine.models.onnx_file import check_ready
 
     check_ready(out, overwrite)
+    check_encoder(model, checkpoint, random_weights)
+    if probe:
+        from oscine.probe.saved_facts import check_probe
+
+        check_probe(probe)
+    say_loading("export", model)
+
+    from oscine.models.export import export_onnx
+
     encoder = open_encoder(model, checkpoint, random_weights)
     head = None
     if probe:

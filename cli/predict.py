@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from oscine.cli.command import Misuse, call
+from oscine.cli.command import Misuse, call, say_loading
 from oscine.cli.embed import LISTED, say
 from oscine.cli.progress import progress_bar
 
@@ -63,17 +64,17 @@ def predict(
         device: where the encoder runs, such as cpu, cuda or mps.
         overwrite: replace OUT, a selection table, and what an unfinished call has left.
     """
-    from oscine.cli.encoder import moved
-    from oscine.cli.reporter import Reporter
+    from oscine.cli.encoder import check_device, moved
+    from oscine.models.arguments import check_arguments
     from oscine.models.channels import parse_channel
     from oscine.models.inputs import find_inputs
     from oscine.models.journal import Journal
     from oscine.models.survey import ALL, parse_shard
     from oscine.models.table import check_target, errors_path, read_errors
-    from oscine.probe.detections import check_detections, thresholds_of, write_detections
-    from oscine.probe.predict import check_hop, predict_recordings
-    from oscine.probe.saved import find_probe, load_probe
+    from oscine.probe.arguments import check_classes, check_detections, check_threshold
+    from oscine.probe.saved_facts import check_probe, find_probe
 
+    called = time.monotonic()
     target, share = check_target(table_of(out, detections)), ALL if shard is None else parse_shard(shard)
     journal = Journal(target)
     made = detections is not None and not overwrite and target.exists() and not journal.plan()
@@ -82,10 +83,22 @@ def predict(
     check_options(target, detections, threshold, shard)
     if detections:
         check_detections(detections, overwrite)
+    check_threshold(threshold)
+    check_arguments(hop=hop, precision=precision, clock=clock, batch_size=batch_size, workers=workers)
+    check_device(device)
+    probe = find_probe(probe) or probe
+    facts = check_probe(probe)
+    check_classes(facts["classes"] if facts else [])
     which, inputs = parse_channel(channel), find_inputs(recordings)
-    fitted = load_probe(find_probe(probe) or probe)
+    say_loading("predict", str(probe))
+
+    from oscine.cli.reporter import Reporter
+    from oscine.probe.detections import write_detections
+    from oscine.probe.predict import check_hop, predict_recordings
+    from oscine.probe.saved import load_probe
+
+    fitted = load_probe(probe)
     check_hop(fitted, hop)
-    thresholds_of(fitted, threshold)
     moved(fitted.encoder, device)
     fitted.probe.to(fitted.encoder.device)
     if made:
@@ -93,7 +106,7 @@ def predict(
     else:
         with progress_bar() as bar:
             summary = predict_recordings(
-                fitted, inputs, target, hop, precision, clock, share, overwrite, batch_size, workers, Reporter(bar),
+                fitted, inputs, target, hop, precision, clock, share, overwrite, batch_size, workers, Reporter(bar, called),
                 channel=which,
             )  # fmt: skip
         listed = summary.listed

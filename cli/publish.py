@@ -17,7 +17,8 @@ from oscine.models.rows import rows
 from oscine.probe.card import ProbeFacts
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.publication import own_scores, probe_publication
-from oscine.probe.saved import find_probe, load_probe
+from oscine.probe.saved import load_probe
+from oscine.probe.saved_facts import find_probe
 
 
 def main(arguments: list[str]) -> None:

@@ -12,10 +12,14 @@ SHOWN = 5  # reasons that are said at the start; all are in the error table
 
 
 class Reporter(Watcher):
-    """Says what was found, what it will cost and how far it is."""
+    """Says what was found, what it will cost and how far it is.
 
-    def __init__(self, bar: Bar) -> None:
+    called: when the command was called, by `time.monotonic`: what it has taken to begin is a part of what it takes.
+    """
+
+    def __init__(self, bar: Bar, called: float) -> None:
         self.bar = bar
+        self.called = called
         self.headers = bar.task("read headers")
         self.clips: Callable[..., None] | None = None
         self.first: Progress | None = None
@@ -39,8 +43,10 @@ class Reporter(Watcher):
             self.bar.say(f"  and {len(listed) - SHOWN} more, all of them in the error table")
         if forecast.clips_done:
             self.bar.say(f"going on: {forecast.clips_done} clips are done")
+        passed = time.monotonic() - self.called
         self.bar.say(
-            f"about {duration(forecast.seconds)} in {forecast.precision}; the table takes about {size(forecast.size)} "
+            f"about {duration(passed + forecast.seconds)} in all, of which {duration(passed)} have passed, in "
+            f"{forecast.precision}; the table takes about {size(forecast.size)} "
             f"and its journal as much until it is finished, of {size(forecast.free)} that are free"
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from oscine.cli import progress
-from oscine.cli.command import Misuse, call
+from oscine.cli.command import Misuse, call, say_loading
 
 LISTED = 3  # exit code: finished, but some files are in the error table
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -69,10 +69,15 @@ def shards(
         size: of a shard at most, such as 500MB; a recording that is larger has a shard of its own.
         workers: processes that decode and encode, 0 for none but this one; by default one a core.
     """
-    from oscine.pretrain.packing import pack_shards
+    from oscine.models.scan import scan_folder
+    from oscine.pretrain.packing import check_packing, pack_shards
 
+    most = parse_size(size)
+    check_packing(out, rate, format, most, workers)
+    scan_folder(folder)
+    say_loading("shards", str(folder))
     with progress.progress_bar() as bar:
-        packed = pack_shards(folder, out, rate, format, parse_size(size), workers, bar.task("pack recordings"))
+        packed = pack_shards(folder, out, rate, format, most, workers, bar.task("pack recordings"))
     print(
         f"{packed.out}: {packed.recordings} recordings, {packed.seconds / 3600:.2f} hours, in {packed.shards} shards, "
         f"{progress.size(packed.size)}"

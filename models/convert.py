@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.hub import save_pretrained
-from oscine.models.publication import check_same_features
-from oscine.models.zoo import PUBLISHED, Published, create_model, find_published
+from oscine.models.zoo import PUBLISHED, Published, check_model, create_model, find_published
+
+if TYPE_CHECKING:
+    from oscine.models.encoder import Encoder
 
 
 def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Path:
@@ -18,10 +19,7 @@ def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | N
     checkpoint: the file as its authors offer it; without, it is fetched from their repository on the Hub. Beside weights and
     config lies source.json with the file's hash and the licence that its authors state, which publishing carries along.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
-    row = official(name)
+    folder, row = Path(folder), check_conversion(name, folder, checkpoint)
     encoder = create_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
     if encoder.origin is None or encoder.origin.model != row.name:
         found = encoder.provenance and encoder.provenance["sha256"]
@@ -35,6 +33,16 @@ def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | N
     return folder
 
 
+def check_conversion(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Published:
+    """The row of the zoo that `convert_checkpoint` would convert; raises what is wrong with its arguments, without torch."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
+    row = official(name)
+    check_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
+    return row
+
+
 def official(name: str) -> Published:
     """The row of the zoo with that name; an architecture's first one where no tag is given."""
     row = find_published(name)
@@ -45,6 +53,9 @@ def official(name: str) -> Published:
 
 def save_and_compare(encoder: Encoder, folder: Path) -> None:
     """Write the folder whole, or not at all: beside where it belongs, and there in one step."""
+    from oscine.models.hub import save_pretrained
+    from oscine.models.publication import check_same_features
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         part = save_pretrained(encoder, Path(temporary, folder.name))

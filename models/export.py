@@ -6,7 +6,6 @@ import json
 import math
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +16,11 @@ from oscine import __version__
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.onnx_file import check_ready
 from oscine.models.onnx_frontend import graph_of
 from oscine.models.places import without_places
 from oscine.models.vectors import evaluating
 
-SUFFIX = ".onnx"
 INPUT, OUTPUT, LOGITS = "waveform", "embedding", "logits"
 OPSET = 20  # the first with GELU as one operator; onnxruntime reads it since 1.17
 LARGEST = 2**31 - 2**24  # bytes: a protobuf message ends at 2 GiB, and the graph itself needs some room
@@ -61,19 +60,6 @@ def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False, hea
     except OSError as error:
         raise OscineError(f"{path} cannot be written ({error.strerror}); make room or choose another place") from None
     return path
-
-
-def check_ready(path: Path, overwrite: bool) -> None:
-    """Raise what is known, before an encoder is there, to be in the way of writing this file."""
-    if path.suffix != SUFFIX:
-        raise OscineError(f"{path} cannot be written: expected a name that ends in {SUFFIX}")
-    if not path.parent.is_dir():
-        raise OscineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise OscineError(f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)")
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(name) is None:
-            raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
 
 
 def seconds_of(samples: int, sample_rate: int) -> float:

@@ -18,13 +18,12 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
-from torch import Tensor
 
 from oscine.models.audio import AudioError, decode
 from oscine.models.cores import cores
@@ -32,6 +31,9 @@ from oscine.models.errors import OscineError
 from oscine.models.files import wait_for, write_whole
 from oscine.models.gzip_points import WINDOW, Inflated, read_inflated
 from oscine.models.scan import SUFFIXES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEMBERS = pa.schema(
     {"name": pa.string(), "offset": pa.int64(), "length": pa.int64(), "frames": pa.int64(), "rate": pa.int64()}

@@ -183,10 +183,11 @@ def create_model(
 def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
     """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless they are here."""
     from oscine.models.fetch import fetch
-    from oscine.models.hub import fetch_encoder
 
     name, revision = _in_the_table(name, revision, local_files_only)
     if name.startswith(HUB):
+        from oscine.models.hub import fetch_encoder
+
         return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)[0]
     row = _published(name)
     if row.state == EMBEDDED:

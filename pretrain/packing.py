@@ -22,8 +22,7 @@ from oscine.models.files import hold, write_whole
 from oscine.models.survey import Survey, survey
 from oscine.models.table import writing
 from oscine.pretrain.shard_writer import ShardWriter, record_path, shard_path
-from oscine.pretrain.shards import ERRORS, INDEX, ROWS, WORK, is_finished
-from oscine.pretrain.transcode import FORMATS, Transcoder, transcode
+from oscine.pretrain.shards import ERRORS, FORMATS, INDEX, ROWS, WORK, is_finished
 
 PLAN, LOCK = "plan.json", "lock"
 COLUMNS = pa.schema(
@@ -68,16 +67,11 @@ def pack_shards(
     tell: called with how many recordings of how many are done.
     """
     folder, out = Path(folder), Path(out)
-    if format not in FORMATS:
-        raise OscineError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
-    if sample_rate < 1 or size < 1:
-        raise OscineError(f"a rate of {sample_rate} Hz and shards of {size} bytes; both must be at least 1")
-    workers = cores() if workers is None else workers
-    if workers < 0:
-        raise OscineError(f"workers is {workers}, expected 0 (this process) or more")
+    check_packing(out, sample_rate, format, size, workers)
     found = survey(folder)
     plan = {"sample_rate": sample_rate, "format": format, "size": size, "source": _digest(found)}
     _check_same(out, plan)
+    workers = cores() if workers is None else workers
     with writing(out):
         if not is_finished(out):
             # A folder for this call alone: a killed one's processes may still be writing theirs.
@@ -85,6 +79,17 @@ def pack_shards(
                 _pack(found, out, Path(scratch), plan, workers, tell)
         shutil.rmtree(out / WORK, ignore_errors=True)
     return read_packed(out)
+
+
+def check_packing(out: Path, sample_rate: int, format: str, size: int, workers: int | None) -> None:
+    """Raise what is wrong with the arguments of `pack_shards`, or in the way in `out`, whatever the recordings are."""
+    if format not in FORMATS:
+        raise OscineError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
+    if sample_rate < 1 or size < 1:
+        raise OscineError(f"a rate of {sample_rate} Hz and shards of {size} bytes; both must be at least 1")
+    if workers is not None and workers < 0:
+        raise OscineError(f"workers is {workers}, expected 0 (this process) or more")
+    _check_same(out, {"sample_rate": sample_rate, "format": format, "size": size})
 
 
 def read_packed(out: Path) -> Packed:
@@ -98,6 +103,8 @@ def read_packed(out: Path) -> Packed:
 def _pack(
     found: Survey, out: Path, scratch: Path, plan: dict[str, Any], workers: int, tell: Callable[[int, int], None]
 ) -> None:
+    from oscine.pretrain.transcode import Transcoder, transcode
+
     done = _finished(out)
     listed = dict(found.listed)
     for record in done:
@@ -155,7 +162,7 @@ def _finished(out: Path) -> list[dict[str, Any]]:
 
 
 def _check_same(out: Path, plan: dict[str, Any]) -> None:
-    """What is in `out` is this very call's, finished or not, or nothing."""
+    """What is in `out` is this very call's, finished or not, or nothing. plan: without `source` where that is not known."""
     if out.exists() and not out.is_dir():
         raise OscineError(f"{out} is a file, expected a folder for shards; choose another name")
     begun = out / INDEX if is_finished(out) else out / WORK / PLAN
@@ -167,7 +174,7 @@ def _check_same(out: Path, plan: dict[str, Any]) -> None:
     saved = json.loads(begun.read_bytes())
     given = {key: value for key, value in plan.items() if key != "source"}
     differ = [f"{key} was {saved.get(key)}, now {value}" for key, value in given.items() if saved.get(key) != value]
-    if saved.get("source") != plan["source"]:
+    if "source" in plan and saved.get("source") != plan["source"]:
         differ.append("the recordings are others, or changed")
     if differ:
         raise OscineError(f"{out} holds shards of another call: {'; '.join(differ)}; name another folder or delete it")

@@ -22,11 +22,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import soundfile
-from torch import Tensor
 
 from oscine.models.audio import AudioError, decode
 from oscine.models.cores import cores
@@ -35,10 +34,17 @@ from oscine.models.files import file_hash
 from oscine.models.tars import Member
 from oscine.pretrain.stretches import Span
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 INDEX, ROWS, ERRORS = "index.json", "index.parquet", "errors.csv"
 WORK = ".packing"  # folder of what is not finished
 # Bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each.
 BUFFER = 2**17
+FORMATS: dict[str, dict[str, Any]] = {
+    "flac": {"format": "FLAC", "subtype": "PCM_16"},  # the very samples of a mono recording of 16 bits at the same rate
+    "ogg": {"format": "OGG", "subtype": "VORBIS"},
+}
 
 
 def is_finished(folder: Path) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor
 
 from oscine.models.audio import AudioError, load_audio, read_headers
-from oscine.models.events import event_window
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # As an array: millions of them are shared by the processes that read, where objects would be copied as they are counted.
 STRETCH = np.dtype([("recording", np.int64), ("start", np.float64), ("seconds", np.float64)])
@@ -80,6 +81,8 @@ def cut_up(spans: Iterable[Span], seconds: float) -> np.ndarray:
 
 
 def _parts(spans: Iterable[Span], seconds: float) -> Iterator[tuple[int, float, float]]:
+    from oscine.models.events import event_window  # brings pandas, of which whoever lists recordings has no need
+
     for recording, start, end, within in spans:
         if within is not None:
             start, end = event_window(start, end, within, seconds)

@@ -16,12 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from oscine.models.audio import AudioError, Decoded, decode, one_thread, open_recording
 from oscine.models.errors import OscineError
-from oscine.models.windows import Recording
+from oscine.models.survey import Recording
+from oscine.pretrain.shards import FORMATS
 
-FORMATS: dict[str, dict[str, Any]] = {
-    "flac": {"format": "FLAC", "subtype": "PCM_16"},  # the very samples of a mono recording of 16 bits at the same rate
-    "ogg": {"format": "OGG", "subtype": "VORBIS"},
-}
 PIECE_SECONDS = 60  # that are decoded at a time: recordings may last a day
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 

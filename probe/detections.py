@@ -19,12 +19,11 @@ from oscine.models.inputs import Recordings
 from oscine.models.survey import ALL, Survey, survey
 from oscine.models.table import CHANNEL, keys_of, read_made_by, read_rows, writing
 from oscine.probe.annotations import COLUMNS, write_audacity, write_raven
+from oscine.probe.arguments import RAVEN, THRESHOLD, check_detections, check_threshold
 from oscine.probe.events import find_events
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.predict import Probabilities
 
-RAVEN = ".txt"
-THRESHOLD = 0.5  # where a probe brings none
 SAME = ("fingerprint", "probe_fingerprint", "scaling", "clip_seconds", "hop_seconds", "shard", "folder", "channel")
 
 
@@ -106,23 +105,8 @@ def thresholds_of(fitted: FittedProbe, threshold: float | None) -> Tensor:  # [c
     """One for all classes if it is given, else the probe's own."""
     if threshold is None and fitted.thresholds is not None:
         return fitted.thresholds
-    if threshold is not None and not 0 < threshold <= 1:
-        raise OscineError(f"threshold is {threshold:g}, expected a probability above 0 and up to 1")
+    check_threshold(threshold)
     return torch.full((len(fitted.classes),), THRESHOLD if threshold is None else threshold, dtype=torch.float64)
-
-
-def check_detections(out: str | Path, overwrite: bool) -> Path:
-    """Where detections could be written; nothing but an earlier selection table is ever replaced."""
-    out = Path(out)
-    if out.suffix not in (RAVEN, ""):
-        raise OscineError(f"detections {out}: expected FILE{RAVEN} for Raven, or a new folder for Audacity's labels")
-    if not out.parent.is_dir():
-        raise OscineError(f"no folder {out.parent} to write {out.name} to; make it first")
-    if out.suffix == RAVEN and out.is_file() and overwrite:
-        return out
-    if out.exists() and not (out.suffix == "" and out.is_dir() and not any(out.iterdir())):
-        raise OscineError(f"{out} exists already; choose another name, or move it away")
-    return out
 
 
 def check_table(fitted: FittedProbe, table: Path, found: Survey, hop: float | None, channel: Channel) -> None:

@@ -14,7 +14,7 @@ from oscine.models.hub import load_pretrained
 from oscine.models.origin import licence_on_the_hub, origin_of
 from oscine.models.source import Origin
 from oscine.models.zoo import HUB, LOCAL, create_model, fetch_weights
-from oscine.probe.saved_facts import BESIDE, ENCODER, FACTS, TENSORS, read_facts
+from oscine.probe.saved_facts import BESIDE, ENCODER, FACTS, TENSORS, named, read_facts, revision_of
 
 
 def fetch_probe(name: str) -> tuple[Path, Origin]:
@@ -74,17 +74,6 @@ def open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> E
         return create_model(model, pretrained=True, revision=revision_of(known), **settings)
     except OscineError as error:
         raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
-
-
-def named(folder: Path, known: dict[str, Any]) -> str:
-    if not known["model"]:
-        raise OscineError(f"{folder} does not say which encoder its probe was fitted on; load it with that one")
-    return str(known["model"])
-
-
-def revision_of(known: dict[str, Any]) -> str | None:
-    """What comes with oscine has no revision to ask for, it is known by its hash."""
-    return known["revision"] if known["repository"] else None
 
 
 def open_beside(folder: Path, known: dict[str, Any], probe: Origin | None) -> Encoder:

@@ -18,11 +18,10 @@ from oscine.models.inputs import Recordings
 from oscine.models.layers import PATCH
 from oscine.models.outputs import Outputs
 from oscine.models.survey import ALL, Shard
-from oscine.models.table import KEY_COLUMNS, METADATA, Summary
+from oscine.models.table import Summary
 from oscine.models.watcher import SILENT, Watcher
+from oscine.probe.arguments import check_classes
 from oscine.probe.fitted import FittedProbe
-
-RESERVED = {*KEY_COLUMNS, METADATA.decode()}  # what a table has beside the classes
 
 
 class Probabilities(Outputs):
@@ -32,9 +31,7 @@ class Probabilities(Outputs):
     """
 
     def __init__(self, fitted: FittedProbe, precision: str = FLOAT32) -> None:
-        taken = sorted(RESERVED & set(fitted.classes))
-        if taken:
-            raise OscineError(f"a class is called {taken[0]}, as a column of every table is; give it another name")
+        check_classes(fitted.classes)
         super().__init__(fitted.encoder, dict.fromkeys(fitted.classes), fitted.samples, precision)
         self.fitted = fitted
         self.frames = fitted.encoder.frontend.frames(fitted.samples) // PATCH

@@ -132,12 +132,6 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     )
 
 
-def find_probe(path: Path) -> Path | None:
-    """The folder of the probe that a folder is or holds, if there is one."""
-    path = Path(str(path).removeprefix(LOCAL))
-    return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
-
-
 def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
     kind, head, classes = PROBES[facts["probe"]], facts["head"], facts["classes"]
     hints = {name: hint for name, hint in get_type_hints(kind.__init__).items() if name not in ("encoder", "classes")}

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from oscine.models.errors import OscineError
-from oscine.models.folder import CONFIG, WEIGHTS, check_version, fits
+from oscine.models.folder import CONFIG, WEIGHTS, check_folder, check_version, check_weights, fits
 from oscine.models.source import SOURCE
-from oscine.probe.events import MEDIAN
-from oscine.probe.zoo import PROBES
+from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
 
 TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
+OLD_MEDIAN = 3  # of what an older oscine has saved, which did not write it down
 BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
 NAME = str | None
 KINDS: dict[str, Any] = {
@@ -27,6 +27,16 @@ ENCODER_KINDS: dict[str, Any] = {
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
+    """What the probe.json of a folder says of a probe that this oscine has."""
+    from oscine.probe.zoo import PROBES
+
+    facts = read_content(folder)
+    if facts["probe"] not in PROBES:
+        raise OscineError(f"{folder / FACTS}: unknown probe {facts['probe']!r}; known are {', '.join(PROBES)}")
+    return facts
+
+
+def read_content(folder: Path) -> dict[str, Any]:
     """What the probe.json of a folder says; every key is there, of its kind and size."""
     path = folder / FACTS
     try:
@@ -40,12 +50,50 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if not isinstance(facts, dict) or "oscine_version" not in facts:
         raise OscineError(f"{path} is no probe of oscine's; expected what oscine probe writes")
     check_version(facts["oscine_version"], path)
-    facts.setdefault("median", MEDIAN)
+    facts.setdefault("median", OLD_MEDIAN)
     if wrong := misfits(facts, KINDS) or misfits(facts["encoder"], ENCODER_KINDS) or missized(facts):
         raise OscineError(f"{path} does not say {', '.join(wrong)} as it should; save the probe again")
-    if facts["probe"] not in PROBES:
-        raise OscineError(f"{path}: unknown probe {facts['probe']!r}; known are {', '.join(PROBES)}")
     return facts
+
+
+def check_probe(probe: str | Path) -> dict[str, Any] | None:
+    """Raise what its files tell to be wrong with a fitted probe, short of reading weights, without torch or a network.
+
+    probe: its folder, or "hf-hub:OWNER/REPOSITORY", of which only the name is looked at. What probe.json says is returned.
+    """
+    if str(probe).startswith(HUB):
+        check_fetchable(str(probe))
+        return None
+    folder = Path(probe)
+    facts = read_content(folder)
+    check_weights(folder / TENSORS)
+    if facts["encoder"]["beside"]:
+        check_folder(folder / ENCODER)
+        return facts
+    model = named(folder, facts["encoder"])
+    try:
+        check_model(model, pretrained=True, revision=revision_of(facts["encoder"]))
+    except OscineError as error:
+        raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
+    return facts
+
+
+def find_probe(path: Path) -> Path | None:
+    """The folder of the probe that a folder is or holds, if there is one."""
+    path = Path(str(path).removeprefix(LOCAL))
+    return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
+
+
+def named(folder: Path, known: dict[str, Any]) -> str:
+    """The name by which the encoder of probe.json is opened."""
+    if not known["model"]:
+        raise OscineError(f"{folder} does not say which encoder its probe was fitted on; load it with that one")
+    return str(known["model"])
+
+
+def revision_of(known: dict[str, Any]) -> str | None:
+    """What comes with oscine has no revision to ask for, it is known by its hash."""
+    return known["revision"] if known["repository"] else None
 
 
 def misfits(facts: dict[str, Any], kinds: dict[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     said = capsys.readouterr()
     assert f"{out}: 6 clips of 3 recordings, 0.00 hours" in said.out
     assert "found 3 recordings, 0.00 hours, 6 clips; cut short or unusable by their headers: none\n" in said.err
-    assert "about 1 s in float32; the table takes about 1 kB" in said.err
+    assert "about 1 s in all, of which 1 s have passed, in float32; the table takes about 1 kB" in said.err
     assert made_by(out)["weights"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
     assert made_by(out)["model"] == f"local-dir:{saved}"
     assert pd.read_parquet(out)["end_time"].tolist() == [0.5, 1.0, 0.5, 1.0, 1.3, 0.4]
@@ -195,7 +196,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(
     now = 0.0
     monkeypatch.setattr("oscine.cli.reporter.time.monotonic", lambda: now)
     with progress_bar() as bar:
-        reporter = Reporter(bar)
+        reporter = Reporter(bar, time.monotonic())
         for clips in range(0, 101):
             reporter.progress(Progress(clips // 10, 10, clips, 100, clips * 36.0, 3600.0))
             now += 1.0
@@ -208,7 +209,7 @@ def test_on_a_terminal_a_bar_shows_the_same_and_names_stay_as_they_are(capsys: p
     screen = io.StringIO()
     found = Survey([], {f"[b]{number}.wav": "is empty" for number in range(7)}, {})
     with progress_bar(Console(file=screen, force_terminal=True, width=150)) as bar:
-        reporter = Reporter(bar)
+        reporter = Reporter(bar, time.monotonic())
         reporter.scanned(1, 2)
         reporter.forecast(Forecast(found, 100, 50, "float32", 8000.0, 5 * 10**9, 10**11))
         reporter.progress(Progress(5, 10, 50, 100, 1800.0, 3600.0))
@@ -217,7 +218,7 @@ def test_on_a_terminal_a_bar_shows_the_same_and_names_stay_as_they_are(capsys: p
     assert "[b]0.wav: is empty" in text
     assert "and 2 more, all of them in the error table" in text
     assert "going on: 50 clips are done" in text
-    assert "about 2 h 13 min in float32; the table takes about 5.0 GB" in text
+    assert "about 2 h 13 min in all, of which 1 s have passed, in float32; the table takes about 5.0 GB" in text
     assert "1.00/1.00 h" in text
     assert capsys.readouterr() == ("", "")
 

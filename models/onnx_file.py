@@ -1,0 +1,23 @@
+"""The ONNX file that an encoder is written to: what is in the way of it, known without torch."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from oscine.models.errors import OscineError
+
+SUFFIX = ".onnx"
+
+
+def check_ready(path: Path, overwrite: bool) -> None:
+    """Raise what is known, before an encoder is there, to be in the way of writing this file."""
+    if path.suffix != SUFFIX:
+        raise OscineError(f"{path} cannot be written: expected a name that ends in {SUFFIX}")
+    if not path.parent.is_dir():
+        raise OscineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise OscineError(f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)")
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(name) is None:
+            raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
