@@ -45,7 +45,10 @@ FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code: 0 done, 1 failed, 2 wrong call; a command's help names others."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("oscine").setLevel(logging.INFO)  # what was guessed and decided for the user
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every retry, twice; what came of them is said here
     stop = Stop()
     before = signal.signal(signal.SIGTERM, stop)
@@ -54,6 +57,14 @@ def main(arguments: list[str] | None = None) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(TERMINATED if code == INTERRUPTED and stop.came else code)
+
+
+class Lines(logging.Formatter):
+    """What is logged, as lines for a person: warnings are marked as such, what is merely said is not."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        marked = record.levelno > logging.INFO
+        return f"{record.levelname} {super().format(record)}" if marked else super().format(record)
 
 
 class Stop:

@@ -2,128 +2,94 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
 from pandas import DataFrame, Series
 
+from oscine.models.columns import SYNONYMS, key
 from oscine.models.errors import OscineError
+from oscine.models.lists import read_stretches
+from oscine.models.named_files import find_files
+from oscine.models.spreadsheet import Sheet, read_sheet, refuse
+
+VIEWS = ("selection", "view")  # columns of a Raven selection table
+OFFSET = "file offset"
 
 
 def read_table(path: str | Path) -> DataFrame:
-    """A labelled table from CSV or Parquet: absolute `path`, `labels` as a list of strings, other columns as they are.
+    """A labelled table from CSV, TSV or Parquet: absolute `path`, `labels` as lists, other columns as they are.
 
-    Columns: `path`, relative to the table's folder unless absolute; `label`, or `labels` with ";" between several;
-    optional `fold` or `split`, which must then be filled in; optional `start` and `end` in seconds, the labelled stretch,
-    empty for a whole file. Rows are counted as a spreadsheet does, the header being row 1.
+    Columns: `path`, relative to the table's folder unless absolute; `label`, or `labels` with ";" between several, where an
+    empty cell is a clip in which no class sounds; optional `fold` or `split`, which must then be filled in; optional `start`
+    and `end` in seconds, the labelled stretch, empty for a whole file. Other names of these columns, separators, encodings
+    and spellings are read where one thing alone can be meant, and logged in one line. Rows are counted as a spreadsheet
+    does, the header being row 1.
     """
-    path = Path(path)
-    table = _read_rows(path)
-    _check_columns(path, table)
-    refuse(path, table["path"], table["path"] == "", "has no path; fill it in or leave the row out")
-    labels = _labels(path, table)
-    for column in table.columns.intersection(["fold", "split"]):
-        refuse(path, table["path"], table[column].isna(), f"has no {column}; fill it in or leave the row out")
+    sheet = read_sheet(path)
+    sheet.name_columns(SYNONYMS)
+    _check_columns(sheet)
+    table = read_stretches(sheet)
+    paths, notes = find_files(sheet.path, sheet.texts("path").tolist())
+    sheet.notes += notes
+    table.insert(0, "path", Series(paths, index=table.index, dtype=object))
+    table["labels"] = _labels(sheet)
+    names = sheet.table["path"]
+    for column in sheet.table.columns.intersection(["fold", "split"]):
+        refuse(sheet.path, names, sheet.typed(column).isna(), f"has no {column}; fill it in or leave the row out")
     if "start" in table:
-        _check_times(path, table)
-    whole = table.drop(columns="label", errors="ignore").assign(
-        path=[str(path.parent.absolute() / name) for name in table["path"]], labels=labels
-    )
-    missing = [name for name in whole["path"].unique() if not os.path.isfile(name)]
-    if missing:
-        raise OscineError(
-            f"{path}: {len(missing)} of its recordings do not exist, such as {', '.join(missing[:3])}; "
-            f"paths are relative to {path.parent.absolute()}"
-        )
-    stretch = whole.columns.intersection(["path", "start", "end"])
+        refuse(
+            sheet.path, names, table["start"].isna() != table["end"].isna(),
+            "has only one of start and end; give both or none",
+        )  # fmt: skip
+    stretch = table.columns.intersection(["path", "start", "end"])
     refuse(
-        path, table["path"], whole.duplicated(stretch), 'repeats an earlier row; give several labels as "a;b" in labels'
+        sheet.path, names, table.duplicated(stretch), 'repeats an earlier row; give several labels as "a;b" in labels'
     )
-    return whole
+    others = sheet.table.columns.difference([*table.columns, "label", ""], sort=False)
+    sheet.say()
+    return table.assign(**{name: sheet.typed(name) for name in others}).reset_index(drop=True)
 
 
-def _read_rows(path: Path) -> DataFrame:
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-            texts = table
-        else:
-            # Texts stay what they are: "NA" is somebody's species code, "01" is no number.
-            how: dict[str, Any] = {"encoding": "utf-8-sig", "skipinitialspace": True, "index_col": False}
-            table = pd.read_csv(path, **how)
-            texts = pd.read_csv(path, **how, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise OscineError(f"no table {path}; check the path") from None
-    except OSError as error:
-        raise OscineError(f"the table {path} could not be opened ({error.strerror or error}); check it") from None
-    except ValueError as error:  # a parser's complaint, or bytes that are no text
-        reason = str(error).strip().splitlines()[0]
-        raise OscineError(f"{path} is no table ({reason}); expected a CSV with the columns path and label") from None
-    if table.empty:
-        raise OscineError(f"the table {path} has no rows; expected one for each recording")
-    for name in table.columns.intersection(["path", "label", "labels"]):
-        table[name] = Series([_text(value).strip() for value in texts[name]], index=table.index, dtype=object)
-    return table
-
-
-def _text(value: Any) -> str:
-    """A cell as CSV would hold it; in Parquet, labels may be a list."""
-    if isinstance(value, (list, np.ndarray)):
-        return ";".join(value)
-    return "" if pd.isna(value) else str(value)
-
-
-def _check_columns(path: Path, table: DataFrame) -> None:
-    columns = ", ".join(map(str, table.columns))
-    if "path" not in table:
-        raise OscineError(f"{path} has no column path; it has {columns[:200]} (columns are separated by commas)")
+def _check_columns(sheet: Sheet) -> None:
+    path, table = sheet.path, sheet.table
+    lacking = [] if "path" in table else ["path"]
     if "label" not in table and "labels" not in table:
-        raise OscineError(f"{path} has no column label or labels; it has {columns[:200]}")
+        lacking.append("label (or labels, for several a row)")
+    if ("start" in table) != ("end" in table):
+        lacking.append("end" if "start" in table else "start")
+    if lacking:
+        raise OscineError(sheet.lacks(lacking))
     if "label" in table and "labels" in table:
         raise OscineError(f"{path} has both label and labels; keep label for one a row, or labels for several")
-    if ("start" in table) != ("end" in table):
-        raise OscineError(f"{path} has only one of the columns start and end; give both, in seconds")
+    if "fold" in table and "split" in table:
+        raise OscineError(f"{path} has both a 'fold' and a 'split' column; keep the one that is to be tested on")
+    _check_raven(sheet)
 
 
-def _labels(path: Path, table: DataFrame) -> Series:
-    column = "labels" if "labels" in table else "label"
-    labels = Series([_parts(text) for text in table[column]], index=table.index, dtype=object)
-    refuse(path, table["path"], labels.map(len) == 0, f"has no {column}; fill it in or leave the row out")
+def _check_raven(sheet: Sheet) -> None:
+    """Times of a selection table count through all recordings that were open, and its files are named as there."""
+    if {key(column) for column in sheet.table.columns} >= {*VIEWS}:
+        raise OscineError(
+            f"{sheet.path} is a selection table of Raven; put it beside its recordings and give --data FOLDER --task.name "
+            "annotated instead of --table"
+        )
+
+
+def _labels(sheet: Sheet) -> Series:
+    column = "labels" if "labels" in sheet.table else "label"
+    labels = Series([_parts(text) for text in sheet.texts(column)], index=sheet.table.index, dtype=object)
+    counts, names = labels.map(len), sheet.table["path"]
     if column == "label":
-        refuse(path, table["path"], labels.map(len) > 1, "has several labels; call the column labels if that is meant")
+        refuse(sheet.path, names, counts > 1, "has several labels; call the column labels if that is meant")
+    if column == "label" or not counts.any():
+        refuse(sheet.path, names, counts == 0, f"has no {column}; fill it in or leave the row out")
+    if empty := int((counts == 0).sum()):
+        sheet.notes.append(
+            f"{empty} row{'s have' if empty > 1 else ' has'} no label: taken as clips in which no class sounds"
+        )
     return labels
 
 
 def _parts(text: str) -> list[str]:
     """The labels between semicolons, each once."""
     return list(dict.fromkeys(part.strip() for part in text.split(";") if part.strip()))
-
-
-def _check_times(path: Path, table: DataFrame) -> None:
-    for column in ("start", "end"):
-        numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
-        refuse(
-            path, table["path"], numbers.isna() & table[column].notna(), f"has a {column} that is no number of seconds"
-        )
-        table[column] = numbers
-    refuse(
-        path,
-        table["path"],
-        table["start"].isna() != table["end"].isna(),
-        "has only one of start and end; give both or none",
-    )
-    refuse(
-        path, table["path"], table["start"] < 0, "has a start before 0 s; times count from the beginning of the file"
-    )
-    refuse(path, table["path"], table["start"] >= table["end"], "has an end that is not after its start")
-
-
-def refuse(path: Path, names: Series, wrong: Series, complaint: str) -> None:
-    """An error that names the first wrong row of a table, by its recording, and says how many there are."""
-    if wrong.any():
-        first = int(wrong.to_numpy().argmax())
-        more = f" ({int(wrong.sum())} such rows)" if wrong.sum() > 1 else ""
-        raise OscineError(f"{path}: row {first + 2} ({names.iloc[first]}) {complaint}{more}")

@@ -22,6 +22,11 @@ LISTS = (".csv", ".tsv", ".txt", ".parquet")  # of recordings, as `oscine.models
 logger = logging.getLogger(__name__)
 
 
+def is_recording(name: str) -> bool:
+    """Whether a name ends as those of recordings do."""
+    return name.lower().endswith((*SUFFIXES, *UNREAD_SUFFIXES))
+
+
 class Found(NamedTuple):
     """What lies in a folder: recordings in the order of their names below it; what cannot be used, and why."""
 

@@ -29,9 +29,9 @@ class PretrainingData(LightningDataModule):
 
     Args:
         recordings: a folder, searched at every depth; a folder of shards that `oscine shards` made, or of tar files in
-            webdataset's layout; a manifest (CSV or Parquet with a column path, relative to it, and optional start and end
-            in seconds); a folder of BirdSet's as it lies on the Hub, such as XCL, whose clips are cut around events;
-            AudioSet's folder; or a list of files.
+            webdataset's layout; a manifest (CSV, TSV or Parquet with a column path, relative to it, and optional start and
+            end in seconds; or text with a path a line); a folder of BirdSet's as it lies on the Hub, such as XCL, whose
+            clips are cut around events; AudioSet's folder; or a list of files.
         batch_size: clips of a step, on each device and in each accumulated part.
         workers: processes that read and resample.
         seed: of the order of the clips, their cuts and masks.

@@ -14,6 +14,7 @@ from pandas import DataFrame
 from oscine.models.audio import AudioInfo, audio_info
 from oscine.models.errors import OscineError
 from oscine.models.scan import find_recordings
+from oscine.models.spreadsheet import read_text
 from oscine.probe.annotations import BEGIN, COLUMNS, beside, read_audacity, read_raven
 from oscine.probe.data import Task, multi_hot, split_rows
 from oscine.probe.groups import assign_folds
@@ -38,7 +39,7 @@ def read_annotated(folder: str | Path, column: str | None = None) -> Annotated:
     recordings = find_recordings(folder)
     found, heard = [], set()
     for path in sorted(folder.rglob("*.txt")):
-        head = path.read_text(encoding="utf-8-sig", errors="replace").partition("\n")[0]
+        head = _first_line(path)
         own = beside(path, recordings)
         if BEGIN in head:
             found.append(read_raven(path, recordings, column))
@@ -58,6 +59,14 @@ def read_annotated(folder: str | Path, column: str | None = None) -> Annotated:
     filled = [table for table in found if len(table)]
     annotations = pd.concat(filled, ignore_index=True) if filled else DataFrame(columns=COLUMNS)
     return Annotated(annotations, {path: audio_info(path) for path in known})
+
+
+def _first_line(path: Path) -> str:
+    """Empty where the file is no text: it may be no table of annotations at all."""
+    try:
+        return read_text(path)[0].partition("\n")[0]
+    except OscineError:
+        return ""
 
 
 def cut_clips(

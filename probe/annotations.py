@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -13,13 +14,15 @@ from pandas import DataFrame
 from oscine.models.audio import AudioInfo
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.recordings import refuse
+from oscine.models.spreadsheet import COMMAS, as_numbers, decimal_commas, read_text, refuse
 
 # An annotation: seconds within its recording, hertz where a box says so, and how sure whoever made it is.
 COLUMNS = ["path", "start", "end", "low", "high", "label", "score"]
 BEGIN, END, LOW, HIGH, OFFSET = "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)", "File Offset (s)"
 LABELS = ("Species", "Annotation", "Label", "Common Name", "Species Code", "Call Type")  # as people call the column
 SCORES = ("Score", "Confidence")
+
+logger = logging.getLogger(__name__)
 
 
 def read_raven(path: str | Path, recordings: Sequence[Path], column: str | None = None) -> DataFrame:
@@ -108,21 +111,28 @@ def read_audacity(path: str | Path, recordings: Sequence[Path]) -> DataFrame:
     """
     path = Path(path)
     rows: list[dict[str, object]] = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        cells = line.split("\t")
+    lines = [line.split("\t") for line in _text(path).splitlines()]
+    commas = _commas(path, (cell for cells in lines for cell in _pair(cells)))
+    for number, cells in enumerate(lines, start=1):
         try:
-            if cells[0] == "\\":  # the frequencies of the label before
-                low, high = (float(cell) for cell in cells[1:3])
-                rows[-1] |= {name: value for name, value in (("low", low), ("high", high)) if value >= 0}
-            elif line.strip():
-                start, end = float(cells[0]), float(cells[1])
-                rows.append({"start": start, "end": end, "label": "\t".join(cells[2:]).strip()})
+            if any(cells):
+                first, second = (float(cell.replace(",", ".") if commas else cell) for cell in _pair(cells))
+                if cells[0] == "\\":  # the frequencies of the label before
+                    rows[-1] |= {name: hertz for name, hertz in (("low", first), ("high", second)) if hertz >= 0}
+                else:
+                    rows.append({"start": first, "end": second, "label": "\t".join(cells[2:]).strip()})
         except (ValueError, IndexError):
+            line = "\t".join(cells)[:60]
             raise OscineError(
-                f"{path}: line {number} is {line[:60]!r}, expected start, end and label with tabs between them"
+                f"{path}: line {number} is {line!r}, expected start and end, such as 1.5, and a label, with tabs between"
             ) from None
     table = DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("start", "end", "low", "high", "score"), float))
     return table.assign(path=str(_find(path, "", recordings)) if rows else "")
+
+
+def _pair(cells: list[str]) -> list[str]:
+    """Of a line of a label track, the two numbers: start and end, or the frequencies after a backslash."""
+    return cells[1:3] if cells[0] == "\\" else cells[:2]
 
 
 def write_audacity(path: str | Path, annotations: DataFrame) -> None:
@@ -187,22 +197,31 @@ def _read_rows(path: Path) -> DataFrame:
             raise OscineError(
                 f"{path} has no column {column}; expected a selection table as Raven writes it, with tabs"
             )
-    return table.apply(lambda cells: cells.str.strip())
+    table = table.apply(lambda cells: cells.str.strip()).set_axis(pd.RangeIndex(2, len(table) + 2))
+    numbers = table.columns.intersection([BEGIN, END, LOW, HIGH, OFFSET, *SCORES])
+    if _commas(path, table[numbers].to_numpy().ravel()):
+        table[numbers] = table[numbers].apply(lambda cells: cells.str.replace(",", ".", regex=False))
+    return table
 
 
 def _numbers(path: Path, table: DataFrame, column: str) -> pd.Series:
-    numbers = pd.to_numeric(table[column], errors="coerce")
+    numbers = as_numbers(table[column])
     refuse(path, table[BEGIN], numbers.isna(), f"has {column} that is no number")
-    return numbers.astype(float)
+    return numbers
+
+
+def _commas(path: Path, numbers: Iterable[str]) -> bool:
+    """Whether numbers have decimal commas, which is said: tabs divide columns, so that a comma is free to be one."""
+    if found := decimal_commas(path, numbers):
+        logger.info("%s: %s", path, COMMAS)
+    return found
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise OscineError(f"no annotations {path}; check the path") from None
-    except UnicodeDecodeError:
-        raise OscineError(f"{path} is no text in UTF-8; save it as such") from None
+    text, encoding = read_text(path)
+    if encoding:
+        logger.info("%s: read as %s", path, encoding)
+    return text
 
 
 def _one_line(label: object) -> str:

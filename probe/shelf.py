@@ -59,7 +59,7 @@ def open_store(
                 len(encoding.clips), encoding.nbytes / 1e9, root, room / 1e9,
             )  # fmt: skip
             return encoding
-        logger.info("features of %d rows take %.1f GB in %s", len(encoding.clips), encoding.nbytes / 1e9, folder)
+        logger.debug("features of %d rows take %.1f GB in %s", len(encoding.clips), encoding.nbytes / 1e9, folder)
         begin(encoding, folder, origin)
         reserved = share(folder / USED)
     with reserved or nullcontext():

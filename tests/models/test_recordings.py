@@ -1,17 +1,19 @@
-"""Folders of recordings and tables of labels, and the one line that is said of each that does not fit."""
+"""Tables come from Excel, R and Raven: what is certain is read and said, the rest is refused in one line with a guess."""
 
 from __future__ import annotations
 
 import logging
-import os
+import math
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from oscine.models.errors import OscineError
+from oscine.models.lists import read_list
 from oscine.models.recordings import read_table
-from oscine.models.scan import find_recordings, scan_folder
+from oscine.models.scan import find_recordings
 
 
 def touch(*paths: Path) -> None:
@@ -20,75 +22,21 @@ def touch(*paths: Path) -> None:
         path.touch()
 
 
-def table(folder: Path, text: str) -> Path:
-    """A CSV in a folder that holds a.wav, b.wav and c.wav."""
+def table(folder: Path, text: str | bytes) -> Path:
+    """A table in a folder that holds a.wav, b.wav and c.wav."""
     touch(*(folder / f"{name}.wav" for name in "abc"))
-    (path := folder / "labels.csv").write_text(text, encoding="utf-8")
+    path = folder / "labels.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
-def test_recordings_are_found_in_the_order_of_their_names_nested_and_upper_case(tmp_path: Path) -> None:
-    names = ["a-b.wav", "a/20240501_043000.WAV", "a/b/c.Flac", "b.mp3", "c.opus", "d.W64", "ä b.ogg"]
-    touch(*(tmp_path / name for name in names), tmp_path / "notes.txt", tmp_path / "._b.wav", tmp_path / ".trash/e.wav")
-    assert [path.relative_to(tmp_path).as_posix() for path in find_recordings(tmp_path)] == names
-
-
-def test_a_loop_of_links_ends_and_each_folder_is_entered_once(tmp_path: Path) -> None:
-    touch(tmp_path / "z/real.wav", tmp_path / "z/deep/er.wav")
-    (tmp_path / "z/deep/up").symlink_to(tmp_path)
-    (tmp_path / "a_link").symlink_to(tmp_path / "z")
-    (tmp_path / "self").symlink_to(tmp_path / "self")
-    names = [path.relative_to(tmp_path).as_posix() for path in find_recordings(tmp_path)]
-    assert names == ["z/deep/er.wav", "z/real.wav"]
-
-
-def test_links_out_of_the_folder_are_followed(tmp_path: Path) -> None:
-    touch(tmp_path / "elsewhere/a.wav")
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here/disk").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "here/gone.wav").symlink_to(tmp_path / "nothing.wav")
-    names = [path.name for path in find_recordings(tmp_path / "here")]
-    assert names == ["a.wav", "gone.wav"], "a link to nothing is kept, so that reading it can say so"
-
-
-def test_a_pipe_is_no_recording(tmp_path: Path) -> None:
-    touch(tmp_path / "a.wav")
-    os.mkfifo(tmp_path / "b.wav")
-    assert find_recordings(tmp_path) == [tmp_path / "a.wav"]
-
-
-def test_what_cannot_be_used_is_handed_back_and_logged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    touch(tmp_path / "a.wav", tmp_path / "b.M4A", tmp_path / "locked/c.wav")
-    listing = Path.iterdir
-
-    def guarded(path: Path) -> object:  # a mode of 000 does not stop root
-        if path.name == "locked":
-            raise PermissionError(13, "Permission denied")
-        return listing(path)
-
-    monkeypatch.setattr(Path, "iterdir", guarded)
-    found = scan_folder(tmp_path)
-    assert found.recordings == [tmp_path / "a.wav"]
-    assert "M4A files are not read; convert it to WAV or FLAC" in found.refused[tmp_path / "b.M4A"]
-    assert "Permission denied" in found.refused[tmp_path / "locked"]
-    with caplog.at_level(logging.WARNING):
-        assert find_recordings(tmp_path) == found.recordings
-    assert len(caplog.records) == 2
-
-
-def test_a_folder_that_is_missing_a_file_or_empty_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OscineError, match=r"no folder .*nowhere"):
-        find_recordings(tmp_path / "nowhere")
-    touch(tmp_path / "a.txt")
-    with pytest.raises(OscineError, match=r"a\.txt is a file, expected a folder"):
-        find_recordings(tmp_path / "a.txt")
-    with pytest.raises(OscineError, match=r"no recordings in .* looked for .*\.flac.*\.wav"):
-        find_recordings(tmp_path)
-    touch(tmp_path / "a.m4a")
-    with pytest.raises(OscineError, match=r"1 of its entries cannot be used, such as .*a\.m4a"):
-        find_recordings(tmp_path)
+def read(folder: Path, text: str | bytes, caplog: pytest.LogCaptureFixture) -> tuple[pd.DataFrame, str]:
+    """A table's rows, and what is said of it."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        rows = read_table(table(folder, text))
+    assert len(caplog.messages) <= 1
+    return rows, "".join(caplog.messages)
 
 
 def test_a_table_gives_absolute_paths_lists_of_labels_and_the_other_columns(tmp_path: Path) -> None:
@@ -114,12 +62,6 @@ def test_a_file_may_have_several_labelled_stretches(tmp_path: Path) -> None:
     assert rows["end"].isna().tolist() == [False, False, True]
 
 
-def test_a_table_as_a_spreadsheet_saves_it_is_read(tmp_path: Path) -> None:
-    path = table(tmp_path, "")
-    path.write_bytes(b"\xef\xbb\xbfpath,label\r\na.wav,wren\r\n\r\n")
-    assert list(read_table(path)["labels"]) == [["wren"]]
-
-
 @pytest.mark.parametrize("labels", [["wren;robin", "wren"], [["wren", "robin"], ["wren"]]])
 def test_a_table_may_be_parquet(tmp_path: Path, labels: list[object]) -> None:
     touch(tmp_path / "a.wav", tmp_path / "b.wav")
@@ -129,30 +71,225 @@ def test_a_table_may_be_parquet(tmp_path: Path, labels: list[object]) -> None:
     assert rows["path"].tolist() == [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
 
 
+PLAIN = "path,label,fold\na.wav,Bécasse,1\nb.wav,Möwe,2\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLAIN.encode(), ""),
+        (PLAIN.encode("utf-8-sig").replace(b"\n", b"\r\n"), ""),
+        (PLAIN.replace(",", ";").encode(), "columns are separated by semicolons"),
+        (PLAIN.replace(",", "\t").encode(), "columns are separated by tabs"),
+        (b'sep=;\r\n' + PLAIN.replace(",", ";").encode(), "columns are separated by semicolons"),
+        (PLAIN.encode("utf-16"), "read as UTF-16"),
+        (PLAIN.encode("utf-16-le"), "read as UTF-16"),
+        (PLAIN.encode("utf-16-be"), "read as UTF-16"),
+        (PLAIN.encode("cp1252"), "read as Windows-1252 (Bécasse)"),
+        (PLAIN.replace("path,label,fold", "Path, LABEL ,Fold").encode(), "Path, LABEL, Fold are read as path, label, fold"),
+        (PLAIN.replace("path,label", "File Name,species").encode(), "File Name, species are read as path, label"),
+        (PLAIN.replace("path", "fichier").encode(), "fichier is read as path"),
+        (PLAIN.replace("a.wav", "A.WAV").encode(), "A.WAV is a.wav on the disk, which is taken"),
+        (PLAIN.replace("a.wav", "a").encode(), "a is a.wav on the disk, which is taken"),
+        (PLAIN.replace("a.wav", ".\\\\a.wav").encode(), "backslashes divide folders, as in .\\\\a.wav"),
+        ((PLAIN + ",,\n\n,,\n").encode(), ""),
+        (PLAIN.replace("\n", ",\n").encode(), ""),
+        (('"path","label","fold"\n' + '"1","a.wav","Bécasse",1\n"2","b.wav","Möwe",2\n').encode(), "the first column is"),
+        (('"","path","label","fold"\n' + '"1","a.wav","Bécasse",1\n"2","b.wav","Möwe",2\n').encode(), ""),
+    ],
+)  # fmt: skip
+def test_a_table_is_read_as_spreadsheets_and_r_write_it_and_what_was_guessed_is_said(
+    text: bytes, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, message = read(tmp_path, text, caplog)
+    assert list(rows["path"]) == [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
+    assert list(rows["labels"]) == [["Bécasse"], ["Möwe"]]
+    assert rows["fold"].tolist() == [1, 2]
+    assert said in message
+    assert bool(message) == bool(said), "nothing is said where nothing was guessed"
+
+
+def test_many_rows_of_texts_keep_letters_that_windows_has(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for words in ("Pääsky", "Fauvette à tête noire", "Blåmes", "Ñandú", "Grünfink “Ruf” – 2°"):
+        rows, _ = read(tmp_path, f"path,label\na.wav,{words}\n".encode("cp1252"), caplog)
+        assert list(rows["labels"]) == [[words]]
+
+
+@pytest.mark.parametrize(
+    ("label", "encoding"),
+    [
+        ("Чёрный дрозд", "cp1251"),
+        ("łabędź", "cp1250"),
+        ("červenka", "cp1250"),
+        ("Möwe", "mac_roman"),
+        ("ツバメ", "shift-jis"),
+    ],
+)
+def test_letters_that_may_be_several_are_refused_in_words_of_a_spreadsheet(
+    label: str, encoding: str, tmp_path: Path
+) -> None:
+    with pytest.raises(OscineError, match=r'line 3 may be read in several ways.*save it as "CSV UTF-8" \(in Excel'):
+        read_table(table(tmp_path, f"path,label\na.wav,x\nb.wav,{label}\n".encode(encoding)))
+
+
+def test_accents_may_be_composed_or_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for there, named in (("NFC", "NFD"), ("NFD", "NFC")):
+        folder = tmp_path / there
+        touch(folder / unicodedata.normalize(there, "é") / unicodedata.normalize(there, "Grünfink.wav"))
+        rows, said = read(folder, unicodedata.normalize(named, "path,label\né/Grünfink.wav,x\n"), caplog)
+        assert Path(rows["path"][0]).is_file()
+        assert "accents are composed otherwise on the disk" in said
+
+
+def test_names_that_several_files_could_be_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "Song.wav", tmp_path / "SONG.wav")
+    if len([*tmp_path.iterdir()]) < 2:
+        pytest.skip("this disk knows no case")
+    with pytest.raises(OscineError, match=r"such as song\.wav; .*SONG\.wav and Song\.wav are both there: name one"):
+        read_table(table(tmp_path, "path,label\nsong.wav,x\n"))
+    assert read_table(table(tmp_path, "path,label\nSong.wav,x\n"))["path"][0] == str(tmp_path / "Song.wav")
+
+
+def test_paths_may_be_relative_to_where_the_command_is_called_if_all_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path / "clips/1.wav", tmp_path / "clips/2.wav")
+    monkeypatch.chdir(tmp_path)
+    rows, said = read(tmp_path / "tables", "path,label\nclips/1.wav,x\nclips/2.wav,y\n", caplog)
+    assert list(rows["path"]) == [str(tmp_path / "clips/1.wav"), str(tmp_path / "clips/2.wav")]
+    assert f"paths are relative to {tmp_path}, where the command is called" in said
+    with pytest.raises(
+        OscineError, match=r"clips/1\.wav is in the folder in which the command is called: .* write \.\./clips"
+    ):
+        read_table(table(tmp_path / "tables", "path,label\nclips/1.wav,x\na.wav,y\n"))
+
+
+def test_what_another_machine_called_a_file_is_guessed_and_refused(tmp_path: Path) -> None:
+    for name in ("C:\\Users\\me\\a.wav", "/home/me/a.wav"):
+        with pytest.raises(OscineError, match=r"a\.wav is in the table's folder: if that is meant, write a\.wav"):
+            read_table(table(tmp_path, f"path,label\n{name},x\n"))
+    with pytest.raises(OscineError, match=r"such as a\.flac; .*; a\.wav is there: if that is meant, name it"):
+        read_table(table(tmp_path, "path,label\na.flac,x\n"))
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        ("0,5;1,5", [0.5, 1.5]),
+        ("0;1,500", [0.0, 1.5]),
+        ("0.5;1.5", [0.5, 1.5]),
+        ("1;12", [1.0, 12.0]),
+    ],
+)
+def test_decimal_commas_are_numbers(
+    times: str, seconds: list[float], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, said = read(tmp_path, f"path;label;start;end\na.wav;x;{times}\nb.wav;y;;\n", caplog)
+    assert rows.loc[0, ["start", "end"]].tolist() == seconds
+    assert rows.loc[1, ["start", "end"]].isna().all()
+    assert ("numbers have decimal commas" in said) == ("," in times)
+
+
+def test_a_comma_that_may_divide_thousands_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(OscineError, match=r"has numbers such as 1,500, in which the comma may be a decimal one"):
+        read_table(table(tmp_path, 'path,label,start,end\na.wav,x,"1,500","2,500"\n'))
+    rows, _ = read(tmp_path, 'path,label,start,end\na.wav,x,"0,500","2,500"\nb.wav,x,"1,500","2,25"\n', caplog)
+    assert rows["start"].tolist() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "labels"),
+    [
+        (
+            "Start (s),End (s),Scientific name,Common name,Confidence,File",
+            "0,3,Parus major,Great Tit,0.9,a.wav",
+            "Great Tit",
+        ),
+        ("file,start_time,end_time,annotation", "a.wav,0,3,wren", "wren"),
+        ("filename,begin,stop,category,target", "a.wav,0,3,dog,0", "dog"),
+        ("wav,onset,offset,class", "a.wav,0,3,dog", "dog"),
+    ],
+)
+def test_columns_are_known_by_the_names_of_other_programs(
+    header: str, row: str, labels: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, _ = read(tmp_path, f"{header}\n{row}\n", caplog)
+    assert (rows["path"][0], rows["start"][0], rows["end"][0]) == (str(tmp_path / "a.wav"), 0, 3)
+    assert rows["labels"][0] == [labels]
+
+
+def test_a_column_that_is_named_exactly_is_it_whatever_others_are_called(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, said = read(tmp_path, "file,path,species,label,recording\nz.wav,a.wav,owl,wren,7\n", caplog)
+    assert rows["labels"][0] == ["wren"]
+    assert rows["recording"].tolist() == [7]
+    assert not said
+
+
+def test_of_two_columns_that_name_the_same_classes_either_will_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    same = "path,species code,common name\na.wav,gretit,Great Tit\nb.wav,eurwre,Wren\nc.wav,gretit,Great Tit\n"
+    assert [*read(tmp_path, same, caplog)[0]["labels"]] == [["Great Tit"], ["Wren"], ["Great Tit"]]
+    with pytest.raises(OscineError, match="label may be the column species or class; it is likely species: call that"):
+        read_table(table(tmp_path, "path,species,class\na.wav,Great Tit,bird\nb.wav,Wren,bird\n"))
+
+
+def test_clips_without_a_label_are_none_of_the_classes_where_labels_may_be_several(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, said = read(tmp_path, "path,labels\na.wav,wren;tit\nb.wav,\nc.wav,;\n", caplog)
+    assert [*rows["labels"]] == [["wren", "tit"], [], []]
+    assert "2 rows have no label: taken as clips in which no class sounds" in said
+
+
+def test_rows_are_counted_as_a_spreadsheet_does_blank_ones_too(tmp_path: Path) -> None:
+    with pytest.raises(OscineError, match=r"row 6 \(c\.wav\) has no label"):
+        read_table(table(tmp_path, "path,label\na.wav,x\n\n,\nb.wav,x\nc.wav,\n"))
+    with pytest.raises(OscineError, match=r"row 3 \(c\.wav\) has no label"):
+        read_table(table(tmp_path, 'path,label,note\na.wav,x,"two\nlines"\nc.wav,,\n'))
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("file,label\na.wav,x\n", r"no column path; it has file, label"),
-        ("path;label\na.wav;x\n", r"no column path; it has path;label \(columns are separated by commas\)"),
-        ("path,species\na.wav,x\n", r"no column label or labels; it has path, species"),
+        ("what,bird\nx,y\n", r"no columns path and label \(or labels, for several a row\); it has what, bird; rename"),
+        ("path,start\na.wav,1\n", r"no columns label \(or labels, for several a row\) and end; it has path, start"),
+        ("path label\na.wav x\n", r"it has path label, in one column: put commas, semicolons or tabs between"),
+        ("path,x;label\na.wav,x\n", r"its first line has commas and semicolons, and either may be between its columns"),
+        (
+            "filename,filepath,label\na.wav,c/a.wav,x\n",
+            r"path may be the column filename or filepath; it is likely filename",
+        ),
+        ("Selection\tView\tBegin File\tSpecies\n1\t1\ta.wav\tx\n", r"is a selection table of Raven; put it beside"),
+        ("path,label,fold,split\na.wav,x,1,test\n", r"has both a 'fold' and a 'split' column"),
         ("path,label,labels\na.wav,x,x\n", r"both label and labels"),
         ("path,label\na.wav,x\nb.wav,\n", r"row 3 \(b\.wav\) has no label"),
-        ("path,labels\na.wav,;\nb.wav,x\nc.wav, \n", r"row 2 \(a\.wav\) has no labels; .* \(2 such rows\)"),
+        ("path,labels\na.wav,;\nb.wav,\nc.wav, \n", r"row 2 \(a\.wav\) has no labels; .* \(3 such rows\)"),
         ("path,label\na.wav,x;y\n", r"row 2 \(a\.wav\) has several labels; call the column labels"),
         ("path,label\n,x\n", r"row 2 \(\) has no path"),
-        ("path,label\na.wav,x\nd.wav,x\ne.wav,x\n", r"2 of its recordings do not exist, such as .*d\.wav, .*e\.wav"),
+        ("path,label\na.wav,x\nd.wav,x\ne.wav,x\n", r"2 of its 3 recordings do not exist, such as .*d\.wav, .*e\.wav"),
         ("path,label\na.wav,x\nb.wav,x\na.wav,y\n", r"row 4 \(a\.wav\) repeats an earlier row"),
         ("path,label,start,end\na.wav,x,0,1\na.wav,x,0,1\n", r"row 3 \(a\.wav\) repeats an earlier row"),
         ("path,label,fold\na.wav,x,1\nb.wav,x,\n", r"row 3 \(b\.wav\) has no fold"),
-        ("path,label,start\na.wav,x,0\n", r"only one of the columns start and end"),
-        ("path,label,start,end\na.wav,x,0,1\nb.wav,x,early,2\n", r"row 3 \(b\.wav\) has a start that is no number"),
+        ("path,label,start\na.wav,x,0\n", r"has no column end; it has path, label, start"),
+        (
+            "path,label,start,end\na.wav,x,0,1\nb.wav,x,early,2\n",
+            r"row 3 \(b\.wav\) has the start 'early', expected a number of seconds",
+        ),
         ("path,label,start,end\na.wav,x,2,1\n", r"row 2 \(a\.wav\) has an end that is not after its start"),
         ("path,label,start,end\na.wav,x,-1,1\n", r"row 2 \(a\.wav\) has a start before 0 s"),
         ("path,label,start,end\na.wav,x,1,\n", r"row 2 \(a\.wav\) has only one of start and end"),
+        (
+            "path,label,start,end\na.wav,x,0:05,0:10\n",
+            r"has the start '0:05', expected a number of seconds with a decimal p",
+        ),
+        ("path,label,start,end\na.wav,x,0,inf\n", r"has the end 'inf', expected a number of seconds"),
         ("path,label\n", r"has no rows"),
-        ("", r"is no table"),
+        ("", r"has no rows"),
         ('path,label\n"a.wav,x\n', r"is no table"),
-        ("path,label\na.wav,x\nb.wav,x,y,z\n", r"is no table \(.*line 3"),
+        ("path,label\na.wav,x\nb.wav,x,y,z\n", r"is no table \(row 3 has 4 columns, the header 2"),
     ],
 )
 def test_a_table_that_does_not_fit_is_told_so_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
@@ -170,6 +307,9 @@ def test_a_table_that_is_missing_a_folder_or_no_text_is_an_error(tmp_path: Path)
     (tmp_path / "b.csv").write_bytes(bytes(range(256)))
     with pytest.raises(OscineError, match=r"b\.csv is no table"):
         read_table(tmp_path / "b.csv")
+    (tmp_path / "d.csv").write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(OscineError, match=r'd\.csv is a workbook of Excel or its like; save it as "CSV UTF-8"'):
+        read_table(tmp_path / "d.csv")
     (tmp_path / "c.parquet").write_bytes(b"no parquet at all")
     with pytest.raises(OscineError, match=r"c\.parquet is no table"):
         read_table(tmp_path / "c.parquet")
@@ -187,3 +327,13 @@ def test_the_real_table_names_its_rows_without_label(recordings: Path, tmp_path:
     assert sorted(read["fold"].unique()) == [1, 2, 3, 4, 5]
     assert len({label for labels in read["labels"] for label in labels}) == 10
     assert len(find_recordings(recordings / "esc10")) == 400
+
+
+def test_a_list_of_recordings_needs_no_header_and_has_times_where_they_are_given(tmp_path: Path) -> None:
+    touch(tmp_path / "001.wav")
+    (tmp_path / "list.txt").write_text("a.wav\n\n001.wav\n")
+    table(tmp_path, "Filename;Begin\na.wav;0,5\n")
+    found = read_list(tmp_path / "list.txt")
+    assert [found.place(name) for name in found.names] == [tmp_path / "a.wav", tmp_path / "001.wav"]
+    assert (found.starts, found.ends) == ([0, 0], [math.inf, math.inf])
+    assert read_list(tmp_path / "labels.csv").starts == [0.5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -135,13 +136,32 @@ def test_an_empty_label_track_has_no_annotations(tmp_path: Path) -> None:
 
 def test_a_label_track_that_cannot_be_used_gets_a_clear_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0.5\t1.5\twren\n2.0 3.0 tit\n")
-    with pytest.raises(OscineError, match=r"a.txt: line 2 is '2.0 3.0 tit', expected start, end and label with tabs"):
+    with pytest.raises(
+        OscineError,
+        match=r"a.txt: line 2 is '2.0 3.0 tit', expected start and end, such as 1.5, and a label, with tabs between",
+    ):
         read_audacity(tmp_path / "a.txt", [tmp_path / "a.wav"])
     (tmp_path / "b.txt").write_text("0.5\t1.5\twren\n")
     with pytest.raises(OscineError, match=r"no recording beside .*b.txt; expected one whose name"):
         read_audacity(tmp_path / "b.txt", [tmp_path / "a.wav"])
-    with pytest.raises(OscineError, match=r"no annotations .*c.txt; check the path"):
+    with pytest.raises(OscineError, match=r"no table .*c.txt; check the path"):
         read_audacity(tmp_path / "c.txt", [])
+
+
+def test_decimal_commas_are_read_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recordings = [tmp_path / "a.wav"]
+    track = "0.500000\t1.250000\ta, b\n\\\t100.000000\t3000.000000\n2.000000\t2.500000\ta tit\n"
+    selections = "Selection\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tSpecies\n1\t1.5\t2.25\t500.125\ta, b\n"
+    for text, read in ((track, read_audacity), (selections, read_raven)):
+        (tmp_path / "a.txt").write_text(text)
+        expected = read(tmp_path / "a.txt", recordings)
+        with caplog.at_level(logging.INFO):
+            (tmp_path / "a.txt").write_text(text.replace(".", ","), encoding="utf-16")
+            assert_frame_equal(read(tmp_path / "a.txt", recordings), expected)
+        assert caplog.messages[-2:] == [
+            f"{tmp_path / 'a.txt'}: read as UTF-16",
+            f"{tmp_path / 'a.txt'}: numbers have decimal commas",
+        ]
 
 
 def test_what_cannot_be_written_gets_a_clear_line(tmp_path: Path) -> None:

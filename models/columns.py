@@ -1,0 +1,112 @@
+"""Names that people and programs give to the columns that oscine reads, and which column is meant by each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from pandas import DataFrame, Series
+
+from oscine.models.errors import OscineError
+from oscine.models.scan import is_recording
+
+# What a column is called here, and elsewhere (Raven, BirdNET, OpenSoundscape), as `key` has it; the likeliest first.
+SYNONYMS = {
+    "path": (
+        "file", "filename", "file name", "filepath", "file path", "begin path", "begin file", "recording", "recording path",
+        "recording file", "wav", "wav file", "wavfile", "audio", "audio file", "audio path", "audiofile", "sound file",
+        "soundfile", "clip", "clip path", "full path", "fullpath",
+    ),
+    "label": (
+        "species", "common name", "scientific name", "species code", "ebird code", "primary label", "annotation", "category",
+        "class", "class name", "target", "taxon", "sound type", "call type",
+    ),
+    "labels": ("tags", "all labels", "species list"),
+    "start": (
+        "begin", "start time", "begin time", "onset", "start s", "begin s", "start sec", "begin sec", "start seconds",
+        "begin seconds", "start time s", "begin time s", "starttime", "begintime",
+    ),
+    "end": (
+        "stop", "finish", "end time", "stop time", "end s", "stop s", "end sec", "stop sec", "end seconds", "stop seconds",
+        "end time s", "stop time s", "endtime", "stoptime",
+    ),
+    "fold": ("folds", "cv fold", "k fold", "kfold"),
+    "split": ("splits", "subset", "partition", "data split", "set"),
+    "recordist": (),
+    "site": (),
+    "group": (),
+}  # fmt: skip
+SPLITS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("valid", "validation", "val", "dev", "development"), "valid"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), "test"),
+}
+
+
+def key(name: object) -> str:
+    """A column's name without its case, its unit and what is between words: "Begin Time (s)" is "begin time"."""
+    bare = re.sub(r"[(\[][^)\]]*[)\]]", " ", str(name)).casefold()
+    return re.sub(r"[\W_]+", " ", bare).strip()
+
+
+KNOWN = {*SYNONYMS, *(synonym for synonyms in SYNONYMS.values() for synonym in synonyms)}
+
+
+def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple[DataFrame, list[str]]:
+    """The table with the columns that are meant by the wanted ones under those names; and what was guessed.
+
+    Several that may be meant by one are an error, unless all but one are ruled out by what they hold. Columns that are not
+    there are left to the caller.
+    """
+    taken: dict[str, str] = {}
+    for name in wanted:
+        if name in table:
+            continue
+        found = _candidates(table, name)
+        if name == "end" and not found:
+            found = _offset(table)
+        if len(found) > 1:
+            first, *others = found
+            raise OscineError(
+                f"{path}: {name} may be the column {first} or {' or '.join(others)}; it is likely {first}: call that {name}"
+            )
+        if found:
+            taken[found[0]] = name
+    if not taken:
+        return table, []
+    are = "is" if len(taken) == 1 else "are"
+    return table.rename(columns=taken), [f"{', '.join(taken)} {are} read as {', '.join(taken.values())}"]
+
+
+def _candidates(table: DataFrame, name: str) -> list[str]:
+    """Columns that may be meant, the likeliest first."""
+    known = [name, *SYNONYMS[name]]
+    found = [column for one in known for column in table.columns if key(column) == one]
+    if name == "path":
+        # A column of names of recordings is that by whatever language it is called in; "recording" may hold numbers.
+        named = [column for column in table.columns if _names_recordings(table[column])]
+        return [column for column in found if column in named] or (named if len(named) == 1 else found)
+    if name == "split":
+        return [column for column in found if {key(cell) for cell in table[column].unique()} <= {*SPLITS, ""}]
+    if name == "label" and "labels" in table:
+        return []
+    if name == "label" and len(found) > 1:
+        # Of common and scientific name either will do: they tell the same rows apart.
+        first, *others = found
+        same = all(
+            len(table[[first, one]].drop_duplicates()) == table[first].nunique() == table[one].nunique()
+            for one in others
+        )
+        return [first] if same else found
+    return found
+
+
+def _offset(table: DataFrame) -> list[str]:
+    """Where an onset is the start, an offset is the end; alone it may be either."""
+    keys = {key(column): column for column in table.columns}
+    return [keys["offset"]] if {"onset", "offset"} <= keys.keys() else []
+
+
+def _names_recordings(cells: Series) -> bool:
+    texts = [cell for cell in cells if cell]
+    return bool(texts) and all(isinstance(cell, str) and is_recording(cell) for cell in texts)
