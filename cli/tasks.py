@@ -19,6 +19,7 @@ from oscine.probe.audioset import audioset
 from oscine.probe.birdset import SETS, birdset
 from oscine.probe.data import Task, read_task, with_validation
 from oscine.probe.dcase import FrameTask, dcase2016
+from oscine.probe.splits import FOLDS
 from oscine.probe.tasks import BEANS, beans, esc50, folder_per_class, speech_commands
 
 FOLDER, ANNOTATED = "folder", "annotated"
@@ -61,7 +62,21 @@ def add_arguments(made: Parser) -> None:
     made.add_argument("--table", type=Path, default=None, help="your labelled table")
     made.add_argument("--data", type=Path, default=None, help="instead of a table: the folder in which task.name lies")
     made.add_class_arguments(TaskSettings, "task")
-    made.add_argument("--folds", type=PositiveInt, default=5, help="that task.name folder and annotated are dealt into")
+    count = PositiveInt | None  # pyright: ignore[reportOperatorIssue]
+    made.add_argument(
+        "--folds",
+        type=count,
+        default=None,
+        help="how many are made, 5 where it is left out: of a table without a column fold or split, and of task.name folder "
+        "and annotated",
+    )
+    made.add_argument(
+        "--group",
+        type=str,
+        default=None,
+        help="column of the table, such as site, whose clips of one value are all in one fold; where it is left out, "
+        "recording, recordist and site are such columns, or one of a like name",
+    )
     made.add_argument(
         "--column", type=str, default=None, help="of Raven's tables that holds the labels, if not Species"
     )
@@ -78,12 +93,12 @@ def open_task(settings: Namespace, seconds: float) -> Task:
             "give --table FILE.csv, your labelled table, or --data FOLDER, where the task of --task.name lies; one of them"
         )
     if table:
-        task = read_task(table)
+        task = read_task(table, settings.folds, settings.group)
     elif asked.name == FOLDER:
-        task = folder_per_class(data, settings.folds)
+        task = folder_per_class(data, settings.folds or FOLDS)
     elif asked.name == ANNOTATED:
         unsure = [label.strip() for label in settings.unsure.split(";") if label.strip()]
-        task = annotated_task(data, seconds, settings.column, unsure, settings.folds)
+        task = annotated_task(data, seconds, settings.column, unsure, settings.folds or FOLDS)
     else:
         task = published(asked)(data)
     return task if asked.valid is None else with_validation(task, asked.valid)

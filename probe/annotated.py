@@ -110,7 +110,7 @@ def annotated_task(
     if len(classes) < 2:
         raise OscineError(f"{folder} has annotations of {len(classes)} class; a probe needs at least two to tell apart")
     targets = multi_hot(rows["labels"], classes)
-    rows = rows.assign(fold=assign_folds(rows, targets, folds, seed).numpy() + 1)
+    rows = rows.assign(fold=assign_folds(rows, targets, folds, seed) + 1)
     return Task(rows, classes, targets, split_rows(rows, folder))
 
 

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from oscine.models.audio import load_audio, one_thread
 from oscine.models.errors import OscineError
-from oscine.models.recordings import read_table
 from oscine.models.tars import Tars
-from oscine.probe.groups import check_groups, hold_out
+from oscine.probe import splits
+from oscine.probe.splits import LabelledTable, Split, read_labelled, set_aside
 
 NO_ROWS = torch.empty(0, dtype=torch.long)
 
@@ -54,68 +54,34 @@ class Task:
         return self.targets.ndim == 1
 
 
-def read_task(table: str | Path) -> Task:
-    """Read a labelled table (see `read_table`) with a `fold` or a `split` column as a task."""
-    rows = read_table(table)
-    classes = sorted({label for labels in rows["labels"] for label in labels})
-    if len(classes) < 2:
-        raise OscineError(
-            f"{table} knows one label only, {classes[0]!r}; a probe needs at least two classes to tell apart"
-        )
-    targets = multi_hot(rows["labels"], classes)
-    if (rows["labels"].str.len() == 1).all():
-        targets = targets.argmax(1)
-    parts = split_rows(rows, table)
-    check_groups(rows, parts, table)
-    return Task(rows, classes, targets, parts)
+def read_task(table: str | Path, folds: int | None = None, group: str | None = None) -> Task:
+    """Read a labelled table as a task; other arguments as for `read_labelled`."""
+    return as_task(read_labelled(table, folds, group))
+
+
+def as_task(table: LabelledTable) -> Task:
+    """The same with tensors."""
+    return Task(table.rows, table.classes, torch.from_numpy(table.targets), as_parts(table.splits))
+
+
+def as_parts(splits: Iterable[Split]) -> list[Part]:
+    return [Part(split.name, *map(torch.from_numpy, split[1:])) for split in splits]
 
 
 def split_rows(rows: pd.DataFrame, table: str | Path) -> list[Part]:
-    """The parts that the table's `fold` or `split` column makes."""
-    if "fold" in rows and "split" in rows:
-        raise OscineError(f"{table} has both a 'fold' and a 'split' column; keep the one that is to be tested on")
-    if "fold" in rows:
-        folds = sorted(rows["fold"].unique())
-        if len(folds) < 2:
-            raise OscineError(f"{table} has one fold only, {folds[0]}; at least two are needed to test on unseen rows")
-        return [Part(f"fold {fold}", where(rows["fold"] != fold), where(rows["fold"] == fold)) for fold in folds]
-    if "split" in rows:
-        train, test = where(rows["split"] == "train"), where(rows["split"] == "test")
-        if not len(train) or not len(test):
-            found = ", ".join(map(repr, sorted(rows["split"].unique())))
-            raise OscineError(
-                f"{table} has the splits {found}; expected 'train' and 'test', and 'valid' if you have it (others are left "
-                "aside)"
-            )
-        return [Part("test", train, test, where(rows["split"] == "valid"))]
-    raise OscineError(f"{table} has neither a 'fold' nor a 'split' column; one must say which rows are tested on")
+    """The parts that the `fold` or `split` column makes."""
+    return as_parts(splits.split_rows(rows, table))
 
 
 def with_validation(task: Task, share: float = 0.2, seed: int = 0) -> Task:
     """The task with rows to choose by: parts that have none hold out a share of those that they learn from, groups whole."""
-    if not 0 < share <= 0.5:
-        raise OscineError(f"{share:g} of the rows to choose by, expected more than 0 and at most a half; 0.2 is usual")
-    parts = []
-    for part in task.parts:
-        if not len(part.valid):
-            train, valid = hold_out(task.rows, task.targets, part.train, share, seed)
-            part = part._replace(train=train, valid=valid)
-        parts.append(part)
-    return replace(task, parts=parts)
+    given = [Split(part.name, *(rows.numpy() for rows in part[1:])) for part in task.parts]
+    return replace(task, parts=as_parts(set_aside(task.rows, task.targets, given, share, seed)))
 
 
 def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> Tensor:  # [rows, classes]
     """1 where a row has the label of that class; labels that are no class are passed over."""
-    number = {name: index for index, name in enumerate(classes)}
-    numbers = [[number[label] for label in labels if label in number] for labels in rows]
-    targets = torch.zeros(len(numbers), len(classes))
-    for row, found in enumerate(numbers):
-        targets[row, found] = 1
-    return targets
-
-
-def where(condition: pd.Series) -> Tensor:
-    return torch.from_numpy(np.flatnonzero(condition.to_numpy()))
+    return torch.from_numpy(splits.multi_hot(rows, classes))
 
 
 class LabelledClips(Dataset[Tensor]):

@@ -1,23 +1,27 @@
-"""Clips that belong together - of one recordist, site or recording - are never learnt from and judged on both."""
+"""Clips that belong together - of one recordist, site or recording - are never learnt from and judged on both.
+
+Row numbers and targets may be arrays or tensors; what comes back are arrays, so that a table can be refused without torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
 
 from oscine.models.errors import OscineError
 
 GROUPS = ("path", "recording", "recordist", "site", "group")  # the columns of a labelled table that name them
+SHARES = {2: "0.5", 3: "0.34", 4: "0.25", 5: "0.2", 10: "0.1", 20: "0.05"}  # what so many groups can set aside
+
+Rows = Any  # row numbers or targets: an array, or a tensor
 
 
 def check_groups(
-    rows: pd.DataFrame, parts: Iterable[tuple[str, Tensor, Tensor, Tensor]], table: object = "the table"
+    rows: pd.DataFrame, parts: Iterable[tuple[str, Rows, Rows, Rows]], table: object = "the table"
 ) -> None:
     """An error where a part learns from, or chooses by, a group that it is judged on: its scores would be too good.
 
@@ -25,7 +29,7 @@ def check_groups(
     group.
     """
     for part, learnt, judged, chosen in parts:
-        train, test = torch.cat([learnt, chosen]).numpy(), judged.numpy()
+        train, test = np.concatenate([np.asarray(learnt), np.asarray(chosen)]), np.asarray(judged)
         for column in rows.columns.intersection(GROUPS):
             names = rows[column].to_numpy(dtype=object)
             leaks = test[np.isin(names[test].astype(str), names[train].astype(str)) & ~pd.isna(names[test])]
@@ -53,17 +57,38 @@ def join_groups(rows: pd.DataFrame) -> np.ndarray:  # [rows]
         numbers = joined
 
 
-def assign_folds(rows: pd.DataFrame, targets: Tensor, folds: int = 5, seed: int = 0) -> Tensor:  # [rows]
+def describe_groups(rows: pd.DataFrame, most: int = 3) -> str:
+    """How many groups rows are of, in the words of the column that makes them: "2 sites (A, B)"; else "40 clips"."""
+    groups = join_groups(rows)
+    total = int(groups.max()) + 1 if len(groups) else 0
+    many = "s" * (total != 1)
+    if total == len(rows):
+        return f"{total} clip{many}"
+    for column in [name for name in reversed(GROUPS) if name in rows]:
+        names = rows[column]
+        if names.notna().all() and names.nunique() == total:
+            if column == "path":
+                return f"{total} recording{many}"
+            if column == "group":  # what was meant by --group, by its own name
+                column = next((one for one in rows.columns.drop("group") if rows[one].equals(names)), column)
+            shown = ", ".join(map(str, names.unique()[:most])) + ", ..." * (total > most)
+            return f"{total} {column}{many} ({shown})"
+    return f"{total} group{many}, joined by {' and '.join(name for name in GROUPS[1:] if name in rows)}"
+
+
+def assign_folds(rows: pd.DataFrame, targets: Rows, folds: int = 5, seed: int = 0) -> np.ndarray:  # [rows]
     """A fold, 0 to folds - 1, for every row: groups stay whole, and each fold gets its share of every class.
 
     targets [rows] class numbers or [rows, classes] of 0 and 1. The largest groups choose first, and each goes where what it
     brings is rarest; the seed decides between equals and which fold is which. Error where there are fewer groups than folds.
     """
-    groups = join_groups(rows)
-    total = groups.max() + 1
+    groups, labels = join_groups(rows), np.asarray(targets)
+    total = int(groups.max()) + 1
     if total < folds:
-        raise OscineError(f"{total} groups make no {folds} folds; each needs one at least: ask for fewer folds")
-    labels = (one_hot(targets) if targets.ndim == 1 else targets).numpy()
+        most = f"--folds {total} at most" if total > 1 else "others are needed, too"
+        raise OscineError(f"{describe_groups(rows)} make no {folds} folds, each of which needs one at least: {most}")
+    if labels.ndim == 1:
+        labels = np.eye(int(labels.max()) + 1)[labels]
     labels = np.column_stack([labels, np.ones(len(labels))])  # the rows themselves are spread as a class is
     shares = np.zeros((total, labels.shape[1]))
     np.add.at(shares, groups, labels / labels.sum(0).clip(min=1))
@@ -74,17 +99,25 @@ def assign_folds(rows: pd.DataFrame, targets: Tensor, folds: int = 5, seed: int 
         fold = (filled @ shares[group]).argmin()  # where the sum of squares, which is least if all is even, grows least
         filled[fold] += shares[group]
         fold_of_group[group] = fold
-    return torch.from_numpy(rng.permutation(folds)[fold_of_group[groups]])
+    return rng.permutation(folds)[fold_of_group[groups]]
 
 
 def hold_out(
-    rows: pd.DataFrame, targets: Tensor, train: Tensor, share: float = 0.2, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+    rows: pd.DataFrame, targets: Rows, train: Rows, share: float = 0.2, seed: int = 0, *, name: str = "the task"
+) -> tuple[np.ndarray, np.ndarray]:
     """Of the rows to learn from, those to fit on and those to choose by: no choice is ever made on test rows.
 
     train: row numbers, as are both results. Groups stay whole: rows are dealt into folds, of which a share, as a fraction
-    with a denominator of 20 at most, is held out.
+    with a denominator of 20 at most, is held out. Error where there are too few groups for that; name: of the part, for it.
     """
-    held = Fraction(share).limit_denominator(20)
-    folds = assign_folds(rows.iloc[train.numpy()], targets[train], held.denominator, seed)
-    return train[folds >= held.numerator], train[folds < held.numerator]
+    numbers, held = np.asarray(train), Fraction(share).limit_denominator(20)
+    own = rows.iloc[numbers]
+    total = int(join_groups(own).max()) + 1
+    if total < held.denominator:
+        enough = [shown for needed, shown in SHARES.items() if needed <= total]
+        remedy = f"--task.valid {enough[-1]}, or leave it out" if enough else "leave --task.valid out"
+        raise OscineError(
+            f"{name} learns from {describe_groups(own)}, too few to set aside {share:g} of them; {remedy}"
+        )
+    folds = assign_folds(own, np.asarray(targets)[numbers], held.denominator, seed)
+    return numbers[folds >= held.numerator], numbers[folds < held.numerator]

@@ -59,7 +59,7 @@ def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0) -> Task:
         )
     rows = DataFrame({"path": map(str, paths), "label": [path.relative_to(folder).parts[0] for path in paths]})
     task = _single_label(rows, [])
-    rows = task.rows.assign(fold=assign_folds(rows, task.targets, folds, seed).numpy() + 1)
+    rows = task.rows.assign(fold=assign_folds(rows, task.targets, folds, seed) + 1)
     return Task(rows, task.classes, task.targets, split_rows(rows, folder))
 
 

@@ -138,7 +138,7 @@ def test_few_shots_are_drawn_from_what_was_published_of_them(tmp_path: Path) -> 
         (["--data", "b", "--task.name", "esc5"], "no task 'esc5'; it is folder (a class for each folder in --data)"),
         (["--data", "b", "--task.called", "esc50"], "unrecognized arguments: --task.called"),
         (["--data", "b", "--task.valid", "much"], '"task.valid": '),
-        (["--data", "b", "--folds", "0"], '"folds": Not of type PositiveInt: 0'),
+        (["--data", "b", "--folds", "0"], '"folds": Not of type PositiveInt: '),
     ],
 )
 def test_what_is_no_task_gets_a_clear_line(arguments: list[str], complaint: str) -> None:

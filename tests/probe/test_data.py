@@ -76,7 +76,6 @@ def test_a_split_is_one_part_and_unknown_splits_are_left_aside(tmp_path: Path) -
     [
         ("path,label,fold\na.wav,wren,1\nb.wav,wren,2\n", "knows one label only, 'wren'; a probe needs at least two"),
         ("path,label,fold\na.wav,wren,1\nb.wav,tit,1\n", "has one fold only, 1; at least two are needed"),
-        ("path,label\na.wav,wren\nb.wav,tit\n", "has neither a 'fold' nor a 'split' column"),
         (
             "path,label,split\na.wav,wren,train\nb.wav,tit,train\n",
             "has the splits 'train'; expected 'train' and 'test'",

@@ -1,0 +1,83 @@
+"""Names of classes that may be one by mistake: spelt alike but for case, or for a letter."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+logger = logging.getLogger(__name__)
+
+LONG = (
+    7  # letters of a word from which on one other letter is a likelier mistake than another word (tern, wren; cat, bat)
+)
+SHORT = 5  # and from which on the same letters in another order, or one twice, are
+CODES = 50  # so many classes of short names without blanks are codes, such as eBird's of six letters: one letter is all
+
+
+def check_names(clips: Mapping[str, int], source: object) -> None:
+    """Log which names of classes may be one by mistake. clips: of every class; source: that has them, for the line."""
+
+    def counted(names: Iterable[str]) -> str:
+        return " and ".join(f"{name} ({clips[name]} clip{'s' * (clips[name] != 1)})" for name in names)
+
+    same = [counted(names) for names in find_same(clips)]
+    if same:
+        logger.warning(
+            "%s: classes that differ in case, accents or spaces alone: %s; write them alike if they are one",
+            source,
+            listed(same),
+        )
+    near = [counted(sorted(pair, key=lambda name: clips[name])) for pair in find_near(clips)]
+    if near:
+        logger.warning(
+            "%s: classes that are spelt nearly alike: %s; correct them if they are one", source, listed(near)
+        )
+    if "NA" in clips:
+        logger.info("%s: NA is taken for the name of a class (%d clips); R writes it for no value", source, clips["NA"])
+
+
+def find_same(names: Iterable[str]) -> list[list[str]]:
+    """Names that are the same but for case, accents' composition, spaces and hyphens."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_bare(name), []).append(name)
+    return [alike for alike in found.values() if len(alike) > 1]
+
+
+def find_near(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that differ in one word, and there in what a slip of the hand makes: a letter left out, added, changed,
+    doubled or moved. Numbers, single letters ("song A") and short words are names of their own.
+    """
+    bare: dict[str, str] = {}
+    for name in names:
+        bare.setdefault(_bare(name), name)
+    if len(bare) >= CODES and all(" " not in name and len(name) <= LONG for name in bare):
+        return []
+    # Two words are near if leaving out at most a letter of each makes them equal; so that nobody compares all with all.
+    without: dict[tuple[str, ...], list[str]] = {}
+    for name in bare:
+        words = name.split()
+        for place, word in enumerate(words):
+            if len(word) >= SHORT and word.isalpha():
+                for shorter in {word, *(word[:at] + word[at + 1 :] for at in range(1, len(word)))}:
+                    without.setdefault((*words[:place], f"{place} {shorter}", *words[place + 1 :]), []).append(name)
+    pairs = {
+        tuple(sorted((one, other))) for alike in without.values() for one in alike for other in alike if one != other
+    }
+    return [(bare[one], bare[other]) for one, other in sorted(pairs) if _slip(one, other)]
+
+
+def _slip(one: str, other: str) -> bool:
+    first, second = next((a, b) for a, b in zip(one.split(), other.split(), strict=True) if a != b)
+    return min(len(first), len(second)) >= LONG or set(first) == set(second)
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names with commas between them, the first few."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
