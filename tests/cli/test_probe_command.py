@@ -91,7 +91,8 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "table": str(table),
         "data": None,
         "task": {"name": None, "valid": None, "shots": None, "draws": 3},
-        "folds": 5,
+        "folds": None,
+        "group": None,
         "column": None,
         "unsure": "",
         "seconds": 0.6,
@@ -217,7 +218,7 @@ def test_without_clips_no_encoder_is_opened_and_what_to_fetch_is_said(
     [
         ("0.flac,,1", "row 10 (0.flac) has no label; fill it in or leave the row out"),
         ("0.flac,low,", "row 10 (0.flac) has no fold; fill it in or leave the row out"),
-        ("gone.flac,low,1", "1 of its recordings do not exist, such as"),
+        ("gone.flac,low,1", "1 of its 9 recordings do not exist, such as"),
         ("1.flac,high,1", "repeats an earlier row"),
     ],
 )
