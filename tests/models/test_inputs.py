@@ -108,7 +108,7 @@ def test_some_missing_files_are_for_the_error_table_but_none_at_all_is_an_error(
     lost = written(folder, "l.txt", "field/a.wav\nfield/007.ogg\n")
     with pytest.raises(
         OscineError,
-        match=r"2 of its 2 recordings do not exist, such as field/a\.wav.*relative to .*field; a\.wav is in the table's folder",
+        match=r"2 of its 2 recordings do not exist, such as field/a\.wav.*relative to .*field; a\.wav is in the",
     ):
         find_inputs(lost)
     monkeypatch.chdir(folder.parent)
