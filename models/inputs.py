@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
 from oscine.models.scan import LISTS, SUFFIXES, UNREAD_SUFFIXES, is_address, scan_folder, unread
 
@@ -93,6 +94,7 @@ def _of_file(path: Path) -> Inputs:
             f"{path} is no recording by its name; expected a folder, a recording ({', '.join(SUFFIXES)}), or a list of "
             f"recordings ({', '.join(LISTS)})"
         )
+    audio_info(path)  # what cannot be read is an error here, where it would be one line of many in a folder
     return Inputs({_text(Path(path.name)): path}, {}, {})
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
 from oscine.models.inputs import Stretch, find_inputs
 
@@ -69,6 +70,11 @@ def test_parquet_is_a_list_as_csv_is(folder: Path) -> None:
 def test_a_list_in_python_names_its_recordings_as_they_are_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     assert find_inputs([Path("a.wav"), "./007.ogg"]).places == {"a.wav": Path("a.wav"), "007.ogg": Path("007.ogg")}
+
+
+def test_one_file_that_cannot_be_read_is_an_error_at_once(folder: Path) -> None:
+    with pytest.raises(AudioError, match=r"page\.wav: is no audio that can be read here"):
+        find_inputs(written(folder, "page.wav", "<html>" * 50))
 
 
 def test_rows_with_times_are_stretches_in_the_order_of_their_start(folder: Path) -> None:
