@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from oscine.cli.command import Help, Misuse, Parser
+from oscine.cli.command import Help, Misuse, Parser, say_loading
 from oscine.cli.tables import show
 from oscine.models.errors import OscineError
 from oscine.probe.literature import published_figures
-from oscine.probe.results import RESULTS, Row, Score, own_rows, published_rows, ranked, read_runs
+from oscine.probe.results import (
+    PREDICTIONS,
+    RESULTS,
+    Row,
+    Score,
+    check_predictions,
+    judged_events,
+    own_rows,
+    published_rows,
+    ranked,
+    read_runs,
+)
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from oscine.probe import uncertainty
+
+Events = list[dict[str, Any]]  # of recordings, as `judged_events` gives them
 
 
 def main(arguments: list[str]) -> int | None:
@@ -113,15 +124,14 @@ def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> T
 
 def difference(first: Path, second: Path) -> Table:
     """How much higher the first run scores than the second on the rows, or recordings, that both were judged on."""
-    from oscine.probe.frame_evidence import read_recordings
-
-    one, other = (read_recordings(run) for run in (first, second))
-    if one is not None and other is not None:
-        found = by_moments(one, other)
-    elif one is None and other is None:
-        found = by_clips(first, second)
-    else:
+    one, other = judged_events(first), judged_events(second)
+    if bool(one) != bool(other):
         raise Misuse(f"one of {first} and {second} found events, the other judged clips; compare runs of one task")
+    if not one:
+        for run in (first, second):
+            check_predictions(run / PREDICTIONS)
+    say_loading("compare", f"{first} and {second}")
+    found = by_moments(one, other) if one else by_clips(first, second)
     made = Table("", first.name, second.name, "higher by", "95 % interval", "higher in", box=SIMPLE_HEAD)
     for name, (scores, ((value, low, high), ahead)) in found.items():
         made.add_row(
@@ -134,7 +144,7 @@ def difference(first: Path, second: Path) -> Table:
 def by_clips(first: Path, second: Path) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
     """Of every score, both runs' and how they compare."""
     from oscine.probe.evidence import SCORES, compare_predictions, score_of
-    from oscine.probe.predictions import PREDICTIONS, read_predictions
+    from oscine.probe.predictions import read_predictions
 
     one, other = (read_predictions(run / PREDICTIONS) for run in (first, second))
     return {
@@ -143,13 +153,16 @@ def by_clips(first: Path, second: Path) -> dict[str, tuple[list[float], uncertai
     }
 
 
-def by_moments(first: DataFrame, second: DataFrame) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
+def by_moments(first: Events, second: Events) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
     """The same of runs that found events."""
+    from pandas import DataFrame
+
     from oscine.probe.frame_evidence import compare_recordings, event_scores
 
+    one, other = DataFrame(first), DataFrame(second)
     return {
-        name: ([of_all(event_scores(run)[name], len(run)) for run in (first, second)], compared)
-        for name, compared in compare_recordings(first, second).items()
+        name: ([of_all(event_scores(run)[name], len(run)) for run in (one, other)], compared)
+        for name, compared in compare_recordings(one, other).items()
     }
 
 

@@ -24,8 +24,9 @@ from oscine.probe.evidence import weigh
 from oscine.probe.finetune import FineTuning
 from oscine.probe.fit import Judgement, silent
 from oscine.probe.portrait import portray
-from oscine.probe.predictions import PREDICTIONS, predictions_of, write_predictions
+from oscine.probe.predictions import predictions_of, write_predictions
 from oscine.probe.report import write_report
+from oscine.probe.results import PREDICTIONS
 from oscine.probe.saved import save_probe
 from oscine.probe.tuning import TuningSettings
 from oscine.probe.tuning_states import TuningStates

@@ -14,13 +14,14 @@ from oscine.probe.evidence import weigh
 from oscine.probe.few_shot import few_shot_curve
 from oscine.probe.fit import FeatureSource, Judgement, joined, judge, silent, within
 from oscine.probe.fitted import keep_frames, keep_probe
-from oscine.probe.frame_evidence import RECORDINGS, judged_recordings, weigh_frames
+from oscine.probe.frame_evidence import judged_recordings, weigh_frames
 from oscine.probe.frame_portrait import portray_frames
 from oscine.probe.frames import judge_frames
 from oscine.probe.layers import ALL_LAYERS, layer_metric
 from oscine.probe.portrait import portray
-from oscine.probe.predictions import PREDICTIONS, predictions_of, write_predictions
+from oscine.probe.predictions import predictions_of, write_predictions
 from oscine.probe.report import Report, write_report
+from oscine.probe.results import PREDICTIONS, RECORDINGS
 from oscine.probe.saved import save_probe
 from oscine.probe.scorecard import show_few_shot
 from oscine.probe.search_picture import show_search

@@ -28,12 +28,10 @@ from oscine.probe.best_step import check_selection
 from oscine.probe.birdset import SETS
 from oscine.probe.data import Task
 from oscine.probe.fit import FitSettings
-from oscine.probe.predictions import PREDICTIONS, READABLE
 from oscine.probe.probe import Probe
-from oscine.probe.results import RESULTS, Run, add_run
+from oscine.probe.results import PREDICTIONS, READABLE, RESULTS, SCORES, Run, add_run
 from oscine.probe.zoo import PROBES
 
-SCORES = "scores.json"
 SHOWN = (
     "accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1", "chosen_onset_f1",
     "chosen_segment_f1",

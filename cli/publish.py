@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from oscine.cli.command import Help, Parser
-from oscine.cli.run_facts import gather, read_data
+from oscine.cli.command import Help, Parser, say_loading
 from oscine.models.asking import faults_here_in_one_line
-from oscine.models.facts import Facts, Terms
-from oscine.models.licences import LICENCES
-from oscine.models.permits import check_sendable
-from oscine.models.publication import CARD, Publication, encoder_publication
-from oscine.models.publish import publish as publish_to_hub
-from oscine.models.rows import rows
-from oscine.probe.card import ProbeFacts
-from oscine.probe.fitted import FittedProbe
-from oscine.probe.publication import own_scores, probe_publication
-from oscine.probe.saved import load_probe
-from oscine.probe.saved_facts import find_probe
+from oscine.models.files import file_hash
+from oscine.models.folder import WEIGHTS, check_folder
+from oscine.models.licences import LICENCES, choose_licence
+from oscine.models.scores import check_names, read_scores
+from oscine.models.source import read_origin
+from oscine.models.terms import Terms, check_terms, parse_data
+from oscine.models.zoo import find_file
+from oscine.pretrain.run_files import find_encoder
+from oscine.probe.saved_facts import check_probe, find_probe
+
+if TYPE_CHECKING:
+    from oscine.models.facts import Facts
+    from oscine.models.publication import Publication
+    from oscine.probe.fitted import FittedProbe
 
 
 def main(arguments: list[str]) -> None:
@@ -48,20 +51,52 @@ def main(arguments: list[str]) -> None:
     made.add_argument("--public", action="store_true", help="open the repository to everybody, when all is done")
     made.add_argument("--dry-run", action="store_true", help="show what would be published, send nothing")
     settings = made.parse_args(arguments)
-    data = [read_data(text) for text in settings.data]
+    data = [parse_data(text) for text in settings.data]
     terms = Terms(settings.repository, settings.tag, settings.licence, data, settings.scores, settings.relicence)
     with faults_here_in_one_line():
+        check(settings.run, terms)
+        say_loading("publish", str(settings.run))
         if probe := find_probe(settings.run):
-            fitted = load_probe(probe)
-            with probe_publication(fitted, with_own_scores(terms, probe, fitted)) as (folder, publication, facts):
-                publish(folder, publication, facts, settings.public, settings.dry_run)
+            publish_probe(probe, terms, settings.public, settings.dry_run)
         else:
-            folder, known = gather(settings.run, terms)
-            publish(folder, encoder_publication(folder, known), known, settings.public, settings.dry_run)
+            publish_encoder(settings.run, terms, settings.public, settings.dry_run)
+
+
+def check(run: Path, terms: Terms) -> None:
+    """Raise what arguments and files tell to be wrong, before torch is imported."""
+    check_terms(terms.repository, terms.tag)
+    if probe := find_probe(run):
+        check_probe(probe)
+        return
+    _, folder = find_encoder(run)
+    check_folder(folder)
+    sha256 = file_hash(folder / WEIGHTS)
+    if read_origin(folder) is None and find_file(sha256) is None:  # they are nobody else's
+        choose_licence(terms.licence)
+    check_names([read_scores(text, sha256) for text in terms.scores])
+
+
+def publish_encoder(run: Path, terms: Terms, public: bool, dry_run: bool) -> None:
+    from oscine.cli.run_facts import gather
+    from oscine.models.publication import encoder_publication
+
+    folder, facts = gather(run, terms)
+    publish(folder, encoder_publication(folder, facts), facts, public, dry_run)
+
+
+def publish_probe(probe: Path, terms: Terms, public: bool, dry_run: bool) -> None:
+    from oscine.probe.publication import probe_publication
+    from oscine.probe.saved import load_probe
+
+    fitted = load_probe(probe)
+    with probe_publication(fitted, with_own_scores(terms, probe, fitted)) as (folder, publication, facts):
+        publish(folder, publication, facts, public, dry_run)
 
 
 def with_own_scores(terms: Terms, probe: Path, fitted: FittedProbe) -> Terms:
     """With what the run of a probe has found, unless that is given already, as it may be with a leaderboard."""
+    from oscine.probe.publication import own_scores
+
     own, given = own_scores(probe, fitted), {Path(text.partition("=")[0]).resolve() for text in terms.scores}
     return terms if own is None or own.resolve() in given else terms._replace(scores=[str(own), *terms.scores])
 
@@ -79,6 +114,11 @@ def publish(folder: Path, publication: Publication, facts: Facts, public: bool, 
 
     It needs a token that may write: hf auth login, or HF_TOKEN.
     """
+    from oscine.models.permits import check_sendable
+    from oscine.models.publish import publish as publish_to_hub
+    from oscine.models.rows import rows
+    from oscine.probe.card import ProbeFacts
+
     check_sendable(publication)
     publication.check(folder)
     if dry_run:
@@ -96,6 +136,8 @@ def publish(folder: Path, publication: Publication, facts: Facts, public: bool, 
 
 
 def show(publication: Publication, facts: Facts, public: bool) -> None:
+    from oscine.models.origin import CARD
+
     seen = "public" if public else "private"
     print(f"would publish {facts.repository} {facts.tag}: {seen}, licence {facts.licence.text}")
     for path, file in publication.files.items():

@@ -8,14 +8,13 @@ from typing import Any
 import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
 
-from oscine.models.errors import OscineError
-from oscine.models.facts import Data, Facts, Run, Terms, encoder_facts
+from oscine.models.facts import Facts, Run, Terms, encoder_facts
 from oscine.models.places import without_places
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.machine import read_machine
 from oscine.pretrain.record import read_record
-from oscine.pretrain.run import ENCODER, LOGS, STATE, loss_curve
-from oscine.pretrain.states import resumable
+from oscine.pretrain.run import loss_curve
+from oscine.pretrain.run_files import ENCODER, LOGS, find_encoder
 
 
 def gather(path: Path, terms: Terms) -> tuple[Path, Facts]:
@@ -23,19 +22,6 @@ def gather(path: Path, terms: Terms) -> tuple[Path, Facts]:
     run, folder = find_encoder(path)
     encoder, known = create_model(f"{LOCAL}{folder}"), read_run(run) if run else None
     return folder, encoder_facts(encoder, terms, known)
-
-
-def find_encoder(path: Path) -> tuple[Path | None, Path]:
-    """The run's folder, if there is one, and the encoder's."""
-    path = Path(str(path).removeprefix(LOCAL))
-    if path.name == ENCODER and (path.parent / LOGS).is_dir():
-        path = path.parent
-    if not (path / LOGS).is_dir():
-        return None, path
-    if not (path / ENCODER).is_dir():
-        hint = "--resume finishes it" if resumable(path / STATE) else "it has kept nothing"
-        raise OscineError(f"the run in {path} has not ended and has no {ENCODER} yet; {hint}")
-    return path, path / ENCODER
 
 
 def read_run(folder: Path) -> Run:
@@ -62,9 +48,3 @@ def seconds_spent(folder: Path) -> float | None:
         times = [event.wall_time for event in EventFileLoader(str(file)).Load()]
         spent += max(times) - min(times) if times else 0.0
     return spent or None
-
-
-def read_data(text: str) -> Data:
-    """NAME or NAME=LICENCE."""
-    name, _, licence = text.partition("=")
-    return Data(name, licence) if licence else Data(name)

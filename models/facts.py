@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from oscine.models.encoder import Encoder
-from oscine.models.errors import OscineError
 from oscine.models.licences import Licence, choose_licence
 from oscine.models.origin import asked_again, origin_of
-from oscine.models.scores import Scores, read_scores
-from oscine.models.source import NOT_STATED, Origin
+from oscine.models.scores import Scores, check_names, read_scores
+from oscine.models.source import Origin
+from oscine.models.terms import Data, Terms
 from oscine.models.zoo import ARCHITECTURES, find_published
-
-
-class Data(NamedTuple):
-    """What an encoder was pretrained on."""
-
-    name: str  # OWNER/DATASET where it is on the Hub
-    licence: str = NOT_STATED
 
 
 class Run(NamedTuple):
@@ -32,17 +25,6 @@ class Run(NamedTuple):
     settings: str | None = None  # its complete YAML, without this machine's paths
     init: str | None = None  # whose weights it began with
     recordings: str | None = None  # what its folder, or list of them, is called
-
-
-class Terms(NamedTuple):
-    """What whoever publishes says: under which name, tag and licence, and what else is to be told."""
-
-    repository: str
-    tag: str = "v1"
-    licence: str | None = None  # of the weights, as the Hub names it, or NAME=LINK; None keeps what they came under
-    data: Sequence[Data] = ()
-    scores: Sequence[str] = ()  # as `read_scores` takes them
-    relicence: bool = False  # the owners of the weights that these began with allow it
 
 
 @dataclass(frozen=True)
@@ -108,13 +90,6 @@ def encoder_facts(saved: Encoder, terms: Terms, run: Run | None = None) -> Facts
     check_names(found)
     data = terms.data or known_data(run, origin)
     return Facts(terms.repository, terms.tag, saved, sha256, chosen, data, run, found, origin)
-
-
-def check_names(scores: Sequence[Scores]) -> None:
-    """Each becomes a file of its own."""
-    names = [score.name for score in scores]
-    if len(set(names)) < len(names):
-        raise OscineError(f"scores of the same name ({', '.join(names)}); run `oscine probe` with another --name")
 
 
 def known_data(run: Run | None, origin: Origin | None) -> list[Data]:

@@ -8,28 +8,19 @@ from tempfile import TemporaryDirectory
 
 import torch
 from huggingface_hub import HfApi, ModelInfo, constants, get_token
-from huggingface_hub.utils import validate_repo_id
 
-from oscine.models.asking import ask, fetch_again, look, refusals_in_one_line
+from oscine.models.asking import ask, fetch_again, look
 from oscine.models.errors import OscineError
-from oscine.models.publication import DRAFT, Publication
+from oscine.models.publication import Publication
+from oscine.models.terms import check_terms
 
-# What git takes for a tag, and nobody for a branch or a commit.
-TAG = re.compile(rf"(?!main$|{DRAFT}|[0-9a-f]{{40}}$|.*\.lock$)\w+([.-]\w+)*", re.ASCII)
 SECRET = re.compile(rb"\bhf_\w{30,}|https?://[^/\s@]+:[^/\s@]+@")  # a token of the Hub, a password in an address
 
 
 def check_sendable(publication: Publication) -> None:
     """What is wrong with names, and what must not go out, is known before anybody is asked."""
-    repository, tag, token = publication.repository, publication.tag, get_token()
-    with refusals_in_one_line(repository):
-        validate_repo_id(repository)
-    if "/" not in repository:
-        raise OscineError(f"{repository!r} is not the name of a repository; expected owner/name")
-    if not TAG.fullmatch(tag):
-        raise OscineError(
-            f"{tag!r} cannot be a tag; expected letters, digits, '.', '-' and '_', such as v2, and not main"
-        )
+    check_terms(publication.repository, publication.tag)
+    token = get_token()
     for path, file in publication.files.items():
         if path.endswith(".safetensors"):
             continue

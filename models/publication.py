@@ -21,6 +21,7 @@ from oscine.models.folder import CONFIG, SETTINGS, WEIGHTS
 from oscine.models.hub import load_pretrained, read_config
 from oscine.models.origin import CARD
 from oscine.models.source import SOURCE
+from oscine.models.terms import DRAFT
 
 
 class File(NamedTuple):
@@ -58,7 +59,6 @@ class Kind(NamedTuple):
     ours: re.Pattern[str]
 
 
-DRAFT = "oscine-draft-"
 RECORDS = r"settings\.yaml|source\.json|scores/[^/]+\.json|\.eval_results/oscine_[^/]+\.yaml"
 ENCODER = Kind(CONFIG, read_config, re.compile(RECORDS))
 

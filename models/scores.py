@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,3 +77,10 @@ def scores_of(content: dict[str, Any], written: float) -> Scores:
     whole = (json.dumps(content, indent=2) + "\n").encode()
     date = datetime.fromtimestamp(written, timezone.utc).date().isoformat()
     return Scores(settings["name"], settings["probe"], content["task"], folds, sure, whole, date)
+
+
+def check_names(scores: Sequence[Scores]) -> None:
+    """Each becomes a file of its own."""
+    names = [score.name for score in scores]
+    if len(set(names)) < len(names):
+        raise OscineError(f"scores of the same name ({', '.join(names)}); run `oscine probe` with another --name")

@@ -10,14 +10,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-
 from oscine import __version__
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.folder import WEIGHTS, check_folder, check_weights, encoder_folder
 from oscine.models.source import NOT_KNOWN, NOT_STATED
+from oscine.models.terms import check_repository_name
 from oscine.models.timm_settings import without_timm_settings
 
 if TYPE_CHECKING:
@@ -175,7 +173,7 @@ def create_model(
         load_weights(encoder, checkpoint_path)
         sha256, file = file_hash(Path(checkpoint_path)), Path(checkpoint_path).name
         set_provenance(encoder, name, sha256)
-        owner = _find_file(sha256) or next((row for row in PUBLISHED if row.name == name and not row.sha256), None)
+        owner = find_file(sha256) or next((row for row in PUBLISHED if row.name == name and not row.sha256), None)
         set_origin(encoder, owner.name if owner else file, file, owner.licence if owner else NOT_KNOWN)
     return encoder.eval()
 
@@ -223,10 +221,7 @@ def check_fetchable(name: str, revision: str | None = None) -> None:
     """Raise what is known without a network to be wrong with the name of weights."""
     if name.startswith(HUB):
         repository, _ = _on_the_hub(name, revision)
-        try:
-            validate_repo_id(repository)
-        except HFValidationError:
-            raise OscineError(f"{repository!r} is not the name of a repository; expected owner/name") from None
+        check_repository_name(repository)
         return
     row = _published(name)
     if row.state != EMBEDDED:
@@ -262,7 +257,7 @@ def find_published(name: str) -> Published | None:
     return next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
 
 
-def _find_file(sha256: str) -> Published | None:
+def find_file(sha256: str) -> Published | None:
     """The row whose file has that hash."""
     return next((row for row in PUBLISHED if row.sha256 == sha256), None)
 
@@ -273,7 +268,7 @@ def _load_folder(folder: str) -> Encoder:
     from oscine.models.origin import set_origin
 
     encoder = load_pretrained(encoder_folder(folder))
-    row = _find_file(str((encoder.provenance or {}).get("sha256")))
+    row = find_file(str((encoder.provenance or {}).get("sha256")))
     if row and not encoder.origin:
         set_origin(encoder, row.name, row.file, row.licence)
     return encoder

@@ -24,10 +24,8 @@ from oscine.pretrain.machine import Machine
 from oscine.pretrain.processes import made_for_all
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.record import save_with_record, step_of
-from oscine.pretrain.states import RunStates, kept, newest_state, resumable
-
-LOGS, STATES, ENCODER = "logs", "states", "encoder"
-STATE = Path(STATES, "last.ckpt")
+from oscine.pretrain.run_files import ENCODER, LOGS, STATE, resumable
+from oscine.pretrain.states import RunStates, kept, newest_state
 
 
 def make_trainer(

@@ -10,6 +10,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 
 from oscine.models.errors import OscineError
 from oscine.models.sealed import read_sealed, write_sealed
+from oscine.pretrain.run_files import before, resumable
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +43,6 @@ class RunStates(TorchCheckpointIO):
         if found == path:
             self.step = state["global_step"]
         return state
-
-
-def before(path: Path) -> Path:
-    """Where the state before the one in `path` lies."""
-    return path.with_suffix(f".before{path.suffix}")
-
-
-def resumable(path: Path) -> bool:
-    """Whether a state was ever written to `path`: a kill between two renamings leaves the one before alone."""
-    return path.exists() or before(path).exists()
 
 
 def kept(state: Path) -> str:

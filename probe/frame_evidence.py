@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -14,9 +13,9 @@ from oscine.probe.events import Matches
 from oscine.probe.evidence import Evidence
 from oscine.probe.frames import FrameJudgement
 from oscine.probe.groups import join_groups
+from oscine.probe.results import judged_events
 from oscine.probe.uncertainty import Comparison, Score, bootstrap, compare, over_parts, share
 
-SCORES, RECORDINGS = "scores.json", "recordings"  # the file in a run's folder, and its key where events were judged
 KEYS = ["path", "part"]
 
 
@@ -40,10 +39,7 @@ def judged_recordings(judgement: FrameJudgement, task: FrameTask) -> DataFrame:
 
 def read_recordings(run: Path) -> DataFrame | None:
     """The `judged_recordings` among the scores in a run's folder; None where there are none, since it judged clips."""
-    try:
-        found = json.loads((run / SCORES).read_bytes()).get(RECORDINGS)
-    except (OSError, ValueError):
-        return None
+    found = judged_events(run)
     return DataFrame(found) if found else None
 
 

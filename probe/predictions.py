@@ -20,8 +20,8 @@ from oscine.probe.choice import as_probabilities
 from oscine.probe.data import Task, multi_hot
 from oscine.probe.fit import Judgement
 from oscine.probe.groups import join_groups
+from oscine.probe.results import check_predictions
 
-PREDICTIONS, READABLE = "predictions.parquet", "predictions.csv"  # in a run's folder
 NUMBERS = 2_000_000  # that the CSV holds at most, about 20 MB; beyond, it has no probabilities
 KEYS = ["path", "start", "end", "part"]  # which row it is, and what its probe had not learnt from
 KIND = b"labels"  # of the file's metadata: one a row, or any number
@@ -108,10 +108,9 @@ def _joined(row: Tensor, classes: list[str]) -> str:
 
 def read_predictions(path: str | Path) -> Predictions:
     """What `write_predictions` wrote."""
+    check_predictions(Path(path))
     try:
         table = pq.read_table(path)
-    except FileNotFoundError:
-        raise OscineError(f"no predictions {path}; oscine probe writes them beside a run's scores") from None
     except (pa.ArrowException, OSError) as error:
         raise OscineError(f"{path} cannot be read ({str(error).splitlines()[0]}); run oscine probe again") from None
     classes = [name.removeprefix(LOGIT) for name in table.column_names if name.startswith(LOGIT)]

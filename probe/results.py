@@ -18,6 +18,10 @@ from oscine.probe.literature import Figure
 RESULTS = "results.jsonl"  # in the folder of the runs
 logger = logging.getLogger(__name__)
 
+# In the folder of a run.
+SCORES, PREDICTIONS, READABLE = "scores.json", "predictions.parquet", "predictions.csv"
+RECORDINGS = "recordings"  # the key of the scores where events were judged
+
 
 @dataclass(frozen=True)
 class Run:
@@ -85,6 +89,20 @@ def read_runs(path: str | Path) -> list[Run]:
         runs.pop((run.key, run.seed), None)
         runs[run.key, run.seed] = run
     return list(runs.values())
+
+
+def judged_events(run: Path) -> list[dict[str, Any]]:
+    """What the scores of a run say of each recording whose events it judged; none where it judged clips."""
+    try:
+        return json.loads((run / SCORES).read_bytes()).get(RECORDINGS) or []
+    except (OSError, ValueError):
+        return []
+
+
+def check_predictions(path: Path) -> None:
+    """Raise where there is no file of what a probe said of its rows."""
+    if not path.is_file():
+        raise OscineError(f"no predictions {path}; oscine probe writes them beside a run's scores")
 
 
 def own_rows(runs: Iterable[Run], task: str) -> list[Row]:

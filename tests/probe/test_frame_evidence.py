@@ -15,8 +15,6 @@ from oscine.probe.data import Part
 from oscine.probe.dcase import HOP, FrameTask
 from oscine.probe.events import Event, total
 from oscine.probe.frame_evidence import (
-    RECORDINGS,
-    SCORES,
     compare_recordings,
     event_scores,
     judged_recordings,
@@ -24,6 +22,7 @@ from oscine.probe.frame_evidence import (
     weigh_frames,
 )
 from oscine.probe.frames import Decision, FrameJudgement, score_events
+from oscine.probe.results import RECORDINGS, SCORES
 from oscine.probe.uncertainty import bootstrap, share
 
 ROWS, STEPS = 40, 50
