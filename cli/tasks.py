@@ -124,7 +124,8 @@ def task_name(settings: Namespace) -> str:
 
 def digest(task: Task) -> str:
     """A hash of a task's rows, wherever they lie, and of which are learnt from, judged and chosen by."""
-    rows = task.rows.reindex(columns=["path", "start", "end"]).assign(path=task.rows["path"].map(os.path.basename))
+    columns = ["path", "start", "end", *task.rows.columns.intersection(["channel"])]
+    rows = task.rows.reindex(columns=columns).assign(path=task.rows["path"].map(os.path.basename))
     parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
     content = json.dumps([rows.to_csv(index=False), task.classes, task.targets.tolist(), parts])
     return hashlib.sha256(content.encode()).hexdigest()[:16]

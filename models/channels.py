@@ -27,6 +27,15 @@ def one_channel(channel: Channel) -> int:
     return 0 if number == MIX else int(number)
 
 
+def is_one_channel(channel: Channel) -> bool:
+    """Return whether a text or a number names one channel."""
+    try:
+        one_channel(channel)
+    except OscineError:
+        return False
+    return True
+
+
 def missing_channel(channel: int, channels: int) -> str:
     """Return why a recording of so many channels cannot be read, or ""."""
     if channel <= channels:

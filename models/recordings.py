@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pandas import DataFrame, Series
 
+from oscine.models.channels import MIX, is_one_channel, one_channel
 from oscine.models.columns import SYNONYMS, key
 from oscine.models.errors import OscineError
 from oscine.models.lists import read_stretches
@@ -21,9 +22,10 @@ def read_table(path: str | Path) -> DataFrame:
 
     Columns: `path`, relative to the table's folder unless absolute; `label`, or `labels` with ";" between several, where an
     empty cell is a clip in which no class sounds; optional `fold` or `split`, which must then be filled in; optional `start`
-    and `end` in seconds, the labelled stretch, empty for a whole file. Other names of these columns, separators, encodings
-    and spellings are read where one thing alone can be meant, and logged in one line. Rows are counted as a spreadsheet
-    does, the header being row 1.
+    and `end` in seconds, the labelled stretch, empty for a whole file; optional `channel` that the label is of (mix, left,
+    right, a number from 1), empty for the mean of all. Other names of these columns, separators, encodings and spellings are
+    read where one thing alone can be meant, and logged in one line. Rows are counted as a spreadsheet does, the header being
+    row 1.
     """
     sheet = read_sheet(path)
     sheet.name_columns(SYNONYMS)
@@ -41,7 +43,9 @@ def read_table(path: str | Path) -> DataFrame:
             sheet.path, names, table["start"].isna() != table["end"].isna(),
             "has only one of start and end; give both or none",
         )  # fmt: skip
-    stretch = table.columns.intersection(["path", "start", "end"])
+    if "channel" in sheet.table:
+        table["channel"] = _channels(sheet)
+    stretch = table.columns.intersection(["path", "start", "end", "channel"])
     refuse(
         sheet.path, names, table.duplicated(stretch), 'repeats an earlier row; give several labels as "a;b" in labels'
     )
@@ -88,6 +92,17 @@ def _labels(sheet: Sheet) -> Series:
             f"{empty} row{'s have' if empty > 1 else ' has'} no label: taken as clips in which no class sounds"
         )
     return labels
+
+
+def _channels(sheet: Sheet) -> Series:
+    """Return the number of every row's channel, 0 being the mean of all, as an empty cell is."""
+    texts = sheet.texts("channel").str.removesuffix(".0")  # of whole numbers beside empty cells, in Parquet
+    wrong = texts.map(lambda text: bool(text) and not is_one_channel(text))
+    refuse(
+        sheet.path, sheet.table["path"], wrong,
+        "has a channel that is none; expected mix, left, right or a number from 1, or another name for the column",
+    )  # fmt: skip
+    return texts.map(lambda text: one_channel(text or MIX))
 
 
 def _parts(text: str) -> list[str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from oscine.models.audio import load_audio, one_thread
+from oscine.models.channels import MIX
 from oscine.models.errors import OscineError
 from oscine.models.tars import Tars
 from oscine.probe import splits
@@ -85,7 +86,7 @@ def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> Tensor: 
 
 
 class LabelledClips(Dataset[Tensor]):
-    """The waveform of every row: from its `start`, or the file's, up to its `end`; [samples] at most.
+    """The waveform of every row: from its `start`, or the file's, up to its `end`, of its `channel`; [samples] at most.
 
     What is shorter stays so: how it is filled up is for the encoder to say. A path may lead into a tar file, such as
     shard.tar.gz/a.ogg.
@@ -100,6 +101,7 @@ class LabelledClips(Dataset[Tensor]):
             seconds if np.isnan(end) else min(seconds, end - start)
             for start, end in zip(self.starts, ends, strict=True)
         ]
+        self.channels = rows["channel"].tolist() if "channel" in rows else None  # numbers from 1, 0 is the mean of all
         self.sample_rate, self.samples = sample_rate, round(seconds * sample_rate)
         longer = sum(end - start > seconds + 1e-6 for start, end in zip(self.starts, ends, strict=True))
         if longer:
@@ -116,7 +118,8 @@ class LabelledClips(Dataset[Tensor]):
     def __getitem__(self, row: int) -> Tensor:
         path, part = self.paths[row], (self.sample_rate, self.starts[row], self.seconds[row])
         tars, number = self.inside.get(path, (None, 0))
-        waveform = tars.load(number, *part) if tars else load_audio(path, *part)
+        channel = self.channels[row] if self.channels else 0
+        waveform = tars.load(number, *part) if tars else load_audio(path, *part, channel=channel or MIX)
         return waveform[: self.samples]
 
 

@@ -32,6 +32,8 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
     made_by = json.loads(read_schema(path).metadata[METADATA])
     if "columns" not in made_by:
         raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
+    if CHANNEL in task.rows:
+        raise OscineError(f"the labels are of channels, the rows of {path} are not; leave the table out")
     if CHANNEL in read_schema(path).names:
         raise OscineError(
             f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"

@@ -96,7 +96,8 @@ class Encoding:
         """All that could change a number, in JSON; a recording counts as the same with its path, size and time."""
         encoder, clips = self.encoder, self.clips
         stamps = {path: stamp(path) for path in dict.fromkeys(clips.paths)}
-        rows = [(path, *stamps[path], *times) for path, *times in zip(clips.paths, clips.starts, clips.seconds)]
+        columns = [clips.paths, clips.starts, clips.seconds, *([clips.channels] if clips.channels else [])]
+        rows = [(path, *stamps[path], *others) for path, *others in zip(*columns)]
         return {
             "layout": LAYOUT,
             "version": __version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ import soundfile
 import torch
 
 from oscine.models.audio import load_audio
+from oscine.models.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.probe.data import LabelledClips, Task, multi_hot, read_task, with_validation
+from oscine.probe.encoding import Encoding
+from oscine.probe.probe import Needs
 
 RATE = 8_000
 
@@ -158,3 +162,53 @@ def test_a_share_that_leaves_too_little_is_refused(share: float, tmp_path: Path)
 
 def test_labels_that_are_no_class_are_passed_over() -> None:
     assert multi_hot([["b"], [], ["c", "a", "x"]], ["a", "b", "c"]).tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
+
+
+def stereo(folder: Path, cells: str) -> Path:
+    """A table of stretches of a.wav and their channels, and of b.wav without one; 0.5 on the left, -0.25 on the right."""
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(folder / name, np.tile([0.5, -0.25], (RATE, 1)), RATE, subtype="FLOAT")
+    rows = [f"a.wav,{start},{start + 0.5},owl,1,{cell}" for start, cell in zip((0, 0.1, 0.2, 0.3), cells.split("|"))]
+    text = "\n".join(["path,start,end,label,fold,channel", *rows, "b.wav,0.5,1,wren,2,\n"])
+    (folder / "table.csv").write_text(text)
+    return folder / "table.csv"
+
+
+def test_a_label_may_be_of_a_channel(tmp_path: Path) -> None:
+    task = read_task(stereo(tmp_path, "right|1|mix|2"))
+    clips = LabelledClips(task.rows, RATE, 0.5)
+    assert [clips[row].unique().tolist() for row in range(5)] == [[-0.25], [0.5], [0.125], [-0.25], [0.125]]
+
+
+def test_channels_in_parquet_may_be_numbers_beside_empty_cells(tmp_path: Path) -> None:
+    pd.read_csv(stereo(tmp_path, "2|1||2")).to_parquet(tmp_path / "table.parquet")
+    clips = LabelledClips(read_task(tmp_path / "table.parquet").rows, RATE, 0.5)
+    assert [clips[row].unique().tolist() for row in range(5)] == [[-0.25], [0.5], [0.125], [-0.25], [0.125]]
+
+
+def test_one_stretch_may_have_a_label_for_every_channel_but_not_two_for_one(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,fold,channel\na.wav,owl,1,left\na.wav,wren,1,right\nb.wav,owl,2,\n")
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(tmp_path / name, np.zeros((80, 2)), RATE)
+    assert read_task(tmp_path / "t.csv").rows["channel"].tolist() == [1, 2, 0]
+    (tmp_path / "t.csv").write_text("path,label,fold,channel\na.wav,owl,1,left\na.wav,wren,1,1\nb.wav,owl,2,\n")
+    with pytest.raises(OscineError, match=r"row 3 \(a\.wav\) repeats an earlier row"):
+        read_task(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("wrong", ["BBC", "each", "0"])
+def test_a_channel_that_is_none_is_refused(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(OscineError, match=r"row 3 \(a\.wav\) has a channel that is none; expected mix, left"):
+        read_task(stereo(tmp_path, f"left|{wrong}|mix|right"))
+
+
+def test_features_of_other_channels_are_others(tmp_path: Path) -> None:
+    task = read_task(stereo(tmp_path, "right|1|mix|2"))
+    torch.manual_seed(0)
+    encoder = BAT(dim=48, depth=1, heads=4, seconds=0.5).eval()
+
+    def origin(rows: pd.DataFrame) -> str:
+        return Encoding(encoder, replace(task, rows=rows), Needs(None, ("pooled",)), 0.5).origin()["rows_sha256"]
+
+    whole = [origin(task.rows), origin(task.rows.assign(channel=1)), origin(task.rows.drop(columns="channel"))]
+    assert len({*whole}) == 3
