@@ -47,7 +47,11 @@ PUBLISH = "publish run robin/bird"
 SHOWN = {
     "": "usage: oscine COMMAND",
     "--version": "oscine 0.",
-    **{f"{name} --help": f"usage: oscine {name}" for name in COMMANDS if name not in ("quickstart", "probe", "pretrain")},
+    **{
+        f"{name} --help": f"usage: oscine {name}"
+        for name in COMMANDS
+        if name not in ("quickstart", "probe", "pretrain")
+    },
     "models": "bird_mae_huge",
     "models --pretrained --filter bird*": "DBD-research-group/Bird-MAE-Huge",
     "compare results.jsonl": "my_encoder",
