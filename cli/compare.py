@@ -123,7 +123,10 @@ def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> T
 
 
 def difference(first: Path, second: Path) -> Table:
-    """How much higher the first run scores than the second on the rows, or recordings, that both were judged on."""
+    """How much higher the first run scores than the second on the rows, or recordings, that both were judged on.
+
+    Above 0 is the share of what the difference may be; the interval leaves 0 out where that is over 97.5 %, or under 2.5.
+    """
     one, other = judged_events(first), judged_events(second)
     if bool(one) != bool(other):
         raise Misuse(f"one of {first} and {second} found events, the other judged clips; compare runs of one task")
@@ -132,11 +135,11 @@ def difference(first: Path, second: Path) -> Table:
             check_predictions(run / PREDICTIONS)
     say_loading("compare", f"{first} and {second}")
     found = by_moments(one, other) if one else by_clips(first, second)
-    made = Table("", first.name, second.name, "higher by", "95 % interval", "higher in", box=SIMPLE_HEAD)
+    made = Table("", first.name, second.name, "higher by", "95 % interval", "above 0", box=SIMPLE_HEAD)
     for name, (scores, ((value, low, high), ahead)) in found.items():
         made.add_row(
             name, *(f"{score:.3f}" for score in scores), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}",
-            f"{ahead:.1%} of draws",
+            f"{ahead:.1%}",
         )  # fmt: skip
     return made
 

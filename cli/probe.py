@@ -21,7 +21,7 @@ from oscine.cli.judging import PROBE, REPORT, Findings, judge_clips, judge_momen
 from oscine.cli.progress import progress_bar
 from oscine.cli.searching import SEARCH, SearchSettings, check_search
 from oscine.cli.tables import show
-from oscine.cli.tasks import ANNOTATED, add_arguments, digest, open_frames, open_task, task_name
+from oscine.cli.tasks import ANNOTATED, FOLDER, add_arguments, digest, open_frames, open_task, task_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.probe.best_step import check_selection
@@ -30,6 +30,7 @@ from oscine.probe.data import Task
 from oscine.probe.fit import FitSettings
 from oscine.probe.probe import Probe
 from oscine.probe.results import PREDICTIONS, READABLE, RESULTS, SCORES, Run, add_run
+from oscine.probe.splits import FOLDS_MADE, write_folds
 from oscine.probe.zoo import PROBES
 
 SHOWN = (
@@ -54,8 +55,9 @@ PURPOSE = """Judge an encoder, frozen or fine-tuned: fit a probe on labelled cli
 
 The clips are those of your --table, a CSV with the columns path (relative to the table's folder), label (or labels, several
 separated by ";"), and fold (each is tested on a probe fitted on the others) or split (train, test, and valid if you have
-it); start and end may name a part of a file. Or they are those of a published task, --task.name, in the folder --data, or of
-a folder of your own: --task.name folder (a class for each folder in it) or annotated (Raven or Audacity tables).
+it), without which folds are made; start and end may name a part of a file. Or they are those of a published task,
+--task.name, in the folder --data, or of a folder of your own: --task.name folder (a class for each folder in it) or annotated
+(Raven or Audacity tables).
 
 With --finetune the encoder learns, too, as its paper fine-tunes it, and is kept with the probe; killed, such a run goes on
 with --resume.
@@ -174,10 +176,18 @@ def run(probe: type[Probe], settings: Namespace, called: str) -> None:
         clear(folder, searched=settings.search.trials > 0)
         write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
         note(settings, encoder.provenance, task, "fine-tuned-" * settings.finetune + called, found)
+        if "fold" in task.rows and (settings.table or settings.task.name in (FOLDER, ANNOTATED)):
+            write_folds(folder / FOLDS_MADE, task.rows)
         found.rest()
     show(table(found))
+    for reason in found.scores.get("evidence", {}).get("unsaid", {}).values():
+        print(reason)
     print(f"scores, every part's metrics and all settings: {scores}")
-    for kind, made in (("report", folder / REPORT), ("fitted probe, for oscine predict", folder / PROBE)):
+    for kind, made in (
+        ("report", folder / REPORT),
+        ("which clip is in which fold", folder / FOLDS_MADE),
+        ("fitted probe, for oscine predict", folder / PROBE),
+    ):
         if made.exists():
             print(f"{kind}: {made}")
     print(
@@ -212,7 +222,7 @@ def check(settings: Namespace, moments: bool) -> None:
 def clear(folder: Path, searched: bool) -> None:
     """An empty place for what a run leaves: what an earlier one has left there goes, the scores first."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (SCORES, PREDICTIONS, READABLE, REPORT):
+    for file in (SCORES, PREDICTIONS, READABLE, REPORT, FOLDS_MADE):
         (folder / file).unlink(missing_ok=True)
     for made in (PROBE,) if searched else (PROBE, SEARCH):
         if (folder / made).exists():
@@ -247,7 +257,7 @@ def kind_of_features(settings: Namespace) -> str | None:
 def table(found: Findings) -> Table:
     """Mean and spread of the metrics that fit each task, with intervals where there are some."""
     evidence = found.scores.get("evidence", {})
-    made = Table("", "", "mean", "std", "95 % interval", caption="\n".join(evidence.get("unsaid", {}).values()))
+    made = Table("", "", "mean", "std", "95 % interval")
     for task, row in found.rows.items():
         for name in SHOWN:
             interval = evidence.get("intervals", {}).get(name, {})

@@ -16,6 +16,7 @@ from oscine.models.errors import OscineError
 from oscine.models.scan import find_recordings
 from oscine.models.spreadsheet import read_text
 from oscine.probe.annotations import BEGIN, COLUMNS, beside, read_audacity, read_raven
+from oscine.probe.class_names import check_names
 from oscine.probe.data import Task, multi_hot, split_rows
 from oscine.probe.groups import assign_folds
 
@@ -110,6 +111,7 @@ def annotated_task(
     if len(classes) < 2:
         raise OscineError(f"{folder} has annotations of {len(classes)} class; a probe needs at least two to tell apart")
     targets = multi_hot(rows["labels"], classes)
+    check_names(dict(zip(classes, targets.sum(0).int().tolist(), strict=True)), folder)
     rows = rows.assign(fold=assign_folds(rows, targets, folds, seed) + 1)
     return Task(rows, classes, targets, split_rows(rows, folder))
 

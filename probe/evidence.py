@@ -15,14 +15,16 @@ from oscine.probe.calibration import Calibration, Scaling, calibration
 from oscine.probe.choice import FITS, Choice, as_probabilities, make_choice
 from oscine.probe.data import Part, Task
 from oscine.probe.fit import Judgement
+from oscine.probe.groups import describe_groups
 from oscine.probe.predictions import Predictions, predictions_of, same_rows
 from oscine.probe.uncertainty import (
+    FEW,
     Comparison,
     Interval,
     Score,
     accuracy,
-    bootstrap,
     compare,
+    confidence_interval,
     mean_auroc,
     mean_average_precision,
     over_parts,
@@ -33,8 +35,18 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Score]] = {
     "cmap": mean_average_precision,
     "auroc": mean_auroc,
 }
+LEAST = 3  # groups: of two, an interval reaches nearly from 0 to 1
 PLAIN = "plain"  # probabilities as the probe gives them
 PER_CLASS = " per class"
+# Why there are no choices, and what follows for the probe that is kept, see `keep_probe`.
+NOT_JUDGED = (
+    "how good thresholds and calibration are is not judged, which takes clips of their own (--task.valid 0.2); the kept "
+    "probe has both, from clips that its folds had not learnt from"
+)
+NONE_CHOSEN = (
+    "the kept probe says yes from a probability of 0.5 on and is not calibrated: no clips were left to choose by; a split "
+    "valid, or --task.valid 0.2, gives some"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,7 @@ class Evidence:
     calibration  of the probabilities of all judged rows: plain, and scaled as each part chose, by name
     choices      of every part: what a kept probe is scaled and decides by
     unsaid       why intervals or choices are empty
+    over         what the groups are, in words, such as "12 sites"
     """
 
     intervals: dict[str, Interval]
@@ -54,12 +67,21 @@ class Evidence:
     calibration: dict[str, Calibration]
     choices: dict[str, Choice]
     unsaid: dict[str, str]
+    over: str = ""
+
+    @property
+    def method(self) -> str:
+        """How the intervals were made, for a reader."""
+        if self.groups < FEW:
+            return f"Student's t over {self.over}, each left out in turn, because there are few"
+        return f"a bootstrap over {self.over}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, in which None stands for NaN; reliability curves of all classes together alone."""
         return {
             "intervals": _plain(self.intervals),
             "groups": self.groups,
+            "over": self.over,
             "calibration": {
                 name: _plain(
                     {
@@ -77,7 +99,7 @@ class Evidence:
 
 
 def weigh(judgement: Judgement, task: Task, draws: int = 1000, level: float = 0.95, seed: int = 0) -> Evidence:
-    """Bootstrap intervals over groups of judged rows, calibration, and what can be chosen by validation rows alone.
+    """Intervals over groups of judged rows, calibration, and what can be chosen by validation rows alone.
 
     Nothing is chosen on judged rows: without validation rows there is neither a scaling nor a threshold.
     """
@@ -86,8 +108,8 @@ def weigh(judgement: Judgement, task: Task, draws: int = 1000, level: float = 0.
     scores = {name: score_of(predictions, make) for name, make in SCORES.items()}
     calibrations = {PLAIN: calibration(predictions.probabilities, predictions.targets)}
     choices: dict[str, Choice] = {}
-    if without := next((part.name for part in task.parts if not len(part.valid)), None):
-        unsaid["choices"] = f"{without} has no rows to choose by: a split 'valid', or --task.valid, gives it some"
+    if any(not len(part.valid) for part in task.parts):
+        unsaid["choices"] = NOT_JUDGED if len(task.parts) > 1 else NONE_CHOSEN
     else:
         asked = [(logits, task.targets[part.valid]) for part, logits in zip(task.parts, judgement.valid_logits)]
         choices = {part.name: make_choice(*rows, task.single_label) for part, rows in zip(task.parts, asked)}
@@ -100,12 +122,17 @@ def weigh(judgement: Judgement, task: Task, draws: int = 1000, level: float = 0.
                 found = as_probabilities(torch.cat(scaled).double(), task.single_label)
                 calibrations[scaling] = calibration(found, predictions.targets)
     groups = predictions.rows["group"]
-    total = groups.nunique()
-    if total < 2:
-        unsaid["intervals"] = f"all {len(groups)} judged rows are of one group; an interval needs at least two"
+    total, over = (
+        groups.nunique(),
+        describe_groups(task.rows.iloc[torch.cat([part.test for part in task.parts]).numpy()]),
+    )
+    if total < LEAST:
+        unsaid["intervals"] = (
+            f"{over} {'is' if total == 1 else 'are'} too few for an interval, which takes {LEAST} at least"
+        )
         scores = {}
-    intervals = {name: bootstrap(score, list(groups), draws, level, seed) for name, score in scores.items()}
-    return Evidence(intervals, total, calibrations, choices, unsaid)
+    intervals = {name: confidence_interval(score, list(groups), draws, level, seed) for name, score in scores.items()}
+    return Evidence(intervals, total, calibrations, choices, unsaid, over)
 
 
 def scaled_by(name: str, logits: Tensor, targets: Tensor) -> Scaling:

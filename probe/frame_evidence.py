@@ -10,11 +10,11 @@ from pandas import DataFrame
 from oscine.models.errors import OscineError
 from oscine.probe.dcase import FrameTask
 from oscine.probe.events import Matches
-from oscine.probe.evidence import Evidence
+from oscine.probe.evidence import LEAST, Evidence
 from oscine.probe.frames import FrameJudgement
 from oscine.probe.groups import join_groups
 from oscine.probe.results import judged_events
-from oscine.probe.uncertainty import Comparison, Score, bootstrap, compare, over_parts, share
+from oscine.probe.uncertainty import Comparison, Score, compare, confidence_interval, over_parts, share
 
 KEYS = ["path", "part"]
 
@@ -57,14 +57,21 @@ def event_scores(recordings: DataFrame) -> dict[str, Score]:
 
 
 def weigh_frames(recordings: DataFrame, draws: int = 1000, level: float = 0.95, seed: int = 0) -> Evidence:
-    """Bootstrap intervals of every F1 over groups of `judged_recordings`."""
+    """Intervals of every F1 over groups of `judged_recordings`."""
     groups = list(recordings["group"])
     total, unsaid, scores = len(set(groups)), {}, event_scores(recordings)
-    if total < 2:
-        unsaid["intervals"] = f"all {len(groups)} judged recordings are of one group; an interval needs at least two"
+    over = (
+        f"{total} recording{'s' * (total != 1)}"
+        if total == len(groups)
+        else f"{total} group{'s' * (total != 1)} of recordings"
+    )
+    if total < LEAST:
+        unsaid["intervals"] = (
+            f"{over} {'is' if total == 1 else 'are'} too few for an interval, which takes {LEAST} at least"
+        )
         scores = {}
-    intervals = {name: bootstrap(score, groups, draws, level, seed) for name, score in scores.items()}
-    return Evidence(intervals, total, {}, {}, unsaid)
+    intervals = {name: confidence_interval(score, groups, draws, level, seed) for name, score in scores.items()}
+    return Evidence(intervals, total, {}, {}, unsaid, over)
 
 
 def compare_recordings(

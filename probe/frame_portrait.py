@@ -125,9 +125,8 @@ def _show_intervals(page: Report, evidence: Evidence) -> None:
     if evidence.intervals:
         page.table(["over all parts", "value", "95 % interval"], interval_rows(evidence.intervals))
         page.paragraph(
-            f"Intervals are from a bootstrap over {evidence.groups} groups of judged recordings, by the published decision "
-            "and by the chosen one. They say how far other recordings of the same kind might have moved the score; not how "
-            "far another seed would. With fewer than thirty groups they are rather too narrow."
+            f"Intervals are from {evidence.method}, by the published decision and by the chosen one. They say how far other "
+            "recordings of the same kind might have moved the score; not how far another seed would."
         )
     for sentence in evidence.unsaid.values():
         page.paragraph(f"Left out: {sentence}.")

@@ -15,6 +15,7 @@ import pandas as pd
 from oscine.models.errors import OscineError
 
 GROUPS = ("path", "recording", "recordist", "site", "group")  # the columns of a labelled table that name them
+NAMED = 3  # groups that are named one by one where they are counted
 SHARES = {2: "0.5", 3: "0.34", 4: "0.25", 5: "0.2", 10: "0.1", 20: "0.05"}  # what so many groups can set aside
 
 Rows = Any  # row numbers or targets: an array, or a tensor
@@ -57,7 +58,7 @@ def join_groups(rows: pd.DataFrame) -> np.ndarray:  # [rows]
         numbers = joined
 
 
-def describe_groups(rows: pd.DataFrame, most: int = 3) -> str:
+def describe_groups(rows: pd.DataFrame) -> str:
     """How many groups rows are of, in the words of the column that makes them: "2 sites (A, B)"; else "40 clips"."""
     groups = join_groups(rows)
     total = int(groups.max()) + 1 if len(groups) else 0
@@ -71,9 +72,11 @@ def describe_groups(rows: pd.DataFrame, most: int = 3) -> str:
                 return f"{total} recording{many}"
             if column == "group":  # what was meant by --group, by its own name
                 column = next((one for one in rows.columns.drop("group") if rows[one].equals(names)), column)
-            shown = ", ".join(map(str, names.unique()[:most])) + ", ..." * (total > most)
-            return f"{total} {column}{many} ({shown})"
-    return f"{total} group{many}, joined by {' and '.join(name for name in GROUPS[1:] if name in rows)}"
+                if column == "group":
+                    break
+            return f"{total} {column}{many}" + (f" ({', '.join(map(str, names.unique()))})" if total <= NAMED else "")
+    joined = " and ".join(name for name in GROUPS[1:-1] if name in rows)
+    return f"{total} group{many}" + (f", joined by {joined}" if joined else "")
 
 
 def assign_folds(rows: pd.DataFrame, targets: Rows, folds: int = 5, seed: int = 0) -> np.ndarray:  # [rows]

@@ -42,7 +42,7 @@ def show_scores(page: Report, task: Task, judgement: Judgement, evidence: Eviden
     if evidence.intervals:
         page.table(["score", "value", "95 % interval"], interval_rows(evidence.intervals))
         page.paragraph(
-            f"Intervals are from a bootstrap over {evidence.groups} groups of judged clips. They say how far other clips of "
+            f"Intervals are from {evidence.method}. They say how far other clips of "
             "the same kind might have moved the score; not how far another seed, other labels or other places would."
         )
     names = ("accuracy", "map", "cmap", "auroc", "f1")

@@ -14,6 +14,7 @@ from pandas import DataFrame
 from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
 from oscine.models.scan import find_recordings
+from oscine.probe.class_names import check_names
 from oscine.probe.data import Part, Task, split_rows
 from oscine.probe.groups import assign_folds
 
@@ -58,6 +59,7 @@ def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0) -> Task:
             f"{classless[0]} lies in no class's folder; {folder} should hold one folder a class, no files"
         )
     rows = DataFrame({"path": map(str, paths), "label": [path.relative_to(folder).parts[0] for path in paths]})
+    check_names(rows["label"].value_counts().to_dict(), folder)
     task = _single_label(rows, [])
     rows = task.rows.assign(fold=assign_folds(rows, task.targets, folds, seed) + 1)
     return Task(rows, task.classes, task.targets, split_rows(rows, folder))

@@ -1,13 +1,14 @@
-"""How sure a score is, and a difference of two: the bootstrap over clips, or over groups of clips that belong together."""
+"""How sure a score is, and a difference of two: intervals over clips, or over groups of clips that belong together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pandas as pd
 import torch
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -17,6 +18,10 @@ from oscine.probe.metrics import check_logits, check_targets
 # From how often each row was drawn [draws, rows] to the score of each draw [draws], 0 to 1; NaN where it is not defined.
 Score = Callable[[Tensor], Tensor]
 AT_ONCE = 1_000_000  # draws times rows that are held at once: what fits a cache is faster
+# Groups below which intervals are Student's. In 300 simulated tables of each kind, with 10 to 30 clips a group and groups
+# that differ or not, 95 % intervals of the bootstrap held the truth in 50 to 64 % of 2 groups, 65 to 76 % of 3, 75 to 86 %
+# of 5, 84 to 91 % of 9 or 10, 89 to 95 % of 20; Student's in 96 to 100 % of 2 to 4, 92 to 100 % of 5, 91 to 99 % of 9 or 10.
+FEW = 20
 EXACT = 2**24  # up to which float32 counts without error, in a tenth of the time of float64
 
 
@@ -29,25 +34,38 @@ class Interval(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """One score minus another on the same draws.
+    """One score minus another on the same rows.
 
-    ahead: the share of draws in which the first is higher, ties counting half; near 0 or 1 is a clear difference.
+    ahead: the share of the difference's distribution that lies above 0. The interval leaves 0 out just where it is beyond
+    the level: above 0.975, or not above 0.025, for 0.95.
     """
 
     difference: Interval
     ahead: float
 
 
-def bootstrap(
+class Distribution(Protocol):
+    """Where a score may lie that rows like these give: an interval and a share of it are of one and the same."""
+
+    def quantile(self, share: float) -> float:
+        """The value below which so much of it lies."""
+        ...
+
+    def below(self, value: float) -> float:
+        """How much of it lies below a value; what lies on it counts for the side that is nearer to a half."""
+        ...
+
+
+def confidence_interval(
     score: Score, groups: Sequence[object], draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """The bootstrap interval of a score, for groups that are drawn with replacement.
+    """The interval of a score over groups of rows: the bootstrap's, or Student's where there are few groups.
 
     groups [rows]: rows with the same value are drawn together, such as a recordist's, see `join_groups`; with `range(rows)`,
-    each is alone. Rows that are alike and not grouped make the interval too narrow; so do few groups.
+    each is alone. Rows that are alike and not grouped make the interval too narrow.
     """
-    values = torch.cat([score(counts) for counts in resamples(groups, draws, seed)])
-    return _interval(score(torch.ones(1, len(groups), dtype=torch.float64)), values, level)
+    whole, found = _distribution(score, groups, draws, level, seed)
+    return _interval(whole, found, level)
 
 
 def compare(
@@ -55,25 +73,143 @@ def compare(
 ) -> Comparison:
     """How much better the first is on the same rows: two encoders, two probes. What both find hard cancels out.
 
-    Other arguments as for `bootstrap`.
+    Other arguments as for `confidence_interval`.
     """
 
     def difference(counts: Tensor) -> Tensor:
         return first(counts) - second(counts)
 
-    values = torch.cat([difference(counts) for counts in resamples(groups, draws, seed)])
-    whole = difference(torch.ones(1, len(groups), dtype=torch.float64))
-    defined = values[~values.isnan()]
-    ahead = (defined > 0).double().mean() + (defined == 0).double().mean() / 2
-    return Comparison(_interval(whole, values, level, lowest=-1.0), ahead.item())
+    whole, found = _distribution(difference, groups, draws, level, seed)
+    return Comparison(_interval(whole, found, level, lowest=-1.0), math.nan if found is None else 1 - found.below(0.0))
+
+
+def _distribution(
+    score: Score, groups: Sequence[object], draws: int, level: float, seed: int
+) -> tuple[float, Distribution | None]:
+    """The score of all rows, and its distribution; None where it is not defined."""
+    of_row = _group_numbers(groups)
+    whole, total = score(torch.ones(1, len(of_row), dtype=torch.float64)).item(), int(of_row.max()) + 1
+    if total < FEW:
+        return whole, _student(score, of_row, whole, draws, seed)
+    values = torch.cat([score(counts) for counts in resamples(groups, draws, seed)])
+    return whole, _bootstrapped(whole, values[~values.isnan()], level)
+
+
+def _student(score: Score, of_row: Tensor, whole: float, draws: int, seed: int) -> Distribution | None:
+    """Of few groups: Student's t around the score, with the jackknife's error, each group being left out in turn.
+
+    It holds what it says with few groups, of any sizes, where draws of the groups are too alike (MacKinnon, Nielsen and
+    Webb 2023, doi 10.1002/jae.2969, who call that error CV3).
+    """
+    total = int(of_row.max()) + 1
+    left_out = score((of_row != torch.arange(total)[:, None]).double())
+    left_out = left_out[~left_out.isnan()]
+    count = len(left_out)
+    if math.isnan(whole) or count < 2:
+        return None
+    error = (left_out.var(correction=0) * (count - 1)).sqrt().item()
+    # Few groups may agree by luck: not better than their rows would if they were not alike within a group.
+    alone = torch.cat([score(counts) for counts in resamples(range(len(of_row)), draws, seed)])
+    return Student(whole, max(error, alone[~alone.isnan()].std(correction=0).nan_to_num(0.0).item()), count - 1)
+
+
+def _bootstrapped(whole: float, values: Tensor, level: float) -> Distribution | None:
+    """Corrected percentiles where draws reach to both ends of the interval and around the value, else a normal."""
+    if math.isnan(whole) or not len(values):
+        return None
+    ranked = Percentiles(whole, values.sort().values)
+    tail = (1 - level) / 2
+    if (
+        ranked.reaches(tail)
+        and ranked.reaches(1 - tail)
+        and ranked.quantile(tail) <= whole <= ranked.quantile(1 - tail)
+    ):
+        return ranked
+    # So far out, as with hundreds of rare classes, that draws do not reach to the corrected percentiles. Plain ones need
+    # not hold the value, nor need reflected ones; normal quantiles of the draws' spread do (Efron and Tibshirani 1993,
+    # chapter 13), up to what a score can be.
+    return Student(whole, values.std(correction=0).item(), math.inf)
+
+
+def _interval(whole: float, found: Distribution | None, level: float, lowest: float = 0.0) -> Interval:
+    """lowest: that the value can be, as 1 is the highest."""
+    if found is None:
+        return Interval(whole, math.nan, math.nan)
+    low, high = (min(max(found.quantile(share), lowest), 1.0) for share in ((1 - level) / 2, (1 + level) / 2))
+    return Interval(whole, low, high)
+
+
+class Percentiles:
+    """Bias-corrected percentiles of draws (Efron 1987, doi 10.1080/01621459.1987.10478410).
+
+    A rare class with few positives is missing from many draws, which raises the mean over the others: without the correction
+    a macro score may lie at the very edge of its own interval. Draw number k of n lies at k / (n + 1) (Davison and Hinkley
+    1997, section 5.2); steps, not lines between draws, so that quantiles and shares never contradict each other.
+    """
+
+    def __init__(self, whole: float, ordered: Tensor) -> None:
+        self.ordered = ordered
+        self.bias = _normal_quantile(
+            (self._reached(whole, False) + self._reached(whole, True) + 1) / 2 / (len(ordered) + 1)
+        )
+
+    def _reached(self, value: float, itself: bool) -> int:
+        """How many draws are below a value, or as low."""
+        return int(torch.searchsorted(self.ordered, value, side="right" if itself else "left"))
+
+    def _rank(self, share: float) -> int:
+        """The draw, from 1 on, that is the corrected quantile."""
+        return math.ceil(_normal_share(2 * self.bias + _normal_quantile(share)) * (len(self.ordered) + 1))
+
+    def reaches(self, share: float) -> bool:
+        return 1 < self._rank(share) < len(self.ordered)
+
+    def quantile(self, share: float) -> float:
+        return self.ordered[self._rank(share) - 1].item()
+
+    def below(self, value: float) -> float:
+        reached, total = [self._reached(value, itself) for itself in (False, True)], len(self.ordered)
+        ends = [count / (total + 1) if count < total else 1.0 for count in reached]
+        low, high = (_normal_share(_normal_quantile(end) - 2 * self.bias) for end in ends)
+        return min(max(low, 0.5), high)
+
+
+class Student:
+    """Student's t around a value, with so many degrees of freedom; the normal distribution with infinitely many."""
+
+    def __init__(self, value: float, error: float, freedom: float) -> None:
+        self.value, self.error, self.freedom = value, error, freedom
+
+    def quantile(self, share: float) -> float:
+        far = _normal_quantile(share) if math.isinf(self.freedom) else stdtrit(self.freedom, share)
+        return self.value + self.error * float(far)
+
+    def below(self, value: float) -> float:
+        if not self.error:
+            return 0.5 if value == self.value else float(self.value < value)
+        far = (value - self.value) / self.error
+        return _normal_share(far) if math.isinf(self.freedom) else float(stdtr(self.freedom, far))
+
+
+def _normal_quantile(share: float) -> float:
+    return float(ndtri(share))
+
+
+def _normal_share(far: float) -> float:
+    return float(ndtr(far))
+
+
+def _group_numbers(groups: Sequence[object]) -> Tensor:  # [rows]
+    of_row, names = pd.factorize(pd.Series(list(groups), dtype=object), use_na_sentinel=False)
+    if len(names) < 2:
+        raise OscineError(f"all {len(of_row)} rows are of one group; an interval needs at least two, better thirty")
+    return torch.from_numpy(of_row)
 
 
 def resamples(groups: Sequence[object], draws: int, seed: int) -> Iterator[Tensor]:
     """How often each row is drawn [draws, rows], a chunk of the draws at a time."""
-    of_row, names = pd.factorize(pd.Series(list(groups), dtype=object), use_na_sentinel=False)
-    total = len(names)
-    if total < 2:
-        raise OscineError(f"all {len(of_row)} rows are of one group; an interval needs at least two, better thirty")
+    of_row = _group_numbers(groups)
+    total = int(of_row.max()) + 1
     generator = torch.Generator().manual_seed(seed)
     left = draws
     while left:
@@ -81,7 +217,7 @@ def resamples(groups: Sequence[object], draws: int, seed: int) -> Iterator[Tenso
         drawn = torch.randint(total, (chunk, total), generator=generator)
         counts = torch.zeros(chunk, total, dtype=torch.float64)
         counts.scatter_add_(1, drawn, torch.ones_like(counts))
-        yield counts[:, torch.from_numpy(of_row)]
+        yield counts[:, of_row]
         left -= chunk
 
 
@@ -180,31 +316,6 @@ def _mean_over_classes(summary: Callable[[Found], Tensor], logits: Tensor, targe
         return torch.stack(values).nanmean(0)
 
     return score
-
-
-def _interval(whole: Tensor, values: Tensor, level: float, lowest: float = 0.0) -> Interval:
-    """Bias-corrected percentiles (Efron 1987, doi 10.1080/01621459.1987.10478410), else the standard bootstrap interval.
-
-    A rare class with few positives is missing from many draws, which raises the mean over the others: without the correction
-    a macro score may lie at the very edge of its own interval. lowest: that the value can be, as 1 is the highest.
-    """
-    defined = values[~values.isnan()]
-    if not len(defined) or whole.isnan():
-        return Interval(whole.item(), math.nan, math.nan)
-    below = ((defined < whole).double().mean() + (defined <= whole).double().mean()) / 2
-    bias = torch.special.ndtri(below.clamp(0.5 / len(defined), 1 - 0.5 / len(defined)))
-    half = torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64))
-    ends = torch.stack([-half, half])
-    shares = torch.special.ndtr(2 * bias + ends)
-    if shares.min() < 1 / len(defined) or shares.max() > 1 - 1 / len(defined):
-        # So far out, as with hundreds of rare classes, that draws do not reach to the corrected percentiles. Plain ones need
-        # not hold the value, nor need reflected ones; normal quantiles of the draws' spread do (Efron and Tibshirani 1993,
-        # chapter 13), up to what a score can be.
-        low, high = (whole + ends * defined.std(correction=0)).clamp(lowest, 1.0).tolist()
-    else:
-        low, high = defined.quantile(shares).tolist()
-    value = whole.item()
-    return Interval(value, min(low, value), max(high, value))
 
 
 def _check(logits: Tensor, targets: Tensor) -> None:

@@ -304,7 +304,7 @@ def test_events_are_found_by_the_moment(tmp_path: Path) -> None:
     assert (fitted.thresholds[0].item(), fitted.median) == (pytest.approx(chosen["threshold"]), chosen["median"])
     (scene,) = written["recordings"]
     assert scene["chosen_onset_f1"][1] == 2, "of two events"
-    assert written["evidence"]["unsaid"]["intervals"].startswith("all 1 judged recordings are of one group")
+    assert written["evidence"]["unsaid"]["intervals"].startswith("1 recording is too few for an interval")
     assert dispatch([*call, "--head.pool", "cls", "--name", "other"]) == 2
 
 
@@ -348,3 +348,18 @@ def test_two_runs_are_compared_row_by_row(table: Path, capsys: pytest.CaptureFix
     capsys.readouterr()
     assert dispatch(["compare", "--paired", "runs/probe/one", "runs/probe/two"]) == 0
     assert capsys.readouterr().out.split()[:2] == ["one", "two"]
+
+
+def test_a_table_without_folds_leaves_the_ones_that_were_made(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = table.with_name("bare.csv")
+    pd.read_csv(table)[["path", "label"]].to_csv(bare, index=False)
+    call = ["probe", "linear", "--table", str(bare), "--name", "bare", "--folds", "2", *SMALL, *FITS["linear"]]
+    assert dispatch(call) == 0
+    folds = Path("runs/probe/bare/folds.csv")
+    said = capsys.readouterr().out
+    assert f"which clip is in which fold: {folds}" in said
+    assert "how good thresholds and calibration are is not judged" in said
+    scores = strict(Path("runs/probe/bare/scores.json"))
+    again = ["probe", "linear", "--table", str(folds), "--name", "again", *SMALL, *FITS["linear"]]
+    assert dispatch(again) == 0
+    assert strict(Path("runs/probe/again/scores.json"))["mean"] == scores["mean"]

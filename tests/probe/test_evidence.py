@@ -17,12 +17,12 @@ from oscine.models.errors import OscineError
 from oscine.probe import choice
 from oscine.probe.calibration import calibration
 from oscine.probe.data import Part, Task
-from oscine.probe.evidence import PLAIN, Evidence, compare_predictions, weigh
+from oscine.probe.evidence import NONE_CHOSEN, NOT_JUDGED, PLAIN, Evidence, compare_predictions, weigh
 from oscine.probe.fit import Judgement, score
 from oscine.probe.metrics import f1_scores
 from oscine.probe.predictions import predictions_of
 from oscine.probe.thresholds import best_thresholds
-from oscine.probe.uncertainty import accuracy, bootstrap
+from oscine.probe.uncertainty import accuracy, confidence_interval
 
 ROWS, CLASSES = 240, 3
 FITS = {name: partial(fit, steps=60, lr=0.05) for name, fit in choice.FITS.items()}  # a tenth of the time
@@ -75,6 +75,7 @@ def test_an_interval_is_of_the_very_score_that_the_judgement_has(single_label: b
         assert interval.value == pytest.approx(judgement.summary(name)[0])
         assert interval.low < interval.value < interval.high
     assert found.groups == 60
+    assert found.method == "a bootstrap over 60 recordists"
     assert not found.unsaid
 
 
@@ -87,7 +88,7 @@ def test_rows_that_belong_together_are_drawn_together() -> None:
     people = task.rows["recordist"].iloc[part.test.numpy()]
     found = weigh(alone, replace(task, parts=[part]), draws=200, level=0.9, seed=3)
     assert found.groups == 15
-    assert found.intervals["accuracy"] == bootstrap(score, list(people), draws=200, level=0.9, seed=3)
+    assert found.intervals["accuracy"] == confidence_interval(score, list(people), draws=200, level=0.9, seed=3)
 
 
 def test_f1_is_that_of_thresholds_which_validation_rows_chose() -> None:
@@ -105,14 +106,14 @@ def test_f1_is_that_of_thresholds_which_validation_rows_chose() -> None:
 
 
 @pytest.mark.parametrize("single_label", [False, True])
-def test_one_group_a_fold_has_an_interval_within_what_the_folds_say(single_label: bool) -> None:
-    """Of four recordists, whom a draw may leave out with their folds: those have no score then, rather than a bad one."""
+def test_one_group_a_fold_has_an_interval_wider_than_what_the_folds_say(single_label: bool) -> None:
+    """Of four recordists, each left out with its fold: that has no score then, rather than a bad one."""
     task = asked(single_label, folds=4, recordists=4)
     perfect = weigh(judged(task, signal=20.0), task, draws=300)
     assert perfect.groups == 4
-    assert {name: tuple(found) for name, found in perfect.intervals.items()} == dict.fromkeys(
-        ("accuracy", "cmap", "auroc", "chosen_f1"), (1.0, 1.0, 1.0)
-    )
+    assert perfect.method == "Student's t over 4 recordists, each left out in turn, because there are few"
+    assert perfect.intervals["chosen_f1"].value == perfect.intervals["chosen_f1"].high == 1.0
+    assert [tuple(perfect.intervals[name]) for name in ("accuracy", "cmap", "auroc")] == [(1.0, 1.0, 1.0)] * 3
     judgement = judged(task, signal=1.0)
     found = weigh(judgement, task, draws=300)
     values = []
@@ -123,7 +124,7 @@ def test_one_group_a_fold_has_an_interval_within_what_the_folds_say(single_label
         values.append(f1_scores(predicted, one_hot(targets, CLASSES) if single_label else targets).mean().item())
     value, low, high = found.intervals["chosen_f1"]
     assert value == pytest.approx(sum(values) / 4)
-    assert min(values) <= low < value < high <= max(values)
+    assert low < min(values) < value < max(values) < high
 
 
 def test_scalings_of_validation_rows_cool_down_what_is_too_sure() -> None:
@@ -166,9 +167,9 @@ def test_without_validation_rows_nothing_is_chosen_and_the_reason_is_given() -> 
     assert set(found.calibration) == {PLAIN}
     assert set(found.intervals) == {"accuracy", "cmap", "auroc"}
     assert not found.choices
-    assert found.unsaid == {
-        "choices": "fold 0 has no rows to choose by: a split 'valid', or --task.valid, gives it some"
-    }
+    assert found.unsaid == {"choices": NOT_JUDGED}
+    alone = Judgement(["fold 0"], [], logits=judged(task).logits[:1], valid_logits=judged(task).valid_logits[:1])
+    assert weigh(alone, replace(task, parts=task.parts[:1]), draws=50).unsaid == {"choices": NONE_CHOSEN}
 
 
 def test_one_group_has_no_interval_and_the_reason_is_given() -> None:
@@ -176,7 +177,13 @@ def test_one_group_has_no_interval_and_the_reason_is_given() -> None:
     task = replace(task, parts=[Part("test", torch.arange(9), torch.arange(9, ROWS))])
     found = weigh(judged(task), task)
     assert not found.intervals
-    assert found.unsaid["intervals"] == "all 231 judged rows are of one group; an interval needs at least two"
+    assert found.unsaid["intervals"] == "1 recordist (0) is too few for an interval, which takes 3 at least"
+
+
+def test_clips_without_groups_are_called_clips() -> None:
+    task = asked(single_label=True)
+    found = weigh(judged(task), replace(task, rows=task.rows[["path"]]), draws=20)
+    assert found.method == "a bootstrap over 240 clips"
 
 
 def test_evidence_is_json_without_nan() -> None:
@@ -184,7 +191,7 @@ def test_evidence_is_json_without_nan() -> None:
     task = replace(task, targets=task.targets * torch.tensor([1, 1, 0]))  # a class that never occurs
     text = json.dumps(weigh(judged(task), task, draws=50).as_dict(), allow_nan=False)
     written = json.loads(text)
-    assert set(written) == {"intervals", "groups", "calibration", "choices", "unsaid"}
+    assert set(written) == {"intervals", "groups", "over", "calibration", "choices", "unsaid"}
     assert set(written["intervals"]["cmap"]) == {"value", "low", "high"}
     assert set(written["calibration"][PLAIN]) == {"marginal", "weighted", "pooled", "curve"}
     assert len(written["choices"]["fold 0"]["thresholds"]) == CLASSES

@@ -23,7 +23,7 @@ from oscine.probe.frame_evidence import (
 )
 from oscine.probe.frames import Decision, FrameJudgement, score_events
 from oscine.probe.results import RECORDINGS, SCORES
-from oscine.probe.uncertainty import bootstrap, share
+from oscine.probe.uncertainty import confidence_interval, share
 
 ROWS, STEPS = 40, 50
 
@@ -70,7 +70,9 @@ def test_an_interval_is_of_the_very_score_and_over_groups_of_recordings(task: Fr
     score = share(
         torch.tensor([2 * one.matched for one in matches]), torch.tensor([one.annotated + one.found for one in matches])
     )
-    assert weigh_frames(first, 300).intervals["onset_f1"] == bootstrap(score, [row // 2 for row in range(20)], 300)
+    assert weigh_frames(first, 300).intervals["onset_f1"] == confidence_interval(
+        score, [row // 2 for row in range(20)], 300
+    )
 
 
 def test_a_draw_scores_what_its_recordings_score_together(task: FrameTask) -> None:
@@ -94,7 +96,7 @@ def test_recordings_of_one_group_have_no_interval_and_the_reason_is_given(task: 
     alike = replace(task, rows=task.rows.assign(site="here"))
     found = weigh_frames(judged_recordings(judged(task, 0.1), alike))
     assert not found.intervals
-    assert found.unsaid["intervals"] == "all 40 judged recordings are of one group; an interval needs at least two"
+    assert found.unsaid["intervals"] == "1 group of recordings is too few for an interval, which takes 3 at least"
 
 
 def written(recordings: pd.DataFrame, run: Path) -> Path:

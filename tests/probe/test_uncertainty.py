@@ -15,8 +15,8 @@ from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metr
 from oscine.probe.uncertainty import (
     Score,
     accuracy,
-    bootstrap,
     compare,
+    confidence_interval,
     mean_auroc,
     mean_average_precision,
     over_parts,
@@ -103,13 +103,15 @@ def test_single_labels_are_one_hot_targets() -> None:
     labels, logits = torch.randint(4, (ROWS,), generator=draw), torch.randn(ROWS, 4, generator=draw)
     found = single_label_metrics(logits, labels)
     probabilities, targets = logits.softmax(1), one_hot(labels, 4)
-    assert bootstrap(mean_average_precision(probabilities, targets), range(ROWS)).value == pytest.approx(found.cmap)
-    assert bootstrap(accuracy(probabilities, targets), range(ROWS)).value == pytest.approx(found.accuracy)
+    assert confidence_interval(mean_average_precision(probabilities, targets), range(ROWS)).value == pytest.approx(
+        found.cmap
+    )
+    assert confidence_interval(accuracy(probabilities, targets), range(ROWS)).value == pytest.approx(found.accuracy)
 
 
 def test_the_interval_of_a_share_is_that_of_the_normal_distribution() -> None:
     hits = torch.arange(400) % 4 == 0
-    found = bootstrap(share(hits, torch.ones(400)), range(400), draws=4000)
+    found = confidence_interval(share(hits, torch.ones(400)), range(400), draws=4000)
     deviation = (0.25 * 0.75 / 400) ** 0.5
     assert found.value == 0.25
     assert found.low == pytest.approx(0.25 - 1.96 * deviation, abs=0.005)
@@ -122,7 +124,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(300):
         chances = torch.rand(80, generator=draw) < 0.15
-        found = bootstrap(share(chances, torch.ones(80)), range(80), draws=400, level=0.9, seed=seed)
+        found = confidence_interval(share(chances, torch.ones(80)), range(80), draws=400, level=0.9, seed=seed)
         covered += found.low <= 0.15 <= found.high
     assert covered / 300 == pytest.approx(0.9, abs=0.05)
 
@@ -134,22 +136,22 @@ def test_rare_classes_do_not_push_an_interval_beside_its_score() -> None:
     targets[200 + torch.arange(16), 4 + torch.arange(16)] = 1
     logits = torch.randn(400, 20, generator=draw) + 2 * targets
     score = mean_average_precision(logits, targets)
-    found = bootstrap(score, range(400), draws=500)
+    found = confidence_interval(score, range(400), draws=500)
     drawn = torch.cat([score(counts) for counts in resamples(range(400), 500, seed=0)])
     plain = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
     assert abs(found.high + found.low - 2 * found.value) < abs(plain.sum() - 2 * found.value)
 
 
 def test_a_score_that_is_not_defined_has_no_interval() -> None:
-    found = bootstrap(mean_auroc(torch.randn(9, 1), torch.ones(9, 1)), range(9))
+    found = confidence_interval(mean_auroc(torch.randn(9, 1), torch.ones(9, 1)), range(9))
     assert all(math.isnan(value) for value in found)
 
 
 def test_rows_that_belong_together_count_as_one() -> None:
     hits = (torch.arange(400) // 10) % 4 == 0  # 40 recordings of ten clips that are right together or wrong together
     score = share(hits, torch.ones(400))
-    alone = bootstrap(score, range(400))
-    together = bootstrap(score, [f"recording {row // 10}" for row in range(400)])
+    alone = confidence_interval(score, range(400))
+    together = confidence_interval(score, [f"recording {row // 10}" for row in range(400)])
     assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(10**0.5, rel=0.1)
 
 
@@ -163,16 +165,16 @@ def test_a_group_is_drawn_whole_and_as_many_groups_as_there_are() -> None:
 
 def test_chunks_of_draws_are_no_more_than_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     score = mean_average_precision(*drawn())
-    whole = bootstrap(score, range(ROWS), draws=100)
+    whole = confidence_interval(score, range(ROWS), draws=100)
     monkeypatch.setattr("oscine.probe.uncertainty.AT_ONCE", 7 * ROWS)
     assert len(list(resamples(range(ROWS), 100, seed=0))) == 15
-    assert bootstrap(score, range(ROWS), draws=100) == pytest.approx(whole, rel=1e-14)
+    assert confidence_interval(score, range(ROWS), draws=100) == pytest.approx(whole, rel=1e-14)
 
 
 def test_the_seed_decides_the_draws() -> None:
     score = mean_average_precision(*drawn())
-    assert bootstrap(score, range(ROWS), seed=1) == bootstrap(score, range(ROWS), seed=1)
-    assert bootstrap(score, range(ROWS), seed=1) != bootstrap(score, range(ROWS), seed=2)
+    assert confidence_interval(score, range(ROWS), seed=1) == confidence_interval(score, range(ROWS), seed=1)
+    assert confidence_interval(score, range(ROWS), seed=1) != confidence_interval(score, range(ROWS), seed=2)
 
 
 def test_a_score_does_not_differ_from_itself() -> None:
@@ -187,7 +189,7 @@ def test_a_clear_difference_is_clear_though_both_scores_are_unsure() -> None:
     found = compare(first, second, range(ROWS))
     assert found.difference.low > 0
     assert found.ahead > 0.97
-    assert bootstrap(first, range(ROWS)).low < bootstrap(second, range(ROWS)).high
+    assert confidence_interval(first, range(ROWS)).low < confidence_interval(second, range(ROWS)).high
     assert compare(second, first, range(ROWS)).difference.value == pytest.approx(-found.difference.value)
 
 
@@ -196,12 +198,12 @@ def test_folds_are_judged_one_by_one_and_their_mean_is_the_score() -> None:
     rows = [torch.arange(0, ROWS, 2), torch.arange(1, ROWS, 2)]
     score = over_parts([mean_average_precision(logits[own], targets[own]) for own in rows], rows)
     folds = [multi_label_metrics(logits[own], targets[own]).cmap for own in rows]
-    assert bootstrap(score, range(ROWS)).value == pytest.approx(sum(folds) / 2)
+    assert confidence_interval(score, range(ROWS)).value == pytest.approx(sum(folds) / 2)
 
 
 def test_one_group_has_no_interval() -> None:
     with pytest.raises(OscineError, match="all 60 rows are of one group; an interval needs at least two"):
-        bootstrap(mean_average_precision(*drawn()), ["ann"] * ROWS)
+        confidence_interval(mean_average_precision(*drawn()), ["ann"] * ROWS)
 
 
 def test_a_score_beyond_all_of_its_draws_lies_in_its_interval() -> None:
@@ -209,10 +211,10 @@ def test_a_score_beyond_all_of_its_draws_lies_in_its_interval() -> None:
         """The mean of rows; and more, the more of them are drawn twice, as a rare class's average precision."""
         return counts @ torch.linspace(0, 1, 50, dtype=torch.float64) / 50 + (counts > 1).double().mean(1)
 
-    whole, low, high = bootstrap(score, range(50))
+    whole, low, high = confidence_interval(score, range(50))
     assert low < whole < high
     assert 0.1 < high - low < 0.4
-    flipped = bootstrap(lambda counts: 1 - score(counts), range(50))
+    flipped = confidence_interval(lambda counts: 1 - score(counts), range(50))
     assert flipped == pytest.approx((1 - whole, 1 - high, 1 - low))
 
 
@@ -228,7 +230,7 @@ def test_an_interval_holds_its_value_and_leaves_not_what_a_score_can_be(rows: in
         groups = [row % max(2, rows // 4) for row in range(rows)]
         for make in (accuracy, mean_average_precision):
             one, other = make(good, targets), make(poor, targets)
-            value, low, high = bootstrap(one, groups, 100, level, trial)
+            value, low, high = confidence_interval(one, groups, 100, level, trial)
             assert 0 <= low <= value <= high <= 1
             value, low, high = compare(one, other, groups, 100, level, trial).difference
             assert -1 <= low <= value <= high <= 1
@@ -242,3 +244,57 @@ def test_a_difference_beyond_all_draws_may_be_negative() -> None:
 
     found = compare(worse, lambda counts: torch.full((len(counts),), 0.9).double(), range(50)).difference
     assert -1 <= found.low < found.value < found.high < 0
+
+
+@pytest.mark.parametrize("groups", [2, 3, 5, 12, 60])
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
+def test_an_interval_leaves_0_out_just_where_the_share_above_it_is_beyond_the_level(groups: int, level: float) -> None:
+    """Also of scores that are few fractions, of ties, and of draws that are all on one side."""
+    draw, outside = torch.Generator().manual_seed(groups), 0
+    for trial in range(80):
+        labels = torch.randint(4, (ROWS,), generator=draw)
+        targets = one_hot(labels, 4)
+        signal = (trial % 8) / 8
+        good, poor = (torch.randn(ROWS, 4, generator=draw) + more * targets for more in (1 + signal, 1.0))
+        make = (accuracy, mean_average_precision)[trial % 2]
+        of_row = [row % groups for row in range(ROWS)]
+        for one, other in ((good, poor), (poor, good)):
+            (_, low, high), ahead = compare(make(one, targets), make(other, targets), of_row, 100, level, trial)
+            if not math.isclose(abs(2 * ahead - 1), level):  # just at the end
+                assert (low > 0) == (ahead > (1 + level) / 2)
+                assert (high < 0) == (ahead < (1 - level) / 2)
+            outside += low > 0 or high < 0
+    assert 0 < outside < 160 or groups == 2
+
+
+@pytest.mark.parametrize("groups", [3, 5, 9])
+def test_few_groups_that_differ_have_an_interval_that_covers_the_truth_as_often_as_it_says(groups: int) -> None:
+    """Of shares that scatter around 0.7, from group to group and within each; the bootstrap of three covers 75 %."""
+    draw, covered = torch.Generator().manual_seed(groups), 0
+    of_row = torch.arange(groups).repeat_interleave(15)
+    for seed in range(200):
+        chances = (0.7 + 0.15 * torch.randn(groups, generator=draw)).clamp(0, 1)[of_row]
+        hits = torch.rand(len(of_row), generator=draw) < chances
+        found = confidence_interval(share(hits, torch.ones(len(of_row))), of_row.tolist(), draws=50, seed=seed)
+        covered += found.low <= 0.7 <= found.high
+    assert 0.9 < covered / 200 <= 1
+
+
+def test_the_interval_of_few_groups_is_that_of_their_means() -> None:
+    means = torch.tensor([0.5, 0.6, 0.7, 0.8])
+    hits = (torch.arange(1000) / 1000 < means[:, None]).flatten()
+    value, low, high = confidence_interval(
+        share(hits, torch.ones(4000)), torch.arange(4).repeat_interleave(1000).tolist()
+    )
+    assert value == pytest.approx(0.65)
+    half = 3.182 * (means.var() / 4).sqrt().item()  # Student's, with 3 degrees of freedom
+    assert (low, high) == (pytest.approx(0.65 - half, abs=1e-3), pytest.approx(0.65 + half, abs=1e-3))
+
+
+def test_few_groups_that_agree_by_luck_are_no_surer_than_their_rows() -> None:
+    hits = torch.arange(60) % 4 > 0
+    value, low, high = confidence_interval(share(hits, torch.ones(60)), [row // 20 for row in range(60)])
+    error = (0.75 * 0.25 / 60) ** 0.5
+    assert value == 0.75
+    assert high == pytest.approx(min(1.0, 0.75 + 4.303 * error), abs=0.03)
+    assert low == pytest.approx(0.75 - 4.303 * error, abs=0.03)
