@@ -56,8 +56,8 @@ PURPOSE = """Judge an encoder, frozen or fine-tuned: fit a probe on labelled cli
 The clips are those of your --table, a CSV with the columns path (relative to the table's folder), label (or labels, several
 separated by ";"), and fold (each is tested on a probe fitted on the others) or split (train, test, and valid if you have
 it), without which folds are made; start and end may name a part of a file. Or they are those of a published task,
---task.name, in the folder --data, or of a folder of your own: --task.name folder (a class for each folder in it) or annotated
-(Raven or Audacity tables).
+--task.name, in the folder --data, or of a folder of your own: --task.name folder (a class for each folder in it) or
+annotated (Raven or Audacity tables).
 
 With --finetune the encoder learns, too, as its paper fine-tunes it, and is kept with the probe; killed, such a run goes on
 with --resume.

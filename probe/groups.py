@@ -15,7 +15,7 @@ import pandas as pd
 from oscine.models.errors import OscineError
 
 GROUPS = ("path", "recording", "recordist", "site", "group")  # the columns of a labelled table that name them
-NAMED = 3  # groups that are named one by one where they are counted
+NAMED, LETTERS = 3, 20  # so many groups, with names so short, are named where they are counted
 SHARES = {2: "0.5", 3: "0.34", 4: "0.25", 5: "0.2", 10: "0.1", 20: "0.05"}  # what so many groups can set aside
 
 Rows = Any  # row numbers or targets: an array, or a tensor
@@ -51,6 +51,33 @@ def join_groups(rows: pd.DataFrame) -> np.ndarray:  # [rows]
     numbers = pd.Series(range(len(rows)), index=rows.index)
     while True:
         joined = numbers
+        for column in columns:
+            joined = joined.groupby(column).transform("min").fillna(joined).astype(int)
+        if joined.equals(numbers):
+            return pd.factorize(joined)[0]
+        numbers = joined
+
+
+def describe_groups(rows: pd.DataFrame) -> str:
+    """How many groups rows are of, in the words of the column that makes them: "2 sites (A, B)"; else "40 clips"."""
+    groups = join_groups(rows)
+    total = int(groups.max()) + 1 if len(groups) else 0
+    many = "s" * (total != 1)
+    if total == len(rows):
+        return f"{total} clip{many}"
+    for column in [name for name in reversed(GROUPS) if name in rows]:
+        names = rows[column]
+        if names.notna().all() and names.nunique() == total:
+            if column == "path":
+                return f"{total} recording{many}"
+            if column == "group":  # what was meant by --group, by its own name
+                column = next((one for one in rows.columns.drop("group") if rows[one].equals(names)), column)
+                if column == "group":
+                    break
+            shown = [str(name) for name in names.unique()]
+            short = total <= NAMED and all(len(name) <= LETTERS for name in shown)
+            return f"{total} {column}{many}" + (f" ({', '.join(shown)})" if short else "")
+    joined = numbers
         for column in columns:
             joined = joined.groupby(column).transform("min").fillna(joined).astype(int)
         if joined.equals(numbers):

@@ -101,7 +101,10 @@ def test_the_page_has_all_that_can_be_shown_and_nothing_to_fetch(
     assert not re.search(r'(src|href)="(?!data:)', page)
     onset = judgement.published[0].onset
     assert f"<td>test, published</td><td>0.3</td><td>3</td><td>{onset.f1:.3f}</td>" in page
-    assert "a bootstrap over 4 groups of judged recordings" in page
+    assert (
+        "from Student's t over 4 recordings, each left out in turn" in page
+        or "from Student&#x27;s t over 4 recordings" in page
+    )
     for name, (value, low, high) in weigh_frames(judged_recordings(judgement, task), draws=100).intervals.items():
         assert f"<td>{name}</td><td>{value:.3f}</td><td>{low:.3f} to {high:.3f}</td>" in page
 
@@ -111,7 +114,7 @@ def test_where_no_interval_can_be_said_the_page_says_why(
 ) -> None:
     alone = replace(task, rows=task.rows.assign(group="one"))
     page = portrayed(encoder, alone, judgement).html()
-    assert "Left out: all 4 judged recordings are of one group; an interval needs at least two." in page
+    assert "Left out: 1 group of recordings is too few for an interval, which takes 3 at least." in page
     assert "bootstrap" not in page
 
 
