@@ -77,31 +77,6 @@ def describe_groups(rows: pd.DataFrame) -> str:
             shown = [str(name) for name in names.unique()]
             short = total <= NAMED and all(len(name) <= LETTERS for name in shown)
             return f"{total} {column}{many}" + (f" ({', '.join(shown)})" if short else "")
-    joined = numbers
-        for column in columns:
-            joined = joined.groupby(column).transform("min").fillna(joined).astype(int)
-        if joined.equals(numbers):
-            return pd.factorize(joined)[0]
-        numbers = joined
-
-
-def describe_groups(rows: pd.DataFrame) -> str:
-    """How many groups rows are of, in the words of the column that makes them: "2 sites (A, B)"; else "40 clips"."""
-    groups = join_groups(rows)
-    total = int(groups.max()) + 1 if len(groups) else 0
-    many = "s" * (total != 1)
-    if total == len(rows):
-        return f"{total} clip{many}"
-    for column in [name for name in reversed(GROUPS) if name in rows]:
-        names = rows[column]
-        if names.notna().all() and names.nunique() == total:
-            if column == "path":
-                return f"{total} recording{many}"
-            if column == "group":  # what was meant by --group, by its own name
-                column = next((one for one in rows.columns.drop("group") if rows[one].equals(names)), column)
-                if column == "group":
-                    break
-            return f"{total} {column}{many}" + (f" ({', '.join(map(str, names.unique()))})" if total <= NAMED else "")
     joined = " and ".join(name for name in GROUPS[1:-1] if name in rows)
     return f"{total} group{many}" + (f", joined by {joined}" if joined else "")
 
