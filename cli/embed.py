@@ -35,7 +35,7 @@ def embed(
     shard: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     compile: bool = False,
     random_weights: bool = False,
     overwrite: bool = False,
@@ -73,7 +73,7 @@ def embed(
         shard: only one of several jobs' share, such as 2/8; oscine merge joins their tables.
         batch_size: clips that the encoder takes at a time; 16 on a CPU, else 64.
         workers: processes that read ahead, 0 to read in between; by default what the machine has to spare.
-        device: where the encoder runs, such as cpu, cuda or mps.
+        device: where the encoder runs: cpu, cuda, mps; auto: the best that is there.
         compile: make the encoder faster with torch.compile, which takes minutes at first and a C++ compiler.
         random_weights: leave the encoder untrained, for tests; the table says so.
         overwrite: replace OUT and what an unfinished call has left.

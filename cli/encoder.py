@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oscine.cli.command import Misuse
+from oscine.models.devices import AUTO, choose_device, device_name
 from oscine.models.errors import OscineError
 from oscine.models.zoo import HUB, LOCAL, check_model, create_model
 
@@ -53,8 +55,17 @@ def open_encoder(
     return moved(encoder, device)
 
 
+def pick_device(device: str) -> str:
+    """The device that --device names; which one auto is, is said in a line."""
+    chosen = choose_device(device)
+    if device == AUTO:
+        print(f"device: {chosen}, {device_name(chosen)}", file=sys.stderr)
+    return chosen
+
+
 def moved(encoder: Encoder, device: str) -> Encoder:
-    """The encoder on the device of that name, if there is one."""
+    """The encoder on the device of that name, or the best that is there, if there is one."""
+    device = pick_device(device)
     try:
         return encoder.to(device)
     # Each kind of device has its own way to be absent.

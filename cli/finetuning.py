@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
 
 from oscine import __version__
 from oscine.cli.bench import Bench
-from oscine.cli.command import Misuse, Parser
 from oscine.cli.judging import PROBE, REPORT, Findings, curve_findings
-from oscine.cli.published_tuning import published_tuning
 from oscine.cli.tasks import digest
 from oscine.models.vectors import fingerprint
 from oscine.probe.data import Task
@@ -32,65 +27,6 @@ from oscine.probe.tuning import TuningSettings
 from oscine.probe.tuning_states import TuningStates
 
 STATES = "states"  # in a run's folder, until it has ended
-
-
-def add_tuning(made: Parser) -> None:
-    """The arguments of fine-tuning."""
-    made.add_argument(
-        "--finetune",
-        action="store_true",
-        help="train the encoder, too, with what the paper of its family sets for that, wherever neither the command line, "
-        "nor --config, nor a CONFIG file of yours says otherwise; a CONFIG that comes with oscine is for a frozen encoder: "
-        "its numbers give way. A line says which were taken",
-    )
-    made.add_class_arguments(TuningSettings, "tuning")
-    made.add_argument("--resume", action="store_true", help="go on with a fine-tuning that has not ended")
-
-
-def with_published(
-    asked: Namespace, content: Mapping[str, Any], shipped: bool, parse: Callable[[list[str]], Namespace]
-) -> Namespace:
-    """Settings of a fine-tuning, what its encoder's paper sets filled in below what was given.
-
-    asked: as they are without; content: of CONFIG, whose numbers are given unless it is one that comes with oscine; parse:
-    with arguments before all that were given.
-    """
-    paper, values = published_tuning(asked)
-    sections: dict[str, dict[str, Any]] = {}
-    for name, value in values.items():
-        section, _, key = name.partition(".")
-        if shipped or key not in (content.get(section) or {}):
-            sections.setdefault(section, {})[key] = value
-    settings = parse(["--config", json.dumps(sections)])
-    taken = [
-        f"{section}.{key} {json.dumps(value)}"
-        for section, table in sections.items()
-        for key, value in table.items()
-        if same(settings[section][key], value)
-    ]
-    print(f"fine-tuning as in {paper}: {', '.join(taken) or 'nothing that was not given'}")
-    return settings
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two values are one in JSON."""
-    return json.loads(json.dumps(one)) == other
-
-
-def check_tuning(settings: Namespace, moments: bool) -> None:
-    """Refuse settings that do not go together."""
-    if not settings.finetune:
-        if settings.resume:
-            raise Misuse("--resume goes on with a fine-tuning; what was encoded is kept without it: leave it out")
-        return
-    apart = {
-        "--embeddings": settings.embeddings, "--layer_scores": settings.layer_scores,
-        "--search.trials": settings.search.trials, str(settings.task.name): moments,
-    }  # fmt: skip
-    if found := next((name for name, there in apart.items() if there), None):
-        raise Misuse(f"--finetune trains on clips, whose features change: {found} does not go with it; leave one out")
-    if settings.resume and settings.overwrite:
-        raise Misuse("--resume goes on with what --overwrite throws away; give one of them")
 
 
 def begin(bench: Bench, task: Task) -> tuple[FineTuning, TuningStates]:

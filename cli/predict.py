@@ -28,7 +28,7 @@ def predict(
     shard: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     overwrite: bool = False,
 ) -> int:
     """Write what a fitted probe says of recordings: a table of probabilities, and what was heard when.
@@ -61,7 +61,7 @@ def predict(
         shard: only one of several jobs' share, such as 2/8; oscine merge joins their tables.
         batch_size: clips that the encoder takes at a time; 16 on a CPU, else 64.
         workers: processes that read ahead, 0 to read in between; by default what the machine has to spare.
-        device: where the encoder runs, such as cpu, cuda or mps.
+        device: where the encoder runs: cpu, cuda, mps; auto: the best that is there.
         overwrite: replace OUT, a selection table, and what an unfinished call has left.
     """
     from oscine.cli.encoder import check_device, moved

@@ -2,60 +2,36 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
+import os
 import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from inspect import signature
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning
-import torch
 import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
-from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.utilities import rank_zero_only
 
 from oscine.cli import TERMINATED, config
-from oscine.cli.command import Misuse, Parser
-from oscine.cli.progress import progress_bar
-from oscine.models import Encoder, create_model
+from oscine.cli.command import Misuse, Parser, say_loading
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
-from oscine.models.folder import SETTINGS
-from oscine.models.origin import origin_of
-from oscine.models.source import SOURCE, Origin
-from oscine.models.weights import load_strictly
-from oscine.models.zoo import HUB, LOCAL
-from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
-from oscine.pretrain.boundary import Stopped
-from oscine.pretrain.data import PretrainingData
-from oscine.pretrain.health import Health
-from oscine.pretrain.pictures import PICTURES, Pictures
-from oscine.pretrain.run import LOGS, STATE, encoder_with_weights, make_trainer, run_pretraining
-from oscine.pretrain.states import resumable
-from oscine.probe.data import read_task
-from oscine.probe.watch import Watch
+from oscine.models.folder import SETTINGS, check_folder, encoder_folder
+from oscine.models.lazy import lazily
+from oscine.models.scan import LISTS, SUFFIXES, find_recordings
+from oscine.models.zoo import HUB, LOCAL, check_model
+from oscine.pretrain.methods import METHODS
+from oscine.pretrain.processes import is_first
+from oscine.pretrain.run_files import STATE, resumable
+from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
 
-# Its console repeats what it was told and advertises; what the user should know is said here.
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # its own use of torch
-warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch")  # clips go by number
-warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
-warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # so it should when resuming
-warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # save_every, health_every may change
-warnings.filterwarnings("ignore", "Found .* in eval mode at the start of training")  # the teacher, as it should be
+if TYPE_CHECKING:
+    from oscine.cli.pretrain_run import Steps as Steps
+    from oscine.cli.pretrain_run import write_settings as write_settings
+    from oscine.probe.splits import LabelledTable
+else:
+    __getattr__, __dir__ = lazily("oscine.cli", {"Steps": "pretrain_run", "write_settings": "pretrain_run"})
 
-METHODS: dict[str, type[Recipe]] = {
-    "BATPretraining": BATPretraining,
-    "BirdMAEPretraining": BirdMAEPretraining,
-}
 PURPOSE = """Pretrain an encoder on a folder of recordings and leave it in RUNS/NAME/encoder.
 
 Logs go to RUNS/NAME/logs (CSV, TensorBoard), pictures of clips and of what is predicted to RUNS/NAME/pictures, what is
@@ -63,17 +39,9 @@ needed to go on to RUNS/NAME/states. With --probe_table the encoder is judged, f
 stopped or killed goes on with --resume; --overwrite deletes it and starts anew. --init starts a new run from the weights of
 an encoder; its decoder, teacher and optimiser are new. Settings that are not those of the run or encoder are refused unless
 --change names them."""
-# Settings of Lightning's Trainer that are the user's; the others are decided by the run.
-MACHINE = {
-    "accelerator",
-    "devices",
-    "num_nodes",
-    "strategy",
-    "precision",
-    "accumulate_grad_batches",
-    "gradient_clip_val",
-}
+WARMUP, STEPS = "recipe.warmup", "recipe.steps"
 COME_AGAIN = 75  # exit code of a run that was told to stop (sysexits.h: try again); a job script then requeues itself
+PACKED = (".tar", ".gz", ".parquet", ".csv", ".json")  # which a folder of shards, BirdSet's or AudioSet's holds
 ORDERS = {"resume", "overwrite", "change"}  # what is asked for now, not what the run is
 # What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
 FREE = {
@@ -88,24 +56,28 @@ def main(arguments: list[str]) -> int | None:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     path = config.find("pretrain", arguments[0])
     name = config.read(path).get("method")
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise Misuse(f"{path} has method {name!r}; expected one of {', '.join(METHODS)}")
-    method = METHODS[name]
-    made = parser(method)
+    made = parser(name)
     settings = config.parse(made, path, arguments[1:])
+    record = record_of(made, settings)
+    table = refuse(name, settings, record)
+    say_loading("pretrain", settings.encoder["name"])
+    from oscine.cli.pretrain_run import Stopped, pretrain
+
     try:
-        pretrain(method, settings, made.dump(settings, skip_unset=False))
+        pretrain(METHODS[name], settings, record, table)
     except Stopped as stopped:
         print(f"oscine pretrain: {stopped}", file=sys.stderr)
         return TERMINATED if stopped.by == signal.SIGTERM else COME_AGAIN
     return None
 
 
-def parser(method: type[Recipe]) -> Parser:
+def parser(method: str) -> Parser:
     made = config.parser("pretrain", PURPOSE)
     made.add_argument("--name", type=str, required=True, help="of the run")
     made.add_argument("--runs", type=Path, default=Path("runs"), help="folder that holds the runs")
-    made.add_argument("--method", choices=[method.__name__], help="the recipe's class")
+    made.add_argument("--method", choices=[method], help="the recipe's class")
     made.add_argument("--seed", type=int, default=0, help="of the weights, the order of the clips, cuts and masks")
     made.add_argument(
         "--encoder",
@@ -113,8 +85,8 @@ def parser(method: type[Recipe]) -> Parser:
         required=True,
         help="name and settings for create_model, such as --encoder.seconds 5",
     )
-    made.add_class_arguments(method, "recipe", skip={"encoder"})
-    made.add_class_arguments(PretrainingData, "data", skip={"seed"})
+    made.add_class_arguments(RECIPES.get(method) or METHODS[method], "recipe", skip={"encoder"})
+    made.add_class_arguments(DataSettings, "data")
     made.add_argument("--save_every", type=PositiveInt, default=1000, help="steps from one run state to the next")
     made.add_argument("--log_every", type=PositiveInt, default=10, help="steps from one logged loss to the next")
     made.add_argument(
@@ -137,8 +109,7 @@ def parser(method: type[Recipe]) -> Parser:
         type=Path,
         help="labelled table, as `oscine probe` takes it, on which k-NN and logistic regression judge the frozen encoder",
     )
-    decided: set[str | int] = {name for name in signature(Trainer).parameters if name not in MACHINE}
-    made.add_class_arguments(Trainer, "trainer", skip=decided)
+    made.add_class_arguments(TrainerSettings, "trainer")
     made.add_argument("--resume", action="store_true", help="go on with the run of this name")
     made.add_argument("--overwrite", action="store_true", help="delete the run of this name and start anew")
     made.add_argument("--init", type=str, help="start from an encoder: a run's folder, local-dir:FOLDER or a zoo name")
@@ -146,99 +117,54 @@ def parser(method: type[Recipe]) -> Parser:
     return made
 
 
-def pretrain(method: type[Recipe], settings: Namespace, dumped: str) -> None:
-    """Run it; `dumped` are the settings as YAML, which stay with the run."""
+def record_of(made: Parser, settings: Namespace) -> dict[str, Any]:
+    """What a run is, as it is written down with it: all settings but what is asked for now."""
+    dumped = yaml.safe_load(made.dump(settings, skip_unset=False))
+    return {key: value for key, value in dumped.items() if key not in ORDERS}
+
+
+def refuse(method: str, settings: Namespace, record: dict[str, Any]) -> LabelledTable | None:
+    """Refuse what arguments and files alone show to be wrong, before torch is imported; --probe_table, read for that."""
     folder = settings.runs / settings.name
-    record = {key: value for key, value in yaml.safe_load(dumped).items() if key not in ORDERS}
-    # Every process of a run on several devices calls this; the first alone looks after the folder.
-    first = rank_zero_only.rank == 0  # type: ignore[attr-defined]
-    if first:
+    if is_first():  # of the processes of a run on several devices, which all call this: it looks after the folder
         check(folder, settings.resume, settings.overwrite)
         if settings.resume:
             saved = yaml.safe_load((folder / SETTINGS).read_bytes())
             check_same(folder / SETTINGS, saved, record, settings.change)
     check_encoder(settings.encoder)
-    # A run that goes on from a state has weights of its own.
-    goes_on = settings.resume and resumable(folder / STATE)
-    start = encoder_with_weights(settings.init) if settings.init and not goes_on else None
-    lightning.seed_everything(settings.seed, verbose=False)
-    encoder = create_model(**settings.encoder)
-    if start:
-        begin_with(encoder, start, settings.init, settings.change)
-    recipe = method(encoder, **settings.recipe.as_dict())
-    data = PretrainingData(**settings.data.as_dict(), seed=settings.seed)
-    data.changes = settings.change
-    recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
-    callbacks: list[Callback] = [LearningRateMonitor("step")]
-    with ExitStack() as display:
-        if first:
-            bar = display.enter_context(progress_bar())
-            callbacks.append(Steps(bar.task(settings.name), settings.log_every))
-        callbacks += looks(settings, folder)
-        trainer = make_trainer(
-            recipe,
-            folder,
-            settings.save_every,
-            settings.log_every,
-            callbacks=callbacks,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            **settings.trainer.as_dict(),
-        )
-        if first:  # not before everything else is known to fit
-            prepare(folder, record, settings.resume, origin_of(start) if start else None)
-        saved_to = run_pretraining(trainer, recipe, data, folder, settings.resume)
-    if first:
-        pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
-        print(f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}encoder: create_model('local-dir:{saved_to}')")
+    if method in RECIPES:
+        RECIPES[method](**settings.recipe.as_dict())
+    DataSettings(**settings.data.as_dict())
+    check_recordings(settings.data.recordings)
+    if settings.init and not (
+        settings.resume and resumable(folder / STATE)
+    ):  # a run that goes on has weights of its own
+        check_source(settings.init)
+    if not settings.probe_table:
+        return None
+    from oscine.probe.splits import read_labelled  # pandas, which --help does without
+
+    return read_labelled(settings.probe_table)
 
 
-def prepare(folder: Path, record: dict[str, Any], resume: bool, origin: Origin | None = None) -> None:
-    """An empty folder for a new run, or that of one that goes on, with its settings and whose weights it begins with."""
-    try:
-        if not resume:
-            if folder.exists():
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True)
-        write_settings(folder, record)
-        if origin:
-            write_whole(folder / SOURCE, origin.as_json())
-    except OSError as error:
-        raise OscineError(
-            f"{folder} cannot be written: {error.strerror or error}; make room, or name other --runs"
-        ) from error
+def check_source(source: str) -> None:
+    """Refuse what `encoder_with_weights` would, as far as names and files tell it."""
+    folder = Path(source.removeprefix(LOCAL))
+    if not folder.is_dir():
+        check_model(source, pretrained=True)
+    elif not resumable(folder / STATE):  # else of a run, whose newest state has its encoder
+        check_folder(encoder_folder(folder))
 
 
-def write_settings(folder: Path, record: dict[str, Any]) -> None:
-    """Leave a run's settings in its folder."""
-    write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
-
-
-def looks(settings: Namespace, folder: Path) -> list[Callback]:
-    """What looks at the encoder now and then while it learns."""
-    made: list[Callback] = []
-    if settings.health_every:
-        made.append(Health(settings.health_every))
-    if settings.pictures_every:
-        made.append(Pictures(folder, settings.pictures_every))
-    if settings.probe_table and settings.probe_every:
-        # As many clips at once as a step has: what fits with gradients fits without.
-        task, clips = read_task(settings.probe_table), settings.data
-        made.append(Watch(task, settings.probe_every, clips.batch_size, clips.workers))
-    return made
-
-
-class Steps(Callback):
-    """Shows the optimiser steps of a run, and its loss as it is logged, on a line of the progress display."""
-
-    def __init__(self, update: Callable[..., None], every: int) -> None:
-        self.update, self.every = update, every
-        self.note = ""
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step % self.every == 0:  # reading the loss waits for the device
-            self.note = f"loss {trainer.callback_metrics['loss']:.4f}"
-        self.update(trainer.global_step, trainer.max_steps, self.note)
+def check_recordings(recordings: Path | list[Path]) -> None:
+    """Refuse a file or folder that is not there, and a folder that holds nothing to cut clips from."""
+    if isinstance(recordings, list) or recordings.is_file():
+        return
+    if recordings.suffix.lower() in LISTS and not recordings.exists():
+        raise OscineError(f"no manifest {recordings}; check the path")
+    files = (name.lower() for _, _, names in os.walk(recordings, followlinks=True) for name in names)
+    if not any(name.endswith((*SUFFIXES, *PACKED)) for name in files):
+        find_recordings(recordings)  # says what is wrong
 
 
 def check(folder: Path, resume: bool, overwrite: bool) -> None:
@@ -251,19 +177,11 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
         raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")
 
 
-def begin_with(encoder: Encoder, start: Encoder, source: str, change: list[str]) -> None:
-    """Give a run's encoder the weights of another one of its kind."""
-    if type(start) is not type(encoder):
-        raise OscineError(
-            f"{source} is a {type(start).__name__}, the run's encoder a {type(encoder).__name__}; use a recipe with that one"
-        )
-    check_same(source, {"encoder": start.config}, {"encoder": encoder.config}, change)
-    load_strictly(encoder, start.state_dict(), source)
-
-
 def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], change: list[str]) -> None:
     """What goes on is what it began as: its settings against those that are given now. `change` names keys or sections."""
     was, now = dict(flat(saved)), dict(flat(given))
+    if WARMUP in was and WARMUP in now and rise(was) == rise(now):
+        was[WARMUP] = now[WARMUP]
     differ = {key: f"{key} was {was.get(key)}, now {now.get(key)}" for key in sorted(was.keys() | now.keys())}
     refused = [
         key
@@ -279,6 +197,12 @@ def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], cha
         )
 
 
+def rise(settings: dict[str, Any]) -> int:
+    """The steps of a run's warm-up, which are written as such or, since there are shares, as a share of all steps."""
+    warmup = settings[WARMUP]
+    return round(warmup * settings[STEPS]) if warmup < 1 else warmup
+
+
 def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Settings by their dotted keys, as they are given on the command line."""
     for key, value in settings.items():
@@ -289,6 +213,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def check_encoder(encoder: dict[str, Any]) -> None:
+    """Refuse a name that is no architecture's, and settings that are no numbers."""
     if str(encoder["name"]).startswith((HUB, LOCAL)) or {"pretrained", "checkpoint_path"} & encoder.keys():
         raise Misuse(
             f"--encoder {encoder} has weights of its own; --encoder.name is an architecture, --init starts from weights"
@@ -296,3 +221,4 @@ def check_encoder(encoder: dict[str, Any]) -> None:
     for key, value in encoder.items():
         if key != "name" and isinstance(value, str):
             raise Misuse(f"--encoder.{key} is {value!r}, expected a number")
+    check_model(str(encoder["name"]))

@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
-from rich.table import Table
 
-from oscine import __version__
 from oscine.cli import config
-from oscine.cli.bench import Bench
-from oscine.cli.command import Misuse, Parser
-from oscine.cli.encoder import open_encoder
-from oscine.cli.finetuning import add_tuning, check_tuning, tune_clips, tune_shots, with_published
-from oscine.cli.judging import PROBE, REPORT, Findings, judge_clips, judge_moments, judge_shots
-from oscine.cli.progress import progress_bar
-from oscine.cli.searching import SEARCH, SearchSettings, check_search
-from oscine.cli.tables import show
-from oscine.cli.tasks import ANNOTATED, FOLDER, add_arguments, digest, open_frames, open_task, task_name
+from oscine.cli.command import Misuse, Parser, say_loading
+from oscine.cli.encoder import check_device, check_encoder
+from oscine.cli.published_tuning import with_published
+from oscine.cli.tasks import add_arguments, asks_for_moments, check_task, read_clips
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
-from oscine.probe.best_step import check_selection
-from oscine.probe.birdset import SETS
-from oscine.probe.data import Task
-from oscine.probe.fit import FitSettings
-from oscine.probe.probe import Probe
-from oscine.probe.results import PREDICTIONS, READABLE, RESULTS, SCORES, Run, add_run
-from oscine.probe.splits import FOLDS_MADE, write_folds
+from oscine.probe.fit_settings import FitSettings, check_selection
+from oscine.probe.head_settings import HEADS
+from oscine.probe.results import SCORES
+from oscine.probe.search_settings import SearchSettings, check_optuna
+from oscine.probe.search_space import search_space
+from oscine.probe.task_settings import BIRDSET
+from oscine.probe.tuning import TuningSettings
 from oscine.probe.zoo import PROBES
 
-SHOWN = (
-    "accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1", "chosen_onset_f1",
-    "chosen_segment_f1",
-)  # fmt: skip
+if TYPE_CHECKING:
+    from oscine.probe.splits import LabelledTable
+
 # Where published tasks are found.
 SOURCES = {
     **{
-        name.lower(): "hf download DBD-research-group/BirdSet --repo-type dataset --revision data "
-        f'--include "{name}/*" --local-dir BirdSet brings it, for --data BirdSet/{name}'
-        for name in SETS
+        name: "hf download DBD-research-group/BirdSet --repo-type dataset --revision data "
+        f'--include "{name.upper()}/*" --local-dir BirdSet brings it, for --data BirdSet/{name.upper()}'
+        for name in BIRDSET
     },
     **dict.fromkeys(("esc50", "esc10"), "git clone https://github.com/karolpiczak/ESC-50 brings it, for --data ESC-50"),
     "speech_commands": "it is http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz, unpacked",
@@ -74,16 +64,20 @@ def main(arguments: list[str]) -> int | None:
     path = config.find("probe", arguments[0])
     content = config.read(path)
     name = content.get("probe")
-    if name not in PROBES:
+    if not isinstance(name, str) or name not in PROBES:
         raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
-    probe = PROBES[name]
-    settings = parse(probe, path, content, arguments)
+    settings = parse(name, path, content, arguments)
+    table = refuse(name, settings)
+    say_loading("probe", settings.encoder)
+    from oscine.cli.probe_run import run
+
     own = content.get("task", {}).get("name")
-    run(probe, settings, content.get("name", name).removeprefix(f"{own}_"))  # hsn_cgp is cgp, on HSN or another set
+    called = content.get("name", name).removeprefix(f"{own}_")  # hsn_cgp is cgp, on HSN or another set
+    run(PROBES[name], settings, called, table)
     return None
 
 
-def parse(probe: type[Probe], path: Path, content: dict[str, Any], arguments: list[str]) -> Namespace:
+def parse(probe: str, path: Path, content: Mapping[str, Any], arguments: list[str]) -> Namespace:
     """The settings of a call; how to fine-tune depends on some of them, so they are read once to know those."""
     shipped, given = arguments[0] in config.shipped("probe"), arguments[1:]
 
@@ -100,11 +94,24 @@ def parse(probe: type[Probe], path: Path, content: dict[str, Any], arguments: li
     return asked if plain == given else read([])
 
 
-def parser(probe: type[Probe]) -> Parser:
+def add_tuning(made: Parser) -> None:
+    """The arguments of fine-tuning."""
+    made.add_argument(
+        "--finetune",
+        action="store_true",
+        help="train the encoder, too, with what the paper of its family sets for that, wherever neither the command line, "
+        "nor --config, nor a CONFIG file of yours says otherwise; a CONFIG that comes with oscine is for a frozen encoder: "
+        "its numbers give way. A line says which were taken",
+    )
+    made.add_class_arguments(TuningSettings, "tuning")
+    made.add_argument("--resume", action="store_true", help="go on with a fine-tuning that has not ended")
+
+
+def parser(probe: str) -> Parser:
     made = config.parser("probe", PURPOSE)
     made.add_argument("--name", type=str, required=True, help="of the run")
     made.add_argument("--runs", type=Path, default=Path("runs/probe"), help="folder that holds the runs")
-    made.add_argument("--probe", choices=[probe.__name__], help="the probe's class")
+    made.add_argument("--probe", choices=[probe], help="the probe's class")
     made.add_argument("--encoder", type=str, required=True, help="a model's name, or local-dir:FOLDER")
     made.add_argument(
         "--random_weights",
@@ -114,10 +121,15 @@ def parser(probe: type[Probe]) -> Parser:
     )
     add_arguments(made)
     length = PositiveFloat | None  # pyright: ignore[reportOperatorIssue]
+    at_once = PositiveInt | None  # pyright: ignore[reportOperatorIssue]
     made.add_argument("--seconds", type=length, default=None, help="length of a clip, if not the encoder's")
-    made.add_argument("--batch_size", type=PositiveInt, default=1, help="clips that are encoded at once; 16 on a GPU")
+    made.add_argument(
+        "--batch_size", type=at_once, default=None, help="clips that are encoded at once; 1 on a CPU, else 16"
+    )
     made.add_argument("--workers", type=NonNegativeInt, default=2, help="processes that read and resample")
-    made.add_argument("--device", type=str, default="cpu", help="where the encoder runs, such as cuda")
+    made.add_argument(
+        "--device", type=str, default="auto", help="where it runs: cpu, cuda, mps; auto: the best that is there"
+    )
     made.add_argument(
         "--store",
         type=Path | None,
@@ -132,7 +144,7 @@ def parser(probe: type[Probe]) -> Parser:
     )
     made.add_argument("--embeddings", type=Path, default=None, help="instead of encoding: a table by `oscine embed`")
     made.add_argument("--layer_scores", action="store_true", help="score every layer by itself, too, for the report")
-    made.add_class_arguments(probe, "head", skip={"encoder", "classes"})
+    made.add_class_arguments(head_of(probe), "head", skip={"encoder", "classes"})
     made.add_class_arguments(FitSettings, "fit")
     add_tuning(made)
     made.add_class_arguments(SearchSettings, "search")
@@ -140,59 +152,34 @@ def parser(probe: type[Probe]) -> Parser:
     return made
 
 
-def run(probe: type[Probe], settings: Namespace, called: str) -> None:
-    """Fit and judge. called: the probe's name beside other runs' and in published tables, such as cgp."""
-    folder = settings.runs / settings.name
-    scores = folder / SCORES
+def head_of(probe: str) -> Callable[..., Any]:
+    """What says which settings a probe has: a dataclass without torch; the class itself where it is not one of oscine's."""
+    return HEADS.get(probe) or PROBES[probe]
+
+
+def refuse(probe: str, settings: Namespace) -> LabelledTable | None:
+    """Refuse what arguments and files alone show to be wrong, before torch is imported; the table that was read for that."""
+    scores = settings.runs / settings.name / SCORES
     if scores.exists() and not (settings.overwrite or settings.resume):
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
     fit = FitSettings(**settings.fit.as_dict())
+    SearchSettings(settings.search.trials, settings.search.sobol)
+    if probe in HEADS:
+        HEADS[probe](**settings.head.as_dict())
+    if settings.finetune:
+        TuningSettings(**settings.tuning.as_dict())
     check_source(settings)
-    scenes = open_frames(settings)
-    check(settings, moments=bool(scenes))
+    check_task(settings)
+    check(settings, asks_for_moments(settings))
     check_search(probe, settings)
-    cut = settings.task.name == ANNOTATED and not settings.seconds  # into clips of the encoder's length
-    task = scenes.whole if scenes else None if cut else open_task(settings, settings.seconds or 0.0)
-    encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, fit.seed)
-    task = task or open_task(settings, encoder.seconds)
-    check_selection(fit.select_every, task.parts)
-    name = task_name(settings)
-    with progress_bar() as bar:
-        bench = Bench(probe, encoder, settings, folder, bar)
-        bench.maker(task)()  # a probe that cannot be built is refused before anything is written
-        if scenes:
-            found = judge_moments(bench, scenes, name)
-        else:
-            by_clips, by_shots = (tune_clips, tune_shots) if settings.finetune else (judge_clips, judge_shots)
-            found = (by_shots if settings.task.shots else by_clips)(bench, task, name)
-        facts = {
-            "oscine": __version__,
-            "task": name,
-            "settings": settings.as_dict(),
-            "weights": encoder.provenance,
-            "classes": task.classes,
-            "rows": len(task.rows),
-        }
-        clear(folder, searched=settings.search.trials > 0)
-        write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
-        note(settings, encoder.provenance, task, "fine-tuned-" * settings.finetune + called, found)
-        if "fold" in task.rows and (settings.table or settings.task.name in (FOLDER, ANNOTATED)):
-            write_folds(folder / FOLDS_MADE, task.rows)
-        found.rest()
-    show(table(found))
-    for reason in found.scores.get("evidence", {}).get("unsaid", {}).values():
-        print(reason)
-    print(f"scores, every part's metrics and all settings: {scores}")
-    for kind, made in (
-        ("report", folder / REPORT),
-        ("which clip is in which fold", folder / FOLDS_MADE),
-        ("fitted probe, for oscine predict", folder / PROBE),
-    ):
-        if made.exists():
-            print(f"{kind}: {made}")
-    print(
-        f"beside other runs and published figures: oscine compare {settings.runs / RESULTS} --task {next(iter(found.rows))}"
-    )
+    check_encoder(settings.encoder, None, settings.random_weights)
+    check_device(settings.device)
+    if settings.embeddings and not settings.embeddings.is_file():
+        raise OscineError(f"no table {settings.embeddings}; check the path of --embeddings")
+    table = read_clips(settings)
+    if table:
+        check_selection(fit.select_every, table.splits)
+    return table
 
 
 def check_source(settings: Namespace) -> None:
@@ -219,50 +206,26 @@ def check(settings: Namespace, moments: bool) -> None:
         raise Misuse("--seconds cuts clips, but dcase2016 asks for whole recordings; leave it out")
 
 
-def clear(folder: Path, searched: bool) -> None:
-    """An empty place for what a run leaves: what an earlier one has left there goes, the scores first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in (SCORES, PREDICTIONS, READABLE, REPORT, FOLDS_MADE):
-        (folder / file).unlink(missing_ok=True)
-    for made in (PROBE,) if searched else (PROBE, SEARCH):
-        if (folder / made).exists():
-            shutil.rmtree(folder / made)
+def check_tuning(settings: Namespace, moments: bool) -> None:
+    """Refuse settings that do not go together."""
+    if not settings.finetune:
+        if settings.resume:
+            raise Misuse("--resume goes on with a fine-tuning; what was encoded is kept without it: leave it out")
+        return
+    apart = {
+        "--embeddings": settings.embeddings, "--layer_scores": settings.layer_scores,
+        "--search.trials": settings.search.trials, str(settings.task.name): moments,
+    }  # fmt: skip
+    if found := next((name for name, there in apart.items() if there), None):
+        raise Misuse(f"--finetune trains on clips, whose features change: {found} does not go with it; leave one out")
+    if settings.resume and settings.overwrite:
+        raise Misuse("--resume goes on with what --overwrite throws away; give one of them")
 
 
-def note(settings: Namespace, weights: Any, task: Task, called: str, found: Findings) -> None:
-    """Add the run to the results file, with whatever changes its scores beside task, encoder, probe and seed."""
-    changes = {
-        "weights": weights,
-        "rows": digest(task),
-        "features": kind_of_features(settings),
-        "seconds": settings.seconds,
-        "task": settings.task.as_dict(),
-        "head": settings.head.as_dict(),
-        "fit": {**settings.fit.as_dict(), "seed": None},
-        **({"search": settings.search.as_dict()} if settings.search.trials else {}),
-        **({"tuning": settings.tuning.as_dict()} if settings.finetune else {}),
-    }
-    for name, row in found.rows.items():
-        made = Run(name, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes)
-        add_run(settings.runs / RESULTS, made)
-
-
-def kind_of_features(settings: Namespace) -> str | None:
-    """How the features were kept that a probe was fitted on; None where the encoder learnt, too."""
-    if settings.finetune:
-        return None
-    return "table" if settings.embeddings else "float32" if settings.store is None else "float16"
-
-
-def table(found: Findings) -> Table:
-    """Mean and spread of the metrics that fit each task, with intervals where there are some."""
-    evidence = found.scores.get("evidence", {})
-    made = Table("", "", "mean", "std", "95 % interval")
-    for task, row in found.rows.items():
-        for name in SHOWN:
-            interval = evidence.get("intervals", {}).get(name, {})
-            value, low, spread = row["mean"].get(name, interval.get("value")), interval.get("low"), row["std"].get(name)
-            if value is not None:
-                between = "" if low is None else f"{low:.3f} to {interval['high']:.3f}"
-                made.add_row(task, name, f"{value:.3f}", "" if spread is None else f"{spread:.3f}", between)
-    return made
+def check_search(probe: str, settings: Namespace) -> None:
+    """Refuse a search that cannot be."""
+    if settings.search.trials:
+        if settings.task.shots:
+            raise Misuse("--search.trials chooses by all clips, --task.shots learns from a few; give either")
+        check_optuna()
+        search_space(head_of(probe), settings.search.space.fit, settings.search.space.head)

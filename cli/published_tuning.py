@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 
-from oscine.models.fetch import fetch
 from oscine.models.folder import CONFIG, encoder_folder
-from oscine.models.hub import ENCODERS
-from oscine.models.mae import MAE
 from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, PUBLISHED
-from oscine.probe.birdset import SETS
+from oscine.probe.task_settings import BIRDSET
 
+MAES = ["AudioMAE", "BirdMAE"]  # encoders of Bird-MAE's kind, by the names of their classes
 Values = dict[str, Any]  # by dotted names, such as fit.lr
 
 BIRD_MAE: Values = {
@@ -37,16 +36,46 @@ AUDIOSET: Values = {
     "tuning.time_mask": 64,
 }
 HSN: Values = {
-    "fit.steps": 10_000, "fit.warmup": 1_000, "fit.batch_size": 64, "head.dropout": 0.0, "tuning.hiss": 0.02,
+    "fit.steps": 10_000, "fit.warmup": 0.1, "fit.batch_size": 64, "head.dropout": 0.0, "tuning.hiss": 0.02,
 }  # fmt: skip
 # Of the 2M, mixup's chance is stated as 0.8 to 0.9.
 BAT_TASKS: dict[str | None, Values] = {
-    "audioset_20k": AUDIOSET | {"fit.steps": 40_000, "fit.warmup": 4_000, "fit.batch_size": 48},
-    "audioset_2m": AUDIOSET | {"fit.steps": 200_000, "fit.warmup": 20_000, "fit.batch_size": 96, "fit.balanced": True},
-    "esc50": {"fit.steps": 4_000, "fit.warmup": 400, "fit.batch_size": 48, "head.dropout": 0.2},
-    "speech_commands": {"fit.steps": 10_000, "fit.warmup": 1_000, "fit.batch_size": 256, "head.dropout": 0.0},
-    **{name.lower(): HSN for name in SETS},  # HSN alone is published; the others are clips of the same kind
+    "audioset_20k": AUDIOSET | {"fit.steps": 40_000, "fit.warmup": 0.1, "fit.batch_size": 48},
+    "audioset_2m": AUDIOSET | {"fit.steps": 200_000, "fit.warmup": 0.1, "fit.batch_size": 96, "fit.balanced": True},
+    "esc50": {"fit.steps": 4_000, "fit.warmup": 0.1, "fit.batch_size": 48, "head.dropout": 0.2},
+    "speech_commands": {"fit.steps": 10_000, "fit.warmup": 0.1, "fit.batch_size": 256, "head.dropout": 0.0},
+    **dict.fromkeys(BIRDSET, HSN),  # HSN alone is published; the others are clips of the same kind
 }
+
+
+def with_published(
+    asked: Namespace, content: Mapping[str, Any], shipped: bool, parse: Callable[[list[str]], Namespace]
+) -> Namespace:
+    """Settings of a fine-tuning, what its encoder's paper sets filled in below what was given.
+
+    asked: as they are without; content: of CONFIG, whose numbers are given unless it is one that comes with oscine; parse:
+    with arguments before all that were given.
+    """
+    paper, values = published_tuning(asked)
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        if shipped or key not in (content.get(section) or {}):
+            sections.setdefault(section, {})[key] = value
+    settings = parse(["--config", json.dumps(sections)])
+    taken = [
+        f"{section}.{key} {json.dumps(value)}"
+        for section, table in sections.items()
+        for key, value in table.items()
+        if same(settings[section][key], value)
+    ]
+    print(f"fine-tuning as in {paper}: {', '.join(taken) or 'nothing that was not given'}")
+    return settings
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are one in JSON."""
+    return json.loads(json.dumps(one)) == other
 
 
 class Tuned(NamedTuple):
@@ -75,12 +104,14 @@ def is_mae(encoder: str) -> bool:
         repository, _, revision = encoder.removeprefix(HUB).partition("@")
         row = next((row for row in PUBLISHED if row.repository == repository), None)
         if row is None:
+            from oscine.models.fetch import fetch
+
             return _described_as_mae(fetch(repository, CONFIG, revision or None).path)
         encoder = row.name
     if encoder.startswith(LOCAL):
         return _described_as_mae(encoder_folder(encoder.removeprefix(LOCAL)) / CONFIG)
     known = ARCHITECTURES.get(encoder.partition(".")[0])
-    return known is not None and issubclass(ENCODERS[known.encoder], MAE)
+    return known is not None and known.encoder in MAES
 
 
 def _described_as_mae(config: Path) -> bool:
@@ -89,5 +120,4 @@ def _described_as_mae(config: Path) -> bool:
         content = json.loads(config.read_text())
     except (OSError, ValueError):
         return False
-    name = content.get("architecture") if isinstance(content, dict) else None
-    return name in list(ENCODERS) and issubclass(ENCODERS[name], MAE)
+    return isinstance(content, dict) and content.get("architecture") in MAES

@@ -3,74 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from statistics import median_low
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
-from jsonargparse.typing import NonNegativeInt
 
 from oscine import __version__
 from oscine.cli.bench import Bench
-from oscine.cli.command import Misuse
 from oscine.cli.tasks import digest
 from oscine.models.vectors import fingerprint
 from oscine.probe.data import Part, Task, with_validation
 from oscine.probe.dcase import FrameTask
 from oscine.probe.fit import FeatureSource, judge, main_metric
 from oscine.probe.frames import judge_frames
-from oscine.probe.probe import Probe
-from oscine.probe.search import Settings, blind, need_optuna, search
-from oscine.probe.search_space import Range, search_space
+from oscine.probe.search import Settings, blind, search
+from oscine.probe.search_space import search_space
 
 SEARCH = "search"  # in a run's folder
-
-
-@dataclass(frozen=True)
-class Space:
-    """Ranges of numbers to look for; without any, those that are usual for the probe.
-
-    Args:
-        fit: ranges of numbers of the fit, such as --search.space.fit.lr "[1e-4, 1e-1]"; without any, the usual ones.
-        head: the same of the probe, such as --search.space.head.dropout "[0, 0.5]".
-    """
-
-    fit: dict[str, tuple[float, float]] = field(default_factory=dict)
-    head: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """Look for settings before the probe is judged, for each fold by clips that do not judge it.
-
-    They are its own to choose by, or a fifth of those that it learns from. The probe that is kept of folds has the median of
-    what they chose.
-
-    Args:
-        trials: how many settings are tried for each fold, the configuration's own first; 0 is no search. A search that was
-            stopped or killed goes on with the same call; RUNS/NAME/search holds it.
-        sobol: trials that are spread evenly (scrambled Sobol points) before TPE proposes the others.
-        space: what is tried.
-    """
-
-    trials: NonNegativeInt = 0  # pyright: ignore[reportInvalidTypeForm]
-    sobol: NonNegativeInt = 8  # pyright: ignore[reportInvalidTypeForm]
-    space: Space = field(default_factory=Space)
-
-
-def check_search(probe: type[Probe], settings: Namespace) -> None:
-    """Refuse, before anything is encoded, a search that cannot be."""
-    if settings.search.trials:
-        if settings.task.shots:
-            raise Misuse("--search.trials chooses by all clips, --task.shots learns from a few; give either")
-        need_optuna()
-        space_of(probe, settings)
-
-
-def space_of(probe: type[Probe], settings: Namespace) -> dict[str, Range]:
-    return search_space(probe, settings.search.space.fit, settings.search.space.head)
 
 
 def search_clips(bench: Bench, features: FeatureSource, task: Task) -> Bench:
@@ -123,7 +74,8 @@ def _search(bench: Bench, task: Task, metric: str, evaluate: Callable[[Bench, Pa
 
     That is the median over the parts of each setting, the lower one of two: nobody is judged by it.
     """
-    asked, space = bench.settings.search, space_of(bench.probe, bench.settings)
+    asked = bench.settings.search
+    space = search_space(bench.probe, asked.space.fit, asked.space.head)
     given = {f"fit.{name}": value for name, value in asdict(bench.fit).items()}
     given |= {f"head.{name}": value for name, value in bench.head.items()}
     record = _record(bench, task) | given | {f"search.space.{name}": ends for name, ends in space.items()}

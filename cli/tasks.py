@@ -5,56 +5,47 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from oscine.cli.command import Misuse, Parser
-from oscine.probe.annotated import annotated_task
-from oscine.probe.audioset import audioset
-from oscine.probe.birdset import SETS, birdset
-from oscine.probe.data import Task, read_task, with_validation
-from oscine.probe.dcase import FrameTask, dcase2016
-from oscine.probe.splits import FOLDS
-from oscine.probe.tasks import BEANS, beans, esc50, folder_per_class, speech_commands
+from oscine.models.errors import OscineError
+from oscine.probe.task_settings import ANNOTATED, BEANS, BIRDSET, FOLDER, TaskSettings
 
-FOLDER, ANNOTATED = "folder", "annotated"
-FEW_SHOT: dict[str, Callable[[Path], Task]] = {
-    name.lower(): partial(birdset, name=name, few_shot=True) for name in SETS
+if TYPE_CHECKING:
+    from oscine.probe.data import Task
+    from oscine.probe.dcase import FrameTask
+    from oscine.probe.splits import LabelledTable
+
+
+class Reader(NamedTuple):
+    """The function of a file in oscine.probe that reads a published task from its folder, imported when it is called."""
+
+    file: str
+    function: str
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+    def __call__(self, folder: Path) -> Any:
+        return getattr(import_module(f"oscine.probe.{self.file}"), self.function)(folder, **self.settings)
+
+
+FEW_SHOT = {name: Reader("birdset", "birdset", {"name": name.upper(), "few_shot": True}) for name in BIRDSET}
+PUBLISHED = {
+    "esc50": Reader("tasks", "esc50"),
+    "esc10": Reader("tasks", "esc50", {"ten": True}),
+    "speech_commands": Reader("tasks", "speech_commands"),
+    "audioset_20k": Reader("audioset", "audioset"),
+    "audioset_2m": Reader("audioset", "audioset", {"unbalanced": True}),
+    **{name: Reader("birdset", "birdset", {"name": name.upper()}) for name in BIRDSET},
+    **{name: Reader("tasks", "beans", {"name": name}) for name in BEANS},
 }
-PUBLISHED: dict[str, Callable[[Path], Task]] = {
-    "esc50": esc50,
-    "esc10": partial(esc50, ten=True),
-    "speech_commands": speech_commands,
-    "audioset_20k": audioset,
-    "audioset_2m": partial(audioset, unbalanced=True),
-    **{name.lower(): partial(birdset, name=name) for name in SETS},
-    **{name: partial(beans, name=name) for name in BEANS},
-}
-FRAMES: dict[str, Callable[[Path], FrameTask]] = {"dcase2016": dcase2016}  # of which moments are asked, not clips
-
-
-@dataclass(frozen=True)
-class TaskSettings:
-    """What is asked of the encoder.
-
-    Args:
-        name: of what lies in --data, a published task such as esc50 or hsn; or folder, a class for each folder in it; or
-            annotated, Raven or Audacity tables beside the recordings.
-        valid: share of the clips to learn from that is held out to choose thresholds and scalings by, where the task has
-            no such clips, such as 0.2; null is none.
-        shots: learn from so many clips a class, for each of these numbers; null is all clips.
-        draws: how often the clips are drawn for each number of shots.
-    """
-
-    name: str | None = None
-    valid: float | None = None
-    shots: list[int] | None = None
-    draws: int = 3
+FRAMES = {"dcase2016": Reader("dcase", "dcase2016")}  # of which moments are asked, not clips
 
 
 def add_arguments(made: Parser) -> None:
@@ -85,15 +76,48 @@ def add_arguments(made: Parser) -> None:
     )
 
 
-def open_task(settings: Namespace, seconds: float) -> Task:
-    """The task that a command's arguments name. seconds: of a clip, into which annotated recordings are cut."""
+def check_task(settings: Namespace) -> TaskSettings:
+    """Refuse what arguments and files alone show to be no task, before anything is imported to read it."""
     table, data, asked = settings.table, settings.data, TaskSettings(**settings.task.as_dict())
     if (table is None) == (data is None):
         raise Misuse(
             "give --table FILE.csv, your labelled table, or --data FOLDER, where the task of --task.name lies; one of them"
         )
     if table:
-        task = read_task(table, settings.folds, settings.group)
+        return asked
+    if asked.name in FRAMES:
+        if asked.valid is not None or asked.shots:
+            raise Misuse(f"--task.valid and --task.shots deal out clips; {asked.name} asks for events: leave them out")
+    elif asked.name not in (FOLDER, ANNOTATED):
+        published(asked)
+    return asked
+
+
+def read_clips(settings: Namespace) -> LabelledTable | None:
+    """Read the labelled table, and refuse a folder that is not there, before torch is imported."""
+    if settings.table:
+        from oscine.probe.splits import read_labelled  # pandas, which --help does without
+
+        return read_labelled(settings.table, settings.folds, settings.group, settings.task.valid)
+    if not settings.data.is_dir():
+        raise OscineError(f"no folder {settings.data}; check the path of --data")
+    return None
+
+
+def open_task(settings: Namespace, seconds: float, table: LabelledTable | None = None) -> Task:
+    """The task that a command's arguments name. seconds: of a clip, into which annotated recordings are cut.
+
+    table: what `read_clips` has read.
+    """
+    from oscine.probe.annotated import annotated_task
+    from oscine.probe.data import as_task, with_validation
+    from oscine.probe.splits import FOLDS
+    from oscine.probe.tasks import folder_per_class
+
+    data, asked = settings.data, check_task(settings)
+    table = table or read_clips(settings)
+    if table:
+        task = as_task(table)
     elif asked.name == FOLDER:
         task = folder_per_class(data, settings.folds or FOLDS)
     elif asked.name == ANNOTATED:
@@ -104,14 +128,16 @@ def open_task(settings: Namespace, seconds: float) -> Task:
     return task if asked.valid is None else with_validation(task, asked.valid)
 
 
+def asks_for_moments(settings: Namespace) -> bool:
+    """Whether the task that a command's arguments name asks for events in recordings, not for clips."""
+    return bool(not settings.table and settings.data and settings.task.name in FRAMES)
+
+
 def open_frames(settings: Namespace) -> FrameTask | None:
     """The task that a command's arguments name, if it asks for events in recordings; else None, see `open_task`."""
-    if settings.table or not settings.data or settings.task.name not in FRAMES:
+    if not asks_for_moments(settings):
         return None
-    if settings.task.valid is not None or settings.task.shots:
-        raise Misuse(
-            f"--task.valid and --task.shots deal out clips; {settings.task.name} asks for events: leave them out"
-        )
+    check_task(settings)
     return FRAMES[settings.task.name](settings.data)
 
 
@@ -131,7 +157,7 @@ def digest(task: Task) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def published(asked: TaskSettings) -> Callable[[Path], Task]:
+def published(asked: TaskSettings) -> Reader:
     """The reader of a published task; few shots are drawn from what was published of them."""
     readers = PUBLISHED | FEW_SHOT if asked.shots else PUBLISHED
     if asked.name not in readers:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-from oscine.models.clock import Clock
 from oscine.models.errors import OscineError
-from oscine.models.table import DTYPES
 
 AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
@@ -22,6 +20,9 @@ def check_arguments(
     workers: int | None = None,
 ) -> None:
     """Raise what is wrong with the arguments of `embed_recordings`, as far as that depends on no encoder."""
+    from oscine.models.clock import Clock
+    from oscine.models.table import DTYPES  # pandas, which settings and --help do without
+
     if hop is not None and not 0 < hop < math.inf:
         raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for a clip's length")
     if dtype not in DTYPES:

@@ -14,36 +14,21 @@ from torch.nn.functional import layer_norm
 from oscine.models.bat import BAT
 from oscine.models.encoder import Encoder
 from oscine.models.layers import GatedPostNormBlock, gather_patches, init_linear
+from oscine.models.warmup import warmup_steps
 from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe
 from oscine.pretrain.schedule import adamw, teacher_decay, warmup_cosine_schedule
+from oscine.pretrain.settings import BATSettings
 from oscine.pretrain.tokens import attend, fill_in
 
+DEFAULTS = BATSettings()
 EPSILON = 1e-6  # inside every root of a standard deviation
 
 
 class BATPretraining(Recipe):
     """Latent regression against an EMA teacher (arXiv 2602.16305). `encoder` is the student and what is kept.
 
-    Args:
-        encoder: the student; the teacher starts as its copy.
-        views: masks of a clip in one step; the clip is embedded once.
-        mask_ratio: share of the patches that a view drops.
-        block: height and width of the blocks that are kept, in patches.
-        adjust: share of the patches by which blocks are drawn too many, since they overlap.
-        decoder_depth: blocks of the decoder.
-        decoder_heads: attention heads of a decoder block.
-        decoder_dim: width of the decoder; null is the encoder's.
-        decoder_mlp_ratio: width of a decoder block's MLP over its own.
-        lr: peak learning rate.
-        lr_floor: least learning rate, at the first step and at the end.
-        weight_decay: of every trained parameter.
-        warmup: optimiser steps of the linear rise to the peak.
-        steps: optimiser steps of the whole run.
-        ema_start: the teacher's decay at first.
-        ema_end: the teacher's decay after the ramp.
-        ema_steps: optimiser steps of the ramp between them.
-        compile: mode of torch.compile for the losses, e.g. default, or reduce-overhead (CUDA graphs); null: none.
+    encoder: the student; the teacher starts as its copy. The rest as in `BATSettings`.
     """
 
     takes = BAT
@@ -52,30 +37,30 @@ class BATPretraining(Recipe):
     def __init__(
         self,
         encoder: Encoder,
-        views: int = 16,
-        mask_ratio: float = 0.8,
-        block: int = 5,
-        adjust: float = 0.07,
-        decoder_depth: int = 6,
-        decoder_heads: int = 12,
-        decoder_dim: int | None = None,
-        decoder_mlp_ratio: float = 4.0,
-        lr: float = 5e-4,
-        lr_floor: float = 1e-6,
-        weight_decay: float = 0.05,
-        warmup: int = 50_000,
-        steps: int = 400_000,
-        ema_start: float = 0.9998,
-        ema_end: float = 0.99999,
-        ema_steps: int = 100_000,
-        compile: str | None = None,
+        views: int = DEFAULTS.views,
+        mask_ratio: float = DEFAULTS.mask_ratio,
+        block: int = DEFAULTS.block,
+        adjust: float = DEFAULTS.adjust,
+        decoder_depth: int = DEFAULTS.decoder_depth,
+        decoder_heads: int = DEFAULTS.decoder_heads,
+        decoder_dim: int | None = DEFAULTS.decoder_dim,
+        decoder_mlp_ratio: float = DEFAULTS.decoder_mlp_ratio,
+        lr: float = DEFAULTS.lr,
+        lr_floor: float = DEFAULTS.lr_floor,
+        weight_decay: float = DEFAULTS.weight_decay,
+        warmup: int | float = DEFAULTS.warmup,
+        steps: int = DEFAULTS.steps,
+        ema_start: float = DEFAULTS.ema_start,
+        ema_end: float = DEFAULTS.ema_end,
+        ema_steps: int = DEFAULTS.ema_steps,
+        compile: str | None = DEFAULTS.compile,
     ) -> None:
         super().__init__(encoder, steps, compile)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()  # `train` keeps it so
         self.decoder = BATDecoder(encoder, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio)
         self.views, self.mask_ratio, self.block, self.adjust = views, mask_ratio, block, adjust
         self.lr, self.lr_floor, self.weight_decay = lr, lr_floor, weight_decay
-        self.warmup = warmup
+        self.warmup = warmup_steps(warmup, steps, "recipe")
         self.ema_start, self.ema_end, self.ema_steps = ema_start, ema_end, ema_steps
 
     @property

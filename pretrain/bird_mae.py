@@ -15,32 +15,21 @@ from oscine.models.bird_mae import BirdMAE
 from oscine.models.compat import Attention, Block, LayerNorm
 from oscine.models.encoder import Encoder
 from oscine.models.layers import PATCH, frozen, gather_patches, init_linear
+from oscine.models.warmup import warmup_steps
 from oscine.pretrain.masking import dropped_patches, random_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
 from oscine.pretrain.schedule import adamw, matrices_decay, vectors, warmup_cosine_schedule
+from oscine.pretrain.settings import BirdMAESettings
 from oscine.pretrain.tokens import attend, fill_in
 
+DEFAULTS = BirdMAESettings()
 EPSILON = 1e-6  # added to a patch's variance
 
 
 class BirdMAEPretraining(Recipe):
     """Masked autoencoding of spectrograms (arXiv 2504.12880). `encoder` is what is kept.
 
-    Args:
-        encoder: what is trained and kept.
-        mask_ratio: share of the patches that is dropped, without structure.
-        mix: share of the clips that get others of the batch laid over them.
-        mix_most: how many others at most.
-        noise: share of the clips that get coloured noise laid over them; none in the paper's pretraining.
-        decoder_dim: width of the decoder.
-        decoder_depth: blocks of the decoder.
-        decoder_heads: attention heads of a decoder block.
-        decoder_mlp_ratio: width of a decoder block's MLP over its own.
-        lr: peak learning rate as used: the paper's base rate times (clips a step / 256).
-        weight_decay: of matrices and tokens; biases and norms have none.
-        warmup: optimiser steps of the linear rise to the peak; 9.375 % of all in the paper.
-        steps: optimiser steps of the whole run.
-        compile: mode of torch.compile for the losses, e.g. default, or reduce-overhead (CUDA graphs); null: none.
+    encoder: what is trained and kept. The rest as in `BirdMAESettings`.
     """
 
     takes = BirdMAE
@@ -48,19 +37,19 @@ class BirdMAEPretraining(Recipe):
     def __init__(
         self,
         encoder: BirdMAE,
-        mask_ratio: float = 0.75,
-        mix: float = 0.3,
-        mix_most: int = 2,
-        noise: float = 0.0,
-        decoder_dim: int = 512,
-        decoder_depth: int = 8,
-        decoder_heads: int = 16,
-        decoder_mlp_ratio: float = 4.0,
-        lr: float = 8e-4,
-        weight_decay: float = 1e-4,
-        warmup: int = 15_562,
-        steps: int = 166_000,
-        compile: str | None = None,
+        mask_ratio: float = DEFAULTS.mask_ratio,
+        mix: float = DEFAULTS.mix,
+        mix_most: int = DEFAULTS.mix_most,
+        noise: float = DEFAULTS.noise,
+        decoder_dim: int = DEFAULTS.decoder_dim,
+        decoder_depth: int = DEFAULTS.decoder_depth,
+        decoder_heads: int = DEFAULTS.decoder_heads,
+        decoder_mlp_ratio: float = DEFAULTS.decoder_mlp_ratio,
+        lr: float = DEFAULTS.lr,
+        weight_decay: float = DEFAULTS.weight_decay,
+        warmup: int | float = DEFAULTS.warmup,
+        steps: int = DEFAULTS.steps,
+        compile: str | None = DEFAULTS.compile,
     ) -> None:
         super().__init__(encoder, steps, compile)
         # It stays the identity: the loss does not reach it, and several devices want a gradient of all that trains.
@@ -68,7 +57,7 @@ class BirdMAEPretraining(Recipe):
         self.decoder = BirdMAEDecoder(encoder, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio)
         self.mask_ratio, self.mix, self.mix_most, self.noise = mask_ratio, mix, mix_most, noise
         self.lr, self.weight_decay = lr, weight_decay
-        self.warmup = warmup
+        self.warmup = warmup_steps(warmup, steps, "recipe")
         self.vectors = vectors(self)
 
     @property

@@ -18,44 +18,33 @@ from oscine.models.errors import OscineError
 from oscine.pretrain.clips import ClipDataset, ClipNumbers, collate, stretches_of
 from oscine.pretrain.processes import made_for_all, same_in_all
 from oscine.pretrain.recipe import Batch, Recipe
+from oscine.pretrain.settings import DataSettings
 from oscine.pretrain.sources import find_source
 from oscine.pretrain.variation import vary
 
+DEFAULTS = DataSettings([])
 GRACE = 30  # seconds that a process which reads outlives SIGTERM: the run needs its clips for the step that it is in
 
 
 class PretrainingData(LightningDataModule):
     """Recordings as batches for a recipe; a resumed run continues with the batch it would have had.
 
-    Args:
-        recordings: a folder, searched at every depth; a folder of shards that `oscine shards` made, or of tar files in
-            webdataset's layout; a manifest (CSV, TSV or Parquet with a column path, relative to it, and optional start and
-            end in seconds; or text with a path a line); a folder of BirdSet's as it lies on the Hub, such as XCL, whose
-            clips are cut around events; AudioSet's folder; or a list of files.
-        batch_size: clips of a step, on each device and in each accumulated part.
-        workers: processes that read and resample.
-        seed: of the order of the clips, their cuts and masks.
-        seconds: length of the clips that are cut; null is the encoder's, a shorter one is filled up in the spectrogram.
-        gain: whether a clip is made louder or softer at random, by Beta(10, 10) + 0.5.
-        events: of a recording of BirdSet's, for species with more than 500 of them; null is all.
-        bad_share: of clips whose recording cannot be read and is skipped for another, above which the run stops, once 20
-            are bad.
+    seed: of the order of the clips, their cuts and masks. The rest as in `DataSettings`.
     """
 
     def __init__(
         self,
         recordings: Path | list[Path],
-        batch_size: int = 12,
-        workers: int = 2,
+        batch_size: int = DEFAULTS.batch_size,
+        workers: int = DEFAULTS.workers,
         seed: int = 0,
-        seconds: float | None = None,
-        gain: bool = False,
-        events: int | None = 2,
-        bad_share: float = 0.05,
+        seconds: float | None = DEFAULTS.seconds,
+        gain: bool = DEFAULTS.gain,
+        events: int | None = DEFAULTS.events,
+        bad_share: float = DEFAULTS.bad_share,
     ) -> None:
         super().__init__()
-        if not 0 <= bad_share <= 1:
-            raise OscineError(f"bad_share is {bad_share}, expected a share from 0 (none) to 1 (all)")
+        DataSettings(recordings, bad_share=bad_share)  # refuses what cannot be
         self.seconds = seconds
         self.source = find_source(recordings, events, seed)  # now: what is not there is said before a run is touched
         self.batch_size, self.workers = batch_size, workers

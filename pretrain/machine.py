@@ -11,6 +11,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from oscine import __version__
+from oscine.models.devices import device_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 
@@ -25,7 +26,7 @@ class Machine(Callback):
         if not trainer.is_global_zero or logs is None:
             return
         facts = {
-            "device": device_name(pl_module.device),
+            "device": device_name(str(pl_module.device)),
             "devices": trainer.world_size,
             "nodes": trainer.num_nodes,
             "precision": str(trainer.precision),
@@ -36,18 +37,6 @@ class Machine(Callback):
         folder = Path(logs)
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / MACHINE, (json.dumps(facts, indent=2) + "\n").encode())
-
-
-def device_name(device: torch.device) -> str:
-    """As its maker calls it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names and device.type == "cpu" else f"{device.type} ({platform.machine()})"
 
 
 def read_machine(folder: Path) -> dict[str, Any] | None:

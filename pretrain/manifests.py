@@ -7,10 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from oscine.models.lists import read_list
-from oscine.models.scan import LISTS
 from oscine.pretrain.stretches import Files, Span
-
-MANIFESTS = LISTS
 
 
 def read_manifest(path: Path) -> Files:

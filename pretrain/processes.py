@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TypeVar
-
-from lightning import Trainer
+from typing import TYPE_CHECKING, TypeVar
 
 from oscine.models.errors import OscineError
 
+if TYPE_CHECKING:
+    from lightning import Trainer
+
 Made = TypeVar("Made")
+# Where launchers say which process of a run this is, in Lightning's order: what it starts itself, Slurm, LSF.
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
+
+def is_first() -> bool:
+    """Whether this is the first of a run's processes, or the only one."""
+    return int(next((os.environ[name] for name in RANKS if name in os.environ), "0")) == 0
 
 
 def made_for_all(trainer: Trainer, make: Callable[[], Made]) -> Made:

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.layers import PATCH
+from oscine.pretrain.settings import check_compile
 
 
 class Batch(NamedTuple):
@@ -31,7 +32,6 @@ class Batch(NamedTuple):
 
 STEP = 5  # which of a clip's random numbers, see `drawn_by` in models/augment
 DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
-MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # torch.compile's
 
 
 class Recipe(LightningModule):
@@ -48,8 +48,7 @@ class Recipe(LightningModule):
 
     def __init__(self, encoder: Encoder, steps: int, compile: str | None = None) -> None:
         super().__init__()
-        if compile not in (None, *MODES):
-            raise OscineError(f"compile is {compile!r}, expected null or one of {', '.join(MODES)}")
+        check_compile(compile)
         if not isinstance(encoder, self.takes):
             raise OscineError(
                 f"{type(self).__name__} takes a {self.takes.__name__}, not a {type(encoder).__name__}; choose that"

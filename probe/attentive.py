@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from oscine.models.compat import LayerNorm
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
-from oscine.probe.probe import SETS, Needs, Probe, choose
+from oscine.probe.head_settings import AttentiveSettings
+from oscine.probe.probe import SETS, Needs, Probe
+
+DEFAULTS = AttentiveSettings()
 
 
 class AttentiveProbe(Probe):
@@ -18,17 +21,14 @@ class AttentiveProbe(Probe):
     The norm has no parameters: the paper keeps its scale and shift at 1 and 0, and the linear layer can express them.
     The paper's Bird-MAE hands over patches before the final norm, `Features` those after it.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool: "clip", or "frames" for attention over the freq of each time step and logits [batch, time, classes].
+    encoder: what it is built for; classes: how many logits; the rest as in `AttentiveSettings`.
     """
 
     needs = Needs(layers=[-1], parts=("patches",))
 
-    def __init__(self, encoder: Encoder, classes: int, pool: str = "clip") -> None:
+    def __init__(self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool) -> None:
         super().__init__(encoder, classes)
-        self.pool = choose(pool, SETS)
+        self.pool = AttentiveSettings(pool).pool
         self.heads = encoder.heads
         self.query = nn.Parameter(0.02 * torch.randn(1, 1, self.dim))
         self.key = nn.Linear(self.dim, self.dim, bias=False)

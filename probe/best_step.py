@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from torch import Tensor, nn
-
-from oscine.models.errors import OscineError
-from oscine.probe.data import Part
 
 
 class BestStep:
@@ -29,13 +25,3 @@ class BestStep:
         """Give the probe, or what it learns with, the best weights; which step's they are."""
         module.load_state_dict(self.weights)
         return self.step
-
-
-def check_selection(select_every: int | None, parts: Sequence[Part]) -> None:
-    """An error where a best step is asked for and a part has no rows to choose it by."""
-    without = next((part.name for part in parts if not len(part.valid)), None)
-    if select_every and without:
-        raise OscineError(
-            f"fit.select_every {select_every} chooses a step, but {without} has no rows to choose by: a split 'valid' or "
-            "--task.valid 0.2 gives it some, fit.select_every null takes the last step"
-        )

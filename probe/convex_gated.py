@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from oscine.models.encoder import Encoder
-from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.probe.probe import SETS, Needs, Probe, choose, group_parameters
+from oscine.probe.head_settings import ConvexGatedSettings
+from oscine.probe.probe import SETS, Needs, Probe, group_parameters
 from oscine.probe.similarity import extremes
 
+DEFAULTS = ConvexGatedSettings()
 # The patches over which similarities are least and greatest.
 POOLS = {"cls": SETS["clip"], "mean": SETS["clip"], "frames": SETS["frames"]}
 
@@ -26,21 +27,19 @@ class ConvexGatedProbe(Probe):
     are over the patches; the middle one is CLS's (pool "cls") or the mean over the patches ("mean"). With "frames" all
     three are over the freq of each time step, and logits are [batch, time, classes].
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool: "cls", "mean" or "frames".
-        prototypes: in total; no class owns one.
-        dropout: of the linear layer's input.
+    encoder: what it is built for; classes: how many logits; the rest as in `ConvexGatedSettings`.
     """
 
     def __init__(
-        self, encoder: Encoder, classes: int, pool: str = "cls", prototypes: int = 10_000, dropout: float = 0.0
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = DEFAULTS.pool,
+        prototypes: int = DEFAULTS.prototypes,
+        dropout: float = DEFAULTS.dropout,
     ) -> None:
         super().__init__(encoder, classes)
-        if prototypes < 1:
-            raise OscineError(f"{prototypes} prototypes; the probe needs at least 1")
-        self.pool = choose(pool, POOLS)
+        self.pool = ConvexGatedSettings(pool, prototypes, dropout).pool
         self.needs = Needs(layers=None, parts=("cls", "patches") if pool == "cls" else ("patches",))
         self.block_attention = nn.Parameter(torch.ones(self.depth))
         self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))

@@ -9,26 +9,27 @@ from torch import Tensor, nn
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.probe.probe import SETS, Needs, Probe, choose
+from oscine.probe.head_settings import EfficientSettings
+from oscine.probe.probe import SETS, Needs, Probe
+
+DEFAULTS = EfficientSettings()
 
 
 class EfficientProbe(Probe):
     """Attention of several queries over the last layer's patches, which are their own keys; linear layer.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool: "clip", or "frames" for attention over the freq of each time step and logits [batch, time, classes].
-        queries: how many; each gives so large a share of what is classified.
+    encoder: what it is built for; classes: how many logits; the rest as in `EfficientSettings`.
     """
 
     needs = Needs(layers=[-1], parts=("patches",))
 
-    def __init__(self, encoder: Encoder, classes: int, pool: str = "clip", queries: int = 32) -> None:
+    def __init__(
+        self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool, queries: int = DEFAULTS.queries
+    ) -> None:
         super().__init__(encoder, classes)
         if queries < 1 or self.dim % queries:
             raise OscineError(f"{queries} queries share {self.dim} values; choose at least 1, a divisor of {self.dim}")
-        self.pool = choose(pool, SETS)
+        self.pool = EfficientSettings(pool, queries).pool
         self.query = nn.Parameter(0.02 * torch.randn(1, queries, self.dim))
         self.value = nn.Linear(self.dim, self.dim, bias=False)
         self.fc = nn.Linear(self.dim, classes)

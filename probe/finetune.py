@@ -21,9 +21,9 @@ from oscine.models.origin import origin_of
 from oscine.models.precision import check_survives, computing, faster_precision
 from oscine.models.scan import find_recordings
 from oscine.probe.augment import hear
-from oscine.probe.best_step import check_selection
 from oscine.probe.data import NO_ROWS, LabelledClips, Part, Task, read_batches
 from oscine.probe.fit import FitSettings, Judgement, choose_loss, learnt_from, main_metric, score, silent
+from oscine.probe.fit_settings import check_selection
 from oscine.probe.fitted import FittedProbe, kept
 from oscine.probe.layer_decay import encoder_groups
 from oscine.probe.learning import Learning

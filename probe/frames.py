@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from oscine.models.errors import OscineError
-from oscine.probe.best_step import check_selection
 from oscine.probe.dcase import HOP, FrameTask
 from oscine.probe.events import MEDIAN, Files, Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.fit import (
@@ -28,6 +27,7 @@ from oscine.probe.fit import (
     within,
     without_nan,
 )
+from oscine.probe.fit_settings import check_selection
 from oscine.probe.metrics import Metrics
 from oscine.probe.probe import Probe
 

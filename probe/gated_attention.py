@@ -7,24 +7,23 @@ from torch import Tensor, nn
 
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
-from oscine.probe.probe import SETS, Needs, Probe, choose
+from oscine.probe.head_settings import GatedAttentionSettings
+from oscine.probe.probe import SETS, Needs, Probe
+
+DEFAULTS = GatedAttentionSettings()
 
 
 class GatedAttentionProbe(Probe):
     """The last layer's patches, each weighed by a softmax of scores w . (tanh(V x) * sigmoid(U x)); linear layer.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool: "clip", or "frames" for a softmax over the freq of each time step and logits [batch, time, classes].
-        gated: false leaves the sigmoid out, as the ABMILP of arXiv 2509.24901 does.
+    encoder: what it is built for; classes: how many logits; the rest as in `GatedAttentionSettings`.
     """
 
     needs = Needs(layers=[-1], parts=("patches",))
 
-    def __init__(self, encoder: Encoder, classes: int, pool: str = "clip", gated: bool = True) -> None:
+    def __init__(self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool, gated: bool = DEFAULTS.gated) -> None:
         super().__init__(encoder, classes)
-        self.pool = choose(pool, SETS)
+        self.pool = GatedAttentionSettings(pool, gated).pool
         self.hidden = nn.Linear(self.dim, self.dim)
         self.gate = nn.Linear(self.dim, self.dim) if gated else None
         self.score = nn.Linear(self.dim, 1, bias=False)  # a bias would move all scores alike

@@ -7,17 +7,16 @@ from einops import rearrange
 from torch import Tensor
 
 from oscine.models.encoder import Encoder
+from oscine.probe.head_settings import Head2ToeSettings
 from oscine.probe.linear import LAYER_POOLS, LinearProbe
+
+DEFAULTS = Head2ToeSettings()
 
 
 class Head2ToeProbe(LinearProbe):
     """A linear probe on the vectors of every layer side by side; the loss grows with the length of each input's weights.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool, norm, dropout: as in `LinearProbe`, but pool cannot be "pooled".
-        lasso: weight of the penalty, as in arXiv 2602.16305, whose AudioSet tables take 0.
+    encoder: what it is built for; classes: how many logits; the rest as in `Head2ToeSettings`.
     """
 
     pools = LAYER_POOLS
@@ -28,10 +27,10 @@ class Head2ToeProbe(LinearProbe):
         self,
         encoder: Encoder,
         classes: int,
-        pool: str = "cls",
-        norm: str = "layer",
-        dropout: float = 0.0,
-        lasso: float = 1e-4,
+        pool: str = DEFAULTS.pool,
+        norm: str = DEFAULTS.norm,
+        dropout: float = DEFAULTS.dropout,
+        lasso: float = DEFAULTS.lasso,
     ) -> None:
         super().__init__(encoder, classes, pool, norm, dropout)
         self.lasso = lasso

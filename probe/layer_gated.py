@@ -6,23 +6,28 @@ import torch
 from torch import Tensor, nn
 
 from oscine.models.encoder import Encoder
+from oscine.probe.head_settings import LayerGatedSettings
 from oscine.probe.linear import LAYER_POOLS, LinearProbe
+
+DEFAULTS = LayerGatedSettings()
 
 
 class LayerGatedProbe(LinearProbe):
     """A linear probe that reads every layer as it is and mixes them by a softmax gate, which starts even.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool, norm, dropout: as in `LinearProbe`, but pool cannot be "pooled"; norm and dropout act on the mixture.
+    encoder: what it is built for; classes: how many logits; the rest as in `LayerGatedSettings`.
     """
 
     pools = LAYER_POOLS
     layers = None
 
     def __init__(
-        self, encoder: Encoder, classes: int, pool: str = "cls", norm: str = "layer", dropout: float = 0.0
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = DEFAULTS.pool,
+        norm: str = DEFAULTS.norm,
+        dropout: float = DEFAULTS.dropout,
     ) -> None:
         super().__init__(encoder, classes, pool, norm, dropout)
         self.block_attention = nn.Parameter(torch.zeros(self.depth))

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
 from oscine.models.layers import LayerNorm
-from oscine.probe.probe import Needs, Probe, choose
+from oscine.probe.head_settings import LinearSettings, choose
+from oscine.probe.probe import Needs, Probe
+
+DEFAULTS = LinearSettings()
 
 
 class Standardised(nn.BatchNorm1d):
@@ -38,22 +41,19 @@ LAYER_POOLS = {name: pool for name, pool in POOLS.items() if name != "pooled"}  
 class LinearProbe(Probe):
     """A linear layer on the last layer's CLS, the mean of its patches, or their means over freq (both papers) or time.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool: "cls", "mean", "frames" (logits [batch, time, classes]), "bands" (the mean over time of every freq, side by
-            side, as in arXiv 2204.12260: pitch is kept, which the mean over all patches loses), or "pooled": the published
-            model's own vector, on which Bird-MAE's paper probes, with norm "none".
-        norm: before the linear layer: "layer", a trained LayerNorm, as both papers do; "batch", batch norm without weights,
-            as in arXiv 2111.06377, which also reads features that differ little between clips; or "none".
-        dropout: of that layer's input.
+    encoder: what it is built for; classes: how many logits; the rest as in `LinearSettings`.
     """
 
     pools: Mapping[str, Callable[[Features], Tensor]] = POOLS
     layers: ClassVar[list[int] | None] = [-1]  # that it reads, None for all
 
     def __init__(
-        self, encoder: Encoder, classes: int, pool: str = "cls", norm: str = "layer", dropout: float = 0.0
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = DEFAULTS.pool,
+        norm: str = DEFAULTS.norm,
+        dropout: float = DEFAULTS.dropout,
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = choose(pool, self.pools)

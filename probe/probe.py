@@ -126,10 +126,3 @@ def group_parameters(
         settings = {"lr": lr, "weight_decay": weight_decay if parameter.ndim > 1 else 0.0, **(own or {}).get(name, {})}
         groups.setdefault((settings["lr"], settings["weight_decay"]), []).append(parameter)
     return [{"params": members, "lr": lr, "weight_decay": decay} for (lr, decay), members in groups.items()]
-
-
-def choose(name: str, choices: Mapping[str, object]) -> str:
-    """`name` if it is one of the choices."""
-    if name not in choices:
-        raise OscineError(f"{name!r} is not known to this probe; choose from {', '.join(choices)}")
-    return name

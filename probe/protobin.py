@@ -12,32 +12,32 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from oscine.models.encoder import Encoder
-from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.probe.probe import SETS, Needs, Probe, choose, group_parameters
+from oscine.probe.head_settings import ProtofloatSettings
+from oscine.probe.probe import SETS, Needs, Probe, group_parameters
 from oscine.probe.similarity import extremes
+
+DEFAULTS = ProtofloatSettings()
 
 
 class ProtofloatProbe(Probe):
     """Cosine of each prototype with the patch of the last layer that it fits best; linear layer.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool: "clip", or "frames" for the best of each time step's freq and logits [batch, time, classes].
-        prototypes: in total; no class owns one.
-        dropout: of the linear layer's input.
+    encoder: what it is built for; classes: how many logits; the rest as in `ProtofloatSettings`.
     """
 
     needs = Needs(layers=[-1], parts=("patches",))
 
     def __init__(
-        self, encoder: Encoder, classes: int, pool: str = "clip", prototypes: int = 10_000, dropout: float = 0.0
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = DEFAULTS.pool,
+        prototypes: int = DEFAULTS.prototypes,
+        dropout: float = DEFAULTS.dropout,
     ) -> None:
         super().__init__(encoder, classes)
-        if prototypes < 1:
-            raise OscineError(f"{prototypes} prototypes; the probe needs at least 1")
-        self.pool = choose(pool, SETS)
+        self.pool = ProtofloatSettings(pool, prototypes, dropout).pool
         self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
         self.drop = nn.Dropout(dropout)
         self.fc = nn.Linear(prototypes, classes)

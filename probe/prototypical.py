@@ -11,11 +11,12 @@ from torch.linalg import vector_norm
 from torch.nn.functional import interpolate, pad
 
 from oscine.models.encoder import Encoder
-from oscine.models.errors import OscineError
 from oscine.models.features import Features
+from oscine.probe.head_settings import PrototypicalSettings
 from oscine.probe.probe import Needs, Probe, group_parameters
 from oscine.probe.similarity import extremes
 
+DEFAULTS = PrototypicalSettings()
 EPSILON = 1e-4  # keeps the cosine of an empty patch finite
 HEADROOM = 1.01  # keeps an activation below 1
 
@@ -26,28 +27,20 @@ class PrototypicalProbe(Probe):
     Patches are taken relative to CLS (`focal`), and upsampled twofold in time and freq before they are compared.
     AudioProtoPNet's head is the same without `focal`; its prototypes learn at 0.05, and nothing decays but the last layer.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        prototypes_per_class: row r of `prototype_vectors` belongs to class r // prototypes_per_class.
-        focal: take patches relative to CLS.
-        prototype_lr: the prototypes' own learning rate.
-        authors_reshape: lay the patches out as the authors do, as freq rows of time columns, though tokens run
-            time-major: the upsampling then blends patches that are no neighbours. To reproduce, not to use.
+    encoder: what it is built for; classes: how many logits; the rest as in `PrototypicalSettings`.
     """
 
     def __init__(
         self,
         encoder: Encoder,
         classes: int,
-        prototypes_per_class: int = 20,
-        focal: bool = True,
-        prototype_lr: float = 0.04,
-        authors_reshape: bool = False,
+        prototypes_per_class: int = DEFAULTS.prototypes_per_class,
+        focal: bool = DEFAULTS.focal,
+        prototype_lr: float = DEFAULTS.prototype_lr,
+        authors_reshape: bool = DEFAULTS.authors_reshape,
     ) -> None:
         super().__init__(encoder, classes)
-        if prototypes_per_class < 1:
-            raise OscineError(f"{prototypes_per_class} prototypes per class; a class needs at least 1 to be seen")
+        PrototypicalSettings(prototypes_per_class)  # refuses what cannot be
         self.needs = Needs(layers=[-1], parts=("cls", "patches") if focal else ("patches",))
         self.focal = focal
         self.prototype_lr = prototype_lr

@@ -18,6 +18,7 @@ from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
 from oscine.models.files import hold, write_whole
 from oscine.probe.data import Part
+from oscine.probe.search_settings import check_optuna
 from oscine.probe.search_space import Range
 
 if TYPE_CHECKING:
@@ -117,10 +118,9 @@ def search(
 
 def need_optuna() -> Any:
     """Optuna, which is asked for by nothing else and speaks up only for warnings."""
-    try:
-        import optuna
-    except ImportError:
-        raise OscineError('optuna is not installed; pip install "oscine[search]" brings it') from None
+    check_optuna()
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -9,8 +9,7 @@ from types import UnionType
 from typing import NamedTuple, Union, get_args, get_origin
 
 from oscine.models.errors import OscineError
-from oscine.probe.fit import FitSettings
-from oscine.probe.probe import Probe
+from oscine.probe.fit_settings import FitSettings
 
 Ends = tuple[float, float]
 FIT, HEAD = "fit", "head"  # sections of a configuration, first in the name of a setting: fit.lr
@@ -47,9 +46,12 @@ class Range(NamedTuple):
 
 
 def search_space(
-    probe: type[Probe], fit: Mapping[str, Ends] | None = None, head: Mapping[str, Ends] | None = None
+    probe: Callable[..., object], fit: Mapping[str, Ends] | None = None, head: Mapping[str, Ends] | None = None
 ) -> dict[str, Range]:
-    """Ranges by the dotted names of settings, such as fit.lr. Without any of `fit` and `head` those that are usual."""
+    """Ranges by the dotted names of settings, such as fit.lr. Without any of `fit` and `head` those that are usual.
+
+    probe: its class, or that of its settings.
+    """
     given = {f"{FIT}.{name}": ends for name, ends in (fit or {}).items()}
     given |= {f"{HEAD}.{name}": ends for name, ends in (head or {}).items()}
     numbers = {f"{FIT}.{name}": whole for name, whole in _numbers(FitSettings).items() if name != "seed"}
@@ -61,21 +63,22 @@ def search_space(
     return {name: _range(name, ends, numbers[name]) for name, ends in chosen.items()}
 
 
-def _range(name: str, ends: Ends, whole: bool) -> Range:
+def _range(name: str, ends: Ends, whole: bool | None) -> Range:
     low, high = ends
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise OscineError(f"search.space.{name} goes from {low:g} to {high:g}, expected a number and a larger one")
+    whole = low >= 1 if whole is None else whole
     if whole and not (float(low).is_integer() and float(high).is_integer()):
         raise OscineError(f"search.space.{name} goes from {low:g} to {high:g}, expected whole numbers")
     return Range(int(low), int(high), True) if whole else Range(float(low), float(high))
 
 
-def _numbers(of: Callable[..., object]) -> dict[str, bool]:
-    """Parameters that are numbers, and whether they are whole ones."""
-    found = {}
+def _numbers(of: Callable[..., object]) -> dict[str, bool | None]:
+    """Parameters that are numbers, and whether they are whole ones; None for shares below 1 or whole numbers from there."""
+    found: dict[str, bool | None] = {}
     for name, parameter in inspect.signature(of, eval_str=True).parameters.items():
         hint = parameter.annotation
         kinds = set(get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint]) - {type(None)}
-        if len(kinds) == 1 and kinds <= {int, float}:
-            found[name] = kinds == {int}
+        if kinds and kinds <= {int, float}:
+            found[name] = None if len(kinds) == 2 else kinds == {int}
     return found

@@ -8,24 +8,23 @@ from torch import Tensor, nn
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
 from oscine.models.layers import LayerNorm
-from oscine.probe.probe import SETS, Needs, Probe, choose
+from oscine.probe.head_settings import SimPoolSettings
+from oscine.probe.probe import SETS, Needs, Probe
+
+DEFAULTS = SimPoolSettings()
 
 
 class SimPoolProbe(Probe):
     """Attention of the mean of the last layer's patches over these, normed, which are their own values; linear layer.
 
-    Args:
-        encoder: what it is built for.
-        classes: how many logits.
-        pool: "clip", or "frames" for the mean and attention over the freq of each time step and logits [batch, time,
-            classes].
+    encoder: what it is built for; classes: how many logits; the rest as in `SimPoolSettings`.
     """
 
     needs = Needs(layers=[-1], parts=("patches",))
 
-    def __init__(self, encoder: Encoder, classes: int, pool: str = "clip") -> None:
+    def __init__(self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool) -> None:
         super().__init__(encoder, classes)
-        self.pool = choose(pool, SETS)
+        self.pool = SimPoolSettings(pool).pool
         self.query = nn.Linear(self.dim, self.dim, bias=False)
         self.key = nn.Linear(self.dim, self.dim, bias=False)
         self.ln = LayerNorm(self.dim)

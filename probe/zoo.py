@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from oscine.probe.attentive import AttentiveProbe
-from oscine.probe.convex_gated import ConvexGatedProbe
-from oscine.probe.efficient import EfficientProbe
-from oscine.probe.gated_attention import GatedAttentionProbe
-from oscine.probe.head2toe import Head2ToeProbe
-from oscine.probe.layer_gated import LayerGatedProbe
-from oscine.probe.linear import LinearProbe
-from oscine.probe.mlp import MLPProbe
-from oscine.probe.probe import Probe
-from oscine.probe.protobin import ProtobinProbe, ProtofloatProbe
-from oscine.probe.prototypical import PrototypicalProbe
-from oscine.probe.simpool import SimPoolProbe
+from typing import TYPE_CHECKING
 
-PROBES: dict[str, type[Probe]] = {
-    probe.__name__: probe
-    for probe in (
-        LinearProbe, MLPProbe, LayerGatedProbe, Head2ToeProbe, AttentiveProbe, EfficientProbe, SimPoolProbe,
-        GatedAttentionProbe, PrototypicalProbe, ProtofloatProbe, ProtobinProbe, ConvexGatedProbe,
-    )
-}  # fmt: skip
+from oscine.models.lazy import LazyClasses
+
+if TYPE_CHECKING:
+    from oscine.probe.probe import Probe
+
+PROBES: LazyClasses[Probe] = LazyClasses(
+    "oscine.probe",
+    {
+        "LinearProbe": "linear",
+        "MLPProbe": "mlp",
+        "LayerGatedProbe": "layer_gated",
+        "Head2ToeProbe": "head2toe",
+        "AttentiveProbe": "attentive",
+        "EfficientProbe": "efficient",
+        "SimPoolProbe": "simpool",
+        "GatedAttentionProbe": "gated_attention",
+        "PrototypicalProbe": "prototypical",
+        "ProtofloatProbe": "protobin",
+        "ProtobinProbe": "protobin",
+        "ConvexGatedProbe": "convex_gated",
+    },
+)

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from oscine.cli import config, pretrain, probe
-from oscine.cli.tasks import TaskSettings
 from oscine.models import create_model, list_models
 from oscine.models.encoder import Encoder
 from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.settings import TrainerSettings
 from oscine.probe.fit import FitSettings
+from oscine.probe.task_settings import TaskSettings
 
 PRETRAIN = config.shipped("pretrain")
 PROBE = config.shipped("probe")
@@ -53,13 +54,14 @@ def test_a_recipes_yaml_leaves_nothing_to_a_hidden_default(name: str) -> None:
     assert given["name"] == given["encoder"]["name"] == name
     assert set(given["recipe"]) == arguments(pretrain.METHODS[given["method"]], but={"encoder"})
     assert set(given["data"]) == arguments(PretrainingData, but={"recordings", "seed"})
-    assert {"precision", "accumulate_grad_batches", "gradient_clip_val"} <= set(given["trainer"]) <= pretrain.MACHINE
+    assert {"precision", "accumulate_grad_batches", "gradient_clip_val"} <= set(given["trainer"])
+    assert set(given["trainer"]) <= arguments(TrainerSettings, but=set())
 
 
 @pytest.mark.parametrize("name", PRETRAIN)
 def test_a_recipes_yaml_is_read_as_it_stands(name: str) -> None:
     given = content("pretrain", name)
-    parser = pretrain.parser(pretrain.METHODS[given["method"]])
+    parser = pretrain.parser(given["method"])
     read = config.parse(parser, config.find("pretrain", name), ["--data.recordings", "."]).as_dict()
     given["data"]["recordings"] = read["data"]["recordings"]
     assert {key: read[key] for key in given if key != "trainer"} == {
@@ -76,7 +78,8 @@ def test_a_recipes_yaml_builds(name: str) -> None:
     assert recipe.steps == given["recipe"]["steps"]
     assert all(parameter.is_meta for parameter in recipe.parameters())
     assert recipe.draw_keep(torch.Generator()).max() < recipe.encoder.grid[0] * recipe.encoder.grid[1]
-    assert given["recipe"]["warmup"] < given["recipe"]["steps"]
+    assert given["recipe"]["warmup"] < 1, "a share, which other steps leave right"
+    assert recipe.warmup < recipe.steps
 
 
 @pytest.mark.parametrize("name", PROBE)
@@ -92,7 +95,7 @@ def test_a_probes_yaml_leaves_nothing_to_a_hidden_default(name: str) -> None:
 @pytest.mark.parametrize("name", PROBE)
 def test_a_probes_yaml_is_read_as_it_stands(name: str) -> None:
     given = content("probe", name)
-    parser = probe.parser(probe.PROBES[given["probe"]])
+    parser = probe.parser(given["probe"])
     read = config.parse(parser, config.find("probe", name), ["--encoder", "bat_tiny"]).as_dict()
     assert {key: read.get(key, {}) for key in given} == given
 
@@ -105,6 +108,7 @@ def test_a_probes_yaml_builds(name: str, encoder: str) -> None:
         made = probe.PROBES[given["probe"]](meta(encoder), 50, **given["head"])
     assert (made.classes, made.dim, made.depth) == (50, 768, 12)
     assert FitSettings(**given["fit"]).steps == given["fit"]["steps"]
+    assert given["fit"]["warmup"] < 1, "a share, which other steps leave right"
 
 
 def test_a_yaml_may_be_named_by_its_path_too() -> None:

@@ -364,8 +364,8 @@ def test_recordings_are_asked_for(runs: Path, capsys: pytest.CaptureFixture[str]
     [
         (["--data.recordings", "empty"], "no recordings in empty; looked for"),
         (["--data.recordings", "nowhere"], "no folder nowhere; check the path"),
-        (["--data.recordings", "empty", "--encoder.feathers", "3"], "BAT has no setting feathers; it has dim, depth"),
-        (["--data.recordings", "empty", "--encoder.name", "bat_tyni"], "no model 'bat_tyni'; did you mean 'bat_tiny'?"),
+        (["--data.recordings", "sound", "--encoder.feathers", "3"], "BAT has no setting feathers; it has dim, depth"),
+        (["--data.recordings", "sound", "--encoder.name", "bat_tyni"], "no model 'bat_tyni'; did you mean 'bat_tiny'?"),
         (["--data.recordings", "sound", "--trainer.accelerator", "abacus"], "no such Trainer: You selected an invalid"),
     ],
 )

@@ -15,17 +15,21 @@ import pytest
 import soundfile
 import torch
 import yaml
+from torch import Tensor
 
 from oscine.cli import dispatch
 from oscine.models import create_model
+from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.hub import save_pretrained
+from oscine.pretrain.bird_mae import BirdMAEPretraining
+from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run import encoder_with_weights, loss_curve
 from oscine.pretrain.states import read_state
 
 TINY = """
 --encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.batch_size 2 --data.workers 0 --log_every 1 --save_every 2
---recipe.decoder_dim 16 --recipe.decoder_depth 1 --recipe.decoder_heads 2 --recipe.warmup 2 --pictures_every 0
+--recipe.decoder_dim 16 --recipe.decoder_depth 1 --recipe.decoder_heads 2 --pictures_every 0
 """.split()
 
 
@@ -173,7 +177,9 @@ def test_settings_that_are_named_may_change_when_a_run_goes_on(capsys: pytest.Ca
     groups = read_state(Path("runs/run/states/last.ckpt"))["optimizer_states"][0]["param_groups"]
     assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
     rates = loss_curve(Path("runs/run"))["lr-AdamW/pg1"]
-    assert rates.loc[2:3].tolist() == pytest.approx([0.01, 0.005]), "the learning rate is the one that is used"
+    assert rates.loc[2:3].tolist() == pytest.approx([0.005, 0.0014644660940672626]), (
+        "the learning rate is the one that is used"
+    )
     assert pretrain("run", 4, *changed) == 0, "from now on it is what was"
 
 
@@ -336,3 +342,38 @@ def test_what_one_of_two_processes_cannot_judge_stops_both(table: str) -> None:
     assert done.returncode == 1
     assert "3_again.flac" in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+class LouderPretraining(BirdMAEPretraining):
+    """Masked autoencoding with a heavier loss.
+
+    Args:
+        encoder: what is trained.
+        weight: of the loss.
+        steps: of the run.
+    """
+
+    def __init__(self, encoder: BirdMAE, weight: float = 2.0, steps: int = 2) -> None:
+        super().__init__(encoder, decoder_dim=16, decoder_depth=1, decoder_heads=2, steps=steps)
+        self.weight = weight
+
+    def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        return {name: self.weight * loss for name, loss in super().losses(spectrogram, keep).items()}
+
+
+def test_a_recipe_of_ones_own_is_run_by_its_name_with_the_settings_of_its_constructor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(METHODS, "LouderPretraining", LouderPretraining)
+    Path("louder.yaml").write_text(
+        "name: louder\nmethod: LouderPretraining\nencoder: {name: bird_mae_tiny, dim: 24, depth: 1, heads: 2}\n"
+    )
+    with pytest.raises(SystemExit):
+        dispatch(["pretrain", "louder.yaml", "--help"])
+    assert "--recipe.weight NUMBER of the loss (default: 2.0)" in " ".join(capsys.readouterr().out.split())
+    call = ["--data.recordings", "sound", "--data.batch_size", "2", "--data.workers", "0", "--recipe.weight", "3"]
+    assert dispatch(["pretrain", "louder.yaml", *call, "--pictures_every", "0"]) == 0
+    assert yaml.safe_load(Path("runs/louder/settings.yaml").read_text())["recipe"] == {"weight": 3.0, "steps": 2}
+    assert encoder("louder").dim == 24
+    assert dispatch(["pretrain", "louder.yaml", *call, "--recipe.wait", "3"]) == 2
+    assert "unrecognized arguments: --recipe.wait 3" in capsys.readouterr().err

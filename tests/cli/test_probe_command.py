@@ -15,6 +15,7 @@ import torch
 import oscine
 from oscine.cli import dispatch
 from oscine.models import create_model, save_pretrained
+from oscine.models.devices import choose_device, clips_at_once, device_name
 from oscine.probe import load_probe
 from oscine.probe.choice import FITS as SCALINGS
 from oscine.probe.results import read_runs
@@ -102,7 +103,7 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "store_gb": 100.0,
         "embeddings": None,
         "layer_scores": False,
-        "device": "cpu",
+        "device": choose_device(),
         "head": {"pool": "mean", "norm": "layer", "dropout": 0.0},
         "fit": {
             "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "beta2": 0.999, "clip": None,
@@ -118,6 +119,17 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "search": {"trials": 0, "sobol": 8, "space": {"fit": {}, "head": {}}},
         "overwrite": False,
     }  # fmt: skip
+
+
+def test_the_device_and_its_batch_are_chosen_and_said(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = [*SMALL[: SMALL.index("--batch_size")], *FITS["linear"]]
+    assert dispatch(["probe", "linear", "--table", str(table), *small]) == 0
+    device = choose_device()
+    assert f"device: {device}, {device_name(device)}\n" in capsys.readouterr().err
+    settings = strict(Path("runs/probe/linear/scores.json"))["settings"]
+    assert (settings["device"], settings["batch_size"]) == (device, clips_at_once(device))
+    assert dispatch(["probe", "linear", "--table", str(table), *small, "--device", "cpu", "--name", "two"]) == 0
+    assert "device: " not in capsys.readouterr().err
 
 
 def test_the_same_call_gives_the_same_scores_whatever_the_workers(table: Path) -> None:
@@ -180,10 +192,10 @@ def test_existing_scores_are_kept_until_they_may_be_replaced(table: Path, capsys
         (["--encoder", "bat_tyni", "--random_weights"], 1, "no model 'bat_tyni'; did you mean 'bat_tiny'?"),
         ([*SMALL, "--device", "abacus"], 1, "no device 'abacus' here"),
         ([*SMALL, "--head.pool", "max"], 1, "'max' is not known to this probe; choose from cls, mean, bands"),
-        ([*SMALL, "--fit.steps", "100"], 1, "fit.warmup is 400, expected less than fit.steps, which is 100"),
+        ([*SMALL, "--fit.steps", "100", "--fit.warmup", "400"], 1, "fit.warmup is 400, expected a share below 1"),
         ([*SMALL, "--probe", "AttentiveProbe"], 2, "--probe: invalid choice: 'AttentiveProbe'"),
         ([*SMALL, "--head.pol", "cls"], 2, "unrecognized arguments: --head.pol cls"),
-        ([*SMALL, "--batch_size", "0"], 2, '"batch_size": Not of type PositiveInt: 0'),
+        ([*SMALL, "--batch_size", "0"], 2, '"batch_size": Not of type PositiveInt: '),
         ([*SMALL, "--seconds", "-1"], 2, '"seconds": '),
         ([*SMALL, "--table", "nowhere.csv"], 1, "no table nowhere.csv; check the path"),
     ],
@@ -201,7 +213,7 @@ def test_what_cannot_be_probed_is_told_so_in_one_line(
 def test_without_clips_no_encoder_is_opened_and_what_to_fetch_is_said(
     table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("oscine.cli.probe.open_encoder", None)  # that is not called
+    monkeypatch.setattr("oscine.cli.probe_run.open_encoder", None)  # that is not called
     for config, said in (
         ("hsn_cgp", '--include "HSN/*" --local-dir BirdSet brings it, for --data BirdSet/HSN; or give --table'),
         ("esc50_cgp", "git clone https://github.com/karolpiczak/ESC-50"),

@@ -10,9 +10,12 @@ import yaml
 
 from oscine.cli import config
 from oscine.cli.command import Misuse
-from oscine.cli.probe import PROBES, parse
-from oscine.cli.published_tuning import is_mae
+from oscine.cli.probe import parse
+from oscine.cli.published_tuning import MAES, is_mae
 from oscine.models import create_model, save_pretrained
+from oscine.models.hub import ENCODERS
+from oscine.models.mae import MAE
+from oscine.models.warmup import warmup_steps
 
 # arXiv 2602.16305, by its authors' configurations: what holds of all, then of each task.
 BAT = {
@@ -48,11 +51,12 @@ def read(name: str, *arguments: str) -> dict[str, Any]:
     """What a call of the command would fine-tune with, by dotted names."""
     path = config.find("probe", name)
     content = config.read(path)
-    settings = parse(PROBES[content["probe"]], path, content, [name, *arguments])
+    settings = parse(content["probe"], path, content, [name, *arguments])
     sections = {section: settings[section].as_dict() for section in ("task", "head", "fit", "tuning")}
     flat = {f"{section}.{key}": value for section, table in sections.items() for key, value in table.items()}
     snr = flat["tuning.noise_snr"]
-    return flat | {"tuning.noise_snr": tuple(snr)}
+    warmup = warmup_steps(flat["fit.warmup"], flat["fit.steps"], "fit")
+    return flat | {"tuning.noise_snr": tuple(snr), "fit.warmup": warmup}
 
 
 @pytest.mark.parametrize("call", BAT_TASKS, ids=" ".join)
@@ -72,7 +76,8 @@ def test_bird_mae_is_fine_tuned_as_its_paper_says() -> None:
 def test_without_finetune_a_config_is_as_it_stands() -> None:
     given = config.read(config.find("probe", "hsn_cgp"))
     found = read("hsn_cgp", "--encoder", "bat_base")
-    assert {name[4:]: value for name, value in found.items() if name.startswith("fit.")} == given["fit"]
+    fit = given["fit"] | {"warmup": 1_000}
+    assert {name[4:]: value for name, value in found.items() if name.startswith("fit.")} == fit
     assert found["head.dropout"] == 0.2
 
 
@@ -122,6 +127,10 @@ def test_what_is_printed_as_a_config_is_what_would_be_done(capsys: pytest.Captur
 def test_a_table_of_ones_own_has_no_published_steps() -> None:
     found = read("hsn_cgp", "--encoder", "bat_base", "--finetune", *CLIPS, "--fit.steps", "100", "--fit.warmup", "10")
     assert (found["tuning.hiss"], found["head.dropout"], found["tuning.noise"]) == (0.0, 0.2, 0.3)
+
+
+def test_the_encoders_of_bird_maes_kind_are_those_that_are_built_on_its_class() -> None:
+    assert {name for name, kind in ENCODERS.items() if issubclass(kind, MAE)} == set(MAES)
 
 
 def test_the_family_of_an_encoder_is_known_without_its_weights(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_events_are_searched_for_by_the_moment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (["--search.trials", "-1"], 2, '"search.trials"'),
+        (["--search.trials", "-1"], 1, "search.trials is -1, expected 0 (none) or more"),
         (["--search.trials", "2", "--search.space.fit.lrr", "[0, 1]"], 1, "search.space.fit.lrr is no number"),
         (["--search.trials", "2", "--search.space.fit.lr", "[1]"], 2, "Expected a tuple with 2 elements"),
         (["--search.trials", "2", "--search.space.fot.lr", "[0, 1]"], 2, "unrecognized arguments"),

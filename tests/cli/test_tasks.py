@@ -11,10 +11,11 @@ from jsonargparse import Namespace
 
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser
-from oscine.cli.tasks import FRAMES, PUBLISHED, TaskSettings, add_arguments, open_frames, open_task, task_name
+from oscine.cli.tasks import FRAMES, PUBLISHED, add_arguments, open_frames, open_task, task_name
 from oscine.models.errors import OscineError
 from oscine.probe.data import Task
 from oscine.probe.literature import published_figures
+from oscine.probe.task_settings import TaskSettings
 from tests.task_layouts import (
     BEANS,
     write,
@@ -148,7 +149,9 @@ def test_what_is_no_task_gets_a_clear_line(arguments: list[str], complaint: str)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("share", "complaint"), [("0", "0 of the rows to choose by"), ("0.9", "0.9 of the rows to")])
+@pytest.mark.parametrize(
+    ("share", "complaint"), [("0", "task.valid is 0, expected"), ("0.9", "task.valid is 0.9, exp")]
+)
 def test_a_share_that_leaves_too_little_is_refused(share: str, complaint: str, tmp_path: Path) -> None:
     with pytest.raises(OscineError, match=complaint):
         opened("--data", str(write_esc50(tmp_path)), "--task.name", "esc50", "--task.valid", share)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from oscine.models import create_model
+from oscine.models.devices import device_name
 from oscine.models.errors import OscineError
 from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.data import PretrainingData
-from oscine.pretrain.machine import Machine, device_name, read_machine
+from oscine.pretrain.machine import Machine, read_machine
 from oscine.pretrain.run import LOGS, make_trainer, run_pretraining
 
 
@@ -28,7 +28,7 @@ def test_a_run_writes_down_what_it_ran_on(tmp_path: Path) -> None:
     )  # fmt: skip
     run_pretraining(trainer, recipe, PretrainingData(tmp_path / "sound", batch_size=1, workers=0), tmp_path / "run")
     written = read_machine(tmp_path / "run" / LOGS)
-    assert written == {"device": device_name(torch.device("cpu")), "devices": 1, "precision": "32-true"}
+    assert written == {"device": device_name("cpu"), "devices": 1, "precision": "32-true"}
 
 
 def test_the_newest_part_of_a_run_counts(tmp_path: Path) -> None:
@@ -49,8 +49,3 @@ def test_a_broken_one_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "version_0/machine.json").write_text(content)
     with pytest.raises(OscineError, match=r"machine.json is not what a run writes"):
         read_machine(tmp_path)
-
-
-def test_a_processor_has_a_name() -> None:
-    assert device_name(torch.device("cpu"))
-    assert device_name(torch.device("meta")).startswith("meta (")

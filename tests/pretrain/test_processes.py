@@ -227,7 +227,7 @@ def called(program: str) -> dict[str, Any]:
     words = Path(f"{program}.called").read_text().splitlines()
     start = words.index("bat_base")
     assert words[start - 2 : start] == ["oscine", "pretrain"]
-    parser = pretrain.parser(pretrain.METHODS["BATPretraining"])
+    parser = pretrain.parser("BATPretraining")
     return config.parse(parser, config.find("pretrain", "bat_base"), words[start + 1 :]).as_dict()
 
 

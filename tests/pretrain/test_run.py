@@ -38,7 +38,7 @@ RECIPES = {
 
 def arguments(config: str, name: str, folder: Path, runs: Path, steps: int, *more: str) -> list[str]:
     given = ["--name", name, "--runs", str(runs), "--data.recordings", str(folder)]
-    return ["pretrain", config, *given, *TINY, *RECIPES[config], f"--recipe.steps={steps}", "--recipe.warmup=2", *more]
+    return ["pretrain", config, *given, *TINY, *RECIPES[config], f"--recipe.steps={steps}", "--recipe.warmup=1", *more]
 
 
 def weights(runs: Path, name: str) -> dict[str, torch.Tensor]:

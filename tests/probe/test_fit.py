@@ -284,9 +284,11 @@ def test_a_loss_that_does_not_fit_is_refused(encoder: Encoder, loss: str, target
 
 def test_a_warm_up_must_end_before_the_fit() -> None:
     with pytest.raises(
-        OscineError, match=r"fit\.warmup is 400, expected less than fit\.steps, which is 100; .* here fit\.warmup 10"
+        OscineError, match=r"fit\.warmup is 400, expected a share below 1 or fewer .* which is 100; .* 0\.1"
     ):
-        FitSettings(steps=100)
+        FitSettings(steps=100, warmup=400)
+    assert FitSettings(steps=100).warmup_steps == 10
+    assert FitSettings(steps=100, warmup=99).warmup_steps == 99
 
 
 def test_a_step_takes_a_clip_at_least() -> None:

@@ -1,0 +1,146 @@
+"""The work of `oscine pretrain`, once its arguments are known to fit: build, train, leave the encoder, print."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import yaml
+from jsonargparse import Namespace
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+
+from oscine.cli.pretrain import check_same
+from oscine.cli.progress import progress_bar
+from oscine.models import Encoder, create_model
+from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+from oscine.models.folder import SETTINGS
+from oscine.models.origin import origin_of
+from oscine.models.source import SOURCE, Origin
+from oscine.models.weights import load_strictly
+from oscine.pretrain import Recipe
+from oscine.pretrain.boundary import Stopped as Stopped
+from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.health import Health
+from oscine.pretrain.pictures import PICTURES, Pictures
+from oscine.pretrain.processes import is_first
+from oscine.pretrain.run import encoder_with_weights, make_trainer, run_pretraining
+from oscine.pretrain.run_files import LOGS, STATE, resumable
+from oscine.probe.data import as_task
+from oscine.probe.splits import LabelledTable
+from oscine.probe.watch import Watch
+
+# Its console repeats what it was told and advertises; what the user should know is said here.
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # its own use of torch
+warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch")  # clips go by number
+warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
+warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # so it should when resuming
+warnings.filterwarnings("ignore", "Be aware that when using `ckpt_path`")  # save_every, health_every may change
+warnings.filterwarnings("ignore", "Found .* in eval mode at the start of training")  # the teacher, as it should be
+
+
+def pretrain(
+    method: type[Recipe], settings: Namespace, record: dict[str, Any], probe_table: LabelledTable | None
+) -> None:
+    """Run it; `record` are the settings that stay with the run."""
+    folder, first = settings.runs / settings.name, is_first()
+    # A run that goes on from a state has weights of its own.
+    goes_on = settings.resume and resumable(folder / STATE)
+    start = encoder_with_weights(settings.init) if settings.init and not goes_on else None
+    lightning.seed_everything(settings.seed, verbose=False)
+    encoder = create_model(**settings.encoder)
+    if start:
+        begin_with(encoder, start, settings.init, settings.change)
+    recipe = method(encoder, **settings.recipe.as_dict())
+    data = PretrainingData(**settings.data.as_dict(), seed=settings.seed)
+    data.changes = settings.change
+    recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
+    callbacks: list[Callback] = [LearningRateMonitor("step")]
+    with ExitStack() as display:
+        if first:
+            bar = display.enter_context(progress_bar())
+            callbacks.append(Steps(bar.task(settings.name), settings.log_every))
+        callbacks += looks(settings, folder, probe_table)
+        trainer = make_trainer(
+            recipe,
+            folder,
+            settings.save_every,
+            settings.log_every,
+            callbacks=callbacks,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **settings.trainer.as_dict(),
+        )
+        if first:  # not before everything else is known to fit
+            prepare(folder, record, settings.resume, origin_of(start) if start else None)
+        saved_to = run_pretraining(trainer, recipe, data, folder, settings.resume)
+    if first:
+        pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
+        print(f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}encoder: create_model('local-dir:{saved_to}')")
+
+
+def prepare(folder: Path, record: dict[str, Any], resume: bool, origin: Origin | None = None) -> None:
+    """An empty folder for a new run, or that of one that goes on, with its settings and whose weights it begins with."""
+    try:
+        if not resume:
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True)
+        write_settings(folder, record)
+        if origin:
+            write_whole(folder / SOURCE, origin.as_json())
+    except OSError as error:
+        raise OscineError(
+            f"{folder} cannot be written: {error.strerror or error}; make room, or name other --runs"
+        ) from error
+
+
+def write_settings(folder: Path, record: dict[str, Any]) -> None:
+    """Leave a run's settings in its folder."""
+    write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
+
+
+def looks(settings: Namespace, folder: Path, probe_table: LabelledTable | None) -> list[Callback]:
+    """What looks at the encoder now and then while it learns."""
+    made: list[Callback] = []
+    if settings.health_every:
+        made.append(Health(settings.health_every))
+    if settings.pictures_every:
+        made.append(Pictures(folder, settings.pictures_every))
+    if probe_table and settings.probe_every:
+        # As many clips at once as a step has: what fits with gradients fits without.
+        task, clips = as_task(probe_table), settings.data
+        made.append(Watch(task, settings.probe_every, clips.batch_size, clips.workers))
+    return made
+
+
+class Steps(Callback):
+    """Shows the optimiser steps of a run, and its loss as it is logged, on a line of the progress display."""
+
+    def __init__(self, update: Callable[..., None], every: int) -> None:
+        self.update, self.every = update, every
+        self.note = ""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step % self.every == 0:  # reading the loss waits for the device
+            self.note = f"loss {trainer.callback_metrics['loss']:.4f}"
+        self.update(trainer.global_step, trainer.max_steps, self.note)
+
+
+def begin_with(encoder: Encoder, start: Encoder, source: str, change: list[str]) -> None:
+    """Give a run's encoder the weights of another one of its kind."""
+    if type(start) is not type(encoder):
+        raise OscineError(
+            f"{source} is a {type(start).__name__}, the run's encoder a {type(encoder).__name__}; use a recipe with that one"
+        )
+    check_same(source, {"encoder": start.config}, {"encoder": encoder.config}, change)
+    load_strictly(encoder, start.state_dict(), source)

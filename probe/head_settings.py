@@ -1,0 +1,237 @@
+"""The settings of every probe: names, values and their meaning, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from oscine.models.errors import OscineError
+
+POOLS = ("cls", "mean", "bands", "frames", "pooled")
+LAYER_POOLS = ("cls", "mean", "bands", "frames")  # of which every layer has its own
+NORMS = ("layer", "batch", "none")
+SETS = ("clip", "frames")
+
+
+@dataclass(frozen=True)
+class LinearSettings:
+    """Settings of LinearProbe: a linear layer on one vector a clip, or one a frame.
+
+    Args:
+        pool: "cls", "mean", "frames" (logits [batch, time, classes]), "bands" (the mean over time of every freq, side by
+            side, as in arXiv 2204.12260: pitch is kept, which the mean over all patches loses), or, of the last layer only,
+            "pooled": the published model's own vector, on which Bird-MAE's paper probes, with norm "none".
+        norm: before the linear layer: "layer", a trained LayerNorm, as both papers do; "batch", batch norm without weights,
+            as in arXiv 2111.06377, which also reads features that differ little between clips; or "none".
+        dropout: of that layer's input.
+    """
+
+    pool: str = "cls"
+    norm: str = "layer"
+    dropout: float = 0.0
+
+    pools: ClassVar[Collection[str]] = POOLS
+
+    def __post_init__(self) -> None:
+        choose(self.pool, self.pools)
+        choose(self.norm, NORMS)
+        check_dropout(self.dropout)
+
+
+@dataclass(frozen=True)
+class MLPSettings(LinearSettings):
+    """Settings of MLPProbe: a hidden layer between the vector and the classes. The paper reads "pooled" as it is.
+
+    Args:
+        hidden: numbers between the two layers.
+    """
+
+    pool: str = "pooled"
+    norm: str = "none"
+    hidden: int = 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden < 1:
+            raise OscineError(f"{self.hidden} hidden numbers; the probe needs at least 1, the paper has 512")
+
+
+@dataclass(frozen=True)
+class LayerGatedSettings(LinearSettings):
+    """Settings of LayerGatedProbe: a linear layer on a learnt mixture of all layers, which has no "pooled"."""
+
+    pools: ClassVar[Collection[str]] = LAYER_POOLS
+
+
+@dataclass(frozen=True)
+class Head2ToeSettings(LinearSettings):
+    """Settings of Head2ToeProbe: a linear layer on all layers side by side, which have no "pooled".
+
+    Args:
+        lasso: weight of the penalty, as in arXiv 2602.16305, whose AudioSet tables take 0.
+    """
+
+    lasso: float = 1e-4
+
+    pools: ClassVar[Collection[str]] = LAYER_POOLS
+
+
+@dataclass(frozen=True)
+class AttentiveSettings:
+    """Settings of AttentiveProbe: one learnt query attends to the patches.
+
+    Args:
+        pool: "clip", or "frames" for attention over the freq of each time step and logits [batch, time, classes].
+    """
+
+    pool: str = "clip"
+
+    def __post_init__(self) -> None:
+        choose(self.pool, SETS)
+
+
+@dataclass(frozen=True)
+class EfficientSettings:
+    """Settings of EfficientProbe: several learnt queries attend to the patches.
+
+    Args:
+        pool: "clip", or "frames" for attention over the freq of each time step and logits [batch, time, classes].
+        queries: how many; a divisor of the encoder's width, of which each gives an equal share.
+    """
+
+    pool: str = "clip"
+    queries: int = 32
+
+    def __post_init__(self) -> None:
+        choose(self.pool, SETS)
+
+
+@dataclass(frozen=True)
+class SimPoolSettings:
+    """Settings of SimPoolProbe: the mean patch attends to the patches.
+
+    Args:
+        pool: "clip", or "frames" for the mean and attention over the freq of each time step and logits [batch, time,
+            classes].
+    """
+
+    pool: str = "clip"
+
+    def __post_init__(self) -> None:
+        choose(self.pool, SETS)
+
+
+@dataclass(frozen=True)
+class GatedAttentionSettings:
+    """Settings of GatedAttentionProbe: a small network weighs every patch.
+
+    Args:
+        pool: "clip", or "frames" for a softmax over the freq of each time step and logits [batch, time, classes].
+        gated: false leaves the sigmoid out, as the ABMILP of arXiv 2509.24901 does.
+    """
+
+    pool: str = "clip"
+    gated: bool = True
+
+    def __post_init__(self) -> None:
+        choose(self.pool, SETS)
+
+
+@dataclass(frozen=True)
+class PrototypicalSettings:
+    """Settings of PrototypicalProbe: every class compares the patches with prototypes of its own.
+
+    Args:
+        prototypes_per_class: row r of `prototype_vectors` belongs to class r // prototypes_per_class.
+        focal: take patches relative to CLS.
+        prototype_lr: the prototypes' own learning rate.
+        authors_reshape: lay the patches out as the authors do, as freq rows of time columns, though tokens run
+            time-major: the upsampling then blends patches that are no neighbours. To reproduce, not to use.
+    """
+
+    prototypes_per_class: int = 20
+    focal: bool = True
+    prototype_lr: float = 0.04
+    authors_reshape: bool = False
+
+    def __post_init__(self) -> None:
+        if self.prototypes_per_class < 1:
+            raise OscineError(f"{self.prototypes_per_class} prototypes per class; a class needs at least 1 to be seen")
+
+
+@dataclass(frozen=True)
+class ProtofloatSettings:
+    """Settings of ProtofloatProbe and ProtobinProbe: prototypes that no class owns.
+
+    Args:
+        pool: "clip", or "frames" for the best of each time step's freq and logits [batch, time, classes].
+        prototypes: in total; no class owns one.
+        dropout: of the linear layer's input.
+    """
+
+    pool: str = "clip"
+    prototypes: int = 10_000
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        choose(self.pool, SETS)
+        check_prototypes(self.prototypes)
+        check_dropout(self.dropout)
+
+
+@dataclass(frozen=True)
+class ConvexGatedSettings:
+    """Settings of ConvexGatedProbe: prototypes that no class owns, on a learnt mixture of all layers.
+
+    Args:
+        pool: which similarity is the middle one of the three that a prototype gives: "cls", CLS's; "mean", the mean over the
+            patches; or "frames", that over the freq of each time step, with logits [batch, time, classes].
+        prototypes: in total; no class owns one.
+        dropout: of the linear layer's input.
+    """
+
+    pool: str = "cls"
+    prototypes: int = 10_000
+    dropout: float = 0.0
+
+    pools: ClassVar[Collection[str]] = ("cls", "mean", "frames")
+
+    def __post_init__(self) -> None:
+        choose(self.pool, self.pools)
+        check_prototypes(self.prototypes)
+        check_dropout(self.dropout)
+
+
+# By the names of the probes' classes, see `PROBES`.
+HEADS: dict[str, type[Any]] = {
+    "LinearProbe": LinearSettings,
+    "MLPProbe": MLPSettings,
+    "LayerGatedProbe": LayerGatedSettings,
+    "Head2ToeProbe": Head2ToeSettings,
+    "AttentiveProbe": AttentiveSettings,
+    "EfficientProbe": EfficientSettings,
+    "SimPoolProbe": SimPoolSettings,
+    "GatedAttentionProbe": GatedAttentionSettings,
+    "PrototypicalProbe": PrototypicalSettings,
+    "ProtofloatProbe": ProtofloatSettings,
+    "ProtobinProbe": ProtofloatSettings,
+    "ConvexGatedProbe": ConvexGatedSettings,
+}
+
+
+def choose(name: str, choices: Collection[str]) -> str:
+    """Return `name` if it is one of the choices, else raise."""
+    if name not in choices:
+        raise OscineError(f"{name!r} is not known to this probe; choose from {', '.join(choices)}")
+    return name
+
+
+def check_prototypes(prototypes: int) -> None:
+    if prototypes < 1:
+        raise OscineError(f"{prototypes} prototypes; the probe needs at least 1")
+
+
+def check_dropout(dropout: float) -> None:
+    if not 0 <= dropout <= 1:
+        raise OscineError(f"dropout is {dropout}, expected a share from 0 (none) to 1 (all)")

@@ -1,0 +1,66 @@
+"""The settings that stand without torch are those of the classes that have it: names, types, defaults and choices."""
+
+from __future__ import annotations
+
+import inspect
+from typing import get_type_hints
+
+import docstring_parser
+import pytest
+
+from oscine.probe.birdset import SETS as BIRDSET_SETS
+from oscine.probe.convex_gated import POOLS as CONVEX_POOLS
+from oscine.probe.fit_settings import LOSSES, FitSettings
+from oscine.probe.head_settings import HEADS, NORMS, SETS, ConvexGatedSettings
+from oscine.probe.linear import NORMS as NORM_LAYERS
+from oscine.probe.linear import LinearProbe
+from oscine.probe.losses import LOSSES as LOSS_FUNCTIONS
+from oscine.probe.probe import SETS as SET_PATTERNS
+from oscine.probe.search_settings import SearchSettings, Space
+from oscine.probe.task_settings import BEANS, BIRDSET, TaskSettings
+from oscine.probe.tasks import BEANS as BEANS_TABLES
+from oscine.probe.tuning import TuningSettings
+from oscine.probe.zoo import PROBES
+
+ALL = [*dict.fromkeys(HEADS.values()), FitSettings, SearchSettings, Space, TaskSettings, TuningSettings]
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_a_probe_takes_its_settings_as_they_stand(name: str) -> None:
+    of_class = dict(inspect.signature(PROBES[name], eval_str=True).parameters)
+    assert [of_class.pop(given).name for given in ("encoder", "classes")] == ["encoder", "classes"]
+    of_settings = inspect.signature(HEADS[name], eval_str=True).parameters
+    assert [(one.name, one.annotation, one.default) for one in of_class.values()] == [
+        (one.name, one.annotation, one.default) for one in of_settings.values()
+    ]
+
+
+def test_every_probe_has_settings_of_its_own() -> None:
+    assert list(HEADS) == list(PROBES)
+    for name, kind in PROBES.items():
+        assert kind.__name__ == name
+
+
+def test_what_may_be_chosen_is_what_there_is() -> None:
+    for name, kind in PROBES.items():
+        if issubclass(kind, LinearProbe):
+            assert tuple(kind.pools) == HEADS[name].pools, name
+    assert tuple(NORM_LAYERS) == NORMS
+    assert tuple(SET_PATTERNS) == SETS
+    assert tuple(CONVEX_POOLS) == ConvexGatedSettings.pools
+    assert tuple(LOSS_FUNCTIONS) == LOSSES
+    assert tuple(name.lower() for name in BIRDSET_SETS) == BIRDSET
+    assert tuple(BEANS_TABLES) == BEANS
+
+
+@pytest.mark.parametrize("settings", ALL)
+def test_help_says_what_each_setting_means(settings: type) -> None:
+    documents = [docstring_parser.parse(one.__doc__ or "") for one in settings.__mro__[:-1]]
+    explained = {param.arg_name for document in documents for param in document.params}
+    assert set(get_type_hints(settings.__init__)) - {"return"} <= explained
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_no_help_stands_twice(name: str) -> None:
+    assert not docstring_parser.parse(PROBES[name].__doc__ or "").params
+    assert f"`{HEADS[name].__name__}`" in "".join(one.__doc__ or "" for one in PROBES[name].__mro__)
