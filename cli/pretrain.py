@@ -62,7 +62,8 @@ def main(arguments: list[str]) -> int | None:
     settings = config.parse(made, path, arguments[1:])
     record = record_of(made, settings)
     table = refuse(name, settings, record)
-    say_loading("pretrain", settings.encoder["name"])
+    if is_first():
+        say_loading("pretrain", settings.encoder["name"])
     from oscine.cli.pretrain_run import Stopped, pretrain
 
     try:
