@@ -108,7 +108,7 @@ def noise(folder: Path, clips: int) -> Task:
     for row in range(clips):
         soundfile.write(folder / f"{row}.wav", rng.uniform(-0.4, 0.4, int(SECONDS * 16_000)), 16_000)
         lines.append(f"{row}.wav,{row // FOLDS % CLASSES},{row % FOLDS}")
-    (folder / "labels.csv").write_text("\n".join(lines))
+    (folder / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
     return read_task(folder / "labels.csv")
 
 

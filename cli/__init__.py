@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from difflib import get_close_matches
+from io import TextIOWrapper
 from types import FrameType
 
 from oscine import __version__
@@ -32,6 +33,7 @@ COMMANDS = {
     "download": "fetch weights ahead, for machines without a network",
     "convert": "turn an official checkpoint into a folder in oscine's layout",
     "publish": "put an encoder or a probe on the Hub, for anyone to load",
+    "doctor": "examine this installation, for bug reports",
 }
 HELP = f"""usage: oscine COMMAND [ARGUMENTS]
 
@@ -40,7 +42,6 @@ HELP = f"""usage: oscine COMMAND [ARGUMENTS]
   oscine COMMAND --help    what a command takes and does
   oscine --version         the version
 """
-GO_ON = {"quickstart", "chorus", "embed", "predict", "shards", "publish"}  # called again in the same way
 FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
@@ -50,6 +51,9 @@ def main(arguments: list[str] | None = None) -> None:
     handler.setFormatter(Lines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("oscine").setLevel(logging.INFO)  # what was guessed and decided for the user
+    # In a pipe on Windows, and in an old locale, output is no UTF-8: what it cannot write is escaped rather than an error.
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every retry, twice; what came of them is said here
     stop = Stop()
     before = signal.signal(signal.SIGTERM, stop)
@@ -104,5 +108,5 @@ def dispatch(arguments: list[str]) -> int:
         print(f"oscine {name}: {error}", file=sys.stderr)
         return MISUSED if isinstance(error, Misuse) else FAILED
     except KeyboardInterrupt:
-        print(f"oscine {name}: stopped{'; the same call goes on' if name in GO_ON else ''}", file=sys.stderr)
+        print(f"oscine {name}: stopped", file=sys.stderr)
         return INTERRUPTED

@@ -25,7 +25,7 @@ def chorus(out: Path, /, seed: int = 0, clips: int = 10, soundscapes: int = 1) -
 
     with progress_bar() as bar:
         table = make_chorus(out, seed, clips, soundscapes, bar.task("chorus"))
-    print(f"{table}: the labels and folds of {sum(1 for _ in table.open()) - 1} clips")
+    print(f"{table}: the labels and folds of {sum(1 for _ in table.open(encoding='utf-8')) - 1} clips")
     if soundscapes:
         print(
             f"{out / 'soundscapes'}: {len(list(out.glob('soundscapes/*.flac')))} soundscapes with Raven selection tables"

@@ -15,8 +15,9 @@ from oscine.cli.encoder import check_device, check_encoder
 from oscine.cli.published_tuning import with_published
 from oscine.cli.tasks import add_arguments, asks_for_moments, check_task, read_clips
 from oscine.models.errors import OscineError
+from oscine.models.paths import check_name
 from oscine.probe.fit_settings import FitSettings, check_selection
-from oscine.probe.head_settings import FRAME_WISE, HEADS
+from oscine.probe.head_settings import HEADS
 from oscine.probe.results import SCORES
 from oscine.probe.search_settings import SearchSettings, check_optuna
 from oscine.probe.search_space import search_space
@@ -159,7 +160,7 @@ def head_of(probe: str) -> Callable[..., Any]:
 
 def refuse(probe: str, settings: Namespace) -> LabelledTable | None:
     """Refuse what arguments and files alone show to be wrong, before torch is imported; the table that was read for that."""
-    scores = settings.runs / settings.name / SCORES
+    scores = settings.runs / check_name(settings.name) / SCORES
     if scores.exists() and not (settings.overwrite or settings.resume):
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
     fit = FitSettings(**settings.fit.as_dict())
@@ -194,7 +195,7 @@ def check_source(settings: Namespace) -> None:
 def check(settings: Namespace, moments: bool) -> None:
     """Refuse settings that do not go together."""
     check_tuning(settings, moments)
-    if (settings.head.get("pool") in FRAME_WISE) != moments:
+    if (settings.head.get("pool") == "frames") != moments:
         raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
     if settings.embeddings and (settings.seconds or settings.layer_scores):
         raise Misuse(

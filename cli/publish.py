@@ -145,4 +145,4 @@ def show(publication: Publication, facts: Facts, public: bool) -> None:
     total = sum(file.size for file in publication.files.values())
     print(f"  {total:>15,}  bytes in {len(publication.files)} files\n")
     card = publication.files[CARD].content
-    print(card.decode() if isinstance(card, bytes) else card.read_text())
+    print(card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8"))

@@ -117,7 +117,7 @@ def is_mae(encoder: str) -> bool:
 def _described_as_mae(config: Path) -> bool:
     """What is wrong with the file is said by whoever loads the encoder."""
     try:
-        content = json.loads(config.read_text())
+        content = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("architecture") in MAES

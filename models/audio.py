@@ -20,6 +20,7 @@ import soxr
 
 from oscine.models.channels import MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
+from oscine.models.paths import WINDOWS, why_too_long
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,11 +150,12 @@ def open_recording(path: str | Path) -> soundfile.SoundFile:
         with open(path, "rb") as file:
             size = file.seek(0, 2)
     except FileNotFoundError:
-        raise AudioError(path, "there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise AudioError(path, "is a folder, expected a recording; find_recordings lists those in a folder") from None
-    except PermissionError:
-        raise AudioError(path, "may not be read; give yourself permission to read it") from None
+        raise AudioError(path, why_too_long(path) or "there is no such file; check the path") from None
+    except (IsADirectoryError, PermissionError):  # Windows says the second of a folder, too
+        reason = "may not be read; give yourself permission to read it"
+        if os.path.isdir(path):
+            reason = "is a folder, expected a recording; find_recordings lists those in a folder"
+        raise AudioError(path, reason) from None
     except OSError as error:
         raise AudioError(
             path, f"could not be opened ({error.strerror}); check the disk or the connection to it"
@@ -161,8 +163,9 @@ def open_recording(path: str | Path) -> soundfile.SoundFile:
     if not size:
         raise AudioError(path, "is empty (0 bytes); copy it again or leave it out")
     try:
-        # As bytes: not every name is text.
-        recording = soundfile.SoundFile(os.fsencode(path))  # pyright: ignore[reportArgumentType]
+        # As bytes, since not every name is text; on Windows every name is, and bytes would be read in an old code page.
+        name = os.fspath(path) if WINDOWS else os.fsencode(path)
+        recording = soundfile.SoundFile(name)  # pyright: ignore[reportArgumentType]
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix such as .raw, which holds no header to go by
         raise AudioError(
             path, "is no audio that can be read here; convert it to WAV or FLAC, or leave it out"

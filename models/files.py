@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from oscine.models.errors import OscineError
+from oscine.models.paths import WINDOWS
 
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows
-    fcntl = None  # type: ignore[assignment]
+# POSIX locks files by the one, Windows by the other; where there is neither, nothing is locked, as on a disk without locks.
+fcntl: Any = None
+msvcrt: Any = None
+with suppress(ImportError):
+    fcntl = import_module("fcntl")
+with suppress(ImportError):
+    msvcrt = import_module("msvcrt")
+
+SHARES = 1024  # bytes of a lock file on Windows, which has no shared locks: who shares locks one, who seizes locks all
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +44,20 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        put(part, path)
     except BaseException:
         part.unlink(missing_ok=True)  # a full disk has no room for halves
         raise
+
+
+def put(part: Path, path: Path) -> None:
+    """Rename a file, over what is there. On Windows try again while another process, often a virus scanner, has it open."""
+    for pause in (0.05, 0.2, 0.5, 1.0) if WINDOWS else ():
+        with suppress(PermissionError):
+            part.replace(path)
+            return
+        time.sleep(pause)
+    part.replace(path)
 
 
 def file_hash(path: Path) -> str:
@@ -58,8 +77,7 @@ def hold(lock: Path, doing: str, other: str) -> BinaryIO:
     """
     held = lock.open("ab")
     try:
-        if fcntl:
-            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_for_process(held, wait=False)
     except (BlockingIOError, PermissionError):
         held.close()
         raise OscineError(f"another process is {doing}; wait for it, or choose another {other}") from None
@@ -72,8 +90,7 @@ def wait_for(lock: Path) -> BinaryIO:
     """As `hold`, once whoever has it is done."""
     held = lock.open("ab")
     try:
-        if fcntl:
-            fcntl.lockf(held, fcntl.LOCK_EX)
+        _lock_for_process(held, wait=True)
     except OSError:
         logger.info("no locks on the disk of %s: several processes may do the same work there", lock)
     return held
@@ -88,7 +105,7 @@ def share(lock: Path) -> BinaryIO | None:
         held = lock.open("rb" if lock.exists() else "a+b")  # what is shared must be readable on network disks
     except OSError:
         return None
-    return held if _flock(held, shared=True) else None
+    return held if _lock_open_file(held, shared=True) else None
 
 
 def seize(lock: Path) -> BinaryIO | None:
@@ -97,16 +114,41 @@ def seize(lock: Path) -> BinaryIO | None:
         held = lock.open("ab")
     except OSError:  # another user's
         return None
-    return held if _flock(held, shared=False) else None
+    return held if _lock_open_file(held, shared=False) else None
 
 
-def _flock(held: BinaryIO, shared: bool) -> bool:
+def _lock_for_process(held: BinaryIO, wait: bool) -> None:
+    """Lock a file for this process alone; where another has it, wait or raise."""
+    if fcntl:
+        fcntl.lockf(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    elif msvcrt:
+        _lock_bytes(held, shared=False, wait=wait)
+
+
+def _lock_open_file(held: BinaryIO, shared: bool) -> bool:
     """Lock an open file, whoever opened it, or close it."""
     try:
         if fcntl:
             fcntl.flock(held, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
+        if msvcrt:
+            _lock_bytes(held, shared, wait=shared)
+            return True
     except OSError:
         pass
     held.close()
     return False
+
+
+def _lock_bytes(held: BinaryIO, shared: bool, wait: bool) -> None:
+    """Lock one byte of an open file on Windows, or all; where another has them, try again or raise."""
+    while True:
+        first, count = (secrets.randbelow(SHARES), 1) if shared else (0, SHARES)
+        os.lseek(held.fileno(), first, os.SEEK_SET)  # also beyond the file's end
+        try:
+            msvcrt.locking(held.fileno(), msvcrt.LK_NBLCK, count)
+            return
+        except PermissionError:
+            if not wait:
+                raise
+            time.sleep(0.05)

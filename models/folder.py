@@ -43,7 +43,7 @@ def check_weights(path: str | Path) -> None:
 def read_content(path: Path) -> Any:
     """What a config.json of this oscine, or an older one, holds: see `check_content`."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         reason = f"{error.strerror}: {CONFIG}"
         raise OscineError(

@@ -34,7 +34,7 @@ def read_origin(folder: Path) -> Origin | None:
     """What lies beside an encoder's weights, or in a run's folder, if anything does."""
     path = folder / SOURCE
     try:
-        return Origin(**json.loads(path.read_text()))
+        return Origin(**json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -18,7 +18,8 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
+from oscine.models.files import put, write_whole
+from oscine.models.paths import why_too_long
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +92,7 @@ def errors_path(out: Path) -> Path:
 def read_errors(path: Path) -> dict[str, str]:
     """File to reason, of an error table."""
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return dict(list(csv.reader(file))[1:])
     except FileNotFoundError:
         raise OscineError(f"no error table {path}; it belongs beside its table, also where it lists nothing") from None
@@ -243,7 +244,7 @@ def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, lis
             file.flush()
             os.fsync(file.fileno())
         for name, place in (beside(target) | {"table": target}).items():  # the table last: where it stands, all is done
-            (work / name).replace(place)
+            put(work / name, place)
     return Summary(rows, len(ends), seconds, dict(sorted(listed.items())), target, errors_path(target))
 
 
@@ -253,7 +254,7 @@ def writing(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
+        reason = why_too_long(target) or error.strerror or error
         raise OscineError(
             f"{target} could not be written ({reason}); make room or choose another place; what is done is kept"
         ) from None

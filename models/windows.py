@@ -6,8 +6,9 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator
+from multiprocessing import parent_process
 from threading import Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -171,12 +172,13 @@ def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[list[Tensor], 
 
 def _begin_worker(worker: int) -> None:
     one_thread(worker)
-    Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    Thread(target=_leave_with, args=(os.getppid(), parent_process()), daemon=True).start()
 
 
-def _leave_with(parent: int) -> None:
+def _leave_with(number: int, parent: Any) -> None:
     """End a worker whose parent was killed: it would wait for ever to hand over what nobody takes any more."""
-    while os.getppid() == parent:
+    # A fork's brothers hold what tells it that the parent is alive; on Windows the parent's number stays what it was.
+    while os.getppid() == number and parent.is_alive():
         time.sleep(1)
     os._exit(1)
 

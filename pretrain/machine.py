@@ -45,7 +45,7 @@ def read_machine(folder: Path) -> dict[str, Any] | None:
     if not written:
         return None
     try:
-        facts = json.loads(written[-1].read_text())
+        facts = json.loads(written[-1].read_text(encoding="utf-8"))
         return {name: facts[name] for name in ("device", "devices", "precision")}
     except (ValueError, LookupError, TypeError) as error:
         raise OscineError(f"{written[-1]} is not what a run writes ({error}); delete it") from None

@@ -94,7 +94,7 @@ def check_packing(out: Path, sample_rate: int, format: str, size: int, workers: 
 
 def read_packed(out: Path) -> Packed:
     index = json.loads((out / INDEX).read_bytes())
-    with (out / ERRORS).open(newline="") as file:
+    with (out / ERRORS).open(newline="", encoding="utf-8") as file:
         listed = dict(list(csv.reader(file))[1:])  # without the header
     size = sum(shard["bytes"] for shard in index["shards"])
     return Packed(out, len(index["shards"]), index["recordings"], index["seconds"], size, listed)

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oscine.models.files import write_whole
+from oscine.models.files import put, write_whole
 
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
@@ -66,7 +66,7 @@ class ShardWriter:
             "rows": self.rows, "listed": self.listed,
         }  # fmt: skip
         write_whole(self.record, json.dumps(record).encode())  # first: a shard without its record would be unknown
-        self.part.replace(self.target)
+        put(self.part, self.target)
         return record
 
     def _write(self, content: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.plugins import TorchCheckpointIO
 
 from oscine.models.errors import OscineError
+from oscine.models.files import put
 from oscine.models.sealed import read_sealed, write_sealed
 from oscine.pretrain.run_files import before, resumable
 
@@ -33,8 +34,8 @@ class RunStates(TorchCheckpointIO):
         write_sealed(newest, checkpoint)
         # Neither a torn state nor an earlier writing of the same step pushes out the one before.
         if self.step not in (None, step):
-            path.replace(before(path))
-        newest.replace(path)
+            put(path, before(path))
+        put(newest, path)
         self.step = step
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:

@@ -81,6 +81,6 @@ def _read_classes(path: Path) -> list[str]:
 
 def _read_json(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise OscineError(f"no {path}; name the folder of HEAR's release of DCASE 2016 task 2") from None

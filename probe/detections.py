@@ -153,6 +153,8 @@ def write_labels(out: Path, heard: Mapping[str, DataFrame]) -> None:
         track = part / name
         track.parent.mkdir(parents=True, exist_ok=True)
         write_audacity(track, detections)
+    if out.is_dir():
+        out.rmdir()  # it is empty; Windows puts no folder in the place of another
     part.replace(out)
 
 

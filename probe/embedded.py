@@ -17,6 +17,7 @@ from torch import Tensor
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
+from oscine.models.paths import common_folder
 from oscine.models.table import CHANNEL, KEYS, METADATA, read_schema
 from oscine.models.vectors import POOLED, POOLS, fingerprint
 from oscine.probe.data import LabelledClips, Task
@@ -129,7 +130,7 @@ def _names(paths: Collection[str], files: Collection[str]) -> dict[str, str]:
     parts = {
         path: PurePath(os.fsencode(os.path.normpath(path)).decode(errors="backslashreplace")).parts for path in paths
     }
-    shared = len(PurePath(os.path.commonpath([os.path.dirname(os.path.normpath(path)) for path in paths])).parts)
+    shared = len(PurePath(common_folder(map(os.path.normpath, paths))).parts)
     names = [{path: PurePath(*part).as_posix() for path, part in parts.items()}]
     names += [{path: "/".join(part[above:]) for path, part in parts.items()} for above in range(1, shared + 1)]
     return max(names, key=lambda candidates: sum(name in files for name in candidates.values()))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from oscine.models.features import Features
 from oscine.models.files import seize, share, wait_for
@@ -124,11 +124,11 @@ def _make_room(root: Path, folder: Path, needed: int, limit: int) -> int:
                 break
             if lock := seize(place / USED):
                 locks.enter_context(lock)
-                leaving.append(place)
+                leaving.append((place, lock))
                 within, free = within + record_of(place)["bytes"], free + _size(place)
         if needed <= min(within, free):
-            for place in leaving:
-                _remove(place)
+            for place, lock in leaving:
+                _remove(place, lock)
     return min(within, free)
 
 
@@ -137,15 +137,18 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.npy"))
 
 
-def _remove(place: Path) -> None:
-    """A store that is seized; killed meanwhile, it is one that is not whole."""
+def _remove(place: Path, lock: BinaryIO) -> None:
+    """A store that is seized by a lock; killed meanwhile, it is one that is not whole."""
     record, used = record_of(place), datetime.fromtimestamp((place / RECORD).stat().st_mtime)
     logger.warning(
         "removing %s to make room: %.1f GB of features of %s, made by %s, not used since %s",
         place, record["bytes"] / 1e9, record["recordings"], record["model"] or record["of"]["architecture"],
         f"{used:%Y-%m-%d %H:%M}",
     )  # fmt: skip
-    for file in [*place.glob("*.npy"), *place.glob(".*.part"), place / LOCK, place / USED, place / RECORD]:
+    for file in [*place.glob("*.npy"), *place.glob(".*.part"), place / LOCK]:
+        file.unlink(missing_ok=True)
+    lock.close()  # Windows removes no file that is open; to take the store meanwhile needs the folder's lock
+    for file in (place / USED, place / RECORD):
         file.unlink(missing_ok=True)
     with suppress(OSError):  # where there is something of somebody else's in it
         place.rmdir()

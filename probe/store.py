@@ -19,6 +19,7 @@ from torch.utils.data import Subset
 
 from oscine.models.features import Features
 from oscine.models.files import share, write_whole
+from oscine.models.paths import common_folder
 from oscine.models.table import writing
 from oscine.probe.data import LabelledClips, read_batches
 from oscine.probe.encoding import DTYPES, Encoding, Shapes, by_clip, room_for
@@ -90,7 +91,7 @@ def begin(encoding: Encoding, folder: Path, origin: dict[str, Any]) -> None:
     if not record_of(folder):
         about = {
             "model": (encoding.encoder.provenance or {}).get("model"),
-            "recordings": os.path.commonpath([os.path.dirname(path) for path in encoding.clips.paths]),
+            "recordings": common_folder(encoding.clips.paths),
         }
         _note(folder, about | {"of": origin, "kept": encoding.kept(), "bytes": encoding.nbytes, "done": 0})
 

@@ -147,7 +147,7 @@ def _read_csv(path: Path, columns: Sequence[str]) -> DataFrame:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text().split()
+        return path.read_text(encoding="utf-8").split()
     except FileNotFoundError:
         raise OscineError(f"no {path}; name the folder that holds it as it was published") from None
 

@@ -383,3 +383,20 @@ def test_a_run_that_cannot_begin_leaves_everything_as_it_was(
     left = Left(["pretrain", "bat_tiny", *arguments, *["--overwrite"] * overwrite], capsys)
     assert complaint in left.complaint(code=1)
     assert runs.exists() == earlier.exists() == overwrite
+
+
+def test_what_an_output_cannot_write_is_escaped():
+    """In a pipe on Windows, output is in an old code page, which lacks most letters."""
+    program = (
+        "import oscine.cli as cli; cli.dispatch = lambda arguments: print('\u00b1 \u2265 \u0141') or 0; cli.main([])"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True, timeout=60)
+    assert done.stdout.strip() == b"\xb1 \\u2265 \\u0141"
+
+
+def test_a_run_whose_name_no_folder_can_have_everywhere_is_refused(tmp_path, capsys):
+    for command in ("pretrain", "bat_tiny", "--data.recordings", "."), ("probe", "linear", "--encoder", "bat_tiny"):
+        assert dispatch([*command, "--runs", str(tmp_path), "--name", "site:1"]) == 1
+        assert "the name 'site:1' is for a folder, and on Windows no ':' may stand in one" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
