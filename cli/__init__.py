@@ -42,6 +42,7 @@ HELP = f"""usage: oscine COMMAND [ARGUMENTS]
   oscine COMMAND --help    what a command takes and does
   oscine --version         the version
 """
+GO_ON = {"quickstart", "chorus", "embed", "predict", "shards", "publish"}  # called again in the same way
 FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
@@ -108,5 +109,5 @@ def dispatch(arguments: list[str]) -> int:
         print(f"oscine {name}: {error}", file=sys.stderr)
         return MISUSED if isinstance(error, Misuse) else FAILED
     except KeyboardInterrupt:
-        print(f"oscine {name}: stopped", file=sys.stderr)
+        print(f"oscine {name}: stopped{'; the same call goes on' if name in GO_ON else ''}", file=sys.stderr)
         return INTERRUPTED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import yaml
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from oscine.cli import TERMINATED, config
+from oscine.cli import config
 from oscine.cli.command import Misuse, Parser, say_loading
 from oscine.models.errors import OscineError
 from oscine.models.folder import SETTINGS, check_folder, encoder_folder
@@ -41,7 +40,6 @@ stopped or killed goes on with --resume; --overwrite deletes it and starts anew.
 an encoder; its decoder, teacher and optimiser are new. Settings that are not those of the run or encoder are refused unless
 --change names them."""
 WARMUP, STEPS = "recipe.warmup", "recipe.steps"
-COME_AGAIN = 75  # exit code of a run that was told to stop (sysexits.h: try again); a job script then requeues itself
 PACKED = (".tar", ".gz", ".parquet", ".csv", ".json")  # which a folder of shards, BirdSet's or AudioSet's holds
 ORDERS = {"resume", "overwrite", "change"}  # what is asked for now, not what the run is
 # What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
@@ -65,13 +63,19 @@ def main(arguments: list[str]) -> int | None:
     table = refuse(name, settings, record)
     if is_first():
         say_loading("pretrain", settings.encoder["name"])
-    from oscine.cli.pretrain_run import Stopped, pretrain
+    from oscine.cli.pretrain_run import DiskError, Diverged, Stopped, pretrain
 
     try:
         pretrain(METHODS[name], settings, record, table)
     except Stopped as stopped:
-        print(f"oscine pretrain: {stopped}", file=sys.stderr)
-        return TERMINATED if stopped.by == signal.SIGTERM else COME_AGAIN
+        print(f"oscine pretrain: {stopped}; --resume goes on", file=sys.stderr)
+        return stopped.code
+    except DiskError as error:
+        raise OscineError(f"{error}, {'--resume goes on' if error.resumable else '--overwrite begins anew'}") from error
+    except Diverged as error:
+        raise OscineError(
+            f"{error}; a new run with a lower recipe.lr or a trainer.gradient_clip_val may do better"
+        ) from error
     return None
 
 

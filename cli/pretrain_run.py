@@ -27,6 +27,8 @@ from oscine.models.origin import origin_of
 from oscine.models.source import SOURCE, Origin
 from oscine.models.weights import load_strictly
 from oscine.pretrain import Recipe
+from oscine.pretrain.boundary import DiskError as DiskError
+from oscine.pretrain.boundary import Diverged as Diverged
 from oscine.pretrain.boundary import Stopped as Stopped
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.health import Health

@@ -17,7 +17,7 @@ from oscine.cli.tasks import add_arguments, asks_for_moments, check_task, read_c
 from oscine.models.errors import OscineError
 from oscine.models.paths import check_name
 from oscine.probe.fit_settings import FitSettings, check_selection
-from oscine.probe.head_settings import HEADS
+from oscine.probe.head_settings import FRAME_WISE, HEADS
 from oscine.probe.results import SCORES
 from oscine.probe.search_settings import SearchSettings, check_optuna
 from oscine.probe.search_space import search_space
@@ -195,7 +195,7 @@ def check_source(settings: Namespace) -> None:
 def check(settings: Namespace, moments: bool) -> None:
     """Refuse settings that do not go together."""
     check_tuning(settings, moments)
-    if (settings.head.get("pool") == "frames") != moments:
+    if (settings.head.get("pool") in FRAME_WISE) != moments:
         raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
     if settings.embeddings and (settings.seconds or settings.layer_scores):
         raise Misuse(

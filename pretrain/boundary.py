@@ -24,12 +24,35 @@ AGREE = 10  # steps from one agreement of a run's processes to the next: soon, w
 ORDERS = tuple(signal.Signals[name] for name in ("SIGUSR1", "SIGTERM") if hasattr(signal, name))
 
 
+COME_AGAIN, TERMINATED = (
+    75,
+    143,
+)  # exit codes: try again (sysexits.h), with which a job script requeues itself; SIGTERM's
+
+
 class Stopped(OscineError):
-    """A run that was told to stop by a signal, has kept its state and wants to be resumed."""
+    """A run that was told to stop by a signal and has kept its state; how it goes on is for its command to say."""
 
     def __init__(self, message: str, by: signal.Signals | None) -> None:
         super().__init__(message)
         self.by = by
+
+    @property
+    def code(self) -> int:
+        """That the process ends with."""
+        return TERMINATED if self.by == signal.SIGTERM else COME_AGAIN
+
+
+class Diverged(OscineError):
+    """A run whose loss or weights are no numbers any more."""
+
+
+class DiskError(OscineError):
+    """A run that could not write. resumable: whether a state from before was kept."""
+
+    def __init__(self, message: str, resumable: bool) -> None:
+        super().__init__(message)
+        self.resumable = resumable
 
 
 class StepBoundary(Checkpoint):
@@ -123,10 +146,8 @@ class StepBoundary(Checkpoint):
             return
         batch = first // 2
         place = f" in a batch of {names(trainer, batch)}" if mine == first else " in another process"
-        raise OscineError(
-            f"loss or weights are not finite at step {batch // trainer.accumulate_grad_batches + 1}{place}; "
-            f"{kept(self.state)}; a new run with a lower recipe.lr or a trainer.gradient_clip_val may do better"
-        )
+        step = batch // trainer.accumulate_grad_batches + 1
+        raise Diverged(f"loss or weights are not finite at step {step}{place}; {kept(self.state)}")
 
 
 def names(trainer: Trainer, batch: int) -> str:

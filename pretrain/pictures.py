@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from oscine.models.files import write_whole
+from oscine.models.ruler import Ruler
 from oscine.models.vectors import evaluating
 from oscine.pretrain.bat import BATPretraining
 from oscine.pretrain.bird_mae import BirdMAEPretraining, seen
@@ -70,8 +71,8 @@ class Pictures(Callback):
             return
         terms = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         try:
-            frame_seconds = pl_module.encoder.frontend.frame_seconds
-            self.show(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}", frame_seconds)))
+            ruler = pl_module.encoder.frontend.ruler
+            self.show(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}", ruler)))
         except OSError as error:  # no picture is worth a run, and the other processes would wait for this one
             logger.warning("no picture of step %d: %s", trainer.global_step, error)
 
@@ -164,18 +165,19 @@ def colours(targets: Tensor, predictions: Tensor) -> Colours:
     return Colours(aimed.clamp(0, 1), made.clamp(0, 1), share)
 
 
-def draw(panels: Panels, title: str, frame_seconds: float) -> Figure:
-    """A row a panel, a column a clip. frame_seconds: from one frame to the next."""
+def draw(panels: Panels, title: str, ruler: Ruler) -> Figure:
+    """A row a panel, a column a clip, over seconds and kHz."""
     clips = next(iter(panels.values()))
-    figure = Figure(figsize=(6.0 * len(clips), 0.4 + 1.8 * len(panels)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(4.4 * len(clips), 0.4 + 1.5 * len(panels)), dpi=100, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     rows = figure.subplots(len(panels), len(clips), sharex=True, sharey=True, squeeze=False)
     for row, (name, images) in zip(rows, panels.items(), strict=True):
         row[0].set_title(name, loc="left", fontsize=10)
-        row[0].set_ylabel("mel band")
+        row[0].set_ylabel("kHz")
+        row[0].set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))
         for axes, image, clip in zip(row, images, clips, strict=True):
             low, high = np.nanquantile(clip, SHOWN)
-            extent = (0.0, len(clip) * frame_seconds, 0.0, clip.shape[1])
+            extent = (0.0, len(clip) * ruler.frame_seconds, 0.0, clip.shape[1])
             axes.set_facecolor(GAP)
             shown = np.ma.masked_invalid(image.transpose(0, 1))
             axes.imshow(

@@ -18,7 +18,7 @@ from oscine.models.hub import from_config, load_pretrained
 from oscine.models.source import read_origin
 from oscine.models.weights import load_strictly
 from oscine.models.zoo import LOCAL, create_model
-from oscine.pretrain.boundary import StepBoundary, Stopped
+from oscine.pretrain.boundary import DiskError, StepBoundary, Stopped
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.machine import Machine
 from oscine.pretrain.processes import made_for_all
@@ -73,15 +73,15 @@ def run_pretraining(
             trainer.fit(recipe, datamodule=data, ckpt_path=state if resume and resumable(state) else None)
         step = trainer.global_step
         if step < recipe.steps:
-            raise Stopped(f"told to stop at step {step}; the state is kept in {state}; --resume goes on", boundary.told)
+            raise Stopped(f"told to stop at step {step}; the state is kept in {state}", boundary.told)
         made_for_all(trainer, partial(save_encoder, state, folder, step))
     except SystemExit as left:  # how Lightning ends the process after Ctrl-C or SIGTERM; that is for the caller to do
         raise KeyboardInterrupt from left
     except OSError as error:  # a full disk, or one that is gone
         reason = " ".join((error.strerror or str(error)).split())
-        then = "--resume goes on" if resumable(state) else "--overwrite begins anew"
-        raise OscineError(
-            f"stopped at step {trainer.global_step}: {reason}; {kept(state)}; when {folder} can be written again, {then}"
+        raise DiskError(
+            f"stopped at step {trainer.global_step}: {reason}; {kept(state)}; when {folder} can be written again",
+            resumable(state),
         ) from error
     return folder / ENCODER
 

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from oscine.models.ruler import Ruler
 from oscine.probe.boxes import Box
-from oscine.probe.report import COLOURS, INK, MUTED, plain_axes
+from oscine.probe.report import COLOURS, INK, MUTED, WIDE, plain_axes
 
 FRAMED = "#7fe0ff"  # seen on every colour of a spectrogram
-KILOHERTZ = (0.5, 1, 2, 4, 8)
 
 
 class Cutout(NamedTuple):
@@ -31,7 +30,7 @@ class Cutout(NamedTuple):
 def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], ruler: Ruler) -> Figure:
     """A row a prototype; in it, clip after clip with its box, and beside it the box and its neighbourhood enlarged."""
     most = max(map(len, prototypes.values()))
-    figure = Figure(figsize=(8.8, 0.3 + 1.45 * len(prototypes)), layout="constrained")
+    figure = Figure(figsize=(7.4, 0.3 + 1.3 * len(prototypes)), layout="constrained")
     rows = figure.subplots(len(prototypes), 2 * most, squeeze=False, width_ratios=[2.1, 1] * most)
     for row, (name, cutouts) in zip(rows, prototypes.items(), strict=True):
         for wide, close in zip(row[2 * len(cutouts) :: 2], row[2 * len(cutouts) + 1 :: 2]):
@@ -84,7 +83,7 @@ def account_figure(spectrogram: Tensor, account: Account, ruler: Ruler) -> Figur
     """The clip, where in it the logit comes from, and the sum from its constant to the logit, one bar after the other."""
     heat = account.heat
     heights = [1.5, *([1.5] if heat is not None else []), 0.5 + 0.21 * (len(account.bars) + 1)]
-    figure = Figure(figsize=(8.8, 0.7 + sum(heights)), layout="constrained")
+    figure = Figure(figsize=(WIDE, 0.7 + sum(heights)), layout="constrained")
     panels = figure.subplots(len(heights), 1, height_ratios=heights)
     show_spectrogram(panels[0], spectrogram, ruler)
     for box, label in account.boxes.items():
@@ -154,5 +153,4 @@ def frame(axes: Any, box: Box, ruler: Ruler, label: str = "") -> None:
 
 
 def _hertz_ticks(axes: Any, ruler: Ruler) -> None:
-    shown = [number for number in KILOHERTZ if ruler.edge(1000 * number) < ruler.bands]
-    axes.set_yticks([ruler.edge(1000 * number) for number in shown], [f"{number:g}" for number in shown])
+    axes.set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))

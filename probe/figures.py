@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from oscine.probe.calibration import Calibration
 from oscine.probe.metrics import aurocs, average_precisions, f1_scores
-from oscine.probe.report import COLOURS, INK, MUTED, plain_axes
+from oscine.probe.report import COLOURS, INK, MUTED, WIDE, plain_axes
 from oscine.probe.uncertainty import Interval
 
 DRAWN_CLASSES = 60  # of a confusion matrix; with more, its cells are too small to be seen
@@ -23,7 +24,7 @@ TABLE_ROWS = 100
 
 def layer_figure(scores: Mapping[str, np.ndarray], metric: str) -> Figure:
     """A line over the layers for each name, mean and spread over parts. scores: [part, layer]."""
-    figure = Figure(figsize=(8.8, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDE, 3.0), layout="constrained")
     axes = figure.subplots()
     for (name, values), colour in zip(scores.items(), cycle(COLOURS)):
         layers, mean, spread = np.arange(values.shape[1]), np.nanmean(values, 0), np.nanstd(values, 0)
@@ -84,6 +85,55 @@ def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
     return figure
 
 
+class Mark(NamedTuple):
+    """A run that was measured: points above random weights after so many steps, and their spread over folds.
+
+    paired: the spread is of the gain, fold by fold, else of the accuracy alone. here: whether this very run made it.
+    """
+
+    recipe: str
+    data: str
+    setting: str
+    steps: int
+    gain: float
+    spread: float
+    paired: bool
+    here: bool = False
+
+    @property
+    def series(self) -> tuple[str, str, str, bool]:
+        """Runs that may be joined by a line."""
+        return self.recipe, self.data, self.setting, self.here
+
+
+def gain_figure(marks: Sequence[Mark]) -> Figure:
+    """Points above or below random weights by steps: full marks of this run, open ones of others; a line joins a setting."""
+    figure = Figure(figsize=(WIDE, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0, color=INK, linewidth=1)
+    recipes = list(dict.fromkeys(mark.recipe for mark in marks))
+    shapes = dict(zip(dict.fromkeys(mark.series for mark in marks), cycle("osD^vP*X")))
+    for series, shape in shapes.items():
+        own = sorted((mark for mark in marks if mark.series == series), key=lambda mark: mark.steps)
+        recipe, data, setting, here = series
+        colour = COLOURS[recipes.index(recipe) % len(COLOURS)]
+        steps, gains, spreads = ([getattr(mark, name) for mark in own] for name in ("steps", "gain", "spread"))
+        axes.errorbar(
+            steps, gains, spreads, color=colour, marker=shape, markersize=9 if here else 7, capsize=3, linewidth=1.2,
+            linestyle="-" if len(own) > 1 else "", markerfacecolor=colour if here else "white",
+            label=f"{'this run: ' if here else ''}{recipe}, {data}, {setting}",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    every = sorted({mark.steps for mark in marks})
+    axes.set_xticks(every, [f"{number:,}" for number in every], fontsize=9)
+    axes.minorticks_off()
+    axes.set_xlabel("steps of pretraining")
+    axes.set_ylabel("points above random weights")
+    plain_axes(axes)
+    figure.legend(loc="outside upper left", ncols=1, frameon=False, fontsize=9)
+    return figure
+
+
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:  # [class, predicted class]
     """How often a class was taken for which. predicted, labels: class numbers [rows]."""
     return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
@@ -91,8 +141,8 @@ def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:  # [cl
 
 def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Figure:
     """Each row, a class, as shares of its clips; counts [class, predicted class] as `confusion` gives them."""
-    side = min(8.6, 2.2 + (0.44 if len(classes) <= 15 else 0.16) * len(classes))
-    figure = Figure(figsize=(side + 0.9, side), layout="constrained")
+    side = min(WIDE, 2.2 + (0.36 if len(classes) <= 15 else 0.13) * len(classes))
+    figure = Figure(figsize=(min(WIDE, side + 0.9), side), layout="constrained")
     axes = figure.subplots()
     shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -21,6 +21,7 @@ from oscine.probe.dcase import FrameTask
 from oscine.probe.events import MEDIAN
 from oscine.probe.fit import FeatureSource, FitSettings, Judgement, Progress, fit_probe, prepare, silent
 from oscine.probe.frames import FrameJudgement
+from oscine.probe.head_settings import FRAME_WISE
 from oscine.probe.probe import Probe
 
 
@@ -61,7 +62,7 @@ class FittedProbe:
     @property
     def frame_seconds(self) -> float | None:
         """From one frame to the next of a frame-wise probe; None where there is one answer a clip."""
-        if self.head.get("pool") != "frames":
+        if self.head.get("pool") not in FRAME_WISE:
             return None
         return self.encoder.frontend.patch_seconds
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from oscine.models.ruler import Ruler
 from oscine.probe.cutouts import show_spectrogram
 from oscine.probe.events import Event
-from oscine.probe.report import COLOURS, GRID, INK, MUTED, plain_axes
+from oscine.probe.report import COLOURS, GRID, INK, MUTED, WIDE, plain_axes
 
 TRUE, FOUND = COLOURS[2], COLOURS[1]
 DRAWN_CLASSES = 16  # of a scene; with more, their lanes are too narrow
@@ -38,7 +38,7 @@ class Scene(NamedTuple):
 def scene_figure(scene: Scene, classes: Sequence[str], ruler: Ruler, begin: float, end: float) -> Figure:
     """Some seconds of a recording: its spectrogram, each class's probability, and the events, annotated and found."""
     shown = _shown(scene, len(classes), begin, end)
-    figure = Figure(figsize=(8.8, 2.6 + 0.44 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(WIDE, 2.6 + 0.44 * len(shown)), layout="constrained")
     heard, heat, lanes = figure.subplots(3, 1, sharex=True, height_ratios=[1.6, 0.2 * len(shown), 0.24 * len(shown)])
     show_spectrogram(heard, scene.spectrogram, ruler)
     heard.set_ylabel("kHz", fontsize=9)

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from oscine.models.errors import OscineError
 
-POOLS = ("cls", "mean", "bands", "frames", "pooled")
+POOLS = ("cls", "mean", "bands", "frames", "frame_bands", "pooled")
 LAYER_POOLS = ("cls", "mean", "bands", "frames")  # of which every layer has its own
+FRAME_WISE = ("frames", "frame_bands")  # of probes that answer for every step of time
 NORMS = ("layer", "batch", "none")
 SETS = ("clip", "frames")
 
@@ -21,7 +22,8 @@ class LinearSettings:
     Args:
         pool: "cls", "mean", "frames" (logits [batch, time, classes]), "bands" (the mean over time of every freq, side by
             side, as in arXiv 2204.12260: pitch is kept, which the mean over all patches loses), or, of the last layer only,
-            "pooled": the published model's own vector, on which Bird-MAE's paper probes, with norm "none".
+            "frame_bands" (every freq side by side, frame by frame) and "pooled": the published model's own vector, on which
+            Bird-MAE's paper probes, with norm "none".
         norm: before the linear layer: "layer", a trained LayerNorm, as both papers do; "batch", batch norm without weights,
             as in arXiv 2111.06377, which also reads features that differ little between clips; or "none".
         dropout: of that layer's input.

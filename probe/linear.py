@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from oscine.models.encoder import Encoder
@@ -33,9 +34,13 @@ POOLS: dict[str, Callable[[Features], Tensor]] = {
     "mean": lambda features: features.patches.mean((2, 3)),
     "bands": lambda features: features.patches.mean(2).flatten(2),
     "frames": lambda features: features.patches.mean(3),
+    "frame_bands": lambda features: rearrange(
+        features.patches, "layer clip time freq dim -> layer clip time (freq dim)"
+    ),
     "pooled": lambda features: features.pooled[None],
 }
-LAYER_POOLS = {name: pool for name, pool in POOLS.items() if name != "pooled"}  # which is of no layer
+# The pooled vector is of no layer, and the bands of every frame are many numbers to join over layers.
+LAYER_POOLS = {name: pool for name, pool in POOLS.items() if name not in ("pooled", "frame_bands")}
 
 
 class LinearProbe(Probe):
@@ -57,7 +62,7 @@ class LinearProbe(Probe):
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = choose(pool, self.pools)
-        self.needs = Needs(self.layers, parts=(pool,))
+        self.needs = Needs(self.layers, parts=("patches" if pool == "frame_bands" else pool,))
         width = self.width(encoder)
         self.ln = NORMS[choose(norm, NORMS)](width)
         self.drop = nn.Dropout(dropout)
@@ -72,4 +77,4 @@ class LinearProbe(Probe):
 
     def width(self, encoder: Encoder) -> int:
         """Of what is classified."""
-        return self.dim * encoder.grid[1] if self.pool == "bands" else self.dim
+        return self.dim * encoder.grid[1] if self.pool in ("bands", "frame_bands") else self.dim

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from itertools import cycle
 from pathlib import Path
@@ -12,67 +13,127 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import soundfile
 from matplotlib.figure import Figure
 from torch import Tensor
 
-INK, MUTED, GRID = "#22313f", "#7a8793", "#e3e7ea"
-PIXELS = 104  # of the page an inch of a figure: the widest fill it, and letters are as large in all
-COLOURS = ("#1b6ca8", "#d9822b", "#3a8f5c", "#a23b72", "#7d6b58")  # told apart by the colour-blind too
+from oscine.models.files import write_whole
+
+INK, MUTED, GRID = "#22313f", "#55626e", "#d5dce2"
+WIDE = 6.6  # inches of a figure that is as wide as the text
+PIXELS = 100  # of the page an inch of a figure: the widest fill it, and letters are as large in all
+COLOURS = (
+    "#1b6ca8",
+    "#b85c00",
+    "#2f7d4f",
+    "#a23b72",
+    "#7a6650",
+)  # told apart by the colour-blind too, 4.5 to 1 on white
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
-body {{ font: 16px/1.55 system-ui, sans-serif; color: {ink}; max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }}
-h1 {{ font-size: 1.7rem; margin-bottom: .3rem; }} h2 {{ font-size: 1.2rem; margin: 2.4rem 0 .5rem; }}
-p {{ max-width: 46rem; }} figure {{ margin: 1rem 0; }} figcaption {{ color: {muted}; font-size: .9rem; max-width: 46rem; }}
-img {{ max-width: 100%; height: auto; }} .scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .35rem .8rem; text-align: right; border-bottom: 1px solid {grid}; white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; }} thead th {{ border-bottom: 2px solid {ink}; }}
-</style></head><body>
+{style}</style></head><body><main>
 {body}
-</body></html>
+</main></body></html>
 """
+STYLE = Path(__file__).with_name("report.css")
 
 
 class Report:
-    """Collects headings, paragraphs, tables and figures in reading order."""
+    """Collects headings, paragraphs, tables, figures and sounds in reading order."""
 
     def __init__(self, title: str) -> None:
         self.title = title
         self.parts = [f"<h1>{escape(title)}</h1>"]
 
-    def heading(self, text: str) -> None:
-        self.parts.append(f"<h2>{escape(text)}</h2>")
+    def heading(self, text: str, level: int = 2) -> None:
+        self.parts.append(f"<h{level}>{escape(text)}</h{level}>")
 
     def paragraph(self, text: str) -> None:
         self.parts.append(f"<p>{escape(text)}</p>")
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], lines: bool = False) -> None:
+        """Numbers under their header; the first column is text. lines: the last one is text of any length, too."""
+        head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        kind = ' class="lines"' if lines else ""
         self.parts.append(
-            f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+            f'<div class="scroll" tabindex="0"><table{kind}><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
         )
 
-    def figure(self, figure: Figure, caption: str, format: str = "png") -> None:
-        """format: png, or webp, in which spectrograms take a seventh of that."""
+    def figure(self, figure: Figure, caption: str, format: str = "png", alt: str | None = None) -> None:
+        """format: png, or webp, in which spectrograms take a seventh of that. alt: what it shows, if not the caption."""
         picture = io.BytesIO()
-        figure.savefig(picture, format=format, dpi=150)
-        data, width = base64.b64encode(picture.getvalue()).decode(), round(PIXELS * figure.get_figwidth())
+        figure.savefig(picture, format=format, dpi=150, facecolor="none")  # the page has a ground for it
+        self.picture(picture.getvalue(), caption, format, round(PIXELS * figure.get_figwidth()), alt)
+
+    def picture(self, data: bytes, caption: str, format: str, width: int, alt: str | None = None) -> None:
+        """A picture that is drawn already. width: in pixels of the page, where that is as wide."""
+        kind = ' class="wide" tabindex="0"' if width >= PIXELS * WIDE * 0.9 else ""
         self.parts.append(
-            f'<figure><img width="{width}" alt="{escape(caption)}" src="data:image/{format};base64,{data}">'
+            f'<figure{kind}><img width="{width}" alt="{escape(alt or caption)}" '
+            f'src="data:image/{format};base64,{base64.b64encode(data).decode()}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
 
+    def sound(self, waveform: Tensor, sample_rate: int, name: str) -> None:
+        """A player for a waveform [samples], as loud as all others. name: for those who do not see what stands around it."""
+        kind, data = encode_sound(waveform, sample_rate)
+        self.parts.append(
+            f'<audio controls preload="none" aria-label="{escape(name)}" '
+            f'src="data:{kind};base64,{base64.b64encode(data).decode()}"></audio>'
+        )
+
+    @contextmanager
+    def folded(self, summary: str) -> Iterator[None]:
+        """What is added meanwhile is folded away under a line."""
+        self.parts.append(f"<details><summary>{escape(summary)}</summary>")
+        yield
+        self.parts.append("</details>")
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """The columns that are added meanwhile, each in `column`, stand side by side where there is room."""
+        self.parts.append('<div class="row">')
+        yield
+        self.parts.append("</div>")
+
+    @contextmanager
+    def column(self) -> Iterator[None]:
+        self.parts.append("<div>")
+        yield
+        self.parts.append("</div>")
+
+    def command(self, text: str) -> None:
+        """What to type, as it is."""
+        self.parts.append(f"<pre><code>{escape(text)}</code></pre>")
+
     def html(self) -> str:
-        body = "\n".join(self.parts)
-        return PAGE.format(title=escape(self.title), body=body, ink=INK, muted=MUTED, grid=GRID)
+        style = STYLE.read_text(encoding="utf-8")
+        return PAGE.format(title=escape(self.title), body="\n".join(self.parts), style=style)
+
+
+LOUD = 0.7  # peak of every sound of a page
+COMPRESSION = 0.8  # of 1: a minute of birds takes 320 kB
+
+
+def encode_sound(waveform: Tensor, sample_rate: int) -> tuple[str, bytes]:
+    """A waveform [samples] as a small file that browsers play, and its media type: 5 s are about 25 kB.
+
+    MP3, which all of them know; Ogg where the installed libsndfile is too old for it.
+    """
+    format, kind = ("MP3", "audio/mpeg") if "MP3" in soundfile.available_formats() else ("OGG", "audio/ogg")
+    peak = waveform.abs().max().clamp(min=1e-9)
+    file = io.BytesIO()
+    soundfile.write(file, (waveform * (LOUD / peak)).numpy(), sample_rate, format=format, compression_level=COMPRESSION)
+    return kind, file.getvalue()
 
 
 def loss_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Every term of every run's loss over its steps; one panel a run, since their losses are not comparable."""
-    figure = Figure(figsize=(4.4 * len(curves), 3.0), layout="constrained")
+    figure = Figure(figsize=(max(4.0, WIDE / 2 * len(curves)), 2.8), layout="constrained")
     for axes, (name, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         terms = [term for term in map(str, curve.columns) if term.startswith("loss")]
         for colour, term in zip(cycle(COLOURS), terms):
@@ -87,24 +148,33 @@ def loss_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def reconstruction_figure(spectrogram: Tensor, seen: Tensor, reconstruction: Tensor, seconds: float) -> Figure:
-    """A clip, what of it the encoder saw (NaN elsewhere), and what the decoder made of that. Each [frames, mel]."""
-    figure = Figure(figsize=(8.8, 5.4), layout="constrained")
-    low, high = np.quantile(spectrogram.numpy(), [0.02, 0.995])
-    panels = {"the clip": spectrogram, "what the encoder sees": seen, "what the decoder draws": reconstruction}
-    for axes, (title, image) in zip(figure.subplots(3, 1, sharex=True), panels.items(), strict=True):
-        extent = (0.0, seconds, 0.0, image.shape[1])
-        axes.set_facecolor("#d5d9dd")
-        axes.imshow(image.numpy().T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent)
-        axes.set_title(title, loc="left", fontsize=11, color=INK)
-        axes.set_ylabel("mel band")
-    axes.set_xlabel("seconds")
+def health_figure(curves: Mapping[str, pd.DataFrame], least: Mapping[str, float]) -> Figure:
+    """What every run has logged of its encoder's health, a panel a figure. least: below which an encoder is collapsing.
+
+    Of `feature_std` the share of what it was at first is shown.
+    """
+    titles = {
+        "feature_std": "spread of features over clips,\nas a share of what it was",
+        "feature_rank": "effective rank",
+    }
+    figure = Figure(figsize=(WIDE, 2.9), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles.items(), strict=True):
+        for (run, curve), colour, style in zip(curves.items(), cycle(COLOURS), cycle(("-", "--", ":"))):
+            values = curve[f"health/{name}"].dropna()
+            shown = values / values.iloc[0] if name == "feature_std" else values
+            axes.plot(values.index, shown, color=colour, linestyle=style, linewidth=1.6, label=run)
+        axes.axhline(least[name], color=MUTED, linewidth=1, linestyle=":")
+        axes.set_yscale("log")
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_xlabel("step")
+        plain_axes(axes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
 def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
     """Layer gates of convex gated probes, a group of bars an encoder. gates: name to [fold, layer], rows summing to 1."""
-    figure = Figure(figsize=(8.8, 3.0), layout="constrained")
+    figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(gates)
     for place, ((name, gate), colour) in enumerate(zip(gates.items(), cycle(COLOURS))):
@@ -121,11 +191,13 @@ def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
 
 
 def write_report(report: Report, path: Path) -> None:
-    path.write_text(report.html(), encoding="utf-8")
+    """The page is whole or as it was."""
+    write_whole(path, report.html().encode())
 
 
 def plain_axes(axes: Any, along: str = "y") -> None:
     """No frame, faint lines across the values, which run `along` x or y."""
+    axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(colors=INK)

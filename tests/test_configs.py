@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,11 @@ from oscine.models import create_model, list_models
 from oscine.models.encoder import Encoder
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.settings import TrainerSettings
+from oscine.probe.figures import Mark
 from oscine.probe.fit import FitSettings
 from oscine.probe.task_settings import TaskSettings
 
+ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = config.shipped("pretrain")
 PROBE = config.shipped("probe")
 ASKING = [name for name in PROBE if "task" in config.read(config.find("probe", name))]  # of a published task
@@ -128,3 +131,32 @@ def test_what_quickstart_names_exists_and_builds() -> None:
     assert {chosen["probe"] for chosen in plan["probes"].values()} <= set(probe.PROBES)
     assert plan["embedded"] in list_models(pretrained=True)
     assert plan["embedded"].partition(".")[0] in plan["recipes"], "its random twin is that of a recipe"
+    assert plan["shown"] in plan["probes"]
+    chosen = plan["detections"]
+    probe.PROBES[chosen["probe"]](encoder, 10, **chosen["head"])
+    assert FitSettings(**chosen["fit"]).steps == chosen["fit"]["steps"]
+
+
+def test_the_longer_runs_that_quickstart_shows_are_those_of_the_results() -> None:
+    """A gain is written there as such, or is the difference of the two accuracies that are."""
+    written = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    section = " ".join(
+        written.partition("## ESC-10, five published folds")[2].partition("synthetic dawn chorus")[0].split()
+    )
+    figures = {
+        ("bird_mae_tiny", 600): ("67.3 ± 3.1", 67.3 - 69.0),
+        ("bird_mae_tiny", 1500): ("68.0 ± 4.5", 68.0 - 69.0),
+        ("bird_mae_tiny", 2000): ("Bird-MAE gains 8.2 ± 6.4", 8.2),
+        ("bird_mae_tiny", 4000): ("+12.2 ± 3.1", 12.2),
+        ("bat_tiny", 400): ("46.3 ± 3.9", 46.3 - 59.5),
+        ("bat_tiny", 2000): ("BAT gains 2.3 ± 6.9", 2.3),
+    }
+    marks = [Mark(**mark) for mark in config.read(config.find_quickstart())["measured"]]
+    assert [(mark.recipe, mark.steps) for mark in marks] == list(figures)
+    for mark in marks:
+        said, points = figures[mark.recipe, mark.steps]
+        assert said in section
+        assert said.endswith(f"{mark.spread}")
+        assert mark.gain == pytest.approx(points)
+        assert mark.paired == ("gains" in said or "+" in said)
+        assert mark.paired or f"{mark.steps:,}".replace(",", "") in section.replace(",", "")

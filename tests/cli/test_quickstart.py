@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +14,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
-from oscine.cli import config, dispatch
-from oscine.cli.quickstart import gives_one_answer
-from oscine.probe.fit import Judgement
+from oscine.cli import config, dispatch, quickstart_stages
+from oscine.pretrain import BirdMAEPretraining
+from oscine.pretrain.run import STATE
+from oscine.pretrain.states import read_state
+from tests.forked import ended, started
 
 RATE, SECONDS = 16_000, 2
 PLAN = config.read(config.find_quickstart())
-ENCODERS = [*(row for name in PLAN["recipes"] for row in (name, f"{name}, random")), PLAN["embedded"]]
+FIRST = [PLAN["embedded"], "bird_mae_tiny, random"]
+ENCODERS = [*FIRST, "bat_tiny", "bat_tiny, random", "bird_mae_tiny"]
 
 
 class Run(NamedTuple):
@@ -49,11 +55,35 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "labels.csv"
 
 
-def quickstart(table: Path, folder: Path) -> Run:
+def call(table: Path, folder: Path, *more: str, steps: str = "2") -> list[str]:
+    return ["quickstart", "--table", str(table), "--steps", steps, "--out", str(folder), *more]
+
+
+def quickstart(table: Path, folder: Path, *more: str) -> Run:
     said = io.StringIO()
     with redirect_stdout(said):
-        assert dispatch(["quickstart", "--table", str(table), "--steps", "2", "--out", str(folder)]) == 0
+        assert dispatch(call(table, folder, *more)) == 0
     return Run(folder, said.getvalue())
+
+
+@pytest.fixture
+def small_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan_small(tmp_path, monkeypatch)
+
+
+def plan_small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One probe with a short fit, so that a whole run takes seconds."""
+    name = PLAN["shown"]
+    chosen = PLAN["probes"][name]
+    probes = {name: chosen | {"fit": chosen["fit"] | {"steps": 4, "warmup": 1}}}
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(PLAN | {"probes": probes}, sort_keys=False))
+    monkeypatch.setattr(config, "find_quickstart", lambda: path)
+
+
+def written(folder: Path) -> dict[str, int]:
+    """When each row of the table was judged."""
+    return {path.name: path.stat().st_mtime_ns for path in (folder / "judged").iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +112,148 @@ def test_the_report_shows_every_score_and_needs_nothing_else(run: Run) -> None:
         for judgement in judgements.values():
             mean, std = (100 * judgement[name]["accuracy"] for name in ("mean", "std"))
             assert f"<td>{mean:.1f} ± {std:.1f}</td>" in html
-    # Loss curves, a reconstruction, layer gates.
-    assert html.count('src="data:image/png;base64,') == html.count("<img") == 3
+    assert "<td>chance</td><td>50.0</td>" in html
+    # A confusion, loss curves, health, layer gates, the steps of pretraining; two pictures of each recipe.
+    assert html.count("<img") == html.count('src="data:image/')
+    for shown in (
+        "Confusion",
+        "Clips that it got wrong",
+        "The loss by steps",
+        "How the encoders fare",
+        "How many steps it takes",
+    ):
+        assert shown in html
+    for recipe in PLAN["recipes"]:
+        assert f"{recipe} at step 2: two clips" in html
+    assert html.count("<audio") == html.count('<audio controls preload="none"') > 0, (
+        "one of each recordist's labels is wrong"
+    )
     assert "<script" not in html
     assert "http" not in html
+
+
+def test_the_page_ends_with_the_command_that_made_it(run: Run, table: Path) -> None:
+    html = (run.folder / "report.html").read_text(encoding="utf-8")
+    made_by = html.partition("<h2>Made by</h2>")[2]
+    assert f"oscine {' '.join(call(table, run.folder))[:10]}" in made_by
+    assert f"--table {table} --out {run.folder} --steps 2" in made_by
+
+
+def test_the_first_page_stands_before_anything_is_pretrained_and_the_same_call_goes_on(
+    table: Path, tmp_path: Path, small_plan: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    first = quickstart(table, folder, "--no-recipes")
+    assert list(first.scores["scores"]) == ["log-mel statistics", *FIRST]
+    assert not any((folder / name).exists() for name in PLAN["recipes"])
+    html, judged = (folder / "report.html").read_text(encoding="utf-8"), written(folder)
+    assert "Clips that it got wrong" in html
+    assert "How many steps it takes" not in html
+    assert "report.html stands" in capsys.readouterr().err
+    assert 'create_model("bird_mae_tiny.esc10", pretrained=True)' in first.said
+    whole = quickstart(table, folder)
+    assert list(whole.scores["scores"]) == ["log-mel statistics", *ENCODERS]
+    assert {name: written(folder)[name] for name in judged} == judged, "what was judged is not judged again"
+    assert "How many steps it takes" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_first_page_says_that_more_comes(
+    table: Path, tmp_path: Path, small_plan: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*anything: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quickstart_stages.Stages, "pretrain", interrupted)
+    assert dispatch(call(table, tmp_path / "run")) == 130
+    assert "this page grows when that is done" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def unbroken(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("unbroken")
+    with pytest.MonkeyPatch.context() as patched:
+        plan_small(folder, patched)
+        return quickstart(table, folder / "run")
+
+
+@pytest.mark.parametrize("rows", [2, 3, 4])  # judged before the kill: some of the first page, all; one of the second
+def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(
+    rows: int, table: Path, tmp_path: Path, unbroken: Run, small_plan: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, folder = quickstart_stages.write_scored, tmp_path / "run"
+
+    def writes_and_dies(path: Path, made: Any) -> None:
+        write(path, made)
+        if len(list(path.parent.iterdir())) == rows:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(quickstart_stages, "write_scored", writes_and_dies)
+        process = started(dispatch, call(table, folder))
+        ended(process)
+        assert process.exitcode == -signal.SIGKILL
+    judged = written(folder)
+    assert len(judged) == rows
+    again = quickstart(table, folder)
+    assert {name: written(folder)[name] for name in judged} == judged
+    assert again.scores == unbroken.scores
+
+
+@pytest.mark.parametrize(("order", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+def test_a_recipe_that_is_told_to_stop_says_what_quickstart_takes_and_goes_on(
+    order: signal.Signals,
+    code: int,
+    table: Path,
+    tmp_path: Path,
+    small_plan: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    losses, folder = BirdMAEPretraining.losses, tmp_path / "run"
+    orders = [order]  # a second one would end the run at once
+
+    def told(recipe: BirdMAEPretraining, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        if orders:
+            os.kill(os.getpid(), orders.pop())
+        return losses(recipe, *batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BirdMAEPretraining, "losses", told)
+        assert dispatch(call(table, folder)) == code
+    state = folder / "bird_mae_tiny" / STATE
+    said = capsys.readouterr().err
+    assert said.endswith(
+        f"oscine quickstart: told to stop at step 1; the state is kept in {state}; the same call goes on from there\n"
+    )
+    assert "--resume" not in said
+    assert read_state(state)["global_step"] == 1
+    assert list(quickstart(table, folder).scores["scores"]) == ["log-mel statistics", *ENCODERS]
+
+
+def test_what_a_run_with_other_settings_has_left_is_refused_or_overwritten_by_name(
+    table: Path, tmp_path: Path, small_plan: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    quickstart(table, folder, "--no-recipes")
+    judged = written(folder)
+    assert dispatch(call(table, folder, "--no-recipes", "--seed", "1")) == 1
+    assert "is of a run with seed 0, not 1; call it as then to go on" in capsys.readouterr().err
+    assert written(folder) == judged
+    assert dispatch(call(table, folder, "--no-recipes", steps="3")) == 0, "the first page does not depend on steps"
+    assert written(folder) == judged
+    assert dispatch(call(table, folder, "--no-recipes", "--overwrite")) == 0
+    assert min(written(folder).values()) > max(judged.values())
+
+
+def test_an_edited_table_is_another(
+    table: Path, tmp_path: Path, small_plan: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = table.with_name("own.csv")
+    own.write_text(table.read_text())
+    quickstart(own, tmp_path / "run", "--no-recipes")
+    own.write_text(table.read_text().replace("owl", "eagle owl"))
+    assert dispatch(call(own, tmp_path / "run", "--no-recipes")) == 1
+    assert "is of a run with rows " in capsys.readouterr().err
 
 
 def test_what_is_said_ends_with_three_lines_that_load_the_encoder(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,26 +265,21 @@ def test_what_is_said_ends_with_three_lines_that_load_the_encoder(run: Run, caps
     assert capsys.readouterr().out == "torch.Size([1, 192])\n"
 
 
-def test_a_probe_with_one_answer_for_all_clips_is_said_so() -> None:
-    same, others = torch.tensor([[0.0, 1.0], [0.1, 0.2]]), torch.tensor([[0.0, 1.0], [0.3, 0.2]])
-    assert gives_one_answer(Judgement(["fold 1", "fold 2"], [], logits=[same, same]))
-    assert not gives_one_answer(Judgement(["fold 1", "fold 2"], [], logits=[same, others]))
-
-
 def test_scores_hold_the_settings_of_every_probe(run: Run) -> None:
     assert run.scores["probes"] == PLAN["probes"]
 
 
 def test_the_encoder_that_was_made_elsewhere_is_said_to_be_and_is_not_among_the_best_made_here(run: Run) -> None:
-    first, *_, last = run.scores["conclusions"]
+    first, *_, best, last = run.scores["conclusions"]
     assert first.startswith(
         f"{PLAN['embedded']} comes with oscine and was pretrained elsewhere. Against random weights: "
     )
     rows = [line.split("  ")[0].strip() for line in run.said.splitlines()]
     assert rows.count(PLAN["embedded"]) == 1
     assert PLAN["embedded"] not in last
+    assert last.startswith("Pretraining of 2 steps ")
     here = [score["mean"]["accuracy"] for name in PLAN["recipes"] for score in run.scores["scores"][name].values()]
-    assert f"pretrained here {max(here):.1%} (" in last
+    assert f"pretrained here {max(here):.1%} (" in best
 
 
 def test_every_encoder_can_be_loaded_and_every_loss_read(run: Run) -> None:

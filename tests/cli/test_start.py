@@ -47,11 +47,7 @@ PUBLISH = "publish run robin/bird"
 SHOWN = {
     "": "usage: oscine COMMAND",
     "--version": "oscine 0.",
-    **{
-        f"{name} --help": f"usage: oscine {name}"
-        for name in COMMANDS
-        if name not in ("quickstart", "probe", "pretrain")
-    },
+    **{f"{name} --help": f"usage: oscine {name}" for name in COMMANDS if name not in ("probe", "pretrain")},
     "models": "bird_mae_huge",
     "models --pretrained --filter bird*": "DBD-research-group/Bird-MAE-Huge",
     "compare results.jsonl": "my_encoder",
@@ -126,6 +122,8 @@ REFUSED = {
     "shards nowhere new --rate 16000": (1, "no folder nowhere"),
     "shards wood empty/full --rate 16000": (1, "holds other files, such as note.txt"),
     "shards --check nowhere": (1, "no shards in nowhere"),
+    "quickstart --out wood": (1, "wood is not empty and no quickstart made it"),
+    "quickstart --table nowhere.csv --out new": (1, "nowhere.csv"),
     "chorus wood": (1, "wood"),
     "compare none.jsonl": (1, "no results none.jsonl"),
     "compare results.jsonl --task hsn": (2, "has no runs of 'hsn'"),

@@ -18,11 +18,13 @@ from oscine.probe.boxes import Box
 from oscine.probe.calibration import calibration
 from oscine.probe.cutouts import Account, Cutout, account_figure, cutout_figure
 from oscine.probe.figures import (
+    Mark,
     class_rows,
     confused_pairs,
     confusion,
     confusion_figure,
     few_shot_figure,
+    gain_figure,
     interval_rows,
     layer_figure,
     reliability_figure,
@@ -153,3 +155,25 @@ def test_cut_outs_show_the_box_in_the_clip_and_enlarged() -> None:
     assert axes[0].title is not axes[2].title
     assert wide.get_title(loc="left") == "one"
     assert [bool(panel.axison) for panel in axes] == [True] * 6 + [False] * 2
+
+
+def test_gains_are_drawn_by_steps_with_full_marks_for_this_run_and_a_line_for_one_setting() -> None:
+    marks = [
+        Mark("mae", "ESC", "old", 600, -1.7, 3.1, paired=False),
+        Mark("mae", "ESC", "old", 1500, -1.0, 4.5, paired=False),
+        Mark("mae", "ESC", "new", 4000, 12.2, 3.1, paired=True),
+        Mark("mae", "own", "new", 150, -21.0, 9.0, paired=True, here=True),
+    ]
+    figure = gain_figure(marks)
+    (axes,), (legend,) = figure.axes, figure.legends
+    drawn = [container.lines[0] for container in axes.containers]  # type: ignore[attr-defined]
+    assert [line.get_xydata().tolist() for line in drawn] == [
+        [[600, -1.7], [1500, -1.0]],
+        [[4000, 12.2]],
+        [[150, -21.0]],
+    ]
+    assert [line.get_linestyle() for line in drawn] == ["-", "None", "None"]
+    assert [line.get_markerfacecolor() == line.get_color() for line in drawn] == [False, False, True]
+    assert len({line.get_marker() for line in drawn}) == 3, "told apart without colours"
+    assert [text.get_text() for text in legend.get_texts()][-1] == "this run: mae, own, new"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["150", "600", "1,500", "4,000"]

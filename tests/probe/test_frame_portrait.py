@@ -95,7 +95,7 @@ def test_the_page_has_all_that_can_be_shown_and_nothing_to_fetch(
 ) -> None:
     page = portrayed(encoder, task, judgement, "a <run>").html()
     assert headings(page) == ["Scores", "Which threshold?", "Recordings", "Classes", "Settings"]
-    assert page.count("<figure>") == 3
+    assert page.count("<figure") == 3
     assert "a &lt;run&gt;" in page
     assert "drawer &amp; &lt;desk&gt;" in page
     assert not re.search(r'(src|href)="(?!data:)', page)

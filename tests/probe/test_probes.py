@@ -39,6 +39,7 @@ PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
     "linear cls": (LinearProbe, {"pool": "cls"}),
     "linear mean": (LinearProbe, {"pool": "mean"}),
     "linear frames": (LinearProbe, {"pool": "frames"}),
+    "linear frames, bands": (LinearProbe, {"pool": "frame_bands", "norm": "batch"}),
     "linear bands": (LinearProbe, {"pool": "bands", "norm": "batch"}),
     "linear pooled": (LinearProbe, {"pool": "pooled", "norm": "none"}),
     "mlp": (MLPProbe, {"hidden": 6}),
@@ -139,6 +140,7 @@ def test_a_probe_reads_no_more_than_it_needs(name: str) -> None:
         ("linear mean", DIM),
         ("linear frames", GRID[0] * DIM),
         ("linear bands", GRID[1] * DIM),
+        ("linear frames, bands", GRID[0] * GRID[1] * DIM),
         ("linear pooled", DIM),
         ("mlp", DIM),
         ("layer gated", DEPTH * DIM),
@@ -420,7 +422,7 @@ def test_cgp_refuses_features_of_some_layers() -> None:
 
 
 def test_an_unknown_pool_names_those_that_exist() -> None:
-    with pytest.raises(OscineError, match=r"'max'.*cls, mean, bands, frames, pooled"):
+    with pytest.raises(OscineError, match=r"'max'.*cls, mean, bands, frames, frame_bands, pooled"):
         LinearProbe(sizes(), CLASSES, pool="max")
     with pytest.raises(OscineError, match=r"'pooled'.*cls, mean, frames$"):
         ConvexGatedProbe(sizes(), CLASSES, pool="pooled")

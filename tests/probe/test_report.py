@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from oscine.probe.report import Report, gate_figure, loss_figure, reconstruction_figure, write_report
+from oscine.probe.report import (
+    COLOURS,
+    INK,
+    MUTED,
+    STYLE,
+    Report,
+    encode_sound,
+    gate_figure,
+    health_figure,
+    loss_figure,
+    write_report,
+)
 
 
 class Page(HTMLParser):
@@ -91,6 +104,66 @@ def test_a_report_is_written_as_utf8(report: Report, tmp_path: Path) -> None:
     assert (tmp_path / "report.html").read_bytes().decode("utf-8") == report.html()
 
 
+def test_sounds_are_small_play_equally_loud_and_are_not_fetched_before_they_are_played() -> None:
+    time = torch.arange(5 * 32_000) / 32_000
+    tone = torch.sin(2 * torch.pi * 440 * time)
+    page = Report("sounds")
+    page.sound(0.001 * tone, 32_000, 'a "faint" tone')
+    (player,) = [attributes for tag, attributes in Page(page.html()).tags if tag == "audio"]
+    assert player["preload"] == "none"
+    assert player["aria-label"] == 'a "faint" tone'
+    assert "controls" in player
+    kind, _, data = (player["src"] or "").partition(";base64,")
+    assert kind == "data:audio/mpeg"
+    sound = base64.b64decode(data)
+    assert len(sound) < 80_000
+    decoded, rate = soundfile.read(io.BytesIO(sound))
+    assert rate == 32_000
+    assert np.abs(decoded).max() == pytest.approx(0.7, abs=0.1)
+    assert encode_sound(torch.zeros(100), 32_000)[1], "silence is no division by zero"
+
+
+def test_what_is_folded_and_what_stands_side_by_side_is_closed_again() -> None:
+    page = Report("parts")
+    with page.folded("more <of it>"):
+        page.paragraph("inside")
+    with page.beside(), page.column():
+        page.paragraph("left")
+    page.command("oscine --table <a>")
+    assert page.html().count("<details>") == page.html().count("</details>") == 1
+    assert page.html().count("<div") == page.html().count("</div>") == 2
+    shown = Page(page.html())
+    assert shown.of("summary") == ["more <of it>"]
+    assert shown.of("code") == ["oscine --table <a>"]
+
+
+def luminance(colour: str) -> float:
+    """Relative, as WCAG 2 defines it."""
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_text_has_a_contrast_of_four_and_a_half_in_light_and_dark() -> None:
+    style = STYLE.read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w{6});", part)) for part in style.split("@media (prefers-color-scheme: dark)")
+    )
+    assert light.keys() == dark.keys() >= {"ink", "ground", "muted", "accent", "good", "bad"}
+    for colours in (light, dark):
+        for name in ("ink", "muted", "accent", "good", "bad"):
+            assert contrast(colours[name], colours["ground"]) >= 4.5, name
+        assert contrast(colours["ink"], colours["line"]) >= 4.5, "commands stand on it"
+        for name in (INK, MUTED):
+            assert contrast(name, colours["card"]) >= 4.5, "pictures are drawn in it"
+    assert all(contrast(colour, "#ffffff") >= 4.5 for colour in COLOURS)
+
+
 def drawn(figure: Figure) -> Figure:
     """The figure, after it has been drawn into a picture once."""
     figure.savefig(io.BytesIO(), format="png")
@@ -114,17 +187,25 @@ def test_the_loss_of_every_run_has_a_panel_with_a_line_a_term() -> None:
     assert several.get_legend() is not None
 
 
-def test_a_reconstruction_shows_what_was_not_seen_as_empty() -> None:
-    spectrogram = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
-    seen = spectrogram.clone()
-    seen[16:48] = torch.nan
-    figure = drawn(reconstruction_figure(spectrogram, seen, spectrogram + 1, 5.0))
-    images = [axes.images[0] for axes in figure.axes]
-    pixels: list[np.ndarray] = [np.ma.asarray(image.get_array()) for image in images]
-    assert [shown.shape for shown in pixels] == [(32, 64)] * 3
-    assert [np.ma.getmaskarray(shown).sum() for shown in pixels] == [0, 32 * 32, 0]
-    assert len({image.get_clim() for image in images}) == 1, "all three share one scale of colours"
-    assert all(tuple(image.get_extent()) == (0, 5, 0, 32) and image.origin == "lower" for image in images)
+STD, RANK = "health/feature_std", "health/feature_rank"
+
+
+def test_health_is_drawn_against_what_a_collapsing_encoder_has() -> None:
+    steps = pd.Index([0, 5, 10], name="step")
+    curves = {
+        "mae": pd.DataFrame(
+            {"health/feature_std": [2.0, np.nan, 1.0], "health/feature_rank": [30.0, np.nan, 9.0]}, index=steps
+        ),
+        "bat": pd.DataFrame(
+            {"health/feature_std": [4.0, 1.0, 1.0], "health/feature_rank": [20.0, 5.0, 4.0]}, index=steps
+        ),
+    }
+    figure = drawn(health_figure(curves, {"feature_std": 0.02, "feature_rank": 1.2}))
+    spread, rank = figure.axes
+    assert spread.lines[0].get_xydata().tolist() == [[0, 1.0], [10, 0.5]]  # type: ignore[union-attr]
+    assert rank.lines[1].get_xydata().tolist() == [[0, 20.0], [5, 5.0], [10, 4.0]]  # type: ignore[union-attr]
+    assert [axes.lines[2].get_ydata()[0] for axes in (spread, rank)] == [0.02, 1.2]  # type: ignore[index]
+    assert len({line.get_linestyle() for line in spread.lines}) == 3, "told apart without colours"
 
 
 @pytest.mark.parametrize("encoders", [1, 2, 7])

@@ -28,7 +28,7 @@ from tests.tiny_encoders import noise, shaken
 
 # Settings of every probe, and of frame-wise ones; a probe that is added is added here.
 HEADS: dict[str, list[dict[str, Any]]] = {
-    "LinearProbe": [{"pool": "mean", "norm": "batch"}, {"pool": "frames"}],
+    "LinearProbe": [{"pool": "mean", "norm": "batch"}, {"pool": "frames"}, {"pool": "frame_bands"}],
     "MLPProbe": [{"pool": "cls", "hidden": 8}],
     "LayerGatedProbe": [{}, {"pool": "frames"}],
     "Head2ToeProbe": [{"pool": "mean"}],
@@ -81,7 +81,7 @@ def test_what_was_saved_says_the_same_bit_by_bit(
     after = load_probe(save_probe(before, tmp_path / "probe"))
     clips = noise(2, before.samples)
     assert torch.equal(after(clips), before(clips))
-    assert after(clips).shape[1:] == ((5, 3) if head.get("pool") == "frames" else (3,))
+    assert after(clips).shape[1:] == ((5, 3) if head.get("pool") in ("frames", "frame_bands") else (3,))
     assert type(after.probe).__name__ == name
     assert not after.probe.training
     assert not after.encoder.training

@@ -1,0 +1,233 @@
+"""Detections in soundscapes beside their annotation, by probes of single frames that were fitted on labelled clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from pandas import DataFrame
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from oscine.models.audio import audio_info, load_audio
+from oscine.models.encoder import Encoder
+from oscine.models.ruler import Ruler
+from oscine.models.vectors import evaluating
+from oscine.probe.annotations import read_raven, write_raven
+from oscine.probe.chorus import MARK, soundscape_path
+from oscine.probe.cutouts import show_spectrogram
+from oscine.probe.data import Task
+from oscine.probe.detections import find_detections
+from oscine.probe.events import Event, Matches, segment_matches, total
+from oscine.probe.fit import FeatureSource, FitSettings, judge
+from oscine.probe.fitted import FittedProbe
+from oscine.probe.frames import MEDIANS, THRESHOLDS, Decision
+from oscine.probe.predict import predict_file
+from oscine.probe.probe import Probe
+from oscine.probe.report import COLOURS, INK, WIDE, Report, plain_axes
+
+SEGMENT = 1.0  # seconds: precision and recall are of pairs of species and second
+
+
+@dataclass(frozen=True)
+class Soundscape:
+    """A recording with what was annotated in it and what was detected, both with the columns of annotations."""
+
+    path: Path
+    songs: DataFrame
+    detections: DataFrame
+
+    def matches(self, classes: Sequence[str]) -> Matches:
+        """Of pairs of class and second."""
+        there, found = (events(table, classes) for table in (self.songs, self.detections))
+        return segment_matches([there], [found], SEGMENT)[0]
+
+
+def soundscapes_of(table: Path, task: Task) -> dict[str, Path]:
+    """The first soundscape of every recordist, by the part that is judged on this recordist; none of any other table."""
+    folder, found = table.parent, {}
+    if not (folder / MARK).is_file() or "recordist" not in task.rows:
+        return {}
+    for part in task.parts:
+        recordists = task.rows["recordist"].iloc[part.test.numpy()].unique()
+        path = folder / soundscape_path(recordists[0], 0)
+        if len(recordists) == 1 and path.is_file():
+            found[part.name] = path
+    return found
+
+
+def detect_in_soundscapes(
+    make_probe: Callable[[], Probe],
+    head: dict[str, Any],
+    encoder: Encoder,
+    features: FeatureSource,
+    task: Task,
+    settings: FitSettings,
+    recordings: Mapping[str, Path],
+) -> list[Soundscape]:
+    """Find every class in a recording for each part, by a frame-wise probe of that part, which has not learnt from it.
+
+    The probe learns from clips that are labelled as a whole: every frame of a clip counts as its class. From which
+    probability on, and by a median over how many frames, is decided by the other recordings: those that find most there.
+
+    make_probe, head: a frame-wise probe and its settings. features: of the task's rows, as it needs them. recordings: by
+    the part's name, each with a Raven selection table beside it.
+    """
+    frames = encoder.grid[0]
+    whole_clips = one_hot(task.targets, len(task.classes)).float()[:, None].expand(-1, frames, -1)
+    judgement = judge(make_probe, features, replace(task, targets=whole_clips), settings)
+    probes = dict(zip(judgement.parts, judgement.probes))
+    rows = {}
+    for part, path in recordings.items():
+        fitted = FittedProbe(probes[part], encoder, head, task.classes, encoder.seconds, single_label=False)
+        rows[path] = predict_file(fitted, path)[task.classes]
+    songs = {path: annotated(path) for path in rows}
+    decisions = decide(rows, songs, task.classes)
+    return [Soundscape(path, songs[path], detected(rows[path], decisions[path])) for path in rows]
+
+
+def annotated(path: Path) -> DataFrame:
+    return read_raven(path.with_suffix(".txt"), [path])
+
+
+def detected(rows: DataFrame, decision: Decision) -> DataFrame:
+    thresholds = torch.full((rows.shape[1],), decision.threshold, dtype=torch.float64)
+    return find_detections(rows, thresholds, decision.median)
+
+
+def decide(
+    rows: Mapping[Path, DataFrame], songs: Mapping[Path, DataFrame], classes: Sequence[str]
+) -> dict[Path, Decision]:
+    """For every recording the decision with the best F1 in the others; the published one where there are no others."""
+    if len(rows) < 2:
+        return dict.fromkeys(rows, Decision())
+    decisions = [Decision(*both) for both in product(THRESHOLDS, MEDIANS)]
+    found = {
+        path: [Soundscape(path, songs[path], detected(rows[path], one)).matches(classes) for one in decisions]
+        for path in rows
+    }
+
+    def best(path: Path) -> Decision:
+        others = [found[other] for other in rows if other != path]
+        scores = [total(matches).f1 for matches in zip(*others)]
+        return decisions[max(range(len(decisions)), key=scores.__getitem__)]
+
+    return {path: best(path) for path in rows}
+
+
+def events(annotations: DataFrame, classes: Sequence[str]) -> list[Event]:
+    """Those of the classes; a song of another species is none that could be found."""
+    known = annotations[annotations["label"].isin(classes)]
+    return [Event(row.start, row.end, classes.index(str(row.label))) for row in known.itertuples()]
+
+
+def write_soundscapes(soundscapes: Sequence[Soundscape], folder: Path) -> None:
+    """The detections of each as a Raven selection table of its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in soundscapes:
+        write_raven(folder / f"{one.path.stem}.txt", one.detections, {str(one.path): audio_info(one.path)})
+
+
+def read_soundscapes(recordings: Mapping[str, Path], folder: Path) -> list[Soundscape] | None:
+    """What was written; None where a table is missing."""
+    tables = {path: folder / f"{path.stem}.txt" for path in recordings.values()}
+    if not all(table.is_file() for table in tables.values()):
+        return None
+    return [Soundscape(path, annotated(path), read_raven(table, [path])) for path, table in tables.items()]
+
+
+def overlapping(table: DataFrame, other: DataFrame) -> list[bool]:
+    """Of every row of a table whether the other has one of the same label that lasts at the same time."""
+    return [
+        bool(((other["label"] == row.label) & (other["start"] < row.end) & (other["end"] > row.start)).any())
+        for row in table.itertuples()
+    ]
+
+
+def show_soundscapes(page: Report, soundscapes: Sequence[Soundscape], encoder: Encoder, classes: Sequence[str]) -> None:
+    """What was found in all, in a table, and each as a picture with its sound; all but one are folded."""
+    page.heading("Detections in soundscapes, beside the truth")
+    page.paragraph(
+        "A probe that answers for every frame was fitted on the labelled clips of the other recordists and run over each "
+        "soundscape. Which probability makes a detection was chosen on the other soundscapes. Nothing in a recording has "
+        "been learnt from before it was judged."
+    )
+    matches = [one.matches(classes) for one in soundscapes]
+    page.table(
+        ["soundscape", "songs", "of them found", "detections", "of them right", "precision", "recall", "F1"],
+        [score_row(one.path.stem, [one], [found]) for one, found in zip(soundscapes, matches)]
+        + [score_row("all", soundscapes, matches)],
+    )
+    seconds = sum(audio_info(one.path).seconds for one in soundscapes)
+    chance = total(matches).annotated / (len(classes) * seconds / SEGMENT)
+    page.paragraph(
+        "A song is found, and a detection right, if a detection and a song of its species overlap. Precision, recall and F1 "
+        f"are of pairs of species and second, which long detections cannot win: a song sounds in {chance:.0%} of them, "
+        "which is the precision of guessing."
+    )
+    order = sorted(range(len(soundscapes)), key=lambda number: matches[number].f1)
+    middle = order[len(order) // 2]
+    show_soundscape(page, soundscapes[middle], encoder)
+    if len(soundscapes) > 1:
+        with page.folded(f"The other {len(soundscapes) - 1} soundscapes; the one above is the middle one by F1"):
+            for number, one in enumerate(soundscapes):
+                if number != middle:
+                    show_soundscape(page, one, encoder)
+
+
+def score_row(name: str, soundscapes: Sequence[Soundscape], matches: Sequence[Matches]) -> list[str]:
+    found = sum(sum(overlapping(one.songs, one.detections)) for one in soundscapes)
+    right = sum(sum(overlapping(one.detections, one.songs)) for one in soundscapes)
+    songs, detections = (sum(map(len, tables)) for tables in zip(*((one.songs, one.detections) for one in soundscapes)))
+    every = total(matches)
+    shares = ("–" if share != share else f"{share:.2f}" for share in (every.precision, every.recall, every.f1))
+    return [name, str(songs), str(found), str(detections), str(right), *shares]
+
+
+def show_soundscape(page: Report, soundscape: Soundscape, encoder: Encoder) -> None:
+    waveform = load_audio(soundscape.path, encoder.sample_rate)
+    with evaluating(encoder), torch.inference_mode():
+        spectrogram = encoder.frontend(waveform[None].to(encoder.device))[0].cpu()
+    name = soundscape.path.stem
+    page.figure(
+        soundscape_figure(spectrogram, encoder.frontend.ruler, len(waveform) / encoder.sample_rate, soundscape),
+        f"{name}: top, the recording; below, for every species, its annotated songs and what was detected.",
+        "webp",
+    )
+    page.sound(waveform, encoder.sample_rate, f"soundscape {name}")
+
+
+def soundscape_figure(spectrogram: Tensor, ruler: Ruler, seconds: float, soundscape: Soundscape) -> Figure:
+    """The recording [frames, mel] over seconds and kHz; below, a line a species with its songs and detections."""
+    songs, detections = soundscape.songs, soundscape.detections
+    species = sorted({*songs["label"], *detections["label"]})
+    figure = Figure(figsize=(WIDE, 2.5 + 0.25 * len(species)), layout="constrained")
+    top, lanes = figure.subplots(2, 1, sharex=True, height_ratios=[1.5, 0.3 + 0.25 * len(species)])
+    show_spectrogram(top, spectrogram, ruler)
+    top.set_ylabel("kHz", fontsize=9)
+    right = overlapping(detections, songs)
+    kinds: dict[str, tuple[DataFrame, list[bool], float, dict[str, Any]]] = {
+        "annotated song": (songs, [True] * len(songs), 0.22, {"color": INK}),
+        "detection of a song": (detections, right, -0.12, {"color": COLOURS[0]}),
+        "detection without one": (
+            detections, [not one for one in right], -0.12, {"facecolor": "none", "edgecolor": COLOURS[1], "hatch": "////"},
+        ),
+    }  # fmt: skip
+    for table, chosen, offset, style in kinds.values():
+        for row in table[chosen].itertuples():
+            place = species.index(row.label) - offset
+            lanes.barh(place, row.end - row.start, 0.3, left=row.start, linewidth=0.8, **style)
+    lanes.set_yticks(range(len(species)), species, fontsize=9)
+    lanes.set_ylim(len(species) - 0.4, -0.6)
+    lanes.set_xlim(0, seconds)
+    lanes.set_xlabel("seconds", fontsize=9)
+    plain_axes(lanes, along="x")
+    handles = [Patch(label=name, **style) for name, (*_, style) in kinds.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    return figure
