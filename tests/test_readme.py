@@ -71,7 +71,7 @@ def test_every_command_and_configuration_that_is_named_exists() -> None:
         if command in COMMANDS and command in ("pretrain", "probe") and name:
             assert name in config.shipped(command)
         else:
-            assert command in {*COMMANDS, "is", "COMMAND"}, command
+            assert command in {*COMMANDS, "is", "COMMAND", "import"}, command
 
 
 def test_the_table_of_encoders_names_every_size() -> None:
