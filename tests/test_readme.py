@@ -51,7 +51,7 @@ def test_the_calls_that_need_no_network_run_one_after_the_other(folder_of_a_user
             main(call)
         assert not left.value.code, " ".join(call)
     assert {command for command, *_ in near} >= {"embed", "probe", "compare", "predict", "export"}
-    for made in ("embeddings.parquet", "birds.parquet", "birds.txt", "birds.onnx"):
+    for made in ("embeddings.parquet", "left.csv", "birds.csv", "birds.txt", "birds.onnx"):
         assert Path(made).stat().st_size > 0
 
 
