@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from argparse import SUPPRESS, Action
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from textwrap import fill, wrap
 from types import UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
@@ -13,6 +15,7 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 import docstring_parser
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from oscine.cli.examples import with_examples
 from oscine.models.errors import OscineError
 
 # How a complaint about a union of types goes on before it says what was expected; "null" is what nobody gives by mistake.
@@ -40,10 +43,10 @@ def say_loading(command: str, *things: str) -> None:
 
 
 def paragraphs(text: str, width: int) -> str:
-    """Text with blank lines between its paragraphs, each as wide as the terminal; what is indented stays as it is."""
-    parts = text.strip().split("\n\n")
+    """Text with blank lines between its paragraphs, each as wide as the terminal; where lines are indented, as it is."""
     return "\n\n".join(
-        part if part.startswith(" ") else fill(" ".join(part.split()), width, break_on_hyphens=False) for part in parts
+        part if "\n " in f"\n{part}" else fill(" ".join(part.split()), width, break_on_hyphens=False)
+        for part in text.strip().split("\n\n")
     )
 
 
@@ -87,6 +90,8 @@ class Parser(ArgumentParser):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **settings)  # half an option may be another one, taken in silence
+        command = self.prog.partition(" ")[2].partition(" ")[0]
+        self.description = with_examples(command, self.description or "")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # one of the parsers that parse a part; the whole one has the last word
@@ -95,7 +100,29 @@ class Parser(ArgumentParser):
         what = " ".join(line.removeprefix("- ") for line in lines if not line.startswith(TALK))
         for its, ours in WORDS.items():
             what = what.replace(its, ours)
-        raise Misuse(f"{what}; {self.prog} --help lists what it takes") from None
+        near = nearest(what, self._option_string_actions)
+        raise Misuse(f"{what}; {f'did you mean {near}? ' * bool(near)}{self.prog} --help lists what it takes") from None
+
+
+# How a key that is not known is complained of: on the command line, in a YAML's section, as a section of a YAML.
+UNKNOWN = (
+    r"unrecognized arguments: .*?(?P<option>--[^\s=]+)",
+    r"'(?P<section>[\w.]+)' does not accept option '(?P<key>\w+)'",
+    r"[Kk]ey '(?P<option>[\w.]+?)(\.\*)?' is not accepted",
+    r"'(?P<option>[\w.]+?)(\.\*)?' is not accepted",
+)
+
+
+def nearest(complaint: str, options: Iterable[str]) -> str:
+    """The option that was meant where a complaint is about one that is not known, as it was given; "" where none is near."""
+    found = next((match for pattern in UNKNOWN if (match := re.search(pattern, complaint))), None)
+    if not found:
+        return ""
+    parts = found.groupdict()
+    given = parts.get("option") or f"{parts['section']}.{parts['key']}"
+    known = [option for option in options if option.startswith("--")]
+    near = get_close_matches(f"--{given.removeprefix('--')}", known, n=1, cutoff=0.75)
+    return "".join(near) if given.startswith("--") else "".join(near).removeprefix("--")
 
 
 def call(function: Callable[..., int | None], arguments: list[str]) -> int | None:

@@ -64,10 +64,6 @@ def compare(
     RUNS is a folder of runs, such as runs/probe, or the file results.jsonl in which its runs gather; several are shown
     together. Without RUNS, the published figures of a task are shown. With --paired, RUNS is the folder of one run, such as
     runs/probe/mine, and both are compared row by row; runs that find events, recording by recording.
-
-        oscine compare runs/probe
-        oscine compare --task hsn
-        oscine compare runs/probe/linear --paired runs/probe/cgp
     """
     if paired:
         if len(runs) != 1:

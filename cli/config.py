@@ -7,14 +7,18 @@ import shutil
 from argparse import SUPPRESS
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import yaml
 from jsonargparse import Namespace
 
 from oscine.cli.command import Help, Misuse, Parser, paragraphs
+from oscine.cli.examples import with_examples
 
 CONFIGS = Path(__file__).absolute().parents[1] / "configs"  # beside this room, in a checkout and in an installation
+
+FIRST = "Take this first"  # how the first line of a configuration begins that is the first choice
 
 
 def shipped(kind: str) -> list[str]:
@@ -47,6 +51,52 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Misuse(f"{path} holds {type(content).__name__}, expected keys with values; see the shipped ones")
     return content
+
+
+def added(kind: str, arguments: list[str]) -> list[str]:
+    """Arguments behind a CONFIG, with the file of every --config that is named as one that comes with oscine."""
+    if arguments and not arguments[0].startswith("-"):
+        raise Misuse(
+            f"one CONFIG, not also {arguments[0]!r}: a second one, whose keys come on top, goes behind --config: "
+            f"--config {arguments[0]}"
+        )
+    found = list(arguments)
+    for place, one in enumerate(arguments):
+        option, equals, value = one.partition("=")
+        if option != "--config":
+            continue
+        if equals:
+            found[place] = f"--config={file_of(kind, value)}"
+        elif place + 1 < len(arguments):
+            found[place + 1] = file_of(kind, arguments[place + 1])
+    return found
+
+
+def file_of(kind: str, config: str) -> str:
+    """The file of a CONFIG; what is written out as YAML stays as it is."""
+    return config if config.lstrip().startswith("{") else str(find(kind, config))
+
+
+def first_line(path: Path) -> str:
+    """What a configuration says of itself in its first line, a comment."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
+
+
+def listed(kind: str, width: int) -> str:
+    """The configurations of a kind with what each is: the one to take first, those for any data, those of one task."""
+    lines = {name: first_line(find(kind, name)) for name in shipped(kind)}
+    order = sorted(lines, key=lambda name: (not lines[name].startswith(FIRST), "task" in read(find(kind, name)), name))
+    column = max(map(len, lines)) + 4
+    return "\n".join(
+        fill(
+            lines[name],
+            width,
+            initial_indent=f"  {name}".ljust(column),
+            subsequent_indent=" " * column,
+            break_on_hyphens=False,
+        )
+        for name in order
+    )
 
 
 def parser(command: str, purpose: str) -> Parser:
@@ -87,10 +137,10 @@ def simplify(made: Parser) -> None:
 
 def usage(command: str, kind: str, purpose: str) -> str:
     """What a command says when it is called without a CONFIG."""
-    names = "\n".join(f"  {name}" for name in shipped(kind))
     width = shutil.get_terminal_size().columns - 2
+    purpose = with_examples(command, purpose)
     return (
         f"usage: oscine {command} CONFIG [--key.sub value ...]\n\n{paragraphs(purpose, width)}\n\n"
-        f"CONFIG is a YAML file, or one that comes with oscine:\n{names}\n\n"
+        f"CONFIG is a YAML file, or one that comes with oscine:\n{listed(kind, width)}\n\n"
         f"oscine {command} CONFIG --help lists every key with its meaning and value."
     )

@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int | None:
     if not isinstance(name, str) or name not in METHODS:
         raise Misuse(f"{path} has method {name!r}; expected one of {', '.join(METHODS)}")
     made = parser(name)
-    settings = config.parse(made, path, arguments[1:])
+    settings = config.parse(made, path, config.added("pretrain", arguments[1:]))
     record = record_of(made, settings)
     table = refuse(name, settings, record)
     if is_first():

@@ -16,6 +16,7 @@ from oscine.cli.published_tuning import with_published
 from oscine.cli.tasks import add_arguments, asks_for_moments, check_task, read_clips
 from oscine.models.errors import OscineError
 from oscine.models.paths import check_name
+from oscine.models.scan import scan_folder
 from oscine.probe.fit_settings import FitSettings, check_selection
 from oscine.probe.head_settings import FRAME_WISE, HEADS
 from oscine.probe.results import SCORES
@@ -80,7 +81,7 @@ def main(arguments: list[str]) -> int | None:
 
 def parse(probe: str, path: Path, content: Mapping[str, Any], arguments: list[str]) -> Namespace:
     """The settings of a call; how to fine-tune depends on some of them, so they are read once to know those."""
-    shipped, given = arguments[0] in config.shipped("probe"), arguments[1:]
+    shipped, given = arguments[0] in config.shipped("probe"), config.added("probe", arguments[1:])
 
     def read(first: list[str]) -> Namespace:
         return config.parse(parser(probe), path, [*first, *given])
@@ -168,7 +169,9 @@ def refuse(probe: str, settings: Namespace) -> LabelledTable | None:
     if probe in HEADS:
         HEADS[probe](**settings.head.as_dict())
     if settings.finetune:
-        TuningSettings(**settings.tuning.as_dict())
+        tuning = TuningSettings(**settings.tuning.as_dict())
+        if tuning.background:
+            scan_folder(tuning.background)
     check_source(settings)
     check_task(settings)
     check(settings, asks_for_moments(settings))
