@@ -120,7 +120,9 @@ def nearest(complaint: str, options: Iterable[str]) -> str:
         return ""
     parts = found.groupdict()
     given = parts.get("option") or f"{parts['section']}.{parts['key']}"
-    known = [option for option in options if option.startswith("--")]
+    every = [option for option in options if option.startswith("--")]
+    sections = {option.rpartition(".")[0] for option in every}  # which are options, too, and never meant
+    known = [option for option in every if option not in sections]
     near = get_close_matches(f"--{given.removeprefix('--')}", known, n=1, cutoff=0.75)
     return "".join(near) if given.startswith("--") else "".join(near).removeprefix("--")
 

@@ -43,8 +43,11 @@ def meta(name: str, **settings: Any) -> Encoder:
 def test_both_methods_come_in_both_sizes_and_every_probe_once_for_any_task() -> None:
     assert {"bat_base", "bat_tiny", "bird_mae_base", "bird_mae_tiny"} <= set(PRETRAIN)
     assert {content("pretrain", name)["method"] for name in PRETRAIN} == set(pretrain.METHODS)
-    assert sorted(content("probe", name)["probe"] for name in PROBE if name not in ASKING) == sorted(probe.PROBES)
-    assert len(PROBE) <= 20
+    once = [
+        name for name in PROBE if name not in ASKING and name != "linear_mean"
+    ]  # which is published, linear is better
+    assert sorted(content("probe", name)["probe"] for name in once) == sorted(probe.PROBES)
+    assert len(PROBE) <= 21
 
 
 @pytest.mark.parametrize("name", PRETRAIN)

@@ -104,7 +104,7 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "embeddings": None,
         "layer_scores": False,
         "device": choose_device(),
-        "head": {"pool": "mean", "norm": "layer", "dropout": 0.0},
+        "head": {"pool": "bands", "norm": "batch", "dropout": 0.0},
         "fit": {
             "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "beta2": 0.999, "clip": None,
             "loss": None, "balanced": False, "select_every": None, "seed": 0,

@@ -121,7 +121,8 @@ def test_what_is_printed_as_a_config_is_what_would_be_done(capsys: pytest.Captur
             read("linear", *call, "--print_config")
     first, _, second = capsys.readouterr().out.partition("name: linear")[2].partition("name: linear")
     assert (yaml.safe_load(first)["fit"]["lr"], yaml.safe_load(first)["tuning"]["mix"]) == (3e-4, 0.9)
-    assert yaml.safe_load(second)["fit"]["lr"] == 1e-3
+    frozen = yaml.safe_load(second)
+    assert (frozen["fit"]["lr"], frozen["fit"]["beta2"], frozen["tuning"]["mix"]) == (3e-4, 0.999, 0.0)
 
 
 def test_a_table_of_ones_own_has_no_published_steps() -> None:

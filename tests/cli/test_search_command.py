@@ -67,7 +67,7 @@ def test_settings_are_chosen_and_then_judged(table: Path) -> None:
     assert found["metric"] == "accuracy"
     assert found["space"] == {"fit.lr": [1e-6, 1e-1]}
     assert [trial["state"] for trial in found["trials"]] == ["complete"] * 5
-    assert found["trials"][0]["settings"] == {"fit.lr": 1e-3}, "the configuration's own"
+    assert found["trials"][0]["settings"] == {"fit.lr": 3e-4}, "the configuration's own"
     best = max(found["trials"], key=lambda trial: trial["value"])
     assert found["chosen"] == best["settings"]
     assert written["settings"]["fit"]["lr"] == found["chosen"]["fit.lr"]
@@ -76,7 +76,7 @@ def test_settings_are_chosen_and_then_judged(table: Path) -> None:
     assert dispatch([*call, *chosen]) == 0
     assert scores("plain")["parts"] == written["parts"], "as if they had been given"
     searched, plain = read_runs("runs/probe/results.jsonl")
-    assert searched.settings["fit"]["lr"] == 1e-3, "another seed may choose others, and is averaged with this one"
+    assert searched.settings["fit"]["lr"] == 3e-4, "another seed may choose others, and is averaged with this one"
     assert searched.settings["search"]["trials"] == 5
     assert "search" not in plain.settings
 
