@@ -120,11 +120,14 @@ def nearest(complaint: str, options: Iterable[str]) -> str:
         return ""
     parts = found.groupdict()
     given = parts.get("option") or f"{parts['section']}.{parts['key']}"
-    every = [option for option in options if option.startswith("--")]
+    every = [option.removeprefix("--") for option in options if option.startswith("--")]
     sections = {option.rpartition(".")[0] for option in every}  # which are options, too, and never meant
-    known = [option for option in every if option not in sections]
-    near = get_close_matches(f"--{given.removeprefix('--')}", known, n=1, cutoff=0.75)
-    return "".join(near) if given.startswith("--") else "".join(near).removeprefix("--")
+    known = sorted((option for option in every if option not in sections), key=lambda option: -option.count("."))
+    section, _, key = given.removeprefix("--").rpartition(".")
+    inside = {name.rpartition(".")[2]: name for name in known if section in ("", name.rpartition(".")[0])}
+    near = [inside[name] for name in get_close_matches(key, inside, n=1, cutoff=0.65)]
+    near = near or get_close_matches(given.removeprefix("--"), known, n=1, cutoff=0.8)
+    return "".join(f"{'--' * given.startswith('--')}{name}" for name in near)
 
 
 def call(function: Callable[..., int | None], arguments: list[str]) -> int | None:

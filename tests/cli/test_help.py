@@ -70,6 +70,9 @@ def test_a_second_configuration_goes_behind_config_also_by_its_name() -> None:
         config.added("probe", ["mlp", "--fit.lr", "1"])
 
 
+OPTIONS = ["--fit", "--fit.lr", "--batch_size", "--fit.loss", "--fit.batch_size", "-h", "--help"]
+
+
 @pytest.mark.parametrize(
     ("complaint", "expected"),
     [
@@ -77,9 +80,13 @@ def test_a_second_configuration_goes_behind_config_also_by_its_name() -> None:
         ("unrecognized arguments: --fit.lrr=1", "--fit.lr"),
         ("unrecognized arguments: lake --batchsize 3", "--batch_size"),
         ("unrecognized arguments: --bogus", ""),
+        ("unrecognized arguments: --fit.bogus 3", ""),
+        ("unrecognized arguments: --fits.loss 3", "--fit.loss"),
+        ("unrecognized arguments: --lrr 3", "--fit.lr"),
+        ("unrecognized arguments: --batch_sise 3", "--batch_size"),
         ("'fit' does not accept option 'lrr'", "fit.lr"),
         ("required: encoder", ""),
     ],
 )
 def test_the_option_that_was_meant_is_named_as_it_was_given(complaint: str, expected: str) -> None:
-    assert nearest(complaint, ["--fit.lr", "--fit.loss", "--batch_size", "-h", "--help"]) == expected
+    assert nearest(complaint, OPTIONS) == expected
