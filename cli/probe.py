@@ -19,7 +19,6 @@ from oscine.models.paths import check_name
 from oscine.models.scan import scan_folder
 from oscine.probe.fit_settings import FitSettings, check_selection
 from oscine.probe.head_settings import FRAME_WISE, HEADS
-from oscine.probe.results import SCORES
 from oscine.probe.search_settings import SearchSettings, check_optuna
 from oscine.probe.search_space import search_space
 from oscine.probe.task_settings import BIRDSET
@@ -161,6 +160,8 @@ def head_of(probe: str) -> Callable[..., Any]:
 
 def refuse(probe: str, settings: Namespace) -> LabelledTable | None:
     """Refuse what arguments and files alone show to be wrong, before torch is imported; the table that was read for that."""
+    from oscine.probe.results import SCORES  # numpy, which --help does without
+
     scores = settings.runs / check_name(settings.name) / SCORES
     if scores.exists() and not (settings.overwrite or settings.resume):
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
