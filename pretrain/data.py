@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Collection
 from functools import partial
 from hashlib import sha256
@@ -158,6 +159,6 @@ class PretrainingData(LightningDataModule):
 def _begin_reading(worker: int) -> None:
     """A cluster tells every process of a job that it is to stop; only the run is to, when its step is done."""
     one_thread(worker)
-    if hasattr(signal, "SIGUSR1"):  # not on Windows, where nobody sends it
+    if sys.platform != "win32" and hasattr(signal, "SIGUSR1"):  # there nobody sends it
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
