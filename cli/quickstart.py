@@ -11,14 +11,17 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oscine import __version__
 from oscine.cli import config
-from oscine.cli.command import call
+from oscine.cli.command import Misuse, call
 from oscine.cli.progress import Bar, duration, progress_bar
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+
+if TYPE_CHECKING:
+    from oscine.probe.splits import LabelledTable
 
 STAMP, SCORES, REPORT, JUDGED, DETECTIONS = "quickstart.json", "scores.json", "report.html", "judged", "detections"
 OUT = Path("runs/quickstart")
@@ -46,7 +49,8 @@ def quickstart(
     A run that was stopped or killed goes on where it was when called again in the same way.
 
     Args:
-        table: a CSV of your own recordings with the columns path (relative to the table), label and fold.
+        table: a CSV of your own recordings with the columns path (relative to the table) and label; without a column fold,
+            folds are made.
         out: folder for everything that is made.
         steps: pretraining steps of each recipe; more than the default learns more.
         seed: of data, weights, masks and probes; the same seed gives the same table.
@@ -55,17 +59,22 @@ def quickstart(
     """
     plan = config.read(config.find_quickstart())
     length = plan["steps"] if steps is None else steps
-    settings = settings_of(table, length, seed)
+    if length < 1:
+        raise Misuse(f"--steps is {length}, expected at least 1; --no-recipes ends before pretraining")
+    labelled, settings = table and read_own(table), settings_of(table, length, seed)
     claim(out)
     prepare(out, list(plan["recipes"]), settings, overwrite)
     with progress_bar() as bar:
         bar.say(promise(plan, table, length, no_recipes))
-        return run(plan, table, out, settings, no_recipes, command_of(table, out, steps, seed, no_recipes), bar)
+        return run(
+            plan, table, labelled, out, settings, no_recipes, command_of(table, out, steps, seed, no_recipes), bar
+        )  # fmt: skip
 
 
 def run(
     plan: dict[str, Any],
     table: Path | None,
+    labelled: LabelledTable | None,
     out: Path,
     settings: dict[str, Any],
     no_recipes: bool,
@@ -77,7 +86,7 @@ def run(
     from oscine.cli.quickstart_stages import Stages
     from oscine.pretrain.boundary import DiskError, Stopped
 
-    stages = Stages(plan, out, table, settings["seed"], settings["steps"], bar)
+    stages = Stages(plan, out, table, labelled, settings["seed"], settings["steps"], bar)
     page = Page(stages, command)
     first = stages.first()
     page.write(first, finished=no_recipes)
@@ -117,16 +126,19 @@ def promise(plan: dict[str, Any], table: Path | None, steps: int, no_recipes: bo
     return f"quickstart makes a synthetic dawn chorus, {first}: about {duration(early)} on two cores{then}{total}"
 
 
+def read_own(table: Path) -> LabelledTable:
+    """Read a labelled table with one label a row; refuse any other."""
+    from oscine.probe.splits import read_labelled
+
+    labelled = read_labelled(table)
+    if labelled.targets.ndim > 1:
+        raise OscineError(f"{table} has rows with no or several labels; quickstart takes one label a row")
+    return labelled
+
+
 def settings_of(table: Path | None, steps: int, seed: int) -> dict[str, Any]:
     """What a run's results depend on; of a table also a hash, since an edited one is another."""
-    rows = None
-    if table:
-        from oscine.models.recordings import read_table
-
-        labels = read_table(table)["labels"]
-        if (labels.str.len() != 1).any():
-            raise OscineError(f"{table} has rows with no or several labels; quickstart takes one label a row")
-        rows = hashlib.sha256(table.read_bytes()).hexdigest()[:16]
+    rows = hashlib.sha256(table.read_bytes()).hexdigest()[:16] if table else None
     name = str(table) if table else "chorus"
     return {"table": name, "rows": rows, "steps": steps, "seed": seed, "oscine": __version__}
 

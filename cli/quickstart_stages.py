@@ -7,7 +7,6 @@ again.
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from oscine.models import Encoder, create_model
 from oscine.models.augment import key
 from oscine.models.features import Features
 from oscine.models.hub import load_pretrained
+from oscine.models.paths import common_folder
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.health import Health
 from oscine.pretrain.pictures import Pictures
@@ -30,12 +30,13 @@ from oscine.pretrain.record import step_of
 from oscine.pretrain.run import ENCODER, STATE, make_trainer, run_pretraining
 from oscine.pretrain.states import resumable
 from oscine.probe.chorus import make_chorus
-from oscine.probe.data import read_task
+from oscine.probe.data import as_task
 from oscine.probe.encoder_scores import LOGISTIC, NEEDS, Scored, judge_encoder, read_scored, scored, write_scored
 from oscine.probe.encoding import encode_task
 from oscine.probe.fit import FitSettings, Progress
 from oscine.probe.log_mel import judge_vectors, log_mel_statistics
 from oscine.probe.soundscapes import detect_in_soundscapes, read_soundscapes, soundscapes_of, write_soundscapes
+from oscine.probe.splits import LabelledTable, read_labelled
 from oscine.probe.zoo import PROBES
 
 # It warns of a collapse and names options of `oscine pretrain`: runs as short as these come near one, and the page shows it.
@@ -47,14 +48,24 @@ Rows = dict[str, Scored]  # by what the features are of
 class Stages:
     """A run's settings, its task, and what it makes in two stages.
 
-    plan: configs/quickstart.yaml. table: None makes the chorus. steps: of every recipe.
+    plan: configs/quickstart.yaml. table, labelled: None makes the chorus; else a table and what it holds. steps: of every
+    recipe.
     """
 
-    def __init__(self, plan: dict[str, Any], out: Path, table: Path | None, seed: int, steps: int, bar: Bar) -> None:
+    def __init__(
+        self,
+        plan: dict[str, Any],
+        out: Path,
+        table: Path | None,
+        labelled: LabelledTable | None,
+        seed: int,
+        steps: int,
+        bar: Bar,
+    ) -> None:
         self.plan, self.out, self.seed, self.steps, self.bar = plan, out, seed, steps, bar
         made = None if table else make_chorus(out / f"chorus_{seed}", seed, plan["clips"], progress=bar.task("chorus"))
         self.table = table or made or Path()
-        self.task = read_task(self.table)
+        self.task = as_task(labelled or read_labelled(self.table))
         self.recordings = soundscapes_of(self.table, self.task)
 
     @property
@@ -173,7 +184,7 @@ class Stages:
             **plan["trainer"],
         )
         folder.mkdir(parents=True, exist_ok=True)
-        place = os.path.commonpath(recordings)
+        place = common_folder(recordings)
         write_settings(folder, plan | {"seed": self.seed, "recipe": settings, "data": read | {"recordings": place}})
         data = PretrainingData(recordings, **read, seed=self.seed)
         run_pretraining(trainer, recipe, data, folder, resume=resumable(folder / STATE))

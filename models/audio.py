@@ -76,6 +76,10 @@ def load_audio(
     AudioError names a file that cannot be read, has no samples, has samples that are no numbers, lacks the channel, or ends
     before `start`.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise OscineError(
+            f"the first argument is {str(path)[:80]!r}, expected a path; call load_audio(path, sample_rate)"
+        )
     number = one_channel(channel)
     if start < 0 or (seconds is not None and seconds <= 0):
         raise OscineError(
@@ -113,17 +117,20 @@ def _info_or_error(path: Path) -> AudioInfo | AudioError:
         return error
 
 
-def split_clips(waveform: Tensor, samples: int, hop: int | None = None) -> Tensor:  # [clips, samples]
+def split_clips(waveform: Tensor | np.ndarray, samples: int, hop: int | None = None) -> Tensor:  # [clips, samples]
     """A long waveform [samples] as a batch of clips that begin every `hop` samples; the last is filled up with silence.
 
     hop: a clip's length by default. Clips that overlap share their memory: clone them before changing them in place.
     """
+    from torch.nn.functional import pad
+
+    from oscine.models.waveforms import as_tensor
+
+    waveform = as_tensor(waveform, "waveform")
     if waveform.ndim != 1 or not len(waveform):
         raise OscineError(
             f"waveform has shape {tuple(waveform.shape)}, expected [samples]; split one recording at a time"
         )
-    from torch.nn.functional import pad
-
     hop = samples if hop is None else hop
     if samples < 1 or hop < 1:
         raise OscineError(f"clips of {samples} samples every {hop}: both must be at least 1")

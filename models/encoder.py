@@ -97,10 +97,12 @@ class Encoder(nn.Module):
         sample_rate: the waveform's, if you want it checked; one that differs from the encoder's is an error.
         layers: which block outputs to return, in that order; negative numbers count from the end; None is all of them.
         """
-        self._check_sample_rate(sample_rate)
         if is_list(waveform):
-            return self.features(self.spectrogram(as_clips(waveform, self.samples)), layers)  # type: ignore[arg-type]
+            clips = as_clips(waveform, self.samples)  # type: ignore[arg-type]
+            self._check_sample_rate(sample_rate)
+            return self.features(self.spectrogram(clips), layers)
         batch = as_batch(waveform)  # type: ignore[arg-type]
+        self._check_sample_rate(sample_rate)
         return self.features(self.frontend(batch if batch is waveform else self._on_device(batch)), layers)
 
     def spectrogram(self, clips: Sequence[Tensor], samples: int | None = None) -> Tensor:  # [clip, frames, mel]

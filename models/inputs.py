@@ -26,6 +26,9 @@ class Stretch(NamedTuple):
     start: float = 0.0
     end: float | None = None
 
+    def __str__(self) -> str:
+        return f"from {self.start:g} s" + ("" if self.end is None else f" to {self.end:g} s")
+
 
 WHOLE = Stretch()
 
@@ -116,6 +119,10 @@ def _of_paths(paths: Iterable[str | Path]) -> Inputs:
     wrong = [path for path in paths if not isinstance(path, (str, Path)) or is_address(path)]
     if wrong:
         raise OscineError(f"the list of recordings holds {wrong[0]!r}, expected paths of files on this machine")
+    if not any(map(os.path.lexists, paths)):
+        raise OscineError(
+            f"none of the {len(paths)} recordings of the list exists, such as {paths[0]}; check the paths"
+        )
     return _of_rows([(str(path), Path(path), WHOLE) for path in paths], "the list")
 
 

@@ -60,7 +60,9 @@ def _check_columns(sheet: Sheet) -> None:
     if "label" not in table and "labels" not in table:
         lacking.append("label (or labels, for several a row)")
     if ("start" in table) != ("end" in table):
-        lacking.append("end" if "start" in table else "start")
+        one, other = ("start", "end") if "start" in table else ("end", "start")
+        guessed = "" if one in sheet.header else f" ({one} is guessed: rename that column if it is no time in its file)"
+        lacking.append(other + guessed)
     if lacking:
         raise OscineError(sheet.lacks(lacking))
     if "label" in table and "labels" in table:

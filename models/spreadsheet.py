@@ -154,6 +154,8 @@ def _read_text(path: Path) -> Sheet:
         names = ["path"]
     else:
         names = _names(rows.pop(next(iter(rows))), rows, notes)
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise OscineError(f"{path} has several columns called {twice}; rename all but one")
     return Sheet(
         path, DataFrame(_even(path, rows, len(names)), columns=names, index=list(rows), dtype=object), separator, notes
     )

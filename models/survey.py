@@ -13,6 +13,8 @@ from oscine.models.channels import EACH, MIX, Channel, missing_channel, one_chan
 from oscine.models.errors import OscineError
 from oscine.models.inputs import WHOLE, Recordings, Stretch, find_inputs
 
+SHORTEST = 0.001  # seconds of a stretch: less may be rounded to no sample
+
 
 class Shard(NamedTuple):
     """One of several jobs that share a folder or a list, counted from 1. A recording's name alone decides whose it is."""
@@ -121,12 +123,13 @@ def parts_of_file(recording: Recording, stretches: Sequence[Stretch], channel: C
     numbers = range(1, channels + 1) if channel == EACH else [one_channel(channel)]
     if missing := missing_channel(numbers[-1], channels):
         return [], missing
-    late = [stretch for stretch in stretches if stretch.start >= seconds]
-    parts = [
-        recording._replace(start=start, end=end, channel=number)
-        for number in numbers
-        for start, end in stretches
-        if start < seconds
-    ]
-    reason = f"lasts {seconds:.3f} s and has no stretch from {late[0].start:g} s; correct its row" if late else ""
-    return parts, reason
+    there = [stretch for stretch in stretches if stretch == WHOLE or holds_samples(stretch, seconds)]
+    parts = [recording._replace(start=start, end=end, channel=number) for number in numbers for start, end in there]
+    absent = next((stretch for stretch in stretches if stretch not in there), None)
+    return parts, f"lasts {seconds:.3f} s and has no stretch {absent}; correct its row" if absent else ""
+
+
+def holds_samples(stretch: Stretch, seconds: float) -> bool:
+    """Return whether a stretch of a recording of so many seconds has samples at the rate of any encoder."""
+    end = seconds if stretch.end is None else min(stretch.end, seconds)
+    return end - stretch.start >= SHORTEST

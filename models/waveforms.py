@@ -17,7 +17,7 @@ Waveforms = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
 
 def as_batch(waveform: Tensor | np.ndarray) -> Tensor:  # [batch, samples]
     """Check a batch of clips [batch, samples]; an array becomes a tensor."""
-    waveform = _as_tensor(waveform, "waveform")
+    waveform = as_tensor(waveform, "waveform")
     if waveform.ndim != 2:
         raise OscineError(
             f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples]; {_advice(waveform.ndim)}"
@@ -32,7 +32,7 @@ def as_clips(clips: Sequence[Tensor | np.ndarray], samples: int) -> list[Tensor]
     """Check clips, [samples] each, of up to so many samples; arrays become tensors."""
     if not len(clips):
         raise OscineError("the list of clips is empty; expected tensors [samples]")
-    checked = [_as_tensor(clip, f"clip {number} of the list") for number, clip in enumerate(clips)]
+    checked = [as_tensor(clip, f"clip {number} of the list") for number, clip in enumerate(clips)]
     for number, clip in enumerate(checked):
         if clip.ndim != 1 or not len(clip):
             raise OscineError(
@@ -52,7 +52,8 @@ def is_list(waveform: Any) -> bool:
     return isinstance(waveform, (list, tuple))
 
 
-def _as_tensor(waveform: Any, name: str) -> Tensor:
+def as_tensor(waveform: Any, name: str) -> Tensor:
+    """Make a tensor of an array; refuse what is neither. name: for the error."""
     if isinstance(waveform, Tensor):
         return waveform
     if isinstance(waveform, np.ndarray) and waveform.dtype.kind in "biuf":

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from pandas import DataFrame, Series
 
+from oscine.models.channels import MIX
 from oscine.models.columns import SPLITS, key
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
@@ -163,6 +164,10 @@ def make_folds(rows: DataFrame, targets: np.ndarray, folds: int | None, seed: in
             f"{table} has no folds, and all its clips are of one group ({describe_groups(rows)}): none is left to be "
             "judged; add others, or name the column whose rows belong together with --group"
         )
+    if folds is not None and folds < 2:
+        raise OscineError(
+            f"--folds {folds} leaves nothing to learn from or to be judged; at least 2 are needed, 5 are usual"
+        )
     made = folds or min(FOLDS, total)
     fold = assign_folds(rows, targets, made, seed) + 1
     if total == len(rows):
@@ -183,6 +188,11 @@ def check_classes(
     both = np.zeros(len(classes), dtype=bool)
     for split in splits:
         both |= known[split.train].any(0) & known[split.test].any(0)
+    if not both.any():
+        raise OscineError(
+            f"{table}: no class is both learnt from and judged; each needs clips in two folds at least, and clips that "
+            f"belong together are in one: {describe_groups(rows)}"
+        )
     counts, groups = known.sum(0).astype(int), join_groups(rows)
     never = []
     for number in np.flatnonzero(~both).tolist():
@@ -214,8 +224,10 @@ def set_aside(rows: DataFrame, targets: object, splits: Iterable[Split], share: 
 def write_folds(path: str | Path, rows: DataFrame) -> None:
     """Write which clip is in which fold, as a labelled table: read again, it gives the same task."""
     single = (rows["labels"].str.len() == 1).all()
-    columns = ["path", "start", "end", "labels", "fold", *GROUPS[1:]]
+    columns = ["path", "start", "end", "channel", "labels", "fold", *GROUPS[1:]]
     table = rows[[name for name in columns if name in rows]].assign(labels=rows["labels"].map(";".join))
+    if "channel" in table:
+        table["channel"] = table["channel"].replace(0, MIX)
     text = table.rename(columns={"labels": "label"} if single else {}).to_csv(index=False, lineterminator="\n")
     write_whole(Path(path), text.encode())
 

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -306,6 +308,28 @@ def test_a_folder_that_is_not_quickstarts_is_left_alone(
     assert dispatch(["quickstart", "--table", str(table), "--out", str(tmp_path)]) == 1
     assert "is not empty and no quickstart made it; name another folder with --out" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_no_run_can_take_is_refused_before_a_folder_is_made_and_torch_is_loaded(
+    table: Path, tmp_path: Path
+) -> None:
+    alike = table.with_name("alike.csv")
+    alike.write_text(table.read_text().replace("owl", "wren"))
+    calls = [call(alike, tmp_path / "run"), *(call(table, tmp_path / "run", steps=steps) for steps in ("0", "-3"))]
+    code = f"""
+import sys
+from oscine.cli import dispatch
+assert [dispatch(call) for call in {calls}] == [1, 2, 2]
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, stderr=subprocess.PIPE, text=True)
+    first, *others = done.stderr.splitlines()
+    assert "knows one label only, 'wren'" in first
+    assert others == [
+        f"oscine quickstart: --steps is {steps}, expected at least 1; --no-recipes ends before pretraining"
+        for steps in (0, -3)
+    ]
+    assert not (tmp_path / "run").exists()
 
 
 def test_several_labels_a_row_are_refused(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

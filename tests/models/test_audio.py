@@ -257,6 +257,16 @@ def test_only_a_single_waveform_can_be_split() -> None:
         split_clips(torch.zeros(2, 10), 5)
     with pytest.raises(OscineError, match="at least 1"):
         split_clips(torch.zeros(10), 5, 0)
+    assert torch.equal(split_clips(np.arange(4.0), 2), split_clips(torch.arange(4.0, dtype=torch.float64), 2))
+
+
+def test_arguments_in_another_order_are_told_the_right_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        OscineError, match=r"the first argument is '16000', expected a path; call load_audio\(path, sample_"
+    ):
+        load_audio(16000, str(tmp_path / "a.wav"))  # type: ignore[arg-type]
+    with pytest.raises(OscineError, match="waveform is of type int, expected a tensor or an array"):
+        split_clips(5, torch.zeros(10))  # type: ignore[arg-type]
 
 
 FORMATS = {  # seconds, as metadata.csv states them

@@ -128,9 +128,20 @@ def test_missing_and_broken_files_and_late_stretches_of_a_list_are_listed(
     reasons = listed(tmp_path / "out.parquet")
     assert reasons.keys() == {"none.wav", "page.wav", "c.ogg", "below"}
     assert reasons["none.wav"] == "there is no such file; check the path"
-    assert reasons["c.ogg"] == "lasts 0.400 s and has no stretch from 3 s; correct its row"
+    assert reasons["c.ogg"] == "lasts 0.400 s and has no stretch from 3 s to 4 s; correct its row"
     assert "is no audio" in reasons["page.wav"]
     assert "is a folder" in reasons["below"]
+
+
+def test_a_stretch_without_a_sample_is_listed_and_takes_no_others_along(
+    encoder: Encoder, folder: Path, tmp_path: Path
+) -> None:
+    text = written(folder, "path,start,end\nc.ogg,0,0.2\nc.ogg,0.39999,0.4\na.wav,0.1,0.10001\na.wav,0.1,0.2\n")
+    rows = table(encoder, text, tmp_path / "out.parquet")
+    assert [(file, start) for file, start, _ in rows.index] == [("a.wav", 0.1), ("c.ogg", 0.0)]
+    reasons = listed(tmp_path / "out.parquet")
+    assert reasons["c.ogg"] == "lasts 0.400 s and has no stretch from 0.39999 s to 0.4 s; correct its row"
+    assert "has no stretch from 0.1 s to 0.10001 s" in reasons["a.wav"]
 
 
 def test_a_stretch_that_is_cut_short_does_not_take_others_along(encoder: Encoder, folder: Path, tmp_path: Path) -> None:

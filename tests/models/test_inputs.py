@@ -157,6 +157,7 @@ def test_a_bad_list_is_refused_in_one_line(folder: Path, name: str, text: str, c
     [
         ([], "the list of recordings is empty; name one at least"),
         (["a.wav", None], "the list of recordings holds None, expected paths of files on this machine"),
+        (["none.wav", "no.wav"], "none of the 2 recordings of the list exists, such as none.wav; check the paths"),
         (["https://example.org/a.wav"], "holds 'https://example.org/a.wav', expected paths of files on this machine"),
         ("https://example.org/a.wav", "is an address, not a file; download the recordings first"),
         (Path("s3://bucket/a.wav"), "is an address, not a file; download the recordings first"),

@@ -286,6 +286,12 @@ def test_rows_are_counted_as_a_spreadsheet_does_blank_ones_too(tmp_path: Path) -
             r"has the start '0:05', expected a number of seconds with a decimal p",
         ),
         ("path,label,start,end\na.wav,x,0,inf\n", r"has the end 'inf', expected a number of seconds"),
+        (
+            "path,Begin Time\na.wav,6:30\n",
+            r"and end \(start is guessed: rename that column if it is no time in its file\)",
+        ),
+        ("path,label,label\na.wav,x,y\n", r"has several columns called label; rename all but one"),
+        ("path,label,note,note\na.wav,x,1,2\n", r"has several columns called note; rename all but one"),
         ("path,label\n", r"has no rows"),
         ("", r"has no rows"),
         ('path,label\n"a.wav,x\n', r"is no table"),

@@ -113,7 +113,7 @@ def test_the_named_column_and_no_other_says_what_belongs_together(tmp_path: Path
 
 
 def test_a_named_group_may_not_straddle_the_folds_that_a_table_has(tmp_path: Path) -> None:
-    table = write(tmp_path, rows(",fold,nest", lambda row: row % 2, lambda row: row // 4))
+    table = write(tmp_path, rows(",fold,nest", lambda row: row // 2 % 2, lambda row: row // 4))
     assert len(read_labelled(table).splits) == 2
     with pytest.raises(OscineError, match=r"fold 0 is judged on what it learns from: the group 0 and 9 more"):
         read_labelled(table, group="nest")
@@ -141,6 +141,18 @@ def test_classes_that_cannot_be_judged_are_named(tmp_path: Path, caplog: pytest.
     caplog.clear()
     read_labelled(write(tmp_path, rows("")))
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+def test_a_table_of_which_no_class_can_be_judged_is_refused(tmp_path: Path) -> None:
+    apart = write(tmp_path, rows(",site", lambda row: row % 2))
+    with pytest.raises(OscineError, match=r"no class is both learnt from and judged.*are in one: 2 sites \(0, 1\)"):
+        read_labelled(apart)
+
+
+@pytest.mark.parametrize("folds", [0, 1])
+def test_fewer_than_two_folds_are_refused(tmp_path: Path, folds: int) -> None:
+    with pytest.raises(OscineError, match=f"--folds {folds} leaves nothing to learn from or to be judged; at least 2"):
+        read_labelled(write(tmp_path, rows("")), folds)
 
 
 def test_names_of_classes_that_may_be_one_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -199,6 +211,16 @@ def test_folds_that_were_made_are_written_as_a_table_that_gives_them_again(tmp_p
     several = read_labelled(write(tmp_path, "path,labels,fold\nx.wav,a;b,1\ny.wav,,2\nz.wav,a,2\nw.wav,b,1\n"))
     write_folds(tmp_path / "folds.csv", several.rows)
     assert read_labelled(tmp_path / "folds.csv").targets.tolist() == several.targets.tolist()
+    stereo = read_labelled(
+        write(
+            tmp_path,
+            "path,label,channel\n"
+            + "".join(f"{row}.wav,{label}\n" for row in range(9) for label in ("a,left", "b,2", "a,")),
+        )
+    )
+    write_folds(tmp_path / "folds.csv", stereo.rows)
+    again = read_labelled(tmp_path / "folds.csv")
+    assert again.rows[["path", "channel", "fold"]].equals(stereo.rows[["path", "channel", "fold"]])
 
 
 def test_a_table_is_read_and_refused_without_torch(tmp_path: Path) -> None:
