@@ -170,6 +170,11 @@ def make_folds(rows: DataFrame, targets: np.ndarray, folds: int | None, seed: in
         )
     made = folds or min(FOLDS, total)
     fold = assign_folds(rows, targets, made, seed) + 1
+    if not _crosses(Series(fold), targets):
+        raise OscineError(
+            f"{table} has no folds, and none can be made: every class is in one group alone, of {describe_groups(rows)}, so "
+            "that none is both learnt from and judged; add clips of it from others, or name another column with --group"
+        )
     if total == len(rows):
         how = (
             "every class spread over them; where clips of one site or day are alike, --group COLUMN keeps them together"
@@ -188,11 +193,6 @@ def check_classes(
     both = np.zeros(len(classes), dtype=bool)
     for split in splits:
         both |= known[split.train].any(0) & known[split.test].any(0)
-    if not both.any():
-        raise OscineError(
-            f"{table}: no class is both learnt from and judged; each needs clips in two folds at least, and clips that "
-            f"belong together are in one: {describe_groups(rows)}"
-        )
     counts, groups = known.sum(0).astype(int), join_groups(rows)
     never = []
     for number in np.flatnonzero(~both).tolist():
