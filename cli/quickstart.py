@@ -61,7 +61,7 @@ def quickstart(
     length = plan["steps"] if steps is None else steps
     if length < 1:
         raise Misuse(f"--steps is {length}, expected at least 1; --no-recipes ends before pretraining")
-    labelled, settings = table and read_own(table), settings_of(table, length, seed)
+    labelled, settings = read_own(table) if table else None, settings_of(table, length, seed)
     claim(out)
     prepare(out, list(plan["recipes"]), settings, overwrite)
     with progress_bar() as bar:
