@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +153,7 @@ def parser(probe: str) -> Parser:
     return made
 
 
-def head_of(probe: str) -> Callable[..., Any]:
+def head_of(probe: str) -> type:
     """What says which settings a probe has: a dataclass without torch; the class itself where it is not one of oscine's."""
     return HEADS.get(probe) or PROBES[probe]
 

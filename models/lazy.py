@@ -32,7 +32,9 @@ class LazyClasses(MutableMapping[str, type[T]], Generic[T]):
 
     def __getitem__(self, name: str) -> type[T]:
         found = self.found[name]
-        return getattr(import_module(f"{self.room}.{found}"), name) if isinstance(found, str) else found
+        if isinstance(found, str):
+            return getattr(import_module(f"{self.room}.{found}"), name)
+        return found
 
     def __setitem__(self, name: str, value: type[T]) -> None:
         self.found[name] = value

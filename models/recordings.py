@@ -99,12 +99,12 @@ def _labels(sheet: Sheet) -> Series:
 def _channels(sheet: Sheet) -> Series:
     """Return the number of every row's channel, 0 being the mean of all, as an empty cell is."""
     texts = sheet.texts("channel").str.removesuffix(".0")  # of whole numbers beside empty cells, in Parquet
-    wrong = texts.map(lambda text: bool(text) and not is_one_channel(text))
+    wrong = texts.map(lambda text: bool(text) and not is_one_channel(str(text)))
     refuse(
         sheet.path, sheet.table["path"], wrong,
         "has a channel that is none; expected mix, left, right or a number from 1, or another name for the column",
     )  # fmt: skip
-    return texts.map(lambda text: one_channel(text or MIX))
+    return texts.map(lambda text: one_channel(str(text or MIX)))
 
 
 def _parts(text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0) -> Task:
             f"{classless[0]} lies in no class's folder; {folder} should hold one folder a class, no files"
         )
     rows = DataFrame({"path": map(str, paths), "label": [path.relative_to(folder).parts[0] for path in paths]})
-    check_names(rows["label"].value_counts().to_dict(), folder)
+    check_names(Counter(rows["label"]), folder)
     task = _single_label(rows, [])
     rows = task.rows.assign(fold=assign_folds(rows, task.targets, folds, seed) + 1)
     return Task(rows, task.classes, task.targets, split_rows(rows, folder))
