@@ -87,7 +87,7 @@ def embed(
     from oscine.models.survey import ALL, parse_shard
     from oscine.models.table import check_target
 
-    called, target = time.monotonic(), check_target(out)
+    called, target = time.monotonic(), check_target(out, recordings)
     Journal(target).check_free(overwrite)
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)

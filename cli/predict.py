@@ -75,7 +75,7 @@ def predict(
     from oscine.probe.saved_facts import check_probe, find_probe
 
     called = time.monotonic()
-    target, share = check_target(table_of(out, detections)), ALL if shard is None else parse_shard(shard)
+    target, share = check_target(table_of(out, detections), recordings), ALL if shard is None else parse_shard(shard)
     journal = Journal(target)
     made = detections is not None and not overwrite and target.exists() and not journal.plan()
     if not made:

@@ -100,7 +100,7 @@ def embed_recordings(
     (the mean of all), "left", "right", a number from 1, or "each": a row a channel, with its number in the column `channel`.
     """
     check_order(encoder, recordings, "embed_recordings(encoder, recordings, out)")
-    target, channel = check_target(out), parse_channel(channel)
+    target, channel = check_target(out, recordings), parse_channel(channel)
     check_arguments(dtype=dtype, workers=workers)
     job = job_of(encoder, hop, batch_size, clock)
     encoder = job.outputs.encoder

@@ -61,9 +61,14 @@ class Summary(NamedTuple):
     errors: Path
 
 
-def check_target(out: str | Path) -> Path:
-    """The path of a table that could be written; an error before any work where it could not."""
+def check_target(out: str | Path, recordings: object = None) -> Path:
+    """The path of a table that could be written; an error before any work where it could not.
+
+    recordings: that the table will be of; a list of them in a file is never replaced.
+    """
     out = Path(out)
+    if isinstance(recordings, (str, Path)) and out.exists() and Path(recordings).exists() and out.samefile(recordings):
+        raise OscineError(f"{out} is the list of the recordings; give the table another name")
     if out.suffix not in FORMATS:
         raise OscineError(
             f"the table {out} must end in {', '.join(FORMATS)}; call it {out.with_suffix('.csv').name} for Excel or R, "

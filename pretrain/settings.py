@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -60,7 +61,7 @@ class BATSettings:
     compile: str | None = None
 
     def __post_init__(self) -> None:
-        check_recipe(self.steps, self.warmup, self.compile)
+        check_recipe(self)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class BirdMAESettings:
     compile: str | None = None
 
     def __post_init__(self) -> None:
-        check_recipe(self.steps, self.warmup, self.compile)
+        check_recipe(self)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,11 @@ class DataSettings:
     bad_share: float = 0.05
 
     def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 0 or not (self.seconds is None or self.seconds > 0):
+            raise OscineError(
+                f"data.batch_size is {self.batch_size}, data.workers {self.workers}, data.seconds {self.seconds}: expected "
+                "at least 1, at least 0, and null or more than 0"
+            )
         if not 0 <= self.bad_share <= 1:
             raise OscineError(f"bad_share is {self.bad_share}, expected a share from 0 (none) to 1 (all)")
 
@@ -160,10 +166,16 @@ class TrainerSettings:
 RECIPES: dict[str, type[Any]] = {"BATPretraining": BATSettings, "BirdMAEPretraining": BirdMAESettings}
 
 
-def check_recipe(steps: int, warmup: float, compile: str | None) -> None:
+def check_recipe(settings: BATSettings | BirdMAESettings) -> None:
     """Refuse what no recipe can have."""
-    warmup_steps(warmup, steps, "recipe")
-    check_compile(compile)
+    warmup_steps(settings.warmup, settings.steps, "recipe")
+    if not 0 < settings.mask_ratio < 1:
+        raise OscineError(
+            f"recipe.mask_ratio is {settings.mask_ratio:g}, expected a share between 0 (none) and 1 (all)"
+        )
+    if not 0 <= settings.lr < math.inf:
+        raise OscineError(f"recipe.lr is {settings.lr:g}, expected 0 or more")
+    check_compile(settings.compile)
 
 
 def check_compile(compile: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from typing import Protocol
@@ -46,6 +47,13 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         warmup_steps(self.warmup, self.steps, "fit")
+        if not 0 <= self.lr < math.inf:
+            raise OscineError(f"fit.lr is {self.lr:g}, expected 0 or more; 1e-3 is usual")
+        if not 0 <= self.weight_decay < math.inf or not 0 <= self.beta2 < 1 or not (self.clip is None or self.clip > 0):
+            raise OscineError(
+                f"fit.weight_decay is {self.weight_decay:g}, fit.beta2 {self.beta2:g}, fit.clip {self.clip}: expected "
+                "0 or more, from 0 to below 1, and null or more than 0"
+            )
         if self.batch_size < 1:
             raise OscineError(f"a batch of {self.batch_size} clips; a step needs at least 1")
         if self.loss is not None and self.loss not in LOSSES:

@@ -287,3 +287,10 @@ def test_arguments_in_another_order_are_told_the_right_one(encoder: Encoder, fol
         OscineError, match=r"is 'bird_mae_tiny', expected .*, with the encoder that create_model returns"
     ):
         embed_recordings("bird_mae_tiny", folder, out)  # type: ignore[arg-type]
+
+
+def test_a_list_is_not_replaced_by_its_table(encoder: Encoder, folder: Path) -> None:
+    text = written(folder, "path,start,end\na.wav,0,0.2\n")
+    with pytest.raises(OscineError, match=r"is the list of the recordings; give the table another name"):
+        embed_recordings(encoder, text, text, overwrite=True)
+    assert text.read_text().startswith("path,start")

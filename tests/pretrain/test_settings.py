@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from unittest import mock
@@ -16,6 +18,7 @@ from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.strategies import Strategy
 
+from oscine.models.errors import OscineError
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.processes import is_first
@@ -79,3 +82,18 @@ def test_the_first_process_of_a_run_is_the_one_that_lightning_takes_for_it(said:
     bare = {name: value for name, value in os.environ.items() if name not in known}
     with mock.patch.dict(os.environ, bare | said, clear=True):
         assert is_first() == ((_get_rank() or 0) == 0)
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values())
+@pytest.mark.parametrize(
+    "wrong", [{"mask_ratio": 1.5}, {"mask_ratio": 0.0}, {"lr": -1e-3}, {"lr": math.nan}, {"steps": 0}]
+)
+def test_numbers_that_no_recipe_can_have_are_refused(recipe: type, wrong: dict[str, float]) -> None:
+    with pytest.raises(OscineError, match=f"recipe.{next(iter(wrong))} is .*expected"):
+        recipe(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}, {"seconds": 0.0}])
+def test_numbers_that_no_data_can_have_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(OscineError, match=f"data.{next(iter(wrong))}.* {next(iter(wrong.values()))}"):
+        DataSettings(Path("field"), **wrong)  # type: ignore[arg-type]

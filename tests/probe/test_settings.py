@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import get_type_hints
 
 import docstring_parser
 import pytest
 
+from oscine.models.errors import OscineError
 from oscine.probe.birdset import SETS as BIRDSET_SETS
 from oscine.probe.convex_gated import POOLS as CONVEX_POOLS
 from oscine.probe.fit_settings import LOSSES, FitSettings
@@ -64,3 +66,18 @@ def test_help_says_what_each_setting_means(settings: type) -> None:
 def test_no_help_stands_twice(name: str) -> None:
     assert not docstring_parser.parse(PROBES[name].__doc__ or "").params
     assert f"`{HEADS[name].__name__}`" in "".join(one.__doc__ or "" for one in PROBES[name].__mro__)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        ({"lr": -1.0}, "fit.lr is -1, expected 0 or more"),
+        ({"lr": math.nan}, "fit.lr is nan, expected 0 or more"),
+        ({"beta2": 1.0}, "fit.beta2 1, .* below 1"),
+        ({"weight_decay": -0.1}, "fit.weight_decay is -0.1, .* expected 0 or more, from 0"),
+        ({"clip": 0.0}, "fit.clip 0.0: .* null or more than 0"),
+    ],
+)
+def test_numbers_that_no_fit_can_have_are_refused(wrong: dict[str, float], complaint: str) -> None:
+    with pytest.raises(OscineError, match=complaint):
+        FitSettings(**wrong)  # type: ignore[arg-type]
