@@ -6,7 +6,6 @@ again.
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,8 +38,6 @@ from oscine.probe.soundscapes import detect_in_soundscapes, read_soundscapes, so
 from oscine.probe.splits import LabelledTable, read_labelled
 from oscine.probe.zoo import PROBES
 
-# It warns of a collapse and names options of `oscine pretrain`: runs as short as these come near one, and the page shows it.
-logging.getLogger("oscine.pretrain.health").setLevel(logging.ERROR)
 LOG_MEL = "log-mel statistics"
 Rows = dict[str, Scored]  # by what the features are of
 
@@ -176,7 +173,9 @@ class Stages:
             log_every=log_every,
             callbacks=[
                 Steps(self.bar.task(f"pretrain {name}"), log_every),
-                Health(max(1, steps // 15)),
+                Health(
+                    max(1, steps // 15), warns=False
+                ),  # runs as short as these come near a collapse; the page shows it
                 Pictures(folder, steps),
             ],
             enable_progress_bar=False,

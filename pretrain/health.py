@@ -36,10 +36,11 @@ class Health(Callback):
     and what the recipe's schedules say, such as `teacher_decay`. The means over all processes; names begin with `health/`.
 
     It looks at the batch of the step, in eval mode and without gradients: neither weights nor random numbers change.
+    warns: False where a run is too short to call it collapsed.
     """
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    def __init__(self, every: int, warns: bool = True) -> None:
+        self.every, self.warns = every, warns
         self.due = False
         self.figures: dict[str, Any] = {}  # of a step that is to be looked at when it is done
         self.first_std: float | None = None
@@ -80,7 +81,7 @@ class Health(Callback):
         self.first_std = std if self.first_std is None else self.first_std
         # A batch of one clip has no spread.
         share = 1.0 if std is None or not self.first_std else std / self.first_std
-        if self.warned or not (share < LEAST_SHARE or rank < LEAST_RANK):
+        if self.warned or not self.warns or not (share < LEAST_SHARE or rank < LEAST_RANK):
             return
         self.warned = True
         logger.warning(

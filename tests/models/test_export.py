@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import oscine
-from oscine.models import export, onnx_frontend
+from oscine.models import export, onnx_file, onnx_frontend
 from oscine.models.audio import load_audio, split_clips
 from oscine.models.audio_mae import AudioMAE
 from oscine.models.bat import BAT
@@ -287,8 +287,8 @@ def test_an_encoder_too_large_for_one_file_is_refused(tmp_path: Path, monkeypatc
 def test_what_is_not_installed_is_named_with_the_remedy(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = export.find_spec
-    monkeypatch.setattr(export, "find_spec", lambda asked: None if asked == name else found(asked))
+    found = onnx_file.find_spec
+    monkeypatch.setattr(onnx_file, "find_spec", lambda asked: None if asked == name else found(asked))
     with pytest.raises(OscineError, match=rf'^{name} is not installed; pip install "oscine\[onnx\]"'):
         export_onnx(small(), tmp_path / "bat.onnx")
 
