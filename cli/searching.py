@@ -16,7 +16,7 @@ from oscine.cli.tasks import digest
 from oscine.models.vectors import fingerprint
 from oscine.probe.data import Part, Task, with_validation
 from oscine.probe.dcase import FrameTask
-from oscine.probe.fit import FeatureSource, judge, main_metric
+from oscine.probe.fit import FeatureSource, judge, main_metric, within
 from oscine.probe.frames import judge_frames
 from oscine.probe.search import Settings, blind, search
 from oscine.probe.search_space import search_space
@@ -84,7 +84,7 @@ def _search(bench: Bench, task: Task, metric: str, evaluate: Callable[[Bench, Pa
         found[part.name] = search(
             space, partial(_value, bench, evaluate, blind(part)), metric, bench.folder / SEARCH / str(number), record,
             asked.trials, asked.sobol, bench.fit.seed, given, bench.settings.overwrite,
-            _within(progress, number, len(task.parts)),
+            within(progress, number, len(task.parts)),
         )  # fmt: skip
         values = ", ".join(f"{name} {value:.3g}" for name, value in found[part.name].chosen.items())
         bench.bar.say(f"{part.name}: trial {found[part.name].best} is best, with {values}")
@@ -94,11 +94,6 @@ def _search(bench: Bench, task: Task, metric: str, evaluate: Callable[[Bench, Pa
 
 def _value(bench: Bench, evaluate: Callable[[Bench, Part], float], part: Part, tried: Settings) -> float:
     return evaluate(_with(bench, tried), part)
-
-
-def _within(progress: Callable[..., None], part: int, parts: int) -> Callable[..., None]:
-    """Progress of one part's search in that of all."""
-    return lambda done, total, note: progress(part * total + done, parts * total, note)
 
 
 def _with(bench: Bench, chosen: Settings) -> Bench:

@@ -121,9 +121,9 @@ def judge(
     return judgement
 
 
-def within(progress: Progress, part: int, parts: int) -> Progress:
+def within(progress: Callable[..., None], part: int, parts: int) -> Callable[..., None]:
     """Progress of one of several parts of equal length, as progress of all of them."""
-    return lambda done, total: progress(part * total + done, parts * total)
+    return lambda done, total, *note: progress(part * total + done, parts * total, *note)
 
 
 def joined(judgements: Sequence[Judgement]) -> Judgement:
