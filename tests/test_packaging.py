@@ -78,6 +78,16 @@ def test_the_wheel_imports_outside_of_the_checkout(wheel, tmp_path):
     assert done.stdout.splitlines() == [str(wheel / "oscine" / "__init__.py"), "bird_mae_tiny.esc10"]
 
 
+def test_a_checkout_installs_as_a_link_to_itself(tmp_path):
+    """`uv sync` and `pip install -e .` do it; both ask the build backend for this wheel."""
+    command = [sys.executable, "-c", f"from hatchling.build import build_editable; build_editable({str(tmp_path)!r})"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.whl")
+    links = zipfile.ZipFile(archive).read("_oscine.pth").decode().split()
+    assert links == [str(ROOT / ".pkg")]
+
+
 def test_the_source_distribution_holds_what_a_checkout_does(built):
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
