@@ -6,9 +6,11 @@ import inspect
 import re
 import sys
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from textwrap import fill, wrap
+from threading import Timer
 from types import UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
@@ -40,6 +42,18 @@ def say_loading(command: str, *things: str) -> None:
     """
     if "torch" not in sys.modules:
         print(f"oscine {command}: loading {', then '.join(['PyTorch', *things])} ...", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def say_if_slow(command: str, what: str) -> Iterator[None]:
+    """Say on standard error what is being done, where the block takes longer than half a second."""
+    timer = Timer(0.5, print, [f"oscine {command}: {what} ..."], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def paragraphs(text: str, width: int) -> str:
@@ -133,8 +147,8 @@ def nearest(complaint: str, options: Iterable[str]) -> str:
 def call(function: Callable[..., int | None], arguments: list[str]) -> int | None:
     """Parse the arguments for a function and call it.
 
-    Positional-only parameters are positional arguments; a bool that is False by default is a flag; the rest are options,
-    with the types of the signature. What does not fit is a `Misuse`.
+    Positional-only parameters are positional arguments, a list one or more of them; a bool that is False by default is a
+    flag; the rest are options, with the types of the signature. What does not fit is a `Misuse`.
     """
     settings = parser(function).parse_args(arguments)
     positional = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_ONLY]
@@ -154,7 +168,10 @@ def parser(function: Callable[..., int | None]) -> Parser:
     usage = [made.prog]
     for name, parameter in inspect.signature(function).parameters.items():
         option, place = "--" + name.replace("_", "-"), name.upper()
-        if parameter.kind is parameter.POSITIONAL_ONLY:
+        if parameter.kind is parameter.POSITIONAL_ONLY and get_origin(hints[name]) is list:
+            made.add_argument(name, type=get_args(hints[name])[0], nargs="+", help=helps[name], metavar=place)
+            usage.append(f"{place} ...")
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
             made.add_argument(name, type=hints[name], help=helps[name], metavar=place)
             usage.append(place)
         elif parameter.default is False:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oscine.cli.command import Misuse, call, say_loading
+from oscine.cli.command import Misuse, call, say_if_slow, say_loading
 from oscine.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int | None:
 
 
 def embed(
-    recordings: Path,
+    recordings: list[Path],
     /,
     model: str,
     out: Path,
@@ -45,7 +45,8 @@ def embed(
     RECORDINGS is a folder, which is searched with all folders below it for WAV, FLAC, Ogg, Opus, MP3, AIFF, CAF and other
     recordings, of any rate, length and number of channels; or one recording; or a list of them: a table (.csv, .tsv,
     .parquet) with a column path, or a text (.txt) with a path a line, relative to the list's folder. Rows of a table with
-    start and end, in seconds, are stretches, each cut into clips by itself.
+    start and end, in seconds, are stretches, each cut into clips by itself. Or several folders and recordings, one after the
+    other, such as night/*.wav; each is then named as it is given.
 
     OUT gets the columns file, start_time, end_time (seconds) and embedding. file is the name below the folder, a single
     recording's own name, or the path as the list has it. The last clip of a recording is filled up as in the encoder's
@@ -59,7 +60,7 @@ def embed(
     Exit code: 0 every recording is in the table, whole; 3 finished, but FILE.errors.csv lists some; 1 failed.
 
     Args:
-        recordings: a folder, a recording, or a list of recordings.
+        recordings: a folder, a recording, or a list of recordings; several folders and recordings, too.
         model: an encoder of the zoo (see oscine models), hf-hub:OWNER/REPOSITORY, or local-dir:PATH for one that was saved.
         out: the table to write, FILE.parquet; FILE.npz and FILE.csv are possible.
         checkpoint: a file of weights for the encoder, instead of those that would be fetched.
@@ -95,7 +96,9 @@ def embed(
     check_arguments(hop=hop, dtype=dtype, precision=precision, clock=clock, batch_size=batch_size, workers=workers)
     check_device(device)
     check_encoder(model, checkpoint, random_weights)
-    which, inputs = parse_channel(channel), find_inputs(recordings)
+    which = parse_channel(channel)
+    with say_if_slow("embed", "finding the recordings"):
+        inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
     say_loading("embed", model)
 
     from oscine.cli.reporter import Reporter

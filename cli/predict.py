@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from oscine.cli.command import Misuse, call, say_loading
+from oscine.cli.command import Misuse, call, say_if_slow, say_loading
 from oscine.cli.embed import LISTED, say
 from oscine.cli.progress import progress_bar
 
@@ -15,7 +15,7 @@ def main(arguments: list[str]) -> int | None:
 
 
 def predict(
-    recordings: Path,
+    recordings: list[Path],
     /,
     probe: Path,
     out: Path | None = None,
@@ -33,9 +33,10 @@ def predict(
 ) -> int:
     """Write what a fitted probe says of recordings: a table of probabilities, and what was heard when.
 
-    RECORDINGS is a folder, a recording or a list, as oscine embed takes it. OUT gets the columns file, start_time, end_time
-    (seconds) and one for every class: its probability in that clip, or in that frame if the probe answers frame by frame.
-    Beside FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are cut short.
+    RECORDINGS is a folder, a recording, a list or several of the first two, as oscine embed takes them. OUT gets the columns
+    file, start_time, end_time (seconds) and one for every class: its probability in that clip, or in that frame if the probe
+    answers frame by frame. Beside FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are
+    cut short.
 
     With --detections, rows in which a class reaches its threshold become one detection as long as they follow one another.
     FILE.txt is a selection table that Raven opens together with all the recordings, in the order of their names; any other
@@ -49,7 +50,7 @@ def predict(
     Exit code: 0 every recording is in the table, whole; 3 finished, but FILE.errors.csv lists some; 1 failed.
 
     Args:
-        recordings: a folder, a recording, or a list of recordings.
+        recordings: a folder, a recording, or a list of recordings; several folders and recordings, too.
         probe: the folder of a run of oscine probe, or of a fitted probe; its encoder is opened with it.
         out: the table to write, FILE.parquet, or FILE.csv for Excel and R; FILE.npz is possible without --detections.
         detections: what was heard, FILE.txt for Raven or a new folder for Audacity's labels.
@@ -89,7 +90,9 @@ def predict(
     probe = find_probe(probe) or probe
     facts = check_probe(probe)
     check_classes(facts["classes"] if facts else [])
-    which, inputs = parse_channel(channel), find_inputs(recordings)
+    which = parse_channel(channel)
+    with say_if_slow("predict", "finding the recordings"):
+        inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
     say_loading("predict", str(probe))
 
     from oscine.cli.reporter import Reporter

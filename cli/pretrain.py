@@ -19,7 +19,7 @@ from oscine.models.folder import SETTINGS, check_folder, encoder_folder
 from oscine.models.lazy import lazily
 from oscine.models.paths import check_name
 from oscine.models.scan import LISTS, SUFFIXES, find_recordings
-from oscine.models.zoo import HUB, LOCAL, check_model
+from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, check_model, check_settings
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.processes import is_first
 from oscine.pretrain.run_files import STATE, resumable
@@ -228,3 +228,5 @@ def check_encoder(encoder: dict[str, Any]) -> None:
         if key != "name" and isinstance(value, str):
             raise Misuse(f"--encoder.{key} is {value!r}, expected a number")
     check_model(str(encoder["name"]))
+    architecture = ARCHITECTURES[encoder["name"].partition(".")[0]]
+    check_settings(architecture.encoder, encoder.keys() - {"name"})

@@ -162,7 +162,7 @@ class Stages:
             return
         plan = config.read(config.find("pretrain", name))
         lightning.seed_everything(self.seed, verbose=False)
-        settings, read = plan["recipe"] | {"steps": steps, "warmup": steps // 10}, plan["data"] | overrides
+        settings, read = plan["recipe"] | {"steps": steps}, plan["data"] | overrides
         recipe = METHODS[plan["method"]](create_model(**plan["encoder"]), **settings)
         recordings = sorted(set(self.task.rows["path"]))
         log_every = max(1, steps // 100)

@@ -21,6 +21,7 @@ from oscine.models.origin import licence_on_the_hub, origin_of, set_origin
 from oscine.models.source import SOURCE, read_origin
 from oscine.models.vectors import fingerprint
 from oscine.models.weights import PUBLISHED, load_strictly, read_safetensors
+from oscine.models.zoo import check_settings
 
 ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
 
@@ -124,10 +125,8 @@ def from_config(content: Any) -> Encoder:
 def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
     """An encoder with random weights from its constructor's numbers; other names and types are errors."""
     name = architecture.__name__
+    check_settings(name, config)
     known = inspect.signature(architecture).parameters
-    unknown = sorted(config.keys() - known.keys())
-    if unknown:
-        raise OscineError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
     kinds = get_type_hints(architecture.__init__)
     for setting, value in config.items():
         if not fits(value, kinds[setting]):

@@ -61,8 +61,9 @@ def find_inputs(recordings: Recordings) -> Inputs:
     """Find the recordings that a folder, a file, a list in a file, or a list of paths names.
 
     A recording is named as below the folder; one file by its own name; one of a list as the list has it, with / between
-    folders. In a list, a row with `start` or `end` is a stretch; a row that comes twice is read once, with a warning.
-    Missing files of a list are refused one by one, but where none is there the list is an error.
+    folders. A list of paths may hold folders, but no list in a file. In a list in a file, a row with `start` or `end` is a
+    stretch; a row that comes twice is read once, with a warning. Missing files of a list are refused one by one, but where
+    none is there the list is an error.
     """
     if isinstance(recordings, Inputs):
         return recordings
@@ -123,7 +124,18 @@ def _of_paths(paths: Iterable[str | Path]) -> Inputs:
         raise OscineError(
             f"none of the {len(paths)} recordings of the list exists, such as {paths[0]}; check the paths"
         )
-    return _of_rows([(str(path), Path(path), WHOLE) for path in paths], "the list")
+    if listed := next((path for path in paths if Path(path).suffix.lower() in LISTS), None):
+        raise OscineError(f"{listed} is a list of recordings among other recordings; name it alone")
+    rows, refused = list[tuple[str, Path, Stretch]](), dict[str, str]()
+    for path in paths:
+        if Path(path).is_dir():
+            inside = _of_folder(Path(path))
+            rows += [(f"{path}/{name}", place, WHOLE) for name, place in inside.places.items()]
+            refused |= {_text(Path(f"{path}/{name}")): reason for name, reason in inside.refused.items()}
+        else:
+            rows.append((str(path), Path(path), WHOLE))
+    found = _of_rows(rows, "the list")
+    return found._replace(refused=found.refused | refused)
 
 
 def _of_rows(rows: list[tuple[str, Path, Stretch]], source: str) -> Inputs:

@@ -64,11 +64,13 @@ class Summary(NamedTuple):
 def check_target(out: str | Path, recordings: object = None) -> Path:
     """The path of a table that could be written; an error before any work where it could not.
 
-    recordings: that the table will be of; a list of them in a file is never replaced.
+    recordings: that the table will be of; they, or a list of them in a file, are never replaced.
     """
     out = Path(out)
-    if isinstance(recordings, (str, Path)) and out.exists() and Path(recordings).exists() and out.samefile(recordings):
-        raise OscineError(f"{out} is the list of the recordings; give the table another name")
+    named = recordings if isinstance(recordings, (list, tuple)) else [recordings]
+    read = [Path(one) for one in named if isinstance(one, (str, Path))]
+    if out.exists() and any(path.exists() and out.samefile(path) for path in read):
+        raise OscineError(f"{out} is what is read, a list or a recording; give the table another name")
     if out.suffix not in FORMATS:
         raise OscineError(
             f"the table {out} must end in {', '.join(FORMATS)}; call it {out.with_suffix('.csv').name} for Excel or R, "

@@ -112,9 +112,15 @@ def own_rows(runs: Iterable[Run], task: str) -> list[Row]:
         if run.task == task:
             groups.setdefault(run.key, []).append(run)
     return [
-        Row(group[0].encoder, group[0].probe, _mean(group), f"yours, {len(group)} seed{'s' * (len(group) > 1)}")
+        Row(group[0].encoder, _probe(group[0]), _mean(group), f"yours, {len(group)} seed{'s' * (len(group) > 1)}")
         for group in groups.values()
     ]
+
+
+def _probe(run: Run) -> str:
+    """The name of a run's probe, and what it pools: "linear" is on the mean or the class token where it is published."""
+    pool = run.settings.get("head", {}).get("pool")
+    return f"{run.probe} on {pool}" if pool else run.probe
 
 
 def published_rows(figures: Iterable[Figure], task: str) -> list[Row]:

@@ -75,6 +75,15 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     assert "cut short or unusable by their headers: 1\n  empty.wav: is empty (0 bytes)" in said.err
 
 
+def test_several_folders_and_recordings_are_named_as_they_are_given(
+    folder: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    out = tmp_path / "out.parquet"
+    assert dispatch(["embed", "d.ogg", *call(Path("b"), saved, out)[1:]]) == 0
+    assert pd.read_parquet(out)["file"].unique().tolist() == ["b/C.FLAC", "d.ogg"]
+
+
 def test_layers_pools_numbers_and_clock_are_the_callers(folder: Path, saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
     how = ["--layers=0,-1", "--pools", "pooled,mean", "--dtype", "float16", "--clock", "UTC", "--precision", "float32"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
 
 from oscine.cli import progress
+from oscine.cli.command import say_if_slow
 from oscine.cli.progress import duration, progress_bar, size
 
 
@@ -18,6 +20,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr("oscine.cli.progress.time.monotonic", lambda: now[0])
     return now
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, ""), (0.8, "oscine embed: finding the recordings ...\n")])
+def test_what_takes_more_than_half_a_second_is_said_meanwhile(
+    seconds: float, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with say_if_slow("embed", "finding the recordings"):
+        time.sleep(seconds)
+    assert capsys.readouterr().err == said
 
 
 def test_a_log_gets_a_line_at_the_end_of_a_task_and_nothing_on_standard_output(

@@ -291,6 +291,6 @@ def test_arguments_in_another_order_are_told_the_right_one(encoder: Encoder, fol
 
 def test_a_list_is_not_replaced_by_its_table(encoder: Encoder, folder: Path) -> None:
     text = written(folder, "path,start,end\na.wav,0,0.2\n")
-    with pytest.raises(OscineError, match=r"is the list of the recordings; give the table another name"):
+    with pytest.raises(OscineError, match=r"is what is read, a list or a recording; give the table another name"):
         embed_recordings(encoder, text, text, overwrite=True)
     assert text.read_text().startswith("path,start")

@@ -72,6 +72,19 @@ def test_a_list_in_python_names_its_recordings_as_they_are_given(folder: Path, m
     assert find_inputs([Path("a.wav"), "./007.ogg"]).places == {"a.wav": Path("a.wav"), "007.ogg": Path("007.ogg")}
 
 
+def test_folders_in_a_list_of_paths_stand_for_what_lies_in_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    written(folder / "below", "old.wma", "")
+    found = find_inputs(["field/a.wav", Path("field/below"), "field/below/b c.flac"])
+    assert found.places == {name: Path(name) for name in ("field/a.wav", "field/below/b c.flac")}
+    assert list(found.refused) == ["field/below/old.wma"]
+
+
+def test_a_list_in_a_file_stands_alone(folder: Path) -> None:
+    with pytest.raises(OscineError, match=r"l.csv is a list of recordings among other recordings; name it alone"):
+        find_inputs([folder / "a.wav", written(folder, "l.csv", "path\na.wav\n")])
+
+
 def test_one_file_that_cannot_be_read_is_an_error_at_once(folder: Path) -> None:
     with pytest.raises(AudioError, match=r"page\.wav: is no audio that can be read here"):
         find_inputs(written(folder, "page.wav", "<html>" * 50))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -14,8 +15,8 @@ import torch
 from oscine import __version__
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
-from oscine.models.hub import save_pretrained
-from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model, fetch_weights, list_models
+from oscine.models.hub import ENCODERS, save_pretrained
+from oscine.models.zoo import ARCHITECTURES, PUBLISHED, SETTINGS, create_model, fetch_weights, list_models
 
 SMALL = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 
@@ -169,6 +170,16 @@ def test_an_encoder_without_classes_is_what_every_encoder_is(tmp_path):
 def test_settings_of_timms_are_told_what_says_the_same(setting, value, advice):
     with pytest.raises(OscineError, match=advice):
         create_model("bat_tiny", **{setting: value})
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_are_known_without_torch_as_the_class_has_them(name):
+    assert set(inspect.signature(ENCODERS[name]).parameters) == set(SETTINGS[name])
+
+
+def test_an_unknown_setting_is_refused_with_what_was_meant():
+    with pytest.raises(OscineError, match=r"BAT has no setting haeds; did you mean heads\? it has dim, depth"):
+        create_model("bat_tiny", haeds=3)
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones():

@@ -86,6 +86,11 @@ def test_settings_that_differ_are_not_averaged() -> None:
     assert len(own_rows([RUN, replace(RUN, seed=1, settings={"lr": 2})], "esc50")) == 2
 
 
+def test_a_row_says_what_the_probe_pools() -> None:
+    pools = [replace(RUN, settings={"head": {"pool": pool}}) for pool in ("bands", "mean")]
+    assert [row.probe for row in own_rows(pools, "esc50")] == [f"{RUN.probe} on bands", f"{RUN.probe} on mean"]
+
+
 def test_a_published_row_holds_all_metrics_of_its_source() -> None:
     rows = {(row.encoder, row.probe): row for row in published_rows(published_figures(), "esc50")}
     assert len(rows) == 16
