@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Mapping
 from importlib import import_module
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from oscine.probe.data import Task
     from oscine.probe.dcase import FrameTask
     from oscine.probe.splits import LabelledTable
+
+
+logger = logging.getLogger(__name__)
 
 
 class Reader(NamedTuple):
@@ -74,6 +78,12 @@ def add_arguments(made: Parser) -> None:
     made.add_argument(
         "--unsure", type=str, default="", help='labels that mean "who knows", separated by ";", such as "?"'
     )
+    made.add_argument(
+        "--skip_bad_tables",
+        "--skip-bad-tables",
+        action="store_true",
+        help="go on without tables of annotations that cannot be used, and without the recordings that they are about",
+    )
 
 
 def check_task(settings: Namespace) -> TaskSettings:
@@ -122,10 +132,30 @@ def open_task(settings: Namespace, seconds: float, table: LabelledTable | None =
         task = folder_per_class(data, settings.folds or FOLDS)
     elif asked.name == ANNOTATED:
         unsure = [label.strip() for label in settings.unsure.split(";") if label.strip()]
-        task = annotated_task(data, seconds, settings.column, unsure, settings.folds or FOLDS)
+        task = annotated_task(
+            data, seconds, settings.column, unsure, settings.folds or FOLDS, skip_bad_tables=settings.skip_bad_tables
+        )
     else:
         task = published(asked)(data)
-    return task if asked.valid is None else with_validation(task, asked.valid)
+    if asked.valid is not None:
+        task = with_validation(task, asked.valid)
+    logger.info("%s: %s", settings.table or data, counts(task))
+    return task
+
+
+def counts(task: Task) -> str:
+    """Say how many clips are read, how they are used, and how many are left aside."""
+    used = {row for part in task.parts for rows in part[1:] for row in rows.tolist()}
+    said = f"{len(task.rows)} clips of {len(task.classes)} classes"
+    if not task.single_label and (silent := int((task.targets.sum(1) == 0).sum())):
+        said += f", {silent} of them of none"
+    if len(task.parts) > 1:
+        said += f", in {len(task.parts)} folds"
+    else:
+        part = task.parts[0]
+        said += f": {len(part.train)} to learn from, {len(part.valid)} to choose by, {len(part.test)} to be judged"
+    left = len(task.rows) - len(used)
+    return said + (f"; {left} are in no split that is used, and left aside" if left else "; none is left aside")
 
 
 def asks_for_moments(settings: Namespace) -> bool:

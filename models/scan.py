@@ -46,6 +46,29 @@ def find_recordings(folder: str | Path) -> list[Path]:
     return found.recordings
 
 
+def find_tabled(folder: str | Path) -> list[Path]:
+    """`find_recordings` without those of which no table can hold the name, because it is no UTF-8; they are logged."""
+    recordings = find_recordings(folder)
+    named = [path for path in recordings if _is_utf8(path)]
+    if len(named) < len(recordings):
+        first = next(path for path in recordings if not _is_utf8(path))
+        logger.warning(
+            "%d recordings have names that are no UTF-8, such as %s, and are left out; rename them",
+            len(recordings) - len(named), os.fsencode(first).decode(errors="backslashreplace"),
+        )  # fmt: skip
+    if not named:
+        raise OscineError(f"no recordings in {folder} with a name in UTF-8; rename them")
+    return named
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def scan_folder(folder: str | Path) -> Found:
     """`find_recordings`, with what cannot be used handed back instead of logged."""
     folder = Path(folder)

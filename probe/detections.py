@@ -62,7 +62,10 @@ def write_detections(
     with writing(out):
         if out.suffix == RAVEN:
             # Raven looks for recordings from where it is, not from here.
-            paths = {name: os.path.abspath(recording.path) for name, recording in places.items()}
+            paths = {
+                name: os.fsencode(os.path.abspath(recording.path)).decode(errors="backslashreplace")
+                for name, recording in places.items()
+            }
             some = [found.assign(path=paths[name]) for name, found in heard.items() if len(found)]
             detections = pd.concat(some) if some else DataFrame(columns=COLUMNS)
             if isinstance(parse_channel(channel), int):

@@ -14,7 +14,7 @@ from pandas import DataFrame
 
 from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
-from oscine.models.scan import find_recordings
+from oscine.models.scan import find_recordings, find_tabled
 from oscine.probe.class_names import check_names
 from oscine.probe.data import Part, Task, split_rows
 from oscine.probe.groups import assign_folds
@@ -53,7 +53,7 @@ def esc50(folder: str | Path, ten: bool = False) -> Task:
 def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0) -> Task:
     """A folder for each class, with recordings at any depth; each recording falls into one of so many folds."""
     folder = Path(folder)
-    paths = find_recordings(folder)
+    paths = find_tabled(folder)
     classless = [path for path in paths if path.parent == folder]
     if classless:
         raise OscineError(

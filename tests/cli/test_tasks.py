@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -112,6 +113,34 @@ def test_a_table_is_called_as_its_file(wrens: Path) -> None:
     table.write_text("path,label,fold\nwren/0.wav,wren,1\nwren/1.wav,wren,2\ntit/0.wav,tit,1\ntit/1.wav,tit,2\n")
     assert opened("--table", str(table)).classes == ["tit", "wren"]
     assert task_name(settings("--table", str(table), "--task.name", "hsn")) == "mine"
+
+
+def test_what_was_read_and_left_aside_is_counted_for_every_task(
+    wrens: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = wrens / "mine.csv"
+    rows = "wren/0.wav,a;b,Train\nwren/1.wav,,training\ntit/0.wav,a,TEST\ntit/1.wav,b,dev\ntit/2.wav,b,spare\n"
+    table.write_text(f"path,labels,split\n{rows}")
+    with caplog.at_level(logging.INFO):
+        opened("--table", str(table))
+        opened("--data", str(wrens), "--task.name", "folder", "--folds", "3")
+        opened("--data", str(wrens), "--task.name", "annotated", "--folds", "2")
+        opened("--data", str(write_esc50(tmp_path)), "--task.name", "esc50")
+    for said in (
+        "5 clips of 2 classes, 1 of them of none: 2 to learn from, 1 to choose by, 1 to be judged; 1 are in no split that",
+        f"{wrens}: 6 clips of 2 classes, in 3 folds; none is left aside",
+        f"{wrens}: 12 clips of 3 classes, 3 of them of none, in 2 folds; none is left aside",
+        f"{tmp_path}: 9 clips of 3 classes, in 3 folds; none is left aside",
+    ):
+        assert said in caplog.text
+
+
+def test_bad_tables_of_annotations_are_left_out_where_that_is_asked_for(wrens: Path) -> None:
+    call = ["--data", str(wrens), "--task.name", "annotated", "--folds", "2"]
+    (wrens / "wren" / "0.txt").write_text("9\t10\tsong\n")
+    with pytest.raises(OscineError, match=r"row 1 is of 9 to 10 s, .* --skip-bad-tables"):
+        opened(*call)
+    assert len(opened(*call, "--skip-bad-tables").rows) == 10
 
 
 def test_a_share_of_what_is_learnt_from_may_be_held_out(tmp_path: Path) -> None:

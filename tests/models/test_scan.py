@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from oscine.models.errors import OscineError
-from oscine.models.scan import find_recordings, scan_folder
+from oscine.models.scan import find_recordings, find_tabled, scan_folder
 
 
 def touch(*paths: Path) -> None:
@@ -80,3 +81,14 @@ def test_a_folder_that_is_missing_a_file_or_empty_is_an_error(tmp_path: Path) ->
     touch(tmp_path / "a.m4a")
     with pytest.raises(OscineError, match=r"1 of its entries cannot be used, such as .*a\.m4a"):
         find_recordings(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8 or UTF-16 there")
+def test_a_name_that_no_table_can_hold_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path / "a.wav", tmp_path / os.fsdecode(b"pl\xe4tze.wav"))
+    assert [path.name for path in find_tabled(tmp_path)] == ["a.wav"]
+    assert "1 recordings have names that are no UTF-8, such as" in caplog.text
+    assert "pl\\xe4tze.wav, and are left out; rename them" in caplog.text
+    (tmp_path / "a.wav").unlink()
+    with pytest.raises(OscineError, match=r"no recordings in .* with a name in UTF-8; rename them"):
+        find_tabled(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,96 @@ def test_stretches_of_which_somebody_was_unsure_are_left_out() -> None:
     clips = cut_clips(annotated(*events), 2.0, unsure=["?"])
     assert clips["start"].tolist() == [0, 4, 6, 8]
     assert clips["labels"].tolist() == [["wren"], [], [], []]
+
+
+def test_stretches_with_an_annotation_without_a_label_are_left_out_and_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "north" / "1.txt").write_text("1.5\t1.6\twren\n2.5\t2.6\t\n")
+    with caplog.at_level(logging.INFO):
+        task = annotated_task(folder, seconds=1.0, folds=3)
+    assert task.rows["start"].tolist() == [0, 1, 2, 0, 1, 0, 1, 2]
+    assert task.classes == ["tit", "wren"]
+    assert "1 of 4 annotations have no label: nobody knows what sounds there" in caplog.text
+    assert (
+        "3 recordings make 9 stretches of up to 1 s: 4 with labels, 4 in which no class sounds; 1 are left out as unsure"
+        in caplog.text
+    )
+
+
+def test_a_table_without_selections_is_of_a_recording_without_songs(folder: Path) -> None:
+    (folder / "north" / "2.txt").unlink()
+    (folder / "north" / "2.Table.1.selections.txt").write_text(RAVEN.replace("\tSpecies", ""))
+    assert [Path(path).name for path in read_annotated(folder).recordings] == ["0.wav", "1.wav", "2.wav"]
+
+
+def test_tables_may_lie_in_a_folder_of_their_own(folder: Path) -> None:
+    beside = annotated_task(folder, seconds=1.0, folds=3)
+    (folder / "tables").mkdir()
+    for path in (folder / "north").glob("*.txt"):
+        path.rename(folder / "tables" / path.name)
+    apart = annotated_task(folder, seconds=1.0, folds=3)
+    assert apart.targets.tolist() == beside.targets.tolist()
+    assert apart.rows.equals(beside.rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "message"),
+    [
+        (
+            "1.Table.1.selections.txt",
+            RAVEN + "1\tS\t1\t0\t1\t0\t1\ttit\n2\tS\t1\t21\t22\t0\t1\ttit\n3\tS\t1\t31\t32\t0\t1\ttit\n",
+            r"row 3 is of 21 to 22 s, but .*1.wav lasts 3 s \(2 such rows\); times count from its beginning: where several",
+        ),
+        ("1.txt", "0.1\t0.2\twren\n25\t26\twren\n", r"row 2 is of 25 to 26 s, but .*1.wav lasts 3 s; times count"),
+        ("1.txt", "-2\t-1\twren\n", r"row 1 is of -2 to -1 s, but .*1.wav lasts 3 s; times count"),
+        ("1.txt", "3.5\t3.5\tclick\n", r"row 1 is of 3.5 to 3.5 s, but .*1.wav lasts 3 s; times count"),
+    ],
+)
+def test_annotations_outside_their_recording_are_refused(folder: Path, name: str, table: str, message: str) -> None:
+    (folder / "north" / name).write_text(table)
+    with pytest.raises(OscineError, match=f"{name}: {message}") as caught:
+        annotated_task(folder, seconds=1.0, folds=3)
+    assert "\n" not in str(caught.value)
+    assert "or go on without such tables and their recordings: --skip-bad-tables" in str(caught.value)
+
+
+def test_annotations_that_reach_beyond_are_cut_and_label_the_last_stretch(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "north" / "1.txt").write_text("2.9\t5.0\twren\n-1.0\t0.1\ttit\n3.0\t3.0\tclick\n")
+    found = read_annotated(folder)
+    mine = found.annotations[found.annotations["path"].str.endswith("1.wav")]
+    assert mine[["start", "end"]].to_numpy().tolist() == [[2.9, 3.0], [0.0, 0.1], [3.0, 3.0]]
+    clips = cut_clips(found, 1.0)
+    assert clips[clips["path"].str.endswith("1.wav")]["labels"].tolist() == [["tit"], [], ["click", "wren"]]
+    assert "2 annotations reach beyond their recordings, by up to 2 s, and are cut there" in caplog.text
+
+
+def test_every_bad_table_is_named_and_can_be_left_out_with_its_recordings(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "north" / "1.txt").write_text("no times\n")
+    (folder / "all.txt").write_text(RAVEN.strip() + "\tBegin File\n1\tS\t1\tx\t1\t0\t1\ttit\t2.wav\n")
+    with pytest.raises(
+        OscineError, match=r"2 of 4 tables in .* cannot be used: \(1\) .*all.txt: .* \(2\) .*1.txt: "
+    ) as caught:
+        read_annotated(folder)
+    assert "\n" not in str(caught.value)
+    found = read_annotated(folder, skip_bad_tables=True)
+    # 2.wav has an empty table of its own, but the bad one may say what sounds in it.
+    assert [Path(path).name for path in found.recordings] == ["0.wav"]
+    assert set(found.annotations["path"]) == set(found.recordings)
+    assert caplog.text.count("left out, with its recordings: ") == 2
+    (folder / "north" / "0.Table.1.selections.txt").unlink()
+    with pytest.raises(OscineError, match=r"no annotations in .* that can be used; expected"):
+        read_annotated(folder, skip_bad_tables=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_among_the_tables_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.txt")
+    assert len(read_annotated(folder).recordings) == 3
 
 
 def test_a_folder_without_annotations_gets_a_clear_line(tmp_path: Path) -> None:

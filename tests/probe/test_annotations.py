@@ -13,7 +13,7 @@ from pandas.testing import assert_frame_equal
 
 from oscine.models.audio import AudioInfo
 from oscine.models.errors import OscineError
-from oscine.probe.annotations import COLUMNS, beside, read_audacity, read_raven, write_audacity, write_raven
+from oscine.probe.annotations import COLUMNS, RecordingNames, read_audacity, read_raven, write_audacity, write_raven
 
 HEADER = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)"
 
@@ -71,8 +71,86 @@ def test_a_table_without_file_names_is_about_the_recording_beside_it(tmp_path: P
     (row,) = read_raven(path, recordings).to_dict("records")
     assert (row["path"], row["start"], row["end"], row["label"]) == (str(tmp_path / "a.wav"), 1.5, 2.5, "wren")
     assert math.isnan(row["score"])
-    assert beside(tmp_path / "a.b.Table.1.selections.txt", recordings) == tmp_path / "a.b.wav"
-    assert beside(tmp_path / "ab.txt", recordings) is None
+    names = RecordingNames(recordings)
+    assert names.beside(tmp_path / "a.b.Table.1.selections.txt") == tmp_path / "a.b.wav"
+    assert names.beside(tmp_path / "ab.txt") is None
+
+
+def test_a_table_in_another_folder_is_about_the_one_recording_that_fits(tmp_path: Path) -> None:
+    north, south = tmp_path / "audio" / "north", tmp_path / "audio" / "south"
+    names = RecordingNames([north / "a.wav", south / "a.wav", south / "b.wav", south / "c.flac", south / "c.wav"])
+    assert names.beside(tmp_path / "tables" / "b.Table.1.selections.txt") == south / "b.wav"
+    assert names.beside(tmp_path / "tables" / "south" / "a.txt") == south / "a.wav"
+    assert names.beside(south / "c.wav.txt") == south / "c.wav"
+    for table in (tmp_path / "tables" / "a.txt", south / "c.txt"):
+        with pytest.raises(
+            OscineError, match=r"txt may be about .* or .*; put it into the folder of one, or export it"
+        ):
+            names.beside(table)
+    with pytest.raises(OscineError, match="may be about"):
+        names.find(tmp_path / "tables" / "all.txt", "a.wav")
+    assert names.find(north / "all.txt", "a.wav") == north / "a.wav"
+    assert names.find(tmp_path / "tables" / "all.txt", "E:\\south\\a.wav") == south / "a.wav"
+
+
+def test_quotation_marks_are_letters_as_in_raven(tmp_path: Path) -> None:
+    rows = ['A\t"faint', "B\t", 'A\t"loud"', '"A" call\t']
+    lines = [f"{number}\tSpectrogram 1\t1\t{number}\t{number}.5\t1\t2\t{row}" for number, row in enumerate(rows)]
+    path = raven(tmp_path, "\n".join([f"{HEADER}\tSpecies\tNotes", *lines]))
+    assert read_raven(path, [tmp_path / "a.wav"])["label"].tolist() == ["A", "B", "A", '"A" call']
+    write_raven(tmp_path / "out.txt", annotations(("a.wav", 1, 2, 0, 1, '"A" call', 1)), infos("a.wav"))
+    assert '\t"A" call\t' in (tmp_path / "out.txt").read_text()
+
+
+def test_quotation_marks_around_the_header_too_are_those_of_r(tmp_path: Path) -> None:
+    header = "\t".join(f'"{name}"' for name in [*HEADER.split("\t"), "Species"])
+    path = raven(tmp_path, f'{header}\n1\t"S"\t1\t0.5\t1.5\t1\t2\t"a ""wren"""\n')
+    assert read_raven(path, [tmp_path / "a.wav"])["label"].tolist() == ['a "wren"']
+    path.write_text(path.read_text() + '2\t"S\n')
+    with pytest.raises(OscineError, match=r"is no selection table .*; expected quotation marks in pairs"):
+        read_raven(path, [tmp_path / "a.wav"])
+
+
+def test_a_blank_cell_of_a_number_that_may_be_missing_is_unknown(tmp_path: Path) -> None:
+    rows = "1\tS\t1\t0\t1\t\t\twren\t0.5\n2\tS\t1\t1\t2\t1\t2\ttit\tNA\n"
+    found = read_raven(raven(tmp_path, f"{HEADER}\tSpecies\tScore\n{rows}"), [tmp_path / "a.wav"])
+    assert found[["low", "high", "score"]].isna().to_numpy().tolist() == [[True, True, False], [False, False, True]]
+
+
+def test_a_table_without_selections_needs_no_column_of_labels(tmp_path: Path) -> None:
+    assert read_raven(raven(tmp_path, HEADER + "\n"), [tmp_path / "a.wav"]).empty
+    assert read_raven(raven(tmp_path, HEADER + "\n"), [tmp_path / "a.wav"], column="Bird").empty
+
+
+def test_a_selection_without_a_label_has_an_empty_one(tmp_path: Path) -> None:
+    path = raven(tmp_path, f"{HEADER}\tSpecies\n1\tS\t1\t0\t1\t0\t1\t \n")
+    assert read_raven(path, [tmp_path / "a.wav"])["label"].tolist() == [""]
+    (tmp_path / "a.txt").write_text("0.5\t1.5\n")
+    assert read_audacity(tmp_path / "a.txt", [tmp_path / "a.wav"])["label"].tolist() == [""]
+
+
+def test_missing_scores_and_strange_letters_are_written_and_read_again(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("a\tb.wav", "c\nd.wav", "e\x9b.wav", "f\\x09.wav")]
+    labels = ['"', '"A" call', "\x1b]0;title\x07", "=1+1", "", "\\x1b", "'a'", "\x00"]
+    rows = [
+        (names[number % len(names)], float(number), number + 0.5, 1.0, 2.0, label, math.nan if number % 2 else 0.5)
+        for number, label in enumerate(labels)
+    ]
+    found = annotations(*rows).sort_values(["path", "start"], key=lambda key: key.map(str)).reset_index(drop=True)
+    order = dict(zip(found["path"].unique(), infos(*names).values(), strict=True))
+    write_raven(tmp_path / "out.txt", found, order)
+    text = (tmp_path / "out.txt").read_text()
+    assert not set(text) & {chr(code) for code in range(32) if chr(code) not in "\t\n"}
+    assert {line.count("\t") for line in text.splitlines()} == {10}
+    assert_frame_equal(read_raven(tmp_path / "out.txt", [Path(name) for name in names]), found)
+    one = found[found["path"] == names[0]].reset_index(drop=True)
+    write_audacity(tmp_path / "a\tb.txt", one)
+    assert_frame_equal(read_audacity(tmp_path / "a\tb.txt", [Path(names[0])]), one.assign(score=math.nan))
+
+
+def test_a_path_that_a_selection_table_cannot_hold_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_raven(tmp_path / "out.txt", annotations(("a\tb.wav", 0, 1, 0, 1, "tit", 1)), infos("a\tb.wav"))
+    assert "the names of 1 recording, such as a\\x09b.wav, written so; rename them" in caplog.text
 
 
 def test_a_selection_with_two_views_is_read_once(tmp_path: Path) -> None:
@@ -100,7 +178,11 @@ def test_the_column_with_the_labels_may_have_any_name(tmp_path: Path) -> None:
     [
         ("a,b\n1,2\n", r"has no column Begin Time \(s\); expected a selection table as Raven writes it, with tabs"),
         (f"{HEADER}\n1\tS\t1\t0\t1\t0\t1\n", "has no column with labels, such as Species; it has Selection, View"),
-        (f"{HEADER}\tSpecies\n1\tS\t1\t0\t1\t0\t1\t\n", r"row 2 \(0\) has no Species; fill it in"),
+        (f"{HEADER}\tSpecies\n\n1\tS\t1\t0\t\t0\t1\tx\n", r"row 3 \(0\) has End Time \(s\) that is no number"),
+        (f"{HEADER}\tSpecies\n1\tS\t1\t0\tinf\t0\t1\tx\n", r"row 2 \(0\) has End Time \(s\) that is no number"),
+        (f"{HEADER}\tSpecies\n1\tS\t1\t0\t1\tlow\t1\tx\n", r"row 2 \(0\) has Low Freq \(Hz\) that is no number"),
+        (f"{HEADER}\tSpecies\n1\tS\t1\t0\t1\t0\t1\tx\ty\n", "row 2 has 9 columns, the header 8; take the tabs out"),
+        (f"{HEADER}\tSpecies\tSpecies\n", "has several columns called Species; rename all but one"),
         (f"{HEADER}\tSpecies\n1\tS\t1\tx\t1\t0\t1\twren\n", r"row 2 \(x\) has Begin Time \(s\) that is no number"),
         (f"{HEADER}\tSpecies\n1\tS\t1\t2\t1\t0\t1\twren\n", r"row 2 \(2\) has an End Time \(s\) before its Begin"),
         (
@@ -141,8 +223,18 @@ def test_a_label_track_that_cannot_be_used_gets_a_clear_line(tmp_path: Path) -> 
         match=r"a.txt: line 2 is '2.0 3.0 tit', expected start and end, such as 1.5, and a label, with tabs between",
     ):
         read_audacity(tmp_path / "a.txt", [tmp_path / "a.wav"])
+    for times in ("nan\t1", "0\tinf", "1_0\t20", "1e400\t1e400", "\\\t1\t2"):
+        (tmp_path / "a.txt").write_text(f"{times}\twren\n")
+        with pytest.raises(OscineError, match=r"line 1 is .* expected start and end"):
+            read_audacity(tmp_path / "a.txt", [tmp_path / "a.wav"])
+    (tmp_path / "a.txt").write_text("0.5\t1.5\twren\n5.0\t4.0\ttit\n")
+    with pytest.raises(OscineError, match=r"a.txt: line 2 ends at 4 s, before its start at 5 s; correct it"):
+        read_audacity(tmp_path / "a.txt", [tmp_path / "a.wav"])
     (tmp_path / "b.txt").write_text("0.5\t1.5\twren\n")
-    with pytest.raises(OscineError, match=r"no recording beside .*b.txt; expected one whose name"):
+    with pytest.raises(
+        OscineError,
+        match=r"no recording beside .*b.txt, nor one of its name in another folder; expected one whose name",
+    ):
         read_audacity(tmp_path / "b.txt", [tmp_path / "a.wav"])
     with pytest.raises(OscineError, match=r"no table .*c.txt; check the path"):
         read_audacity(tmp_path / "c.txt", [])
