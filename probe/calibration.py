@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from oscine.models.errors import OscineError
 from oscine.probe.metrics import check_logits, check_targets
+
+# Slopes per standard deviation of the logits. Where a threshold parts positives from negatives without an error, the
+# steepest slope is the best: at this one, a logit half a deviation off is a probability of 5e-5, which no validation set can
+# refute. The flattest says the same of every row, and keeps their order, where logits point the wrong way.
+FLATTEST, STEEPEST = 1e-4, 20.0
 
 
 class Reliability(NamedTuple):
@@ -126,40 +132,60 @@ class Scaling(NamedTuple):
         return Scaling(*(torch.where(seen, own, other) for own, other in zip(self, otherwise)))
 
 
-def fit_temperature(
-    logits: Tensor, targets: Tensor, per_class: bool = False, steps: int = 1000, lr: float = 1e-3
-) -> Scaling:
+def fit_temperature(logits: Tensor, targets: Tensor, per_class: bool = False) -> Scaling:
     """The temperature, or one a class, that logits are to be divided by. Arguments as for `fit_platt`."""
-    heat = torch.zeros(logits.shape[1] if per_class else 1, dtype=torch.float64, requires_grad=True)
-    shift = torch.zeros(1, dtype=torch.float64)
-    return _fit(lambda: Scaling(1 / (heat.exp() + 1e-6), shift), [heat], logits, targets, steps, lr)
+    return _fit(logits, targets, per_class, shifts=False)
 
 
-def fit_platt(logits: Tensor, targets: Tensor, per_class: bool = False, steps: int = 1000, lr: float = 1e-3) -> Scaling:
+def fit_platt(logits: Tensor, targets: Tensor, per_class: bool = False) -> Scaling:
     """A slope and an offset, or a pair a class, for logits [rows, classes] of validation rows, never of judged ones.
 
     targets [rows, classes] of 0 and 1, under the mean binary cross-entropy; or [rows] class numbers, under cross-entropy.
     Where only probabilities are left, their logits are `torch.logit(probabilities, eps=1e-6)`.
-    The slope is fitted as its logarithm: it stays positive, and rows keep their order. Steps and rate of arXiv 2511.08261.
+    The numbers are those of the least loss, which is convex. The slope stays positive, and rows keep their order.
     """
-    slope = torch.zeros(logits.shape[1] if per_class else 1, dtype=torch.float64, requires_grad=True)
-    shift = torch.zeros_like(slope, requires_grad=True)
-    return _fit(lambda: Scaling(slope.exp(), shift), [slope, shift], logits, targets, steps, lr)
+    return _fit(logits, targets, per_class, shifts=True)
 
 
-def _fit(
-    scaling: Callable[[], Scaling], parameters: list[Tensor], logits: Tensor, targets: Tensor, steps: int, lr: float
-) -> Scaling:
+def _fit(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) -> Scaling:
     check_logits(logits)
     logits, targets = logits.detach().cpu().double(), targets.detach().cpu()
-    optimizer = torch.optim.Adam(parameters, lr=lr)
-    for _ in range(steps):
-        scaled = scaling()(logits)
-        if targets.ndim == 1:
-            loss = cross_entropy(scaled, targets)
-        else:
-            loss = binary_cross_entropy_with_logits(scaled, targets.double())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return Scaling(*(tensor.detach().float() for tensor in scaling()))
+    if per_class and targets.ndim == 2:  # classes do not meet in the loss
+        columns = zip(logits.split(1, dim=1), targets.split(1, dim=1), strict=True)
+        scales, offsets = zip(*(_least_loss(*column, False, shifts) for column in columns), strict=True)
+        return Scaling(torch.cat(scales), torch.cat(offsets))
+    return _least_loss(logits, targets, per_class, shifts)
+
+
+def _least_loss(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) -> Scaling:
+    """L-BFGS within bounds, of logits that are divided by their spread, so that one bound does for all."""
+    spread = logits.std(0, correction=0) if per_class else logits.std(correction=0)[None]
+    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+    scaled, count = logits / spread, len(spread)
+    farthest = STEEPEST * (1 + scaled.abs().max().item())
+
+    def loss_and_slopes(numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        scale, shift = torch.from_numpy(numbers).split(count)
+        loss, wrong = _loss(scaled * scale + shift, targets)
+        slopes = torch.stack([(wrong * scaled).sum(0), wrong.sum(0)])
+        return loss, (slopes if per_class else slopes.sum(1)).flatten().numpy()
+
+    start = np.concatenate([np.ones(count), np.zeros(count)])
+    bounds = [(FLATTEST, STEEPEST)] * count + [(-farthest, farthest) if shifts else (0.0, 0.0)] * count
+    found = minimize(
+        loss_and_slopes, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-9}
+    ).x
+    scale, shift = torch.from_numpy(found).split(count)
+    return Scaling((scale / spread).float(), shift.float())
+
+
+def _loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+    """The mean loss, and its slope by every logit, [rows, classes]."""
+    if targets.ndim == 1:
+        rows = torch.arange(len(targets))
+        loss = cross_entropy(logits, targets).item()
+        wrong = logits.softmax(1)
+        wrong[rows, targets] -= 1
+        return loss, wrong / len(rows)
+    truth = targets.double()
+    return binary_cross_entropy_with_logits(logits, truth).item(), (logits.sigmoid() - truth) / truth.numel()
