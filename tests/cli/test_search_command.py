@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import torch
 from oscine.cli import dispatch, searching
 from oscine.models.encoder import Encoder
 from oscine.probe import load_probe
-from oscine.probe.choice import FITS as SCALINGS
 from oscine.probe.data import Task
 from oscine.probe.fit import FitSettings, Judgement, judge
 from oscine.probe.results import read_runs
@@ -51,8 +49,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _work_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, fit in SCALINGS.items():
-        monkeypatch.setitem(SCALINGS, name, partial(fit, steps=20))
 
 
 def scores(name: str = "linear") -> dict[str, Any]:

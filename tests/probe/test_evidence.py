@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 import pytest
@@ -14,8 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from oscine.models.errors import OscineError
-from oscine.probe import choice
-from oscine.probe.calibration import calibration
+from oscine.probe.calibration import calibration, fit_platt
 from oscine.probe.data import Part, Task
 from oscine.probe.evidence import NONE_CHOSEN, NOT_JUDGED, PLAIN, Evidence, compare_predictions, weigh
 from oscine.probe.fit import Judgement, score
@@ -25,13 +23,6 @@ from oscine.probe.thresholds import best_thresholds
 from oscine.probe.uncertainty import accuracy, confidence_interval
 
 ROWS, CLASSES = 240, 3
-FITS = {name: partial(fit, steps=60, lr=0.05) for name, fit in choice.FITS.items()}  # a tenth of the time
-
-
-@pytest.fixture(autouse=True)
-def _fit_scalings_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, fit in FITS.items():
-        monkeypatch.setitem(choice.FITS, name, fit)
 
 
 def asked(single_label: bool, folds: int = 2, valid: bool = True, recordists: int = 60) -> Task:
@@ -96,7 +87,7 @@ def test_f1_is_that_of_thresholds_which_validation_rows_chose() -> None:
     judgement = judged(task)
     values = []
     for part, logits, valid in zip(task.parts, judgement.logits, judgement.valid_logits, strict=True):
-        scaling = FITS["platt"](valid, task.targets[part.valid])
+        scaling = fit_platt(valid, task.targets[part.valid])
         thresholds = best_thresholds(scaling(valid.double()).sigmoid(), task.targets[part.valid])
         predicted = scaling(logits.double()).sigmoid() > thresholds
         values.append(f1_scores(predicted, task.targets[part.test]).nan_to_num(0.0).mean())
@@ -135,7 +126,7 @@ def test_scalings_of_validation_rows_cool_down_what_is_too_sure() -> None:
     for name in found.calibration.keys() - {PLAIN}:
         assert found.calibration[name].pooled.error < found.calibration[PLAIN].pooled.error
     part, valid, logits = task.parts[0], judgement.valid_logits[0], judgement.logits[0]
-    scaling = FITS["platt"](valid, task.targets[part.valid])
+    scaling = fit_platt(valid, task.targets[part.valid])
     assert found.choices["fold 0"].scaling.scale == scaling.scale
     alone = replace(task, parts=[part])
     only = weigh(Judgement(["fold 0"], [], logits=[logits], valid_logits=[valid]), alone, draws=50)
