@@ -117,10 +117,13 @@ def embed(
 
 
 def say(summary: Summary, rows: str = "clips") -> None:
+    from oscine.models.audio import IN_PART
+
     print(f"{summary.out}: {summary.rows} {rows} of {summary.files} recordings, {summary.seconds / 3600:.2f} hours")
-    short = sum(reason.startswith("truncated") for reason in summary.listed.values())
+    short = sum(reason.startswith(IN_PART) for reason in summary.listed.values())
     print(
-        f"{summary.errors}: {short} files that are cut short (what can be read of them is in the table), "
+        f"{summary.errors}: {short} files that are cut short, damaged or not as their header says (what can be read of them "
+        "is in the table), "
         f"{len(summary.listed) - short} that could not be used"
     )
 

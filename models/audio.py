@@ -5,14 +5,16 @@ Headers are read without torch, which is imported where a waveform is made.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -20,14 +22,33 @@ import soxr
 
 from oscine.models.channels import MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
+from oscine.models.extent import Extent, at, chunked
+from oscine.models.frames import framed
 from oscine.models.paths import WINDOWS, why_too_long
+from oscine.models.streams import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # A resampler's filter reaches over fewer than 256 samples of the lower rate to both sides: what a partial read takes along.
 REACH = 256
-UNKNOWN = 2**63 - 1  # frames of a FLAC that was written to a pipe: its header could not be completed
+RATES = 100, 10_000_000  # Hz that a recording may have: below is no sound, above is no header
+DENSEST = 10_000  # frames of a byte, beyond which no format goes: silence in FLAC has 6,500
+BLOCK = 2**16  # frames that are decoded at a time
+BUFFER = (
+    2**17
+)  # bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each
+READ = {
+    b"RIFF": "WAV", b"RIFX": "WAV", b"RF64": "RF64", b"BW64": "RF64", b"riff": "W64", b"FORM": "AIFF", b"caff": "CAF",
+    b".snd": "AU", b"dns.": "AU", b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3",
+}  # fmt: skip
+UNREAD = [  # where their first bytes stand, those, and what it is
+    (4, b"ftyp", "MP4"), (0, b"#!AMR", "AMR"), (0, b"\x30\x26\xb2\x75", "WMA"), (0, b"\x1a\x45\xdf\xa3", "WebM"),
+    (0, b"<!DOCTYPE", "a web page"), (0, b"<html", "a web page"), (0, b"PK\3\4", "a ZIP file"), (0, b"wvpk", "WavPack"),
+    (0, b"MAC ", "Monkey's Audio"),
+]  # fmt: skip
+# How the notes begin of files that can be read: cut short, damaged later on, or other than their header says.
+IN_PART = ("truncated: ", "damaged: ", "header: ")
 HEADERS = 16  # that are waited for at a time: a disk on the network answers late, but many at once
 
 logger = logging.getLogger(__name__)
@@ -46,12 +67,12 @@ class AudioError(OscineError):
 
 
 class AudioInfo(NamedTuple):
-    """What a recording's header says. `truncated`: why the file must have been cut short, or "" ."""
+    """What a recording holds. `note`: what is to be said of the file though it can be read, such as that it is cut short."""
 
     frames: int
     sample_rate: int
     channels: int
-    truncated: str
+    note: str
 
     @property
     def seconds(self) -> float:
@@ -88,20 +109,24 @@ def load_audio(
     count = None if seconds is None else round(seconds * sample_rate)
     if count == 0:
         raise OscineError(f"{seconds} s are less than a sample at {sample_rate} Hz; ask for more")
-    with open_recording(path) as file:
-        waveform, truncated = decode(file, sample_rate, round(start * sample_rate), count, number)
-        truncated = truncated or cut_short(path, file.format)
+    return load(open_recording(path), sample_rate, round(start * sample_rate), count, number)
+
+
+def load(file: Recorded, sample_rate: int, first: int, count: int | None, channel: int = 0) -> Tensor:
+    """`decode` a recording and close it; warn of what is to be said of it, once."""
+    with file:
+        waveform, truncated = decode(file, sample_rate, first, count, channel)
     if not len(waveform):
-        raise AudioError(path, truncated)
-    if truncated:
-        _warn_once(path, truncated)
+        raise AudioError(file.path, truncated)
+    if note := file.note or truncated:
+        warn_once(file.path, note)
     return waveform
 
 
 def audio_info(path: str | Path) -> AudioInfo:
-    """Length, rate and channels from a recording's header; nothing is decoded. AudioError as for `load_audio`."""
+    """Length, rate and channels of a recording; nothing is decoded. AudioError as for `load_audio`."""
     with open_recording(path) as file:
-        return AudioInfo(file.frames, file.samplerate, file.channels, cut_short(path, file.format))
+        return AudioInfo(file.frames, file.samplerate, file.channels, file.note)
 
 
 def read_headers(paths: Sequence[Path]) -> Iterator[AudioInfo | AudioError]:
@@ -150,12 +175,90 @@ def count_clips(total: int, samples: int, hop: int) -> int:
     return 1 + math.ceil(max(0, total - max(samples, hop)) / hop)
 
 
-def open_recording(path: str | Path) -> soundfile.SoundFile:
-    """A recording, open for reading, that promises at least one sample; otherwise an AudioError that says what it is."""
+def open_recording(path: str | Path) -> Recorded:
+    """Open a recording that has at least one sample; otherwise raise an AudioError that says what it is."""
+    file = _open(path)
+    # As bytes, since not every name is text; on Windows every name is, and bytes would be read in an old code page.
+    return open_stream(file, path, os.fspath(path) if WINDOWS else os.fsencode(path))
+
+
+def open_stream(file: BinaryIO, path: str | Path, name: str | bytes | None = None) -> Recorded:
+    """`open_recording` of an open file, which is closed with it. path: for a person; name: for libsndfile to open."""
     try:
-        # soundfile says "System error" of all of these, and of some broken MP3 files that they do not exist.
-        with open(path, "rb") as file:
-            size = file.seek(0, 2)
+        return _opened(file, path, name)
+    except (AudioError, OSError) as error:
+        cause = _error(file) or error
+        file.close()
+        raise cause if isinstance(cause, AudioError) else AudioError(path, unreadable(cause)) from None
+
+
+def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recorded:
+    size = file.seek(0, io.SEEK_END)
+    if not size:
+        raise AudioError(path, "is empty (0 bytes); copy it again or leave it out")
+    extent = chunked(file, size) or framed(file, size)
+    given = file if name is None else name
+    if extent and not extent.right:
+        given = io.BufferedReader(Part(file, extent.begin, extent.length, extent.header), BUFFER)
+    file.seek(0)  # libsndfile begins where it stands
+    try:
+        recording = Recorded(given, path, file)
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix such as .raw, which holds no header to go by
+        raise AudioError(path, _why_unread(at(file, 0, 64), size)) from None
+    recording.note = _check(recording, extent, size)
+    if given == name:
+        file.close()
+    return recording
+
+
+class Recorded(soundfile.SoundFile):
+    """A recording, open for reading, whose errors name it.
+
+    note: what is to be said of it though it can be read, or "".
+    """
+
+    def __init__(self, given: str | bytes | BinaryIO, path: str | Path, under: BinaryIO) -> None:
+        self.path, self.given, self.under, self.note = path, given, under, ""
+        super().__init__(given)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def name(self) -> str:
+        return os.fsdecode(self.path)
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the file could not be read, if so."""
+        return _error(self.given) or _error(self.under)
+
+    def close(self) -> None:
+        super().close()
+        self.under.close()
+
+    def seekable(self) -> bool:
+        """No: else soundfile seeks after every read, and a decoder of MP3 begins anew in the middle of the sound."""
+        return False
+
+    def go_to(self, frame: int) -> None:
+        """Read from that frame on; formats that cannot seek are read from their beginning."""
+        if super().seekable():
+            self.seek(frame)
+            return
+        super().close()
+        if not isinstance(self.given, (str, bytes)):
+            self.given.seek(0)
+        super().__init__(self.given)  # pyright: ignore[reportArgumentType]
+        while frame > 0 and (read := len(self.read(min(frame, BLOCK)))):
+            frame -= read
+
+
+def _error(stream: object) -> Exception | None:
+    part = getattr(stream, "raw", None)
+    return part.error if isinstance(part, Part) else None
+
+
+def _open(path: str | Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
     except FileNotFoundError:
         raise AudioError(path, why_too_long(path) or "there is no such file; check the path") from None
     except (IsADirectoryError, PermissionError):  # Windows says the second of a folder, too
@@ -164,33 +267,54 @@ def open_recording(path: str | Path) -> soundfile.SoundFile:
             reason = "is a folder, expected a recording; find_recordings lists those in a folder"
         raise AudioError(path, reason) from None
     except OSError as error:
-        raise AudioError(
-            path, f"could not be opened ({error.strerror}); check the disk or the connection to it"
-        ) from None
-    if not size:
-        raise AudioError(path, "is empty (0 bytes); copy it again or leave it out")
-    try:
-        # As bytes, since not every name is text; on Windows every name is, and bytes would be read in an old code page.
-        name = os.fspath(path) if WINDOWS else os.fsencode(path)
-        recording = soundfile.SoundFile(name)  # pyright: ignore[reportArgumentType]
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix such as .raw, which holds no header to go by
-        raise AudioError(
-            path, "is no audio that can be read here; convert it to WAV or FLAC, or leave it out"
-        ) from None
-    if recording.frames in (0, UNKNOWN):
-        recording.close()
-        complaint = (
-            "does not say how long it is; convert it once more"
-            if recording.frames
-            else "holds no samples; leave it out"
-        )
-        raise AudioError(path, complaint)
-    return recording
+        raise AudioError(path, unreadable(error)) from None
 
 
-def decode(
-    file: soundfile.SoundFile, sample_rate: int, first: int = 0, count: int | None = None, channel: int = 0
-) -> Decoded:
+def unreadable(error: Exception) -> str:
+    """Return the reason for an error of the disk, or of a compressed file."""
+    if isinstance(error, OSError):
+        return f"could not be opened ({error.strerror or error}); check the disk or the connection to it"
+    return f"cannot be inflated ({error}); download its tar file again"
+
+
+def _check(recording: Recorded, extent: Extent | None, size: int) -> str:
+    """Refuse a recording without samples, or whose numbers cannot be; return what is to be said of it."""
+    path, frames, rate = recording.path, recording.frames, recording.samplerate
+    if not frames:
+        raise AudioError(path, "holds no samples; leave it out")
+    if not RATES[0] <= rate <= RATES[1]:
+        reason = f"has {rate:,} samples a second by its header, expected {RATES[0]} to {RATES[1]:,}; correct its header"
+        raise AudioError(path, reason)
+    if not 0 < frames <= size * DENSEST:
+        raise AudioError(path, "has a header that does not say how long it is; convert it once more")
+    if not extent or extent.note or extent.stated is None or extent.right:
+        return extent.note if extent else ""
+    held = frames / rate
+    stated = held * extent.stated / max(1, extent.held)
+    holds, says = f"{held:.3f} s", f"{stated:.3f} s"
+    if holds == says:
+        return ""
+    if stated > held:
+        return f"truncated: holds {holds} of the {says} that its header promises; copy it again for the rest"
+    return f"header: says {says}, but the file holds {holds}, which are used; correct the header"
+
+
+def _why_unread(head: bytes, size: int) -> str:
+    """Why libsndfile cannot read a file, from its first bytes."""
+    advice = "convert it to WAV or FLAC, or leave it out"
+    kind = next((kind for magic, kind in READ.items() if head.startswith(magic)), "")
+    form = head.find(b"fmt ")
+    if kind and size < 64:
+        kind, advice = f"{kind}, but its header is unfinished", "copy it again or leave it out"
+    elif kind == "WAV" and 0 <= form <= 48:
+        codec, channels, rate = struct.unpack_from("<HHI", head, form + 8)
+        kind = f"WAV of codec 0x{codec:04x}, {channels} channels, {rate:,} Hz"
+    elif not kind:
+        kind = next((kind for place, magic, kind in UNREAD if head[place:].startswith(magic)), "")
+    return f"is no audio that can be read here{f' ({kind})' if kind else ''}; {advice}"
+
+
+def decode(file: Recorded, sample_rate: int, first: int = 0, count: int | None = None, channel: int = 0) -> Decoded:
     """Samples `first` to `first + count` of an open recording as they are at `sample_rate`; None is all that follow.
 
     channel: its number from 1; 0 is the mean of all.
@@ -199,13 +323,13 @@ def decode(
     """
     from torch import from_numpy
 
-    name, source, frames = os.fsdecode(file.name), file.samplerate, file.frames
+    source, frames = file.samplerate, file.frames
     total = math.ceil(frames * sample_rate / source)
     if missing := missing_channel(channel, file.channels):
-        raise AudioError(name, missing)
+        raise AudioError(file.path, missing)
     if first >= total:
         raise AudioError(
-            name,
+            file.path,
             f"lasts {frames / source:.3f} s and cannot be read from {first / sample_rate:.3f} s; start earlier",
         )
     last = total if count is None else min(total, first + count)
@@ -215,23 +339,25 @@ def decode(
     low = _entry(file, max(0, first * source // sample_rate - reach)) // step * step
     high = min(frames, math.ceil(last * source / sample_rate) + reach)
     mono = _read_mono(file, low, high, channel)
+    if file.error:
+        raise AudioError(file.path, unreadable(file.error))
     if not np.isfinite(mono).all():
-        raise AudioError(name, "has samples that are infinite or not a number; export it again or leave it out")
+        raise AudioError(file.path, "has samples that are infinite or not a number; export it again or leave it out")
     truncated = ""
     if not len(mono):
-        truncated = f"truncated: cannot be decoded at {low / source:.3f} s; copy it again or leave it out"
+        truncated = f"damaged: cannot be decoded from {low / source:.3f} s on; copy it again for the rest"
+        if not low:
+            truncated = "cannot be decoded, so it is damaged; copy it again"
     elif len(mono) < high - low:
         ends = (low + len(mono)) / source
-        truncated = (
-            f"truncated: can be decoded up to {ends:.3f} s of {frames / source:.3f} s; copy it again for the rest"
-        )
+        truncated = f"damaged: can be decoded up to {ends:.3f} s of {frames / source:.3f} s; copy it again for the rest"
     if source != sample_rate and len(mono):
         mono = soxr.resample(mono, source, sample_rate, quality="HQ")
     offset = first - low * sample_rate // source
     return Decoded(from_numpy(mono[offset : offset + last - first].copy()), truncated)
 
 
-def _entry(file: soundfile.SoundFile, frame: int) -> int:
+def _entry(file: Recorded, frame: int) -> int:
     """Where decoding must begin for `frame` and what follows to be as in the whole file."""
     if file.format == "MP3":
         # A frame of 1152 may borrow bits from those before it: up to 511 bytes, which small frames take many to hold.
@@ -243,58 +369,29 @@ def _entry(file: soundfile.SoundFile, frame: int) -> int:
     return frame
 
 
-def _read_mono(file: soundfile.SoundFile, low: int, high: int, channel: int) -> np.ndarray:
+def _read_mono(file: Recorded, low: int, high: int, channel: int) -> np.ndarray:
     """Frames `low` to `high` of one channel, or of all averaged, float32 [frames]; fewer where decoding fails."""
-    # A decoder that fails keeps what it wrote before, but does not say how much that was: the NaN that are left do.
-    frames = np.full((high - low, file.channels), np.nan, dtype=np.float32)
+    parts = [np.empty(0, np.float32)]
     try:
-        file.seek(low)
-        read = len(file.read(out=frames))
+        file.go_to(low)
     except soundfile.LibsndfileError:
-        blank = np.isnan(frames[:, -1])
-        read = int(blank.argmax()) if blank.any() else len(frames)
-    return frames[:read, channel - 1].copy() if channel else frames[:read].mean(axis=1, dtype=np.float32)
-
-
-def cut_short(path: str | Path, container: str) -> str:
-    """Why a file must have been cut short, from its first or last bytes, or "". container: soundfile's name of the format.
-
-    Decoders pass over this in silence where the length stands nowhere (Ogg) or is taken from the file's size (WAV, AIFF).
-    """
-    with open(path, "rb") as file:
-        if container == "OGG":
-            file.seek(-min(os.fstat(file.fileno()).st_size, 2**16), 2)  # a page has at most 65,307 bytes
-            whole = _ends_in_last_page(file.read())
-            return "" if whole else "truncated: its last Ogg page is missing; copy it again for the rest"
-        promised = _promised_bytes(file.read(28))
-        size = file.seek(0, 2)
-    # Some writers leave out the last padding byte, some count the eight bytes of the header twice.
-    if promised <= size or promised - size in (1, 8):
-        return ""
-    return f"truncated: has {size:,} bytes of {promised:,} that its header promises; copy it again for the rest"
-
-
-def _promised_bytes(head: bytes) -> int:
-    """Bytes that a WAV or AIFF file should have by its header; 0 where it does not say."""
-    if head[:4] == b"RF64" and head[12:16] == b"ds64":
-        return 8 + int.from_bytes(head[20:28], "little")
-    if head[:4] not in (b"RIFF", b"RIFX", b"FORM"):
-        return 0
-    size = int.from_bytes(head[4:8], "little" if head[:4] == b"RIFF" else "big")
-    return 0 if size == 2**32 - 1 else 8 + size  # all ones: the writer could not go back to fill it in
-
-
-def _ends_in_last_page(tail: bytes) -> bool:
-    """Whether the end of an Ogg file is a whole page that is marked as the stream's last (RFC 3533, section 6)."""
-    begin = tail.rfind(b"OggS\0")
-    page = tail[begin:] if begin >= 0 else b""
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+        return parts[0]
+    for first in range(low, high, BLOCK):  # what is not there takes no memory, however long the file says that it is
+        # A decoder that fails keeps what it wrote before, but does not say how much that was: the NaN that are left do.
+        frames = np.full((min(BLOCK, high - first), file.channels), np.nan, dtype=np.float32)
+        try:
+            read = len(file.read(out=frames))
+        except soundfile.LibsndfileError:
+            blank = np.isnan(frames[:, -1])
+            read = int(blank.argmax()) if blank.any() else len(frames)
+        parts.append(frames[:read, channel - 1].copy() if channel else frames[:read].mean(axis=1, dtype=np.float32))
+        if read < len(frames):
+            break
+    return np.concatenate(parts)
 
 
 @cache
-def _warn_once(path: str | Path, reason: str) -> None:
+def warn_once(path: str | Path, reason: str) -> None:
     """One line a file and process, however often the file is read."""
     logger.warning("%s: %s", path, reason)
 

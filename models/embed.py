@@ -55,7 +55,7 @@ def embed_file(
         if job.outputs.precision == AUTO:
             job, _ = timed(job)
         rows, notes = embed_part(job, pieces, read_ahead(pieces, job.windows, workers=0), {})
-    note = notes.get(str(path), Note(recordings[0].info.truncated, refused=False))
+    note = notes.get(str(path), Note(recordings[0].info.note, refused=False))
     if note.refused or not rows.keys:
         raise AudioError(path, note.reason)
     if note.reason:

@@ -21,6 +21,7 @@ WINDOW = 2**15  # bytes that a block may refer to
 SPACING = 2**21  # bytes of content from one point to the next, about: what is inflated for nothing is half of it
 PIECE = 2**18  # bytes of the file that are inflated, and searched, at a time
 SEARCH = 2**14  # of them that are searched at a time: about the length of a block
+MOST = 2**22  # bytes that are inflated at a time, whatever the file says: a piece of zeros would be 2**28
 AGREE = 2**15  # bytes that must be as they should be
 DYNAMIC = 17 + 19 * 3  # bits of a dynamic block's header, up to the lengths of its code lengths' codes
 GZIP, RAW = 31, -15  # how zlib is told
@@ -55,21 +56,23 @@ class Inflated(io.RawIOBase):
         place = at = 0  # in the file, in its content
         inflater, tail = self._begin(place, at), b""
         while piece := self.file.read(PIECE):
-            while piece:
+            full = False  # whether more may come of what was read
+            while piece or full:
                 if inflater.eof:  # gzip files may be strung together, and be followed by zeros
                     place, piece = place + len(piece) - len(piece.lstrip(b"\0")), piece.lstrip(b"\0")
                     if not piece:
                         break
                     inflater, tail = self._begin(place, at), b""
                 before = inflater.copy() if at - self.points[-1][1] >= SPACING else None
-                content = inflater.decompress(piece)
-                if before and (found := find_block(before, piece, tail, content)):
+                content = inflater.decompress(piece, MOST)
+                rest = inflater.unused_data or inflater.unconsumed_tail
+                taken = piece[: len(piece) - len(rest)]
+                if before and (found := find_block(before, taken, tail, content)):
                     bit, offset = found
                     self.points.append((8 * place + bit, at + offset, len(self.windows)))
                     self.windows.append((tail + content[:offset])[-WINDOW:])
                 tail = (tail + content[-WINDOW:])[-WINDOW:]
-                place, at = place + len(piece) - len(inflater.unused_data), at + len(content)
-                piece = inflater.unused_data
+                place, at, piece, full = place + len(taken), at + len(content), rest, len(content) == MOST
                 yield content
         if not inflater.eof:
             raise EOFError("ends too early")
@@ -97,41 +100,83 @@ def find_block(before: Any, piece: bytes, tail: bytes, content: bytes) -> tuple[
     return None
 
 
+class Inflating(io.RawIOBase):
+    """A gzip file's content from any place on. size: of the content. windows: a file of those of `Inflated`, one by one."""
+
+    def __init__(self, file: BinaryIO, points: np.ndarray, windows: BinaryIO, size: int) -> None:
+        self.file, self.points, self.windows, self.size = file, points, windows, size
+        self.place = 0
+        self.pieces: Iterator[bytes] = iter(())
+        self.rest, self.at = b"", 0  # inflated already, and its place in the content
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.place = max(0, offset + (0, self.place, self.size)[whence])
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def readinto(self, buffer: Any) -> int:
+        if self.place >= self.size:
+            return 0
+        while not self.at <= self.place < self.at + len(self.rest):
+            self._go_on()
+        skip = self.place - self.at
+        content = self.rest[skip : skip + len(buffer)]
+        buffer[: len(content)] = content
+        self.place += len(content)
+        return len(content)
+
+    def _go_on(self) -> None:
+        """Inflate the next piece, or the first one from a point that is nearer."""
+        end = self.at + len(self.rest)
+        bit, begin, number = self.points[np.searchsorted(self.points[:, 1], self.place, side="right") - 1].tolist()
+        piece = None
+        if self.at <= self.place and begin <= end:
+            piece = next(self.pieces, None)
+            if piece is None and begin < end:  # no other gzip file follows
+                raise EOFError("ends too early")
+        if piece is None:
+            window = b""
+            if number >= 0:
+                self.windows.seek(number * WINDOW)
+                window = self.windows.read(WINDOW)
+            self.pieces, end = _inflate_from(self.file, bit, window), begin
+            piece = next(self.pieces, None)
+            if piece is None:
+                raise EOFError("ends too early")
+        self.rest, self.at = piece, end
+
+
 def read_inflated(file: BinaryIO, points: np.ndarray, windows: BinaryIO, at: int, length: int) -> bytes:
-    """`length` bytes of a gzip file's content from place `at`; EOFError where there are fewer.
-
-    windows: a file of those of `Inflated`, one behind the other.
-    """
-    read = bytearray()
-    while len(read) < length:
-        bit, begin, number = points[np.searchsorted(points[:, 1], at + len(read), side="right") - 1].tolist()
-        window = b""
-        if number >= 0:
-            windows.seek(number * WINDOW)
-            window = windows.read(WINDOW)
-        content = _inflate_from(file, bit, window, at + len(read) - begin, length - len(read))
-        if not content:
-            raise EOFError("ends too early")
-        read += content
-    return bytes(read)
+    """`length` bytes of a gzip file's content from place `at`; EOFError where there are fewer."""
+    content = Inflating(file, points, windows, at + length)
+    content.seek(at)
+    return io.BufferedReader(content, 2**20).read(length)
 
 
-def _inflate_from(file: BinaryIO, bit: int, window: bytes, skip: int, count: int) -> bytearray:
-    """Up to `count` bytes behind the first `skip` that are inflated from `bit`; fewer where a gzip file ends."""
+def _inflate_from(file: BinaryIO, bit: int, window: bytes) -> Iterator[bytes]:
+    """What is inflated from `bit` to the end of a gzip file, piece by piece."""
     file.seek(bit // 8)
     inflater = zlib.decompressobj(RAW, zdict=window) if window else zlib.decompressobj(GZIP)
-    content, piece = bytearray(), _from_bit(file.read(2**16), bit)
-    while piece and len(content) < count and not inflater.eof:
-        inflated = inflater.decompress(piece)
-        content += inflated[skip:]
-        skip = max(0, skip - len(inflated))
-        piece = file.read(2**16)
-    return content[:count]
+    piece, full = _from_bit(file.read(2**16), bit), False
+    while (piece or full) and not inflater.eof:
+        inflated = inflater.decompress(piece, MOST)
+        full = len(inflated) == MOST
+        piece = inflater.unconsumed_tail or (b"" if full else file.read(2**16))
+        if inflated:
+            yield inflated
 
 
 def _inflates(data: bytes, window: bytes) -> bytes | None:
     try:
-        return zlib.decompressobj(RAW, zdict=window).decompress(data)
+        return zlib.decompressobj(RAW, zdict=window).decompress(data, MOST)
     except zlib.error:
         return None
 

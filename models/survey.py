@@ -102,7 +102,7 @@ def survey(
             continue
         parts, complaint = parts_of_file(recording, inputs.stretches.get(name, [WHOLE]), channel)
         found += parts
-        if reason := complaint or recording.info.truncated:
+        if reason := complaint or recording.info.note:
             listed[name] = reason
     return Survey(found, listed, inputs.describe())
 

@@ -4,7 +4,9 @@
     .index/NAME.points.npy    of a tar.gz: where inflating can begin, every 2 MB or so; see `oscine.models.gzip_points`
     .index/NAME.windows       of a tar.gz: 32 KiB for each of those points
 
-Where the folder cannot be written, the index goes to the user's cache. A file of another size or time is indexed anew.
+Where the folder cannot be written, the index goes to the user's cache. A file of another size, time, beginning or end is
+indexed anew, and so is one whose index is damaged or of another version. Whatever a tar says, few bytes of it are held: its
+headers come in blocks, of a recording's the first and last MB are enough, and one is decoded as it is read.
 """
 
 from __future__ import annotations
@@ -13,32 +15,43 @@ import hashlib
 import io
 import logging
 import os
-import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import soundfile
 
-from oscine.models.audio import AudioError, decode
+from oscine.models.audio import BUFFER, AudioError, load, open_stream, unreadable, warn_once
 from oscine.models.cores import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import wait_for, write_whole
-from oscine.models.gzip_points import WINDOW, Inflated, read_inflated
+from oscine.models.gzip_points import WINDOW, Inflated, Inflating
 from oscine.models.scan import SUFFIXES
+from oscine.models.streams import Ends, Part, ends
+from oscine.models.tar_headers import Entry, TarError, read_entries
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MEMBERS = pa.schema(
-    {"name": pa.string(), "offset": pa.int64(), "length": pa.int64(), "frames": pa.int64(), "rate": pa.int64()}
+    {
+        "name": pa.string(),
+        "offset": pa.int64(),
+        "length": pa.int64(),
+        "frames": pa.int64(),  # 0 where it cannot be read
+        "rate": pa.int64(),
+        "note": pa.string(),  # why it cannot be read, or what else is to be said of it
+    }
 )
+VERSION = b"2"  # of what an index says: the first believed the recordings' headers
 GZIP_MAGIC = b"\x1f\x8b"
+WHOLE = 2**25  # bytes of a recording in a tar.gz that are inflated at once: going back within it is quicker then
+EDGE = 2**20  # bytes at each end of a recording in a tar.gz that its header is read from
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +65,10 @@ class Index(NamedTuple):
 
 
 class Tars:
-    """The recordings of several tars, numbered in their order there. seconds: NaN where a header cannot be read."""
+    """The recordings of several tars, numbered in their order there.
+
+    seconds: NaN of those that cannot be read. notes: why, or what else is to be said of a recording, else "".
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
@@ -66,7 +82,7 @@ class Tars:
             self.indices = list(threads.map(lambda path, index: index or _make(path), paths, found))
         members = pa.concat_tables([index.members for index in self.indices]).combine_chunks()
         self.tar = np.repeat(np.arange(len(paths)), [len(index.members) for index in self.indices])
-        self.names = members["name"]
+        self.names, self.notes = members["name"], members["note"]
         self.offset, self.length = members["offset"].to_numpy(), members["length"].to_numpy()
         frames, rate = members["frames"].to_numpy(), members["rate"].to_numpy()
         self.seconds = np.where(frames > 0, frames / np.maximum(rate, 1), np.nan)
@@ -75,48 +91,54 @@ class Tars:
         """Where it lies, for a person."""
         return self.paths[self.tar[recording]] / self.names[recording].as_py()
 
+    def unread(self) -> dict[int, AudioError]:
+        """Number to error, of the recordings that cannot be read; what is to be said of others is logged."""
+        errors = {}
+        for recording in np.flatnonzero(self.notes.to_numpy(zero_copy_only=False) != "").tolist():
+            note = self.notes[recording].as_py()
+            if np.isnan(self.seconds[recording]):
+                errors[recording] = AudioError(self.place(recording), note)
+            else:
+                warn_once(self.place(recording), note)
+        return errors
+
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:  # [samples]
-        """`load_audio` by number."""
-        place = self.place(recording)
-        try:
-            with Member(io.BytesIO(self.read(recording)), place) as member:
-                decoded = decode(member, sample_rate, round(start * sample_rate), round(seconds * sample_rate))
-        except soundfile.LibsndfileError:
-            raise AudioError(place, "is no audio that can be read here; download its tar file again") from None
-        if not len(decoded.waveform):
-            raise AudioError(place, decoded.truncated)
-        return decoded.waveform
-
-    def read(self, recording: int) -> bytes:
-        """The bytes of its file."""
-        tar, at, length = self.tar[recording], int(self.offset[recording]), int(self.length[recording])
-        index = self.indices[tar]
-        try:
-            with self.paths[tar].open("rb", buffering=0) as file:
-                if index.points is not None:
-                    with index.windows.open("rb", buffering=0) as windows:
-                        return read_inflated(file, index.points, windows, at, length)
-                file.seek(at)
-                return file.read(length)
-        except OSError as error:
-            reason = f"could not be opened ({error.strerror}); check the disk or the connection to it"
-            raise AudioError(self.place(recording), reason) from None
-        except (zlib.error, EOFError) as error:
-            raise AudioError(
-                self.place(recording), f"cannot be inflated ({error}); download its tar file again"
-            ) from None
+        """`load_audio` by number; of a tar only the part is read."""
+        place, offset, length = self.place(recording), int(self.offset[recording]), int(self.length[recording])
+        index, path = self.indices[self.tar[recording]], self.paths[self.tar[recording]]
+        if index.points is None:
+            return load_member(path, place, offset, length, sample_rate, start, seconds)
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(path.open("rb", buffering=0))
+                windows = stack.enter_context(index.windows.open("rb", buffering=0))
+            except OSError as error:
+                raise AudioError(place, unreadable(error)) from None
+            content = Part(Inflating(file, index.points, windows, offset + length), offset, length)
+            stream = io.BufferedReader(content, EDGE)
+            if length <= WHOLE:
+                whole = io.BytesIO(stream.read())
+                if content.error:
+                    raise AudioError(place, unreadable(content.error))
+                return _load(whole, place, sample_rate, start, seconds)
+            return _load(stream, place, sample_rate, start, seconds)
 
 
-class Member(soundfile.SoundFile):
-    """A recording within a tar file, whose errors name it."""
+def load_member(
+    path: Path, name: Path, offset: int, length: int, sample_rate: int, start: float, seconds: float
+) -> Tensor:  # [samples]
+    """`load_audio` of a recording that is `length` bytes of a tar file from `offset`; `name` is for a person."""
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise AudioError(path, unreadable(error)) from None
+    with file:
+        stream = io.BufferedReader(Part(file, offset, length), BUFFER)
+        return _load(stream, name, sample_rate, start, seconds)
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.path = path
-        super().__init__(file)
 
-    @property
-    def name(self) -> str:
-        return str(self.path)
+def _load(stream: BinaryIO, name: Path, sample_rate: int, start: float, seconds: float) -> Tensor:
+    return load(open_stream(stream, name), sample_rate, round(start * sample_rate), round(seconds * sample_rate))
 
 
 def _find(path: Path) -> Index | None:
@@ -145,25 +167,52 @@ def _folders(path: Path) -> tuple[Path, Path]:
 
 def _stamp(path: Path) -> bytes:
     status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns}".encode()
+    with path.open("rb") as file:
+        return f"{status.st_size} {status.st_mtime_ns} {ends(file)}".encode()
 
 
 def _read(path: Path, folder: Path) -> Index | None:
-    """The index of a tar as it is now, if it lies in that folder."""
+    """The index of a tar as it is now, if it lies in that folder and is whole."""
     windows = folder / f"{path.name}.windows"
     try:
-        members = pq.read_table(folder / f"{path.name}.parquet")
+        members = pq.read_table(folder / f"{path.name}.parquet", page_checksum_verification=True)
         about = members.schema.metadata or {}
-        if about[b"stamp"] != _stamp(path):
+        if about.get(b"version") != VERSION or not members.schema.equals(MEMBERS):
+            return None
+        stamp, size = _stamp(path), path.stat().st_size
+        if about[b"stamp"] != stamp:
+            if about[b"stamp"].split()[:2] == stamp.split()[:2]:
+                logger.warning("%s is another file than the one of this size and time that was indexed before", path)
             return None
         if about[b"points"] == b"0":
-            return Index(members, None, windows)
+            return Index(members, None, windows) if _are_within(members, size) else None
         points = np.load(folder / f"{path.name}.points.npy")
-        if windows.stat().st_size != WINDOW * (points[:, 2].max() + 1):
+        if windows.stat().st_size != WINDOW * (points[:, 2].max() + 1) or not _are_points(points, size):
             return None
-    except (OSError, ValueError, KeyError):  # none, another user's, or damaged
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):  # none, another user's, or damaged
         return None
-    return Index(members, points, windows)
+    return Index(members, points, windows) if _are_within(members, 2**62) else None
+
+
+def _are_within(members: pa.Table, size: int) -> bool:
+    """Whether recordings lie where they can, and are as long as they can be."""
+    if any(column.null_count for column in members.columns):
+        return False
+    offset, length, frames, rate = (members[name].to_numpy() for name in ("offset", "length", "frames", "rate"))
+    numbers = (offset >= 0) & (length >= 0) & (offset <= size - length) & (frames >= 0) & (rate >= 0)
+    return bool((numbers & (frames < 2**48) & ((frames == 0) | (rate > 0))).all())
+
+
+def _are_points(points: np.ndarray, size: int) -> bool:
+    """Whether points are those of a gzip file of that size: in order, and the first at its beginning."""
+    return (
+        points.ndim == 2
+        and points.shape[1] == 3
+        and points.dtype == np.int64
+        and points[0, 1] == 0
+        and bool((np.diff(points[:, 1]) >= 0).all())
+        and bool(((points[:, 0] >= 0) & (points[:, 0] < 8 * size) & (points[:, 2] >= -1)).all())
+    )
 
 
 def _make(path: Path) -> Index:
@@ -176,8 +225,9 @@ def _write(path: Path, folder: Path) -> Index:
     stamp = _stamp(path)
     members, inflated = _scan(path)
     points = np.array(inflated.points if inflated else [], np.int64)
+    about = {"stamp": stamp, "points": str(len(points)), "version": VERSION}
     table, array = io.BytesIO(), io.BytesIO()
-    pq.write_table(members.replace_schema_metadata({"stamp": stamp, "points": str(len(points))}), table)
+    pq.write_table(members.replace_schema_metadata(about), table, write_page_checksum=True)
     np.save(array, points)
     try:
         if inflated:
@@ -187,25 +237,32 @@ def _write(path: Path, folder: Path) -> Index:
     except OSError as error:
         raise OscineError(f"{folder} could not be written ({error.strerror or error}); make room for indices") from None
     index = _read(path, folder)
-    assert index is not None, "it has just been written"
+    if index is None:
+        raise OscineError(f"{path} changed while it was indexed; call again once it is complete")
     return index
+
+
+class Member(NamedTuple):
+    """A recording in a tar, as a row of its index."""
+
+    name: str
+    offset: int
+    length: int
+    frames: int = 0
+    rate: int = 0
+    note: str = ""
 
 
 def _scan(path: Path) -> tuple[pa.Table, Inflated | None]:
     """The recordings of a tar, and its gzip file, read to the end, if it is one."""
-    rows: list[tuple[str, int, int, int, int]] = []
     try:
         with path.open("rb") as file:
-            inflated = Inflated(file) if file.peek(2)[:2] == GZIP_MAGIC else None
-            content = io.BufferedReader(inflated, 2**20) if inflated else file
-            with tarfile.open(fileobj=content, mode="r|") as tar:
-                for member in tar:
-                    name = PurePosixPath(member.name)
-                    if member.isfile() and name.suffix.lower() in SUFFIXES and not name.name.startswith("."):
-                        rows.append((name.name, member.offset_data, member.size, *_header(tar, member)))
-            while inflated and content.read(2**20):  # up to the checksum
-                pass
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+            if file.peek(2)[:2] == GZIP_MAGIC:
+                inflated = Inflated(file)
+                rows = list(_members_inflated(path, inflated))
+            else:
+                inflated, rows = None, list(_members(path, file))
+    except (TarError, EOFError, zlib.error) as error:
         raise OscineError(f"{path} is no whole tar file ({error}); download it again") from None
     except OSError as error:
         raise OscineError(f"{path} could not be read ({error.strerror or error}); check the disk") from None
@@ -214,14 +271,68 @@ def _scan(path: Path) -> tuple[pa.Table, Inflated | None]:
     return pa.table(arrays, schema=MEMBERS), inflated
 
 
-def _header(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[int, int]:
-    """Frames and rate of a recording; 0 where they cannot be read."""
-    file = tar.extractfile(member)
-    content = file.read() if file else b""
-    if len(content) < member.size:
+def _is_recording(entry: Entry) -> bool:
+    name = PurePosixPath(entry.name)
+    return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
+
+
+def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
+    """The recordings of a tar that is not compressed."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    for entry in read_entries(file):
+        if entry.offset + entry.size > size:
+            raise EOFError("ends too early")
+        if _is_recording(entry):
+            place = file.tell()
+            yield _member(path, entry, io.BufferedReader(Part(file, entry.offset, entry.size), BUFFER))
+            file.seek(place)
+        file.seek(entry.end)
+
+
+def _members_inflated(path: Path, inflated: Inflated) -> Iterator[Member]:
+    """The recordings of a tar.gz, whose headers are read from their ends, as far as those suffice."""
+    content, at = io.BufferedReader(inflated, 2**20), 0
+    found: list[tuple[Entry, Member, bool]] = []
+    for entry in read_entries(content):
+        head, tail = _pass_over(content, entry.size, _is_recording(entry))
+        content.read(entry.end - entry.offset - entry.size)
+        at = entry.end
+        if _is_recording(entry):
+            known = Ends(head, tail, entry.size)
+            found.append((entry, _member(path, entry, io.BufferedReader(known, BUFFER)), known.asked))
+    while block := content.read(2**20):  # up to the checksum
+        at += len(block)
+    for entry, member, asked in found:
+        yield _member_inside(path, entry, inflated) if asked else member
+
+
+def _pass_over(content: BinaryIO, size: int, keep: bool) -> tuple[bytes, bytes]:
+    """Read so many bytes; return the first and the last of them."""
+    head = content.read(min(size, EDGE))
+    left, tail = size - len(head), b""
+    while left > 0 and (block := content.read(min(left, EDGE))):
+        left, tail = left - len(block), (tail + block)[-EDGE:] if keep else b""
+    if left or len(head) < min(size, EDGE):
         raise EOFError("ends too early")
+    return head, tail
+
+
+def _member_inside(path: Path, entry: Entry, inflated: Inflated) -> Member:
+    """A recording of a tar.gz whose ends do not say how long it is."""
+    with path.open("rb", buffering=0) as file:
+        windows = io.BytesIO(b"".join(inflated.windows))
+        inside = Inflating(file, np.array(inflated.points, np.int64), windows, entry.offset + entry.size)
+        return _member(path, entry, io.BufferedReader(Part(inside, entry.offset, entry.size), BUFFER))
+
+
+def _member(path: Path, entry: Entry, content: BinaryIO) -> Member:
+    name = PurePosixPath(entry.name).name
+    member = Member(name, entry.offset, entry.size, note=entry.trouble)
+    if entry.trouble:
+        return member
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as recording:
-            return recording.frames, recording.samplerate
-    except soundfile.LibsndfileError:
-        return 0, 0
+        with open_stream(content, path / name) as recording:
+            return member._replace(frames=recording.frames, rate=recording.samplerate, note=recording.note)
+    except AudioError as error:
+        return member._replace(note=error.reason)

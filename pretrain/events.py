@@ -40,10 +40,7 @@ class Events:
         for row in np.flatnonzero(self.birdset.numbers < 0):
             reason = "lies in none of the tar files; download them again or pass over it"
             yield AudioError(self.birdset.folder / self.birdset.files[row], reason)
-        for recording in np.flatnonzero(np.isnan(seconds)).tolist():
-            yield AudioError(
-                self.recordings.place(recording), "is no audio that can be read here; download its tar file again"
-            )
+        yield from self.recordings.unread().values()
         for recording, start, end in self.kept[["recording", "start", "end"]].itertuples(index=False):
             if recording >= 0 and not np.isnan(seconds[recording]):
                 yield Span(recording, start, end, float(seconds[recording]))

@@ -16,7 +16,6 @@ layout do that.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-import soundfile
 
-from oscine.models.audio import AudioError, decode
+from oscine.models.audio import AudioError
 from oscine.models.cores import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
-from oscine.models.tars import Member
+from oscine.models.tars import load_member
 from oscine.pretrain.stretches import Span
 
 if TYPE_CHECKING:
@@ -39,8 +37,6 @@ if TYPE_CHECKING:
 
 INDEX, ROWS, ERRORS = "index.json", "index.parquet", "errors.csv"
 WORK = ".packing"  # folder of what is not finished
-# Bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each.
-BUFFER = 2**17
 FORMATS: dict[str, dict[str, Any]] = {
     "flac": {"format": "FLAC", "subtype": "PCM_16"},  # the very samples of a mono recording of 16 bits at the same rate
     "ogg": {"format": "OGG", "subtype": "VORBIS"},
@@ -125,54 +121,6 @@ class Shards:
         path, name = self.shards[self.shard[recording]], Path(self.names[recording].as_py())
         offset, length = int(self.offset[recording]), int(self.length[recording])
         return load_member(path, path / name, offset, length, sample_rate, start, seconds)
-
-
-def load_member(
-    path: Path, name: Path, offset: int, length: int, sample_rate: int, start: float, seconds: float
-) -> Tensor:  # [samples]
-    """`load_audio` of a recording that is `length` bytes of a tar file from `offset`; `name` is for a person."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            within = Within(file, offset, length)
-            with Member(io.BufferedReader(within, BUFFER), name) as member:
-                decoded = decode(member, sample_rate, round(start * sample_rate), round(seconds * sample_rate))
-    except OSError as error:
-        reason = f"could not be opened ({error.strerror}); check the disk or the connection to it"
-        raise AudioError(path, reason) from None
-    except soundfile.LibsndfileError:
-        reason = "is damaged; copy its tar file again (oscine shards --check names damaged shards)"
-        raise AudioError(name, reason) from None
-    if not len(decoded.waveform):
-        raise AudioError(name, decoded.truncated)
-    return decoded.waveform
-
-
-class Within(io.RawIOBase):
-    """`length` bytes of a file from `offset`, as a file."""
-
-    def __init__(self, file: io.FileIO, offset: int, length: int) -> None:
-        self.file, self.offset, self.length = file, offset, length
-        self.place = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = offset + (0, self.place, self.length)[whence]
-        return self.place
-
-    def tell(self) -> int:
-        return self.place
-
-    def readinto(self, buffer: Any) -> int:
-        wanted = max(0, min(len(buffer), self.length - self.place))
-        self.file.seek(self.offset + self.place)
-        read = self.file.readinto(memoryview(buffer)[:wanted]) or 0
-        self.place += read
-        return read
 
 
 def _size(path: Path) -> int | None:

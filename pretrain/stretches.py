@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from oscine.models.audio import AudioError, load_audio, read_headers
+from oscine.models.audio import AudioError, load_audio, read_headers, warn_once
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,9 +54,11 @@ class Files:
 
     def spans(self) -> Iterator[Span | AudioError]:
         ends: list[float] = []
-        for info in read_headers(self.paths):
+        for path, info in zip(self.paths, read_headers(self.paths)):
             if isinstance(info, AudioError):
                 yield info
+            elif info.note:
+                warn_once(path, info.note)
             ends.append(-1.0 if isinstance(info, AudioError) else info.seconds)
         for recording, start, end, _ in map(Span, range(len(ends))) if self.asked is None else self.asked:
             if start < ends[recording]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
 from oscine.models.scan import SUFFIXES
 from oscine.models.tars import Tars
-from oscine.pretrain.shards import load_member
 from oscine.pretrain.stretches import Span
 
+logger = logging.getLogger(__name__)
 TARS = (".tar", ".tar.gz", ".tgz")
 
 
@@ -22,8 +22,25 @@ def find_tars(folder: Path) -> list[Path]:
     """The tar files of a folder, in the order of their names; none where recordings or folders of them lie beside."""
     files = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".")]
     tars = [path for path in files if path.name.lower().endswith(TARS)]
-    beside = tars and any(path.suffix.lower() in SUFFIXES or path.is_dir() for path in files)
-    return [] if beside else tars
+    if tars and any(path.suffix.lower() in SUFFIXES or path.is_dir() for path in files):
+        return []
+    usable = [path for path in tars if _can_be_read(path)]
+    if tars and not usable:
+        raise OscineError(f"none of the {len(tars)} tar files in {folder} can be read, such as {tars[0].name}")
+    return usable
+
+
+def _can_be_read(path: Path) -> bool:
+    """Whether a tar file is a file that may be read; why not is logged."""
+    reason = "" if path.is_file() else "there is no such file" if path.is_symlink() else "is no file"
+    if not reason:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            reason = f"could not be opened ({error.strerror})"
+    if reason:
+        logger.warning("left out: %s: %s", path, reason)
+    return not reason
 
 
 class TarFiles:
@@ -38,22 +55,13 @@ class TarFiles:
             )
 
     def spans(self) -> Iterator[Span | AudioError]:
+        unread = self.tars.unread()
         for recording, seconds in enumerate(self.tars.seconds.tolist()):
-            if np.isnan(seconds):
-                yield AudioError(
-                    self.tars.place(recording), "is no audio that can be read here; copy its tar file again"
-                )
-            else:
-                yield Span(recording, 0.0, seconds)
+            yield unread.get(recording) or Span(recording, 0.0, seconds)
 
     def name(self, recording: int) -> str:
         return str(self.tars.place(recording))
 
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
-        """Of a tar only the part is read, of a compressed one the whole recording."""
-        tar = self.tars.tar[recording]
-        if self.tars.indices[tar].points is not None:
-            return self.tars.load(recording, sample_rate, start, seconds)
-        offset, length = int(self.tars.offset[recording]), int(self.tars.length[recording])
-        place = self.tars.place(recording)
-        return load_member(self.tars.paths[tar], place, offset, length, sample_rate, start, seconds)
+        """Of a tar only the part is read, of a compressed one the whole recording, unless it is long."""
+        return self.tars.load(recording, sample_rate, start, seconds)

@@ -62,7 +62,7 @@ class Transcoder(Dataset[Transcoded]):
                     raise
         if frames and self.format == "ogg" and not sink.failed:
             set_serial(self.place(number), number)
-        return Transcoded(frames, reason or recording.info.truncated, sink.failed)
+        return Transcoded(frames, reason or recording.info.note, sink.failed)
 
 
 class Sink(io.FileIO):

@@ -441,14 +441,14 @@ def test_a_folder_of_every_odd_and_every_broken_file_is_finished(
     (tmp_path / "in").chmod(0o755)
     summary = embed_folder(encoder, tmp_path / "in", tmp_path / "out.parquet", hop=5.0)
     reasons = {
-        "broken/corrupt_middle.mp3": "truncated: can be decoded up to 4.935 s of 10.000 s",
+        "broken/corrupt_middle.mp3": "damaged: can be decoded up to 4.935 s of 10.000 s",
         "broken/empty.wav": "is empty (0 bytes)",
         "broken/html.mp3": "is no audio",
         "broken/nan_inf.wav": "has samples that are infinite or not a number",
-        "broken/truncated.flac": "truncated: can be decoded up to 4.896 s of 10.000 s",
-        "broken/truncated.mp3": "truncated: can be decoded up to 4.899 s of 10.000 s",
+        "broken/truncated.flac": "truncated: holds 4.896 s of the 10.000 s",
+        "broken/truncated.mp3": "truncated: holds 4.899 s of the 10.000 s",
         "broken/truncated.ogg": "truncated: its last Ogg page is missing",
-        "broken/truncated.wav": "truncated: has 216,190 bytes of 648,570",
+        "broken/truncated.wav": "truncated: holds 3.377 s of the 10.133 s",
         "formats/empty_2c.wav": "holds no samples",
     }
     assert list(summary.listed) == list(reasons)

@@ -226,7 +226,7 @@ def test_bad_recordings_are_listed_and_the_others_packed(folder: Path, tmp_path:
     assert {name: reason.split(";")[0] for name, reason in made.listed.items()} == {
         "no.wav": "is no audio that can be read here",
         "nan.wav": "has samples that are infinite or not a number",
-        "short.wav": "truncated: has 4,044 bytes of 8,044 that its header promises",
+        "short.wav": "truncated: holds 0.250 s of the 0.500 s that its header promises",
     }
     assert made.recordings == len(LENGTHS) + 1
     assert (made.out / "errors.csv").read_text().splitlines()[0] == "file,reason"

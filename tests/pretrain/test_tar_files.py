@@ -15,7 +15,7 @@ import torch
 from oscine.cli import dispatch
 from oscine.models.audio import AudioError, load_audio
 from oscine.models.errors import OscineError
-from oscine.pretrain.shards import load_member
+from oscine.models.tars import load_member
 from oscine.pretrain.sources import find_source
 from oscine.pretrain.stretches import Files, Span
 from oscine.pretrain.tally import readable
@@ -77,7 +77,7 @@ def test_tars_of_others_give_what_their_recordings_would_give_as_files(
 def test_a_bad_member_is_an_error_by_its_name(ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = find_source(write_folder(tmp_path, "flac", "json", ending))
     assert [str(found) for found in source.spans() if isinstance(found, AudioError)] == [
-        f"{tmp_path}/000001.{ending}/b_0005.flac: is no audio that can be read here; copy its tar file again"
+        f"{tmp_path}/000001.{ending}/b_0005.flac: is no audio that can be read here; convert it to WAV or FLAC, or leave it out"
     ]
     assert len(readable(source, 0.5)) == 4
     assert f"left out: {tmp_path}/000001.{ending}/b_0005.flac" in caplog.text
@@ -92,9 +92,7 @@ def test_of_a_tar_that_is_not_compressed_a_part_is_read_without_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(
-        "oscine.pretrain.tar_files.load_member", lambda *given: asked.append(given) or load_member(*given)
-    )
+    monkeypatch.setattr("oscine.models.tars.load_member", lambda *given: asked.append(given) or load_member(*given))
     for ending, count in {"tar": 1, "tgz": 0}.items():
         source = find_source(write_folder(tmp_path / ending, "wav", "txt", ending))
         assert len(source.load(2, RATE, 1.0, 0.5)) == RATE // 2
