@@ -10,11 +10,11 @@ import logging
 import math
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
@@ -51,6 +51,7 @@ UNREAD = [  # where their first bytes stand, those, and what it is
 IN_PART = ("truncated: ", "damaged: ", "header: ")
 HEADERS = 16  # that are waited for at a time: a disk on the network answers late, but many at once
 
+Answer = TypeVar("Answer")
 logger = logging.getLogger(__name__)
 
 
@@ -131,8 +132,13 @@ def audio_info(path: str | Path) -> AudioInfo:
 
 def read_headers(paths: Sequence[Path]) -> Iterator[AudioInfo | AudioError]:
     """`audio_info` of every recording, in order; what cannot be read is its error instead."""
+    return in_threads(_info_or_error, paths)
+
+
+def in_threads(read: Callable[[Path], Answer], paths: Sequence[Path]) -> Iterator[Answer]:
+    """What is read of every path, in order, several at a time."""
     with ThreadPoolExecutor(HEADERS) as threads:
-        yield from threads.map(_info_or_error, paths)
+        yield from threads.map(read, paths)
 
 
 def _info_or_error(path: Path) -> AudioInfo | AudioError:

@@ -18,7 +18,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from oscine.models.errors import OscineError
-from oscine.models.scan import find_recordings
+from oscine.models.scan import check_permitted, find_recordings
 
 TRAIN = ("balanced_train_segments", "unbalanced_train_segments")
 EVAL = "eval_segments"
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 def is_audioset(folder: Path) -> bool:
     """Whether a folder holds AudioSet's training clips."""
+    check_permitted(folder)
     return any((folder / split).is_dir() for split in TRAIN)
 
 

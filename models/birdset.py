@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pandas import DataFrame, Series
 
 from oscine.models.errors import OscineError
+from oscine.models.scan import check_permitted
 from oscine.models.events import map_events
 from oscine.models.tars import Tars
 
@@ -58,6 +59,7 @@ COLUMNS = {
 
 def is_birdset(folder: Path) -> bool:
     """Whether a folder holds one of BirdSet's configurations; an error where it holds several, or one that is unknown."""
+    check_permitted(folder)
     name = _configuration(folder)
     if name in CONFIGURATIONS:
         return True

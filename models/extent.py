@@ -87,7 +87,7 @@ W64, CAF = Layout("little", 40, 16, 8, True, 8), Layout("big", 8, 4, 8, False, 1
 def at(file: BinaryIO, place: int, count: int) -> bytes:
     """Read bytes from a place of a file, as many as there are."""
     file.seek(place)
-    return file.read(count)
+    return file.read(max(0, count))
 
 
 def chunked(file: BinaryIO, size: int) -> Extent | None:

@@ -323,17 +323,17 @@ def _count(file: BinaryIO, begin: int, end: int, kind: int) -> tuple[int, str]:
             first, data = place, at(file, place, min(2**18, end - place))
             if len(data) < 4:
                 break
+        if place - good > RESYNC:
+            return (
+                count,
+                f"damaged: has no frames of its kind from byte {good:,} of {end:,} on; copy it again for the rest",
+            )
         head = _mp3_head(data[place - first : place - first + 4])
         if head and head.kind == kind:
             if place + head.length > end:
                 break
             count += 1
             good = place = place + head.length
-        elif place - good > RESYNC:
-            return (
-                count,
-                f"damaged: has no frames of its kind from byte {good:,} of {end:,} on; copy it again for the rest",
-            )
         else:  # damaged, or something between: go on where a frame may begin
             following = data.find(b"\xff", place - first + 1)
             place = first + (following if following >= 0 else len(data))

@@ -39,6 +39,11 @@ class Inflated(io.RawIOBase):
         self.windows: list[bytes] = []
         self.pieces, self.rest = self._inflate(), memoryview(b"")
 
+    def array(self) -> np.ndarray:  # [point, 4]
+        """The points, and the checksum of each one's window, 0 where it has none."""
+        checksums = [0 if number < 0 else zlib.crc32(self.windows[number]) for _, _, number in self.points]
+        return np.column_stack([np.array(self.points, np.int64), np.array(checksums, np.int64)])
+
     def readable(self) -> bool:
         return True
 
@@ -101,7 +106,10 @@ def find_block(before: Any, piece: bytes, tail: bytes, content: bytes) -> tuple[
 
 
 class Inflating(io.RawIOBase):
-    """A gzip file's content from any place on. size: of the content. windows: a file of those of `Inflated`, one by one."""
+    """A gzip file's content from any place on.
+
+    points: as `Inflated.array` has them. windows: a file of its windows, one by one. size: of the content.
+    """
 
     def __init__(self, file: BinaryIO, points: np.ndarray, windows: BinaryIO, size: int) -> None:
         self.file, self.points, self.windows, self.size = file, points, windows, size
@@ -136,7 +144,9 @@ class Inflating(io.RawIOBase):
     def _go_on(self) -> None:
         """Inflate the next piece, or the first one from a point that is nearer."""
         end = self.at + len(self.rest)
-        bit, begin, number = self.points[np.searchsorted(self.points[:, 1], self.place, side="right") - 1].tolist()
+        bit, begin, number, checksum = self.points[
+            np.searchsorted(self.points[:, 1], self.place, side="right") - 1
+        ].tolist()
         piece = None
         if self.at <= self.place and begin <= end:
             piece = next(self.pieces, None)
@@ -147,6 +157,8 @@ class Inflating(io.RawIOBase):
             if number >= 0:
                 self.windows.seek(number * WINDOW)
                 window = self.windows.read(WINDOW)
+                if zlib.crc32(window) != checksum:
+                    raise zlib.error("its index in .index is damaged, delete that")
             self.pieces, end = _inflate_from(self.file, bit, window), begin
             piece = next(self.pieces, None)
             if piece is None:

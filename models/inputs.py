@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
-from oscine.models.scan import LISTS, SUFFIXES, UNREAD_SUFFIXES, is_address, scan_folder, unread
+from oscine.models.scan import LISTS, SUFFIXES, UNREAD_SUFFIXES, check_permitted, is_address, scan_folder, unread
 
 if TYPE_CHECKING:
     from oscine.models.lists import RecordingList
@@ -72,6 +72,7 @@ def find_inputs(recordings: Recordings) -> Inputs:
     path = Path(recordings)
     if is_address(recordings):
         raise OscineError(f"{recordings} is an address, not a file; download the recordings first")
+    check_permitted(path)
     if path.is_dir() or not (path.exists() or path.suffix.lower() in (*SUFFIXES, *UNREAD_SUFFIXES, *LISTS)):
         return _of_folder(path)
     if path.suffix.lower() in LISTS:

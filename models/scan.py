@@ -72,6 +72,7 @@ def _is_utf8(path: Path) -> bool:
 def scan_folder(folder: str | Path) -> Found:
     """`find_recordings`, with what cannot be used handed back instead of logged."""
     folder = Path(folder)
+    check_permitted(folder)
     if not folder.exists():
         raise OscineError(f"no folder {folder}; check the path")
     if not folder.is_dir():
@@ -83,6 +84,20 @@ def scan_folder(folder: str | Path) -> Found:
             f"no recordings in {folder}{others}; looked for {', '.join(SUFFIXES)}, also in folders below it"
         )
     return Found(sorted(recordings, key=lambda path: path.relative_to(folder).as_posix()), refused)
+
+
+def check_permitted(path: Path) -> None:
+    """Raise an error where a file or folder that is named, or the one it lies in, may not be read."""
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+            (path / "any").exists()  # listing a folder and opening its files are two permissions
+        elif path.is_file():
+            path.open("rb").close()
+    except PermissionError:
+        raise OscineError(f"{path} may not be read; give yourself permission to read it") from None
+    except OSError:
+        return  # whoever reads it says why that fails
 
 
 def _walk(folder: Path) -> Found:

@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from oscine.models.audio import AudioError, AudioInfo, read_headers
+from oscine.models.audio import AudioError, AudioInfo, audio_info, in_threads, unreadable
 from oscine.models.channels import EACH, MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
 from oscine.models.inputs import WHOLE, Recordings, Stretch, find_inputs
+from oscine.models.streams import ends
 
 SHORTEST = 0.001  # seconds of a stretch: less may be rounded to no sample
+
+Stamp = tuple[int, int, str]
 
 
 class Shard(NamedTuple):
@@ -36,7 +39,7 @@ class Recording(NamedTuple):
     """One file to embed, or a stretch or a channel of it.
 
     name        stands in the table's column `file`
-    stamp       the file's size in bytes and its time in ns
+    stamp       the file's size in bytes, its time in ns, and a hash of its first and last part
     start, end  of the stretch, in seconds; no end is the file's
     channel     its number from 1; 0 is the mean of all
     """
@@ -44,7 +47,7 @@ class Recording(NamedTuple):
     path: Path
     name: str
     info: AudioInfo
-    stamp: tuple[int, int] = (0, 0)
+    stamp: Stamp = (0, 0, "")
     start: float = 0.0
     end: float | None = None
     channel: int = 0
@@ -94,27 +97,30 @@ def survey(
     listed = {name: reason for name, reason in inputs.refused.items() if shard.has(name)}
     mine = sorted(name for name in inputs.places if shard.has(name))
     found: list[Recording] = []
-    for done, (name, info) in enumerate(zip(mine, read_headers([inputs.places[name] for name in mine])), start=1):
+    for done, (name, known) in enumerate(
+        zip(mine, in_threads(_describe, [inputs.places[name] for name in mine])), start=1
+    ):
         tell(done, len(mine))
-        recording = _recording(name, inputs.places[name], info)
-        if isinstance(recording, AudioError):
-            listed[name] = recording.reason
+        if isinstance(known, AudioError):
+            listed[name] = known.reason
             continue
+        recording = Recording(inputs.places[name], name, *known)
         parts, complaint = parts_of_file(recording, inputs.stretches.get(name, [WHOLE]), channel)
         found += parts
-        if reason := complaint or recording.info.note:
-            listed[name] = reason
+        if reasons := [reason for reason in (recording.info.note, complaint) if reason]:
+            listed[name] = "; ".join(reasons)
     return Survey(found, listed, inputs.describe())
 
 
-def _recording(name: str, path: Path, info: AudioInfo | AudioError) -> Recording | AudioError:
-    if isinstance(info, AudioError):
-        return info
+def _describe(path: Path) -> tuple[AudioInfo, Stamp] | AudioError:
     try:
-        status = path.stat()
+        info, status = audio_info(path), path.stat()
+        with path.open("rb") as file:
+            return info, (status.st_size, status.st_mtime_ns, ends(file))
+    except AudioError as error:
+        return error
     except OSError as error:  # gone or cut off since its header was read
-        return AudioError(path, f"could not be opened ({error.strerror}); check the disk or the connection to it")
-    return Recording(path, name, info, (status.st_size, status.st_mtime_ns))
+        return AudioError(path, unreadable(error))
 
 
 def parts_of_file(recording: Recording, stretches: Sequence[Stretch], channel: Channel) -> tuple[list[Recording], str]:

@@ -184,14 +184,19 @@ def _read(path: Path, folder: Path) -> Index | None:
             if about[b"stamp"].split()[:2] == stamp.split()[:2]:
                 logger.warning("%s is another file than the one of this size and time that was indexed before", path)
             return None
-        if about[b"points"] == b"0":
-            return Index(members, None, windows) if _are_within(members, size) else None
-        points = np.load(folder / f"{path.name}.points.npy")
-        if windows.stat().st_size != WINDOW * (points[:, 2].max() + 1) or not _are_points(points, size):
+        if not _are_within(members, 2**62 if about[b"points"] else size):
+            return None
+        if not about[b"points"]:
+            return Index(members, None, windows)
+        array = (folder / f"{path.name}.points.npy").read_bytes()
+        if hashlib.sha256(array).hexdigest().encode() != about[b"points"]:
+            return None
+        points = np.load(io.BytesIO(array))
+        if windows.stat().st_size != WINDOW * (points[:, 2].max() + 1):
             return None
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):  # none, another user's, or damaged
         return None
-    return Index(members, points, windows) if _are_within(members, 2**62) else None
+    return Index(members, points, windows)
 
 
 def _are_within(members: pa.Table, size: int) -> bool:
@@ -203,18 +208,6 @@ def _are_within(members: pa.Table, size: int) -> bool:
     return bool((numbers & (frames < 2**48) & ((frames == 0) | (rate > 0))).all())
 
 
-def _are_points(points: np.ndarray, size: int) -> bool:
-    """Whether points are those of a gzip file of that size: in order, and the first at its beginning."""
-    return (
-        points.ndim == 2
-        and points.shape[1] == 3
-        and points.dtype == np.int64
-        and points[0, 1] == 0
-        and bool((np.diff(points[:, 1]) >= 0).all())
-        and bool(((points[:, 0] >= 0) & (points[:, 0] < 8 * size) & (points[:, 2] >= -1)).all())
-    )
-
-
 def _make(path: Path) -> Index:
     folder = _writable(path)
     with wait_for(folder / f".{path.name}.lock"):  # of the processes of a run, one reads the tar
@@ -224,11 +217,15 @@ def _make(path: Path) -> Index:
 def _write(path: Path, folder: Path) -> Index:
     stamp = _stamp(path)
     members, inflated = _scan(path)
-    points = np.array(inflated.points if inflated else [], np.int64)
-    about = {"stamp": stamp, "points": str(len(points)), "version": VERSION}
     table, array = io.BytesIO(), io.BytesIO()
+    if inflated:
+        np.save(array, inflated.array())
+    about = {
+        "version": VERSION,
+        "stamp": stamp,
+        "points": hashlib.sha256(array.getvalue()).hexdigest() if inflated else "",
+    }
     pq.write_table(members.replace_schema_metadata(about), table, write_page_checksum=True)
-    np.save(array, points)
     try:
         if inflated:
             write_whole(folder / f"{path.name}.points.npy", array.getvalue())
@@ -322,7 +319,7 @@ def _member_inside(path: Path, entry: Entry, inflated: Inflated) -> Member:
     """A recording of a tar.gz whose ends do not say how long it is."""
     with path.open("rb", buffering=0) as file:
         windows = io.BytesIO(b"".join(inflated.windows))
-        inside = Inflating(file, np.array(inflated.points, np.int64), windows, entry.offset + entry.size)
+        inside = Inflating(file, inflated.array(), windows, entry.offset + entry.size)
         return _member(path, entry, io.BufferedReader(Part(inside, entry.offset, entry.size), BUFFER))
 
 

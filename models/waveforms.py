@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,10 @@ import torch
 from torch import Tensor
 
 from oscine.models.errors import OscineError
+
+LOUD = 8.0  # beyond what any gain or filter makes of samples in [-1, 1]
+NO_NUMBER = "has samples that are infinite or not a number; leave it out or mend it"
+logger = logging.getLogger(__name__)
 
 Waveforms = Tensor | np.ndarray | Sequence[Tensor | np.ndarray]
 
@@ -25,6 +31,9 @@ def as_batch(waveform: Tensor | np.ndarray) -> Tensor:  # [batch, samples]
     _check_floats(waveform, "waveform")
     if not waveform.numel():
         raise OscineError(f"waveform has shape {tuple(waveform.shape)}, which holds no samples; leave it out")
+    if not _check_numbers(waveform, "waveform"):
+        clip = int(waveform.isfinite().all(1).logical_not().nonzero()[0])
+        raise OscineError(f"clip {clip} of waveform {NO_NUMBER}")
     return waveform
 
 
@@ -45,6 +54,8 @@ def as_clips(clips: Sequence[Tensor | np.ndarray], samples: int) -> list[Tensor]
                 f"clip {number} of the list has {len(clip)} samples, this encoder's clips have {samples}; "
                 "split_clips(clip, encoder.samples) makes a batch of it"
             )
+        if not _check_numbers(clip, f"clip {number} of the list"):
+            raise OscineError(f"clip {number} of the list {NO_NUMBER}")
     return checked
 
 
@@ -82,3 +93,20 @@ def _check_floats(waveform: Tensor, name: str) -> None:
         raise OscineError(
             f"{name} is {waveform.dtype}, expected floats in [-1, 1]; load_audio gives them, int16 / 32768 does too"
         )
+
+
+def _check_numbers(waveform: Tensor, name: str) -> bool:
+    """Whether all samples are numbers; warn, once, of those that look like int16's."""
+    if waveform.is_meta or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True  # there are no numbers to look at
+    peak = waveform.detach().abs().max().item()  # NaN where one is
+    if LOUD < peak < float("inf"):
+        _warn_of_scale(name)
+    return peak < float("inf")
+
+
+@cache
+def _warn_of_scale(name: str) -> None:
+    logger.warning(
+        "%s has samples beyond %g, expected floats in [-1, 1]; divide by 32768 if they were int16", name, LOUD
+    )

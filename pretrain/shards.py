@@ -120,7 +120,13 @@ class Shards:
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
         path, name = self.shards[self.shard[recording]], Path(self.names[recording].as_py())
         offset, length = int(self.offset[recording]), int(self.length[recording])
-        return load_member(path, path / name, offset, length, sample_rate, start, seconds)
+        try:
+            return load_member(path, path / name, offset, length, sample_rate, start, seconds)
+        except AudioError as error:
+            if not error.reason.startswith("is no audio"):
+                raise
+            reason = "is damaged; copy its tar file again (oscine shards --check names damaged shards)"
+            raise AudioError(error.path, reason) from None
 
 
 def _size(path: Path) -> int | None:

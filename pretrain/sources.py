@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oscine.models.audioset import find_audioset, is_audioset
 from oscine.models.birdset import is_birdset
-from oscine.models.scan import LISTS, find_recordings
+from oscine.models.scan import LISTS, check_permitted, find_recordings
 from oscine.pretrain.events import Events
 from oscine.pretrain.manifests import read_manifest
 from oscine.pretrain.shards import Shards, is_shards
@@ -21,6 +21,7 @@ def find_source(recordings: Path | list[Path], events: int | None = 2, seed: int
     """
     if isinstance(recordings, list):
         return Files(recordings)
+    check_permitted(recordings)
     if recordings.suffix.lower() in LISTS and not recordings.is_dir():
         return read_manifest(recordings)
     if is_shards(recordings):

@@ -153,7 +153,7 @@ def test_a_part_that_cannot_be_decoded_is_an_error(tmp_path: Path) -> None:
     content = written(path := tmp_path / "a.mp3", 10.0).read_bytes()
     path.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
     assert 4.5 < len(load_audio(path, 16000)) / 16000 < 5.5
-    with pytest.raises(AudioError, match=r"damaged: cannot be decoded from 6\.\d+ s on"):
+    with pytest.raises(AudioError, match=r"damaged: cannot be decoded from \d\.\d+ s on"):
         load_audio(path, 16000, start=8.0)
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(AudioError, match=r"lasts 4\.\d+ s and cannot be read from 8\.000 s"):

@@ -61,9 +61,9 @@ def with_size(content: bytes, how: tuple[str, str], change: float | str) -> byte
     return content[:place] + struct.pack(form, size) + content[place + struct.calcsize(form) :]
 
 
-def read(path: Path, content: bytes) -> torch.Tensor:
+def read(path: Path, content: bytes, rate: int = RATE) -> torch.Tensor:
     path.write_bytes(content)
-    waveform = load_audio(path, RATE)
+    waveform = load_audio(path, rate)
     assert len(waveform) == audio_info(path).frames
     return waveform
 
@@ -93,7 +93,7 @@ def test_a_file_that_is_cut_short_is_listed_with_both_numbers(how: tuple[str, st
     whole = read(tmp_path / "a", content := made(*how))
     part = read(tmp_path / "a", content[: len(content) * 2 // 3])
     assert 0.5 * FRAMES < len(part) < 0.7 * FRAMES
-    assert torch.equal(part, whole[: len(part)])
+    assert torch.equal(part[:-640], whole[: len(part) - 640])  # but for a block that is not whole
     assert audio_info(tmp_path / "a").note.startswith("truncated: holds ")
     assert " s of the 1.5" in audio_info(tmp_path / "a").note
 
@@ -189,17 +189,17 @@ def test_an_mp3s_frames_are_counted_where_its_first_one_does_not_say_how_many(
     less = {"both": changed(8, (9).to_bytes(4, "big") + (999).to_bytes(4, "big"))}
     for kind, files in (("truncated: holds ", more), ("header: says ", less), ("", {"open": changed(8, bytes(4))})):
         for name, file in files.items():
-            part = read(path, file)
+            part = read(path, file, rate)
             assert len(whole) <= len(part) < len(whole) + 2 * 1152, name
             assert torch.equal(part[: len(whole) - 2304], whole[: len(whole) - 2304])
             assert audio_info(path).note.startswith(kind)
             assert bool(audio_info(path).note) == bool(kind)
-    without = read(path, changed(0, bytes(4)))  # which no decoder can know to begin late
+    without = read(path, changed(0, bytes(4)), rate)  # which no decoder can know to begin late
     assert len(whole) <= len(without) < len(whole) + 4 * 1152
     torch.testing.assert_close(
         load_audio(path, rate, 0.5, 0.25), without[rate // 2 : rate // 2 + rate // 4], rtol=0, atol=1e-5
     )
-    twice = read(path, content + content)
+    twice = read(path, content + content, rate)
     assert len(twice) > 1.9 * len(whole)
 
 

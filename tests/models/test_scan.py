@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from oscine.models.audioset import is_audioset
+from oscine.models.birdset import is_birdset
 from oscine.models.errors import OscineError
+from oscine.models.inputs import find_inputs
 from oscine.models.scan import find_recordings, find_tabled, scan_folder
 
 
@@ -92,3 +95,21 @@ def test_a_name_that_no_table_can_hold_is_left_out_and_named(tmp_path: Path, cap
     (tmp_path / "a.wav").unlink()
     with pytest.raises(OscineError, match=r"no recordings in .* with a name in UTF-8; rename them"):
         find_tabled(tmp_path)
+
+
+def test_a_folder_that_may_not_be_entered_is_one_line_in_every_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "locked/a.wav")
+    status = Path.stat
+
+    def guarded(path: Path, **how: bool) -> os.stat_result:  # a mode of 000 does not stop root
+        if "locked" in path.parent.parts:
+            raise PermissionError(13, "Permission denied")
+        return status(path, **how)
+
+    monkeypatch.setattr(Path, "stat", guarded)
+    for read in (scan_folder, find_inputs, is_birdset, is_audioset):
+        for path in (tmp_path / "locked", tmp_path / "locked/a.wav"):
+            with pytest.raises(OscineError, match=rf"{path.name} may not be read; give yourself permission to read it"):
+                read(path)

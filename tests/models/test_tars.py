@@ -9,11 +9,15 @@ import random
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 
 from oscine.models import gzip_points
@@ -65,7 +69,7 @@ def test_a_gzip_files_content_is_the_same_from_any_point(kind: str, monkeypatch:
     inflated = Inflated(io.BytesIO(packed))
     assert io.BufferedReader(inflated).read() == content
     assert (len(inflated.windows) > 1) == found
-    points, windows = np.array(inflated.points), io.BytesIO(b"".join(inflated.windows))
+    points, windows = inflated.array(), io.BytesIO(b"".join(inflated.windows))
     rng = random.Random(1)
     for at in [0, *points[:, 1].tolist(), *(rng.randrange(len(content)) for _ in range(8))]:
         length = min(len(content) - at, rng.randrange(1, 2**18))
@@ -174,3 +178,117 @@ def test_a_tar_that_changes_under_its_reader_is_an_error_that_names_the_recordin
     path.write_bytes(gzip.compress(b"short"))
     with pytest.raises(AudioError, match=r"XC3\.ogg: cannot be inflated"):
         tars.load(3, RATE, 0, 1)
+
+
+def headed(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+WAV = io.BytesIO()
+soundfile.write(WAV, np.zeros(8), RATE, format="WAV")
+ZEROS = 2**29
+
+
+@pytest.mark.parametrize("header", [b"", WAV.getvalue()[:40] + ZEROS.to_bytes(4, "little")])
+def test_a_tar_of_half_a_gigabyte_of_zeros_takes_little_memory(header: bytes, tmp_path: Path) -> None:
+    size = len(header) + ZEROS
+    with gzip.open(path := tmp_path / "t.tar.gz", "wb", 1) as file:
+        file.write(headed("a.wav", size) + header)
+        for _ in range(ZEROS // 2**24):
+            file.write(bytes(2**24))
+        file.write(bytes(-size % 512 + 1024))
+    tracemalloc.start()
+    tars = Tars([path])
+    if header:
+        assert tars.seconds.tolist() == [ZEROS / 2 / RATE]
+        assert len(tars.load(0, RATE, 5.0, 1.0)) == RATE
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("mode", ["gnu", "pax"])
+def test_a_sparse_file_is_listed_and_the_others_are_read(mode: str, tmp_path: Path) -> None:
+    sound = WAV.getvalue()
+    if mode == "gnu":
+        block = bytearray(headed("sparse.wav", len(sound), tarfile.GNUTYPE_SPARSE))
+        block[482], block[148:156] = 1, b" " * 8  # another block of the map follows
+        block[148:156] = b"%06o\0 " % sum(block)
+        content = bytes(block) + bytes(512)
+    else:
+        said = b"22 GNU.sparse.major=1\n"
+        content = headed("x", len(said), tarfile.XHDTYPE) + said.ljust(512, b"\0") + headed("sparse.wav", len(sound))
+    path = tmp_path / "t.tar"
+    path.write_bytes(
+        content + sound.ljust(512, b"\0") + headed("z.wav", len(sound)) + sound.ljust(512, b"\0") + bytes(1024)
+    )
+    tars = Tars([path])
+    assert tars.names.to_pylist() == ["sparse.wav", "z.wav"]
+    assert "stored with its zeros left out" in str(tars.unread()[0])
+    assert tars.seconds[1] == 8 / RATE
+
+
+def test_names_that_are_no_text_lose_nothing(tmp_path: Path) -> None:
+    sound = WAV.getvalue()
+    with tarfile.open(tmp_path / "t.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        for name in ("Fl\xf6te.wav", "\xe4" * 120 + ".wav"):
+            member = tarfile.TarInfo(name)
+            member.size = len(sound)
+            tar.addfile(member, io.BytesIO(sound))
+    assert Tars([tmp_path / "t.tar"]).names.to_pylist() == ["Fl\\xf6te.wav", "\\xe4" * 120 + ".wav"]
+
+
+def test_a_damaged_header_in_the_middle_is_no_end(tmp_path: Path) -> None:
+    content = bytearray(write_tar(tmp_path / "t.tar", OGGS, "w").read_bytes())
+    content[content.index(b"a/XC3.ogg") + 3] ^= 1
+    (tmp_path / "t.tar").write_bytes(content)
+    with pytest.raises(OscineError, match=r"no whole tar file \(bad checksum, at byte [\d,]+\); download it again"):
+        Tars([tmp_path / "t.tar"])
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_asks_for_gigabytes_is_refused(kind: bytes, tmp_path: Path) -> None:
+    (tmp_path / "t.tar").write_bytes(headed("x", 8 * 2**30, kind) + bytes(2048))
+    with pytest.raises(OscineError, match=r"a header of 8,589,934,592 bytes, at byte 0"):
+        Tars([tmp_path / "t.tar"])
+
+
+def test_a_tar_replaced_by_another_of_the_same_size_and_time_is_indexed_anew(
+    tar: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Tars([tar])
+    was, swapped = tar.stat(), tar.read_bytes().replace(b"XC0.ogg", b"YC0.ogg")
+    if tar.suffix == ".gz":
+        swapped = bytearray(tar.read_bytes())
+        swapped[4:8] = bytes(4)  # its time, in the header
+    assert tar.write_bytes(swapped) == was.st_size
+    os.utime(tar, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert Tars([tar]).names[0].as_py() == ("XC0.ogg" if tar.suffix == ".gz" else "YC0.ogg")
+    assert "is another file than the one of this size and time that was indexed before" in caplog.text
+
+
+def test_an_index_that_is_hostile_or_of_before_is_made_anew(tar: Path) -> None:
+    Tars([tar])
+    index = tar.parent / ".index" / f"{tar.name}.parquet"
+    good = pq.read_table(index)
+
+    def put(**columns: object) -> pa.Table:
+        table = good
+        for name, values in columns.items():
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+        return table
+
+    rows = len(good)
+    hostile = {
+        "0.1's": good.drop_columns(["note"]).replace_schema_metadata({**good.schema.metadata, b"version": b"1"}),
+        "names of numbers": good.set_column(0, "name", pa.array(range(rows))).replace_schema_metadata(good.schema.metadata),
+        "no rate": put(rate=[0] * rows), "frames": put(frames=[2**62] * rows), "before": put(offset=[-1] * rows),
+        "nothing": put(name=[None] * rows), "lengths": put(length=[2**62] * rows), "negative": put(length=[-1] * rows),
+    }  # fmt: skip
+    for name, table in hostile.items():
+        pq.write_table(table, index)
+        assert np.array_equal(Tars([tar]).seconds, [3, 4, 5, 6, 7, 8, np.nan], equal_nan=True), name
+    index.write_bytes(b"no parquet")
+    assert len(Tars([tar]).names) == 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def test_tars_of_others_give_what_their_recordings_would_give_as_files(
 def test_a_bad_member_is_an_error_by_its_name(ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = find_source(write_folder(tmp_path, "flac", "json", ending))
     assert [str(found) for found in source.spans() if isinstance(found, AudioError)] == [
-        f"{tmp_path}/000001.{ending}/b_0005.flac: is no audio that can be read here; convert it to WAV or FLAC, or leave it out"
+        f"{tmp_path}/000001.{ending}/b_0005.flac: is no audio that can be read here; convert it to WAV or FLAC, or leave "
+        "it out"
     ]
     assert len(readable(source, 0.5)) == 4
     assert f"left out: {tmp_path}/000001.{ending}/b_0005.flac" in caplog.text
@@ -126,3 +128,45 @@ def test_tars_without_recordings_and_what_is_no_tar_are_said_in_one_line(tmp_pat
     (tmp_path / "text" / "000001.tar").write_bytes(b"x" * 600)
     with pytest.raises(OscineError, match=r"000001\.tar is no whole tar file"):
         find_source(tmp_path / "text")
+
+
+def test_tars_that_cannot_be_read_are_listed_and_the_others_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(tmp_path, "flac", "json", broken=False)
+    (tmp_path / "gone.tar").symlink_to(tmp_path / "nowhere.tar")
+    os.mkfifo(tmp_path / "pipe.tar")  # which would be waited on for ever
+    assert len(list(find_source(tmp_path).spans())) == 4
+    assert f"left out: {tmp_path}/gone.tar: there is no such file" in caplog.text
+    assert f"left out: {tmp_path}/pipe.tar: is no file" in caplog.text
+    for path in tmp_path.glob("0*.tar"):
+        path.unlink()
+    with pytest.raises(OscineError, match=r"none of the 2 tar files in .* can be read, such as gone\.tar"):
+        find_source(tmp_path)
+
+
+def test_a_recording_of_unknown_length_in_a_tar_is_as_long_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    streamed, short = bytearray(sound("b_0003", "flac")), sound("b_0004", "wav")
+    streamed[21] &= 0xF0  # the number of samples, which a pipe cannot be told
+    streamed[22:26] = bytes(4)
+    files = {
+        "b_0003": {"flac": bytes(streamed)},
+        "b_0004": {"wav": short[:40] + (16_000).to_bytes(4, "little") + short[44:]},
+    }
+    for ending in ("tar", "tar.gz"):
+        write_tar(tmp_path / ending / f"0.{ending}", files)
+        source = find_source(tmp_path / ending)
+        assert list(source.spans()) == [Span(0, 0.0, 3.0), Span(1, 0.0, 1.0)]
+        assert len(source.load(0, RATE, 2.5, 60.0)) == RATE // 2
+        assert f"0.{ending}/b_0004.wav: header: says 0.500 s, but the file holds 1.000 s" in caplog.text
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: str) -> None:  # a mode of 000 does not stop root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with pytest.raises(OscineError, match=r"may not be read; give yourself permission to read it"):
+        find_source(tmp_path)
