@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from pandas import DataFrame, Series
 
 from oscine.models.errors import OscineError
-from oscine.models.scan import check_permitted
 from oscine.models.events import map_events
+from oscine.models.scan import check_permitted
 from oscine.models.tars import Tars
 
 WINDOW = 5.0  # seconds of a test window
