@@ -53,6 +53,11 @@ class Bench:
         settings = self.settings
         if settings.embeddings:
             return read_embedded(settings.embeddings, self.encoder, task, needs)
+        return self.encoded(task, needs, seconds)
+
+    def encoded(self, task: Task, needs: Needs, seconds: float | None = None) -> FeatureSource:
+        """The same without a table."""
+        settings = self.settings
         progress = self.bar.task("encode")
         if settings.store is None:
             return encode_task(

@@ -11,13 +11,14 @@ import torch
 from oscine import __version__
 from oscine.cli.bench import Bench
 from oscine.cli.judging import PROBE, REPORT, Findings, curve_findings
-from oscine.cli.tasks import digest
+from oscine.cli.tasks import digest, is_own
 from oscine.models.vectors import fingerprint
 from oscine.probe.data import Task
 from oscine.probe.encoding import Encoding
 from oscine.probe.evidence import weigh
 from oscine.probe.finetune import FineTuning
 from oscine.probe.fit import Judgement, silent
+from oscine.probe.negatives import make_negatives, out_of_reach, show_negatives
 from oscine.probe.portrait import portray
 from oscine.probe.predictions import predictions_of, write_predictions
 from oscine.probe.report import write_report
@@ -64,11 +65,16 @@ def tune_clips(bench: Bench, task: Task, name: str) -> Findings:
         write_predictions(bench.folder / PREDICTIONS, predictions_of(judgement, task))
         bench.bar.say("the probe to keep, and the report")
         progress = bench.bar.task("fine-tune on all folds") if len(task.parts) > 1 else silent
-        save_probe(plan.kept(judgement, bench.head, states, progress, name), bench.folder / PROBE)
+        fitted = plan.kept(judgement, bench.head, states, progress, name)
+        if is_own(settings):  # it has not learnt from them, an encoder would have to learn anew
+            needs = fitted.probe.needs
+            fitted = out_of_reach(fitted, make_negatives(fitted.encoder, needs, task, plan.seconds, plan.batch_size))
+        save_probe(fitted, bench.folder / PROBE)
         encoder = plan.first_encoder(states)
         features = Encoding(encoder, task, judgement.probes[0].needs, plan.seconds, plan.batch_size, "float32")
         title = bench.title(name)
         page = portray(title, settings.as_dict(), encoder, task, judgement, features, evidence, seconds=plan.seconds)
+        show_negatives(page, fitted)
         write_report(page, bench.folder / REPORT)
         states.end()
 

@@ -8,16 +8,18 @@ from typing import Any, NamedTuple
 
 from oscine.cli.bench import Bench
 from oscine.cli.searching import search_clips, search_facts, search_moments, settled
+from oscine.cli.tasks import is_own
 from oscine.probe.data import Task
 from oscine.probe.dcase import FrameTask
 from oscine.probe.evidence import weigh
 from oscine.probe.few_shot import few_shot_curve
 from oscine.probe.fit import FeatureSource, Judgement, joined, judge, silent, within
-from oscine.probe.fitted import keep_frames, keep_probe
+from oscine.probe.fitted import FittedProbe, keep_frames, keep_probe
 from oscine.probe.frame_evidence import judged_recordings, weigh_frames
 from oscine.probe.frame_portrait import portray_frames
 from oscine.probe.frames import judge_frames
 from oscine.probe.layers import ALL_LAYERS, layer_metric
+from oscine.probe.negatives import background_task, keep_with_negatives, make_negatives, show_negatives
 from oscine.probe.portrait import portray
 from oscine.probe.predictions import predictions_of, write_predictions
 from oscine.probe.report import Report, write_report
@@ -45,7 +47,7 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     seconds = bench.settings.seconds
     features = bench.features(task, bench.maker(task)().needs, seconds)
     bench = search_clips(bench, features, task)
-    settings, make_probe = bench.settings, bench.maker(task)
+    settings = bench.settings
     layers = bench.features(task, ALL_LAYERS, seconds) if settings.layer_scores else None
     judgement = judge_parts(bench, features, task)
     bench.bar.say("how sure that is")
@@ -55,20 +57,38 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     def rest() -> None:
         write_predictions(bench.folder / PREDICTIONS, predictions_of(judgement, task))
         bench.bar.say("the probe to keep, and the report")
-        progress = bench.bar.task("fit on all folds") if len(task.parts) > 1 else silent
-        fitted = keep_probe(
-            make_probe, bench.head, bench.encoder, features, task, judgement, bench.fit, seconds, name, settings.device,
-            progress,
-        )  # fmt: skip
+        fitted = keep(bench, features, task, judgement, name)
         save_probe(fitted, bench.folder / PROBE)
         page = portray(
             bench.title(name), settings.as_dict(), bench.encoder, task, judgement, features, evidence, layers, seconds
         )
+        show_negatives(page, fitted)
         if bench.searched:
             show_search(page, bench.searched)
         write_report(page, bench.folder / REPORT)
 
     return Findings(found, {name: found}, rest)
+
+
+def keep(bench: Bench, features: FeatureSource, task: Task, judgement: Judgement, name: str) -> FittedProbe:
+    """The probe to keep; of recordings of one's own it knows what no class sounds like, too."""
+    settings, make_probe = bench.settings, bench.maker(task)
+    if not is_own(settings):
+        progress = bench.bar.task("fit on all folds") if len(task.parts) > 1 else silent
+        return keep_probe(
+            make_probe, bench.head, bench.encoder, features, task, judgement, bench.fit, settings.seconds, name,
+            settings.device, progress,
+        )  # fmt: skip
+    needs = make_probe().needs
+    negatives = make_negatives(bench.encoder, needs, task, settings.seconds, settings.batch_size, bench.fit.seed)
+    if settings.background:
+        others, recordings = background_task(settings.background, negatives.seconds)
+        source = bench.encoded(others, needs, settings.seconds)
+        negatives = replace(negatives, background=source, recordings=recordings)
+    return keep_with_negatives(
+        make_probe, bench.head, bench.encoder, features, task, judgement, bench.fit, negatives, name, settings.device,
+        bench.bar.task("fit with silence and noise"),
+    )  # fmt: skip
 
 
 def judge_parts(bench: Bench, features: FeatureSource, task: Task) -> Judgement:

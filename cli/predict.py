@@ -97,6 +97,7 @@ def predict(
 
     from oscine.cli.reporter import Reporter
     from oscine.probe.detections import write_detections
+    from oscine.probe.negatives import describe_rates
     from oscine.probe.predict import check_hop, predict_recordings
     from oscine.probe.saved import load_probe
 
@@ -117,6 +118,8 @@ def predict(
     if detections:
         count = write_detections(fitted, target, inputs, detections, threshold, hop, overwrite, channel=which)
         print(f"{detections}: {count} detections")
+        if threshold is None and (facts := fitted.fitted_on.get("negatives")):
+            print(f"where no class sounds, this probe makes so many detections an hour: {describe_rates(facts)}")
     return LISTED if listed else 0
 
 

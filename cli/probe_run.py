@@ -18,7 +18,7 @@ from oscine.cli.judging import PROBE, REPORT, Findings, judge_clips, judge_momen
 from oscine.cli.progress import progress_bar
 from oscine.cli.searching import SEARCH
 from oscine.cli.tables import show
-from oscine.cli.tasks import ANNOTATED, FOLDER, digest, open_frames, open_task, task_name
+from oscine.cli.tasks import ANNOTATED, digest, is_own, open_frames, open_task, task_name
 from oscine.models.devices import clips_at_once
 from oscine.models.files import write_whole
 from oscine.probe.data import Task
@@ -69,7 +69,7 @@ def run(probe: type[Probe], settings: Namespace, called: str, labelled: Labelled
         clear(folder, searched=settings.search.trials > 0)
         write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
         note(settings, encoder.provenance, task, "fine-tuned-" * settings.finetune + called, found)
-        if "fold" in task.rows and (settings.table or settings.task.name in (FOLDER, ANNOTATED)):
+        if "fold" in task.rows and is_own(settings):
             write_folds(folder / FOLDS_MADE, task.rows)
         found.rest()
     show(table(found))

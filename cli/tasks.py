@@ -17,6 +17,7 @@ from jsonargparse.typing import PositiveInt
 
 from oscine.cli.command import Misuse, Parser
 from oscine.models.errors import OscineError
+from oscine.models.scan import find_recordings
 from oscine.probe.task_settings import ANNOTATED, BEANS, BIRDSET, FOLDER, TaskSettings
 
 if TYPE_CHECKING:
@@ -84,11 +85,27 @@ def add_arguments(made: Parser) -> None:
         action="store_true",
         help="go on without tables of annotations that cannot be used, and without the recordings that they are about",
     )
+    made.add_argument(
+        "--negatives",
+        choices=["named", "none"],
+        default="named",
+        help="what background, noise, silence, other, non-event and names that begin with - are in recordings of your own: "
+        "named: clips in which no class sounds; none: classes",
+    )
+    made.add_argument(
+        "--background",
+        type=Path | None,
+        default=None,
+        help="folder of field recordings, without labels, in which none of your classes sounds: the probe that is kept for "
+        "predict learns from them, and from silence and noise",
+    )
 
 
 def check_task(settings: Namespace) -> TaskSettings:
     """Refuse what arguments and files alone show to be no task, before anything is imported to read it."""
     table, data, asked = settings.table, settings.data, TaskSettings(**settings.task.as_dict())
+    if settings.background and not is_own(settings):
+        raise Misuse(f"--background goes with recordings of your own; {asked.name} is a published task: leave it out")
     if (table is None) == (data is None):
         raise Misuse(
             "give --table FILE.csv, your labelled table, or --data FOLDER, where the task of --task.name lies; one of them"
@@ -105,10 +122,14 @@ def check_task(settings: Namespace) -> TaskSettings:
 
 def read_clips(settings: Namespace) -> LabelledTable | None:
     """Read the labelled table, and refuse a folder that is not there, before torch is imported."""
+    if settings.background:
+        find_recordings(settings.background)
     if settings.table:
         from oscine.probe.splits import read_labelled  # pandas, which --help does without
 
-        return read_labelled(settings.table, settings.folds, settings.group, settings.task.valid)
+        return read_labelled(
+            settings.table, settings.folds, settings.group, settings.task.valid, negatives=named(settings)
+        )
     if not settings.data.is_dir():
         raise OscineError(f"no folder {settings.data}; check the path of --data")
     return None
@@ -129,11 +150,17 @@ def open_task(settings: Namespace, seconds: float, table: LabelledTable | None =
     if table:
         task = as_task(table)
     elif asked.name == FOLDER:
-        task = folder_per_class(data, settings.folds or FOLDS)
+        task = folder_per_class(data, settings.folds or FOLDS, negatives=named(settings))
     elif asked.name == ANNOTATED:
         unsure = [label.strip() for label in settings.unsure.split(";") if label.strip()]
         task = annotated_task(
-            data, seconds, settings.column, unsure, settings.folds or FOLDS, skip_bad_tables=settings.skip_bad_tables
+            data,
+            seconds,
+            settings.column,
+            unsure,
+            settings.folds or FOLDS,
+            negatives=named(settings),
+            skip_bad_tables=settings.skip_bad_tables,
         )
     else:
         task = published(asked)(data)
@@ -169,6 +196,16 @@ def open_frames(settings: Namespace) -> FrameTask | None:
         return None
     check_task(settings)
     return FRAMES[settings.task.name](settings.data)
+
+
+def is_own(settings: Namespace) -> bool:
+    """Whether the clips are the user's, not a published task's."""
+    return bool(settings.table) or settings.task.name in (FOLDER, ANNOTATED)
+
+
+def named(settings: Namespace) -> bool:
+    """Whether labels that mean by their name that no class sounds are no classes."""
+    return settings.negatives == "named"
 
 
 def task_name(settings: Namespace) -> str:

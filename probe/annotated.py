@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from oscine.models.errors import OscineError
 from oscine.models.scan import find_tabled
 from oscine.models.spreadsheet import read_text
 from oscine.probe.annotations import BEGIN, COLUMNS, RecordingNames, audacity_rows, raven_rows
-from oscine.probe.class_names import check_names
+from oscine.probe.class_names import check_names, name_classes
 from oscine.probe.data import Task, multi_hot, split_rows
 from oscine.probe.groups import assign_folds
 
@@ -208,6 +209,7 @@ def annotated_task(
     unsure: Collection[str] = (),
     folds: int = 5,
     seed: int = 0,
+    negatives: bool = True,
     *,
     skip_bad_tables: bool = False,
 ) -> Task:
@@ -222,8 +224,9 @@ def annotated_task(
         "unsure",
         folder, len(annotated.recordings), len(found), seconds, labelled, len(rows) - labelled, left_out.sum(),
     )  # fmt: skip
-    classes = sorted({label for labels in rows["labels"] for label in labels})
-    if len(classes) < 2:
+    clips = Counter(label for labels in rows["labels"] for label in labels)
+    classes = name_classes(clips, folder, negatives)
+    if not classes or len(clips) < 2:
         raise OscineError(f"{folder} has annotations of {len(classes)} class; a probe needs at least two to tell apart")
     targets = multi_hot(rows["labels"], classes)
     check_names(dict(zip(classes, targets.sum(0).int().tolist(), strict=True)), folder)

@@ -15,6 +15,30 @@ LONG = (
 SHORT = 5  # and from which on the same letters in another order, or one twice, are
 CODES = 50  # so many classes of short names without blanks are codes, such as eBird's of six letters: one letter is all
 
+# What a field recordist writes where none of the classes sounds, as `plain` has it; "-" in front of any name says so, too.
+NO_CLASS = {
+    "background", "negative", "no call", "no event", "nocall", "noise", "non event", "nonevent", "other", "silence",
+}  # fmt: skip
+
+
+def means_no_class(name: str) -> bool:
+    """Whether a label says by the field's convention that none of the classes sounds."""
+    return name.strip().startswith("-") or plain(name) in NO_CLASS
+
+
+def name_classes(clips: Mapping[str, int], source: object, negatives: bool = True) -> list[str]:
+    """The classes among labels, sorted; those that mean that no class sounds are none, which is said.
+
+    clips: of every label. negatives: False keeps all of them as classes.
+    """
+    none = sorted(name for name in clips if negatives and means_no_class(name))
+    if none:
+        logger.info(
+            "%s: %s (%d clips) mean that no class sounds, as in field recordings; --negatives none makes classes of them",
+            source, listed(none), sum(clips[name] for name in none),
+        )  # fmt: skip
+    return sorted(clips.keys() - set(none))
+
 
 def check_names(clips: Mapping[str, int], source: object) -> None:
     """Log which names of classes may be one by mistake. clips: of every class; source: that has them, for the line."""
@@ -42,7 +66,7 @@ def find_same(names: Iterable[str]) -> list[list[str]]:
     """Names that are the same but for case, accents' composition, spaces and hyphens."""
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(_bare(name), []).append(name)
+        found.setdefault(plain(name), []).append(name)
     return [alike for alike in found.values() if len(alike) > 1]
 
 
@@ -52,7 +76,7 @@ def find_near(names: Iterable[str]) -> list[tuple[str, str]]:
     """
     bare: dict[str, str] = {}
     for name in names:
-        bare.setdefault(_bare(name), name)
+        bare.setdefault(plain(name), name)
     if len(bare) >= CODES and all(" " not in name and len(name) <= LONG for name in bare):
         return []
     # Two words are near if leaving out at most a letter of each makes them equal; so that nobody compares all with all.
@@ -74,7 +98,8 @@ def _slip(one: str, other: str) -> bool:
     return min(len(first), len(second)) >= LONG or set(first) == set(second)
 
 
-def _bare(name: str) -> str:
+def plain(name: str) -> str:
+    """A name without what is often written in several ways: case, accents' composition, spaces, underscores, hyphens."""
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 

@@ -56,7 +56,9 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
     means = torch.stack([vectors("mean", layer) for layer in layers])[:, :, None, None]
     return Features(
         cls=torch.stack([vectors("cls", layer) for layer in layers]),
-        patches=means if "mean" in needs.parts else torch.empty(len(layers), len(places), 0, 1, encoder.dim),
+        patches=means
+        if "mean" in needs.parts
+        else torch.empty(len(layers), len(places), 0, encoder.grid[1], encoder.dim),
         pooled=vectors(POOLED, encoder.depth - 1),
     )
 

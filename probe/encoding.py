@@ -6,10 +6,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -136,9 +137,27 @@ def encode_task(
     Arguments as for `Encoding`; workers: processes that read recordings.
     """
     encoding = Encoding(encoder, task, needs, seconds, batch_size, "float32")
-    total, done = len(encoding.clips), 0
-    made = room_for(total, encoding.shapes)
-    for batch in read_batches(encoding.clips, batch_size, workers):
+    return _gather(encoding, read_batches(encoding.clips, batch_size, workers), len(encoding.clips), progress)
+
+
+def encode_waveforms(
+    encoder: Encoder, waveforms: Sequence[Tensor], needs: Needs, seconds: float | None = None, batch_size: int = 16
+) -> Features:
+    """The same of waveforms at the encoder's rate, [samples] of a clip at most."""
+    none = Task(pd.DataFrame({"path": []}), [], torch.empty(0, 0), [])
+    encoding = Encoding(encoder, none, needs, seconds, batch_size, "float32")
+    batches = (waveforms[first : first + batch_size] for first in range(0, len(waveforms), batch_size))
+    return _gather(encoding, batches, len(waveforms))
+
+
+def _gather(
+    encoding: Encoding,
+    batches: Iterable[Sequence[Tensor]],
+    total: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Features:
+    made, done = room_for(total, encoding.shapes), 0
+    for batch in batches:
         arrays = encoding.arrays(batch)
         for name, clips in by_clip(made).items():
             clips[done : done + len(batch)] = torch.from_numpy(arrays[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from oscine.models.columns import SPLITS, key
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.recordings import read_table
-from oscine.probe.class_names import check_names, listed
+from oscine.probe.class_names import check_names, listed, name_classes
 from oscine.probe.groups import GROUPS, assign_folds, check_groups, describe_groups, hold_out, join_groups
 
 FOLDS_MADE = "folds.csv"  # in a run's folder
@@ -51,20 +52,28 @@ class LabelledTable:
 
 
 def read_labelled(
-    table: str | Path, folds: int | None = None, group: str | None = None, valid: float | None = None, seed: int = 0
+    table: str | Path,
+    folds: int | None = None,
+    group: str | None = None,
+    valid: float | None = None,
+    seed: int = 0,
+    negatives: bool = True,
 ) -> LabelledTable:
     """Read a labelled table (see `read_table`); without a `fold` or `split` column, make folds.
 
     folds: how many are made, else `FOLDS`, or as many as there are groups. group: the column whose rows belong together,
     and no other but a recording's; by default `GROUPS`, or where folds are made a column that looks like one. valid: the
-    share to set aside where the table gives no rows to choose by. Everything that can be refused of a table is refused here.
+    share to set aside where the table gives no rows to choose by. negatives: labels such as background are no classes, see
+    `means_no_class`; clips that have no others are of none. Everything that can be refused of a table is refused here.
     """
     rows = read_table(table)
-    classes = sorted({label for labels in rows["labels"] for label in labels})
-    if len(classes) < 2:
+    clips = Counter(label for labels in rows["labels"] for label in labels)
+    if len(clips) < 2:
         raise OscineError(
-            f"{table} knows one label only, {classes[0]!r}; a probe needs at least two classes to tell apart"
+            f"{table} knows one label only, {next(iter(clips))!r}; a probe needs at least two classes to tell apart"
         )
+    if not (classes := name_classes(clips, table, negatives)):
+        raise OscineError(f"all labels of {table} mean that no class sounds; name classes, or give --negatives none")
     targets = multi_hot(rows["labels"], classes)
     check_names(dict(zip(classes, targets.sum(0).astype(int).tolist(), strict=True)), table)
     if (targets.sum(1) == 1).all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from pandas import DataFrame
 from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
 from oscine.models.scan import find_recordings, find_tabled
-from oscine.probe.class_names import check_names
-from oscine.probe.data import Part, Task, split_rows
+from oscine.probe.class_names import check_names, name_classes
+from oscine.probe.data import Part, Task, multi_hot, split_rows
 from oscine.probe.groups import assign_folds
 
 COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
@@ -50,8 +51,11 @@ def esc50(folder: str | Path, ten: bool = False) -> Task:
     return _single_label(rows, split_rows(rows, folder))
 
 
-def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0) -> Task:
-    """A folder for each class, with recordings at any depth; each recording falls into one of so many folds."""
+def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0, negatives: bool = True) -> Task:
+    """A folder for each class, with recordings at any depth; each recording falls into one of so many folds.
+
+    negatives: folders such as background are no classes, see `means_no_class`; their recordings are of none.
+    """
     folder = Path(folder)
     paths = find_tabled(folder)
     classless = [path for path in paths if path.parent == folder]
@@ -60,10 +64,15 @@ def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0) -> Task:
             f"{classless[0]} lies in no class's folder; {folder} should hold one folder a class, no files"
         )
     rows = DataFrame({"path": map(str, paths), "label": [path.relative_to(folder).parts[0] for path in paths]})
-    check_names(Counter(rows["label"]), folder)
+    clips = Counter(rows["label"])
+    check_names(clips, folder)
     task = _single_label(rows, [])
+    if not (classes := name_classes(clips, folder, negatives)):
+        raise OscineError(f"all folders of {folder} mean that no class sounds; name classes, or give --negatives none")
+    if len(classes) < len(clips):
+        task = replace(task, classes=classes, targets=multi_hot(task.rows["labels"], classes))
     rows = task.rows.assign(fold=assign_folds(rows, task.targets, folds, seed) + 1)
-    return Task(rows, task.classes, task.targets, split_rows(rows, folder))
+    return replace(task, rows=rows, parts=split_rows(rows, folder))
 
 
 def speech_commands(folder: str | Path) -> Task:

@@ -1,0 +1,282 @@
+"""What no class sounds like, for the probe that is kept: digital silence, noise, and field recordings without labels.
+
+A classifier that has met its classes alone names one of them in silence. So the probe that is kept for one's own recordings
+learns from such clips, too, answers for every class by itself (sigmoid), and says how often it still errs on others of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from pandas import DataFrame
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from oscine.models.audio import audio_info
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.models.scan import find_recordings
+from oscine.probe.choice import as_probabilities
+from oscine.probe.class_names import means_no_class, plain
+from oscine.probe.data import LabelledClips, Task
+from oscine.probe.encoding import encode_waveforms
+from oscine.probe.fit import FeatureSource, FitSettings, Judgement, Progress, judge, predict, prepare, silent, within
+from oscine.probe.fitted import FittedProbe, keep_probe
+from oscine.probe.probe import Needs, Probe
+from oscine.probe.report import Report
+
+SILENCE, NOISE, BACKGROUND = "silence", "noise", "background"
+SHARE = 0.1  # of the clips that are learnt from is silence or noise, a quarter of it silence
+LEAST = 12  # such clips, of which nine are noise of every colour at every level
+CLIPS = 36  # of noise, in each of the draws; silence is one clip, which all of it is like
+COLOURS = (0.0, 0.5, 1.0)  # white, pink and brown noise: with which power of the frequency amplitudes fall
+QUANTILES = (0.1, 0.5, 0.9)  # of the recordings' levels, at which noise is made
+LEVEL = 0.05  # root mean square of noise where no recording can be read
+READ = 64  # clips whose level is measured
+MOST = 2000  # clips of background recordings
+FOLDS = 5  # one of so many background recordings is kept from a split's probe, to measure it
+THRESHOLD = 0.5  # where a probe brings none
+MARGIN = 3.0  # so many times are a threshold's odds those of the most that silence and noise reach
+
+
+class Rate(NamedTuple):
+    """How often a probe errs on clips in which no class sounds. detections: pairs of clip and class."""
+
+    clips: int
+    seconds: float
+    detections: int
+
+    @property
+    def per_hour(self) -> float:
+        return self.detections * 3600 / self.seconds
+
+
+@dataclass(frozen=True)
+class Negatives:
+    """Features of clips in which no class sounds, all of one length in seconds.
+
+    learnt, raised, measured  a clip of silence, then noise; each another draw
+    background                clips of field recordings, if there are some; `recordings`: of which one each is, by number
+    """
+
+    seconds: float
+    learnt: Features
+    raised: Features
+    measured: Features
+    background: FeatureSource | None = None
+    recordings: tuple[int, ...] = ()
+
+
+def make_negatives(
+    encoder: Encoder, needs: Needs, task: Task, seconds: float | None = None, batch_size: int = 16, seed: int = 0
+) -> Negatives:
+    """Silence, and noise at the levels of a task's recordings; features as `needs` takes them."""
+    seconds = seconds or encoder.seconds
+    levels = np.quantile(measure_levels(task, encoder.sample_rate, seconds, seed), QUANTILES)
+    samples = round(seconds * encoder.sample_rate)
+
+    def draw(number: int) -> Features:
+        noise = make_noise(CLIPS, samples, levels, np.random.default_rng([seed, number]))
+        return encode_waveforms(encoder, [torch.zeros(samples), *noise], needs, seconds, batch_size)
+
+    return Negatives(seconds, draw(0), draw(1), draw(2))
+
+
+def make_noise(clips: int, samples: int, levels: Sequence[float] | np.ndarray, random: np.random.Generator) -> Tensor:
+    """Noise of every colour at every level (root mean square) in turn, [clips, samples]."""
+    frequencies = np.maximum(np.fft.rfftfreq(samples) * samples, 1.0)
+    found = np.empty((clips, samples), np.float32)
+    for clip in range(clips):
+        spectrum = np.fft.rfft(random.standard_normal(samples)) / frequencies ** COLOURS[clip % len(COLOURS)]
+        spectrum[0] = 0.0
+        noise = np.fft.irfft(spectrum, samples)
+        found[clip] = noise * (levels[clip // len(COLOURS) % len(levels)] / noise.std())
+    return torch.from_numpy(found).clamp(-1.0, 1.0)
+
+
+def measure_levels(task: Task, sample_rate: int, seconds: float, seed: int = 0) -> list[float]:
+    """The root mean square of some of a task's clips; `LEVEL` where none can be read or all are silent."""
+    order = np.random.default_rng(seed).permutation(len(task.rows))[:READ]
+    clips, found = LabelledClips(task.rows.iloc[order], sample_rate, seconds), []
+    for number in range(len(clips)):
+        try:
+            found.append(clips[number].square().mean().sqrt().item())
+        except OscineError:  # a table of embeddings may have outlived its recordings
+            continue
+    return [level for level in found if level > 0] or [LEVEL]
+
+
+def background_task(folder: Path, seconds: float) -> tuple[Task, tuple[int, ...]]:
+    """Clips of a folder's recordings, from all over them, as a task without classes; of which recording each is."""
+    rows = [
+        (str(path), number * seconds, (number + 1) * seconds, recording)
+        for recording, path in enumerate(find_recordings(folder))
+        for number in range(max(1, int(audio_info(path).seconds // seconds)))
+    ]
+    rows = rows[:: -(-len(rows) // MOST)]
+    table = DataFrame(rows, columns=["path", "start", "end", "recording"])
+    recordings = tuple(table.pop("recording"))
+    return Task(table, [], torch.zeros(len(table), 0), []), recordings
+
+
+def keep_with_negatives(
+    make_probe: Callable[[], Probe],
+    head: dict[str, object],
+    encoder: Encoder,
+    features: FeatureSource,
+    task: Task,
+    judgement: Judgement,
+    settings: FitSettings,
+    negatives: Negatives,
+    name: str = "",
+    device: str | torch.device = "cpu",
+    progress: Progress = silent,
+) -> FittedProbe:
+    """The probe that is worth keeping, as `keep_probe` finds it, of the task's classes and none of them.
+
+    It learns from the negatives as well and answers for every class by itself. Scaling and thresholds come from clips that
+    were not learnt from, and no threshold is within reach of silence and noise. Arguments as for `keep_probe`.
+    """
+    joined, source = join(task, features, negatives)
+    settings = replace(settings, loss=None if settings.loss == "cross_entropy" else settings.loss)
+    fits = 1 + (len(task.parts) > 1)
+    if task.single_label or negatives.background is not None or fits == 1:
+        judged = judge(make_probe, source, joined, settings, within(progress, 0, fits), device)
+    else:  # its probes are not kept, and what they say of the task's clips is as good as what others would
+        judged = judgement
+    fitted = keep_probe(
+        make_probe, head, encoder, source, joined, judged, settings, negatives.seconds, name, device,
+        within(progress, 1, fits),
+    )  # fmt: skip
+    rows = len(torch.cat([part.train for part in task.parts]).unique())
+    fitted = replace(fitted, fitted_on=fitted.fitted_on | {"rows": rows}, scores=judgement.as_dict()["mean"])
+    if negatives.background is None:
+        return out_of_reach(fitted, negatives)
+    others = [logits[part.test >= len(task.rows)] for logits, part in zip(judged.logits, joined.parts)]
+    return out_of_reach(fitted, negatives, torch.cat(others))
+
+
+def out_of_reach(fitted: FittedProbe, negatives: Negatives, background: Tensor | None = None) -> FittedProbe:
+    """A fitted probe with thresholds above what it says of silence and noise, and with how often it still errs.
+
+    background: logits [clips, classes] of recordings without labels, by probes that have not learnt from them. A class that
+    is called silence or noise keeps its threshold.
+    """
+
+    def said(features: Features) -> Tensor:  # [clips, classes]
+        logits = predict(fitted.probe, prepare(fitted.probe, features, fitted.encoder.device), torch.arange(1 + CLIPS))
+        return as_probabilities(logits.double(), fitted.single_label, fitted.scaling)
+
+    most = said(negatives.raised).amax(0).clamp(max=1 - 1e-9)
+    needed = MARGIN * most / (1 + (MARGIN - 1) * most)
+    thresholds = torch.full_like(most, THRESHOLD) if fitted.thresholds is None else fitted.thresholds
+    species = torch.tensor([not means_no_class(name) for name in fitted.classes])
+    raised = torch.where(species, torch.maximum(thresholds, needed), thresholds)
+    if fitted.thresholds is not None or (raised > thresholds).any():
+        fitted = replace(fitted, thresholds=raised)
+
+    def rate(probabilities: Tensor) -> Rate:
+        found = (probabilities >= raised) & species
+        return Rate(len(found), len(found) * negatives.seconds, int(found.sum()))
+
+    measured = said(negatives.measured)
+    rates = {SILENCE: rate(measured[:1]), NOISE: rate(measured[1:])}
+    if background is not None:
+        rates[BACKGROUND] = rate(as_probabilities(background.double(), fitted.single_label, fitted.scaling))
+    facts = {kind: one._asdict() for kind, one in rates.items()}
+    return replace(fitted, fitted_on=fitted.fitted_on | {"negatives": facts})
+
+
+def join(task: Task, features: FeatureSource, negatives: Negatives) -> tuple[Task, FeatureSource]:
+    """The task with rows of no class behind its own, and the features of all.
+
+    Silence and noise are learnt from in every part, each clip so often that they are `SHARE` of what is learnt. Background
+    recordings are dealt out to the parts, which are judged on theirs and learn from the others.
+    """
+    total = len(task.rows)
+    learnt = min((len(part.train) for part in task.parts), default=0)
+    wanted = max(LEAST, round(learnt * SHARE / (1 - SHARE)))
+    silence, noise = [0] * (wanted // 4), [1 + number % CLIPS for number in range(wanted - wanted // 4)]
+    sources: list[tuple[FeatureSource, Tensor]] = [
+        (features, torch.arange(total)),
+        (negatives.learnt, torch.tensor([*silence, *noise])),
+    ]
+    everywhere = torch.arange(total, total + wanted)
+    recordings = torch.tensor(negatives.recordings, dtype=torch.long)
+    if negatives.background is not None:
+        sources.append((negatives.background, torch.arange(len(recordings))))
+    parts, folds = [], len(task.parts) if len(task.parts) > 1 else FOLDS
+    for number, part in enumerate(task.parts):
+        own = recordings % folds == number
+        mine, others = (total + wanted + torch.nonzero(which)[:, 0] for which in (own, ~own))
+        valid = torch.cat([part.valid, mine]) if len(part.valid) else part.valid
+        parts.append(
+            part._replace(
+                train=torch.cat([part.train, everywhere, others]), test=torch.cat([part.test, mine]), valid=valid
+            )
+        )
+    known = one_hot(task.targets, len(task.classes)).float() if task.single_label else task.targets
+    nothing = torch.zeros(wanted + len(recordings), len(task.classes))
+    for column, name in enumerate(task.classes):  # one that is called so, where labels of no class are kept as classes
+        nothing[: len(silence), column] = plain(name) == SILENCE
+        nothing[len(silence) : wanted, column] = plain(name) == NOISE
+    rows = task.rows.reset_index(drop=True).reindex(range(total + len(nothing)))
+    return Task(rows, task.classes, torch.cat([known, nothing]), parts), Joined(sources)
+
+
+class Joined:
+    """Features of rows that lie in several sources, one behind the other.
+
+    sources: each with the numbers that its rows have in it, in their order.
+    """
+
+    def __init__(self, sources: Sequence[tuple[FeatureSource, Tensor]]) -> None:
+        self.sources = sources
+        self.ends = np.cumsum([len(places) for _, places in sources])
+
+    def take(self, rows: Tensor, /) -> Features:
+        owners = torch.from_numpy(np.searchsorted(self.ends, rows.numpy(), side="right"))
+        taken, order = [], []
+        for number, (source, places) in enumerate(self.sources):
+            here = torch.nonzero(owners == number)[:, 0]
+            if len(here):
+                first = self.ends[number] - len(places)
+                taken.append(source.take(places[rows[here] - first]))
+                order.append(here)
+        back = torch.cat(order).argsort()
+        return Features(
+            torch.cat([part.cls for part in taken], 1)[:, back],
+            torch.cat([part.patches for part in taken], 1)[:, back],
+            torch.cat([part.pooled for part in taken])[back],
+        )
+
+
+def describe_rates(facts: dict[str, dict[str, float]]) -> str:
+    """Detections an hour of each kind, in words."""
+    return ", ".join(f"{kind} {Rate(**rate).per_hour:.3g}" for kind, rate in facts.items())
+
+
+def show_negatives(page: Report, fitted: FittedProbe) -> None:
+    """How often the kept probe detects something where no class sounds."""
+    facts = fitted.fitted_on.get("negatives")
+    if not facts:
+        return
+    page.heading("Where no class sounds")
+    page.paragraph(
+        "The thresholds of the probe that is kept for predict are above what it says of silence and noise; unless it was "
+        "fine-tuned, it has learnt from some, too. So many detections an hour it makes, a clip and a class being one, on "
+        "others that neither has seen. The scores above are of probes without all that."
+    )
+    page.table(
+        ["", "clips", "minutes", "detections", "an hour"],
+        [
+            [kind, str(rate.clips), f"{rate.seconds / 60:.1f}", str(rate.detections), f"{rate.per_hour:.3g}"]
+            for kind, rate in ((kind, Rate(**values)) for kind, values in facts.items())
+        ],
+    )

@@ -1,0 +1,223 @@
+"""Clips in which no class sounds: by their labels, and made, for the probe that is kept; silence is no bird."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+from oscine.models.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.models.features import Features
+from oscine.probe.class_names import means_no_class
+from oscine.probe.data import Task, read_task
+from oscine.probe.encoding import encode_task
+from oscine.probe.fit import FitSettings, judge
+from oscine.probe.fitted import FittedProbe, keep_probe
+from oscine.probe.linear import LinearProbe
+from oscine.probe.negatives import (
+    Joined,
+    Rate,
+    background_task,
+    describe_rates,
+    keep_with_negatives,
+    make_negatives,
+    make_noise,
+    measure_levels,
+)
+from oscine.probe.splits import read_labelled
+from oscine.probe.tasks import folder_per_class
+from tests.tiny_encoders import shaken
+
+RATE, SECONDS, CLIPS = 16_000, 0.8, 24
+HEAD = {"pool": "bands", "norm": "batch"}
+BRIEF = FitSettings(steps=60, warmup=6, batch_size=12, lr=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("label", "none"),
+    [
+        ("background", True),
+        ("Background", True),
+        ("NOISE", True),
+        (" silence ", True),
+        ("other", True),
+        ("non-event", True),
+        ("Non_Event", True),
+        ("nocall", True),
+        ("-owl", True),
+        ("owl", False),
+        ("noisy miner", False),
+        ("rain", False),
+        ("A-", False),
+        ("another", False),
+    ],
+)
+def test_labels_mean_no_class_by_the_fields_convention(label: str, none: bool) -> None:
+    assert means_no_class(label) is none
+
+
+def table(folder: Path, labels: list[str]) -> Path:
+    """Two clips of each label, in two folds."""
+    names = [label for label in labels for _ in range(2)]
+    lines = [f"{number}.wav,{label},{number % 2}" for number, label in enumerate(names)]
+    for number in range(len(names)):
+        soundfile.write(folder / f"{number}.wav", np.zeros(800), RATE)
+    path = folder / "labels.csv"
+    path.write_text("\n".join(["path,label,fold", *lines]))
+    return path
+
+
+def test_rows_without_a_class_are_of_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = table(tmp_path, ["owl", "Noise", "wren", "-owl"])
+    with caplog.at_level(logging.INFO):
+        found = read_labelled(path)
+    assert found.classes == ["owl", "wren"]
+    assert found.targets.tolist() == [[1, 0]] * 2 + [[0, 0]] * 2 + [[0, 1]] * 2 + [[0, 0]] * 2
+    assert "-owl, Noise (4 clips) mean that no class sounds" in caplog.text
+    assert read_labelled(path, negatives=False).classes == ["-owl", "Noise", "owl", "wren"]
+
+
+def test_one_class_beside_none_is_a_task(tmp_path: Path) -> None:
+    found = read_labelled(table(tmp_path, ["owl", "background"]))
+    assert (found.classes, found.targets.tolist()) == (["owl"], [[1], [1], [0], [0]])
+
+
+def test_a_table_of_none_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OscineError, match=r"all labels of .* mean that no class sounds; name classes, or give --negat"):
+        read_labelled(table(tmp_path, ["noise", "background"]))
+
+
+def test_folders_without_a_class_are_of_none(tmp_path: Path) -> None:
+    for name in ("owl", "wren", "Background"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            soundfile.write(tmp_path / name / f"{number}.wav", np.zeros(800), RATE)
+    task = folder_per_class(tmp_path, 2)
+    assert task.classes == ["owl", "wren"]
+    assert task.targets.tolist() == [[0, 0]] * 2 + [[1, 0]] * 2 + [[0, 1]] * 2
+    assert folder_per_class(tmp_path, 2, negatives=False).targets.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_noise_has_every_colour_at_every_level() -> None:
+    levels = [0.01, 0.1]
+    noise = make_noise(12, RATE, levels, np.random.default_rng(0))
+    spread = noise.std(1)
+    torch.testing.assert_close(spread, torch.tensor([0.01] * 3 + [0.1] * 3).repeat(2), rtol=1e-3, atol=0.0)
+    power = torch.fft.rfft(noise).abs().square()
+    low, high = power[:, 100:200].mean(1), power[:, 1000:2000].mean(1)  # ten times the frequency
+    falls = (low / high).log10().reshape(4, 3).mean(0)
+    torch.testing.assert_close(falls, torch.tensor([0.0, 1.0, 2.0]), rtol=0.0, atol=0.1)
+
+
+def test_features_of_several_sources_are_taken_in_any_order() -> None:
+    def source(first: int, rows: int) -> Features:
+        numbers = torch.arange(first, first + rows).float()
+        return Features(numbers[None, :, None], numbers[None, :, None, None, None], numbers[:, None])
+
+    joined = Joined([(source(0, 3), torch.arange(3)), (source(10, 2), torch.tensor([1, 0, 1, 1]))])
+    taken = joined.take(torch.tensor([6, 0, 4, 2, 3]))
+    assert taken.pooled[:, 0].tolist() == [11, 0, 10, 2, 11]
+    assert taken.cls[0, :, 0].tolist() == taken.patches[0, :, 0, 0, 0].tolist() == taken.pooled[:, 0].tolist()
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return shaken("BAT")
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    """Tones of two heights over a little noise, in two folds."""
+    folder, random = tmp_path_factory.mktemp("tones"), np.random.default_rng(0)
+    lines, time = ["path,label,fold"], np.arange(round(SECONDS * RATE)) / RATE
+    for number in range(CLIPS):
+        label = ("low", "high")[number % 2]
+        tone = 0.1 * np.sin(2 * np.pi * {"low": 500, "high": 3000}[label] * time)
+        soundfile.write(folder / f"{number}.wav", tone + 0.01 * random.standard_normal(len(time)), RATE)
+        lines.append(f"{number}.wav,{label},{number // 2 % 2}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return read_task(folder / "labels.csv")
+
+
+def kept(encoder: Encoder, task: Task, background: Path | None = None, negatives: bool = True) -> FittedProbe:
+    make = partial(LinearProbe, encoder, len(task.classes), **HEAD)
+    features = encode_task(encoder, task, make().needs, SECONDS)
+    judgement = judge(make, features, task, BRIEF)
+    if not negatives:
+        return keep_probe(make, HEAD, encoder, features, task, judgement, BRIEF, SECONDS)
+    made = make_negatives(encoder, make().needs, task, SECONDS)
+    if background:
+        others, recordings = background_task(background, SECONDS)
+        source = encode_task(encoder, others, make().needs, SECONDS)
+        made = replace(made, background=source, recordings=recordings)
+    fitted = keep_with_negatives(make, HEAD, encoder, features, task, judgement, BRIEF, made)
+    assert fitted.scores == judgement.as_dict()["mean"], "the scores are of the folds' probes"
+    return fitted
+
+
+def detected(fitted: FittedProbe, clips: Tensor) -> int:
+    """Pairs of clip and class that reach the class's threshold."""
+    assert fitted.thresholds is not None
+    return int((fitted(clips).double() >= fitted.thresholds).sum())
+
+
+def nothing(task: Task) -> Tensor:
+    """Silence and noise that no probe has learnt from."""
+    samples = round(SECONDS * RATE)
+    noise = make_noise(60, samples, measure_levels(task, RATE, SECONDS), np.random.default_rng(77))
+    return torch.cat([torch.zeros(1, samples), noise])
+
+
+def test_a_kept_probe_detects_nothing_in_silence_and_noise_and_still_its_classes(encoder: Encoder, task: Task) -> None:
+    clips = nothing(task)
+    assert detected(kept(encoder, task, negatives=False), clips) > 0, "else there was nothing to mend"
+    fitted = kept(encoder, task)
+    assert not fitted.single_label
+    assert detected(fitted, clips) == 0
+    tones = torch.stack([torch.from_numpy(soundfile.read(path)[0]).float() for path in task.rows["path"]])
+    assert fitted.thresholds is not None
+    found = fitted(tones).double() >= fitted.thresholds
+    assert torch.equal(found.int(), torch.nn.functional.one_hot(task.targets, 2).int())
+    assert fitted.fitted_on["rows"] == CLIPS
+    measured = fitted.fitted_on["negatives"]
+    assert measured["silence"] == {"clips": 1, "seconds": SECONDS, "detections": 0}
+    assert measured["noise"]["detections"] == 0
+
+
+def test_background_is_learnt_from_and_measured_on_recordings_that_were_not(
+    encoder: Encoder, task: Task, tmp_path: Path
+) -> None:
+    """A tone between the classes', which is taken for one of them unless it is known as background."""
+    time = np.arange(round(4.1 * SECONDS * RATE)) / RATE
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * np.sin(2 * np.pi * 2500 * time + number), RATE)
+    clip = torch.from_numpy(soundfile.read(tmp_path / "0.wav")[0][: round(SECONDS * RATE)]).float()[None]
+    assert detected(kept(encoder, task), clip) > 0, "else there was nothing to learn"
+    fitted = kept(encoder, task, tmp_path)
+    assert detected(fitted, clip) == 0
+    assert fitted.fitted_on["negatives"]["background"]["clips"] == 16
+    assert fitted.fitted_on["negatives"]["background"]["detections"] == 0
+
+
+def test_clips_of_background_are_from_all_over_the_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oscine.probe.negatives.MOST", 5)
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(4 * RATE), RATE)
+    found, recordings = background_task(tmp_path, 1.0)
+    assert recordings == (0, 0, 1, 2)
+    assert found.rows["start"].tolist() == [0.0, 3.0, 2.0, 1.0]
+
+
+def test_rates_are_of_an_hour() -> None:
+    assert Rate(10, 50.0, 2).per_hour == pytest.approx(144)
+    assert describe_rates({"silence": Rate(1, 5.0, 0)._asdict(), "noise": Rate(9, 45.0, 1)._asdict()}) == (
+        "silence 0, noise 80"
+    )
