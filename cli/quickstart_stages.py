@@ -34,6 +34,7 @@ from oscine.probe.encoder_scores import LOGISTIC, NEEDS, Scored, judge_encoder, 
 from oscine.probe.encoding import encode_task
 from oscine.probe.fit import FitSettings, Progress
 from oscine.probe.log_mel import judge_vectors, log_mel_statistics
+from oscine.probe.negatives import make_negatives
 from oscine.probe.soundscapes import detect_in_soundscapes, read_soundscapes, soundscapes_of, write_soundscapes
 from oscine.probe.splits import LabelledTable, read_labelled
 from oscine.probe.zoo import PROBES
@@ -121,7 +122,10 @@ class Stages:
         make_probe = partial(PROBES[chosen["probe"]], encoder, len(self.task.classes), **chosen["head"])
         fit = FitSettings(**chosen["fit"], seed=self.seed)
         self.bar.say(f"detections in {len(self.recordings)} soundscapes")
-        found = detect_in_soundscapes(make_probe, chosen["head"], encoder, features, self.task, fit, self.recordings)
+        negatives = make_negatives(encoder, NEEDS, self.task, seed=self.seed)
+        found = detect_in_soundscapes(
+            make_probe, chosen["head"], encoder, features, self.task, fit, self.recordings, negatives
+        )
         write_soundscapes(found, self.out / DETECTIONS)
 
     def twin(self, name: str) -> Rows:

@@ -173,9 +173,8 @@ def out_of_reach(fitted: FittedProbe, negatives: Negatives, background: Tensor |
         logits = predict(fitted.probe, prepare(fitted.probe, features, fitted.encoder.device), torch.arange(1 + CLIPS))
         return as_probabilities(logits.double(), fitted.single_label, fitted.scaling)
 
-    most = said(negatives.raised).amax(0).clamp(max=1 - 1e-9)
-    needed = MARGIN * most / (1 + (MARGIN - 1) * most)
-    thresholds = torch.full_like(most, THRESHOLD) if fitted.thresholds is None else fitted.thresholds
+    needed = beyond(said(negatives.raised).amax(0))
+    thresholds = torch.full_like(needed, THRESHOLD) if fitted.thresholds is None else fitted.thresholds
     species = torch.tensor([not means_no_class(name) for name in fitted.classes])
     raised = torch.where(species, torch.maximum(thresholds, needed), thresholds)
     if fitted.thresholds is not None or (raised > thresholds).any():
@@ -191,6 +190,12 @@ def out_of_reach(fitted: FittedProbe, negatives: Negatives, background: Tensor |
         rates[BACKGROUND] = rate(as_probabilities(background.double(), fitted.single_label, fitted.scaling))
     facts = {kind: one._asdict() for kind, one in rates.items()}
     return replace(fitted, fitted_on=fitted.fitted_on | {"negatives": facts})
+
+
+def beyond(most: Tensor) -> Tensor:
+    """Thresholds that are well above the most that clips of no class reach, both probabilities."""
+    most = most.clamp(max=1 - 1e-9)
+    return MARGIN * most / (1 + (MARGIN - 1) * most)
 
 
 def join(task: Task, features: FeatureSource, negatives: Negatives) -> tuple[Task, FeatureSource]:
@@ -222,10 +227,10 @@ def join(task: Task, features: FeatureSource, negatives: Negatives) -> tuple[Tas
             )
         )
     known = one_hot(task.targets, len(task.classes)).float() if task.single_label else task.targets
-    nothing = torch.zeros(wanted + len(recordings), len(task.classes))
+    nothing = torch.zeros(wanted + len(recordings), *known.shape[1:])
     for column, name in enumerate(task.classes):  # one that is called so, where labels of no class are kept as classes
-        nothing[: len(silence), column] = plain(name) == SILENCE
-        nothing[len(silence) : wanted, column] = plain(name) == NOISE
+        nothing[: len(silence), ..., column] = plain(name) == SILENCE
+        nothing[len(silence) : wanted, ..., column] = plain(name) == NOISE
     rows = task.rows.reset_index(drop=True).reindex(range(total + len(nothing)))
     return Task(rows, task.classes, torch.cat([known, nothing]), parts), Joined(sources)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -17,6 +19,8 @@ from torch.nn.functional import one_hot
 
 from oscine.models.audio import audio_info, load_audio
 from oscine.models.encoder import Encoder
+from oscine.models.features import Features
+from oscine.models.files import write_whole
 from oscine.models.ruler import Ruler
 from oscine.models.vectors import evaluating
 from oscine.probe.annotations import read_raven, write_raven
@@ -24,14 +28,16 @@ from oscine.probe.chorus import MARK, soundscape_path
 from oscine.probe.cutouts import show_spectrogram
 from oscine.probe.data import Task
 from oscine.probe.detections import find_detections
-from oscine.probe.events import Event, Matches, segment_matches, total
-from oscine.probe.fit import FeatureSource, FitSettings, judge
+from oscine.probe.events import Event, Matches, find_events, segment_matches, total
+from oscine.probe.fit import FeatureSource, FitSettings, judge, predict, prepare
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.frames import MEDIANS, THRESHOLDS, Decision
+from oscine.probe.negatives import NOISE, SILENCE, Negatives, Rate, beyond, join
 from oscine.probe.predict import predict_file
 from oscine.probe.probe import Probe
 from oscine.probe.report import COLOURS, INK, WIDE, Report, plain_axes
 
+RATES = "silence_and_noise.json"  # beside the detections
 SEGMENT = 1.0  # seconds: precision and recall are of pairs of species and second
 
 
@@ -62,6 +68,13 @@ def soundscapes_of(table: Path, task: Task) -> dict[str, Path]:
     return found
 
 
+class Found(NamedTuple):
+    """Soundscapes with their detections, and how many there are where no species sounds: by "silence" and "noise"."""
+
+    soundscapes: list[Soundscape]
+    rates: dict[str, Rate]
+
+
 def detect_in_soundscapes(
     make_probe: Callable[[], Probe],
     head: dict[str, Any],
@@ -70,26 +83,42 @@ def detect_in_soundscapes(
     task: Task,
     settings: FitSettings,
     recordings: Mapping[str, Path],
-) -> list[Soundscape]:
+    negatives: Negatives,
+) -> Found:
     """Find every class in a recording for each part, by a frame-wise probe of that part, which has not learnt from it.
 
-    The probe learns from clips that are labelled as a whole: every frame of a clip counts as its class. From which
-    probability on, and by a median over how many frames, is decided by the other recordings: those that find most there.
+    The probe learns from clips that are labelled as a whole: every frame of a clip counts as its class; and from silence and
+    noise. From which probability on, and by a median over how many frames, is decided by the other recordings: those that
+    find most there; the probability is above what the probe says of other silence and noise.
 
-    make_probe, head: a frame-wise probe and its settings. features: of the task's rows, as it needs them. recordings: by
-    the part's name, each with a Raven selection table beside it.
+    make_probe, head: a frame-wise probe and its settings. features: of the task's rows, as it needs them, as `negatives`
+    has them. recordings: by the part's name, each with a Raven selection table beside it.
     """
     frames = encoder.grid[0]
     whole_clips = one_hot(task.targets, len(task.classes)).float()[:, None].expand(-1, frames, -1)
-    judgement = judge(make_probe, features, replace(task, targets=whole_clips), settings)
+    joined, source = join(replace(task, targets=whole_clips), features, negatives)
+    judgement = judge(make_probe, source, joined, settings)
     probes = dict(zip(judgement.parts, judgement.probes))
     rows = {}
     for part, path in recordings.items():
         fitted = FittedProbe(probes[part], encoder, head, task.classes, encoder.seconds, single_label=False)
         rows[path] = predict_file(fitted, path)[task.classes]
     songs = {path: annotated(path) for path in rows}
-    decisions = decide(rows, songs, task.classes)
-    return [Soundscape(path, songs[path], detected(rows[path], decisions[path])) for path in rows]
+    decisions, found, counts = decide(rows, songs, task.classes), list[Soundscape](), Counter[str]()
+    for part, path in recordings.items():
+        least = beyond(said_of(probes[part], negatives.raised).max()).item()
+        decision = decisions[path]._replace(threshold=max(decisions[path].threshold, least))
+        found.append(Soundscape(path, songs[path], detected(rows[path], decision)))
+        for number, clip in enumerate(said_of(probes[part], negatives.measured)):
+            counts[NOISE if number else SILENCE] += len(find_events(clip, 1, decision.threshold, decision.median))
+    clips = {SILENCE: len(recordings), NOISE: len(recordings) * (len(negatives.measured.pooled) - 1)}
+    rates = {kind: Rate(many, many * negatives.seconds, counts[kind]) for kind, many in clips.items()}
+    return Found(found, rates)
+
+
+def said_of(probe: Probe, features: Features) -> Tensor:  # [clips, time, classes]
+    """Probabilities of clips whose features are not prepared yet."""
+    return predict(probe, prepare(probe, features), torch.arange(len(features.pooled))).sigmoid()
 
 
 def annotated(path: Path) -> DataFrame:
@@ -127,19 +156,24 @@ def events(annotations: DataFrame, classes: Sequence[str]) -> list[Event]:
     return [Event(row.start, row.end, classes.index(str(row.label))) for row in known.itertuples()]
 
 
-def write_soundscapes(soundscapes: Sequence[Soundscape], folder: Path) -> None:
-    """The detections of each as a Raven selection table of its name."""
+def write_soundscapes(found: Found, folder: Path) -> None:
+    """The detections of each as a Raven selection table of its name; beside them, those where no species sounds."""
     folder.mkdir(parents=True, exist_ok=True)
-    for one in soundscapes:
+    for one in found.soundscapes:
         write_raven(folder / f"{one.path.stem}.txt", one.detections, {str(one.path): audio_info(one.path)})
+    text = json.dumps({kind: rate._asdict() for kind, rate in found.rates.items()}, indent=2) + "\n"
+    write_whole(folder / RATES, text.encode())
 
 
-def read_soundscapes(recordings: Mapping[str, Path], folder: Path) -> list[Soundscape] | None:
-    """What was written; None where a table is missing."""
+def read_soundscapes(recordings: Mapping[str, Path], folder: Path) -> Found | None:
+    """What was written; None where a file is missing."""
     tables = {path: folder / f"{path.stem}.txt" for path in recordings.values()}
-    if not all(table.is_file() for table in tables.values()):
+    if not all(file.is_file() for file in (*tables.values(), folder / RATES)):
         return None
-    return [Soundscape(path, annotated(path), read_raven(table, [path])) for path, table in tables.items()]
+    rates = {kind: Rate(**rate) for kind, rate in json.loads((folder / RATES).read_bytes()).items()}
+    return Found(
+        [Soundscape(path, annotated(path), read_raven(table, [path])) for path, table in tables.items()], rates
+    )
 
 
 def overlapping(table: DataFrame, other: DataFrame) -> list[bool]:
@@ -150,8 +184,9 @@ def overlapping(table: DataFrame, other: DataFrame) -> list[bool]:
     ]
 
 
-def show_soundscapes(page: Report, soundscapes: Sequence[Soundscape], encoder: Encoder, classes: Sequence[str]) -> None:
+def show_soundscapes(page: Report, found: Found, encoder: Encoder, classes: Sequence[str]) -> None:
     """What was found in all, in a table, and each as a picture with its sound; all but one are folded."""
+    soundscapes = found.soundscapes
     page.heading("Detections in soundscapes, beside the truth")
     page.paragraph(
         "A probe that answers for every frame was fitted on the labelled clips of the other recordists and run over each "
@@ -170,6 +205,12 @@ def show_soundscapes(page: Report, soundscapes: Sequence[Soundscape], encoder: E
         "A song is found, and a detection right, if a detection and a song of its species overlap. Precision, recall and F1 "
         f"are of pairs of species and second, which long detections cannot win: a song sounds in {chance:.0%} of them, "
         "which is the precision of guessing."
+    )
+    page.paragraph(
+        "Where nothing sings, the same probes make so many detections an hour: "
+        + ", ".join(f"{kind} {rate.per_hour:.3g}" for kind, rate in found.rates.items())
+        + f". Digital silence is the same all over; the noise is white, pink and brown, as loud as the clips, "
+        f"{found.rates[NOISE].seconds / 60:.0f} minutes of it. They have learnt from other silence and noise, too."
     )
     order = sorted(range(len(soundscapes)), key=lambda number: matches[number].f1)
     middle = order[len(order) // 2]

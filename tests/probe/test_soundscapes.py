@@ -21,8 +21,10 @@ from oscine.probe.encoding import encode_task
 from oscine.probe.fit import FitSettings
 from oscine.probe.frames import Decision
 from oscine.probe.linear import LinearProbe
+from oscine.probe.negatives import make_negatives
 from oscine.probe.report import Report
 from oscine.probe.soundscapes import (
+    Found,
     Soundscape,
     annotated,
     decide,
@@ -111,7 +113,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> list[Soundscape]:
+def found(folder: Path) -> Found:
     torch.manual_seed(0)
     encoder = create_model("bird_mae_tiny", dim=24, depth=1, heads=2, seconds=1.0).eval()
     rows = DataFrame({"path": [str(folder / f"{row}.wav") for row in range(16)]})
@@ -122,40 +124,50 @@ def found(folder: Path) -> list[Soundscape]:
     features = encode_task(encoder, task, make_probe().needs)
     fit = FitSettings(steps=60, warmup=6, batch_size=8, lr=1e-2, weight_decay=0.0, beta2=0.999, clip=None, seed=0)
     recordings = {f"fold {number}": folder / f"long_{number}.wav" for number in range(2)}
-    return detect_in_soundscapes(make_probe, HEAD, encoder, features, task, fit, recordings)
+    negatives = make_negatives(encoder, make_probe().needs, task)
+    return detect_in_soundscapes(make_probe, HEAD, encoder, features, task, fit, recordings, negatives)
 
 
-def test_whistles_are_found_where_they_are(found: list[Soundscape]) -> None:
-    for one in found:
+def test_whistles_are_found_where_they_are(found: Found) -> None:
+    for one in found.soundscapes:
         assert one.songs["label"].tolist() == ["low", "high"]
         assert overlapping(one.songs, one.detections) == [True, True]
         assert one.matches(CLASSES).f1 > 0.6
 
 
-def test_detections_are_read_as_they_were_written(found: list[Soundscape], folder: Path, tmp_path: Path) -> None:
+def test_nothing_is_found_in_silence_and_noise(found: Found) -> None:
+    assert {kind: (rate.clips, rate.detections) for kind, rate in found.rates.items()} == {
+        "silence": (2, 0),
+        "noise": (72, 0),
+    }
+
+
+def test_detections_are_read_as_they_were_written(found: Found, folder: Path, tmp_path: Path) -> None:
     recordings = {str(number): folder / f"long_{number}.wav" for number in range(2)}
     assert read_soundscapes(recordings, tmp_path / "detections") is None
     write_soundscapes(found, tmp_path / "detections")
     read = read_soundscapes(recordings, tmp_path / "detections")
     assert read is not None
-    for mine, its in zip(found, read, strict=True):
+    assert read.rates == found.rates
+    for mine, its in zip(found.soundscapes, read.soundscapes, strict=True):
         assert (mine.path, mine.detections["label"].tolist()) == (its.path, its.detections["label"].tolist())
         np.testing.assert_allclose(mine.detections[["start", "end"]], its.detections[["start", "end"]], atol=1e-5)
         assert mine.matches(CLASSES) == its.matches(CLASSES)
 
 
-def test_a_page_shows_one_recording_and_folds_the_others(found: list[Soundscape]) -> None:
+def test_a_page_shows_one_recording_and_folds_the_others(found: Found) -> None:
     page = Report("soundscapes")
     show_soundscapes(page, found, create_model("bird_mae_tiny", dim=24, depth=1, heads=2), CLASSES)
     html = page.html()
     assert html.count("<audio") == html.count("<img") == 2
     assert html.index("<img") < html.index("<details>") < html.rindex("<img")
+    assert "so many detections an hour: silence 0, noise 0. Digital" in html
     assert "50% of them, which is the precision of guessing" in html, "each song lies in two of four seconds"
 
 
-def test_a_picture_has_a_line_for_every_species_and_a_bar_for_every_song_and_detection(found: list[Soundscape]) -> None:
+def test_a_picture_has_a_line_for_every_species_and_a_bar_for_every_song_and_detection(found: Found) -> None:
     ruler = create_model("bird_mae_tiny").frontend.ruler
-    one = Soundscape(found[0].path, table((0.5, 1.5, "low")), table((0.6, 1.0, "low"), (2.0, 3.0, "owl")))
+    one = Soundscape(found.soundscapes[0].path, table((0.5, 1.5, "low")), table((0.6, 1.0, "low"), (2.0, 3.0, "owl")))
     figure = soundscape_figure(torch.rand(400, 128), ruler, SECONDS, one)
     top, lanes = figure.axes
     assert [label.get_text() for label in lanes.get_yticklabels()] == ["low", "owl"]
