@@ -145,14 +145,18 @@ def keep_with_negatives(
     """
     joined, source = join(task, features, negatives)
     settings = replace(settings, loss=None if settings.loss == "cross_entropy" else settings.loss)
-    fits = 1 + (len(task.parts) > 1)
-    if task.single_label or negatives.background is not None or fits == 1:
-        judged = judge(make_probe, source, joined, settings, within(progress, 0, fits), device)
+    parts = len(task.parts)  # each a fit, and then one on all of them
+    if task.single_label or negatives.background is not None or parts == 1:
+
+        def shown(done: int, total: int) -> None:
+            progress(done, total + (total // parts) * (parts > 1))
+
+        judged = judge(make_probe, source, joined, settings, shown, device)
     else:  # its probes are not kept, and what they say of the task's clips is as good as what others would
         judged = judgement
     fitted = keep_probe(
         make_probe, head, encoder, source, joined, judged, settings, negatives.seconds, name, device,
-        within(progress, 1, fits),
+        within(progress, parts, parts + 1) if judged is not judgement else progress,
     )  # fmt: skip
     rows = len(torch.cat([part.train for part in task.parts]).unique())
     fitted = replace(fitted, fitted_on=fitted.fitted_on | {"rows": rows}, scores=judgement.as_dict()["mean"])

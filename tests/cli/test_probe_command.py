@@ -95,6 +95,8 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "column": None,
         "unsure": "",
         "skip_bad_tables": False,
+        "negatives": "named",
+        "background": None,
         "seconds": 0.6,
         "batch_size": 5,
         "workers": 0,
@@ -372,3 +374,34 @@ def test_a_table_without_folds_leaves_the_ones_that_were_made(table: Path, capsy
     again = ["probe", "linear", "--table", str(folds), "--name", "again", *SMALL, *FITS["linear"]]
     assert dispatch(again) == 0
     assert strict(Path("runs/probe/again/scores.json"))["mean"] == scores["mean"]
+
+
+def test_silence_and_noise_are_nothing_to_the_probe_that_is_kept(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dispatch(["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"]]) == 0
+    assert "Where no class sounds" in Path("runs/probe/linear/report.html").read_text()
+    assert strict(Path("runs/probe/linear/probe/probe.json"))["single_label"] is False
+    (tmp_path / "night").mkdir()
+    soundfile.write("night/silence.wav", np.zeros(10 * RATE), RATE)
+    soundfile.write("night/noise.wav", 0.1 * np.random.default_rng(5).standard_normal(10 * RATE), RATE)
+    capsys.readouterr()
+    assert dispatch("predict night --probe runs/probe/linear --detections found.txt --workers 0".split()) == 0
+    said = capsys.readouterr().out
+    assert "found.txt: 0 detections" in said
+    assert "so many detections an hour: silence 0, noise 0\n" in said
+
+
+def test_negatives_none_makes_classes_of_them_and_background_is_for_recordings_of_ones_own(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = table.read_text().replace("high", "noise")
+    noisy = table.with_name("noisy.csv")
+    noisy.write_text(text)
+    for option, classes in (("named", ["low"]), ("none", ["low", "noise"])):
+        call = ["probe", "linear", "--table", str(noisy), "--negatives", option, "--name", option, *SMALL]
+        assert dispatch([*call, *FITS["linear"]]) == 0
+        assert strict(Path(f"runs/probe/{option}/scores.json"))["classes"] == classes
+    capsys.readouterr()
+    assert dispatch("probe esc50_cgp --encoder bat_tiny --data x --background x".split()) == 2
+    assert "--background goes with recordings of your own; esc50 is a published task" in capsys.readouterr().err
