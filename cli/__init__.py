@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code: 0 done, 1 failed, 2 wrong call; a command's help names others."""
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
+    # Threads that wait for one another give their core away: with those that keep it, a small fit took ten times as long on
+    # a machine that does other work as well. Torch reads this when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("oscine").setLevel(logging.INFO)  # what was guessed and decided for the user
     # In a pipe on Windows, and in an old locale, output is no UTF-8: what it cannot write is escaped rather than an error.

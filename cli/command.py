@@ -141,6 +141,10 @@ def nearest(complaint: str, options: Iterable[str]) -> str:
     inside = {name.rpartition(".")[2]: name for name in known if section in ("", name.rpartition(".")[0])}
     near = [inside[name] for name in get_close_matches(key, inside, n=1, cutoff=0.65)]
     near = near or get_close_matches(given.removeprefix("--"), known, n=1, cutoff=0.8)
+    if not near:  # in another section
+        keys = {name.rpartition(".")[2]: name for name in known}
+        within = [name for name in keys if {*name.split("_")} <= {*key.split("_")}]  # steps in max_steps
+        near = [keys[name] for name in within[:1] or get_close_matches(key, keys, n=1, cutoff=0.7)]
     return "".join(f"{'--' * given.startswith('--')}{name}" for name in near)
 
 

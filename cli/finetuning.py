@@ -57,13 +57,13 @@ def tune_clips(bench: Bench, task: Task, name: str) -> Findings:
     """What `judge_clips` does, of an encoder that learns."""
     (plan, states), settings = begin(bench, task), bench.settings
     judgement = plan.judge(states, bench.bar.task("fine-tune"))
-    bench.bar.say("how sure that is")
+    bench.bar.say("intervals of the scores")
     evidence = weigh(judgement, task)
     found = judgement.as_dict() | {"evidence": evidence.as_dict()}
 
     def rest() -> None:
         write_predictions(bench.folder / PREDICTIONS, predictions_of(judgement, task))
-        bench.bar.say("the probe to keep, and the report")
+        bench.bar.say("the probe for oscine predict, and the report")
         progress = bench.bar.task("fine-tune on all folds") if len(task.parts) > 1 else silent
         fitted = plan.kept(judgement, bench.head, states, progress, name)
         if is_own(settings):  # it has not learnt from them, an encoder would have to learn anew

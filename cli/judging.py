@@ -50,13 +50,13 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     settings = bench.settings
     layers = bench.features(task, ALL_LAYERS, seconds) if settings.layer_scores else None
     judgement = judge_parts(bench, features, task)
-    bench.bar.say("how sure that is")
+    bench.bar.say("intervals of the scores")
     evidence = weigh(judgement, task)
     found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(bench)
 
     def rest() -> None:
         write_predictions(bench.folder / PREDICTIONS, predictions_of(judgement, task))
-        bench.bar.say("the probe to keep, and the report")
+        bench.bar.say("the probe for oscine predict, and the report")
         fitted = keep(bench, features, task, judgement, name)
         save_probe(fitted, bench.folder / PROBE)
         page = portray(

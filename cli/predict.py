@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oscine.cli.command import Misuse, call, say_if_slow, say_loading
 from oscine.cli.embed import LISTED, say
 from oscine.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from oscine.probe.fitted import FittedProbe
 
 
 def main(arguments: list[str]) -> int | None:
@@ -73,7 +77,7 @@ def predict(
     from oscine.models.survey import ALL, parse_shard
     from oscine.models.table import check_target, errors_path, read_errors
     from oscine.probe.arguments import check_classes, check_detections, check_threshold
-    from oscine.probe.saved_facts import check_probe, find_probe
+    from oscine.probe.saved_facts import check_probe
 
     called = time.monotonic()
     target, share = check_target(table_of(out, detections), recordings), ALL if shard is None else parse_shard(shard)
@@ -87,7 +91,6 @@ def predict(
     check_threshold(threshold)
     check_arguments(hop=hop, precision=precision, clock=clock, batch_size=batch_size, workers=workers)
     check_device(device)
-    probe = find_probe(probe) or probe
     facts = check_probe(probe)
     check_classes(facts["classes"] if facts else [])
     which = parse_channel(channel)
@@ -117,10 +120,21 @@ def predict(
         say(summary, "frames" if fitted.frame_seconds else "clips")
     if detections:
         count = write_detections(fitted, target, inputs, detections, threshold, hop, overwrite, channel=which)
-        print(f"{detections}: {count} detections")
+        print(f"{detections}: {count} detections, of probabilities from {describe_thresholds(fitted, threshold)}")
         if threshold is None and (facts := fitted.fitted_on.get("negatives")):
             print(f"where no class sounds, this probe makes so many detections an hour: {describe_rates(facts)}")
     return LISTED if listed else 0
+
+
+def describe_thresholds(fitted: FittedProbe, threshold: float | None) -> str:
+    """From which probability on there is a detection, in words."""
+    from oscine.probe.class_names import listed
+    from oscine.probe.detections import thresholds_of
+
+    found = thresholds_of(fitted, threshold).tolist()
+    if len(set(found)) == 1:
+        return f"{found[0]:.3g} on"
+    return listed([f"{value:.2f} on ({name})" for name, value in zip(fitted.classes, found, strict=True)])
 
 
 def check_options(target: Path, detections: Path | None, threshold: float | None, shard: str | None) -> None:

@@ -132,6 +132,10 @@ def read_clips(settings: Namespace) -> LabelledTable | None:
         )
     if not settings.data.is_dir():
         raise OscineError(f"no folder {settings.data}; check the path of --data")
+    if settings.task.name == FOLDER:
+        from oscine.probe.splits import recordings_by_class
+
+        recordings_by_class(settings.data)
     return None
 
 

@@ -20,6 +20,8 @@ SYNONYMS = {
     "label": (
         "species", "common name", "scientific name", "species code", "ebird code", "primary label", "annotation", "category",
         "class", "class name", "target", "taxon", "sound type", "call type",
+        "art", "artname", "vogelart", "tierart", "klasse", "espèce", "espece", "classe", "especie", "espécie", "clase",
+        "soort", "specie",
     ),
     "labels": ("tags", "all labels", "species list"),
     "start": (

@@ -60,10 +60,10 @@ Recordings = str | Path | Sequence[str | Path] | Inputs
 def find_inputs(recordings: Recordings) -> Inputs:
     """Find the recordings that a folder, a file, a list in a file, or a list of paths names.
 
-    A recording is named as below the folder; one file by its own name; one of a list as the list has it, with / between
-    folders. A list of paths may hold folders, but no list in a file. In a list in a file, a row with `start` or `end` is a
-    stretch; a row that comes twice is read once, with a warning. Missing files of a list are refused one by one, but where
-    none is there the list is an error.
+    A recording is named as below the folder; one file by its own name; one of a list as the list has it, or as the disk has
+    it where that differs, with / between folders. A list of paths may hold folders, but no list in a file. In a list in a
+    file, a row with `start` or `end` is a stretch; a row that comes twice is read once, with a warning. Missing files of a
+    list are refused one by one, but where none is there the list is an error.
     """
     if isinstance(recordings, Inputs):
         return recordings
@@ -108,7 +108,7 @@ def _of_list(listed: RecordingList) -> Inputs:
     if len(missing) == len(set(listed.names)):
         raise listed.lost(missing)
     rows = [
-        (name, listed.place(name), Stretch(start, None if math.isinf(end) else end))
+        (listed.shown(name), listed.place(name), Stretch(start, None if math.isinf(end) else end))
         for name, start, end in zip(listed.names, listed.starts, listed.ends)
     ]
     return _of_rows(rows, str(listed.path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,13 @@ class RecordingList(NamedTuple):
     def place(self, name: str) -> Path:
         """Return where a recording lies: names are relative to the list's folder unless absolute."""
         return Path(self.found.get(name, self.path.parent / name))
+
+    def shown(self, name: str) -> str:
+        """Return a recording's name for a table: as the list has it, or as the disk has it where that differs."""
+        written, place = PurePath(name).parts, self.place(name).parts
+        if place[-len(written) :] == written:
+            return name
+        return PurePath(*place[-len(PurePath(name.replace("\\", "/")).parts) :]).as_posix()
 
     def missing(self) -> list[str]:
         """Return the names of recordings that do not exist."""

@@ -85,7 +85,7 @@ def _columns(path: str | Path, made_by: dict[str, Any], encoder: Encoder, needs:
     if others:
         raise OscineError(
             f"this probe reads {' and '.join(others)} of the encoder, a table of embeddings has "
-            f"{', '.join([*POOLS, POOLED])} at most; leave the table out, or choose another probe or pool"
+            f"{', '.join([*POOLS, POOLED])} at most; leave --embeddings out, or choose another probe or pool"
         )
     layers = encoder.layer_numbers(needs.layers)
     wanted = [(pool, layer) for pool in needs.parts if pool in POOLS for layer in layers]
@@ -114,12 +114,12 @@ def _places(path: str | Path, clips: pd.DataFrame, rows: LabelledClips) -> list[
         if place is None:
             raise OscineError(
                 f"{path} has no embedding of {found.count(None)} of {len(found)} rows, such as row {row + 2} ({clip}); "
-                "embed the folder that holds them all, with a --hop that meets every start, or leave the table out"
+                "embed the folder that holds them all, with a --hop that meets every start, or leave --embeddings out"
             )
         if ends[place] > start + seconds + 1 / rows.sample_rate:
             raise OscineError(
                 f"{path}: row {row + 2} ({clip}) ends at {start + seconds:g} s, its embedding at {ends[place]:g} s; what "
-                "comes after must not count, so leave the table out"
+                "comes after must not count, so leave --embeddings out"
             )
     return [place for place in found if place is not None]
 

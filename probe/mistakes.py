@@ -79,7 +79,8 @@ def show_mistakes(page: Report, encoder: Encoder, task: Task, judgement: Judgeme
     shown, examples = of_several_pairs(found), clearest(judgement, task)
     page.paragraph(
         f"Of {len(shown)} pairs of classes, the mistake that the probe was surest of. Beside it, to compare, a clip of the "
-        "class that it was taken for, one that was recognised. All sounds are played equally loud."
+        "class that it was taken for, one that was recognised. All sounds are played equally loud. Black: nothing "
+        "was recorded, after the end or above half the rate."
     )
     for mistake in shown:
         name, other = task.classes[mistake.label], task.classes[mistake.taken_for]

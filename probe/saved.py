@@ -49,7 +49,7 @@ from oscine.probe.calibration import Scaling
 from oscine.probe.fetched import fetch_probe, open_encoder
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.probe import Probe
-from oscine.probe.saved_facts import ENCODER, FACTS, TENSORS, read_facts
+from oscine.probe.saved_facts import ENCODER, FACTS, TENSORS, probe_folder, read_facts
 from oscine.probe.zoo import PROBES
 
 
@@ -98,14 +98,18 @@ def origin_of_probe(fitted: FittedProbe) -> Origin | None:
 def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProbe:
     """The probe that `save_probe` wrote, with its encoder, in eval mode and on the encoder's device.
 
-    folder: or "hf-hub:OWNER/REPOSITORY" of a published one, also with "@REVISION".
+    folder: its own or that of the run that made it; or "hf-hub:OWNER/REPOSITORY" of a published one, also with "@REVISION".
 
     The encoder is the one beside it, else it is opened by its name, in the revision that it had. encoder: one that is open
     already; either must have the very weights and settings that the probe was fitted on. A tensor that is missing, too many
     or misshapen is an error.
     """
     fetched = str(folder).startswith(HUB)
-    folder, origin = fetch_probe(str(folder)) if fetched else (Path(folder), read_origin(Path(folder)))
+    if fetched:
+        folder, origin = fetch_probe(str(folder))
+    else:
+        folder = probe_folder(folder)
+        origin = read_origin(folder)
     facts = read_facts(folder)
     if encoder is None:
         encoder = open_encoder(folder, facts["encoder"], origin if fetched else None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +61,13 @@ def read_content(folder: Path) -> dict[str, Any]:
 def check_probe(probe: str | Path) -> dict[str, Any] | None:
     """Raise what its files tell to be wrong with a fitted probe, short of reading weights, without torch or a network.
 
-    probe: its folder, or "hf-hub:OWNER/REPOSITORY", of which only the name is looked at. What probe.json says is returned.
+    probe: its folder or a run's, or "hf-hub:OWNER/REPOSITORY", of which only the name is looked at. What probe.json says is
+    returned.
     """
     if str(probe).startswith(HUB):
         check_fetchable(str(probe))
         return None
-    folder = Path(probe)
+    folder = probe_folder(probe)
     facts = read_content(folder)
     check_weights(folder / TENSORS)
     if facts["encoder"]["beside"]:
@@ -76,6 +79,16 @@ def check_probe(probe: str | Path) -> dict[str, Any] | None:
     except OscineError as error:
         raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
     return facts
+
+
+def probe_folder(path: str | Path) -> Path:
+    """The folder of a probe, which may be named by the run that holds it; an error where there is no such folder."""
+    path = Path(path)
+    if not path.is_dir():
+        near = get_close_matches(path.name, os.listdir(path.parent), n=1) if path.parent.is_dir() else []
+        meant = f"; did you mean {path.parent / near[0]}?" if near else "; check the path"
+        raise OscineError(f"no probe in {path}: there is no such folder{meant}")
+    return find_probe(path) or path
 
 
 def find_probe(path: Path) -> Path | None:

@@ -17,6 +17,7 @@ from oscine.models.columns import SPLITS, key
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.recordings import read_table
+from oscine.models.scan import find_tabled
 from oscine.probe.class_names import check_names, listed, name_classes
 from oscine.probe.groups import GROUPS, assign_folds, check_groups, describe_groups, hold_out, join_groups
 
@@ -25,8 +26,9 @@ NO_ROWS = np.empty(0, dtype=np.int64)
 FOLDS = 5  # as many as there are usually; fewer where there are fewer groups
 # Columns that name what makes clips alike, beside `GROUPS`, the likeliest first; as `key` has them.
 ALIKE = (
-    "location", "locality", "station", "recorder", "sensor", "device", "deployment", "plot", "transect", "individual",
-    "animal", "subject", "speaker", "observer", "session", "recording id", "source file", "src file",
+    "location", "locality", "standort", "ort", "lieu", "sitio", "lugar", "locatie", "station", "recorder", "sensor",
+    "device", "deployment", "plot", "transect", "individual", "animal", "subject", "speaker", "observer", "session",
+    "recording id", "source file", "src file",
 )  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -91,6 +93,14 @@ def read_labelled(
     if valid is not None:
         splits = set_aside(rows, targets, splits, valid, seed)
     return LabelledTable(rows, classes, targets, splits)
+
+
+def recordings_by_class(folder: str | Path) -> list[Path]:
+    """Find the recordings of a folder that holds one folder a class; those that lie in none are an error."""
+    paths = find_tabled(folder)
+    if lost := [path for path in paths if path.parent == Path(folder)]:
+        raise OscineError(f"{lost[0]} lies in no class's folder; {folder} should hold one folder a class, no files")
+    return paths
 
 
 def split_rows(rows: DataFrame, table: str | Path) -> list[Split]:

@@ -15,10 +15,11 @@ from pandas import DataFrame
 
 from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
-from oscine.models.scan import find_recordings, find_tabled
+from oscine.models.scan import find_recordings
 from oscine.probe.class_names import check_names, name_classes
 from oscine.probe.data import Part, Task, multi_hot, split_rows
 from oscine.probe.groups import assign_folds
+from oscine.probe.splits import recordings_by_class
 
 COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 UNKNOWN, SILENCE, NOISE = "unknown", "silence", "_background_noise_"
@@ -56,13 +57,7 @@ def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0, negative
 
     negatives: folders such as background are no classes, see `means_no_class`; their recordings are of none.
     """
-    folder = Path(folder)
-    paths = find_tabled(folder)
-    classless = [path for path in paths if path.parent == folder]
-    if classless:
-        raise OscineError(
-            f"{classless[0]} lies in no class's folder; {folder} should hold one folder a class, no files"
-        )
+    folder, paths = Path(folder), recordings_by_class(folder)
     rows = DataFrame({"path": map(str, paths), "label": [path.relative_to(folder).parts[0] for path in paths]})
     clips = Counter(rows["label"])
     check_names(clips, folder)

@@ -73,7 +73,7 @@ def test_detections_are_written_and_made_again_without_the_encoder(
     out, raven = tmp_path / "out.parquet", tmp_path / "birds.txt"
     (folder / "empty.wav").touch()
     assert dispatch(call(folder, probe, out, "--detections", str(raven))) == 3
-    assert f"{raven}: 3 detections\n" in capsys.readouterr().out
+    assert f"{raven}: 3 detections, of probabilities from 0.5 on\n" in capsys.readouterr().out
     found = read_raven(raven, sorted(folder.rglob("*.*")))
     assert (found["label"] == "owl").all()
     assert found["end"].tolist() == pytest.approx([1.0, 1.3, 0.4])
@@ -81,7 +81,7 @@ def test_detections_are_written_and_made_again_without_the_encoder(
     before = out.read_bytes()
     more = ["--detections", str(tmp_path / "labels"), "--threshold", "0.001"]
     assert dispatch(call(folder, probe, out, *more)) == 3
-    assert f"{tmp_path / 'labels'}: 6 detections\n" in capsys.readouterr().out
+    assert f"{tmp_path / 'labels'}: 6 detections, of probabilities from 0.001 on\n" in capsys.readouterr().out
     assert (tmp_path / "labels/b/C.FLAC.txt").read_text().startswith("0.000000\t1.300000\towl\n")
     assert out.read_bytes() == before
 
@@ -91,11 +91,11 @@ def test_csv_and_detections_go_together_and_are_not_made_again(
 ) -> None:
     out, raven = tmp_path / "birds.csv", tmp_path / "birds.txt"
     assert dispatch(call(folder, probe, out, "--detections", str(raven))) == 0
-    assert f"{raven}: 3 detections\n" in capsys.readouterr().out
+    assert f"{raven}: 3 detections, of probabilities from 0.5 on\n" in capsys.readouterr().out
     assert list(pd.read_csv(out)) == ["file", "start_time", "end_time", "owl", "wren"]
     monkeypatch.setattr(BAT, "features", None)
     assert dispatch(call(folder, probe, out, "--detections", str(tmp_path / "labels"), "--threshold", "0.001")) == 0
-    assert f"{tmp_path / 'labels'}: 6 detections\n" in capsys.readouterr().out
+    assert f"{tmp_path / 'labels'}: 6 detections, of probabilities from 0.001 on\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("detections", ["birds.txt", "birds"])

@@ -86,6 +86,7 @@ REFUSED = {
     f"embed wood --out nowhere/new.parquet {MODEL}": (1, "no folder nowhere"),
     # predict
     f"{PREDICT} --probe nowhere": (1, "no probe in nowhere"),
+    f"{PREDICT} --probe probbe": (1, "no probe in probbe: there is no such folder; did you mean probe?"),
     f"{PREDICT} --probe torn": (1, "no weights at torn/probe.safetensors"),
     f"{PREDICT} --probe lost": (1, "the probe in lost needs its encoder: no encoder in"),
     f"{PREDICT} --probe probe --threshold 0.5": (2, "--threshold is for detections"),

@@ -132,6 +132,7 @@ PRETRAIN: list[tuple[str, int, str]] = [
     ("bat_tiny --data.recordings sound --trainer.precision 7", 2, '"trainer.precision"'),
     ("bat_tiny --data.recordings sound --encoder.name bat_tyni", 1, "no model 'bat_tyni'"),
     ("bat_tiny --data.recordings sound --encoder.name local-dir:x", 2, "has weights of its own"),
+    ("bat_tiny --data.recordings sound --trainer.max_steps 3", 2, "did you mean --recipe.steps?"),
     ("bat_tiny --data.recordings sound --encoder.haeds 3", 1, "BAT has no setting haeds; did you mean heads?"),
     ("bat_tiny --data.recordings sound --encoder.dim wide", 2, "--encoder.dim is 'wide', expected a number"),
     ("bat_tiny --data.recordings sound --init nowhere", 1, "no model 'nowhere'"),

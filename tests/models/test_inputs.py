@@ -59,6 +59,11 @@ def test_a_list_names_its_recordings_as_it_writes_them_relative_to_itself(folder
     assert (found.stretches, found.refused) == ({}, {})
 
 
+def test_a_recording_that_is_called_otherwise_on_the_disk_is_named_as_there(folder: Path) -> None:
+    found = find_inputs(written(folder, "l.csv", "path\nbelow\\b c.flac\nA.WAV\n"))
+    assert found.places == {name: folder / name for name in ("below/b c.flac", "a.wav")}
+
+
 def test_parquet_is_a_list_as_csv_is(folder: Path) -> None:
     pd.DataFrame({"path": ["a.wav", str(folder / "007.ogg")]}).to_parquet(folder / "l.parquet")
     assert find_inputs(folder / "l.parquet").places == {

@@ -242,7 +242,7 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path]
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (shutil.rmtree, r"no probe in .* \(No such file or directory: probe.json\); expected a folder with"),
+        (shutil.rmtree, "no probe in .*: there is no such folder; check the path"),
         (lambda folder: (folder / "probe.json").write_text("{"), "probe.json is no JSON"),
         (lambda folder: (folder / "probe.json").write_text("[]"), "probe.json is no probe of oscine's"),
         (facts(lambda it: it.update(oscine_version="99.0")), r"is of oscine 99.0, this is .*; update oscine"),
