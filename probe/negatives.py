@@ -6,10 +6,10 @@ learns from such clips, too, answers for every class by itself (sigmoid), and sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -266,7 +266,7 @@ class Joined:
         )
 
 
-def describe_rates(facts: dict[str, dict[str, float]]) -> str:
+def describe_rates(facts: Mapping[str, Mapping[str, Any]]) -> str:
     """Detections an hour of each kind, in words."""
     return ", ".join(f"{kind} {Rate(**rate).per_hour:.3g}" for kind, rate in facts.items())
 

@@ -105,6 +105,7 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     or misshapen is an error.
     """
     fetched = str(folder).startswith(HUB)
+    origin: Origin | None
     if fetched:
         folder, origin = fetch_probe(str(folder))
     else:
