@@ -10,11 +10,11 @@ import logging
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -25,7 +25,7 @@ from oscine.models.errors import OscineError
 from oscine.models.extent import Extent, at, chunked
 from oscine.models.frames import framed
 from oscine.models.paths import WINDOWS, why_too_long
-from oscine.models.streams import Part
+from oscine.models.streams import Part, ends
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,6 @@ UNREAD = [  # where their first bytes stand, those, and what it is
 IN_PART = ("truncated: ", "damaged: ", "header: ")
 HEADERS = 16  # that are waited for at a time: a disk on the network answers late, but many at once
 
-Answer = TypeVar("Answer")
 logger = logging.getLogger(__name__)
 
 
@@ -78,6 +77,9 @@ class AudioInfo(NamedTuple):
     @property
     def seconds(self) -> float:
         return self.frames / self.sample_rate
+
+
+Stamp = tuple[int, int, str]  # a file's size in bytes, its time in ns, and a hash of its first and last part
 
 
 class Decoded(NamedTuple):
@@ -130,22 +132,21 @@ def audio_info(path: str | Path) -> AudioInfo:
         return AudioInfo(file.frames, file.samplerate, file.channels, file.note)
 
 
-def read_headers(paths: Sequence[Path]) -> Iterator[AudioInfo | AudioError]:
-    """`audio_info` of every recording, in order; what cannot be read is its error instead."""
-    return in_threads(_info_or_error, paths)
-
-
-def in_threads(read: Callable[[Path], Answer], paths: Sequence[Path]) -> Iterator[Answer]:
-    """What is read of every path, in order, several at a time."""
+def read_headers(paths: Sequence[Path]) -> Iterator[tuple[AudioInfo, Stamp] | AudioError]:
+    """`audio_info` of every recording, in order, and what tells its file from another; what cannot be read is its error."""
     with ThreadPoolExecutor(HEADERS) as threads:
-        yield from threads.map(read, paths)
+        yield from threads.map(_read_header, paths)
 
 
-def _info_or_error(path: Path) -> AudioInfo | AudioError:
+def _read_header(path: Path) -> tuple[AudioInfo, Stamp] | AudioError:
     try:
-        return audio_info(path)
+        info, status = audio_info(path), path.stat()
+        with path.open("rb") as file:
+            return info, (status.st_size, status.st_mtime_ns, ends(file))
     except AudioError as error:
         return error
+    except OSError as error:  # gone or cut off since its header was read
+        return AudioError(path, unreadable(error))
 
 
 def split_clips(waveform: Tensor | np.ndarray, samples: int, hop: int | None = None) -> Tensor:  # [clips, samples]

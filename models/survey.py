@@ -8,15 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from oscine.models.audio import AudioError, AudioInfo, audio_info, in_threads, unreadable
+from oscine.models.audio import AudioError, AudioInfo, Stamp, read_headers
 from oscine.models.channels import EACH, MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
 from oscine.models.inputs import WHOLE, Recordings, Stretch, find_inputs
-from oscine.models.streams import ends
 
 SHORTEST = 0.001  # seconds of a stretch: less may be rounded to no sample
-
-Stamp = tuple[int, int, str]
 
 
 class Shard(NamedTuple):
@@ -97,9 +94,7 @@ def survey(
     listed = {name: reason for name, reason in inputs.refused.items() if shard.has(name)}
     mine = sorted(name for name in inputs.places if shard.has(name))
     found: list[Recording] = []
-    for done, (name, known) in enumerate(
-        zip(mine, in_threads(_describe, [inputs.places[name] for name in mine])), start=1
-    ):
+    for done, (name, known) in enumerate(zip(mine, read_headers([inputs.places[name] for name in mine])), start=1):
         tell(done, len(mine))
         if isinstance(known, AudioError):
             listed[name] = known.reason
@@ -110,17 +105,6 @@ def survey(
         if reasons := [reason for reason in (recording.info.note, complaint) if reason]:
             listed[name] = "; ".join(reasons)
     return Survey(found, listed, inputs.describe())
-
-
-def _describe(path: Path) -> tuple[AudioInfo, Stamp] | AudioError:
-    try:
-        info, status = audio_info(path), path.stat()
-        with path.open("rb") as file:
-            return info, (status.st_size, status.st_mtime_ns, ends(file))
-    except AudioError as error:
-        return error
-    except OSError as error:  # gone or cut off since its header was read
-        return AudioError(path, unreadable(error))
 
 
 def parts_of_file(recording: Recording, stretches: Sequence[Stretch], channel: Channel) -> tuple[list[Recording], str]:

@@ -67,7 +67,9 @@ class Index(NamedTuple):
 class Tars:
     """The recordings of several tars, numbered in their order there.
 
-    seconds: NaN of those that cannot be read. notes: why, or what else is to be said of a recording, else "".
+    seconds   NaN of those that cannot be read
+    notes     why, or what else is to be said of a recording, else ""
+    contents  a hash of what tells the tars from others
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -80,6 +82,8 @@ class Tars:
         # Inflating leaves the interpreter alone, so that threads do.
         with ThreadPoolExecutor(cores()) as threads:
             self.indices = list(threads.map(lambda path, index: index or _make(path), paths, found))
+        stamps = b" ".join((index.members.schema.metadata or {})[b"stamp"].split()[-1] for index in self.indices)
+        self.contents = hashlib.sha256(stamps).hexdigest()[:16]
         members = pa.concat_tables([index.members for index in self.indices]).combine_chunks()
         self.tar = np.repeat(np.arange(len(paths)), [len(index.members) for index in self.indices])
         self.names, self.notes = members["name"], members["note"]

@@ -112,7 +112,8 @@ class PretrainingData(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         trainer = self.running
         done = trainer.global_step * trainer.accumulate_grad_batches
-        return {"clips": self.numbers.before(done), "clips_a_step": self.clips_a_step, "order": self.order}
+        clips = {"clips": self.numbers.before(done), "clips_a_step": self.clips_a_step}
+        return clips | {"order": self.order, "contents": self.source.contents}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.went_before = state_dict
@@ -139,6 +140,12 @@ class PretrainingData(LightningDataModule):
             raise OscineError(
                 "the recordings are not those that this run began with, or other ones can be read: its clips would come in "
                 "another order; bring back what was, or allow that with --change data.recordings"
+            )
+        known = {before.get("contents"), self.source.contents} - {None, ""}
+        if len(known) > 1 and not self.may_change("recordings"):
+            raise OscineError(
+                "a recording was replaced by another of the same length since this run stopped, and its clips would hold "
+                "other sound; bring back what was, or allow that with --change data.recordings"
             )
 
     def may_change(self, key: str) -> bool:

@@ -28,6 +28,7 @@ class Events:
         self.sample_rate: int | None = None
         self.birdset = BirdSet(folder)
         self.recordings = self.birdset.recordings
+        self.contents = self.recordings.contents
         found = self.birdset.events()
         kept = found
         if most is not None:

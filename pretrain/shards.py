@@ -20,6 +20,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,7 @@ class Shards:
         self.folder = folder
         index = read_index(folder)
         self.sample_rate: int | None = index["sample_rate"]
+        self.contents = sha256("".join(shard["sha256"] for shard in index["shards"]).encode()).hexdigest()[:16]
         self.shards = [folder / shard["name"] for shard in index["shards"]]
         rows = pq.read_table(folder / ROWS).combine_chunks()
         self.names = rows["name"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -27,9 +28,14 @@ class Span(NamedTuple):
 
 
 class Source(Protocol):
-    """Recordings with the numbers 0, 1, 2, ...; `sample_rate` is the one that all share, or None."""
+    """Recordings with the numbers 0, 1, 2, ...
+
+    sample_rate   the one that all share, or None
+    contents      a hash of what tells their files from others of the same lengths, once `spans` has been read; "" before
+    """
 
     sample_rate: int | None
+    contents: str
 
     def spans(self) -> Iterator[Span | AudioError]:
         """What may be heard, by the recordings' headers; what cannot be read is its error instead."""
@@ -49,17 +55,23 @@ class Files:
 
     def __init__(self, paths: Sequence[Path], spans: Sequence[Span] | None = None) -> None:
         self.sample_rate: int | None = None
+        self.contents = ""
         self.paths = paths
         self.asked = spans
 
     def spans(self) -> Iterator[Span | AudioError]:
         ends: list[float] = []
-        for path, info in zip(self.paths, read_headers(self.paths)):
-            if isinstance(info, AudioError):
-                yield info
-            elif info.note:
+        hashed = sha256()
+        for path, known in zip(self.paths, read_headers(self.paths)):
+            ends.append(-1.0 if isinstance(known, AudioError) else known[0].seconds)
+            if isinstance(known, AudioError):
+                yield known
+                continue
+            info, (_, _, stamp) = known  # its time may be another where it was copied to
+            hashed.update(stamp.encode())
+            if info.note:
                 warn_once(path, info.note)
-            ends.append(-1.0 if isinstance(info, AudioError) else info.seconds)
+        self.contents = hashed.hexdigest()[:16]
         for recording, start, end, _ in map(Span, range(len(ends))) if self.asked is None else self.asked:
             if start < ends[recording]:
                 yield Span(recording, start, min(end, ends[recording]))

@@ -49,6 +49,7 @@ class TarFiles:
     def __init__(self, paths: list[Path]) -> None:
         self.sample_rate: int | None = None
         self.tars = Tars(paths)
+        self.contents = self.tars.contents
         if not len(self.tars.names):
             raise OscineError(
                 f"no recordings in {len(paths)} tar files, such as {paths[0]}; looked for {', '.join(SUFFIXES)}"

@@ -287,6 +287,16 @@ def test_another_content_of_the_folder_is_refused_and_named(encoder: Encoder, st
     assert "new.wav" in pq.read_table(stopped)["file"].to_pylist()
 
 
+def test_a_recording_replaced_by_another_of_the_same_size_and_time_is_noticed(encoder: Encoder, stopped: Path) -> None:
+    path = stopped.parent / "in" / "2b.wav"
+    was, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    with pytest.raises(OscineError, match=r"held other recordings \(1 changed, such as 2b\.wav\); call it as then"):
+        run(encoder, path.parent, stopped)
+
+
 def test_a_table_in_its_place_is_kept_until_the_new_one_is_complete(
     encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
 ) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -204,6 +206,22 @@ def run_with_full_disk(command: list[str], most: int) -> subprocess.CompletedPro
         check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
     )
+
+
+def test_a_recording_replaced_by_another_of_the_same_length_is_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def write(level: float) -> None:
+        soundfile.write(tmp_path / "in" / "a.wav", np.full(48_000, level), 16_000)
+
+    (tmp_path / "in").mkdir()
+    write(0.1)
+    assert dispatch(arguments("bird_mae_tiny", "run", tmp_path / "in", tmp_path, 2)) == 0
+    write(0.2)
+    more = [*arguments("bird_mae_tiny", "run", tmp_path / "in", tmp_path, 4), "--resume", "--change", "recipe.steps"]
+    assert dispatch(more) == 1
+    assert "a recording was replaced by another of the same length since this run stopped" in capsys.readouterr().err
+    assert dispatch([*more, "data.recordings"]) == 0
 
 
 @pytest.mark.parametrize("most", [4_000, 60_000])  # not even a log; no state
