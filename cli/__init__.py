@@ -15,7 +15,7 @@ from io import TextIOWrapper
 from types import FrameType
 
 from oscine import __version__
-from oscine.cli.command import Misuse
+from oscine.cli.command import Misuse, complain
 from oscine.models.errors import OscineError
 
 COMMANDS = {
@@ -43,7 +43,10 @@ HELP = f"""usage: oscine COMMAND [ARGUMENTS]
   oscine --version         the version
 """
 GO_ON = {"quickstart", "chorus", "embed", "predict", "shards", "publish"}  # called again in the same way
-FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+SIGNALLED = 128  # and the signal's number: exit code of what a signal ends
+# Before a machine takes its processes back, and when the terminal or the connection to it is closed, which Windows lacks.
+STOPS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,12 +63,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every retry, twice; what came of them is said here
     stop = Stop()
-    before = signal.signal(signal.SIGTERM, stop)
+    asked = [number for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one of them
+    before = {number: signal.signal(number, stop) for number in asked}
     try:
         code = dispatch(sys.argv[1:] if arguments is None else arguments)
     finally:
-        signal.signal(signal.SIGTERM, before)
-    sys.exit(TERMINATED if code == INTERRUPTED and stop.came else code)
+        for number, own in before.items():
+            signal.signal(number, own)
+    sys.exit(SIGNALLED + stop.came if code == INTERRUPTED and stop.came else code)
 
 
 class Lines(logging.Formatter):
@@ -77,16 +82,21 @@ class Lines(logging.Formatter):
 
 
 class Stop:
-    """SIGTERM does what Ctrl-C does, in this process; in those that it forks, what it does without this."""
+    """A signal to stop does what Ctrl-C does, in this process; in those that it forks, SIGTERM what it does without this.
+
+    came: which one, or 0.
+    """
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self.came = False
+        self.came = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.process:
-            os._exit(TERMINATED)
-        self.came = True
+            if number == signal.SIGTERM:
+                os._exit(SIGNALLED + number)
+            return  # a closed terminal tells every process, and this one's parent ends it
+        self.came = number
         # Lightning puts a handler before this one while it trains, which ends the run after the step.
         if signal.getsignal(number) is self:
             raise KeyboardInterrupt
@@ -102,15 +112,15 @@ def dispatch(arguments: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         meant = "".join(f"did you mean {near}? " for near in get_close_matches(name, COMMANDS, n=1))
-        print(f"oscine: no command {name!r}; {meant}there are {', '.join(COMMANDS)}", file=sys.stderr)
+        complain(f"oscine: no command {name!r}; {meant}there are {', '.join(COMMANDS)}")
         return MISUSED
     try:
         return importlib.import_module(f"oscine.cli.{name}").main(rest) or 0
     except OscineError as error:
         if os.environ.get("OSCINE_TRACEBACK"):
             raise
-        print(f"oscine {name}: {error}", file=sys.stderr)
+        complain(f"oscine {name}: {error}")
         return MISUSED if isinstance(error, Misuse) else FAILED
     except KeyboardInterrupt:
-        print(f"oscine {name}: stopped{'; the same call goes on' if name in GO_ON else ''}", file=sys.stderr)
+        complain(f"oscine {name}: stopped{'; the same call goes on' if name in GO_ON else ''}")
         return INTERRUPTED

@@ -10,8 +10,9 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from oscine.cli.progress import Bar, size
+from oscine.cli.progress import Bar
 from oscine.models.encoder import Encoder
+from oscine.models.files import bytes_in_words
 from oscine.probe.data import Task
 from oscine.probe.embedded import read_embedded
 from oscine.probe.encoding import Encoding, encode_task
@@ -64,8 +65,9 @@ class Bench:
                 self.encoder, task, needs, seconds, settings.batch_size, settings.workers, progress=progress
             )
         encoding = Encoding(self.encoder, task, needs, seconds, settings.batch_size)
-        self.bar.say(f"features of {len(task.rows)} clips: {size(encoding.nbytes)} below {settings.store}")
+        self.bar.say(f"features of {len(task.rows)} clips: {bytes_in_words(encoding.nbytes)} below {settings.store}")
         limit = round(settings.store_gb * 1e9)
         source = open_store(encoding, settings.store, limit, settings.workers, progress)
-        self.bar.say(f"all stores below {settings.store}: {size(bytes_below(settings.store))} of {size(limit)}")
+        taken = bytes_in_words(bytes_below(settings.store))
+        self.bar.say(f"all stores below {settings.store}: {taken} of {bytes_in_words(limit)}")
         return source

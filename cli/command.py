@@ -7,7 +7,7 @@ import re
 import sys
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from textwrap import fill, wrap
 from threading import Timer
@@ -146,6 +146,12 @@ def nearest(complaint: str, options: Iterable[str]) -> str:
         within = [name for name in keys if {*name.split("_")} <= {*key.split("_")}]  # steps in max_steps
         near = [keys[name] for name in within[:1] or get_close_matches(key, keys, n=1, cutoff=0.7)]
     return "".join(f"{'--' * given.startswith('--')}{name}" for name in near)
+
+
+def complain(text: str) -> None:
+    """Print a line on standard error, if anybody is there to read it: the terminal may be closed."""
+    with suppress(OSError):
+        print(text, file=sys.stderr)
 
 
 def call(function: Callable[..., int | None], arguments: list[str]) -> int | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from oscine.cli.command import Misuse, call, say_if_slow, say_loading
 from oscine.cli.progress import progress_bar
+from oscine.models.arguments import SHORTEST_CLIP
 
 if TYPE_CHECKING:
     from oscine.models.table import Summary
@@ -32,6 +33,7 @@ def embed(
     precision: str = "auto",
     clock: str | None = None,
     channel: str = "mix",
+    shortest: float = SHORTEST_CLIP,
     shard: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -50,14 +52,15 @@ def embed(
 
     OUT gets the columns file, start_time, end_time (seconds) and embedding. file is the name below the folder, a single
     recording's own name, or the path as the list has it. The last clip of a recording is filled up as in the encoder's
-    training; its end_time is where the sound ends. Beside FILE.parquet, FILE.errors.csv lists the files that could not be
-    used and those that are cut short, of which the readable part is embedded.
+    training; its end_time is where the sound ends. Where files could not be used, or are cut short, OUT.errors.csv lists
+    them; of the latter the readable part is embedded.
 
     First it says what it found and what it will cost. Whatever stops it before its end (a crash, a full disk, kill -9,
     Ctrl-C): the same call goes on where it was, and the table comes out the same; a call with other arguments is refused,
-    --overwrite starts anew. Until the table is finished, its parts lie in OUT.journal.
+    --overwrite starts anew. Until the table is finished, its parts lie in OUT.journal. Meanwhile a second call with this OUT
+    is refused and names the first, also from another machine, if the disk that they share passes locks on (NFS 4, SMB).
 
-    Exit code: 0 every recording is in the table, whole; 3 finished, but FILE.errors.csv lists some; 1 failed.
+    Exit code: 0 every recording is in the table, whole; 3 finished, but OUT.errors.csv lists some; 1 failed.
 
     Args:
         recordings: a folder, a recording, or a list of recordings; several folders and recordings, too.
@@ -71,6 +74,7 @@ def embed(
         precision: of the encoder: float32, bfloat16, or auto: bfloat16 where a long job is faster so; with --shard, float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
         channel: that is read: mix (the mean of all), left, right, a number from 1, or each, a row a channel.
+        shortest: share of a clip that a recording's last one must have to be a row, unless it is the only one; 0 keeps all.
         shard: only one of several jobs' share, such as 2/8; oscine merge joins their tables.
         batch_size: clips that the encoder takes at a time; 16 on a CPU, else 64.
         workers: processes that read ahead, 0 to read in between; by default what the machine has to spare.
@@ -93,7 +97,15 @@ def embed(
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)
     check_pools(pools.split(","), chosen)
-    check_arguments(hop=hop, dtype=dtype, precision=precision, clock=clock, batch_size=batch_size, workers=workers)
+    check_arguments(
+        hop=hop,
+        dtype=dtype,
+        precision=precision,
+        clock=clock,
+        batch_size=batch_size,
+        workers=workers,
+        shortest=shortest,
+    )
     check_device(device)
     check_encoder(model, checkpoint, random_weights)
     which = parse_channel(channel)
@@ -110,7 +122,7 @@ def embed(
     with progress_bar() as bar:
         summary = embed_recordings(
             vectors, inputs, target, hop, dtype, clock, share, overwrite, batch_size, workers, Reporter(bar, called),
-            channel=which,
+            channel=which, shortest=shortest,
         )  # fmt: skip
     say(summary)
     return LISTED if summary.listed else 0
@@ -120,6 +132,8 @@ def say(summary: Summary, rows: str = "clips") -> None:
     from oscine.models.audio import IN_PART
 
     print(f"{summary.out}: {summary.rows} {rows} of {summary.files} recordings, {summary.seconds / 3600:.2f} hours")
+    if not summary.listed:
+        return
     short = sum(reason.startswith(IN_PART) for reason in summary.listed.values())
     print(
         f"{summary.errors}: {short} files that are cut short, damaged or not as their header says (what can be read of them "

@@ -10,8 +10,9 @@ from oscine.cli.embed import LISTED, say
 PURPOSE = """Join the tables that `oscine embed --shard 1/N` to `N/N` have written into one.
 
 OUT is FILE.parquet, FILE.npz or FILE.csv, in the order of file and time, as one job alone would have written it; its error
-table lies beside it. Shards that were made with other arguments or of another content of the folder are refused, as are
-missing ones and the same one twice. Exit code: 0 every recording is in the table, whole; 3 some are in the error table."""
+list, OUT.errors.csv, lies beside it where there is one. Shards that were made with other arguments or of another content of
+the folder are refused, as are missing or damaged ones and the same one twice. Exit code: 0 every recording is in the table,
+whole; 3 some are in the error list."""
 
 
 def main(arguments: list[str]) -> int | None:

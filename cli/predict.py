@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from oscine.cli.command import Misuse, call, say_if_slow, say_loading
 from oscine.cli.embed import LISTED, say
 from oscine.cli.progress import progress_bar
+from oscine.models.arguments import SHORTEST_CLIP
 
 if TYPE_CHECKING:
     from oscine.probe.fitted import FittedProbe
@@ -29,6 +30,7 @@ def predict(
     precision: str = "auto",
     clock: str | None = None,
     channel: str = "mix",
+    shortest: float = SHORTEST_CLIP,
     shard: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
@@ -39,8 +41,7 @@ def predict(
 
     RECORDINGS is a folder, a recording, a list or several of the first two, as oscine embed takes them. OUT gets the columns
     file, start_time, end_time (seconds) and one for every class: its probability in that clip, or in that frame if the probe
-    answers frame by frame. Beside FILE.parquet, FILE.errors.csv lists the files that could not be used and those that are
-    cut short.
+    answers frame by frame. Where files could not be used, or are cut short, OUT.errors.csv lists them.
 
     With --detections, rows in which a class reaches its threshold become one detection as long as they follow one another.
     FILE.txt is a selection table that Raven opens together with all the recordings, in the order of their names; any other
@@ -51,7 +52,7 @@ def predict(
     refused, --overwrite starts anew. A table that is finished is not made again for its detections: another threshold takes
     seconds.
 
-    Exit code: 0 every recording is in the table, whole; 3 finished, but FILE.errors.csv lists some; 1 failed.
+    Exit code: 0 every recording is in the table, whole; 3 finished, but OUT.errors.csv lists some; 1 failed.
 
     Args:
         recordings: a folder, a recording, or a list of recordings; several folders and recordings, too.
@@ -63,6 +64,7 @@ def predict(
         precision: of the encoder: float32, bfloat16, or auto: bfloat16 where a long job is faster so; with --shard, float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
         channel: that is read: mix (the mean of all), left, right, a number from 1, or each, a row a channel.
+        shortest: share of a clip that a recording's last one must have to be a row, unless it is the only one; 0 keeps all.
         shard: only one of several jobs' share, such as 2/8; oscine merge joins their tables.
         batch_size: clips that the encoder takes at a time; 16 on a CPU, else 64.
         workers: processes that read ahead, 0 to read in between; by default what the machine has to spare.
@@ -75,7 +77,7 @@ def predict(
     from oscine.models.inputs import find_inputs
     from oscine.models.journal import Journal
     from oscine.models.survey import ALL, parse_shard
-    from oscine.models.table import check_target, errors_path, read_errors
+    from oscine.models.table import check_target, read_listed
     from oscine.probe.arguments import check_classes, check_detections, check_threshold
     from oscine.probe.saved_facts import check_probe
 
@@ -89,7 +91,9 @@ def predict(
     if detections:
         check_detections(detections, overwrite)
     check_threshold(threshold)
-    check_arguments(hop=hop, precision=precision, clock=clock, batch_size=batch_size, workers=workers)
+    check_arguments(
+        hop=hop, precision=precision, clock=clock, batch_size=batch_size, workers=workers, shortest=shortest
+    )
     check_device(device)
     facts = check_probe(probe)
     check_classes(facts["classes"] if facts else [])
@@ -109,17 +113,19 @@ def predict(
     moved(fitted.encoder, device)
     fitted.probe.to(fitted.encoder.device)
     if made:
-        listed = read_errors(errors_path(target))
+        listed = read_listed(target)
     else:
         with progress_bar() as bar:
             summary = predict_recordings(
                 fitted, inputs, target, hop, precision, clock, share, overwrite, batch_size, workers, Reporter(bar, called),
-                channel=which,
+                channel=which, shortest=shortest,
             )  # fmt: skip
         listed = summary.listed
         say(summary, "frames" if fitted.frame_seconds else "clips")
     if detections:
-        count = write_detections(fitted, target, inputs, detections, threshold, hop, overwrite, channel=which)
+        count = write_detections(
+            fitted, target, inputs, detections, threshold, hop, overwrite, channel=which, shortest=shortest
+        )
         print(f"{detections}: {count} detections, of probabilities from {describe_thresholds(fitted, threshold)}")
         if threshold is None and (facts := fitted.fitted_on.get("negatives")):
             print(f"where no class sounds, this probe makes so many detections an hour: {describe_rates(facts)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from oscine.cli import config
-from oscine.cli.command import Misuse, Parser, say_loading
+from oscine.cli.command import Misuse, Parser, complain, say_loading
 from oscine.models.errors import OscineError
 from oscine.models.folder import SETTINGS, check_folder, encoder_folder
 from oscine.models.lazy import lazily
@@ -68,7 +67,7 @@ def main(arguments: list[str]) -> int | None:
     try:
         pretrain(METHODS[name], settings, record, table)
     except Stopped as stopped:
-        print(f"oscine pretrain: {stopped}; --resume goes on", file=sys.stderr)
+        complain(f"oscine pretrain: {stopped}; --resume goes on")
         return stopped.code
     except DiskError as error:
         raise OscineError(f"{error}, {'--resume goes on' if error.resumable else '--overwrite begins anew'}") from error

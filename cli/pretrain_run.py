@@ -17,12 +17,13 @@ from jsonargparse import Namespace
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 
-from oscine.cli.pretrain import check_same
+from oscine.cli.pretrain import check, check_same
 from oscine.cli.progress import progress_bar
 from oscine.models import Encoder, create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.folder import SETTINGS
+from oscine.models.locks import lock_run
 from oscine.models.origin import origin_of
 from oscine.models.source import SOURCE, Origin
 from oscine.models.weights import load_strictly
@@ -83,6 +84,8 @@ def pretrain(
             **settings.trainer.as_dict(),
         )
         if first:  # not before everything else is known to fit
+            display.enter_context(lock_run(folder))
+            check(folder, settings.resume, settings.overwrite)  # again: another command may have written it meanwhile
             prepare(folder, record, settings.resume, origin_of(start) if start else None)
         saved_to = run_pretraining(trainer, recipe, data, folder, settings.resume)
     if first:

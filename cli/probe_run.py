@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from oscine.cli.tables import show
 from oscine.cli.tasks import ANNOTATED, digest, is_own, open_frames, open_task, task_name
 from oscine.models.devices import clips_at_once
 from oscine.models.files import write_whole
+from oscine.models.locks import lock_run
 from oscine.probe.data import Task
 from oscine.probe.fit_settings import FitSettings, check_selection
 from oscine.probe.probe import Probe
@@ -50,9 +52,10 @@ def run(probe: type[Probe], settings: Namespace, called: str, labelled: Labelled
     task = task or open_task(settings, encoder.seconds, labelled)
     check_selection(fit.select_every, task.parts)
     name = task_name(settings)
-    with progress_bar() as bar:
+    with progress_bar() as bar, ExitStack() as held:
         bench = Bench(probe, encoder, settings, folder, bar)
         bench.maker(task)()  # a probe that cannot be built is refused before anything is written
+        held.enter_context(lock_run(folder))
         if scenes:
             found = judge_moments(bench, scenes, name)
         else:

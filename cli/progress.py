@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from rich.console import Console
@@ -33,8 +33,13 @@ def progress_bar(console: Console | None = None) -> Iterator[Bar]:
         TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), MofNCompleteColumn(),
         TimeElapsedColumn(), TextColumn("{task.fields[note]}", markup=False),
     )  # fmt: skip
-    with Progress(*columns, console=console, expand=True) as progress:
+    progress = Progress(*columns, console=console, expand=True)
+    progress.start()
+    try:
         yield Display(progress)
+    finally:
+        with suppress(OSError):  # a terminal that was closed does not end the work
+            progress.stop()
 
 
 class Display:
@@ -52,7 +57,8 @@ class Display:
         return update
 
     def say(self, text: str) -> None:
-        self.progress.console.print(text, highlight=False, markup=False)
+        with suppress(OSError):
+            self.progress.console.print(text, highlight=False, markup=False)
 
 
 class Log:
@@ -72,7 +78,8 @@ class Log:
         return update
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):  # nobody may read it any more
+            print(text, file=sys.stderr, flush=True)
 
 
 class Pace:
@@ -102,11 +109,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
-
-
-def size(count: int) -> str:
-    """Bytes in words."""
-    for unit, power in (("GB", 9), ("MB", 6)):
-        if count >= 10**power:
-            return f"{count / 10**power:.1f} {unit}"
-    return f"{max(1, round(count / 1000))} kB"

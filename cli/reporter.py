@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from oscine.cli.progress import Bar, duration, size
+from oscine.cli.progress import Bar, duration
+from oscine.models.files import bytes_in_words
 from oscine.models.watcher import Forecast, Progress, Watcher
 
 SHOWN = 5  # reasons that are said at the start; all are in the error table
@@ -41,13 +42,17 @@ class Reporter(Watcher):
             self.bar.say(f"  {name}: {reason}")
         if len(listed) > SHOWN:
             self.bar.say(f"  and {len(listed) - SHOWN} more, all of them in the error table")
+        if forecast.left_out:
+            self.bar.say(
+                f"{forecast.left_out} last clips are left out, which have less sound than the share --shortest of a clip"
+            )
         if forecast.clips_done:
             self.bar.say(f"going on: {forecast.clips_done} clips are done")
         passed = time.monotonic() - self.called
         self.bar.say(
             f"about {duration(passed + forecast.seconds)} in all, of which {duration(passed)} have passed, in "
-            f"{forecast.precision}; the table takes about {size(forecast.size)} "
-            f"and its journal as much until it is finished, of {size(forecast.free)} that are free"
+            f"{forecast.precision}; the table takes about {bytes_in_words(forecast.size)} "
+            f"and its journal as much until it is finished, of {bytes_in_words(forecast.free)} that are free"
         )
 
     def progress(self, progress: Progress) -> None:

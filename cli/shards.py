@@ -47,9 +47,9 @@ def shards(
     """Pack a folder of recordings into shards: large tar files, mono, at the rate that a recipe's encoder takes.
 
     OUT gets 000000.tar and on, in webdataset's layout (KEY.flac and KEY.json, which holds name, sample_rate and seconds);
-    index.parquet says where in them each recording lies; index.json has the sha256 of each shard; errors.csv lists the
-    recordings that were left out, and those that are cut short, of which the readable part is packed. Then
-    --data.recordings OUT pretrains from it.
+    index.parquet says where in them each recording lies; index.json has the sha256 of each shard and of index.parquet;
+    errors.csv lists the recordings that were left out, and those that are cut short, of which the readable part is packed,
+    if there are any. Then --data.recordings OUT pretrains from it.
 
     Clips are cut at random from all shards, a small read each. A disk on the network may be slow at that: take more
     --data.workers, or copy OUT to the node's own disk first.
@@ -57,7 +57,7 @@ def shards(
     Whatever stops it (a crash, a full disk, kill -9, Ctrl-C): the same call goes on after the last whole shard, and the
     shards come out the same; a call with other arguments, or another folder's content in OUT, is refused.
 
-    oscine shards --check OUT reads all shards, as after copying them, and names those whose sha256 is another.
+    oscine shards --check OUT reads all shards and their index, as after copying them, and names what is not as packed.
 
     Exit code: 0 every recording is packed, whole; 3 finished, but errors.csv lists some; 1 failed.
 
@@ -69,6 +69,7 @@ def shards(
         size: of a shard at most, such as 500MB; a recording that is larger has a shard of its own.
         workers: processes that decode and encode, 0 for none but this one; by default one a core.
     """
+    from oscine.models.files import bytes_in_words
     from oscine.models.scan import scan_folder
     from oscine.pretrain.packing import check_packing, pack_shards
 
@@ -80,9 +81,10 @@ def shards(
         packed = pack_shards(folder, out, rate, format, most, workers, bar.task("pack recordings"))
     print(
         f"{packed.out}: {packed.recordings} recordings, {packed.seconds / 3600:.2f} hours, in {packed.shards} shards, "
-        f"{progress.size(packed.size)}"
+        f"{bytes_in_words(packed.size)}"
     )
-    print(f"{packed.out / 'errors.csv'}: {len(packed.listed)} files that are cut short or could not be used")
+    if packed.listed:
+        print(f"{packed.out / 'errors.csv'}: {len(packed.listed)} files that are cut short or could not be used")
     return LISTED if packed.listed else 0
 
 

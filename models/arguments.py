@@ -8,6 +8,9 @@ from oscine.models.errors import OscineError
 
 AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16)
+# The share of a clip that the last one of a recording must have: recorders write a few ms more than the minutes they are
+# set to, of which a clip of silence would become a row, and a detection.
+SHORTEST_CLIP = 0.05
 
 
 def check_arguments(
@@ -18,13 +21,16 @@ def check_arguments(
     clock: str | None = None,
     batch_size: int | None = None,
     workers: int | None = None,
+    shortest: float = SHORTEST_CLIP,
 ) -> None:
     """Raise what is wrong with the arguments of `embed_recordings`, as far as that depends on no encoder."""
     from oscine.models.clock import Clock
-    from oscine.models.table import DTYPES  # pandas, which settings and --help do without
+    from oscine.models.table_facts import DTYPES  # pandas, which settings and --help do without
 
     if hop is not None and not 0 < hop < math.inf:
         raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for a clip's length")
+    if not 0 <= shortest < 1:
+        raise OscineError(f"shortest is {shortest}, expected a share of a clip from 0 (every last clip) to less than 1")
     if dtype not in DTYPES:
         raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
     check_precision(precision)

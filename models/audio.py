@@ -9,7 +9,9 @@ import io
 import logging
 import math
 import os
+import signal
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -408,3 +410,6 @@ def one_thread(worker: int) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # A closed terminal tells every process; one that reads for another ends with it.
+    if sys.platform != "win32" and hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from oscine import __version__
-from oscine.models.arguments import AUTO, FLOAT32, check_arguments
+from oscine.models.arguments import AUTO, FLOAT32, SHORTEST_CLIP, check_arguments
 from oscine.models.audio import AudioError, audio_info
 from oscine.models.channels import EACH, MIX, Channel, parse_channel
 from oscine.models.clock import Clock
@@ -38,6 +38,7 @@ def embed_file(
     batch_size: int | None = None,
     *,
     channel: Channel = MIX,
+    shortest: float = SHORTEST_CLIP,
 ) -> pd.DataFrame:
     """The embeddings of one recording: a row a clip, indexed by file, start_time, end_time; columns embedding_0 and on.
 
@@ -49,7 +50,7 @@ def embed_file(
     recordings, missing = parts_of_file(Recording(Path(path), str(path), audio_info(path)), [WHOLE], channel)
     if missing:
         raise AudioError(path, missing)
-    job = job_of(encoder, hop, batch_size)._replace(recordings=recordings)
+    job = job_of(encoder, hop, batch_size, shortest=shortest)._replace(recordings=recordings)
     pieces = list(chain.from_iterable(job.parts()))
     with evaluating(job.outputs.encoder):
         if job.outputs.precision == AUTO:
@@ -77,8 +78,9 @@ def embed_recordings(
     watcher: Watcher = SILENT,
     *,
     channel: Channel = MIX,
+    shortest: float = SHORTEST_CLIP,
 ) -> Summary:
-    """Embed recordings into the table `out` (.parquet, .npz or .csv); list what is bad in OUT.errors.csv.
+    """Embed recordings into the table `out` (.parquet, .npz or .csv); list what is bad, if anything is, in OUT.errors.csv.
 
     recordings: a folder, searched with those below it; one file; a list in a file (CSV, TSV, Parquet with a column path, and
     optional start and end in seconds; or a text with a path a line); or a list of paths in Python.
@@ -98,11 +100,12 @@ def embed_recordings(
     this job's share of the recordings, with `auto` as float32, so that all of them agree; `merge_tables` joins them.
     batch_size: 16 on a CPU, else 64. workers: processes that read, by default what the machine has to spare. channel: "mix"
     (the mean of all), "left", "right", a number from 1, or "each": a row a channel, with its number in the column `channel`.
+    shortest: the share of a clip that the last one of a recording must have to be a row, unless it is the only one.
     """
     check_order(encoder, recordings, "embed_recordings(encoder, recordings, out)")
     target, channel = check_target(out, recordings), parse_channel(channel)
     check_arguments(dtype=dtype, workers=workers)
-    job = job_of(encoder, hop, batch_size, clock)
+    job = job_of(encoder, hop, batch_size, clock, shortest)
     encoder = job.outputs.encoder
     workers = default_workers(encoder.device) if workers is None else workers
 
@@ -115,11 +118,11 @@ def embed_recordings(
         job, cost = timed(job._replace(recordings=found.recordings))
         made_by = describe(job, dtype, channel) | {"shard": str(shard)}
         plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type}
-        if made := journal.open(plan, stamps(found), overwrite):
-            return made
-        watcher.forecast(foretell(job, found, journal, cost, workers, dtype))
         metadata = made_by | {"folder": found.folder}
         schema = schema_of(job.outputs.widths, dtype, clock, metadata, channels=channel == EACH)
+        if made := journal.open(plan, stamps(found), overwrite, schema):
+            return made
+        watcher.forecast(foretell(job, found, journal, cost, workers, dtype))
         for rows, notes in embed_parts(job, journal.parts, journal.notes, workers, watcher.progress):
             journal.add(as_table(rows, schema), notes)
         listed = found.listed | {name: note.reason for name, note in journal.notes.items()}
@@ -148,14 +151,21 @@ def stamps(found: Survey) -> dict[str, list[Any]]:
     return made
 
 
-def job_of(encoder: Encoder | Outputs, hop: float | None, batch_size: int | None, clock: str | None = None) -> Job:
+def job_of(
+    encoder: Encoder | Outputs,
+    hop: float | None,
+    batch_size: int | None,
+    clock: str | None = None,
+    shortest: float = SHORTEST_CLIP,
+) -> Job:
     """What a call asks for, of no recordings yet."""
-    check_arguments(hop=hop, batch_size=batch_size)
+    check_arguments(hop=hop, batch_size=batch_size, shortest=shortest)
     outputs = encoder if isinstance(encoder, Outputs) else Vectors(encoder)
     encoder = outputs.encoder
     if batch_size is None:
         batch_size = 16 if encoder.device.type == "cpu" else 64
-    return Job(outputs, cut(encoder, hop, outputs.samples), batch_size, Clock(clock) if clock else None, [])
+    windows = cut(encoder, hop, outputs.samples, shortest)
+    return Job(outputs, windows, batch_size, Clock(clock) if clock else None, [], shortest)
 
 
 def describe(job: Job, dtype: str, channel: Channel = MIX) -> dict[str, Any]:
@@ -175,6 +185,7 @@ def describe(job: Job, dtype: str, channel: Channel = MIX) -> dict[str, Any]:
         "compiled": outputs.compiled,
         "clock": job.clock.name if job.clock else None,
         "channel": channel,
+        "shortest": job.shortest,
     }
 
 

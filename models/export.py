@@ -187,6 +187,9 @@ def _check_weights(encoder: Encoder, head: Head | None) -> None:
         raise OscineError(
             f"weights are {', '.join(others)}, the file takes torch.float32; encoder.float() converts them"
         )
+    broken = [name for name, weight in encoder.state_dict().items() if not weight.isfinite().all()]
+    if broken:
+        raise OscineError(f"{metadata(encoder)['model']}: its weight {broken[0]} is not finite; load other weights")
     if encoder.device.type != "cpu":
         raise OscineError(
             f"the encoder is on {encoder.device}, it is compared with the file on the CPU; encoder.cpu() moves it"
@@ -214,6 +217,8 @@ def _check_equal(encoder: Encoder, head: Head | None, content: bytes) -> None:
         with torch.no_grad():
             features = encoder(batch, layers=head.layers if head else [-1])
             expected = [features.pooled, head.module(features)] if head else [features.pooled]
+        if not all(output.isfinite().all() for output in expected):
+            raise OscineError(f"what {metadata(encoder)['model']} makes of noise is not finite; load other weights")
         found = [torch.from_numpy(output) for output in session.run(None, {INPUT: batch.numpy()})]
         pairs = zip(found, expected, strict=True)
         apart = torch.stack([(one - other).abs().max() for one, other in pairs]).max().item()  # NaN stays NaN

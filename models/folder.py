@@ -62,7 +62,7 @@ def check_content(content: Any) -> None:
         raise OscineError("no 'architecture' with its 'config', as oscine saves them")
 
 
-def check_version(version: object, path: Path) -> None:
+def check_version(version: object, path: object) -> None:
     """What a newer oscine wrote may mean something else under the same names; what names no version is older."""
     if release(str(version)) > release(__version__):
         raise OscineError(f"{path} is of oscine {str(version)[:20]}, this is {__version__}; update oscine")

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from oscine.models.arguments import AUTO, FLOAT32
 from oscine.models.errors import OscineError
+from oscine.models.files import bytes_in_words
 from oscine.models.journal import Journal
 from oscine.models.parts import Job
 from oscine.models.precision import faster_precision
 from oscine.models.survey import Survey
-from oscine.models.table import CSV_BYTES, DTYPES
+from oscine.models.table import CSV_BYTES
+from oscine.models.table_facts import DTYPES
 from oscine.models.watcher import Forecast
 from oscine.models.windows import clips_of, pieces_of, read_ahead
 
@@ -80,7 +82,7 @@ def foretell(job: Job, found: Survey, journal: Journal, cost: Cost, workers: int
     free = shutil.disk_usage(journal.folder).free
     if need > free:
         raise OscineError(
-            f"{journal.target} and its journal need {need / 1e9:.2f} GB, the disk has {free / 1e9:.2f} GB; make room, "
-            "choose another place, dtype float16, a longer hop, or fewer layers and pools"
+            f"{journal.target} and its journal need {bytes_in_words(need)}, the disk has {bytes_in_words(free)}; make "
+            "room, choose another place, dtype float16, a longer hop, or fewer layers and pools"
         )
-    return Forecast(found, clips, done, job.outputs.precision, cost.of(clips - done, workers), size, free)
+    return Forecast(found, clips, done, job.outputs.precision, cost.of(clips - done, workers), size, free, job.left_out)

@@ -8,20 +8,27 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from oscine.models.error_list import errors_path
 from oscine.models.errors import OscineError
-from oscine.models.files import hold, write_whole
-from oscine.models.table import Note, Summary, check_absent, errors_path, writing
+from oscine.models.files import write_whole
+from oscine.models.locks import Lock, lock_exclusive
+from oscine.models.schema import check_fields, parse_json, read_json
+from oscine.models.table import Note, Summary, check_absent, writing
+from oscine.models.table_facts import ALL_CLIPS, reading
 
-PLAN, LOCK, NOTES = "plan.json", "lock", b"notes"
-NAMES = r"(plan\.json|lock|\d{6,}\.parquet|table|errors|metadata)"
+PLAN, LOCK, NOTES, ROWS = "plan.json", "lock", b"notes", b"rows"
+NAMES = r"(plan\.json|lock(\.json)?|\d{6,}\.parquet|table|errors|metadata)"
 OWN = re.compile(rf"{NAMES}|\.{NAMES}\.\d+\.part")  # the second as `write_whole` leaves it when it is killed
 Plan = dict[str, Any]
 CONTINUE = "call it as then to continue, or with overwrite to start anew"
+ANEW = "call it with overwrite to start anew"
+FIELDS = {"settings": dict[str, Any], "recordings": dict[str, list[Any]]}
+MADE = {"rows": int, "files": int, "seconds": float, "listed": dict[str, str]}
 
 
 class Journal:
@@ -36,14 +43,16 @@ class Journal:
         self.folder = target.with_name(f"{target.name}.journal")
         self.notes: dict[str, Note] = {}
         self.parts = 0
-        self.held: BinaryIO | None = None  # the lock, while this process has it
+        self.held: Lock | None = None  # while this process has it
 
     def plan(self) -> Plan | None:
         """Of the run that was begun here, if it is not all over; without a finished part or table it binds nobody."""
+        path = self.folder / PLAN
         try:
-            plan = json.loads((self.folder / PLAN).read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+            plan = check_fields(read_json(path, ANEW), FIELDS, path, ANEW, {"made": dict[str, Any]})
+        except FileNotFoundError:
             return None
+        plan["settings"].setdefault("shortest", ALL_CLIPS)
         needed = self.target if plan.get("made") else self._part(0)
         return plan if needed.exists() else None
 
@@ -59,36 +68,39 @@ class Journal:
                 self.folder.rmdir()  # all that was left to do by who made the table
             check_absent(self.target)
 
-    def open(self, settings: dict[str, Any], recordings: dict[str, list[Any]], overwrite: bool) -> Summary | None:
+    def open(
+        self, settings: dict[str, Any], recordings: dict[str, list[Any]], overwrite: bool, schema: pa.Schema
+    ) -> Summary | None:
         """Continue the run that was begun with this very plan, or begin one; another's is refused, and kept.
 
-        settings: whatever changes the table; recordings: name to size, time and stretches. Where the table was made, and
-        only the journal was left over, that is removed and the table's summary handed back.
+        settings: whatever changes the table; recordings: name to size, time and stretches; schema: of the parts. Where the
+        table was made, and only the journal was left over, that is removed and the table's summary handed back.
         """
         plan = json.loads(json.dumps({"settings": settings, "recordings": recordings}))  # as it will be read again
         self.check_free(overwrite)
         with writing(self.target):
             self.folder.mkdir(exist_ok=True)
-            self.held = hold(self.folder / LOCK, f"writing {self.target}", "name")
+            self.held = lock_exclusive(self.folder / LOCK, f"writing {self.target}", "choose another name")
         begun = None if overwrite else self.plan()  # under the lock: it may be another one by now
         if begun:
             _check_same(self.target, begun, plan)
-            if begun.get("made"):
+            if made := begun.get("made"):
+                check_fields(made, MADE, self.folder / PLAN, ANEW)
                 self._remove()
-                return Summary(**begun["made"], out=self.target, errors=errors_path(self.target))
+                return Summary(**{key: made[key] for key in MADE}, out=self.target, errors=errors_path(self.target))
         else:
             with writing(self.target):
                 self._clear()
                 write_whole(self.folder / PLAN, json.dumps(plan).encode())
         while self._part(self.parts).exists():
-            self._note(json.loads(pq.read_schema(self._part(self.parts)).metadata[NOTES]))
+            self._note(_read_notes(self._part(self.parts), schema))
         return None
 
     def add(self, rows: pa.Table, notes: dict[str, Note]) -> None:
         """Put the next part on disk."""
-        metadata = {**rows.schema.metadata, NOTES: json.dumps(notes)}
+        metadata = {**rows.schema.metadata, NOTES: json.dumps(notes), ROWS: str(len(rows))}
         buffer = io.BytesIO()
-        pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="none")
+        pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="none", write_page_checksum=True)
         with writing(self.target):
             write_whole(self._part(self.parts), buffer.getvalue())
         self._note(notes)
@@ -98,7 +110,8 @@ class Journal:
         refused = {name for name, note in self.notes.items() if note.refused}
         wanted = None if columns is None else list(dict.fromkeys([*columns, "file"]))
         for number in range(self.parts):
-            with pq.ParquetFile(self._part(number)) as part:
+            path = self._part(number)
+            with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as part:
                 table = part.read(wanted)
             if refused:
                 table = table.filter(pa.array([name not in refused for name in table["file"].to_pylist()], pa.bool_()))
@@ -131,9 +144,9 @@ class Journal:
             self.folder.rmdir()
 
     def _clear(self) -> None:
-        """All but the plan and the lock, the first part first: without it, no plan binds."""
+        """All but the plan and the lock with its holder, the first part first: without it, no plan binds."""
         for file in sorted(self._files()):
-            if OWN.fullmatch(file.name) and file.name not in (PLAN, LOCK):
+            if OWN.fullmatch(file.name) and file.name not in (PLAN, LOCK, f"{LOCK}.json"):
                 file.unlink()
 
     def _files(self) -> list[Path]:
@@ -145,6 +158,23 @@ class Journal:
     def _note(self, notes: Mapping[str, Sequence[Any]]) -> None:
         self.parts += 1
         self.notes |= {name: Note(*note) for name, note in notes.items()}
+
+
+def _read_notes(path: Path, schema: pa.Schema) -> dict[str, list[Any]]:
+    """Return the notes of a finished part, whose columns and number of rows are as it was written."""
+    with reading(path), pq.ParquetFile(path) as part:
+        own, rows = part.schema_arrow, part.metadata.num_rows
+    said = own.metadata or {}
+    notes = parse_json(said.get(NOTES, b"null"), path, ANEW)
+    check_fields(notes, {}, path, ANEW)
+    for name, note in notes.items():
+        # The part of a recording came after 0.1's journals.
+        kinds = [type(value) for value in note] if isinstance(note, list) else []
+        if kinds not in ([str, bool], [str, bool, str]):
+            raise OscineError(f"{path}: its note of {name} is {str(note)[:60]!r}, expected a reason; {ANEW}")
+    if own.names != schema.names or own.types != schema.types or said.get(ROWS, b"%d" % rows) != b"%d" % rows:
+        raise OscineError(f"{path} has other columns, or fewer rows, than it was written with; {ANEW}")
+    return notes
 
 
 def _check_same(target: Path, begun: Plan, plan: Plan) -> None:

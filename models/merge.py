@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import glob
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from heapq import merge
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from oscine.models.errors import OscineError
+from oscine.models.locks import lock_exclusive
 from oscine.models.survey import ALL, parse_shard
 from oscine.models.table import (
-    METADATA,
-    ROW_GROUP,
     Summary,
     check_absent,
     check_target,
-    errors_path,
-    read_errors,
+    read_listed,
     read_schema,
+    read_tables,
     with_metadata,
     write_table,
     writing,
 )
+from oscine.models.table_facts import CONTENT, made_by
+
+LOCK = "lock"
+OWN = {LOCK, f"{LOCK}.json", "table", "errors", "metadata"}  # in a folder of work
+SHOWN = 5  # shards that an error names
 
 
 class Shards(NamedTuple):
@@ -58,44 +62,69 @@ class Run(NamedTuple):
 
 
 def merge_tables(out: str | Path, shards: Sequence[str | Path], overwrite: bool = False) -> Summary:
-    """Join the Parquet tables of all shards of a folder, and their error tables, into `out` (.parquet, .npz or .csv).
+    """Join the Parquet tables of all shards of a folder, and their error lists, into `out` (.parquet, .npz or .csv).
 
     They must have been made in the same way, of a folder with the same content, and none may be missing or given twice.
     """
-    target = check_target(out)
-    if not overwrite:
-        check_absent(target)
-    if not shards:
+    target, paths = check_target(out), [Path(shard) for shard in shards]
+    if not paths:
         raise OscineError("no tables to join; name those of all shards")
-    joined = _check([Path(shard) for shard in shards])
-    listed = {name: reason for path in joined.paths for name, reason in read_errors(errors_path(path)).items()}
+    if target.exists() and any(path.exists() and path.samefile(target) for path in paths):
+        raise OscineError(f"{target} is to be written, and is one of the tables to join; give it another name")
+    with _working(target, overwrite) as work:
+        joined = _check(paths)
+        listed = {name: reason for path in joined.paths for name, reason in read_listed(path).items()}
+        return write_table(target, work, joined.schema, joined.rows, listed)
+
+
+@contextmanager
+def _working(target: Path, overwrite: bool) -> Iterator[Path]:
+    """Make a folder for what is half written, which goes with the block; what a killed call has left goes, too."""
+    work = target.with_name(f".{target.name}.merge")
+    for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):  # where 0.1 worked
+        if other.is_dir() and {path.name for path in other.iterdir()} <= OWN:
+            shutil.rmtree(other, ignore_errors=True)
     with writing(target):
-        work = TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    with work as folder:
-        return write_table(target, Path(folder), joined.schema, joined.rows, listed)
+        work.mkdir(exist_ok=True)
+        lock = lock_exclusive(work / LOCK, f"writing {target}", "choose another name")
+    try:
+        if not overwrite:
+            check_absent(target)
+        yield work
+    finally:
+        for name in OWN - {LOCK, f"{LOCK}.json"}:
+            (work / name).unlink(missing_ok=True)
+        lock.close()
+        (work / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # where there is something of somebody else's in it
+            work.rmdir()
 
 
 def _check(paths: list[Path]) -> Shards:
     schemas = {path: read_schema(path) for path in paths}
-    made = {path: json.loads(schema.metadata[METADATA]) for path, schema in schemas.items()}
+    made = {path: made_by(schema, path) for path, schema in schemas.items()}
     first = paths[0]
     for path in paths[1:]:
         _check_same(first, made[first], path, made[path])
+        if schemas[path].names != schemas[first].names or schemas[path].types != schemas[first].types:
+            raise OscineError(f"{first} and {path} have other columns; make the shards again in the same way")
     of = parse_shard(made[first]["shard"]).of
     numbers = [parse_shard(made[path]["shard"]).number for path in paths]
     twice = sorted({number for number in numbers if numbers.count(number) > 1})
     missing = sorted(set(range(1, of + 1)) - set(numbers))
     if twice or missing:
         what, which = ("given twice", twice) if twice else ("missing", missing)
-        raise OscineError(
-            f"shard {', '.join(f'{number}/{of}' for number in which)} is {what}; name each shard's table once"
+        some = ", ".join(f"{number}/{of}" for number in which[:SHOWN]) + f" and {len(which) - SHOWN} more" * (
+            len(which) > SHOWN
         )
+        raise OscineError(f"shard {some} {'is' if len(which) == 1 else 'are'} {what}; name each shard's table once")
     ordered = [path for _, path in sorted(zip(numbers, paths))]
-    return Shards(ordered, with_metadata(schemas[first], made[first] | {"shard": str(ALL)}))
+    whole = {key: value for key, value in made[first].items() if key != CONTENT}
+    return Shards(ordered, with_metadata(schemas[first], whole | {"shard": str(ALL)}))
 
 
 def _check_same(first: Path, made: dict[str, Any], other: Path, made_other: dict[str, Any]) -> None:
-    aside = ("shard", "model")  # a model may be spelt in several ways; its fingerprint tells
+    aside = ("shard", "model", CONTENT)  # a model may be spelt in several ways; its fingerprint tells
     differ = [key for key in made | made_other if key not in aside and made.get(key) != made_other.get(key)]
     if differ == ["folder"]:
         raise OscineError(
@@ -110,12 +139,9 @@ def _check_same(first: Path, made: dict[str, Any], other: Path, made_other: dict
 
 
 def _runs(shard: int, path: Path, columns: Sequence[str] | None) -> Iterator[Run]:
-    wanted = None if columns is None else list(dict.fromkeys([*columns, "file", "start_time"]))
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(ROW_GROUP, columns=wanted):
-            table = pa.Table.from_batches([batch])
-            files, starts = table["file"].to_pylist(), table["start_time"].to_pylist()
-            kept = (table if columns is None else table.select(columns)).replace_schema_metadata(None)
-            begins = [row for row in range(len(files)) if not row or files[row] != files[row - 1]]
-            for begin, end in zip(begins, [*begins[1:], len(files)]):
-                yield Run(files[begin], starts[begin], shard, kept.slice(begin, end - begin))
+    for table in read_tables(path, columns):
+        files, starts = table["file"].to_pylist(), table["start_time"].to_pylist()
+        chosen = (table if columns is None else table.select(columns)).replace_schema_metadata(None)
+        begins = [row for row in range(len(files)) if not row or files[row] != files[row - 1]]
+        for begin, end in zip(begins, [*begins[1:], len(files)]):
+            yield Run(files[begin], starts[begin], shard, chosen.slice(begin, end - begin))

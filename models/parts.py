@@ -11,8 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from oscine.models.arguments import FLOAT32, SHORTEST_CLIP
 from oscine.models.clock import Clock
+from oscine.models.errors import OscineError
 from oscine.models.outputs import Outputs
+from oscine.models.survey import check_source
 from oscine.models.table import Note
 from oscine.models.watcher import Progress
 from oscine.models.windows import (
@@ -25,6 +28,7 @@ from oscine.models.windows import (
     first_sample,
     parts_of,
     read_ahead,
+    total_samples,
 )
 
 BATCHES = 32  # in a part, about: what a kill can cost
@@ -45,6 +49,7 @@ class Job(NamedTuple):
     batch_size: int
     clock: Clock | None
     recordings: list[Recording]
+    shortest: float = SHORTEST_CLIP  # the share of a clip by which the windows were cut
 
     def at(self, precision: str) -> Job:
         """The same job in another precision."""
@@ -53,6 +58,11 @@ class Job(NamedTuple):
     @property
     def clips(self) -> int:
         return sum(count(recording, self.windows) for recording in self.recordings)
+
+    @property
+    def left_out(self) -> int:
+        """Last clips that are too short to be one."""
+        return sum(self.windows.leaves_out(total_samples(one, self.windows)) for one in self.recordings)
 
     def parts(self, skip: int = 0) -> Iterator[list[Piece]]:
         """Batches never cross a part, so that its numbers, to the last bit, depend on no other."""
@@ -88,6 +98,13 @@ def embed_parts(
         tell(progress)
 
 
+def not_finite(outputs: Outputs, name: str, start: float) -> OscineError:
+    """Return the error of a clip, whose samples are finite, of which numbers came that are not."""
+    model = (outputs.encoder.provenance or {}).get("model") or type(outputs.encoder).__name__
+    lower = "" if outputs.precision == FLOAT32 else f", or too large for {outputs.precision}: take precision {FLOAT32}"
+    return OscineError(f"what {model} makes of {name} from {start:g} s is not finite; its weights are broken{lower}")
+
+
 def _tell_more(tell: Callable[[Progress], None], before: Progress, clips: int, seconds: float) -> None:
     tell(before.plus(0, clips, seconds))
 
@@ -111,6 +128,7 @@ def embed_part(
             if note and (note.refused or note.part == recording.part):  # what may follow is not used
                 continue
             if read.refused or read.truncated:
+                check_source(recording.path, [one.path for one in job.recordings])
                 notes[name] = Note(read.refused or read.truncated, bool(read.refused), recording.part)
             made, total = clips_of(piece, read, job.windows)
             begin, channel = first_sample(recording, job.windows), recording.channel
@@ -126,6 +144,8 @@ def embed_part(
     numbers = [torch.empty(0, job.outputs.numbers)]
     seconds = 0.0
     for clip, rows in enumerate(job.outputs.of_batches(clips(), job.batch_size)):
+        if not rows.isfinite().all():
+            raise not_finite(job.outputs, *keys[clip][0][:2])
         seconds += shares[clip]
         numbers.append(rows[: len(keys[clip])])  # what lies beyond the recording's end has no time
         tell(clip + 1, seconds)

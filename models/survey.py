@@ -16,6 +16,10 @@ from oscine.models.inputs import WHOLE, Recordings, Stretch, find_inputs
 SHORTEST = 0.001  # seconds of a stretch: less may be rounded to no sample
 
 
+MOST_SHARDS = 100_000
+WITNESSES = 20  # other recordings that are tried where one cannot be opened
+
+
 class Shard(NamedTuple):
     """One of several jobs that share a folder or a list, counted from 1. A recording's name alone decides whose it is."""
 
@@ -74,9 +78,11 @@ class Survey(NamedTuple):
 
 def parse_shard(text: str) -> Shard:
     """ "2/8" is the second of eight."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise OscineError(f"shard {text!r}: expected NUMBER/OF with numbers from 1, such as 1/8 to 8/8")
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
+        raise OscineError(
+            f"shard {text[:40]!r}: expected NUMBER/OF with numbers from 1 to {MOST_SHARDS}, such as 1/8 to 8/8"
+        )
     return Shard(int(match[1]), int(match[2]))
 
 
@@ -97,6 +103,7 @@ def survey(
     for done, (name, known) in enumerate(zip(mine, read_headers([inputs.places[name] for name in mine])), start=1):
         tell(done, len(mine))
         if isinstance(known, AudioError):
+            check_source(inputs.places[name], list(inputs.places.values()))
             listed[name] = known.reason
             continue
         recording = Recording(inputs.places[name], name, *known)
@@ -105,6 +112,27 @@ def survey(
         if reasons := [reason for reason in (recording.info.note, complaint) if reason]:
             listed[name] = "; ".join(reasons)
     return Survey(found, listed, inputs.describe())
+
+
+def check_source(path: Path, others: Sequence[Path]) -> None:
+    """Raise an error where a file cannot be opened, and none of some others either: the disk is gone, not a recording."""
+    some = others[:: max(1, len(others) // WITNESSES)]
+    if len(others) > 1 and not any(map(_opens, (path, *some))):
+        raise OscineError(
+            f"neither {path} nor {len(some)} others of its folder or list can be opened; check the disk, or the connection "
+            "to it, and call again: what is done is kept"
+        )
+
+
+def _opens(path: Path) -> bool:
+    """Return whether a file gives its first byte."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return bool(file.read(1)) or not path.stat().st_size
+    except OSError:
+        pass
+    return False
 
 
 def parts_of_file(recording: Recording, stretches: Sequence[Stretch], channel: Channel) -> tuple[list[Recording], str]:

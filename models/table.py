@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 import zipfile
@@ -17,9 +16,25 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
+from oscine.models.error_list import errors_in_csv, errors_path, read_errors
 from oscine.models.errors import OscineError
 from oscine.models.files import put, write_whole
 from oscine.models.paths import why_too_long
+from oscine.models.schema import read_json
+from oscine.models.table_facts import (
+    AGAIN,
+    CHANNEL,
+    CONTENT,
+    DTYPES,
+    KEYS,
+    KINDS,
+    METADATA,
+    Keys,
+    check_made,
+    keys_of,
+    made_by,
+    reading,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +42,8 @@ if TYPE_CHECKING:
     from oscine.models.parts import Rows
 
 ROW_GROUP = 4096  # rows that are gathered before they are written
-KEYS = ["file", "start_time", "end_time"]
-CHANNEL = "channel"  # the column of its number, where every channel has rows of its own
 KEY_COLUMNS = [*KEYS, CHANNEL, "recorded"]  # the last two where they were asked for
-DTYPES = {"float32": pa.float32(), "float16": pa.float16()}
 CSV_BYTES = 12  # of a number in CSV, about
-METADATA = b"oscine"  # the schema's key for what made the table, in JSON
 
 # All rows in order, in tables of any length, as often as asked; with the columns of those names, or all.
 Source = Callable[[Sequence[str] | None], Iterator[pa.Table]]
@@ -86,23 +97,35 @@ def check_target(out: str | Path, recordings: object = None) -> Path:
 def check_absent(out: Path) -> None:
     """An error where a table, or what is written beside it, would replace a file, perhaps another table's."""
     for path in (out, *beside(out).values()):
-        if path.exists():
+        if path.exists() and (path == out or out.exists() or not _is_leftover(path)):
             raise OscineError(
                 f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)"
             )
 
 
-def errors_path(out: Path) -> Path:
-    return out.with_suffix(".errors.csv")
-
-
-def read_errors(path: Path) -> dict[str, str]:
-    """File to reason, of an error table."""
+def _is_leftover(path: Path) -> bool:
+    """Whether a file beside a table that is not there is of a call that was killed before its last step."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return dict(list(csv.reader(file))[1:])
-    except FileNotFoundError:
-        raise OscineError(f"no error table {path}; it belongs beside its table, also where it lists nothing") from None
+        if path.suffix == ".csv":
+            read_errors(path)
+        else:
+            check_made(read_json(path, AGAIN), path)
+    except OscineError:
+        return False
+    return True
+
+
+def read_listed(table: Path) -> dict[str, str]:
+    """File to reason, of a table's error list: as many as the table says."""
+    content = read_made_by(table).get(CONTENT)
+    if content is None:  # 0.1 had one name for the lists of FILE.parquet and FILE.csv, and wrote it always
+        return read_errors(table.with_suffix(".errors.csv"))
+    listed = read_errors(errors_path(table)) if content["listed"] else {}
+    if len(listed) != content["listed"]:
+        raise OscineError(
+            f"{errors_path(table)} lists {len(listed)} recordings, {table.name} says {content['listed']}; {AGAIN}"
+        )
+    return listed
 
 
 def beside(out: Path) -> dict[str, Path]:
@@ -124,9 +147,9 @@ def schema_of(
 
     channels: whether there is a column `channel`.
     """
-    fields = {"file": pa.string(), "start_time": pa.float64(), "end_time": pa.float64()}
+    fields = {name: KINDS[name] for name in KEYS}
     if channels:
-        fields[CHANNEL] = pa.int32()
+        fields[CHANNEL] = KINDS[CHANNEL]
     if clock:
         fields["recorded"] = pa.timestamp("us", tz=None if clock == "local" else "UTC")
     fields |= {column: pa.list_(DTYPES[dtype], width) if width else DTYPES[dtype] for column, width in widths.items()}
@@ -137,32 +160,60 @@ def read_made_by(path: str | Path) -> dict[str, Any]:
     """Return what made a table, of Parquet or of CSV with its FILE.metadata.json beside it."""
     path = Path(path)
     if path.suffix != ".csv":
-        return json.loads(read_schema(path).metadata[METADATA])
+        return made_by(read_schema(path), path)
     metadata = beside(path)["metadata"]
     try:
-        made: dict[str, Any] = json.loads(metadata.read_bytes())
+        return check_made(read_json(metadata, AGAIN), metadata)
     except FileNotFoundError:
         raise OscineError(
             f"no {metadata}, which says what made {path.name}; keep it beside the table, or make both again"
         ) from None
-    return made
+
+
+def read_tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Read a table in Parquet, some thousand rows at a time, with the columns of those names beside its keys, or all.
+
+    The checksums of its pages are verified, its rows compared with what its metadata say at the end.
+    """
+    schema, found = read_schema(path), Keys()
+    wanted = None if columns is None else list(dict.fromkeys([*keys_of(schema.names), *columns]))
+    with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(ROW_GROUP, columns=wanted):
+            table = pa.Table.from_batches([batch])
+            if any(table[key].null_count for key in keys_of(schema.names)):
+                raise OscineError(f"{path} has rows without a file or a time; {AGAIN}")
+            found.add(table)
+            yield table
+    found.check(made_by(schema, path), path)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table in Parquet as `read_tables` does, as one."""
+    pieces = list(read_tables(path, columns))
+    return pa.concat_tables(pieces) if pieces else read_schema(path).empty_table()
 
 
 def read_rows(path: str | Path) -> Iterator[pd.DataFrame]:
     """Read a table of Parquet or CSV, whose columns are keys and single numbers, some thousand rows at a time."""
     path = Path(path)
     if path.suffix != ".csv":
-        with pq.ParquetFile(path) as file:
-            yield from (batch.to_pandas() for batch in file.iter_batches(ROW_GROUP))
+        yield from (table.to_pandas() for table in read_tables(path))
         return
-    with path.open(newline="", encoding="utf-8") as text:
-        names = next(csv.reader(text))
-    # A number that was written as the shortest text for it is read as the very same one.
-    types = dict.fromkeys(names, pa.float32()) | {"file": pa.string(), CHANNEL: pa.int32()}
-    types |= dict.fromkeys(["start_time", "end_time"], pa.float64()) | {"recorded": pa.string()}
-    convert = arrow_csv.ConvertOptions(column_types=types)
-    with arrow_csv.open_csv(path, convert_options=convert) as reader:
-        yield from (batch.to_pandas() for batch in reader)
+    made, found = read_made_by(path), Keys()
+    with reading(path):
+        with path.open(newline="", encoding="utf-8") as text:
+            names = next(csv.reader(text), [])
+        if names[: len(KEYS)] != KEYS:
+            raise OscineError(f"{path} begins with the columns {names[:3]}, expected {KEYS}; {AGAIN}")
+        # A number that was written as the shortest text for it is read as the very same one.
+        types = dict.fromkeys(names, pa.float32()) | {"file": pa.string(), CHANNEL: pa.int32()}
+        types |= dict.fromkeys(["start_time", "end_time"], pa.float64()) | {"recorded": pa.string()}
+        convert = arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False)
+        with arrow_csv.open_csv(path, convert_options=convert) as reader:
+            for batch in reader:
+                found.add(pa.Table.from_batches([batch]))
+                yield batch.to_pandas()
+    found.check(made, path)
 
 
 def with_metadata(schema: pa.Schema, metadata: dict[str, Any]) -> pa.Schema:
@@ -177,19 +228,29 @@ def as_table(rows: Rows, schema: pa.Schema) -> pa.Table:
     ]
     kinds = schema.types[len(arrays) :]
     widths = [kind.list_size if pa.types.is_fixed_size_list(kind) else 1 for kind in kinds]
+    if DTYPES["float16"] in [kind.value_type if pa.types.is_fixed_size_list(kind) else kind for kind in kinds]:
+        _check_half(rows)
     for numbers, kind in zip(rows.numbers.split(widths, dim=1), kinds):
         arrays.append(_numbers(numbers.contiguous().numpy().ravel(), kind))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def _check_half(rows: Rows) -> None:
+    """Raise an error where numbers are beyond half precision."""
+    beyond = ~rows.numbers.half().isfinite().all(dim=1)
+    if beyond.any():
+        row = int(beyond.nonzero()[0])
+        name, start = rows.keys[row][:2]
+        raise OscineError(
+            f"the numbers of {name} from {start:g} s reach {rows.numbers[row].abs().max():.0f}, beyond float16; take dtype "
+            "float32"
+        )
+
+
 def _numbers(flat: np.ndarray, kind: pa.DataType) -> pa.Array:
     vectors = pa.types.is_fixed_size_list(kind)
-    if (kind.value_type if vectors else kind) == pa.float16():
-        with np.errstate(over="ignore"):
-            half = flat.astype(np.float16)
-        if not np.isfinite(half).all() and np.isfinite(flat).all():
-            raise OscineError(f"vectors reach {np.abs(flat).max():.0f}, beyond float16; take dtype float32")
-        flat = half
+    if (kind.value_type if vectors else kind) == DTYPES["float16"]:
+        flat = flat.astype(np.float16)
     return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size) if vectors else pa.array(flat)
 
 
@@ -202,15 +263,9 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
     return _flat(table.drop_columns(keys)).to_pandas().set_index(index)
 
 
-def keys_of(columns: Sequence[str]) -> list[str]:
-    """Those of a table's columns that say which row it is."""
-    return [*KEYS, CHANNEL] if CHANNEL in columns else KEYS
-
-
 def read_embeddings(path: str | Path) -> pd.DataFrame:
     """A table in Parquet as a DataFrame indexed by file, start_time and end_time, a column a number: embedding_0, ..."""
-    read_schema(path)
-    return as_frame(pq.read_table(path))
+    return as_frame(read_table(Path(path)))
 
 
 def read_schema(path: str | Path) -> pa.Schema:
@@ -219,40 +274,51 @@ def read_schema(path: str | Path) -> pa.Schema:
         schema = pq.read_schema(path)
     except FileNotFoundError:
         raise OscineError(f"no table {path}; check the path") from None
-    except (pa.ArrowInvalid, OSError):
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
         raise OscineError(f"{path} is no Parquet file; expected a table FILE.parquet that oscine embed wrote") from None
-    if "shard" not in json.loads((schema.metadata or {}).get(METADATA, b"{}")):
-        raise OscineError(f"{path} was not written by oscine embed; name a table that was")
+    made = made_by(schema, path)
+    number = DTYPES[made["dtype"]]
+    for name, kind in zip(schema.names, schema.types):
+        vector = name in made.get("columns", ())
+        expected = KINDS.get(name) or (pa.list_(number, made["dim"]) if vector else number)
+        if kind != expected and not (name == "recorded" and pa.types.is_timestamp(kind)):
+            raise OscineError(f"{path}: its column {name} is of the type {kind}, expected {expected}; {AGAIN}")
+    missing = [name for name in (*KEYS, *made.get("columns", ())) if name not in schema.names]
+    if missing or len(set(schema.names)) < len(schema.names):
+        raise OscineError(f"{path} has {f'no column {missing[0]}' if missing else 'a column twice'}; {AGAIN}")
     return schema
 
 
 def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, listed: dict[str, str]) -> Summary:
-    """Write a table and its error table, each complete or not at all; CSV gets FILE.metadata.json, too.
+    """Write a table and its error list, if it has one, each complete or not at all; CSV gets FILE.metadata.json, too.
 
     work: a folder on the same disk, for what is half written.
     """
-    rows, seconds, ends = 0, 0.0, dict[str, float]()
-    hop = json.loads(schema.metadata[METADATA]).get("hop_seconds", 0.0)
-    for table in source(KEYS):
-        rows += len(table)
+    seconds, ends, keys = 0.0, dict[str, float](), Keys()
+    made = json.loads(schema.metadata[METADATA])
+    hop = made.get("hop_seconds", 0.0)
+    for table in source(keys_of(schema.names)):
+        keys.add(table)
         for name, start, end in zip(*(table[key].to_pylist() for key in KEYS)):
             last = ends.get(name, 0.0)
             # What lies between two clips counts; what lies between two stretches of a list does not.
             seconds += max(0.0, end - (last if start - last < hop + 1e-6 else start))
             ends[name] = max(end, last)
-    text = io.StringIO()
-    csv.writer(text).writerows([("file", "reason"), *sorted(listed.items())])
-    content = {"errors": text.getvalue().encode(), "metadata": schema.metadata[METADATA] + b"\n"}
+    schema = with_metadata(schema, made | {CONTENT: keys.describe(len(listed))})
+    content = {"metadata": schema.metadata[METADATA] + b"\n"} | ({"errors": errors_in_csv(listed)} if listed else {})
     with writing(target):
-        for name in beside(target):
+        for name in beside(target).keys() & content.keys():
             write_whole(work / name, content[name])
         with (work / "table").open("wb") as file:
             FORMATS[target.suffix](file, schema, source)
             file.flush()
             os.fsync(file.fileno())
+        if not listed:
+            errors_path(target).unlink(missing_ok=True)  # of the table that is replaced
         for name, place in (beside(target) | {"table": target}).items():  # the table last: where it stands, all is done
-            put(work / name, place)
-    return Summary(rows, len(ends), seconds, dict(sorted(listed.items())), target, errors_path(target))
+            if name in content or name == "table":
+                put(work / name, place)
+    return Summary(keys.rows, len(ends), seconds, dict(sorted(listed.items())), target, errors_path(target))
 
 
 @contextmanager
@@ -268,7 +334,7 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def _write_parquet(file: BinaryIO, schema: pa.Schema, source: Source) -> None:
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
         waiting: list[pa.Table] = []
         for table in source(None):
             waiting.append(table)

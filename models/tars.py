@@ -29,8 +29,9 @@ import pyarrow.parquet as pq
 from oscine.models.audio import BUFFER, AudioError, load, open_stream, unreadable, warn_once
 from oscine.models.cores import cores
 from oscine.models.errors import OscineError
-from oscine.models.files import wait_for, write_whole
+from oscine.models.files import write_whole
 from oscine.models.gzip_points import WINDOW, Inflated, Inflating
+from oscine.models.locks import lock_wait
 from oscine.models.scan import SUFFIXES
 from oscine.models.streams import Ends, Part, ends
 from oscine.models.tar_headers import Entry, TarError, read_entries
@@ -214,7 +215,7 @@ def _are_within(members: pa.Table, size: int) -> bool:
 
 def _make(path: Path) -> Index:
     folder = _writable(path)
-    with wait_for(folder / f".{path.name}.lock"):  # of the processes of a run, one reads the tar
+    with lock_wait(folder / f".{path.name}.lock", f"indexing {path}"):  # of the processes of a run, one reads the tar
         return _read(path, folder) or _write(path, folder)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from oscine.models.arguments import SHORTEST_CLIP
 from oscine.models.audio import AudioError, count_clips, decode, one_thread, open_recording, split_clips
 from oscine.models.cores import cores
 from oscine.models.encoder import Encoder
@@ -25,14 +26,23 @@ PIECE_SECONDS = 120  # what a worker reads at a time: two minutes at 250 kHz are
 
 
 class Windows(NamedTuple):
-    """How recordings are cut into clips, counted in samples at the encoder's rate."""
+    """How recordings are cut into clips, counted in samples at the encoder's rate.
+
+    shortest: samples of sound that a last clip needs, unless it is the only one.
+    """
 
     sample_rate: int
     samples: int
     hop: int
+    shortest: int = 0
 
     def clips(self, total: int) -> int:
-        return count_clips(total, self.samples, self.hop)
+        return count_clips(total, self.samples, self.hop) - self.leaves_out(total)
+
+    def leaves_out(self, total: int) -> bool:
+        """Return whether the last clip of so many samples has too few of them."""
+        clips = count_clips(total, self.samples, self.hop)
+        return clips > 1 and total - (clips - 1) * self.hop < self.shortest
 
     def times(self, clip: int, total: int, begin: int = 0) -> tuple[float, float]:
         """Start and end of a clip in seconds; silence that fills it up does not count.
@@ -67,7 +77,7 @@ class Reader(Dataset[Read]):
         self.windows = windows
 
     def __getitem__(self, piece: Piece) -> Read:
-        sample_rate, samples, hop = self.windows
+        sample_rate, samples, hop, _ = self.windows
         recording, first = piece.recording, piece.first * hop
         count = min((piece.clips - 1) * hop + samples, total_samples(recording, self.windows) - first)
         begin = first_sample(recording, self.windows)
@@ -80,14 +90,19 @@ class Reader(Dataset[Read]):
         return Read(decoded.waveform.numpy(), decoded.truncated)
 
 
-def cut(encoder: Encoder, hop: float | None = None, samples: int | None = None) -> Windows:
-    """Clips of so many samples, by default the encoder's, every `hop` seconds; None is a clip's length."""
+def cut(
+    encoder: Encoder, hop: float | None = None, samples: int | None = None, shortest: float = SHORTEST_CLIP
+) -> Windows:
+    """Clips of so many samples, by default the encoder's, every `hop` seconds; None is a clip's length.
+
+    shortest: the share of a clip that the last one of a recording must have, to be one, unless it is the only one.
+    """
     length = samples or encoder.samples
     step = length if hop is None else hop * encoder.sample_rate
     if not math.isfinite(step) or round(step) < 1:
         seconds = length / encoder.sample_rate
         raise OscineError(f"hop is {hop} s, expected more than 0; leave it out for the clip's {seconds:g} s")
-    return Windows(encoder.sample_rate, length, round(step))
+    return Windows(encoder.sample_rate, length, round(step), round(shortest * length))
 
 
 def first_sample(recording: Recording, windows: Windows) -> int:

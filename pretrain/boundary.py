@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,10 @@ from oscine.pretrain.states import kept
 
 NEVER = 2**62
 AGREE = 10  # steps from one agreement of a run's processes to the next: soon, where a cluster leaves minutes
-# Before its time is up, which Windows does not know; and when others need the machine.
-ORDERS = tuple(signal.Signals[name] for name in ("SIGUSR1", "SIGTERM") if hasattr(signal, name))
-
-
-COME_AGAIN, TERMINATED = (
-    75,
-    143,
-)  # exit codes: try again (sysexits.h), with which a job script requeues itself; SIGTERM's
+# Before its time is up; when others need the machine; when the terminal is closed. Windows knows the second alone.
+ORDERS = tuple(signal.Signals[name] for name in ("SIGUSR1", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+# Exit codes: try again (sysexits.h), with which a job script requeues itself; and, with its number, of any other signal.
+COME_AGAIN, SIGNALLED = 75, 128
 
 
 class Stopped(OscineError):
@@ -40,7 +36,7 @@ class Stopped(OscineError):
     @property
     def code(self) -> int:
         """That the process ends with."""
-        return TERMINATED if self.by == signal.SIGTERM else COME_AGAIN
+        return COME_AGAIN if self.by is None or self.by.name == "SIGUSR1" else SIGNALLED + self.by
 
 
 class Diverged(OscineError):
@@ -75,11 +71,15 @@ class StepBoundary(Checkpoint):
         self.batch = 0  # of the run, the first whose loss waits
         self.losses: list[Tensor] = []
         self.told: signal.Signals | None = None
+        self.orders: Sequence[signal.Signals] = ORDERS
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Hear orders while the block runs, also before the first step; whoever heard them before does so again after it."""
         before = {number: signal.getsignal(number) for number in ORDERS}
+        self.orders = [
+            number for number in ORDERS if before[number] != signal.SIG_IGN
+        ]  # nohup ignores a closed terminal
         self.listen()
         try:
             yield
@@ -90,7 +90,7 @@ class StepBoundary(Checkpoint):
 
     def listen(self) -> None:
         if threading.current_thread() is threading.main_thread():  # no other may
-            for number in ORDERS:
+            for number in self.orders:
                 signal.signal(number, self.hear)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,7 +99,7 @@ class StepBoundary(Checkpoint):
         self.batch, self.losses = self.step * trainer.accumulate_grad_batches, []
 
     def hear(self, number: int, frame: Any) -> None:
-        if self.told == number == signal.SIGTERM:
+        if self.told == number and self.told.name != "SIGUSR1":
             raise KeyboardInterrupt
         self.told = signal.Signals(number)
 

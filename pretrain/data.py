@@ -168,4 +168,5 @@ def _begin_reading(worker: int) -> None:
     one_thread(worker)
     if sys.platform != "win32" and hasattr(signal, "SIGUSR1"):  # there nobody sends it
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: signal.alarm(GRACE))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -17,24 +16,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.cores import cores
+from oscine.models.error_list import errors_in_csv, read_errors
 from oscine.models.errors import OscineError
-from oscine.models.files import hold, write_whole
-from oscine.models.survey import Survey, survey
+from oscine.models.files import write_whole
+from oscine.models.locks import lock_exclusive
+from oscine.models.schema import check_fields, read_json
+from oscine.models.survey import Survey, check_source, survey
 from oscine.models.table import writing
-from oscine.pretrain.shard_writer import ShardWriter, record_path, shard_path
-from oscine.pretrain.shards import ERRORS, FORMATS, INDEX, ROWS, WORK, is_finished
+from oscine.pretrain.shard_writer import Row, ShardWriter, record_path, shard_path
+from oscine.pretrain.shards import (
+    COLUMNS,
+    ERRORS,
+    FORMATS,
+    HIGHEST_RATE,
+    INDEX,
+    PLAN_FIELDS,
+    ROWS,
+    SHARD,
+    WORK,
+    is_finished,
+    read_index,
+)
 
 PLAN, LOCK = "plan.json", "lock"
-COLUMNS = pa.schema(
-    {
-        "name": pa.string(),
-        "key": pa.string(),
-        "shard": pa.int32(),
-        "offset": pa.int64(),
-        "length": pa.int64(),
-        "frames": pa.int64(),
-    }
-)
+RECORD = SHARD | {"next": int, "rows": list[list[str | int]], "listed": dict[str, str]}  # of a shard that is whole
+ROW = list(Row.__annotations__)
 
 
 class Packed(NamedTuple):
@@ -85,17 +91,18 @@ def check_packing(out: Path, sample_rate: int, format: str, size: int, workers: 
     """Raise what is wrong with the arguments of `pack_shards`, or in the way in `out`, whatever the recordings are."""
     if format not in FORMATS:
         raise OscineError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
-    if sample_rate < 1 or size < 1:
-        raise OscineError(f"a rate of {sample_rate} Hz and shards of {size} bytes; both must be at least 1")
+    if not 1 <= sample_rate <= HIGHEST_RATE or size < 1:
+        raise OscineError(
+            f"a rate of {sample_rate} Hz and shards of {size} bytes; expected 1 to {HIGHEST_RATE} Hz and 1 byte at least"
+        )
     if workers is not None and workers < 0:
         raise OscineError(f"workers is {workers}, expected 0 (this process) or more")
     _check_same(out, {"sample_rate": sample_rate, "format": format, "size": size})
 
 
 def read_packed(out: Path) -> Packed:
-    index = json.loads((out / INDEX).read_bytes())
-    with (out / ERRORS).open(newline="", encoding="utf-8") as file:
-        listed = dict(list(csv.reader(file))[1:])  # without the header
+    index = read_index(out)
+    listed = read_errors(out / ERRORS) if index.get("listed", True) else {}  # 0.1 wrote it always
     size = sum(shard["bytes"] for shard in index["shards"])
     return Packed(out, len(index["shards"]), index["recordings"], index["seconds"], size, listed)
 
@@ -123,6 +130,7 @@ def _pack(
                 shard = ShardWriter(out, out / WORK, len(done))
             shard.add(path, about, name, made.frames)
         if made.reason:
+            check_source(found.recordings[number].path, [recording.path for recording in found.recordings])
             shard.listed[name] = listed[name] = made.reason
         path.unlink()
         tell(number + 1, len(found.recordings))
@@ -140,16 +148,16 @@ def describe(name: str, frames: int, sample_rate: int) -> bytes:
 
 
 def _write_index(out: Path, plan: dict[str, Any], done: list[dict[str, Any]], listed: dict[str, str]) -> None:
-    text = io.StringIO()
-    csv.writer(text).writerows([("file", "reason"), *sorted(listed.items())])
-    write_whole(out / ERRORS, text.getvalue().encode())
+    if listed:
+        write_whole(out / ERRORS, errors_in_csv(listed))
     columns = list(zip(*[row for shard in done for row in shard["rows"]]))
     rows = pa.table([pa.array(column, field.type) for column, field in zip(columns, COLUMNS)], schema=COLUMNS)
     table = io.BytesIO()
     pq.write_table(rows, table, compression="zstd")
     write_whole(out / ROWS, table.getvalue())
     shards = [{key: shard[key] for key in ("name", "bytes", "sha256")} for shard in done]
-    about = {"recordings": len(rows), "seconds": sum(columns[-1]) / plan["sample_rate"], "shards": shards}
+    about = {"recordings": len(rows), "seconds": sum(columns[-1]) / plan["sample_rate"], "listed": len(listed)}
+    about |= {"rows_sha256": hashlib.sha256(table.getvalue()).hexdigest(), "shards": shards}
     write_whole(out / INDEX, json.dumps(plan | about, indent=1).encode())
 
 
@@ -157,8 +165,21 @@ def _finished(out: Path) -> list[dict[str, Any]]:
     """The records of the shards that are whole."""
     done: list[dict[str, Any]] = []
     while shard_path(out, len(done)).exists() and (record := record_path(out / WORK, len(done))).exists():
-        done.append(json.loads(record.read_bytes()))
+        done.append(_read_record(record, len(done)))
     return done
+
+
+def _read_record(path: Path, number: int) -> dict[str, Any]:
+    """Read the record of a shard that is whole."""
+    anew = f"delete {path.parent.parent} and pack it anew"
+    record = check_fields(read_json(path, anew), RECORD, path, anew)
+    for row in record["rows"]:
+        kinds = [type(value) for value in row]
+        if kinds != [str, str, int, int, int, int] or row[ROW.index("shard")] != number:
+            raise OscineError(f"{path}: a row is {str(row)[:80]}, expected {', '.join(ROW)}; {anew}")
+    if record["name"] != shard_path(path.parent, number).name or record["next"] < 1:
+        raise OscineError(f"{path} is not of shard {number}; {anew}")
+    return record
 
 
 def _check_same(out: Path, plan: dict[str, Any]) -> None:
@@ -171,13 +192,14 @@ def _check_same(out: Path, plan: dict[str, Any]) -> None:
         if others:
             raise OscineError(f"{out} holds other files, such as {others[0]}; name a new folder or an empty one")
         return
-    saved = json.loads(begun.read_bytes())
+    anew = "name another folder or delete it"
+    saved = check_fields(read_json(begun, anew), PLAN_FIELDS, begun, anew)
     given = {key: value for key, value in plan.items() if key != "source"}
     differ = [f"{key} was {saved.get(key)}, now {value}" for key, value in given.items() if saved.get(key) != value]
     if "source" in plan and saved.get("source") != plan["source"]:
         differ.append("the recordings are others, or changed")
     if differ:
-        raise OscineError(f"{out} holds shards of another call: {'; '.join(differ)}; name another folder or delete it")
+        raise OscineError(f"{out} holds shards of another call: {'; '.join(differ)}; {anew}")
 
 
 @contextmanager
@@ -185,7 +207,7 @@ def _alone(out: Path, plan: dict[str, Any]) -> Iterator[Path]:
     """The folder for what is not finished, for this process alone: when it dies, however it dies, another may go on."""
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
-    with hold(work / LOCK, f"packing {out}", "folder"):
+    with lock_exclusive(work / LOCK, f"packing {out}", "choose another folder"):
         for left in filter(Path.is_dir, work.iterdir()):
             shutil.rmtree(left, ignore_errors=True)
         write_whole(work / PLAN, json.dumps(plan).encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oscine.models.files import put, write_whole
+from oscine.pretrain.shards import shard_name
 
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
@@ -79,7 +80,7 @@ class ShardWriter:
 
 
 def shard_path(out: Path, number: int) -> Path:
-    return out / f"{number:06d}.tar"
+    return out / shard_name(number)
 
 
 def record_path(work: Path, number: int) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oscine.models.errors import OscineError
-from oscine.models.table import KEY_COLUMNS, METADATA
+from oscine.models.table import KEY_COLUMNS
+from oscine.models.table_facts import METADATA
 
 RAVEN = ".txt"
 THRESHOLD = 0.5  # where a probe brings none

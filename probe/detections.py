@@ -6,25 +6,38 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
+from typing import Any
 
 import pandas as pd
 import torch
 from pandas import DataFrame
 from torch import Tensor
 
+from oscine.models.arguments import SHORTEST_CLIP
 from oscine.models.channels import MIX, Channel, parse_channel
 from oscine.models.embed import describe, job_of
 from oscine.models.errors import OscineError
 from oscine.models.inputs import Recordings
-from oscine.models.survey import ALL, Survey, survey
-from oscine.models.table import CHANNEL, keys_of, read_made_by, read_rows, writing
+from oscine.models.survey import ALL, survey
+from oscine.models.table import read_made_by, read_rows, writing
+from oscine.models.table_facts import CHANNEL, keys_of
 from oscine.probe.annotations import COLUMNS, write_audacity, write_raven
 from oscine.probe.arguments import RAVEN, THRESHOLD, check_detections, check_threshold
 from oscine.probe.events import find_events
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.predict import Probabilities
 
-SAME = ("fingerprint", "probe_fingerprint", "scaling", "clip_seconds", "hop_seconds", "shard", "folder", "channel")
+SAME = (
+    "fingerprint",
+    "probe_fingerprint",
+    "scaling",
+    "clip_seconds",
+    "hop_seconds",
+    "shard",
+    "folder",
+    "channel",
+    "shortest",
+)
 
 
 def write_detections(
@@ -37,22 +50,25 @@ def write_detections(
     overwrite: bool = False,
     *,
     channel: Channel = MIX,
+    shortest: float = SHORTEST_CLIP,
 ) -> int:
     """Write what a table of predictions amounts to, and return the number of detections.
 
     A detection is a class whose probability reaches its threshold; rows of one recording that follow one another without a
     gap are one detection, whose score is the highest of their probabilities.
 
-    table: Parquet or CSV, as `predict_recordings` writes it of these recordings with this probe, `hop` and `channel`. out:
-    FILE.txt, a Raven selection table to be opened with all the recordings in the order of their names; or a new folder, that
-    gets an Audacity label track NAME.txt for every recording NAME of the table (NAME.channel_2.txt with channel "each").
+    table: Parquet or CSV, as `predict_recordings` writes it of these recordings with this probe, `hop`, `channel` and
+    `shortest`. out: FILE.txt, a Raven selection table to be opened with all the recordings in the order of their names; or a
+    new folder, that gets an Audacity label track NAME.txt for every recording NAME of the table (NAME.channel_2.txt with
+    channel "each").
     Either is written whole or not at all.
     threshold: for all classes; by default those that the probe brings, else 0.5.
     """
     table, out = Path(table), check_detections(out, overwrite)
     thresholds = thresholds_of(fitted, threshold)
     found = survey(recordings, channel=channel)
-    check_table(fitted, table, found, hop, parse_channel(channel))
+    now = describe(job_of(Probabilities(fitted), hop, None, shortest=shortest), "float32", parse_channel(channel))
+    check_table(table, now | {"shard": str(ALL), "folder": found.folder})
     places = {recording.name: recording for recording in found.recordings}
     median = fitted.median if fitted.frame_seconds else 1
     heard = {name: find_detections(rows[fitted.classes], thresholds, median) for name, rows in recordings_of(table)}
@@ -112,11 +128,9 @@ def thresholds_of(fitted: FittedProbe, threshold: float | None) -> Tensor:  # [c
     return torch.full((len(fitted.classes),), THRESHOLD if threshold is None else threshold, dtype=torch.float64)
 
 
-def check_table(fitted: FittedProbe, table: Path, found: Survey, hop: float | None, channel: Channel) -> None:
-    """An error where a table was made otherwise, or is of other recordings."""
+def check_table(table: Path, now: Mapping[str, Any]) -> None:
+    """An error where a table was made otherwise than it would be now, or is of other recordings."""
     made = {CHANNEL: MIX} | read_made_by(table)
-    now = describe(job_of(Probabilities(fitted), hop, None), "float32", channel)
-    now |= {"shard": str(ALL), "folder": found.folder}
     differ = [key for key in SAME if made.get(key) != now[key]]
     if differ:
         raise OscineError(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -18,7 +17,8 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.paths import common_folder
-from oscine.models.table import CHANNEL, KEYS, METADATA, read_schema
+from oscine.models.table import read_made_by, read_schema, read_table
+from oscine.models.table_facts import CHANNEL, KEYS
 from oscine.models.vectors import POOLED, POOLS, fingerprint
 from oscine.probe.data import LabelledClips, Task
 from oscine.probe.probe import Needs
@@ -30,18 +30,19 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
     A row is found by its recording, named as below the folder that was embedded, and by its start, at which one of the
     table's clips must begin; that clip must not go on after the row's end.
     """
-    made_by = json.loads(read_schema(path).metadata[METADATA])
+    path = Path(path)
+    schema, made_by = read_schema(path), read_made_by(path)
     if "columns" not in made_by:
         raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
     if CHANNEL in task.rows:
         raise OscineError(f"the labels are of channels, the rows of {path} are not; leave the table out")
-    if CHANNEL in read_schema(path).names:
+    if CHANNEL in schema.names:
         raise OscineError(
             f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
         )
     _check_encoder(path, made_by, encoder)
     columns = _columns(path, made_by, encoder, needs)
-    table = pq.read_table(path, columns=[*KEYS, *columns.values()])
+    table = read_table(path, list(columns.values()))
     clips = table.select(KEYS).to_pandas()
     places = _places(path, clips, LabelledClips(task.rows, encoder.sample_rate, encoder.seconds))
     layers = encoder.layer_numbers(needs.layers)
@@ -50,8 +51,10 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
         if (pool, layer) not in columns:
             return torch.empty(len(places), 0)
         column = table[columns[pool, layer]].combine_chunks()
-        numbers = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, encoder.dim)
-        return torch.from_numpy(numbers[places].astype(np.float32))
+        numbers = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, encoder.dim)[places].astype(np.float32)
+        if not np.isfinite(numbers).all():
+            raise OscineError(f"{path} holds numbers that are not finite, of pool {pool}, layer {layer}; make it anew")
+        return torch.from_numpy(numbers)
 
     means = torch.stack([vectors("mean", layer) for layer in layers])[:, :, None, None]
     return Features(

@@ -88,7 +88,8 @@ class Encoding:
     def rounded(self, tensor: Tensor) -> np.ndarray:
         made = tensor.to(DTYPES[self.dtype])
         if not tensor.isfinite().all():
-            raise OscineError("features are not finite; the encoder's weights are broken")
+            model = (self.encoder.provenance or {}).get("model") or type(self.encoder).__name__
+            raise OscineError(f"features of {model} are not finite; the encoder's weights are broken")
         if not made.isfinite().all():
             raise OscineError(f"features reach {tensor.abs().max():.0f}, beyond float16; take dtype float32")
         return made.contiguous().cpu().numpy()

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from oscine.models.arguments import FLOAT32
+from oscine.models.arguments import FLOAT32, SHORTEST_CLIP
 from oscine.models.channels import MIX, Channel
 from oscine.models.embed import embed_file, embed_recordings
 from oscine.models.errors import OscineError
@@ -59,11 +59,12 @@ def predict_file(
     batch_size: int | None = None,
     *,
     channel: Channel = MIX,
+    shortest: float = SHORTEST_CLIP,
 ) -> pd.DataFrame:
     """Probabilities of one recording, a column a class, indexed by file, start_time, end_time; as `embed_file` reads it."""
     check_order(fitted, path, "predict_file(fitted, path)")
     check_hop(fitted, hop)
-    return embed_file(Probabilities(fitted), path, hop, batch_size, channel=channel)
+    return embed_file(Probabilities(fitted), path, hop, batch_size, channel=channel, shortest=shortest)
 
 
 def predict_recordings(
@@ -80,11 +81,12 @@ def predict_recordings(
     watcher: Watcher = SILENT,
     *,
     channel: Channel = MIX,
+    shortest: float = SHORTEST_CLIP,
 ) -> Summary:
     """Write what a probe says of recordings into the table `out` (.parquet, .csv or .npz).
 
     A row is (file, start_time, end_time, a probability for every class): of a clip, or of a frame of a frame-wise probe.
-    All else is as in `embed_recordings`: a folder, a file or a list, the journal, the error table OUT.errors.csv, the
+    All else is as in `embed_recordings`: a folder, a file or a list, the journal, the error list OUT.errors.csv, the
     arguments.
     """
     check_order(fitted, recordings, "predict_recordings(fitted, recordings, out)")
@@ -92,7 +94,7 @@ def predict_recordings(
     outputs = Probabilities(fitted, precision)
     return embed_recordings(
         outputs, recordings, out, hop, clock=clock, shard=shard, overwrite=overwrite, batch_size=batch_size,
-        workers=workers, watcher=watcher, channel=channel,
+        workers=workers, watcher=watcher, channel=channel, shortest=shortest,
     )  # fmt: skip
 
 

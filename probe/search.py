@@ -16,7 +16,9 @@ from torch.quasirandom import SobolEngine
 
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
-from oscine.models.files import hold, write_whole
+from oscine.models.files import write_whole
+from oscine.models.locks import lock_exclusive
+from oscine.models.schema import check_fields, read_json
 from oscine.probe.data import Part
 from oscine.probe.search_settings import check_optuna
 from oscine.probe.search_space import Range
@@ -37,6 +39,10 @@ class Tried(NamedTuple):
     settings: Settings
     value: float | None
     failure: str | None = None
+
+
+FIELDS = {"record": dict[str, Any], "trials": list[dict[str, Any]]}  # of the journal
+TRIED = {"settings": dict[str, Any], "value": float | None, "failure": str | None}
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ def search(
     need_optuna()
     folder.mkdir(parents=True, exist_ok=True)
     journal, known = folder / JOURNAL, given or {}
-    with hold(folder / LOCK, f"searching in {folder}", "--name"):
+    with lock_exclusive(folder / LOCK, f"searching in {folder}", "choose another --name"):
         content = json.loads(json.dumps(record, default=str))
         tried = _read(journal, content, overwrite)
         own = {name: known[name] for name, ends in space.items() if ends.holds(known.get(name))}
@@ -129,7 +135,8 @@ def _read(journal: Path, record: dict[str, Any], overwrite: bool) -> list[Tried]
     """The finished trials of a search that goes on; none of one that begins."""
     if not journal.exists():
         return []
-    content = json.loads(journal.read_bytes())
+    anew = "--overwrite starts anew"
+    content = check_fields(read_json(journal, anew), FIELDS, journal, anew)
     before = content["record"]
     differ = [name for name in {**before, **record} if before.get(name) != record.get(name)]
     if differ and not overwrite:
@@ -137,7 +144,7 @@ def _read(journal: Path, record: dict[str, Any], overwrite: bool) -> list[Tried]
             f"{journal.parent} is a search with other {', '.join(differ)}; call it as then to go on, --overwrite starts "
             "anew, --name X another"
         )
-    return [] if differ else [Tried(**one) for one in content["trials"]]
+    return [] if differ else [Tried(**check_fields(one, TRIED, journal, anew)) for one in content["trials"]]
 
 
 def _sobol_points(space: Mapping[str, Range], count: int, seed: int) -> list[Settings]:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from oscine.models.features import Features
-from oscine.models.files import seize, share, wait_for
+from oscine.models.files import bytes_in_words
+from oscine.models.locks import SharedLock, lock_shared, lock_wait, try_lock
 from oscine.models.table import writing
 from oscine.probe.encoding import Encoding
 from oscine.probe.store import LOCK, RECORD, USED, Store, begin, name_of, record_of, rows_done, write
@@ -55,16 +56,17 @@ def open_store(
         room = _make_room(root, folder, encoding.nbytes, limit)
         if encoding.nbytes > room:
             logger.warning(
-                "features of %d rows would take %.1f GB, %s has %.1f for them: a clip is encoded whenever it is needed",
-                len(encoding.clips), encoding.nbytes / 1e9, root, room / 1e9,
+                "features of %d rows would take %s, %s has %s for them: a clip is encoded whenever it is needed",
+                len(encoding.clips), bytes_in_words(encoding.nbytes), root, bytes_in_words(max(0, room)),
             )  # fmt: skip
             return encoding
-        logger.debug("features of %d rows take %.1f GB in %s", len(encoding.clips), encoding.nbytes / 1e9, folder)
+        taken = bytes_in_words(encoding.nbytes)
+        logger.debug("features of %d rows take %s in %s", len(encoding.clips), taken, folder)
         begin(encoding, folder, origin)
-        reserved = share(folder / USED)
+        reserved = lock_shared(folder / USED)
     with reserved or nullcontext():
         with writing(folder):
-            lock = wait_for(folder / LOCK)  # for it to be whole, where another process is writing it
+            lock = lock_wait(folder / LOCK, f"encoding the same clips into {folder}")
         with lock:
             write(encoding, folder, workers, progress)
         return opened(folder)
@@ -80,7 +82,7 @@ def _alone(root: Path) -> Iterator[None]:
     """No other process finds, begins or removes a store of the folder."""
     root.mkdir(parents=True, exist_ok=True)
     try:
-        lock: AbstractContextManager[object] = wait_for(root / LOCK)
+        lock: AbstractContextManager[object] = lock_wait(root / LOCK, f"looking after the stores in {root}")
     except OSError:  # a place that may be read alone: nothing is begun or removed there
         lock = nullcontext()
     with lock:
@@ -122,7 +124,7 @@ def _make_room(root: Path, folder: Path, needed: int, limit: int) -> int:
         for place in others:
             if needed <= min(within, free):
                 break
-            if lock := seize(place / USED):
+            if lock := try_lock(place / USED):
                 locks.enter_context(lock)
                 leaving.append((place, lock))
                 within, free = within + record_of(place)["bytes"], free + _size(place)
@@ -137,15 +139,15 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.npy"))
 
 
-def _remove(place: Path, lock: BinaryIO) -> None:
+def _remove(place: Path, lock: SharedLock) -> None:
     """A store that is seized by a lock; killed meanwhile, it is one that is not whole."""
     record, used = record_of(place), datetime.fromtimestamp((place / RECORD).stat().st_mtime)
     logger.warning(
-        "removing %s to make room: %.1f GB of features of %s, made by %s, not used since %s",
-        place, record["bytes"] / 1e9, record["recordings"], record["model"] or record["of"]["architecture"],
+        "removing %s to make room: %s of features of %s, made by %s, not used since %s",
+        place, bytes_in_words(record["bytes"]), record["recordings"], record["model"] or record["of"]["architecture"],
         f"{used:%Y-%m-%d %H:%M}",
     )  # fmt: skip
-    for file in [*place.glob("*.npy"), *place.glob(".*.part"), place / LOCK]:
+    for file in [*place.glob("*.npy"), *place.glob(".*.part"), place / LOCK, place / f"{LOCK}.json"]:
         file.unlink(missing_ok=True)
     lock.close()  # Windows removes no file that is open; to take the store meanwhile needs the folder's lock
     for file in (place / USED, place / RECORD):

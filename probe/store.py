@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -17,9 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from oscine.models.errors import OscineError
 from oscine.models.features import Features
-from oscine.models.files import share, write_whole
+from oscine.models.files import write_whole
+from oscine.models.locks import lock_shared
 from oscine.models.paths import common_folder
+from oscine.models.schema import check_fields, read_json
 from oscine.models.table import writing
 from oscine.probe.data import LabelledClips, read_batches
 from oscine.probe.encoding import DTYPES, Encoding, Shapes, by_clip, room_for
@@ -28,6 +32,11 @@ from oscine.probe.probe import Needs
 RECORD = "store.json"
 LOCK, USED = "lock", "used"  # held by whoever writes it, and shared by all who need it to stay
 SAVE_SECONDS = 5.0  # of work that a kill can cost, about
+FIELDS = {
+    "model": str | None, "recordings": str, "of": dict[str, Any], "kept": dict[str, list[int]], "bytes": int, "done": int,
+}  # fmt: skip
+LARGEST = 2**60  # bytes, rows or numbers that could be one of a store
+OF = {"architecture": str, "dtype": str, "rows": int}
 
 
 class Store:
@@ -38,13 +47,12 @@ class Store:
     """
 
     def __init__(self, folder: Path, needs: Needs, shapes: Shapes, places: Sequence[int]) -> None:
-        self.used = share(folder / USED)
+        self.used = lock_shared(folder / USED)
         self.needs, self.shapes = needs, dict(shapes)
         self.tensors: dict[str, Tensor] = {}
         self.chosen: dict[str, slice | list[int]] = {}
         for name in (name for name, shape in shapes.items() if math.prod(shape)):
-            # A private mapping, since torch wants to be able to write.
-            array = np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c"))
+            array = _open_array(folder, name)
             everything = name == "pooled" or list(places) == list(range(array.shape[1]))
             self.tensors[name], self.chosen[name] = torch.from_numpy(array), slice(None) if everything else list(places)
             self.shapes[name] = tuple(self.tensors[name][0][self.chosen[name]].shape)
@@ -59,6 +67,24 @@ class Store:
         return self.needs.take(taken)
 
 
+def _open_array(folder: Path, name: str) -> np.ndarray:
+    """Open the features of a store, [row, layer, ...], as its record says that they are."""
+    record, path = record_of(folder), folder / f"{name}.npy"
+    try:
+        # A private mapping, since torch wants to be able to write.
+        array = np.load(path, mmap_mode="c")
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:  # of its header, which is Python
+        raise OscineError(f"{path} cannot be read ({str(error)[:80]}); {_anew(folder)}") from None
+    expected = (record["of"]["rows"], *record["kept"][name])
+    if not isinstance(array, np.ndarray) or array.shape != expected or array.dtype != record["of"]["dtype"]:
+        raise OscineError(f"{path} holds no {record['of']['dtype']} of the shape {expected}; {_anew(folder)}")
+    return np.asarray(array)
+
+
+def _anew(folder: Path) -> str:
+    return f"delete {folder}, which is encoded again"
+
+
 def name_of(origin: dict[str, Any], kept: dict[str, list[int]]) -> str:
     """Of the folder of what is kept of an encoding."""
     digest = hashlib.sha256(json.dumps([origin, kept], sort_keys=True).encode()).hexdigest()
@@ -66,11 +92,18 @@ def name_of(origin: dict[str, Any], kept: dict[str, list[int]]) -> str:
 
 
 def record_of(folder: Path) -> dict[str, Any]:
-    """What a folder says that it holds."""
+    """What a folder says that it holds; an error where that can be no store's."""
+    path, anew = folder / RECORD, _anew(folder)
     try:
-        return json.loads((folder / RECORD).read_bytes())
+        record = check_fields(read_json(path, anew), FIELDS, path, anew)
     except FileNotFoundError:
         return {}
+    of, kept = check_fields(record["of"], OF, path, anew), record["kept"]
+    check_fields(kept, {"layers": list[int], **dict.fromkeys(Features._fields, list[int])}, path, anew)
+    sizes = [of["rows"], record["bytes"], record["done"], *(size for name in Features._fields for size in kept[name])]
+    if of["dtype"] not in DTYPES or min(sizes) < 0 or max(sizes) > LARGEST or record["done"] > of["rows"]:
+        raise OscineError(f"{path} has a dtype or sizes that no store has; {anew}")
+    return record
 
 
 def rows_done(folder: Path) -> int:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from oscine.models.errors import OscineError
-from oscine.models.files import hold, write_whole
+from oscine.models.files import write_whole
+from oscine.models.locks import lock_exclusive
+from oscine.models.schema import check_fields, read_json
 from oscine.models.sealed import read_sealed, write_sealed
 
 SETTINGS, LOCK = "settings.json", "lock"
@@ -34,7 +36,7 @@ class TuningStates(MutableMapping[str, Any]):
                 f"{folder} holds a fine-tuning that has not ended; --resume goes on, --overwrite begins anew"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        self.lock = hold(folder / LOCK, f"fine-tuning in {folder.parent}", "name")
+        self.lock = lock_exclusive(folder / LOCK, f"fine-tuning in {folder.parent}", "choose another name")
         if overwrite:
             self.clear()
         write_whole(path, (json.dumps(given, indent=2) + "\n").encode())
@@ -42,7 +44,7 @@ class TuningStates(MutableMapping[str, Any]):
     def check(self, given: dict[str, Any]) -> None:
         path = self.folder / SETTINGS
         try:
-            begun = json.loads(path.read_bytes())
+            begun = check_fields(read_json(path, "--overwrite begins anew"), {}, path, "--overwrite begins anew")
         except FileNotFoundError:
             raise OscineError(f"nothing to resume: no {path}; leave out --resume to begin") from None
         differ = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
+import io
 import os
 import re
 import signal
@@ -22,6 +24,7 @@ import oscine
 from oscine.cli import COMMANDS, dispatch, main
 from oscine.cli.command import Misuse, call
 from oscine.cli.config import find, shipped
+from oscine.cli.progress import progress_bar
 from oscine.models.errors import OscineError
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED
 
@@ -407,3 +410,58 @@ def test_a_run_whose_name_no_folder_can_have_everywhere_is_refused(tmp_path, cap
         assert dispatch([*command, "--runs", str(tmp_path), "--name", "site:1"]) == 1
         assert "the name 'site:1' is for a folder, and on Windows no ':' may stand in one" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_terminal_does_what_sigterm_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait(arguments: list[str]) -> None:
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, (
+            "what was forked goes on until its parent ends it"
+        )
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(60)
+
+    before = signal.getsignal(signal.SIGHUP)
+    monkeypatch.setattr("oscine.cli.models.main", wait)
+    assert Left(["models"], capsys).complaint(code=129) == "oscine models: stopped\n"
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("oscine.cli.models.main", lambda _: os.kill(os.getpid(), signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert Left(["models"], capsys).code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_nothing_is_lost_where_the_terminal_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said to a terminal that was closed is an error of the system, and no reason to leave the work."""
+
+    class Terminal(io.StringIO):
+        gone = False
+
+        def write(self, text: str) -> int:
+            if self.gone:
+                raise OSError(errno.EIO, "the terminal is gone")
+            return len(text)
+
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress_bar() as bar:
+        terminal.gone = True
+        bar.say("half way")
+    with pytest.raises(SystemExit) as left:
+        main(["nothing", "of", "the", "kind"])
+    assert left.value.code == 2

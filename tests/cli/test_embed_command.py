@@ -21,6 +21,7 @@ from oscine.cli.progress import progress_bar
 from oscine.cli.reporter import Reporter, describe
 from oscine.models import parts, windows
 from oscine.models.bat import BAT
+from oscine.models.error_list import errors_path
 from oscine.models.hub import save_pretrained
 from oscine.models.survey import Survey
 from oscine.models.watcher import Forecast, Progress
@@ -60,7 +61,7 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     said = capsys.readouterr()
     assert f"{out}: 6 clips of 3 recordings, 0.00 hours" in said.out
     assert "found 3 recordings, 0.00 hours, 6 clips; cut short or unusable by their headers: none\n" in said.err
-    assert "about 1 s in all, of which 1 s have passed, in float32; the table takes about 1 kB" in said.err
+    assert "about 1 s in all, of which 1 s have passed, in float32; the table takes about 1.2 kB" in said.err
     assert made_by(out)["weights"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
     assert made_by(out)["model"] == f"local-dir:{saved}"
     assert pd.read_parquet(out)["end_time"].tolist() == [0.5, 1.0, 0.5, 1.0, 1.3, 0.4]
@@ -70,7 +71,7 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     (folder / "empty.wav").touch()
     assert dispatch(call(folder, saved, out, "--overwrite", "--hop", "0.25")) == 3
     said = capsys.readouterr()
-    assert f"{out.with_suffix('.errors.csv')}: 0 files that are cut short" in said.out
+    assert f"{errors_path(out)}: 0 files that are cut short" in said.out
     assert "1 that could not be used" in said.out
     assert "cut short or unusable by their headers: 1\n  empty.wav: is empty (0 bytes)" in said.err
 
@@ -143,7 +144,7 @@ def test_shards_are_merged(folder: Path, saved: Path, tmp_path: Path, capsys: py
     assert dispatch(call(folder, saved, tmp_path / "one.parquet")) == 3
     one, joined = pd.read_parquet(tmp_path / "one.parquet"), pd.read_parquet(out)
     pd.testing.assert_frame_equal(one.drop(columns="embedding"), joined.drop(columns="embedding"))
-    assert (tmp_path / "one.errors.csv").read_text() == (tmp_path / "all.errors.csv").read_text()
+    assert errors_path(tmp_path / "one.parquet").read_text() == errors_path(out).read_text()
 
 
 @pytest.mark.parametrize(

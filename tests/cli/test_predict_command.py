@@ -141,7 +141,7 @@ def test_a_file_and_a_list_are_predicted_by_channel(
     (folder / "list.csv").write_text("path,start,end\nstereo.wav,0.25,0.75\nnone.wav,,\nd.ogg,,\n")
     assert dispatch(call(folder / "list.csv", probe, tmp_path / "two.csv", "--channel", "right")) == 3
     assert pd.read_csv(tmp_path / "two.csv")["start_time"].tolist() == [0.25]
-    errors = pd.read_csv(tmp_path / "two.errors.csv", index_col="file")["reason"]
+    errors = pd.read_csv(tmp_path / "two.csv.errors.csv", index_col="file")["reason"]
     assert errors.to_dict() == {
         "d.ogg": "has 1 channel, no channel 2; choose another one, or mix",
         "none.wav": "there is no such file; check the path",

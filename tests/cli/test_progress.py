@@ -11,7 +11,7 @@ from rich.console import Console
 
 from oscine.cli import progress
 from oscine.cli.command import say_if_slow
-from oscine.cli.progress import duration, progress_bar, size
+from oscine.cli.progress import duration, progress_bar
 
 
 @pytest.fixture
@@ -90,4 +90,3 @@ def test_a_terminal_gets_bars_that_fit_and_names_stay_as_they_are(
 def test_times_and_sizes_are_said_in_words() -> None:
     said = [duration(seconds) for seconds in (0.2, 40, 59.6, 3540, 7500, 260000)]
     assert said == ["1 s", "40 s", "1 min", "59 min", "2 h 5 min", "3 d 0 h"]
-    assert [size(count) for count in (10, 2000, 3_500_000, 7 * 10**9)] == ["1 kB", "2 kB", "3.5 MB", "7.0 GB"]

@@ -29,9 +29,9 @@ def test_it_says_what_it_packed_and_leaves_with_0(
     assert main([str(folder), str(out), "--rate", "16000", "--workers", "0"]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines()[0].startswith(f"{out}: 3 recordings, 0.00 hours, in 1 shards, ")
-    assert said.out.splitlines()[1:] == [f"{out}/errors.csv: 0 files that are cut short or could not be used"]
+    assert said.out.splitlines()[1:] == []
     assert "pack recordings: 3/3" in said.err
-    assert sorted(path.name for path in out.iterdir()) == ["000000.tar", "errors.csv", "index.json", "index.parquet"]
+    assert sorted(path.name for path in out.iterdir()) == ["000000.tar", "index.json", "index.parquet"]
 
 
 def test_shards_are_checked_and_a_damaged_one_ends_with_its_name_and_1(

@@ -31,6 +31,7 @@ from oscine.models.clock import Clock
 from oscine.models.eat import EAT
 from oscine.models.embed import embed_file, embed_folder
 from oscine.models.encoder import Encoder
+from oscine.models.error_list import errors_path
 from oscine.models.errors import OscineError
 from oscine.models.merge import merge_tables
 from oscine.models.survey import Shard, parse_shard, survey
@@ -90,7 +91,9 @@ class Seen(Watcher):
 
 
 def listed(out: Path) -> dict[str, str]:
-    with out.with_suffix(".errors.csv").open(newline="") as file:
+    if not errors_path(out).exists():
+        return {}
+    with errors_path(out).open(newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["file", "reason"]
     return dict(rows)
@@ -188,7 +191,7 @@ def test_what_is_shorter_than_a_clip_is_filled_up_as_the_recipe_says(tmp_path: P
     torch.manual_seed(0)
     encoder = BUILDS[name]().eval()
     path = record(tmp_path / "a.wav", seconds, 32000)
-    np.testing.assert_allclose(embed_file(encoder, path).to_numpy(), by_hand(encoder, path), atol=1e-5)
+    np.testing.assert_allclose(embed_file(encoder, path, shortest=0).to_numpy(), by_hand(encoder, path), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -208,15 +211,16 @@ def test_the_table_says_what_made_it(encoder: Encoder, tmp_path: Path) -> None:
     embed_folder(encoder, tmp_path, tmp_path / "out.parquet", hop=0.25)
     schema = pq.read_schema(tmp_path / "out.parquet")
     said = json.loads(schema.metadata[b"oscine"])
-    folder = said.pop("folder")
+    folder, content = said.pop("folder"), said.pop("content")
     assert folder["recordings"] == 1
+    assert (content["rows"], content["recordings"], content["listed"]) == (3, 1, 0)
     expected = {
         "version": __version__, "torch": torch.__version__, "model": "mine", "repository": "me/mine",
         "revision": "abc", "weights": "123",
         "fingerprint": fingerprint(encoder), "architecture": "BAT", "frontend": "BATFrontend", "config": encoder.config,
         "dim": 48, "sample_rate": 16000, "clip_seconds": 0.5, "hop_seconds": 0.25, "dtype": "float32",
         "columns": {"embedding": {"pool": "pooled", "layer": 1}}, "precision": "float32", "compiled": False, "clock": None,
-        "shard": "1/1", "channel": "mix",
+        "shard": "1/1", "channel": "mix", "shortest": 0.05,
     }  # fmt: skip
     assert said == expected
     assert str(schema.field("embedding").type) == "fixed_size_list<element: float>[48]"
@@ -266,7 +270,7 @@ def test_a_disk_without_room_is_said_before_any_work(
     monkeypatch.setattr(
         "oscine.models.forecast.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9000, 4000, 5000)
     )
-    with pytest.raises(OscineError, match=r"its journal need 0\.00 GB, the disk has 0\.00 GB; make room"):
+    with pytest.raises(OscineError, match=r"its journal need 6\.5 kB, the disk has 5\.0 kB; make room"):
         embed_folder(encoder, folder, tmp_path / "out.parquet", watcher=(seen := Seen()))
     assert seen.reports == []
     embed_folder(encoder, folder, tmp_path / "out.parquet", dtype="float16")
@@ -594,8 +598,7 @@ def test_shards_share_a_folder_by_name_and_merge_as_one_job_would_have_written(
     np.testing.assert_array_equal(np.load(tmp_path / "other.npz")["embedding"], values(joined))
     with pytest.raises(OscineError, match=r"all\.parquet exists already"):
         merge_tables(tmp_path / "all.parquet", shards)
-    with pytest.raises(OscineError, match=r"all\.errors\.csv exists already"):
-        merge_tables(tmp_path / "all.npz", shards)
+    merge_tables(tmp_path / "all.npz", shards)
     with pytest.raises(OscineError, match="no tables to join; name those of all shards"):
         merge_tables(tmp_path / "none.parquet", [])
 
@@ -608,12 +611,12 @@ def test_merging_leaves_no_other_files_than_its_own(encoder: Encoder, tmp_path: 
     theirs.write_text("mine")
     before = set(tmp_path.rglob("*"))
     merge_tables(tmp_path / "all.parquet", [tmp_path / "1.parquet"])
-    assert set(tmp_path.rglob("*")) - before == {tmp_path / "all.parquet", tmp_path / "all.errors.csv"}
+    assert set(tmp_path.rglob("*")) - before == {tmp_path / "all.parquet"}
     assert theirs.read_text() == "mine"
 
 
 @pytest.mark.parametrize(
-    ("out", "theirs"), [("x.npz", "x.errors.csv"), ("x.csv", "x.errors.csv"), ("x.csv", "x.metadata.json")]
+    ("out", "theirs"), [("x.npz", "x.npz.errors.csv"), ("x.csv", "x.csv.errors.csv"), ("x.csv", "x.metadata.json")]
 )
 def test_files_beside_the_table_are_not_replaced_unasked(
     encoder: Encoder, tmp_path: Path, out: str, theirs: str
@@ -625,7 +628,7 @@ def test_files_beside_the_table_are_not_replaced_unasked(
     assert (tmp_path / theirs).read_text() == "mine"
     assert not (tmp_path / out).exists()
     embed_folder(encoder, tmp_path / "in", tmp_path / out, overwrite=True)
-    assert (tmp_path / theirs).read_text() != "mine"
+    assert not (tmp_path / theirs).exists() or (tmp_path / theirs).read_text() != "mine"
 
 
 def test_a_new_recording_changes_no_other_ones_shard(tmp_path: Path) -> None:
@@ -675,9 +678,12 @@ def test_shards_that_do_not_belong_together_are_refused(encoder: Encoder, tmp_pa
     record(folder / "new.wav", 0.5)
     make(three, 2)
     refused("was made when the folder held 7 recordings, .* when it held 8", one, three)
-    errors = two.with_suffix(".errors.csv")
+    (folder / "empty.wav").touch()
+    make(one, 1)
+    make(two, 2)
+    [errors] = tmp_path.glob("*.errors.csv")
     errors.unlink()
-    refused(r"no error table .*2\.errors\.csv", one, two)
+    refused(r"no error list .*\.parquet\.errors\.csv", one, two)
     assert not list(tmp_path.glob("*all*"))
 
 

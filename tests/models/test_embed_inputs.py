@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import pickle
 import shutil
@@ -24,7 +23,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.merge import merge_tables
 from oscine.models.survey import Shard, survey
-from oscine.models.table import read_embeddings
+from oscine.models.table import read_embeddings, read_listed
 from oscine.models.watcher import Progress, Watcher
 from tests.forked import started
 
@@ -56,8 +55,7 @@ def written(folder: Path, text: str, name: str = "list.csv") -> Path:
 
 
 def listed(out: Path) -> dict[str, str]:
-    with out.with_suffix(".errors.csv").open(newline="") as file:
-        return dict(list(csv.reader(file))[1:])
+    return read_listed(out)
 
 
 def table(encoder: Encoder, recordings: object, out: Path, **how: object) -> pd.DataFrame:
@@ -235,7 +233,7 @@ def test_killed_on_a_list_it_goes_on_and_ends_the_same(
         embed_recordings(encoder, text, tmp_path / "out.parquet", **settings)
     text.write_text(before)
     embed_recordings(encoder, text, tmp_path / "out.parquet", **settings)
-    for suffix in (".parquet", ".errors.csv"):
+    for suffix in (".parquet",):
         assert (tmp_path / "out").with_suffix(suffix).read_bytes() == (tmp_path / "whole").with_suffix(
             suffix
         ).read_bytes()

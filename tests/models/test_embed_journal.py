@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,7 +23,10 @@ from oscine.models import forecast, journal, parts, windows
 from oscine.models.bat import BAT
 from oscine.models.embed import embed_folder
 from oscine.models.encoder import Encoder
+from oscine.models.error_list import errors_path
 from oscine.models.errors import OscineError
+from oscine.models.locks import Lock
+from oscine.models.table import read_listed
 from oscine.models.vectors import Vectors
 from oscine.models.watcher import Forecast, Progress, Watcher
 from tests.forked import FORK, PATIENCE, ended, started
@@ -63,23 +66,23 @@ def run(encoder: Encoder | Vectors, folder: Path, out: Path, **how: Any) -> None
     embed_folder(encoder, folder, out, **{"batch_size": 3, "workers": 0, **how})
 
 
-def result(out: Path) -> tuple[bytes, bytes]:
+def result(out: Path) -> tuple[bytes, dict[str, str]]:
     """Table and error table, byte by byte."""
-    return out.read_bytes(), out.with_suffix(".errors.csv").read_bytes()
+    return out.read_bytes(), read_listed(out)
 
 
 @pytest.fixture
-def undisturbed(encoder: Encoder, folder: Path, tmp_path: Path) -> tuple[bytes, bytes]:
+def undisturbed(encoder: Encoder, folder: Path, tmp_path: Path) -> tuple[bytes, dict[str, str]]:
     run(encoder, folder, tmp_path / "undisturbed.parquet")
     return result(tmp_path / "undisturbed.parquet")
 
 
-def test_the_undisturbed_table_has_what_it_should(undisturbed: tuple[bytes, bytes], tmp_path: Path) -> None:
+def test_the_undisturbed_table_has_what_it_should(undisturbed: tuple[bytes, dict[str, str]], tmp_path: Path) -> None:
     rows = pq.read_table(io.BytesIO(undisturbed[0])).to_pandas()
     counts = dict(rows.groupby("file").size())
     assert counts == {"0.flac": 2, "1.flac": 3, "2.flac": 4, "2b.wav": 9, "3.flac": 5, "4.flac": 6, "5.flac": 7}
-    assert undisturbed[1].count(b"\n") == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["undisturbed.errors.csv", "undisturbed.parquet"]
+    assert len(undisturbed[1]) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["undisturbed.parquet", "undisturbed.parquet.errors.csv"]
 
 
 class Held(Watcher):
@@ -104,7 +107,7 @@ class Slow(Watcher):
 
 @pytest.mark.parametrize(("workers", "seed"), [(0, 0), (0, 1), (1, 2)])
 def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
-    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes], workers: int, seed: int
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, str]], workers: int, seed: int
 ) -> None:
     moments = np.random.default_rng(seed)
     out, journal = tmp_path / "out.parquet", tmp_path / "out.parquet.journal"
@@ -168,7 +171,7 @@ def bombed(step: int, *arguments: Any, **how: Any) -> None:
 
 
 def test_killed_before_any_change_on_the_disk_it_ends_the_same(
-    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, str]]
 ) -> None:
     ends, tidied = [], 0
     for step in range(60):
@@ -252,7 +255,7 @@ def test_what_is_done_is_not_done_again(encoder: Encoder, stopped: Path, monkeyp
     ],
 )
 def test_other_arguments_are_refused_and_named(
-    encoder: Encoder, stopped: Path, how: dict[str, Any], said: str, undisturbed: tuple[bytes, bytes]
+    encoder: Encoder, stopped: Path, how: dict[str, Any], said: str, undisturbed: tuple[bytes, dict[str, str]]
 ) -> None:
     with pytest.raises(OscineError) as caught:
         run(encoder, stopped.parent / "in", stopped, **how)
@@ -298,7 +301,7 @@ def test_a_recording_replaced_by_another_of_the_same_size_and_time_is_noticed(en
 
 
 def test_a_table_in_its_place_is_kept_until_the_new_one_is_complete(
-    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, str]]
 ) -> None:
     out = tmp_path / "undisturbed.parquet"
     with pytest.raises(OscineError, match="exists already"):
@@ -338,7 +341,12 @@ def complaint(limit: int, answer: Any, *arguments: Any) -> None:
 
 @pytest.mark.parametrize(("limit", "parts_done"), [(1000, 0), (8500, 9)])
 def test_a_full_disk_is_one_line_and_with_more_room_it_goes_on(
-    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes], limit: int, parts_done: int
+    encoder: Encoder,
+    folder: Path,
+    tmp_path: Path,
+    undisturbed: tuple[bytes, dict[str, str]],
+    limit: int,
+    parts_done: int,
 ) -> None:
     out = tmp_path / "out.parquet"
     reading, writing = FORK.Pipe(duplex=False)
@@ -349,19 +357,19 @@ def test_a_full_disk_is_one_line_and_with_more_room_it_goes_on(
     assert "out.parquet could not be written (File too large); make room" in said
     assert "\n" not in said
     assert not out.exists()
-    assert not out.with_suffix(".errors.csv").exists()
+    assert not errors_path(out).exists()
     assert len(list((tmp_path / "out.parquet.journal").glob("0*.parquet"))) >= parts_done
     run(encoder, folder, out)
     assert result(out) == undisturbed
 
 
 def test_two_processes_do_not_write_the_same_table(
-    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, bytes]
+    encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, str]]
 ) -> None:
     out = tmp_path / "out.parquet"
     process = started(run, encoder, folder, out, watcher=(held := Held()))
     assert held.here.wait(PATIENCE)
-    with pytest.raises(OscineError, match=r"another process is writing .*; wait for it"):
+    with pytest.raises(OscineError, match=r"process \d+ on .* is writing .*; wait for it"):
         run(encoder, folder, out)
     held.go.set()
     ended(process)
@@ -371,15 +379,15 @@ def test_two_processes_do_not_write_the_same_table(
 def test_a_plan_that_came_before_the_lock_was_had_is_kept(
     encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, hold = tmp_path / "out.parquet", journal.hold
+    out, hold = tmp_path / "out.parquet", journal.lock_exclusive
 
-    def late(*lock: Any) -> BinaryIO:
-        monkeypatch.setattr(journal, "hold", hold)
+    def late(*lock: Any) -> Lock:
+        monkeypatch.setattr(journal, "lock_exclusive", hold)
         with pytest.raises(KeyboardInterrupt):
             run(encoder, folder, out, hop=0.25, watcher=Stop(30))
         return hold(*lock)
 
-    monkeypatch.setattr(journal, "hold", late)
+    monkeypatch.setattr(journal, "lock_exclusive", late)
     with pytest.raises(OscineError, match=r"was begun with hop_seconds 0\.25, not 0\.5"):
         run(encoder, folder, out)
     run(encoder, folder, out, hop=0.25)

@@ -105,7 +105,9 @@ def writes(noted: dict[str, Any], run: Path) -> list[str]:
     return [path for path in noted["written"] if path.startswith(str(run))]
 
 
-ORDERS = [(signal.SIGUSR1, 75, "1"), (signal.SIGUSR1, 75, "2"), (signal.SIGTERM, 143, "1")]  # code, parts of a step
+ORDERS = [  # code, parts of a step
+    (signal.SIGUSR1, 75, "1"), (signal.SIGUSR1, 75, "2"), (signal.SIGTERM, 143, "1"), (signal.SIGHUP, 129, "1"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("order", "code", "parts"), ORDERS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -26,6 +25,7 @@ from torch.utils.data import DataLoader
 from oscine.cli import dispatch
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
+from oscine.models.locks import lock_exclusive
 from oscine.pretrain.clips import ClipDataset, ClipNumbers
 from oscine.pretrain.packing import pack_shards
 from oscine.pretrain.shards import Shards, check_shards
@@ -263,8 +263,7 @@ def test_what_is_not_this_calls_is_refused(folder: Path, packed: Path, tmp_path:
 
 
 def hold(lock: Path, ready: Event) -> None:
-    with lock.open("ab") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)
+    with lock_exclusive(lock, "packing", "wait"):
         ready.set()
         time.sleep(60)
 
@@ -275,11 +274,24 @@ def test_two_calls_do_not_pack_the_same_folder_at_once(folder: Path, tmp_path: P
     holder = FORK.Process(target=hold, args=(tmp_path / ".packing" / "lock", ready))
     holder.start()
     assert ready.wait(60)
-    with pytest.raises(OscineError, match="another process is packing"):
+    with pytest.raises(OscineError, match=r"process \d+ on .* \(since .*\) is packing"):
         pack_shards(folder, tmp_path, RATE, workers=0)
     holder.kill()
     holder.join()
     assert pack_shards(folder, tmp_path, RATE, workers=0).recordings == len(LENGTHS)
+
+
+def test_a_disk_that_vanishes_while_packing_is_no_list_of_bad_recordings(folder: Path, tmp_path: Path) -> None:
+    source, away = Path(shutil.copytree(folder, tmp_path / "in")), tmp_path / "away"
+
+    def vanish(done: int, total: int) -> None:
+        if source.exists():
+            source.rename(away)
+
+    with pytest.raises(OscineError, match="others of its folder or list can be opened; check the disk"):
+        pack_shards(source, tmp_path / "out", RATE, size=60_000, workers=0, tell=vanish)
+    away.rename(source)
+    assert not pack_shards(source, tmp_path / "out", RATE, size=60_000, workers=0).listed
 
 
 def test_a_shard_that_was_not_copied_whole_is_an_error_at_once(packed: Path, tmp_path: Path) -> None:

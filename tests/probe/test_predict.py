@@ -27,7 +27,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.merge import merge_tables
 from oscine.models.survey import Shard
-from oscine.models.table import read_embeddings
+from oscine.models.table import read_embeddings, read_listed
 from oscine.models.watcher import Forecast, Progress, Watcher
 from oscine.probe.attentive import AttentiveProbe
 from oscine.probe.calibration import Scaling
@@ -207,8 +207,8 @@ def run(learnt: FittedProbe, folder: Path, out: Path, workers: int = 0) -> None:
     predict_folder(learnt, folder, out, batch_size=2, workers=workers, watcher=Slow())
 
 
-def result(out: Path) -> tuple[bytes, bytes]:
-    return out.read_bytes(), out.with_suffix(".errors.csv").read_bytes()
+def result(out: Path) -> tuple[bytes, dict[str, str]]:
+    return out.read_bytes(), read_listed(out)
 
 
 @pytest.mark.parametrize(("pool", "seed"), [("clip", 0), ("frames", 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -12,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from oscine.models import files
 from oscine.models.bat import BAT
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -369,7 +370,12 @@ def test_a_place_that_may_only_be_read_serves_what_it_has(
 def test_where_there_are_no_locks_nothing_is_removed(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "fcntl", None)
+    def acquire(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    for kind, names in ((filelock.FileLock, ["acquire"]), (filelock.ReadWriteLock, ["acquire_read", "acquire_write"])):
+        for name in names:
+            monkeypatch.setattr(kind, name, acquire)
     asked(task, tmp_path, CLS, sized(CLS))
     assert isinstance(asked(task, tmp_path, MEAN, sized(CLS)), Encoding)
     assert kept(tmp_path) == [("cls",)]

@@ -1,0 +1,41 @@
+"""The list of recordings that a table or shards lack, or have a part of, and why: OUT.errors.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from oscine.models.errors import OscineError
+from oscine.models.table_facts import AGAIN
+
+ERROR_COLUMNS = ["file", "reason"]
+
+
+def errors_path(out: Path) -> Path:
+    """Where recordings are listed that a table lacks, or has a part of; none are where there is no such file."""
+    return out.with_name(f"{out.name}.errors.csv")
+
+
+def read_errors(path: Path) -> dict[str, str]:
+    """File to reason, of an error list."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except FileNotFoundError:
+        raise OscineError(f"no error list {path}; copy it beside its table") from None
+    except OSError as error:
+        raise OscineError(f"{path} could not be read ({error.strerror}); {AGAIN}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise OscineError(f"{path} is no table of text ({error}); {AGAIN}") from None
+    if header != ERROR_COLUMNS or any(len(row) != len(ERROR_COLUMNS) for row in rows):
+        raise OscineError(f"{path} is no list with the columns {' and '.join(ERROR_COLUMNS)} alone; {AGAIN}")
+    return dict(rows)
+
+
+def errors_in_csv(listed: Mapping[str, str]) -> bytes:
+    """Return an error list as it is written."""
+    text = io.StringIO()
+    csv.writer(text).writerows([ERROR_COLUMNS, *sorted(listed.items())])
+    return text.getvalue().encode()
