@@ -25,7 +25,7 @@ import soxr
 from oscine.models.channels import MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
 from oscine.models.extent import Extent, at, chunked
-from oscine.models.frames import framed
+from oscine.models.framed import framed
 from oscine.models.paths import WINDOWS, why_too_long
 from oscine.models.streams import Part, ends
 
@@ -209,12 +209,17 @@ def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recor
     given = file if name is None else name
     if extent and not extent.right:
         given = io.BufferedReader(Part(file, extent.begin, extent.length, extent.header), BUFFER)
+    head = at(file, 0, 64)
     file.seek(0)  # libsndfile begins where it stands
     try:
         recording = Recorded(given, path, file)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix such as .raw, which holds no header to go by
-        raise AudioError(path, _why_unread(at(file, 0, 64), size)) from None
-    recording.note = _check(recording, extent, size)
+        raise AudioError(path, _why_unread(head, size)) from None
+    try:
+        recording.note = _check(recording, extent, size)
+    except AudioError:
+        recording.close()
+        raise
     if given == name:
         file.close()
     return recording

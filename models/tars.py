@@ -32,7 +32,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.gzip_points import WINDOW, Inflated, Inflating
 from oscine.models.locks import lock_wait
-from oscine.models.scan import SUFFIXES
+from oscine.models.scan import SUFFIXES, check_permitted
 from oscine.models.streams import Ends, Part, ends
 from oscine.models.tar_headers import Entry, TarError, read_entries
 
@@ -75,10 +75,12 @@ class Tars:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
+        for path in paths:
+            check_permitted(path)
         found = [_find(path) for path in paths]
         if new := [path.stat().st_size for path, index in zip(paths, found) if index is None]:
             logger.warning(
-                "%d tar files (%.1f GB) are read from end to end, this once, to index them", len(new), sum(new) / 1e9
+                "%d tar files (%.1f MB) are read from end to end, this once, to index them", len(new), sum(new) / 1e6
             )
         # Inflating leaves the interpreter alone, so that threads do.
         with ThreadPoolExecutor(cores()) as threads:

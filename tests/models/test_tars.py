@@ -292,3 +292,12 @@ def test_an_index_that_is_hostile_or_of_before_is_made_anew(tar: Path) -> None:
         assert np.array_equal(Tars([tar]).seconds, [3, 4, 5, 6, 7, 8, np.nan], equal_nan=True), name
     index.write_bytes(b"no parquet")
     assert len(Tars([tar]).names) == 7
+
+
+def test_a_tar_that_may_not_be_read_is_one_line(tar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path, mode: str) -> None:  # a mode of 000 does not stop root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(OscineError, match=rf"{tar.name} may not be read; give yourself permission to read it"):
+        Tars([tar])

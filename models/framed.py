@@ -8,15 +8,11 @@ from typing import BinaryIO, NamedTuple
 
 from oscine.models.extent import Extent, at
 
-SEARCH, MOST = (
-    2**15,
-    2**21,
-)  # bytes at the end of a FLAC file that are searched for its last frame; a frame has up to 1.6 MB
+# Bytes at the end of a FLAC file that are searched for its last frame, at first and at most: a frame has up to 1.6 MB.
+SEARCH, MOST = 2**15, 2**21
 PAGE = 2**16  # bytes at the end of an Ogg file: a page has at most 65,307
 JUNK = 2**16  # bytes before an MP3 file's first frame
-DECODER = (
-    529  # samples by which decoders of MP3 are late, and which they leave out where LAME says how late it is itself
-)
+DECODER = 529  # samples by which decoders of MP3 are late; they leave them out where LAME says how late it is itself
 RESYNC = 1024  # bytes without a frame after which decoders of MP3 give up
 RATES = (44100, 48000, 32000)  # of MPEG-1; half of it in MPEG-2, a quarter in 2.5
 SAMPLES = (0, 192, 576, 1152, 2304, 4608, 0, 0, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)  # of a FLAC frame
