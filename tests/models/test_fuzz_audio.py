@@ -13,7 +13,7 @@ import multiprocessing
 import random
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ import soundfile
 from oscine.models.audio import audio_info, load_audio
 from oscine.models.errors import OscineError
 from oscine.models.tars import Tars
+from tests.fuzzing import damaged
 
 RATE = 8000
 SOUND = 0.2 * np.random.default_rng(0).standard_normal((RATE // 4, 1)).astype(np.float32)
@@ -54,23 +55,14 @@ def tar(zipped: bool) -> bytes:
     return gzip.compress(file.getvalue()) if zipped else file.getvalue()
 
 
-def damaged(content: bytes, rng: random.Random, head: int, count: int) -> Iterator[bytes]:
-    """The file cut, with flipped bytes, with swapped parts; then with numbers in each field of its first `head` bytes."""
-    head = min(head, len(content))
-    for _ in range(count):
-        yield content[: rng.randrange(len(content))]
-        flipped = bytearray(content)
-        for _ in range(rng.randrange(1, 9)):
-            flipped[rng.randrange(rng.choice([head, len(content)]))] ^= 1 << rng.randrange(8)
-        yield bytes(flipped)
-        first, last = sorted(rng.randrange(len(content)) for _ in range(2))
-        yield content[first:last] + content[:first] + content[last:]
+def damaged_files(content: bytes, head: int, count: int) -> list[bytes]:
+    """The file damaged by chance so many times; then with numbers in each field of its first `head` bytes."""
+    files = [damaged(content, random.Random(seed)) for seed in range(count)]
     for place in range(0, min(head, len(content) - 8), 4):
-        for number in NUMBERS:
-            for order in ("little", "big"):
-                yield content[:place] + number.to_bytes(4, order) + content[place + 4 :]
-        yield content[:place] + b"\xff" * 8 + content[place + 8 :]
-        yield content[:place] + b"\x7f" + b"\xff" * 7 + content[place + 8 :]
+        numbers = [number.to_bytes(4, order) for number in NUMBERS for order in ("little", "big")]
+        for field in (*numbers, b"\xff" * 8, b"\x7f" + b"\xff" * 7):
+            files.append(content[:place] + field + content[place + len(field) :])
+    return files
 
 
 def read_recording(folder: Path, content: bytes) -> None:
@@ -137,24 +129,22 @@ def survive(read: Callable[[Path, bytes], None], folder: Path, files: list[bytes
 
 @pytest.mark.parametrize("how", CONTAINERS, ids="-".join)
 def test_a_damaged_recording_is_read_or_refused_in_one_line(how: tuple[str, str], tmp_path: Path) -> None:
-    content = recording(*how)
-    survive(read_recording, tmp_path, list(damaged(content, random.Random("-".join(how)), 96, 15)))
+    survive(read_recording, tmp_path, damaged_files(recording(*how), 96, 45))
 
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_damaged_tar_is_read_or_refused_in_one_line(zipped: bool, tmp_path: Path) -> None:
-    content, rng = tar(zipped), random.Random(0)
-    headers = 10 if zipped else 2048  # of a gzip file; of the first recording's three
-    survive(read_tar, tmp_path, rng.sample(list(damaged(content, rng, headers, 60)), 200))
+    files = damaged_files(tar(zipped), 10 if zipped else 2048, 180)  # headers of a gzip file; of the first recording
+    survive(read_tar, tmp_path, random.Random(0).sample(files, 200))
 
 
 def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
     (path := tmp_path / "a.tar").write_bytes(tar(True))
     Tars([path])
-    rng = random.Random(0)
+    index = tmp_path / ".index"
     files = [
-        content
+        file
         for name in ("a.tar.parquet", "a.tar.points.npy")
-        for content in damaged((tmp_path / ".index" / name).read_bytes(), rng, 160, 20)
+        for file in damaged_files((index / name).read_bytes(), 160, 60)
     ]
-    survive(read_index, tmp_path, rng.sample(files, 120))
+    survive(read_index, tmp_path, random.Random(0).sample(files, 120))
