@@ -15,7 +15,7 @@ from types import UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from oscine.cli.examples import with_examples
 from oscine.models.errors import OscineError
@@ -99,13 +99,33 @@ def number(hint: Any) -> str:
     return "N" if all(issubclass(kind, int) for kind in kinds) else "NUMBER"
 
 
+# A YAML may be a stranger's: nothing that it says is imported.
+set_parsing_settings(import_path_denylist=["*"])
+
+
 class Parser(ArgumentParser):
-    """Says in one line what does not fit, and raises it as every other error that a user can mend."""
+    """Says in one line what does not fit, and raises it as every other error that a user can mend.
+
+    orders: options that ask for something to be done now, such as overwrite; the command line alone may give them.
+    """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
+        self.orders: list[str] = []
         super().__init__(*args, allow_abbrev=False, **settings)  # half an option may be another one, taken in silence
         command = self.prog.partition(" ")[2].partition(" ")[0]
         self.description = with_examples(command, self.description or "")
+
+    def add_order(self, option: str, **settings: Any) -> None:
+        """Add an option that asks for something to be done now: no YAML may give it, and none is printed with it."""
+        self.orders.append(option.removeprefix("--"))
+        self.add_argument(option, **settings)
+
+    def dump(self, cfg: Namespace, *args: Any, **settings: Any) -> str:
+        """Return settings as YAML, without orders."""
+        written = cfg.clone()
+        for order in self.orders:
+            written.pop(order, None)
+        return super().dump(written, *args, **settings)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # one of the parsers that parse a part; the whole one has the last word

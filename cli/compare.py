@@ -14,7 +14,6 @@ from oscine.cli.tables import show
 from oscine.models.errors import OscineError
 from oscine.probe.literature import published_figures
 from oscine.probe.results import (
-    PREDICTIONS,
     RESULTS,
     Row,
     Score,
@@ -25,6 +24,7 @@ from oscine.probe.results import (
     ranked,
     read_runs,
 )
+from oscine.probe.run_files import PREDICTIONS
 
 if TYPE_CHECKING:
     from oscine.probe import uncertainty

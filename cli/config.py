@@ -5,16 +5,17 @@ from __future__ import annotations
 import glob
 import shutil
 from argparse import SUPPRESS
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 
 from oscine.cli.command import Help, Misuse, Parser, paragraphs
 from oscine.cli.examples import with_examples
+from oscine.cli.yaml_text import parse_yaml
 
 CONFIGS = Path(__file__).absolute().parents[1] / "configs"  # beside this room, in a checkout and in an installation
 
@@ -45,12 +46,28 @@ def find_quickstart() -> Path:
 def read(path: Path) -> dict[str, Any]:
     """The YAML's content, which must be a mapping."""
     try:
-        content = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise Misuse(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise Misuse(f"{path} holds {type(content).__name__}, expected keys with values; see the shipped ones")
-    return content
+        return parse_yaml(path.read_bytes(), path, "see the shipped ones")
+    except OSError as error:
+        raise Misuse(f"{path} cannot be read: {error.strerror}") from None
+
+
+def check_content(content: Mapping[str, Any], source: object, orders: Collection[str]) -> None:
+    """Refuse what a YAML may not do: order something, bring another YAML, or name a class to import."""
+    for key, value in content.items():
+        name = str(key).rstrip("+")
+        if name in orders and value:
+            raise Misuse(f"{source} has {name}: {value}, which the command line alone may ask for; give --{name} there")
+        if name == "config":
+            raise Misuse(f"{source} names another YAML, {value!r}; give it behind --config on the command line")
+    if names_class(content):
+        raise Misuse(f"{source} has a class_path, and no YAML names classes to import; write plain words and numbers")
+
+
+def names_class(content: Any) -> bool:
+    """Return whether content, which `parse_yaml` found small, asks at any depth for a class to be imported."""
+    if isinstance(content, dict):
+        return any(str(key).rpartition(".")[2] == "class_path" or names_class(value) for key, value in content.items())
+    return isinstance(content, list) and any(map(names_class, content))
 
 
 def added(kind: str, arguments: list[str]) -> list[str]:
@@ -70,6 +87,14 @@ def added(kind: str, arguments: list[str]) -> list[str]:
         elif place + 1 < len(arguments):
             found[place + 1] = file_of(kind, arguments[place + 1])
     return found
+
+
+def configs_of(arguments: list[str]) -> Iterator[str]:
+    """Yield the files, or the YAML that is written out, behind every --config."""
+    for one, following in zip(arguments, [*arguments[1:], ""]):
+        option, equals, value = one.partition("=")
+        if option == "--config":
+            yield value if equals else following
 
 
 def file_of(kind: str, config: str) -> str:
@@ -117,7 +142,14 @@ def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
     made.prog = made.prog.replace("CONFIG", path.stem if own else str(path))
     made.default_config_files = [glob.escape(str(path))]
     simplify(made)
-    settings = made.parse_args(arguments)
+    for source in [str(path), *configs_of(arguments)]:
+        written_out = source.lstrip().startswith("{")
+        content = parse_yaml(source, "--config", "write it in a file") if written_out else read(Path(source))
+        check_content(content, "--config" if written_out else source, made.orders)
+    try:
+        settings = made.parse_args(arguments)
+    except RecursionError:
+        raise Misuse(f"{path} is nested too deep; see the shipped ones") from None
     for key in ("config", "__default_config__"):  # where the values came from
         settings.pop(key, None)
     return settings

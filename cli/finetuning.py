@@ -10,7 +10,7 @@ import torch
 
 from oscine import __version__
 from oscine.cli.bench import Bench
-from oscine.cli.judging import PROBE, REPORT, Findings, curve_findings
+from oscine.cli.judging import Findings, curve_findings
 from oscine.cli.tasks import digest, is_own
 from oscine.models.vectors import fingerprint
 from oscine.probe.data import Task
@@ -22,12 +22,10 @@ from oscine.probe.negatives import make_negatives, out_of_reach, show_negatives
 from oscine.probe.portrait import portray
 from oscine.probe.predictions import predictions_of, write_predictions
 from oscine.probe.report import write_report
-from oscine.probe.results import PREDICTIONS
+from oscine.probe.run_files import PREDICTIONS, PROBE, REPORT, STATES
 from oscine.probe.saved import save_probe
 from oscine.probe.tuning import TuningSettings
 from oscine.probe.tuning_states import TuningStates
-
-STATES = "states"  # in a run's folder, until it has ended
 
 
 def begin(bench: Bench, task: Task) -> tuple[FineTuning, TuningStates]:

@@ -23,12 +23,11 @@ from oscine.probe.negatives import background_task, keep_with_negatives, make_ne
 from oscine.probe.portrait import portray
 from oscine.probe.predictions import predictions_of, write_predictions
 from oscine.probe.report import Report, write_report
-from oscine.probe.results import PREDICTIONS, RECORDINGS
+from oscine.probe.results import RECORDINGS
+from oscine.probe.run_files import PREDICTIONS, PROBE, REPORT
 from oscine.probe.saved import save_probe
 from oscine.probe.scorecard import show_few_shot
 from oscine.probe.search_picture import show_search
-
-REPORT, PROBE = "report.html", "probe"
 
 
 class Findings(NamedTuple):

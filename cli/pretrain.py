@@ -21,7 +21,7 @@ from oscine.models.scan import LISTS, SUFFIXES, find_recordings
 from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, check_model, check_settings
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.processes import is_first
-from oscine.pretrain.run_files import STATE, resumable
+from oscine.pretrain.run_files import STATE, ReplacedRun, check_replaceable, resumable
 from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
 
 if TYPE_CHECKING:
@@ -35,12 +35,11 @@ PURPOSE = """Pretrain an encoder on a folder of recordings and leave it in RUNS/
 
 Logs go to RUNS/NAME/logs (CSV, TensorBoard), pictures of clips and of what is predicted to RUNS/NAME/pictures, what is
 needed to go on to RUNS/NAME/states. With --probe_table the encoder is judged, frozen, while it learns. A run that was
-stopped or killed goes on with --resume; --overwrite deletes it and starts anew. --init starts a new run from the weights of
-an encoder; its decoder, teacher and optimiser are new. Settings that are not those of the run or encoder are refused unless
---change names them."""
+stopped or killed goes on with --resume; --overwrite starts anew and deletes the run of this name once the new one has kept a
+state. --init starts a new run from the weights of an encoder; its decoder, teacher and optimiser are new. Settings that are
+not those of the run or encoder are refused unless --change names them."""
 WARMUP, STEPS = "recipe.warmup", "recipe.steps"
 PACKED = (".tar", ".gz", ".parquet", ".csv", ".json")  # which a folder of shards, BirdSet's or AudioSet's holds
-ORDERS = {"resume", "overwrite", "change"}  # what is asked for now, not what the run is
 # What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
 FREE = {
     "runs", "save_every", "log_every", "health_every", "pictures_every", "probe_every", "probe_table", "data.workers",
@@ -115,27 +114,26 @@ def parser(method: str) -> Parser:
         help="labelled table, as `oscine probe` takes it, on which k-NN and logistic regression judge the frozen encoder",
     )
     made.add_class_arguments(TrainerSettings, "trainer")
-    made.add_argument("--resume", action="store_true", help="go on with the run of this name")
-    made.add_argument("--overwrite", action="store_true", help="delete the run of this name and start anew")
+    made.add_order("--resume", action="store_true", help="go on with the run of this name")
+    made.add_order("--overwrite", action="store_true", help="delete the run of this name and start anew")
     made.add_argument("--init", type=str, help="start from an encoder: a run's folder, local-dir:FOLDER or a zoo name")
-    made.add_argument("--change", nargs="+", type=str, default=[], metavar="KEY", help="settings that may differ")
+    made.add_order("--change", nargs="+", type=str, default=[], metavar="KEY", help="settings that may differ")
     return made
 
 
 def record_of(made: Parser, settings: Namespace) -> dict[str, Any]:
     """What a run is, as it is written down with it: all settings but what is asked for now."""
-    dumped = yaml.safe_load(made.dump(settings, skip_unset=False))
-    return {key: value for key, value in dumped.items() if key not in ORDERS}
+    return yaml.safe_load(made.dump(settings, skip_unset=False))
 
 
 def refuse(method: str, settings: Namespace, record: dict[str, Any]) -> LabelledTable | None:
     """Refuse what arguments and files alone show to be wrong, before torch is imported; --probe_table, read for that."""
     folder = settings.runs / check_name(settings.name)
     if is_first():  # of the processes of a run on several devices, which all call this: it looks after the folder
+        ReplacedRun(folder).restore_lost()
         check(folder, settings.resume, settings.overwrite)
         if settings.resume:
-            saved = yaml.safe_load((folder / SETTINGS).read_bytes())
-            check_same(folder / SETTINGS, saved, record, settings.change)
+            check_same(folder / SETTINGS, config.read(folder / SETTINGS), record, settings.change)
     check_encoder(settings.encoder)
     if method in RECIPES:
         RECIPES[method](**settings.recipe.as_dict())
@@ -178,7 +176,9 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
         raise Misuse("--resume goes on with a run and --overwrite deletes it; name one of them")
     if resume and not (folder / SETTINGS).exists():
         raise OscineError(f"nothing to resume: no {folder / SETTINGS}; leave out --resume to start this run")
-    if folder.exists() and not resume and not overwrite:
+    if overwrite:
+        check_replaceable(folder)
+    elif folder.exists() and not resume:
         raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")
 
 

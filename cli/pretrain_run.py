@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import warnings
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from oscine.models.folder import SETTINGS
 from oscine.models.locks import lock_run
 from oscine.models.origin import origin_of
 from oscine.models.source import SOURCE, Origin
+from oscine.models.table import writing
 from oscine.models.weights import load_strictly
 from oscine.pretrain import Recipe
 from oscine.pretrain.boundary import DiskError as DiskError
@@ -33,15 +33,16 @@ from oscine.pretrain.boundary import Diverged as Diverged
 from oscine.pretrain.boundary import Stopped as Stopped
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.health import Health
-from oscine.pretrain.pictures import PICTURES, Pictures
+from oscine.pretrain.pictures import Pictures
 from oscine.pretrain.processes import is_first
 from oscine.pretrain.run import encoder_with_weights, make_trainer, run_pretraining
-from oscine.pretrain.run_files import LOGS, STATE, resumable
+from oscine.pretrain.run_files import LOGS, PICTURES, STATE, ReplacedRun, resumable
 from oscine.probe.data import as_task
 from oscine.probe.splits import LabelledTable
 from oscine.probe.watch import Watch
 
 # Its console repeats what it was told and advertises; what the user should know is said here.
+logger = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")  # its own use of torch
 warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch")  # clips go by number
@@ -56,6 +57,7 @@ def pretrain(
 ) -> None:
     """Run it; `record` are the settings that stay with the run."""
     folder, first = settings.runs / settings.name, is_first()
+    replaced = ReplacedRun(folder)
     # A run that goes on from a state has weights of its own.
     goes_on = settings.resume and resumable(folder / STATE)
     start = encoder_with_weights(settings.init) if settings.init and not goes_on else None
@@ -71,7 +73,7 @@ def pretrain(
     with ExitStack() as display:
         if first:
             bar = display.enter_context(progress_bar())
-            callbacks.append(Steps(bar.task(settings.name), settings.log_every))
+            callbacks += [Steps(bar.task(settings.name), settings.log_every), Settle(replaced)]
         callbacks += looks(settings, folder, probe_table)
         trainer = make_trainer(
             recipe,
@@ -86,20 +88,42 @@ def pretrain(
         if first:  # not before everything else is known to fit
             display.enter_context(lock_run(folder))
             check(folder, settings.resume, settings.overwrite)  # again: another command may have written it meanwhile
-            prepare(folder, record, settings.resume, origin_of(start) if start else None)
+            display.enter_context(replacing(replaced, settings.overwrite))
+            prepare(folder, record, origin_of(start) if start else None)
         saved_to = run_pretraining(trainer, recipe, data, folder, settings.resume)
     if first:
         pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
         print(f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}encoder: create_model('local-dir:{saved_to}')")
 
 
-def prepare(folder: Path, record: dict[str, Any], resume: bool, origin: Origin | None = None) -> None:
-    """An empty folder for a new run, or that of one that goes on, with its settings and whose weights it begins with."""
+@contextmanager
+def replacing(replaced: ReplacedRun, overwrite: bool) -> Iterator[None]:
+    """Move the run to overwrite aside for the block, and put it back if no state of the new one is kept in it."""
+    with writing(replaced.folder):
+        if overwrite:
+            replaced.take()
     try:
-        if not resume:
-            if folder.exists():
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True)
+        yield
+    finally:
+        if replaced.settle():
+            logger.warning("no state of the new run was kept: %s holds the run that was there before", replaced.folder)
+
+
+class Settle(Callback):
+    """Deletes the run that was replaced once the new one stands."""
+
+    def __init__(self, replaced: ReplacedRun) -> None:
+        self.replaced, self.settled = replaced, False
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if not self.settled and self.replaced.stands:
+            self.settled = not self.replaced.settle()
+
+
+def prepare(folder: Path, record: dict[str, Any], origin: Origin | None = None) -> None:
+    """The folder of a run, with its settings and whose weights it begins with."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         write_settings(folder, record)
         if origin:
             write_whole(folder / SOURCE, origin.as_json())

@@ -19,6 +19,7 @@ from oscine.models.paths import check_name
 from oscine.models.scan import scan_folder
 from oscine.probe.fit_settings import FitSettings, check_selection
 from oscine.probe.head_settings import FRAME_WISE, HEADS
+from oscine.probe.run_files import check_replaceable
 from oscine.probe.search_settings import SearchSettings, check_optuna
 from oscine.probe.search_space import search_space
 from oscine.probe.task_settings import BIRDSET
@@ -105,7 +106,7 @@ def add_tuning(made: Parser) -> None:
         "its numbers give way. A line says which were taken",
     )
     made.add_class_arguments(TuningSettings, "tuning")
-    made.add_argument("--resume", action="store_true", help="go on with a fine-tuning that has not ended")
+    made.add_order("--resume", action="store_true", help="go on with a fine-tuning that has not ended")
 
 
 def parser(probe: str) -> Parser:
@@ -149,7 +150,7 @@ def parser(probe: str) -> Parser:
     made.add_class_arguments(FitSettings, "fit")
     add_tuning(made)
     made.add_class_arguments(SearchSettings, "search")
-    made.add_argument("--overwrite", action="store_true", help="replace the scores of this name")
+    made.add_order("--overwrite", action="store_true", help="replace the scores of this name")
     return made
 
 
@@ -160,11 +161,7 @@ def head_of(probe: str) -> type:
 
 def refuse(probe: str, settings: Namespace) -> LabelledTable | None:
     """Refuse what arguments and files alone show to be wrong, before torch is imported; the table that was read for that."""
-    from oscine.probe.results import SCORES  # numpy, which --help does without
-
-    scores = settings.runs / check_name(settings.name) / SCORES
-    if scores.exists() and not (settings.overwrite or settings.resume):
-        raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
+    check_replaceable(settings.runs / check_name(settings.name), settings.overwrite or settings.resume)
     fit = FitSettings(**settings.fit.as_dict())
     SearchSettings(settings.search.trials, settings.search.sobol)
     if probe in HEADS:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -15,9 +13,8 @@ from oscine import __version__
 from oscine.cli.bench import Bench
 from oscine.cli.encoder import open_encoder, pick_device
 from oscine.cli.finetuning import tune_clips, tune_shots
-from oscine.cli.judging import PROBE, REPORT, Findings, judge_clips, judge_moments, judge_shots
+from oscine.cli.judging import Findings, judge_clips, judge_moments, judge_shots
 from oscine.cli.progress import progress_bar
-from oscine.cli.searching import SEARCH
 from oscine.cli.tables import show
 from oscine.cli.tasks import ANNOTATED, digest, is_own, open_frames, open_task, task_name
 from oscine.models.devices import clips_at_once
@@ -26,8 +23,9 @@ from oscine.models.locks import lock_run
 from oscine.probe.data import Task
 from oscine.probe.fit_settings import FitSettings, check_selection
 from oscine.probe.probe import Probe
-from oscine.probe.results import PREDICTIONS, READABLE, RESULTS, SCORES, Run, add_run
-from oscine.probe.splits import FOLDS_MADE, LabelledTable, write_folds
+from oscine.probe.results import RESULTS, Run, add_run
+from oscine.probe.run_files import FOLDS_MADE, PROBE, REPORT, SCORES, replacing
+from oscine.probe.splits import LabelledTable, write_folds
 
 SHOWN = (
     "accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1", "chosen_onset_f1",
@@ -69,8 +67,8 @@ def run(probe: type[Probe], settings: Namespace, called: str, labelled: Labelled
             "classes": task.classes,
             "rows": len(task.rows),
         }
-        clear(folder, searched=settings.search.trials > 0)
-        write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
+        with replacing(folder, searched=settings.search.trials > 0):
+            write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
         note(settings, encoder.provenance, task, "fine-tuned-" * settings.finetune + called, found)
         if "fold" in task.rows and is_own(settings):
             write_folds(folder / FOLDS_MADE, task.rows)
@@ -89,16 +87,6 @@ def run(probe: type[Probe], settings: Namespace, called: str, labelled: Labelled
     print(
         f"beside other runs and published figures: oscine compare {settings.runs / RESULTS} --task {next(iter(found.rows))}"
     )
-
-
-def clear(folder: Path, searched: bool) -> None:
-    """An empty place for what a run leaves: what an earlier one has left there goes, the scores first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in (SCORES, PREDICTIONS, READABLE, REPORT, FOLDS_MADE):
-        (folder / file).unlink(missing_ok=True)
-    for made in (PROBE,) if searched else (PROBE, SEARCH):
-        if (folder / made).exists():
-            shutil.rmtree(folder / made)
 
 
 def note(settings: Namespace, weights: Any, task: Task, called: str, found: Findings) -> None:

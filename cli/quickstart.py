@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,9 @@ from oscine.cli.command import Misuse, call
 from oscine.cli.progress import Bar, duration, progress_bar
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.json_text import read_json
+from oscine.models.replaced import check_own, remove
+from oscine.pretrain.run_files import OWN
 
 if TYPE_CHECKING:
     from oscine.probe.splits import LabelledTable
@@ -152,11 +155,20 @@ def command_of(table: Path | None, out: Path, steps: int | None, seed: int, no_r
 
 def claim(out: Path) -> None:
     """A folder that is new, empty, or an earlier quickstart's."""
-    if out.exists() and any(out.iterdir()) and not (out / STAMP).exists():
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not is_stamped(out))):
         raise OscineError(f"{out} is not empty and no quickstart made it; name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     if not (out / STAMP).exists():
         write_whole(out / STAMP, b"{}")
+
+
+def is_stamped(out: Path) -> bool:
+    """Whether a folder has the mark of a quickstart, which is empty until its settings are known."""
+    try:
+        left = read_json(out / STAMP, "")
+    except (OSError, OscineError):
+        return False
+    return left == {} or (isinstance(left, dict) and {"table", "steps", "seed", "oscine"} <= left.keys())
 
 
 def prepare(out: Path, recipes: list[str], settings: dict[str, Any], overwrite: bool) -> None:
@@ -174,9 +186,16 @@ def prepare(out: Path, recipes: list[str], settings: dict[str, Any], overwrite: 
             f"{out} is of a run with {', '.join(differ)}; call it as then to go on, name another --out, or --overwrite it"
         )
     if overwrite and (differ or has_ended(out)):
+        check_own(made, out, own_files(recipes), "quickstart")
         for path in made:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove(path)
     write_whole(out / STAMP, json.dumps(settings).encode())
+
+
+def own_files(recipes: list[str]) -> re.Pattern[str]:
+    """What `made` of a run consists of, by paths below its folder."""
+    runs = rf"({'|'.join(map(re.escape, recipes))})/{OWN.pattern}"
+    return re.compile(rf"{SCORES}|{REPORT}|{JUDGED}/[^/]+\.pt|{DETECTIONS}/[^/]+\.txt|{runs}|(.+/)?\.[^/]+\.\d+\.part")
 
 
 def has_ended(out: Path) -> bool:

@@ -20,8 +20,8 @@ from oscine.cli.quickstart_stages import LOG_MEL, Rows, Stages, untrained
 from oscine.cli.run_facts import seconds_spent
 from oscine.models.files import write_whole
 from oscine.pretrain.health import LEAST_RANK, LEAST_SHARE
-from oscine.pretrain.pictures import PICTURES
-from oscine.pretrain.run import ENCODER, loss_curve
+from oscine.pretrain.run import loss_curve
+from oscine.pretrain.run_files import ENCODER, PICTURES
 from oscine.probe.encoder_scores import LOGISTIC, Gain, Judgements, best_pair, gain, gives_one_answer
 from oscine.probe.figures import Mark, gain_figure
 from oscine.probe.mistakes import show_mistakes

@@ -26,8 +26,8 @@ from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.health import Health
 from oscine.pretrain.pictures import Pictures
 from oscine.pretrain.record import step_of
-from oscine.pretrain.run import ENCODER, STATE, make_trainer, run_pretraining
-from oscine.pretrain.states import resumable
+from oscine.pretrain.run import make_trainer, run_pretraining
+from oscine.pretrain.run_files import ENCODER, STATE, resumable
 from oscine.probe.chorus import make_chorus
 from oscine.probe.data import as_task
 from oscine.probe.encoder_scores import LOGISTIC, NEEDS, Scored, judge_encoder, read_scored, scored, write_scored

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
 
+from oscine.cli.yaml_text import parse_yaml
 from oscine.models.facts import Facts, Run, Terms, encoder_facts
 from oscine.models.places import without_places
 from oscine.models.zoo import LOCAL, create_model
@@ -27,9 +28,12 @@ def gather(path: Path, terms: Terms) -> tuple[Path, Facts]:
 def read_run(folder: Path) -> Run:
     record = read_record(folder, folder / ENCODER)
     curve = loss_curve(folder)
-    settings: dict[str, Any] = without_places(yaml.safe_load(record.settings)) if record.settings else {}
+    settings: dict[str, Any] = {}
+    if record.settings:
+        settings = without_places(parse_yaml(record.settings, folder / ENCODER, "train again"))
     terms = {str(name): curve[name].dropna() for name in curve.columns if str(name).startswith("loss")}
-    recordings = settings["data"]["recordings"] if settings else ""  # a folder or file, or a list of files
+    data = settings.get("data")
+    recordings = data.get("recordings") if isinstance(data, dict) else None  # a folder or file, or a list of files
     return Run(
         steps=record.step,
         losses={name: (float(values.iloc[0]), float(values.iloc[-1])) for name, values in terms.items() if len(values)},
@@ -37,7 +41,9 @@ def read_run(folder: Path) -> Run:
         machine=read_machine(folder / LOGS),
         settings=yaml.safe_dump(settings, sort_keys=False) if settings else None,
         init=settings.get("init"),
-        recordings=Path(recordings).name if isinstance(recordings, str) else f"{len(recordings)} recordings",
+        recordings=f"{len(recordings)} recordings"
+        if isinstance(recordings, list)
+        else Path(str(recordings or "")).name,
     )
 
 

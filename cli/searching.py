@@ -18,10 +18,9 @@ from oscine.probe.data import Part, Task, with_validation
 from oscine.probe.dcase import FrameTask
 from oscine.probe.fit import FeatureSource, judge, main_metric, within
 from oscine.probe.frames import judge_frames
+from oscine.probe.run_files import SEARCH
 from oscine.probe.search import Settings, blind, search
 from oscine.probe.search_space import search_space
-
-SEARCH = "search"  # in a run's folder
 
 
 def search_clips(bench: Bench, features: FeatureSource, task: Task) -> Bench:

@@ -18,6 +18,7 @@ from oscine.models.fetch import Fetched, fetch, fetch_if_there
 from oscine.models.files import file_hash, write_whole
 from oscine.models.folder import CONFIG, WEIGHTS, check_content, fits, read_content
 from oscine.models.origin import licence_on_the_hub, origin_of, set_origin
+from oscine.models.replaced import check_ours
 from oscine.models.source import SOURCE, read_origin
 from oscine.models.vectors import fingerprint
 from oscine.models.weights import PUBLISHED, load_strictly, read_safetensors
@@ -32,6 +33,7 @@ def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
     Weights that are somebody else's, or began as theirs, have source.json beside them: whose, and under which licence.
     """
     folder, origin = Path(folder), origin_of(encoder)
+    check_ours(folder / CONFIG, b"oscine_version")  # other libraries have files of that name, too
     folder.mkdir(parents=True, exist_ok=True)
     config = {"architecture": type(encoder).__name__, "oscine_version": __version__, "config": encoder.config}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}

@@ -18,7 +18,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.locks import Lock, lock_exclusive
 from oscine.models.schema import check_fields, parse_json, read_json
-from oscine.models.table import Note, Summary, check_absent, writing
+from oscine.models.table import Note, Summary, check_absent, check_ours, writing
 from oscine.models.table_facts import ALL_CLIPS, reading
 
 PLAN, LOCK, NOTES, ROWS = "plan.json", "lock", b"notes", b"rows"
@@ -63,7 +63,9 @@ class Journal:
             raise OscineError(
                 f"{self.folder} holds {others[0]}, which is no part of a journal; move it away or choose another name"
             )
-        if not overwrite and not self.plan():
+        if overwrite:
+            check_ours(self.target)
+        elif not self.plan():
             if self.target.exists() and self.folder.is_dir() and not self._files():
                 self.folder.rmdir()  # all that was left to do by who made the table
             check_absent(self.target)

@@ -18,6 +18,7 @@ from oscine.models.survey import ALL, parse_shard
 from oscine.models.table import (
     Summary,
     check_absent,
+    check_ours,
     check_target,
     read_listed,
     read_schema,
@@ -88,8 +89,7 @@ def _working(target: Path, overwrite: bool) -> Iterator[Path]:
         work.mkdir(exist_ok=True)
         lock = lock_exclusive(work / LOCK, f"writing {target}", "choose another name")
     try:
-        if not overwrite:
-            check_absent(target)
+        (check_ours if overwrite else check_absent)(target)
         yield work
     finally:
         for name in OWN - {LOCK, f"{LOCK}.json"}:

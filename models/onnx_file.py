@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from oscine.models.errors import OscineError
+from oscine.models.replaced import check_ours
 
 SUFFIX = ".onnx"
 
@@ -18,6 +19,7 @@ def check_ready(path: Path, overwrite: bool) -> None:
         raise OscineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if path.is_dir() or (path.exists() and not overwrite):
         raise OscineError(f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)")
+    check_ours(path, b"oscine")  # the producer, after the version of the format
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(name) is None:
             raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')

@@ -15,19 +15,25 @@ DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{number}" for port in ("COM", 
 
 
 def check_name(name: str) -> str:
-    """Return a name for a folder; refuse one that no folder can have on Windows, whatever the system."""
-    for part in name.replace("\\", "/").split("/"):
-        forbidden = sorted(FORBIDDEN & set(part))
-        if forbidden:
-            reason = f"no {forbidden[0]!r} may stand in one"
-        elif part not in (".", "..") and part.endswith((".", " ")):
-            reason = "none may end in a dot or a space"
-        elif part.partition(".")[0].upper() in DEVICES:
-            reason = f"{part} is a device"
-        else:
-            continue
-        raise OscineError(f"the name {name!r} is for a folder, and on Windows {reason}; choose another")
-    return name
+    """Return the name of one folder; refuse a path, and what no folder can be called on Windows, whatever the system."""
+    if name in ("", ".", "..") or {"/", "\\"} & set(name):
+        raise OscineError(f"the name {name!r} is a path, expected the name of one folder, such as {_last_part(name)!r}")
+    forbidden = sorted(FORBIDDEN & set(name))
+    if forbidden:
+        reason = f"no {forbidden[0]!r} may stand in one"
+    elif name.endswith((".", " ")):
+        reason = "none may end in a dot or a space"
+    elif name.partition(".")[0].upper() in DEVICES:
+        reason = f"{name} is a device"
+    else:
+        return name
+    raise OscineError(f"the name {name!r} is for a folder, and on Windows {reason}; choose another")
+
+
+def _last_part(path: str) -> str:
+    """Return the last part of a path that can be a name."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return parts[-1] if parts else "run_1"
 
 
 def why_too_long(path: str | Path) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
+from oscine.models import replaced
 from oscine.models.error_list import errors_in_csv, errors_path, read_errors
 from oscine.models.errors import OscineError
 from oscine.models.files import put, write_whole
@@ -44,6 +45,13 @@ if TYPE_CHECKING:
 ROW_GROUP = 4096  # rows that are gathered before they are written
 KEY_COLUMNS = [*KEYS, CHANNEL, "recorded"]  # the last two where they were asked for
 CSV_BYTES = 12  # of a number in CSV, about
+# What the files of a table begin with, quotes aside; of Parquet the footer has it. Others of the same name are not replaced.
+MARKS = {
+    ".parquet": METADATA,
+    ".npz": b"file.npy",
+    ".csv": b"file,start_time,end_time",
+    ".json": b"{version: ",
+}
 
 # All rows in order, in tables of any length, as often as asked; with the columns of those names, or all.
 Source = Callable[[Sequence[str] | None], Iterator[pa.Table]]
@@ -101,6 +109,13 @@ def check_absent(out: Path) -> None:
             raise OscineError(
                 f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)"
             )
+
+
+def check_ours(out: Path) -> None:
+    """An error where a table to replace, or what is beside it, was not written by oscine."""
+    for path in (out, *beside(out).values()):
+        mark = b"file,reason" if path == errors_path(out) else MARKS[path.suffix]
+        replaced.check_ours(path, mark)
 
 
 def _is_leftover(path: Path) -> bool:

@@ -189,6 +189,8 @@ def _check_same(out: Path, plan: dict[str, Any]) -> None:
     begun = out / INDEX if is_finished(out) else out / WORK / PLAN
     if not begun.exists():
         others = sorted(path.name for path in out.iterdir() if path.name != WORK) if out.exists() else []
+        # Of a call that was killed before it wrote its plan there are the lock, and half a plan.
+        others += sorted(path.name for path in (out / WORK).glob("*") if path.name != LOCK and path.suffix != ".part")
         if others:
             raise OscineError(f"{out} holds other files, such as {others[0]}; name a new folder or an empty one")
         return

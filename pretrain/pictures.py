@@ -29,10 +29,10 @@ from oscine.pretrain.clips import collate
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.masking import dropped_patches
 from oscine.pretrain.recipe import Batch, Recipe
+from oscine.pretrain.run_files import PICTURES
 
 logger = logging.getLogger(__name__)
 
-PICTURES = "pictures"
 CLIPS = 2  # the run's first, side by side: the same in every picture
 GAP = "#d5d9dd"  # where there is nothing
 SHOWN = (0.02, 0.98)  # quantiles that are black and white, or the least and the most of a colour

@@ -28,7 +28,7 @@ class RunStates(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path, step = Path(path), checkpoint["global_step"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        for part in path.parent.glob(".*.part"):  # what a killed run has left of a state
+        for part in path.parent.glob(f".{path.stem}.*.part"):  # what a killed run has left of a state
             part.unlink(missing_ok=True)
         newest = path.with_suffix(".next")
         write_sealed(newest, checkpoint)

@@ -14,12 +14,11 @@ import numpy as np
 
 from oscine.models.errors import OscineError
 from oscine.probe.literature import Figure
+from oscine.probe.run_files import SCORES
 
 RESULTS = "results.jsonl"  # in the folder of the runs
 logger = logging.getLogger(__name__)
 
-# In the folder of a run.
-SCORES, PREDICTIONS, READABLE = "scores.json", "predictions.parquet", "predictions.csv"
 RECORDINGS = "recordings"  # the key of the scores where events were judged
 
 

@@ -41,6 +41,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.folder import fits
 from oscine.models.hub import save_pretrained
+from oscine.models.replaced import check_ours
 from oscine.models.source import SOURCE, Origin, read_origin
 from oscine.models.vectors import digest
 from oscine.models.weights import read_safetensors
@@ -77,6 +78,7 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.probe.stored().items()}
     origin = origin_of_probe(fitted)
+    check_ours(folder / FACTS, b"oscine_version")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
     (folder / SOURCE).unlink(missing_ok=True)

@@ -21,7 +21,6 @@ from oscine.models.scan import find_tabled
 from oscine.probe.class_names import check_names, listed, name_classes
 from oscine.probe.groups import GROUPS, assign_folds, check_groups, describe_groups, hold_out, join_groups
 
-FOLDS_MADE = "folds.csv"  # in a run's folder
 NO_ROWS = np.empty(0, dtype=np.int64)
 FOLDS = 5  # as many as there are usually; fewer where there are fewer groups
 # Columns that name what makes clips alike, beside `GROUPS`, the likeliest first; as `key` has them.

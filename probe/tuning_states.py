@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class TuningStates(MutableMapping[str, Any]):
             raise OscineError(
                 f"{folder} holds a fine-tuning that has not ended; --resume goes on, --overwrite begins anew"
             )
+        elif not path.exists() and any(folder.glob("*.pt")):
+            raise OscineError(f"{folder} holds states without {SETTINGS}, of no fine-tuning; choose another --name")
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = lock_exclusive(folder / LOCK, f"fine-tuning in {folder.parent}", "choose another name")
         if overwrite:
@@ -73,8 +75,7 @@ class TuningStates(MutableMapping[str, Any]):
         return self.path(str(name)).exists()
 
     def __setitem__(self, name: str, state: Any) -> None:
-        for left in self.folder.glob(".*.part"):  # by who was killed while writing it
-            left.unlink()
+        self.sweep()
         try:
             write_sealed(self.path(name), state)
         except OSError as error:
@@ -99,5 +100,14 @@ class TuningStates(MutableMapping[str, Any]):
     def end(self) -> None:
         """Nothing is left to go on with."""
         (self.folder / SETTINGS).unlink()
+        self.clear()
+        self.sweep()
         self.lock.close()
-        shutil.rmtree(self.folder)
+        (self.folder / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # where there is something of somebody else's in it
+            self.folder.rmdir()
+
+    def sweep(self) -> None:
+        """Delete what is half written, by who was killed meanwhile."""
+        for left in self.folder.glob(".*.pt.*.part"):
+            left.unlink()

@@ -16,7 +16,8 @@ from oscine.probe.data import Part, Task
 from oscine.probe.evidence import compare_predictions
 from oscine.probe.fit import Judgement
 from oscine.probe.predictions import predictions_of, read_predictions, write_predictions
-from oscine.probe.results import PREDICTIONS, Run, add_run
+from oscine.probe.results import Run, add_run
+from oscine.probe.run_files import PREDICTIONS
 
 RUN = Run("esc50", "my_encoder", "linear", 0, {"accuracy": 0.93, "map": 0.96}, {"accuracy": 0.02, "map": 0.01})
 

@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from oscine.cli import dispatch
+from oscine.cli import config, dispatch
 from oscine.models import create_model
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
@@ -377,3 +377,158 @@ def test_a_recipe_of_ones_own_is_run_by_its_name_with_the_settings_of_its_constr
     assert encoder("louder").dim == 24
     assert dispatch(["pretrain", "louder.yaml", *call, "--recipe.wait", "3"]) == 2
     assert "unrecognized arguments: --recipe.wait 3" in capsys.readouterr().err
+
+
+# What is replaced, and what a YAML may say
+
+
+def thesis(place: str) -> Path:
+    path = Path(place, "thesis.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("years of work")
+    return path
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../precious", "a\\b", "/tmp"])
+def test_the_name_of_a_run_is_one_part_of_a_path(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [thesis(place) for place in ("runs/other", "precious", "runs/a/b")]
+    assert pretrain(name, 1, "--overwrite") == 1
+    assert "is a path, expected the name of one folder" in complaint(capsys)
+    assert all(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize("place", ["", "states", "logs", "encoder", "settings.yaml.d"])
+def test_overwriting_never_deletes_what_no_run_has_written(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = thesis(f"runs/run/{place}")
+    assert pretrain("run", 1, "--overwrite") == 1
+    assert "runs/run holds no settings.yaml of a run, and is not replaced" in complaint(capsys)
+    mine.unlink()
+    shutil.rmtree("runs/run")
+    assert pretrain("run", 1) == 0
+    mine = thesis(f"runs/run/{place}")
+    capsys.readouterr()
+    assert pretrain("run", 1, "--overwrite") == 1
+    assert f"{mine} is none of the files that a pretraining run writes" in complaint(capsys)
+    assert mine.exists()
+    assert Path("runs/run/encoder/config.json").exists()
+
+
+def test_a_link_to_a_run_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 1) == 0
+    Path("runs/link").symlink_to(Path("runs/run").resolve())
+    capsys.readouterr()
+    assert pretrain("link", 1, "--overwrite") == 1
+    assert "is a link or a file" in complaint(capsys)
+    assert Path("runs/run/encoder/config.json").exists()
+
+
+def test_an_empty_folder_and_a_run_are_replaced() -> None:
+    Path("runs/run").mkdir(parents=True)
+    assert pretrain("run", 1, "--overwrite", "--recipe.lr=0") == 0
+    first = encoder("run")
+    Path("runs/run/.DS_Store").touch()
+    assert pretrain("run", 1, "--overwrite", "--recipe.lr=0", "--seed=1") == 0
+    assert not same(encoder("run"), first)
+    assert [path.name for path in Path("runs").iterdir()] == ["run"]
+
+
+def test_a_run_stays_until_the_one_that_replaces_it_has_kept_a_state(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert pretrain("run", 2) == 0
+    first = encoder("run")
+    with monkeypatch.context() as broken:
+        broken.setattr(BirdMAEPretraining, "losses", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            pretrain("run", 2, "--overwrite", "--seed=1")
+    assert same(encoder("run"), first)
+    assert read_state(Path("runs/run/states/last.ckpt"))["global_step"] == 2
+    assert "runs/run holds the run that was there before" in caplog.text
+    assert pretrain("run", 2, "--resume") == 0, "it is whole"
+
+
+def test_a_run_that_was_killed_before_it_stood_has_cost_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 1) == 0
+    first = encoder("run")
+    Path("runs/.run.replaced").mkdir()
+    Path("runs/run").rename("runs/.run.replaced/run")  # killed between two steps of replacing it
+    capsys.readouterr()
+    assert pretrain("run", 1) == 1
+    assert "runs/run exists" in complaint(capsys)
+    assert same(encoder("run"), first)
+    Path("runs/.run.replaced").mkdir()
+    Path("runs/run").rename("runs/.run.replaced/run")
+    Path("runs/run/logs/version_0").mkdir(parents=True)  # of a new run without a state
+    shutil.copy("runs/.run.replaced/run/settings.yaml", "runs/run/settings.yaml")
+    assert pretrain("run", 1, "--overwrite", "--seed=1") == 0
+    assert not same(encoder("run"), first)
+    assert [path.name for path in Path("runs").iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("order", ["overwrite: true", "resume: true", "change: [encoder]"])
+def test_a_yaml_orders_nothing(order: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stranger's CONFIG with a name and `overwrite` would delete a folder of the user's."""
+    mine = thesis("precious")
+    Path("more.yaml").write_text(order)
+    Path("bring.yaml").write_text(config.find("pretrain", "bird_mae_tiny").read_text() + "\nconfig: more.yaml\n")
+    for more in (["--config", "more.yaml"], ["--config=more.yaml"], ["--config", f"{{{order}}}"]):
+        assert pretrain("precious", 1, "--runs", ".", *more) == 2
+        assert f"{order.partition(':')[0]}: " in complaint(capsys)
+    assert dispatch(["pretrain", "bring.yaml", *TINY, "--data.recordings", "sound"]) == 2
+    assert "names another YAML, 'more.yaml'" in complaint(capsys)
+    assert mine.exists()
+
+
+def test_a_yaml_that_asks_for_nothing_is_read_and_none_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """As older versions have printed them."""
+    Path("more.yaml").write_text("overwrite: false\nresume: false\nchange: []\nname: mine\nruns: here\n")
+    with pytest.raises(SystemExit):
+        pretrain("run", 1, "--config", "more.yaml", "--overwrite", "--print_config")
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert not {"overwrite", "resume", "change"} & printed.keys()
+    assert printed["name"] == "mine"
+    assert printed["runs"] == "here"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "trainer: {strategy: {class_path: evil.S}}", "trainer: {class_path: evil.S}", "data: {class_path: evil.S}",
+        "recipe: {class_path: evil.S}", "trainer: evil.S", "data: evil.S", "trainer.class_path: evil.S",
+        "encoder: {name: {class_path: evil.S}}", "trainer: trainer.yaml", "trainer: {strategy: evil.S}",
+    ],
+)  # fmt: skip
+def test_a_yaml_imports_nothing(
+    content: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "evil.py").write_text("raise SystemExit('a stranger was let in')")
+    Path("trainer.yaml").write_text("class_path: evil.S")
+    monkeypatch.syspath_prepend(here)
+    Path("more.yaml").write_text(content)
+    assert pretrain("run", 1, "--config", "more.yaml") in (1, 2)
+    complaint(capsys)
+    assert "evil" not in sys.modules
+
+
+DEEP = {
+    "brackets": "[" * 5000,
+    "braces": "{a: " * 5000,
+    "lines": "".join(f"{' ' * depth}a:\n" for depth in range(2000)),
+    "itself": "a: &a [*a]",
+    "laughs": "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    + "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)),
+    "day": "seed: 2024-02-31",
+    "digits": f"seed: {'9' * 5000}",
+    "empty": "seed: !!int",
+    "tag": "seed: !!python/object/apply:os.system [ls]",
+    "bytes": "\x00\x01",
+    "text": "just words",
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_a_yaml_that_cannot_be_read_is_one_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("more.yaml").write_text(DEEP[kind])
+    assert pretrain("run", 1, "--config", "more.yaml") == 2
+    assert "more.yaml " in complaint(capsys)
+    assert not Path("runs").exists()

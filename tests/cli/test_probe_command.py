@@ -13,6 +13,7 @@ import soundfile
 import torch
 
 import oscine
+from oscine.cli import config as configs
 from oscine.cli import dispatch
 from oscine.models import create_model, save_pretrained
 from oscine.models.devices import choose_device, clips_at_once, device_name
@@ -177,13 +178,74 @@ def test_a_saved_encoder_is_probed_with_its_own_weights(table: Path, capsys: pyt
 def test_existing_scores_are_kept_until_they_may_be_replaced(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = Path("runs/probe/linear/scores.json")
     scores.parent.mkdir(parents=True)
-    scores.write_text("precious")
+    earlier = json.dumps({"oscine": "0.1", "task": "mine", "settings": {}})
+    scores.write_text(earlier)
     call = ["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"]]
     assert dispatch(call) == 1
     assert "scores.json exists; --overwrite replaces it, --name X writes others beside it" in capsys.readouterr().err
-    assert scores.read_text() == "precious"
+    assert scores.read_text() == earlier
     assert dispatch([*call, "--overwrite"]) == 0
     assert strict(scores)["rows"] == 8
+
+
+FOREIGN = ("probe/my_source.py", "predictions.parquet", "predictions.csv", "report.html", "folds.csv", "scores.json")
+
+
+@pytest.mark.parametrize("more", [[], ["--overwrite"]])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_no_run_has_written_is_never_replaced(
+    name: str, more: list[str], table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = Path("runs/probe/linear") / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    assert dispatch(["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"], *more]) == 1
+    assert "is not replaced; choose another --name" in capsys.readouterr().err
+    assert mine.read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["probe/encoder/notes.txt", "search/0/notes.txt", "states/notes.txt"])
+def test_what_lies_among_the_files_of_an_earlier_run_is_not_deleted_with_them(
+    name: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"]]
+    assert dispatch(call) == 0
+    mine = Path("runs/probe/linear") / name
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text("precious")
+    beside = Path("runs/probe/linear/notes.txt")
+    beside.write_text("precious")
+    assert dispatch([*call, "--overwrite"]) == 1
+    assert f"{name} is none of the files that oscine probe writes" in capsys.readouterr().err
+    assert mine.read_text() == "precious"
+    mine.unlink()
+    assert dispatch([*call, "--overwrite"]) == 0
+    assert beside.read_text() == "precious"
+    assert not Path("runs/probe/linear/.replaced").exists()
+
+
+def test_scores_that_cannot_be_written_leave_the_earlier_run_as_it_was(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"]]
+    assert dispatch(call) == 0
+    folder = Path("runs/probe/linear")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("oscine.cli.probe_run.write_whole", full)
+    with pytest.raises(OSError, match="No space left"):
+        dispatch([*call, "--overwrite"])
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("order", ["overwrite", "resume"])
+def test_a_yaml_orders_nothing(order: str, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text(configs.find("probe", "linear").read_text() + f"\n{order}: true\n")
+    assert dispatch(["probe", "mine.yaml", "--table", str(table), *SMALL]) == 2
+    assert f"mine.yaml has {order}: True, which the command line alone may ask for" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

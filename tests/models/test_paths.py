@@ -17,8 +17,8 @@ from oscine.models.table import writing
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("hf-hub:owner", "no ':' may stand"), ("a/b?", r"no '\?' may stand"), ("tab\there", "may stand"), ("end.", "end in"),
-        ("a /b", "end in"), ("NUL", "NUL is a device"), ("runs/aux.txt", "aux.txt is a device"), ("com1", "device"),
+        ("hf-hub:owner", "no ':' may stand"), ("b?", r"no '\?' may stand"), ("tab\there", "may stand"), ("end.", "end in"),
+        ("a ", "end in"), ("NUL", "NUL is a device"), ("aux.txt", "aux.txt is a device"), ("com1", "device"),
     ],
 )  # fmt: skip
 def test_a_name_that_no_folder_can_have_on_windows_is_refused(name, reason):
@@ -26,7 +26,15 @@ def test_a_name_that_no_folder_can_have_on_windows_is_refused(name, reason):
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["bat_tiny", "site 1/bat.2", "../other", ".", "console", "Rotkehlchen-Łąka", "com10"])
+@pytest.mark.parametrize(
+    ("name", "better"), [("..", "run_1"), (".", "run_1"), ("", "run_1"), ("site 1/bat", "bat"), ("..\\other", "other")]
+)
+def test_a_path_is_no_name(name, better):
+    with pytest.raises(OscineError, match=f"is a path, expected the name of one folder, such as '{better}'"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["bat_tiny", "site 1", "bat.2", "console", "Rotkehlchen-Łąka", "com10"])
 def test_any_other_name_is_taken(name):
     assert check_name(name) == name
 

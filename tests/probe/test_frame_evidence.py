@@ -22,7 +22,8 @@ from oscine.probe.frame_evidence import (
     weigh_frames,
 )
 from oscine.probe.frames import Decision, FrameJudgement, score_events
-from oscine.probe.results import RECORDINGS, SCORES
+from oscine.probe.results import RECORDINGS
+from oscine.probe.run_files import SCORES
 from oscine.probe.uncertainty import confidence_interval, share
 
 ROWS, STEPS = 40, 50
