@@ -61,7 +61,6 @@ def main(arguments: list[str] | None = None) -> None:
     # In a pipe on Windows, and in an old locale, output is no UTF-8: what it cannot write is escaped rather than an error.
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # every retry, twice; what came of them is said here
     stop = Stop()
     asked = [number for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores one of them
     before = {number: signal.signal(number, stop) for number in asked}

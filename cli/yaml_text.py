@@ -24,7 +24,7 @@ def parse_yaml(text: bytes | str, source: object, remedy: str) -> dict[str, Any]
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, *NO_YAML) as error:
-        raise Misuse(f"{source} is no YAML ({one_line(error)}); {remedy}") from None
+        raise Misuse(f"{source} is no YAML: {one_line(error)}; {remedy}") from None
     if not isinstance(content, dict):
         raise Misuse(f"{source} holds {type(content).__name__}, expected keys with values; {remedy}")
     if is_too_large(content):

@@ -15,14 +15,13 @@ from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, HTTPError,
 
 from oscine.models.errors import OscineError
 from oscine.models.fetch import REASONS, download, explain
+from oscine.models.hub_client import PASSING, careful_client, retry_after
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Seconds to wait before a step is tried again, unless the Hub asks for more.
 PAUSES = (1, 2, 4, 8, 16)
-PASSING = {408, 429, 500, 502, 503, 504}
-PATIENCE = 300  # seconds, the longest wait that is granted
 # OSErrors that are the network's; any other is of this machine's files.
 AFAR = (HTTPError, ConnectionError, TimeoutError, FileMetadataError, LocalEntryNotFoundError)
 
@@ -32,12 +31,12 @@ def ask(repository: str, step: Callable[[], T]) -> T:
 
     huggingface_hub does so for some requests only, and not for those that create, commit and tag.
     """
-    with refusals_in_one_line(repository):
+    with refusals_in_one_line(repository), careful_client(f"publishing {repository}"):
         for pause in PAUSES:
             try:
                 return step()
             except (HTTPError, RuntimeError, json.JSONDecodeError, OscineError) as error:
-                asked = patience_with(cause_of(error))
+                asked = asked_to_wait(cause_of(error))
                 if asked is None:
                     raise
                 wait = max(pause, asked)
@@ -53,7 +52,7 @@ def cause_of(error: Exception) -> Exception:
     return cause_of(cause) if wraps and isinstance(cause, Exception) else error
 
 
-def patience_with(error: Exception) -> int | None:
+def asked_to_wait(error: Exception) -> int | None:
     """Seconds that the Hub asks to wait; None where that will not help."""
     if is_here(error) or isinstance(error, OscineError):
         return None
@@ -61,8 +60,7 @@ def patience_with(error: Exception) -> int | None:
         return 0
     if error.response.status_code not in PASSING:
         return None
-    asked = error.response.headers.get("Retry-After", "0")
-    return min(int(asked) if asked.isdigit() else 0, PATIENCE)
+    return retry_after(error.response.headers)
 
 
 def is_here(error: Exception) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -24,6 +23,8 @@ from huggingface_hub.utils.sha import git_hash
 
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
+from oscine.models.hub_client import COMMIT, HASH, careful_client
+from oscine.models.json_text import one_line
 
 
 class Fetched(NamedTuple):
@@ -67,7 +68,11 @@ def fetch(
     local_files_only: look only into the cache, as with HF_HUB_OFFLINE=1.
     """
     path = download(repository, file, revision, local_files_only)
-    own = file_hash(path)
+    own, commit = file_hash(path), path.parents[len(PurePosixPath(file).parts) - 1].name
+    if revision and COMMIT.fullmatch(revision) and commit != revision:
+        raise OscineError(
+            f"{repository} changed while it was fetched: {file} is of the commit {commit}, expected {revision}; try again"
+        )
     for expected in (hash_in_cache(path), sha256):
         kind, found = ("git hash", git_hash(path.read_bytes())) if expected and len(expected) == 40 else ("sha256", own)
         if expected and found != expected:
@@ -76,7 +81,7 @@ def fetch(
                 f"{repository}/{file} has {kind} {found}, expected {expected}: it was damaged or changed; delete "
                 f"{path.resolve()} and fetch it again{other}"
             )
-    return Fetched(path, path.parents[len(PurePosixPath(file).parts) - 1].name, own)
+    return Fetched(path, commit, own)
 
 
 def download(
@@ -84,11 +89,16 @@ def download(
 ) -> Path:
     """Where a file of the Hub lies in the cache of huggingface_hub, or in another one, fetched unless it is there."""
     try:
-        return Path(
-            hf_hub_download(repository, file, revision=revision, local_files_only=local_files_only, cache_dir=cache)
-        )
+        with careful_client(f"{file} of {repository}"):
+            return Path(
+                hf_hub_download(repository, file, revision=revision, local_files_only=local_files_only, cache_dir=cache)
+            )
+    except OscineError:
+        raise
     except tuple(REASONS) as error:
         raise OscineError(explain(error, repository, file, revision, cache)) from error
+    except ValueError as error:  # what the client refuses of an answer
+        raise OscineError(f"{file} of {repository} cannot be fetched ({one_line(error)}); check HF_ENDPOINT") from error
 
 
 def fetch_if_there(
@@ -109,10 +119,16 @@ def fetch_if_there(
 def hash_in_cache(path: Path) -> str | None:
     """The Hub's hash of a file, git's of a small one, sha256 of a large one: what the cache shows links to a blob so named.
 
-    None where the disk has no links.
+    None where the disk has no links. A link to anything else was not made by a Hub, and is refused.
     """
-    blob = Path(os.readlink(path)).name if path.is_symlink() else ""
-    return blob if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", blob) else None
+    if not path.is_symlink():
+        return None
+    blob = Path(os.readlink(path))
+    if blob.parent.name != "blobs" or not HASH.fullmatch(blob.name):
+        raise OscineError(
+            f"{path} links to {blob}, expected a blob that is called by its hash; delete it and fetch it again"
+        )
+    return blob.name
 
 
 def explain(

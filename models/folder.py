@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -11,10 +10,20 @@ from typing import Any, Union, get_args, get_origin
 
 from oscine import __version__
 from oscine.models.errors import OscineError
+from oscine.models.json_text import read_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SETTINGS = "settings.yaml"  # of the run that made an encoder
 INSIDE = "encoder"  # where a run keeps its encoder
+# The least and the most that an encoder's numbers may be: a config.json may be a stranger's, and sizes are allocated.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "dim": (4, 16_384), "depth": (1, 256), "heads": (1, 1_024), "mlp_ratio": (0.01, 64), "drop_path": (0, 0.99),
+    "sample_rate": (1_000, 1_000_000), "seconds": (0.01, 3_600), "mean": (-1e6, 1e6), "std": (1e-6, 1e6),
+    "n_fft": (16, 65_536), "hop": (1, 65_536), "frames": (16, 65_536), "patch_dim": (1, 16_384),
+    "conv_width": (1, 4_096), "conv_groups": (1, 4_096), "buckets": (4, 65_536), "max_distance": (1, 1_000_000),
+}  # fmt: skip
+MOST_SAMPLES = 100_000_000  # of a clip, in memory 400 MB
+MOST_WEIGHTS = 4_000_000_000  # of all blocks, about; the largest encoder of the zoo has 630 million
 
 
 def encoder_folder(path: str | Path) -> Path:
@@ -43,14 +52,12 @@ def check_weights(path: str | Path) -> None:
 def read_content(path: Path) -> Any:
     """What a config.json of this oscine, or an older one, holds: see `check_content`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "save the encoder again")
     except OSError as error:
         reason = f"{error.strerror}: {CONFIG}"
         raise OscineError(
             f"no encoder in {path.parent} ({reason}); expected a folder with {CONFIG} and {WEIGHTS}"
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise OscineError(f"{path} is no JSON ({error}); save the encoder again") from None
     if isinstance(content, dict):
         check_version(content.get("oscine_version"), path)
     return content
@@ -60,6 +67,26 @@ def check_content(content: Any) -> None:
     """Raise where a config.json does not hold an architecture and its settings; which architecture is not looked at."""
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise OscineError("no 'architecture' with its 'config', as oscine saves them")
+
+
+def check_numbers(architecture: str, config: dict[str, Any]) -> None:
+    """Raise where a number of an encoder's config is beyond what any encoder has, alone or with the others."""
+    for name, (least, most) in BOUNDS.items():
+        if name in config and not least <= config[name] <= most:
+            raise OscineError(
+                f"{architecture} cannot have {name}={shown(config[name])}; expected {least:g} to {most:g}"
+            )
+    sizes = {"dim": 0, "depth": 0, "mlp_ratio": 0.0, "sample_rate": 0, "seconds": 0.0} | config
+    if (samples := sizes["seconds"] * sizes["sample_rate"]) > MOST_SAMPLES:
+        raise OscineError(f"{architecture} cannot have clips of {samples:g} samples; expected {MOST_SAMPLES:,} at most")
+    if (weights := sizes["depth"] * sizes["dim"] ** 2 * (4 + 2 * sizes["mlp_ratio"])) > MOST_WEIGHTS:
+        raise OscineError(f"{architecture} cannot have {weights:g} weights; expected {MOST_WEIGHTS:,} at most")
+
+
+def shown(value: object) -> str:
+    """Return a value for an error, of which a stranger's file may hold a long one."""
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**20 else f"{float(min(abs(value), 10**300)):g}"
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def check_version(version: object, path: object) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,12 +18,14 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import Fetched, fetch, fetch_if_there
 from oscine.models.files import file_hash, write_whole
-from oscine.models.folder import CONFIG, WEIGHTS, check_content, fits, read_content
+from oscine.models.folder import CONFIG, WEIGHTS, check_content, check_numbers, fits, read_content, shown
+from oscine.models.json_text import read_json
 from oscine.models.origin import licence_on_the_hub, origin_of, set_origin
+from oscine.models.published import State
 from oscine.models.replaced import check_ours
 from oscine.models.source import SOURCE, read_origin
 from oscine.models.vectors import fingerprint
-from oscine.models.weights import PUBLISHED, load_strictly, read_safetensors
+from oscine.models.weights import PUBLISHED, check_state, load_strictly, read_safetensors
 from oscine.models.zoo import check_settings
 
 ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
@@ -58,8 +62,19 @@ def load_pretrained(folder: str | Path) -> Encoder:
 
 
 def read_weights(folder: Path) -> Encoder:
-    encoder = read_config(folder / CONFIG)
-    load_strictly(encoder, read_safetensors(folder / WEIGHTS), folder / WEIGHTS)
+    return with_state(
+        partial(read_config, folder / CONFIG), partial(read_safetensors, folder / WEIGHTS), folder / WEIGHTS
+    )
+
+
+def with_state(make: Callable[[], Encoder], read: Callable[[], State], source: Path) -> Encoder:
+    """An encoder with tensors that somebody saved. Its sizes are allocated only once these are known to have them, too."""
+    with torch.device("meta"):
+        expected = make()
+    state = read()
+    check_state(expected.state_dict(), state, source, type(expected).__name__)
+    encoder = make()
+    load_strictly(encoder, state, source)
     return encoder.eval()
 
 
@@ -88,13 +103,14 @@ def published_by_oscine(repository: str, revision: str | None = None, local_file
     """Whether the config.json of a repository is oscine's; where there is none, also offline in the cache, it is not."""
     try:
         config = fetch_if_there(repository, CONFIG, revision, local_files_only)
-        content = json.loads(config.read_bytes()) if config else None
     except OscineError as error:
         met = error.__cause__
         if isinstance(met, LocalEntryNotFoundError) and not isinstance(met.__cause__, HfHubHTTPError):
             return False
         raise
-    except (ValueError, RecursionError):
+    try:
+        content = read_json(config, "") if config else None
+    except OscineError:
         return False
     return isinstance(content, dict) and "oscine_version" in content
 
@@ -120,7 +136,7 @@ def from_config(content: Any) -> Encoder:
     check_content(content)
     name = content.get("architecture")
     if name not in list(ENCODERS):  # whatever JSON holds, also what cannot be a key
-        raise OscineError(f"unknown architecture {name!r}; known are {', '.join(ENCODERS)}")
+        raise OscineError(f"unknown architecture {shown(name)}; known are {', '.join(ENCODERS)}")
     return build(ENCODERS[name], content["config"])
 
 
@@ -132,7 +148,8 @@ def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
     kinds = get_type_hints(architecture.__init__)
     for setting, value in config.items():
         if not fits(value, kinds[setting]):
-            raise OscineError(f"{name} cannot have {setting}={value!r}; expected {known[setting].annotation}")
+            raise OscineError(f"{name} cannot have {setting}={shown(value)}; expected {known[setting].annotation}")
+    check_numbers(name, {setting: known[setting].default for setting in known} | config)
     try:
         return architecture(**config)
     except (ArithmeticError, RuntimeError) as error:  # numbers that no tensor can have

@@ -14,7 +14,19 @@ from oscine.models.errors import OscineError
 from oscine.models.publication import Publication
 from oscine.models.terms import check_terms
 
-SECRET = re.compile(rb"\bhf_\w{30,}|https?://[^/\s@]+:[^/\s@]+@")  # a token of the Hub, a password in an address
+# What gives access to something: found by the prefix that its issuer chose for that, or by the word before it.
+SECRET = re.compile(
+    rb"\bhf_\w{30,}"  # Hugging Face
+    rb"|\bgh[opsur]_\w{36,}|\bgithub_pat_\w{50,}|\bglpat-[\w-]{20,}"  # GitHub, GitLab
+    rb"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{35}\b|\bya29\.[\w-]{20,}|\bAccountKey=[\w+/=]{40,}"  # clouds
+    rb"|\bsk-[\w-]{20,}|\bsk_live_\w{20,}|\bxox[abposr]-[\w-]{10,}|\bnpm_\w{36}\b|\bpypi-[\w-]{50,}"  # OpenAI, Stripe, Slack
+    rb"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"  # a JSON web token
+    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    rb"|\b[a-z][a-z0-9+.-]*://[^/\s@:]+:[^/\s@]+@"  # a password in an address
+    rb"|(?i:\b(?:authorization|bearer)\W{1,4}(?:bearer |basic )?[\w+/.=-]{20,})"
+    rb"|(?i:(?:password|passwd|secret[_-]?(?:access[_-]?)?key|api[_-]?key|(?:access|auth)[_-]?token)"
+    rb"[\"']?\s*[:=]\s*[\"']?[^\s\"']{8,})"
+)
 
 
 def check_sendable(publication: Publication) -> None:

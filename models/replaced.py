@@ -43,22 +43,22 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def check_ours(path: Path, mark: bytes) -> None:
-    """Raise where a file to replace is none that oscine writes; an empty one may go.
-
-    mark: what stands in the first 256 bytes, quotes aside; in the footer of a Parquet file.
-    """
+    """Raise where a file to replace is none that oscine writes, see `begins_as_ours`; an empty one may go."""
     try:
-        with path.open("rb") as file:
-            content = _footer(file) if path.suffix == ".parquet" else file.read(256)
-            empty = not file.seek(0, os.SEEK_END)
-    except FileNotFoundError:
-        return
+        ours = not path.exists() or not path.stat().st_size or begins_as_ours(path, mark)
     except OSError as error:
         raise OscineError(
             f"{path} cannot be read ({error.strerror}), and is not replaced; choose another name"
         ) from None
-    if not empty and mark not in content.replace(b'"', b""):
+    if not ours:
         raise OscineError(f"{path} was not written by oscine, and is not replaced; move it away or choose another name")
+
+
+def begins_as_ours(path: Path, mark: bytes) -> bool:
+    """Return whether a mark stands in the first 256 bytes of a file, quotes aside; in the footer of a Parquet file."""
+    with path.open("rb") as file:
+        content = _footer(file) if path.suffix == ".parquet" else file.read(256)
+    return mark in content.replace(b'"', b"")
 
 
 def _footer(file: BinaryIO) -> bytes:

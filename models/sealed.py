@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+import struct
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -10,10 +13,32 @@ import torch
 
 from oscine.models.errors import OscineError
 from oscine.models.files import whole
+from oscine.models.json_text import one_line
 
 # Bytes of SHA-256 behind what torch wrote. torch.load reads past them, and past a flipped byte in the weights, too.
 SEAL = sha256().digest_size
 CHUNK = 1 << 20
+
+
+# What torch.load raises for a file that is none of its own.
+UNPICKLED = (
+    pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, EOFError, struct.error, AttributeError,
+    OSError, MemoryError,
+)  # fmt: skip
+
+
+def why_not_loaded(error: BaseException) -> str:
+    """Return in a few words why torch.load refused a file.
+
+    torch advises to load it with weights_only=False, which would run whatever is in it: that is not passed on.
+    """
+    text = str(error)
+    if found := re.search(r"GLOBAL (\S+)|global ([\w.]+)|class '?([\w.]+)'?", text) if "weights_only" in text else None:
+        return f"it asks for {next(filter(None, found.groups()))}, which is no part of weights"
+    lines = [
+        line for line in text.splitlines() if line.strip() and "weights_only" not in line.lower().replace(" ", "_")
+    ]
+    return one_line(ValueError(lines[0])) if lines else "it is damaged or ends too early"
 
 
 class Hashed:
@@ -62,7 +87,8 @@ def read_sealed(path: Path) -> Any:
                 raise OscineError(f"{path} is torn: cut short or changed since it was written")
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, OscineError):
         raise
-    except OSError as error:
-        raise OscineError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UNPICKLED as error:
+        reason = getattr(error, "strerror", None) or why_not_loaded(error)
+        raise OscineError(f"{path} cannot be read: {reason}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import logging
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,13 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.published import PUBLISHED, State
+from oscine.models.sealed import UNPICKLED, why_not_loaded
 
 # Where a torch file keeps its weights: Lightning; BAT's trainer (the student, as its authors publish); fairseq and others.
 WRAPPERS = ("state_dict", "encoder", "model")
+FRACTIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
+logger = logging.getLogger(__name__)
 
 
 def load_weights(encoder: Encoder, path: str | Path) -> None:
@@ -70,10 +74,9 @@ def read_torch(path: Path) -> State:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except FileNotFoundError:
         raise OscineError(f"no weights at {path}") from None
-    except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, EOFError, OSError) as error:
-        reason = str(error).partition("\n")[0] or "it ends too early"
+    except UNPICKLED as error:
         raise OscineError(
-            f"{path} is no torch file with weights alone ({reason}); save its state dict by itself"
+            f"{path} is no torch file with weights alone ({why_not_loaded(error)}); save its state dict by itself"
         ) from None
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -92,20 +95,49 @@ def read_torch(path: Path) -> State:
 
 def load_strictly(module: nn.Module, state: State, source: object) -> None:
     """`load_state_dict` that says in one line what does not fit, and loads nothing then."""
-    expected = module.state_dict()
-    missing = sorted(expected.keys() - state.keys())
-    extra = sorted(state.keys() - expected.keys())
-    reshaped = [
-        f"{name} {tuple(state[name].shape)} for {tuple(expected[name].shape)}"
-        for name in sorted(expected.keys() & state.keys())
-        if state[name].shape != expected[name].shape
-    ]
-    faults = [
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for kind, names in (("missing", missing), ("unexpected", extra), ("of another shape", reshaped))
-        if names
-    ]
-    if faults:
-        fault = f"tensors {'; '.join(faults)}"
-        raise OscineError(f"{source} does not fit {type(module).__name__}: {fault}; choose the model it was saved from")
+    for note in check_state(module.state_dict(), state, source, type(module).__name__):
+        logger.warning("%s", note)
     module.load_state_dict(state, strict=True)
+
+
+def check_state(
+    expected: State, state: State, source: object, name: str, remedy: str = "choose the model it was saved from"
+) -> list[str]:
+    """Raise where tensors are not those that are expected, or no numbers; return what should be known of them.
+
+    Fractions with more or fewer digits become float32: that is worth a line. Whole numbers for fractions are refused, since
+    most would be 0, and so is what is not finite. name, remedy: for the error, who expects them and what would do.
+    """
+    both = sorted(expected.keys() & state.keys())
+    faults = {
+        "missing": sorted(expected.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - expected.keys()),
+        "of another shape": [
+            f"{one} {tuple(state[one].shape)} for {tuple(expected[one].shape)}"
+            for one in both
+            if state[one].shape != expected[one].shape
+        ],
+        "of another type": [
+            f"{one} {kind(state[one])} for {kind(expected[one])}"
+            for one in both
+            if not (state[one].dtype == expected[one].dtype or {state[one].dtype, expected[one].dtype} <= FRACTIONS)
+        ],
+    }
+    if any(faults.values()):
+        fault = "; ".join(some(names, what) for what, names in faults.items() if names)
+        raise OscineError(f"{source} does not fit {name}: tensors {fault}; choose the model it was saved from")
+    if broken := [one for one in both if not state[one].isfinite().all()]:
+        raise OscineError(f"{source} has tensors that are no numbers: {some(broken, 'with NaN or infinity')}; {remedy}")
+    cast = [f"{one} {kind(state[one])}" for one in both if state[one].dtype != expected[one].dtype]
+    note = f"{source} has {some(cast, 'tensors')}, which are read as float32: results may differ from the original's"
+    return [note] if cast else []
+
+
+def some(names: list[str], what: str) -> str:
+    """How many there are, what they are, and the first three names."""
+    return f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+
+
+def kind(tensor: Tensor) -> str:
+    """The name of a tensor's type, as float32."""
+    return str(tensor.dtype).removeprefix("torch.")

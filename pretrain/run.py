@@ -11,12 +11,12 @@ import pandas as pd
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.hub import from_config, load_pretrained
+from oscine.models.hub import from_config, load_pretrained, with_state
 from oscine.models.source import read_origin
-from oscine.models.weights import load_strictly
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.boundary import DiskError, StepBoundary, Stopped
 from oscine.pretrain.data import PretrainingData
@@ -110,11 +110,15 @@ def encoder_with_weights(source: str) -> Encoder:
 
 def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
     """The encoder in a run's state, which was read from `path`."""
-    encoder = from_config(state["encoder"])
-    weights = state["state_dict"].items()
-    own = {name.removeprefix("encoder."): tensor for name, tensor in weights if name.startswith("encoder.")}
-    load_strictly(encoder, own, path)
-    return encoder
+    weights = state.get("state_dict")
+    named = weights.items() if isinstance(weights, dict) else ()
+    own = {str(name).removeprefix("encoder."): it for name, it in named if str(name).startswith("encoder.")}
+    if not own or not all(isinstance(tensor, Tensor) for tensor in own.values()):
+        raise OscineError(f"{path} holds no encoder, as the state of a pretraining run does; --overwrite begins anew")
+    try:
+        return with_state(partial(from_config, state.get("encoder")), lambda: own, path)
+    except OscineError as error:
+        raise OscineError(f"{path}: {str(error).removeprefix(f'{path} ')}") from None
 
 
 def loss_curve(folder: Path) -> pd.DataFrame:

@@ -66,6 +66,9 @@ def newest_state(path: Path) -> tuple[dict[str, Any], Path]:
 def read_state(path: Path) -> dict[str, Any]:
     """A run state, its tensors on the CPU; an error where it is not what was written."""
     try:
-        return read_sealed(path)
+        state = read_sealed(path)
     except FileNotFoundError as error:
         raise OscineError(f"{path} cannot be read: {error.strerror}") from None
+    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
+        raise OscineError(f"{path} is not the state of a pretraining run; --overwrite begins anew")
+    return state

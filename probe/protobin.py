@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from oscine.models.encoder import Encoder
 from oscine.models.features import Features
@@ -75,7 +75,9 @@ class ProtobinProbe(ProtofloatProbe):
     def stored(self) -> dict[str, Tensor]:
         state = self.state_dict()
         positive = state.pop("prototype_vectors").flatten(1) >= 0
-        return {**state, "prototype_bits": torch.from_numpy(np.packbits(positive.cpu().numpy(), axis=1))}
+        eights = pad(positive, (0, -self.dim % 8)).unflatten(1, (-1, 8))  # the first is the highest bit, as in NumPy
+        values = 2 ** torch.arange(7, -1, -1, device=eights.device)
+        return {**state, "prototype_bits": (eights * values).sum(2).to(torch.uint8)}
 
     def load_stored(self, tensors: Mapping[str, Tensor]) -> None:
         bits = np.unpackbits(tensors["prototype_bits"].cpu().numpy(), axis=1, count=self.dim)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from oscine.models.errors import OscineError
 from oscine.models.json_text import read_json
-from oscine.models.replaced import check_own, moved_aside
+from oscine.models.replaced import begins_as_ours, check_own, moved_aside
+from oscine.probe.saved_facts import FACTS
 
 SCORES, PREDICTIONS, READABLE, REPORT = "scores.json", "predictions.parquet", "predictions.csv", "report.html"
 FOLDS_MADE = "folds.csv"
@@ -26,23 +27,25 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
     """Raise where a run would replace scores without being told to, or anything that no run has written."""
     made = [folder / name for name in MADE]
     scores = folder / SCORES
-    found = next(filter(Path.exists, made), None)
-    if not scores.exists() and found:
-        raise OscineError(f"{found} is there without the {SCORES} of a run, and is not replaced; choose another --name")
-    if scores.exists() and not is_scores(scores):
-        raise OscineError(f"{scores} is not what oscine probe writes, and is not replaced; choose another --name")
+    found = next(filter(Path.exists, [scores, *made]), None)
+    if found and not is_run(folder):
+        raise OscineError(f"{found} is of no run that oscine probe made, and is not replaced; choose another --name")
     if scores.exists() and not overwrite:
         raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
     check_own([scores, *made, folder / SEARCH, folder / STATES], folder, OWN, "oscine probe")
 
 
-def is_scores(path: Path) -> bool:
-    """Return whether a file holds the scores of a run."""
+def is_run(folder: Path) -> bool:
+    """Return whether a folder has the scores of a run, or of one that was killed without them its predictions or probe."""
+    scores, asked = folder / SCORES, {"oscine", "settings", "task"}
+    marks = {folder / PREDICTIONS: b"logit ", folder / PROBE / FACTS: b"oscine_version"}
     try:
-        content = read_json(path, "")
+        if not scores.exists():
+            return any(path.exists() and begins_as_ours(path, mark) for path, mark in marks.items())
+        content = read_json(scores, "") if scores.stat().st_size else asked
+        return isinstance(content, (dict, set)) and asked <= set(content)
     except (OSError, OscineError):
         return False
-    return isinstance(content, dict) and {"oscine", "settings", "task"} <= content.keys()
 
 
 @contextmanager

@@ -39,12 +39,13 @@ from oscine.models.embed import describe_encoder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.folder import fits
+from oscine.models.folder import fits, shown
 from oscine.models.hub import save_pretrained
+from oscine.models.json_text import one_line
 from oscine.models.replaced import check_ours
 from oscine.models.source import SOURCE, Origin, read_origin
 from oscine.models.vectors import digest
-from oscine.models.weights import read_safetensors
+from oscine.models.weights import check_state, read_safetensors
 from oscine.models.zoo import HUB, LOCAL
 from oscine.probe.calibration import Scaling
 from oscine.probe.fetched import fetch_probe, open_encoder
@@ -142,34 +143,27 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
 def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
     kind, head, classes = PROBES[facts["probe"]], facts["head"], facts["classes"]
     hints = {name: hint for name, hint in get_type_hints(kind.__init__).items() if name not in ("encoder", "classes")}
-    wrong = [f"{name}={value!r}" for name, value in head.items() if name not in hints or not fits(value, hints[name])]
+    wrong = [
+        f"{name}={shown(value)}" for name, value in head.items() if name not in hints or not fits(value, hints[name])
+    ]
     if wrong:
         raise OscineError(f"{folder / FACTS}: {kind.__name__} cannot have {', '.join(wrong)}; save the probe again")
+    path = folder / TENSORS
     try:
-        with torch.random.fork_rng(devices=[]):
-            probe = kind(encoder, len(classes), **head)
-    except (ArithmeticError, RuntimeError, ValueError) as error:  # numbers that no tensor or layer can have
-        reason = str(error).partition("\n")[0]
+        with torch.device(
+            "meta"
+        ):  # nothing of the sizes that probe.json asks for is allocated before the file has them, too
+            expected = kind(encoder, len(classes), **head).stored()
+    except (ArithmeticError, RuntimeError, ValueError, TypeError) as error:  # numbers that no tensor or layer can have
+        reason = one_line(error)
         raise OscineError(
-            f"{folder / FACTS}: {kind.__name__} cannot be built with {head} ({reason}); save the probe again"
+            f"{folder / FACTS}: {kind.__name__} cannot be built with {shown(head)} ({reason}); save the probe again"
         ) from None
-    _fill(probe, folder / TENSORS, facts["probe_fingerprint"])
-    return probe
-
-
-def _fill(probe: Probe, path: Path, fingerprint: str) -> None:
-    """Load a probe's tensors, which must be those that it has, and the ones that probe.json was written with."""
-    tensors, expected = read_safetensors(path), probe.stored()
-    differ = sorted(
-        name
-        for name in tensors.keys() | expected.keys()
-        if name not in tensors or name not in expected or tensors[name].shape != expected[name].shape
-    )
-    if differ:
-        raise OscineError(
-            f"{path} does not fit {type(probe).__name__}: tensors {', '.join(differ[:3])} are missing, too many or of "
-            "another shape; save the probe again"
-        )
-    if digest(tensors) != fingerprint:
+    tensors = read_safetensors(path)
+    check_state(expected, tensors, path, kind.__name__, "save the probe again")
+    if digest(tensors) != facts["probe_fingerprint"]:
         raise OscineError(f"{path} is not the file that {FACTS} was written with; save the probe again")
+    with torch.random.fork_rng(devices=[]):
+        probe = kind(encoder, len(classes), **head)
     probe.load_stored(tensors)
+    return probe

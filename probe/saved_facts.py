@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from oscine.models.errors import OscineError
-from oscine.models.folder import CONFIG, WEIGHTS, check_folder, check_version, check_weights, fits
+from oscine.models.folder import BOUNDS, CONFIG, WEIGHTS, check_folder, check_version, check_weights, fits, shown
+from oscine.models.json_text import read_json
 from oscine.models.source import SOURCE
 from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
 
 TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
 OLD_MEDIAN = 3  # of what an older oscine has saved, which did not write it down
 BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
+LONGEST_NAME = 1000
+MOST = 1e7  # of a logit's scale or shift: float32 counts no finer beyond
 NAME = str | None
 KINDS: dict[str, Any] = {
     "oscine_version": str, "probe": str, "head": dict[str, Any], "classes": list[str], "single_label": bool,
@@ -34,7 +37,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
     facts = read_content(folder)
     if facts["probe"] not in PROBES:
-        raise OscineError(f"{folder / FACTS}: unknown probe {facts['probe']!r}; known are {', '.join(PROBES)}")
+        raise OscineError(f"{folder / FACTS}: unknown probe {shown(facts['probe'])}; known are {', '.join(PROBES)}")
     return facts
 
 
@@ -42,19 +45,21 @@ def read_content(folder: Path) -> dict[str, Any]:
     """What the probe.json of a folder says; every key is there, of its kind and size."""
     path = folder / FACTS
     try:
-        facts = json.loads(path.read_bytes())
+        facts = read_json(path, "save the probe again")
     except OSError as error:
         raise OscineError(
             f"no probe in {folder} ({error.strerror}: {FACTS}); expected a folder with {FACTS} and {TENSORS}"
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise OscineError(f"{path} is no JSON ({error}); save the probe again") from None
     if not isinstance(facts, dict) or "oscine_version" not in facts:
         raise OscineError(f"{path} is no probe of oscine's; expected what oscine probe writes")
     check_version(facts["oscine_version"], path)
     facts.setdefault("median", OLD_MEDIAN)
-    if wrong := misfits(facts, KINDS) or misfits(facts["encoder"], ENCODER_KINDS) or missized(facts):
+    if wrong := misfits(facts, KINDS) or misfits(facts["encoder"], ENCODER_KINDS):
         raise OscineError(f"{path} does not say {', '.join(wrong)} as it should; save the probe again")
+    for key, expected in impossible(facts).items():
+        raise OscineError(
+            f"{path} does not say {key} as it should: {shown(facts[key])}, expected {expected}; save the probe again"
+        )
     return facts
 
 
@@ -114,15 +119,42 @@ def misfits(facts: dict[str, Any], kinds: dict[str, Any]) -> list[str]:
     return [key for key, kind in kinds.items() if key not in facts or not fits(facts[key], kind)]
 
 
-def missized(facts: dict[str, Any]) -> list[str]:
-    """What is of the right kind and cannot be, such as a threshold too many."""
-    classes, scaling, thresholds = len(facts["classes"]), facts["scaling"], facts["thresholds"]
-    right = {
-        "classes": classes > 0,
-        "seconds": facts["seconds"] > 0,
-        "scaling": scaling is None
-        or (scaling.keys() == {"scale", "shift"} and all(len(numbers) in (1, classes) for numbers in scaling.values())),
-        "thresholds": thresholds is None or len(thresholds) == classes,
-        "median": facts["median"] > 0 and facts["median"] % 2 == 1,
+def impossible(facts: dict[str, Any]) -> dict[str, str]:
+    """Names and numbers of the right kind that no fitted probe has, and what was expected of them."""
+    names, scaling, thresholds = facts["classes"], facts["scaling"], facts["thresholds"]
+    shortest, longest = BOUNDS["seconds"]
+    rules = {
+        "classes": (
+            bool(names) and all(map(is_name, names)),
+            f"names of 1 to {LONGEST_NAME} letters that can be written",
+        ),
+        "seconds": (shortest <= facts["seconds"] <= longest, f"{shortest:g} to {longest:g}"),
+        "scaling": (
+            scaling is None or is_scaling(scaling, len(names)),
+            f"scale above 0 to {MOST:g}, shift from {-MOST:g} to {MOST:g}: one number of each or one a class",
+        ),
+        "thresholds": (
+            thresholds is None or (len(thresholds) == len(names) and all(-1 <= number <= 1 for number in thresholds)),
+            "one probability a class",
+        ),
+        "median": (0 < facts["median"] < 1000 and facts["median"] % 2 == 1, "an odd number of frames below 1000"),
     }
-    return [key for key, fine in right.items() if not fine]
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice and rules["classes"][0]:
+        return {"classes": f"each class once, and {shown(twice[0])} is there {names.count(twice[0])} times"}
+    return {key: expected for key, (fine, expected) in rules.items() if not fine}
+
+
+def is_name(name: str) -> bool:
+    """Return whether a class can have a name: some letters, and none that only half of a pair of UTF-16 is."""
+    return 0 < len(name.strip()) <= LONGEST_NAME and not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def is_scaling(scaling: dict[str, list[float]], classes: int) -> bool:
+    """Return whether numbers can calibrate logits: none turns their order round, or makes them infinite."""
+    return (
+        scaling.keys() == {"scale", "shift"}
+        and all(len(numbers) in (1, classes) for numbers in scaling.values())
+        and all(1 / MOST <= number <= MOST for number in scaling["scale"])
+        and all(abs(number) <= MOST for number in scaling["shift"])
+    )

@@ -390,6 +390,7 @@ def test_a_run_that_cannot_begin_leaves_everything_as_it_was(
     if overwrite:
         earlier.parent.mkdir(parents=True)
         earlier.touch()
+        (runs / "bat_tiny" / "settings.yaml").write_text("method: BATPretraining\nencoder: {}\nrecipe: {}\n")
     left = Left(["pretrain", "bat_tiny", *arguments, *["--overwrite"] * overwrite], capsys)
     assert complaint in left.complaint(code=1)
     assert runs.exists() == earlier.exists() == overwrite

@@ -82,11 +82,16 @@ def test_a_saved_encoder_has_no_random_weights(tmp_path: Path) -> None:
 
 def test_a_file_that_is_there_is_replaced_only_on_demand(tmp_path: Path) -> None:
     out = tmp_path / "wren.onnx"
-    out.write_bytes(b"before")
-    with pytest.raises(OscineError, match="overwrite"):
-        main(["wren_tiny", str(out), "--random-weights"])
-    assert out.read_bytes() == b"before"
+    out.write_bytes(b"somebody's own")
+    for more in ([], ["--overwrite"]):
+        with pytest.raises(OscineError, match="overwrite" if not more else "was not written by oscine"):
+            main(["wren_tiny", str(out), "--random-weights", *more])
+        assert out.read_bytes() == b"somebody's own"
+    out.unlink()
+    main(["wren_tiny", str(out), "--random-weights"])
+    before = out.stat().st_mtime_ns
     main(["wren_tiny", str(out), "--random-weights", "--overwrite"])
+    assert out.stat().st_mtime_ns > before
     assert session_of(str(out), threads=1).get_inputs()[0].shape == ["batch", 8000]
 
 
