@@ -114,15 +114,14 @@ def publish(folder: Path, publication: Publication, facts: Facts, public: bool, 
 
     It needs a token that may write: hf auth login, or HF_TOKEN.
     """
-    from oscine.models.permits import check_sendable
     from oscine.models.publish import publish as publish_to_hub
+    from oscine.models.publish import would_publish
     from oscine.models.rows import rows
     from oscine.probe.card import ProbeFacts
 
-    check_sendable(publication)
     publication.check(folder)
     if dry_run:
-        show(publication, facts, public)
+        print(would_publish(publication, facts, public))
         return
     receipt = publish_to_hub(publication, public)
     seen = "public" if receipt.public else "private"
@@ -133,16 +132,3 @@ def publish(folder: Path, publication: Publication, facts: Facts, public: bool, 
     else:
         print(f'create_model("hf-hub:{facts.repository}", revision="{receipt.commit}") loads it\n')
         print("\n".join(rows(facts, receipt)))
-
-
-def show(publication: Publication, facts: Facts, public: bool) -> None:
-    from oscine.models.origin import CARD
-
-    seen = "public" if public else "private"
-    print(f"would publish {facts.repository} {facts.tag}: {seen}, licence {facts.licence.text}")
-    for path, file in publication.files.items():
-        print(f"  {file.size:>15,}  {path}")
-    total = sum(file.size for file in publication.files.values())
-    print(f"  {total:>15,}  bytes in {len(publication.files)} files\n")
-    card = publication.files[CARD].content
-    print(card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8"))

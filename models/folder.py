@@ -55,6 +55,11 @@ def read_content(path: Path) -> Any:
         content = read_json(path, "save the encoder again")
     except OSError as error:
         reason = f"{error.strerror}: {CONFIG}"
+        if (path.parent / SETTINGS).is_file():
+            raise OscineError(
+                f"the run in {path.parent} has no {INSIDE} yet; oscine pretrain --resume finishes it, --init starts another "
+                "run from its newest state"
+            ) from None
         raise OscineError(
             f"no encoder in {path.parent} ({reason}); expected a folder with {CONFIG} and {WEIGHTS}"
         ) from None

@@ -166,7 +166,7 @@ def number(text: str) -> int | None:
     return int(text[:30]) if text.isascii() and text.isdigit() else None
 
 
-class Watched(httpx.SyncByteStream):  # type: ignore[misc]
+class Watched(httpx.SyncByteStream):
     """The body of an answer. Bytes that hardly come end it, for each single one is in time for the client."""
 
     def __init__(self, stream: Any, doing: str, size: str) -> None:

@@ -24,9 +24,10 @@ from oscine import __version__
 from oscine.models.asking import ask, faults_here_in_one_line, fetch_again, look
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.facts import Data, Terms, encoder_facts
+from oscine.models.facts import Data, Facts, Terms, encoder_facts
 from oscine.models.files import file_hash
 from oscine.models.hub import load_pretrained, save_pretrained
+from oscine.models.origin import CARD
 from oscine.models.permits import check_needed, check_repository, check_sendable, check_token
 from oscine.models.publication import DRAFT, File, Publication, encoder_publication
 
@@ -54,13 +55,15 @@ def push_to_hub(
     data: Sequence[Data] = (),
     scores: Sequence[str] = (),
     relicence: bool = False,
+    dry_run: bool = False,
 ) -> str:
     """Publish an encoder as OWNER/NAME on the Hub, with a card, and return the commit that the tag names.
 
     licence: of the weights, as the Hub names it, or NAME=LINK; None keeps the one of the weights that it was loaded with, if
     they are somebody's. public: open the repository to everybody, at the very end. data: what the encoder was trained on, if
     it is not what those weights were. scores: FILE or FILE=OWNER/DATASET:TASK:METRIC, each a scores.json of `oscine probe`.
-    relicence: the owners of those weights allow another licence. `create_model("hf-hub:OWNER/NAME")` loads it.
+    relicence: the owners of those weights allow another licence. dry_run: send nothing and need no token; returned is a text
+    of what would be published. `create_model("hf-hub:OWNER/NAME")` loads it.
     """
     with faults_here_in_one_line(), TemporaryDirectory(prefix="oscine-") as temporary:
         folder = save_pretrained(encoder, temporary)
@@ -69,7 +72,21 @@ def push_to_hub(
         publication = encoder_publication(folder, facts)
         publication.check(folder)
         check_same_weights(encoder, saved)
-        return publish(publication, public).commit
+        return would_publish(publication, facts, public) if dry_run else publish(publication, public).commit
+
+
+def would_publish(publication: Publication, facts: Facts, public: bool = False) -> str:
+    """What `publish` would send, as text: every file with its bytes, and the card. What must not go out is refused."""
+    check_sendable(publication)
+    seen, total = "public" if public else "private", sum(file.size for file in publication.files.values())
+    card = publication.files[CARD].content
+    lines = [
+        f"would publish {facts.repository} {facts.tag}: {seen}, licence {facts.licence.text}",
+        *(f"  {file.size:>15,}  {path}" for path, file in publication.files.items()),
+        f"  {total:>15,}  bytes in {len(publication.files)} files\n",
+        card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8"),
+    ]
+    return "\n".join(lines)
 
 
 def check_same_weights(encoder: Encoder, saved: Encoder) -> None:

@@ -25,7 +25,7 @@ from oscine.models.licences import check_allowed, choose_licence
 from oscine.models.origin import asked_again, origin_of
 from oscine.models.places import without_places
 from oscine.models.publication import CARD, RECORDS, Kind, Needed, Publication, file_of, score_files
-from oscine.models.publish import publish
+from oscine.models.publish import publish, would_publish
 from oscine.models.scores import Scores, read_scores
 from oscine.models.source import SOURCE
 from oscine.models.zoo import LOCAL, find_published
@@ -46,6 +46,7 @@ def push_probe_to_hub(
     data: Sequence[Data] = (),
     scores: Sequence[str] = (),
     relicence: bool = False,
+    dry_run: bool = False,
 ) -> str:
     """Publish a fitted probe as OWNER/NAME on the Hub, with a card, and return the commit that the tag names.
 
@@ -53,9 +54,9 @@ def push_probe_to_hub(
     data: by default the task that it was fitted on. `load_probe("hf-hub:OWNER/NAME")` loads it.
     """
     terms = Terms(repository, tag, licence, data, scores, relicence)
-    with faults_here_in_one_line(), probe_publication(fitted, terms) as (folder, publication, _):
+    with faults_here_in_one_line(), probe_publication(fitted, terms) as (folder, publication, facts):
         publication.check(folder)
-        return publish(publication, public).commit
+        return would_publish(publication, facts, public) if dry_run else publish(publication, public).commit
 
 
 @contextmanager

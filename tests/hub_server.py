@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -103,8 +103,9 @@ class Repository:
 class Fault:
     """What the next requests whose method and path match meet.
 
-    A status with its headers; an answer that is cut off or has a byte flipped; or a connection that breaks when so many
-    bytes of what is sent have come (`heard`), or when all is done but the answer (`deaf`).
+    A status with its headers; an answer that is cut off, has a byte flipped, says otherwise in its headers (`claims`), or
+    comes a byte every so many seconds (`drip`); or a connection that breaks when so many bytes of what is sent have come
+    (`heard`), or when all is done but the answer (`deaf`).
     """
 
     where: str
@@ -114,6 +115,8 @@ class Fault:
     flip: int | None = None
     heard: int | None = None
     deaf: bool = False
+    claims: dict[str, str] = field(default_factory=dict)
+    drip: float = 0.0
     times: int = 1
 
 
@@ -215,7 +218,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.send_response(status)
-        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+        claims = self.fault.claims if self.fault else {}
+        for name, value in ({"Content-Length": str(len(body))} | headers | claims).items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command == "HEAD":
@@ -225,6 +229,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.fault and self.fault.cut_after is not None:
             self.close_connection = True
             body = body[: self.fault.cut_after]
+        if self.fault and self.fault.drip:
+            for byte in body:
+                Event().wait(self.fault.drip)  # also where a test does without time.sleep
+                self.wfile.write(bytes([byte]))
+            return
         self.wfile.write(body)
 
     def answer_json(self, content: object, status: int = 200, **headers: str) -> None:

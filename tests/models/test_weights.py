@@ -317,3 +317,62 @@ def test_half_precision_weights_are_loaded_as_float32(tmp_path):
     load_weights(encoder, write(tmp_path / "half.safetensors", state))
     assert {tensor.dtype for tensor in encoder.state_dict().values()} == {torch.float32}
     assert torch.equal(encoder.pre_norm.weight.half(), state["pre_norm.weight"])
+
+
+NOT_READ = ("float32", "float16", "bfloat16", "float64", "int8", "int64", "uint8", "bool", "complex64", "float8_e4m3fn")
+
+
+@pytest.mark.parametrize("kind", NOT_READ)
+def test_weights_in_other_numbers_are_said_where_they_are_fractions_and_refused_where_not(kind, tmp_path, caplog):
+    """Cast without a word, weights in int8 were an encoder of zeros."""
+    state = {name: tensor.to(getattr(torch, kind)) for name, tensor in seeded(BAT).items()}
+    path = write(tmp_path / "odd.safetensors", state)
+    encoder = tiny(BAT)
+    if kind in NOT_READ[:4]:
+        load_weights(encoder, path)
+        assert {tensor.dtype for tensor in encoder.state_dict().values()} == {torch.float32}
+        said = [record.getMessage() for record in caplog.records]
+        first = f"{len(state)} tensors ({min(state)} {kind}, "
+        assert said == [] if kind == "float32" else len(said) == 1 and first in said[0]
+    else:
+        with pytest.raises(OscineError, match=rf"{len(state)} of another type \({min(state)} {kind} for float32, "):
+            load_weights(encoder, path)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(number, tmp_path):
+    state = seeded(BAT)
+    state["blocks.0.attn.qkv.bias"][3] = number
+    encoder = tiny(BAT)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    with pytest.raises(OscineError, match=r"1 with NaN or infinity \(blocks.0.attn.qkv.bias\); choose the model"):
+        load_weights(encoder, write(tmp_path / "odd.safetensors", state))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
+class Call:
+    """An object that calls a function when it is unpickled."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.call
+
+
+@pytest.mark.parametrize("kind", ["raw", "zip", "legacy", "junk", "empty", "cut", "text"])
+def test_nobody_is_told_to_load_a_file_with_less_care(kind, tmp_path):
+    """torch advises to load with weights_only=False, which would run what is in it."""
+    path, evil = tmp_path / "evil.pt", Call(os.mkdir, str(tmp_path / "pwned"))
+    torch.save({"model": evil}, path, _use_new_zipfile_serialization=kind != "legacy")
+    if kind == "raw":
+        path.write_bytes(pickle.dumps(evil))
+    elif kind not in ("zip", "legacy"):
+        path.write_bytes({"junk": b"\x80\x02junk", "empty": b"", "cut": path.read_bytes()[:90], "text": b"hello"}[kind])
+    with pytest.raises(OscineError) as caught:
+        load_weights(tiny(BAT), path)
+    said = str(caught.value)
+    assert "weights_only" not in said
+    assert "torch.load" not in said
+    assert "\n" not in said
+    assert not (tmp_path / "pwned").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -364,3 +365,49 @@ def test_a_config_of_another_form_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(OscineError, match=r"config.json"):
         create_model(name)
+
+
+HOSTILE = {
+    "dim": [10**9, 2**40, 0, -4], "depth": [10**9, 10**30, 10**400, 0, -1], "heads": [10**9, 0], "mlp_ratio": [1e9, -1.0, 0.0],
+    "drop_path": [1.0, 5, -0.1], "sample_rate": [0, -1, 2**31, 10**15], "seconds": [1e9, 1e300, 0, -1, 1e-12],
+    "n_fft": [0, 10**9], "hop": [0, -5, 10**9],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "number"), [(name, number) for name, some in HOSTILE.items() for number in some])
+def test_a_number_that_no_encoder_has_is_refused_before_anything_is_allocated(setting, number, tmp_path):
+    numbers = {"dim": 24, "depth": 1, "heads": 2} | {setting: number}
+    config = {"architecture": "BAT", "oscine_version": "0.1.0", "config": numbers}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(OscineError, match=rf"config.json: BAT cannot have {setting}=") as caught:
+        create_model(f"local-dir:{tmp_path}")
+    assert len(str(caught.value)) < 400
+
+
+def test_numbers_that_fit_alone_and_not_together_are_refused(tmp_path):
+    for config, words in (
+        ({"seconds": 3600.0, "sample_rate": 1_000_000}, "clips of 3.6e.09 samples"),
+        ({"dim": 16_384, "depth": 256}, r"8.2\d*e.11 weights"),
+    ):
+        with pytest.raises(OscineError, match=words):
+            create_model("bat_base", **config)
+
+
+def test_sizes_that_the_weights_do_not_have_are_never_allocated(tmp_path):
+    save_pretrained(create_model("bat_tiny", dim=24, depth=1, heads=2), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["config"] |= {"dim": 9216, "depth": 3}  # 12 GB
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(OscineError, match="does not fit BAT: tensors .* missing"):
+        create_model(f"local-dir:{tmp_path}")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
+
+
+def test_a_run_without_an_encoder_is_named_as_that(tmp_path):
+    (tmp_path / "settings.yaml").write_text("method: BATPretraining\n")
+    with pytest.raises(
+        OscineError, match="has no encoder yet; oscine pretrain --resume finishes it, --init starts another"
+    ):
+        create_model(f"local-dir:{tmp_path}")

@@ -23,6 +23,7 @@ from oscine.probe import fetched
 from oscine.probe.calibration import Scaling
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.saved import load_probe, save_probe
+from oscine.probe.saved_facts import check_probe
 from oscine.probe.zoo import PROBES
 from tests.tiny_encoders import noise, shaken
 
@@ -274,6 +275,48 @@ def test_a_damaged_probe_is_refused_in_one_line(
     folder = save_probe(fitted(encoder), tmp_path / "probe")
     damage(folder)
     with pytest.raises(OscineError, match=complaint) as caught:
+        load_probe(folder, encoder)
+    assert "\n" not in str(caught.value)
+
+
+IMPOSSIBLE: dict[str, list[Any]] = {
+    "classes": [["a"] * 3, ["a", "a", "b"], ["\ud800", "b", "c"], ["", "b", "c"], [" ", "b", "c"], ["x" * 10**6, "b", "c"], []],
+    "scaling": [
+        {"scale": [scale], "shift": [shift]}
+        for scale, shift in ((0.0, 0.0), (-1.0, 0.0), (1e308, 0.0), (1e-320, 0.0), (1.0, 1e308), (1.0, -1e9))
+    ] + [{"scale": [], "shift": []}, {"scale": [1.0] * 3, "shift": [0.0] * 2}, {"scale": [1.0]}],
+    "seconds": [1e-9, 1e300, 1e9, 0, -1.0],
+    "thresholds": [[2.0, 0.5, 0.5], [-9.0, 0.5, 0.5], [0.5]],
+    "median": [10**9 + 1, 4, 0, -3],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in IMPOSSIBLE.items() for value in values])
+def test_what_no_probe_has_is_refused_with_what_was_expected(
+    encoder: Encoder, tmp_path: Path, key: str, value: Any
+) -> None:
+    """One class named six times left one column, a scale of 0 or 1e308 gave NaN, and 1e-9 s were taken as 5."""
+    folder = save_probe(fitted(encoder), tmp_path / "probe")
+    facts(lambda it: it.update({key: value}))(folder)
+    for read in (lambda: load_probe(folder, encoder), lambda: check_probe(folder)):
+        with pytest.raises(OscineError, match=f"does not say {key} as it should: .*, expected ") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 500
+
+
+HUGE = [
+    ("PrototypicalProbe", {"prototypes_per_class": 10**9}), ("MLPProbe", {"hidden": 10**12}),
+    ("ConvexGatedProbe", {"prototypes": 10**10}), ("ProtobinProbe", {"prototypes": 10**30}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("probe", "head"), HUGE)
+def test_a_probe_is_as_large_as_its_file(encoder: Encoder, tmp_path: Path, probe: str, head: dict[str, int]) -> None:
+    """Nothing that probe.json asks for is allocated before."""
+    folder = save_probe(fitted(encoder), tmp_path / "probe")
+    facts(lambda it: it.update(probe=probe, head=head))(folder)
+    with pytest.raises(OscineError, match=f"does not fit {probe}|{probe} cannot be built with") as caught:
         load_probe(folder, encoder)
     assert "\n" not in str(caught.value)
 
