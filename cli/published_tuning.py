@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 
+from oscine.models.errors import OscineError
 from oscine.models.folder import CONFIG, encoder_folder
+from oscine.models.json_text import read_json
 from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, PUBLISHED
 from oscine.probe.task_settings import BIRDSET
 
@@ -117,7 +119,7 @@ def is_mae(encoder: str) -> bool:
 def _described_as_mae(config: Path) -> bool:
     """What is wrong with the file is said by whoever loads the encoder."""
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(config, "")
+    except (OSError, OscineError):
         return False
     return isinstance(content, dict) and content.get("architecture") in MAES

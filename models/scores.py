@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from oscine.models.errors import OscineError
+from oscine.models.folder import fits
+from oscine.models.json_text import read_json
 from oscine.models.places import without_places
 
 PLACES = ("settings", "weights", "recordings")  # sections in which paths stand; a class may look like one
@@ -46,13 +48,13 @@ def read_scores(text: str, sha256: str, finetuned: bool = False) -> Scores:
     benchmark = re.fullmatch(r"(.+)=([\w.-]+/[\w.-]+):([\w.-]+):(\w+)", text)
     path = Path(benchmark[1] if benchmark else text)
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path, "")
         content |= {section: without_places(content[section]) for section in PLACES if section in content}
         found, scores = content["weights"]["sha256"], scores_of(content, path.stat().st_mtime)
         trained = bool(content["settings"].get("finetune"))
     except OSError as error:
         raise OscineError(f"{path} cannot be read ({error.strerror}); expected a scores.json") from None
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):
         raise OscineError(f"{path} is no scores.json of `oscine probe`; expected one") from None
     if found != sha256:
         raise OscineError(f"{path} judges weights with sha256 {found}, these have {sha256}; probe these")
@@ -76,7 +78,10 @@ def scores_of(content: dict[str, Any], written: float) -> Scores:
     sure = {name: ends for name, ends in intervals.items() if None not in ends}
     whole = (json.dumps(content, indent=2) + "\n").encode()
     date = datetime.fromtimestamp(written, timezone.utc).date().isoformat()
-    return Scores(settings["name"], settings["probe"], content["task"], folds, sure, whole, date)
+    if not all(fits(list(numbers), list[float]) for numbers in (*folds.values(), *sure.values())):
+        raise ValueError("scores that are no numbers")
+    name = PurePath(settings["name"]).name  # of a file in the repository
+    return Scores(name, str(settings["probe"]), str(content["task"]), folds, sure, whole, date)
 
 
 def check_names(scores: Sequence[Scores]) -> None:

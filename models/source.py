@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oscine.models.errors import OscineError
+from oscine.models.folder import as_record
+from oscine.models.json_text import read_json
 
 SOURCE = "source.json"
 NOT_STATED = "not stated"
@@ -34,10 +36,9 @@ def read_origin(folder: Path) -> Origin | None:
     """What lies beside an encoder's weights, or in a run's folder, if anything does."""
     path = folder / SOURCE
     try:
-        return Origin(**json.loads(path.read_text(encoding="utf-8")))
+        content = read_json(path, "convert or train again")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise OscineError(f"{path} cannot be read ({error.strerror}); whose weights these are stands there") from None
-    except (ValueError, TypeError) as error:
-        raise OscineError(f"{path} is not what oscine writes ({error}); convert or train again") from None
+    return as_record(Origin, content, path, "convert or train again")

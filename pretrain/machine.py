@@ -14,6 +14,8 @@ from oscine import __version__
 from oscine.models.devices import device_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.json_text import read_json
+from oscine.pretrain.run_files import parts_of_logs
 
 MACHINE = "machine.json"
 
@@ -41,11 +43,11 @@ class Machine(Callback):
 
 def read_machine(folder: Path) -> dict[str, Any] | None:
     """What the newest part of a run with these logs ran on; None where it is not written down."""
-    written = sorted(folder.glob(f"version_*/{MACHINE}"), key=lambda path: int(path.parent.name.split("_")[1]))
+    written = parts_of_logs(folder, MACHINE)
     if not written:
         return None
     try:
-        facts = json.loads(written[-1].read_text(encoding="utf-8"))
-        return {name: facts[name] for name in ("device", "devices", "precision")}
-    except (ValueError, LookupError, TypeError) as error:
+        facts = read_json(written[-1], "delete it")
+        return {name: str(facts[name])[:100] for name in ("device", "devices", "precision")}
+    except (LookupError, TypeError) as error:
         raise OscineError(f"{written[-1]} is not what a run writes ({error}); delete it") from None

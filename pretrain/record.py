@@ -9,8 +9,9 @@ from typing import NamedTuple
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, write_whole
-from oscine.models.folder import SETTINGS, WEIGHTS
+from oscine.models.folder import SETTINGS, WEIGHTS, as_record
 from oscine.models.hub import save_pretrained
+from oscine.models.json_text import read_json
 from oscine.models.source import read_origin
 
 RECORD = "run.json"
@@ -40,8 +41,8 @@ def settings_of(run: Path) -> str | None:
 def step_of(folder: Path) -> int:
     """That the run of a saved encoder had reached; -1 where there is none."""
     try:
-        return int(json.loads((folder / RECORD).read_text(encoding="utf-8"))["step"])
-    except (OSError, ValueError, TypeError, LookupError):
+        return as_record(Record, read_json(folder / RECORD, ""), folder / RECORD, "").step
+    except (OSError, OscineError):
         return -1
 
 
@@ -49,11 +50,9 @@ def read_record(run: Path, folder: Path) -> Record:
     """The record of a run's encoder, which must be of these weights and of the run as it is now."""
     finish = f"the run in {run} can be resumed (--resume), which writes both anew"
     try:
-        record = Record(**json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        record = as_record(Record, read_json(folder / RECORD, finish), folder / RECORD, finish)
     except FileNotFoundError:
         raise OscineError(f"{folder} has no {RECORD}, which says what made it; {finish}") from None
-    except (ValueError, TypeError) as error:
-        raise OscineError(f"{folder / RECORD} is not what a run writes ({error}); {finish}") from None
     if record.sha256 != file_hash(folder / WEIGHTS):
         raise OscineError(f"{folder / RECORD} is not of the weights beside it; {finish}")
     if record.settings != settings_of(run):

@@ -16,6 +16,7 @@ from torch import Tensor
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.hub import from_config, load_pretrained, with_state
+from oscine.models.json_text import one_line
 from oscine.models.source import read_origin
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.boundary import DiskError, StepBoundary, Stopped
@@ -24,7 +25,7 @@ from oscine.pretrain.machine import Machine
 from oscine.pretrain.processes import made_for_all
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.record import save_with_record, step_of
-from oscine.pretrain.run_files import ENCODER, LOGS, STATE, resumable
+from oscine.pretrain.run_files import ENCODER, LOGS, STATE, parts_of_logs, resumable
 from oscine.pretrain.states import RunStates, kept, newest_state
 
 
@@ -123,7 +124,10 @@ def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
 
 def loss_curve(folder: Path) -> pd.DataFrame:
     """What a run has logged, one row a logged step, over all its resumptions; a step done twice counts as done last."""
-    parts = sorted((folder / LOGS).glob("version_*/metrics.csv"), key=lambda path: int(path.parent.name.split("_")[1]))
+    parts = parts_of_logs(folder / LOGS, "metrics.csv")
     if not parts:
         raise OscineError(f"no {LOGS}/version_*/metrics.csv in {folder}; is it the folder of a pretraining run?")
-    return pd.concat(map(pd.read_csv, parts)).groupby("step").last()
+    try:
+        return pd.concat(map(pd.read_csv, parts)).groupby("step").last()
+    except (ValueError, LookupError, TypeError) as error:
+        raise OscineError(f"{folder / LOGS} holds curves that are not what a run writes ({one_line(error)})") from None

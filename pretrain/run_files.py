@@ -29,6 +29,16 @@ def resumable(path: Path) -> bool:
     return path.exists() or before(path).exists()
 
 
+def parts_of_logs(logs: Path, name: str) -> list[Path]:
+    """The files of a name that a run has logged, one for each time that it was begun or resumed, in that order."""
+    numbered = {
+        int(path.parent.name.removeprefix("version_")): path
+        for path in logs.glob(f"version_*/{name}")
+        if re.fullmatch(r"version_\d{1,9}", path.parent.name)
+    }
+    return [numbered[number] for number in sorted(numbered)]
+
+
 def find_encoder(path: Path) -> tuple[Path | None, Path]:
     """The run's folder, if there is one, and the encoder's."""
     path = Path(str(path).removeprefix(LOCAL))

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oscine.models.errors import OscineError
+from oscine.models.folder import as_record
+from oscine.models.json_text import parse_json, read_json
 from oscine.probe.literature import Figure
 from oscine.probe.run_files import SCORES
 
@@ -81,8 +83,8 @@ def read_runs(path: str | Path) -> list[Run]:
     runs: dict[Any, Run] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            run = Run(**json.loads(line))
-        except (ValueError, TypeError):
+            run = as_record(Run, parse_json(line, path, ""), path, "")
+        except OscineError:
             logger.warning("%s: line %d is no run, or was cut short by a crash; it is left out", path, number)
             continue
         runs.pop((run.key, run.seed), None)
@@ -93,9 +95,10 @@ def read_runs(path: str | Path) -> list[Run]:
 def judged_events(run: Path) -> list[dict[str, Any]]:
     """What the scores of a run say of each recording whose events it judged; none where it judged clips."""
     try:
-        return json.loads((run / SCORES).read_bytes()).get(RECORDINGS) or []
-    except (OSError, ValueError):
+        scores = read_json(run / SCORES, "")
+    except (OSError, OscineError):
         return []
+    return (scores.get(RECORDINGS) if isinstance(scores, dict) else None) or []
 
 
 def check_predictions(path: Path) -> None:
@@ -118,7 +121,8 @@ def own_rows(runs: Iterable[Run], task: str) -> list[Row]:
 
 def _probe(run: Run) -> str:
     """The name of a run's probe, and what it pools: "linear" is on the mean or the class token where it is published."""
-    pool = run.settings.get("head", {}).get("pool")
+    head = run.settings.get("head")
+    pool = head.get("pool") if isinstance(head, dict) else None
     return f"{run.probe} on {pool}" if pool else run.probe
 
 

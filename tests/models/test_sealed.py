@@ -47,7 +47,7 @@ def test_what_is_sealed_and_no_state_is_refused_in_one_line(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "state.ckpt"
     path.write_bytes(CONTENTS[kind] + sha256(CONTENTS[kind]).digest())
-    with pytest.raises(OscineError, match="state.ckpt cannot be read: ") as caught:
+    with pytest.raises(OscineError, match=r"state\.ckpt cannot be read: ") as caught:
         read_sealed(path)
     assert "\n" not in str(caught.value)
     assert "weights_only" not in str(caught.value)
@@ -81,6 +81,6 @@ def test_a_run_state_that_holds_something_else_is_refused_in_one_line(kind: str,
     path = tmp_path / "states/last.ckpt"
     path.parent.mkdir()
     write_sealed(path, STATES[kind])
-    with pytest.raises(OscineError, match="last.ckpt") as caught:
+    with pytest.raises(OscineError, match=r"last\.ckpt") as caught:
         encoder_with_weights(str(tmp_path))
     assert "\n" not in str(caught.value)

@@ -280,7 +280,8 @@ def test_a_damaged_probe_is_refused_in_one_line(
 
 
 IMPOSSIBLE: dict[str, list[Any]] = {
-    "classes": [["a"] * 3, ["a", "a", "b"], ["\ud800", "b", "c"], ["", "b", "c"], [" ", "b", "c"], ["x" * 10**6, "b", "c"], []],
+    "classes": [["a"] * 3, ["a", "a", "b"], ["\ud800", "b", "c"], ["", "b", "c"], [" ", "b", "c"],
+        ["x" * 10**6, "b", "c"], []],
     "scaling": [
         {"scale": [scale], "shift": [shift]}
         for scale, shift in ((0.0, 0.0), (-1.0, 0.0), (1e308, 0.0), (1e-320, 0.0), (1.0, 1e308), (1.0, -1e9))
