@@ -243,7 +243,14 @@ def test_what_a_run_with_other_settings_has_left_is_refused_or_overwritten_by_na
     assert written(folder) == judged
     assert dispatch(call(table, folder, "--no-recipes", steps="3")) == 0, "the first page does not depend on steps"
     assert written(folder) == judged
+    mine = folder / "judged/thesis.txt"
+    mine.write_text("years of work")
+    assert dispatch(call(table, folder, "--no-recipes", "--overwrite")) == 1
+    assert "judged/thesis.txt is none of the files that quickstart writes" in capsys.readouterr().err
+    mine.rename(folder / "thesis.txt")
+    assert written(folder) == judged
     assert dispatch(call(table, folder, "--no-recipes", "--overwrite")) == 0
+    assert (folder / "thesis.txt").exists()
     assert min(written(folder).values()) > max(judged.values())
 
 
@@ -308,6 +315,9 @@ def test_a_folder_that_is_not_quickstarts_is_left_alone(
     assert dispatch(["quickstart", "--table", str(table), "--out", str(tmp_path)]) == 1
     assert "is not empty and no quickstart made it; name another folder with --out" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "quickstart.json").write_text('{"somebody": "else"}')
+    assert dispatch(["quickstart", "--table", str(table), "--out", str(tmp_path), "--overwrite"]) == 1
+    assert "no quickstart made it" in capsys.readouterr().err
 
 
 def test_what_no_run_can_take_is_refused_before_a_folder_is_made_and_torch_is_loaded(

@@ -19,6 +19,7 @@ from oscine.models.facts import Data, Facts
 from oscine.models.files import file_hash
 from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.licences import parse_licence
+from oscine.models.permits import SECRET
 from oscine.models.publication import Publication, encoder_publication, file_of
 from oscine.models.publish import publish, push_to_hub
 from oscine.models.zoo import create_model
@@ -688,3 +689,35 @@ def test_a_checkpoint_that_nobody_knows_needs_a_licence_and_a_word(hub, tmp_path
     _, card = card_of(hub, push_to_hub(loaded, "robin/mine", "mit", relicence=True))
     assert str(tmp_path) not in card
     assert "Their source states: not known." in card
+
+
+SECRETS = {
+    "Hugging Face": "hf_" + 34 * "x", "GitHub": "ghp_" + 36 * "a1", "a fine-grained one": "github_pat_" + 60 * "b",
+    "GitLab": "glpat-" + 20 * "c", "Amazon": "AKIA" + 16 * "Q", "Google": "AIza" + 35 * "d", "OpenAI": "sk-proj-" + 30 * "e",
+    "Slack": "xoxb-1234567890-abcdef", "npm": "npm_" + 36 * "f", "PyPI": "pypi-" + 60 * "g", "Stripe": "sk_live_" + 24 * "h",
+    "a web token": "eyJ" + 20 * "a" + ".eyJ" + 20 * "b" + "." + 20 * "c", "a key": "-----BEGIN OPENSSH PRIVATE KEY-----",
+    "an address": "https://robin:nest@example.org/x", "a database": "postgresql://robin:nest@db.example.org/birds",
+    "a header": "Authorization: Bearer " + 30 * "z", "a password": "password: correct-horse",
+    "Weights & Biases": "WANDB_API_KEY=" + 40 * "0",
+    "Amazon's other half": "aws_secret_access_key = " + 40 * "A", "JSON": '{"api_key": "0123456789abcdef"}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_no_secret_of_any_usual_kind_goes_out(hub, tmp_path, kind):
+    publication = with_files(
+        prepared(tmp_path / "saved", seeded()), {"settings.yaml": f"a: 1\n{SECRETS[kind]}\n".encode()}
+    )
+    assert complaint(publication) == STANDS_IN_SETTINGS
+    assert not hub.requests
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tokens: 512", "cls_token: true", "sk-learn", "encoder: hf-hub:robin/hf_bird", "token_dim: 768", "https://example.org/a:b",
+        "mailto:robin@example.org", "seconds: 10.23", "key: value", "api: bats and birds",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_secret_may_go_out(text):
+    assert not SECRET.search(text.encode())
