@@ -33,12 +33,13 @@ def why_not_loaded(error: BaseException) -> str:
     torch advises to load it with weights_only=False, which would run whatever is in it: that is not passed on.
     """
     text = str(error)
-    if found := re.search(r"GLOBAL (\S+)|global ([\w.]+)|class '?([\w.]+)'?", text) if "weights_only" in text else None:
-        return f"it asks for {next(filter(None, found.groups()))}, which is no part of weights"
-    lines = [
-        line for line in text.splitlines() if line.strip() and "weights_only" not in line.lower().replace(" ", "_")
-    ]
-    return one_line(ValueError(lines[0])) if lines else "it is damaged or ends too early"
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return f"it asks for {found[1]}, which is no part of weights"
+    if isinstance(error, OSError):
+        return error.strerror or one_line(error)
+    if isinstance(error, RuntimeError) and "PytorchStreamReader" not in text and "weights_only" not in text:
+        return one_line(error)
+    return "torch.save did not write it, or it is damaged"
 
 
 class Hashed:
@@ -90,5 +91,4 @@ def read_sealed(path: Path) -> Any:
     except (FileNotFoundError, OscineError):
         raise
     except UNPICKLED as error:
-        reason = getattr(error, "strerror", None) or why_not_loaded(error)
-        raise OscineError(f"{path} cannot be read: {reason}") from None
+        raise OscineError(f"{path} cannot be read: {why_not_loaded(error)}") from None

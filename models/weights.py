@@ -127,7 +127,9 @@ def check_state(
         fault = "; ".join(some(names, what) for what, names in faults.items() if names)
         raise OscineError(f"{source} does not fit {name}: tensors {fault}; choose the model it was saved from")
     if broken := [one for one in both if not state[one].isfinite().all()]:
-        raise OscineError(f"{source} has tensors that are no numbers: {some(broken, 'with NaN or infinity')}; {remedy}")
+        raise OscineError(
+            f"{source} has tensors that are no numbers: {some(broken, 'with NaN or infinity')}; fetch or save it again"
+        )
     cast = [f"{one} {kind(state[one])}" for one in both if state[one].dtype != expected[one].dtype]
     note = f"{source} has {some(cast, 'tensors')}, which are read as float32: results may differ from the original's"
     return [note] if cast else []
