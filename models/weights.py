@@ -125,7 +125,7 @@ def check_state(
     }
     if any(faults.values()):
         fault = "; ".join(some(names, what) for what, names in faults.items() if names)
-        raise OscineError(f"{source} does not fit {name}: tensors {fault}; choose the model it was saved from")
+        raise OscineError(f"{source} does not fit {name}: tensors {fault}; {remedy}")
     if broken := [one for one in both if not state[one].isfinite().all()]:
         raise OscineError(
             f"{source} has tensors that are no numbers: {some(broken, 'with NaN or infinity')}; fetch or save it again"
