@@ -10,7 +10,6 @@ Set: an ontology and human-labeled dataset for audio events", 2017.
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from oscine.models.errors import OscineError
+from oscine.models.json_text import read_json
 from oscine.models.scan import check_permitted, find_recordings
 
 TRAIN = ("balanced_train_segments", "unbalanced_train_segments")
@@ -87,7 +87,7 @@ def read_segments(path: Path) -> DataFrame:
 def read_ontology(path: Path) -> dict[str, str]:
     """Names of the labels by their ids."""
     try:
-        return {entry["id"]: entry["name"] for entry in json.loads(path.read_bytes())}
+        return {entry["id"]: entry["name"] for entry in read_json(path, "fetch it again")}
     except FileNotFoundError:
         raise OscineError(f"no ontology {path}, which names the labels; it is published with AudioSet") from None
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
+from oscine.models.json_text import read_json
 from oscine.probe.data import Part, Task, split_rows
 from oscine.probe.events import Event, frame_targets
 
@@ -81,6 +81,6 @@ def _read_classes(path: Path) -> list[str]:
 
 def _read_json(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path, "fetch it again")
     except FileNotFoundError:
         raise OscineError(f"no {path}; name the folder of HEAR's release of DCASE 2016 task 2") from None

@@ -136,7 +136,13 @@ def _read(journal: Path, record: dict[str, Any], overwrite: bool) -> list[Tried]
     if not journal.exists():
         return []
     anew = "--overwrite starts anew"
-    content = check_fields(read_json(journal, anew), FIELDS, journal, anew)
+    try:
+        content = check_fields(read_json(journal, anew), FIELDS, journal, anew)
+        tried = [Tried(**check_fields(one, TRIED, journal, anew)) for one in content["trials"]]
+    except OscineError:
+        if overwrite:
+            return []
+        raise
     before = content["record"]
     differ = [name for name in {**before, **record} if before.get(name) != record.get(name)]
     if differ and not overwrite:
@@ -144,7 +150,7 @@ def _read(journal: Path, record: dict[str, Any], overwrite: bool) -> list[Tried]
             f"{journal.parent} is a search with other {', '.join(differ)}; call it as then to go on, --overwrite starts "
             "anew, --name X another"
         )
-    return [] if differ else [Tried(**check_fields(one, TRIED, journal, anew)) for one in content["trials"]]
+    return [] if differ else tried
 
 
 def _sobol_points(space: Mapping[str, Range], count: int, seed: int) -> list[Settings]:
