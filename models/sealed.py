@@ -5,6 +5,9 @@ from __future__ import annotations
 import pickle
 import re
 import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -40,6 +43,14 @@ def why_not_loaded(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and "PytorchStreamReader" not in text and "weights_only" not in text:
         return one_line(error)
     return "torch.save did not write it, or it is damaged"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to itself what torch warns of in a file that it then refuses."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")
+        yield
 
 
 class Hashed:
@@ -87,7 +98,8 @@ def read_sealed(path: Path) -> Any:
             if checksum.digest() != file.read():
                 raise OscineError(f"{path} is torn: cut short or changed since it was written")
             file.seek(0)
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with quiet():
+                return torch.load(file, map_location="cpu", weights_only=True)
     except (FileNotFoundError, OscineError):
         raise
     except UNPICKLED as error:

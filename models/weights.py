@@ -17,7 +17,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.published import PUBLISHED, State
-from oscine.models.sealed import UNPICKLED, why_not_loaded
+from oscine.models.sealed import UNPICKLED, quiet, why_not_loaded
 
 # Where a torch file keeps its weights: Lightning; BAT's trainer (the student, as its authors publish); fairseq and others.
 WRAPPERS = ("state_dict", "encoder", "model")
@@ -70,7 +70,10 @@ def read_torch(path: Path) -> State:
     try:
         zipped = is_zipfile(path)  # as torch writes since 1.6: optimizer states stay on the disk
         names = get_unsafe_globals_in_checkpoint(path) if zipped else []
-        with safe_globals([(StandInDict if name.lower().endswith("dict") else StandIn, name) for name in names]):
+        with (
+            quiet(),
+            safe_globals([(StandInDict if name.lower().endswith("dict") else StandIn, name) for name in names]),
+        ):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except FileNotFoundError:
         raise OscineError(f"no weights at {path}") from None

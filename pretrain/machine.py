@@ -14,6 +14,7 @@ from oscine import __version__
 from oscine.models.devices import device_name
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.folder import fits
 from oscine.models.json_text import read_json
 from oscine.pretrain.run_files import parts_of_logs
 
@@ -46,8 +47,8 @@ def read_machine(folder: Path) -> dict[str, Any] | None:
     written = parts_of_logs(folder, MACHINE)
     if not written:
         return None
-    try:
-        facts = read_json(written[-1], "delete it")
-        return {name: str(facts[name])[:100] for name in ("device", "devices", "precision")}
-    except (LookupError, TypeError) as error:
-        raise OscineError(f"{written[-1]} is not what a run writes ({error}); delete it") from None
+    facts = read_json(written[-1], "delete it")
+    kinds = {"device": str, "devices": int, "precision": str}
+    if not isinstance(facts, dict) or not all(fits(facts.get(name), kind) for name, kind in kinds.items()):
+        raise OscineError(f"{written[-1]} is not what a run writes; delete it")
+    return {name: facts[name] for name in kinds}
