@@ -6,13 +6,12 @@ import re
 import sys
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
 from oscine import __version__
 from oscine.models.errors import OscineError
 from oscine.models.json_text import read_json
 
-T = TypeVar("T")
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SETTINGS = "settings.yaml"  # of the run that made an encoder
 INSIDE = "encoder"  # where a run keeps its encoder
@@ -104,19 +103,6 @@ def check_version(version: object, path: object) -> None:
 def release(version: str) -> list[int]:
     """A version's numbers, to compare: 0.10.1.dev3 is [0, 10, 1]."""
     return [int(number) for number in re.findall(r"\d+", version[:99])[:3]]
-
-
-def as_record(kind: type[T], content: Any, source: object, remedy: str) -> T:
-    """A NamedTuple or dataclass of what JSON holds, every field of its type; else an error that names the file."""
-    hints = get_type_hints(kind)
-    try:
-        wrong = [key for key, value in content.items() if key not in hints or not fits(value, hints[key])]
-        if not wrong:
-            return kind(**content)
-    except (AttributeError, TypeError):  # it is no object, or lacks a field
-        wrong = []
-    what = f"its {shown(wrong[0])} is wrong" if wrong else f"expected {', '.join(hints)}"
-    raise OscineError(f"{source} is not what oscine writes ({what}); {remedy}")
 
 
 def fits(value: object, kind: Any) -> bool:

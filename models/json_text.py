@@ -18,8 +18,14 @@ def parse_json(text: bytes | str, source: object, remedy: str) -> Any:
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """Return what a JSON file holds; a file that cannot be opened is an OSError."""
-    return parse_json(path.read_bytes(), path, remedy)
+    """Return what a JSON file holds. No file is FileNotFoundError; one that cannot be read is an error like any other."""
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
+    except OSError as error:
+        raise OscineError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
+    return parse_json(content, path, remedy)
 
 
 def one_line(error: BaseException) -> str:

@@ -1,39 +1,21 @@
-"""JSON of oscine's own files: parse it, and compare its fields with what such a file holds."""
+"""JSON of oscine's own files: compare its fields with what such a file holds."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from oscine.models.errors import OscineError
-from oscine.models.folder import fits
+from oscine.models.folder import fits, shown
+from oscine.models.json_text import parse_json as parse_json
+from oscine.models.json_text import read_json as read_json
 
+T = TypeVar("T")
 KINDS = {
     str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object",
     type(None): "null",
 }  # fmt: skip
-
-
-def parse_json(content: bytes | str, source: object, remedy: str) -> Any:
-    """Parse JSON; an error names its source and what would do."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):  # ValueError: also bytes that are no text, and numbers of 5,000 digits
-        raise OscineError(f"{source} holds no JSON that can be read; {remedy}") from None
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """Parse a file of JSON; FileNotFoundError where there is none, an error where it cannot be read."""
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(path) from None
-    except OSError as error:
-        raise OscineError(f"{path} could not be read ({error.strerror}); {remedy}") from None
-    return parse_json(content, path, remedy)
 
 
 def check_fields(
@@ -54,6 +36,19 @@ def check_fields(
         elif name in fields:
             raise OscineError(f"{source} has no {name}; {remedy}")
     return content
+
+
+def as_record(kind: type[T], content: Any, source: object, remedy: str) -> T:
+    """Return a NamedTuple or dataclass of a JSON object, which must have its fields, of their types, and no others."""
+    fields = get_type_hints(kind)
+    check_fields(content, {}, source, remedy, optional=fields)
+    if further := sorted(content.keys() - fields.keys()):
+        raise OscineError(f"{source} has a field {shown(further[0])}, expected {', '.join(fields)}; {remedy}")
+    try:
+        return kind(**content)
+    except TypeError:
+        missing = ", ".join(sorted(fields.keys() - content.keys()))
+        raise OscineError(f"{source} lacks {missing}; {remedy}") from None
 
 
 def _kind_name(kind: Any) -> str:

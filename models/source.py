@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from oscine.models.errors import OscineError
-from oscine.models.folder import as_record
 from oscine.models.json_text import read_json
+from oscine.models.schema import as_record
 
 SOURCE = "source.json"
 NOT_STATED = "not stated"
@@ -37,8 +36,6 @@ def read_origin(folder: Path) -> Origin | None:
     path = folder / SOURCE
     try:
         content = read_json(path, "convert or train again")
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
-    except OSError as error:
-        raise OscineError(f"{path} cannot be read ({error.strerror}); whose weights these are stands there") from None
     return as_record(Origin, content, path, "convert or train again")

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, write_whole
-from oscine.models.folder import SETTINGS, WEIGHTS, as_record
+from oscine.models.folder import SETTINGS, WEIGHTS
 from oscine.models.hub import save_pretrained
 from oscine.models.json_text import read_json
+from oscine.models.schema import as_record
 from oscine.models.source import read_origin
 
 RECORD = "run.json"

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oscine.models.errors import OscineError
-from oscine.models.folder import as_record
 from oscine.models.json_text import parse_json, read_json
+from oscine.models.schema import as_record
 from oscine.probe.literature import Figure
 from oscine.probe.run_files import SCORES
 

@@ -18,7 +18,7 @@ TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
 OLD_MEDIAN = 3  # of what an older oscine has saved, which did not write it down
 BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
 LONGEST_NAME = 1000
-MOST = 1e7  # of a logit's scale or shift: float32 counts no finer beyond
+MOST = 1e30  # of a logit's scale or shift; beyond, the product would leave float32
 NAME = str | None
 KINDS: dict[str, Any] = {
     "oscine_version": str, "probe": str, "head": dict[str, Any], "classes": list[str], "single_label": bool,

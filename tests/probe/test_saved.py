@@ -284,7 +284,7 @@ IMPOSSIBLE: dict[str, list[Any]] = {
         ["x" * 10**6, "b", "c"], []],
     "scaling": [
         {"scale": [scale], "shift": [shift]}
-        for scale, shift in ((0.0, 0.0), (-1.0, 0.0), (1e308, 0.0), (1e-320, 0.0), (1.0, 1e308), (1.0, -1e9))
+        for scale, shift in ((0.0, 0.0), (-1.0, 0.0), (1e308, 0.0), (1e-320, 0.0), (1.0, 1e308), (1.0, -1e31))
     ] + [{"scale": [], "shift": []}, {"scale": [1.0] * 3, "shift": [0.0] * 2}, {"scale": [1.0]}],
     "seconds": [1e-9, 1e300, 1e9, 0, -1.0],
     "thresholds": [[2.0, 0.5, 0.5], [-9.0, 0.5, 0.5], [0.5]],
