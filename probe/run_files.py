@@ -19,7 +19,7 @@ MADE = (PREDICTIONS, READABLE, REPORT, FOLDS_MADE, PROBE)  # once the scores are
 OWN = re.compile(
     rf"({re.escape(SCORES)}|{re.escape(PREDICTIONS)}|{re.escape(READABLE)}|{re.escape(REPORT)}|{re.escape(FOLDS_MADE)}"
     rf"|{PROBE}/(probe|source)\.json|{PROBE}/probe\.safetensors|{PROBE}/encoder/((config|source)\.json|model\.safetensors)"
-    rf"|{SEARCH}/\d+/(trials\.json|lock)|{STATES}/([^/]+\.pt|settings\.json|lock)|(.+/)?\.[^/]+\.\d+\.part)"
+    rf"|{SEARCH}/\d+/(trials\.json|lock(\.json)?)|{STATES}/([^/]+\.pt|settings\.json|lock(\.json)?)|(.+/)?\.[^/]+\.\d+\.part)"
 )
 
 

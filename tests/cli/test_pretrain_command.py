@@ -429,7 +429,7 @@ def test_an_empty_folder_and_a_run_are_replaced() -> None:
     Path("runs/run/.DS_Store").touch()
     assert pretrain("run", 1, "--overwrite", "--recipe.lr=0", "--seed=1") == 0
     assert not same(encoder("run"), first)
-    assert [path.name for path in Path("runs").iterdir()] == ["run"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == [".run.lock", "run"]
 
 
 def test_a_run_stays_until_the_one_that_replaces_it_has_kept_a_state(
@@ -462,7 +462,7 @@ def test_a_run_that_was_killed_before_it_stood_has_cost_nothing(capsys: pytest.C
     shutil.copy("runs/.run.replaced/run/settings.yaml", "runs/run/settings.yaml")
     assert pretrain("run", 1, "--overwrite", "--seed=1") == 0
     assert not same(encoder("run"), first)
-    assert [path.name for path in Path("runs").iterdir()] == ["run"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == [".run.lock", "run"]
 
 
 @pytest.mark.parametrize("order", ["overwrite: true", "resume: true", "change: [encoder]"])

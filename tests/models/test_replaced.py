@@ -68,7 +68,7 @@ def test_what_was_moved_aside_comes_back_where_the_new_ones_fail(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
-@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.npz", "t.errors.csv", "t.metadata.json"])
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.npz", "t.csv.errors.csv", "t.metadata.json"])
 def test_a_table_replaces_tables_of_oscine_alone(name: str, tmp_path: Path) -> None:
     soundfile.write(put(tmp_path / "in/a.wav"), np.zeros(16_000), 16_000)
     torch.manual_seed(0)
@@ -82,7 +82,7 @@ def test_a_table_replaces_tables_of_oscine_alone(name: str, tmp_path: Path) -> N
         mine = put(tmp_path / name, content)
         for call in (
             lambda: embed_recordings(vectors, tmp_path / "in", out, workers=0, overwrite=True),
-            lambda: merge_tables(out, [], overwrite=True),
+            lambda: merge_tables(out, [tmp_path / "absent.parquet"], overwrite=True),
         ):
             with pytest.raises(
                 OscineError, match=f"{name} was not written by oscine, and is not replaced; move it away"
