@@ -44,7 +44,8 @@ class Reporter(Watcher):
             self.bar.say(f"  and {len(listed) - SHOWN} more, all of them in the error table")
         if forecast.left_out:
             self.bar.say(
-                f"{forecast.left_out} last clips are left out, which have less sound than the share --shortest of a clip"
+                f"{forecast.left_out} last clips have less than {forecast.shortest:.3g} of a clip and are left out; "
+                "--shortest 0 keeps them"
             )
         if forecast.clips_done:
             self.bar.say(f"going on: {forecast.clips_done} clips are done")

@@ -187,9 +187,6 @@ def _check_weights(encoder: Encoder, head: Head | None) -> None:
         raise OscineError(
             f"weights are {', '.join(others)}, the file takes torch.float32; encoder.float() converts them"
         )
-    broken = [name for name, weight in encoder.state_dict().items() if not weight.isfinite().all()]
-    if broken:
-        raise OscineError(f"{metadata(encoder)['model']}: its weight {broken[0]} is not finite; load other weights")
     if encoder.device.type != "cpu":
         raise OscineError(
             f"the encoder is on {encoder.device}, it is compared with the file on the CPU; encoder.cpu() moves it"
@@ -200,6 +197,9 @@ def _check_weights(encoder: Encoder, head: Head | None) -> None:
             f"{metadata(encoder)['model']} has {size / 2**30:.1f} GiB of weights, one ONNX file holds less than 2; export a "
             "smaller size, or run this one in PyTorch"
         )
+    broken = [name for name, weight in encoder.state_dict().items() if not weight.isfinite().all()]
+    if broken:
+        raise OscineError(f"{metadata(encoder)['model']}: its weight {broken[0]} is not finite; load other weights")
 
 
 def _check_equal(encoder: Encoder, head: Head | None, content: bytes) -> None:

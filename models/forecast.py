@@ -85,4 +85,14 @@ def foretell(job: Job, found: Survey, journal: Journal, cost: Cost, workers: int
             f"{journal.target} and its journal need {bytes_in_words(need)}, the disk has {bytes_in_words(free)}; make "
             "room, choose another place, dtype float16, a longer hop, or fewer layers and pools"
         )
-    return Forecast(found, clips, done, job.outputs.precision, cost.of(clips - done, workers), size, free, job.left_out)
+    return Forecast(
+        found,
+        clips,
+        done,
+        job.outputs.precision,
+        cost.of(clips - done, workers),
+        size,
+        free,
+        job.left_out,
+        job.shortest,
+    )

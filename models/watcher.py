@@ -10,9 +10,9 @@ from oscine.models.survey import Survey
 class Forecast(NamedTuple):
     """What has been found and what it will cost, before it goes.
 
-    clips_done: of an earlier call with the same arguments. left_out: last clips that are too short to be one. seconds: of
-    reading and encoding the clips that are not done, by a timed trial of them; what `torch.compile` takes is over by then.
-    size: bytes of the table; until it is finished, the journal takes about as much again. free: bytes on that disk.
+    clips_done: of an earlier call with the same arguments. seconds: of reading and encoding the others, by a timed trial
+    of them; what `torch.compile` takes is over by then. size: bytes of the table; until it is finished, the journal takes
+    about as much again. free: bytes on that disk. left_out: last clips that have less than the share `shortest` of a clip.
     """
 
     found: Survey
@@ -23,6 +23,7 @@ class Forecast(NamedTuple):
     size: int
     free: int
     left_out: int = 0
+    shortest: float = 0.0
 
 
 class Progress(NamedTuple):

@@ -354,7 +354,7 @@ def test_the_batch_that_spoilt_a_run_is_named_also_where_it_is_seen_later(
         (["--trainer.devices", "x"], "no such Trainer: `devices`"),
         (["--trainer.accelerator", "steam"], "steam"),
         (["--encoder.dim", "x"], "--encoder.dim is 'x', expected a number"),
-        (["--recipe.mask_ratio", "0"], "mask_ratio 0 keeps"),
+        (["--recipe.mask_ratio", "0"], "recipe.mask_ratio is 0, expected a share between 0 (none) and 1 (all)"),
     ],
 )
 def test_what_a_run_cannot_be_made_of_is_said_in_one_line(
