@@ -16,6 +16,7 @@ from types import FrameType
 
 from oscine import __version__
 from oscine.cli.command import Misuse, complain
+from oscine.models.cells import escape_lines
 from oscine.models.errors import OscineError
 
 COMMANDS = {
@@ -73,11 +74,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class Lines(logging.Formatter):
-    """What is logged, as lines for a person: warnings are marked as such, what is merely said is not."""
+    """What is logged, as lines for a person: warnings are marked as such, what is merely said is not.
+
+    Names of others, in a message, steer no terminal.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         marked = record.levelno > logging.INFO
-        return f"{record.levelname} {super().format(record)}" if marked else super().format(record)
+        text = f"{record.levelname} {super().format(record)}" if marked else super().format(record)
+        return escape_lines(text)
 
 
 class Stop:

@@ -18,6 +18,7 @@ import docstring_parser
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from oscine.cli.examples import with_examples
+from oscine.models.cells import escape_lines
 from oscine.models.errors import OscineError
 
 # How a complaint about a union of types goes on before it says what was expected; "null" is what nobody gives by mistake.
@@ -169,9 +170,12 @@ def nearest(complaint: str, options: Iterable[str]) -> str:
 
 
 def complain(text: str) -> None:
-    """Print a line on standard error, if anybody is there to read it: the terminal may be closed."""
+    """Print a line on standard error, if anybody is there to read it: the terminal may be closed.
+
+    Names of others, in an error, do not steer it.
+    """
     with suppress(OSError):
-        print(text, file=sys.stderr)
+        print(escape_lines(text), file=sys.stderr)
 
 
 def call(function: Callable[..., int | None], arguments: list[str]) -> int | None:

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from oscine.cli.command import Help, Misuse, Parser, say_loading
-from oscine.cli.tables import show
+from oscine.cli.tables import plain, show
 from oscine.models.errors import OscineError
 from oscine.probe.literature import published_figures
 from oscine.probe.results import (
@@ -109,10 +109,10 @@ def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> T
     metrics = list(dict.fromkeys(name for row in others or own for name in row.scores))
     first = metric or next(iter(metrics), "accuracy")
     shown = metrics if first in metrics else [first, *metrics]
-    made = Table("encoder", "probe", *shown, "from", title=task, title_justify="left", box=SIMPLE_HEAD)
+    made = Table("encoder", "probe", *shown, "from", title=plain(task), title_justify="left", box=SIMPLE_HEAD)
     for row in ranked([*own, *others], first):
         made.add_row(
-            row.encoder, row.probe, *(cell(row.scores.get(name)) for name in shown), row.source,
+            plain(row.encoder), plain(row.probe), *(cell(row.scores.get(name)) for name in shown), plain(row.source),
             style="bold" if row in own else None,
         )  # fmt: skip
     return made

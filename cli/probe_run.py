@@ -15,7 +15,7 @@ from oscine.cli.encoder import open_encoder, pick_device
 from oscine.cli.finetuning import tune_clips, tune_shots
 from oscine.cli.judging import Findings, judge_clips, judge_moments, judge_shots
 from oscine.cli.progress import progress_bar
-from oscine.cli.tables import show
+from oscine.cli.tables import plain, show
 from oscine.cli.tasks import ANNOTATED, digest, is_own, open_frames, open_task, task_name
 from oscine.models.devices import clips_at_once
 from oscine.models.files import write_whole
@@ -124,5 +124,5 @@ def table(found: Findings) -> Table:
             value, low, spread = row["mean"].get(name, interval.get("value")), interval.get("low"), row["std"].get(name)
             if value is not None:
                 between = "" if low is None else f"{low:.3f} to {interval['high']:.3f}"
-                made.add_row(task, name, f"{value:.3f}", "" if spread is None else f"{spread:.3f}", between)
+                made.add_row(plain(task), name, f"{value:.3f}", "" if spread is None else f"{spread:.3f}", between)
     return made

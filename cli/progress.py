@@ -11,6 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from oscine.models.cells import escape_lines
+
 EVERY = 30.0  # seconds between two lines of a log
 
 
@@ -58,7 +60,7 @@ class Display:
 
     def say(self, text: str) -> None:
         with suppress(OSError):
-            self.progress.console.print(text, highlight=False, markup=False)
+            self.progress.console.print(escape_lines(text), highlight=False, markup=False)
 
 
 class Log:
@@ -79,7 +81,7 @@ class Log:
 
     def say(self, text: str) -> None:
         with suppress(OSError):  # nobody may read it any more
-            print(text, file=sys.stderr, flush=True)
+            print(escape_lines(text), file=sys.stderr, flush=True)
 
 
 class Pace:

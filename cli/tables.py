@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from oscine.models.cells import escape_controls
 
 WIDE = 1000  # more than any table needs
 
@@ -13,3 +16,8 @@ def show(table: Table) -> None:
     if not console.is_terminal:
         console = Console(width=Console(width=WIDE).measure(table).maximum)
     console.print(table)
+
+
+def plain(text: str) -> Text:
+    """A cell with the text of others: nothing of it is markup, or steers the terminal."""
+    return Text(escape_controls(text))

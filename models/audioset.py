@@ -1,6 +1,6 @@
 """AudioSet as it lies on a disk: a folder of clips a split, named after their videos, and the published lists of segments.
 
-    balanced_train_segments/ · unbalanced_train_segments/ · eval_segments/      Y + ID + .wav or another suffix, at any depth
+    balanced_train_segments/ · unbalanced_train_segments/ · eval_segments/      recordings at any depth: [Y]ID[times].suffix
     balanced_train_segments.csv · ...                                           with labels; without one all files count
     ontology.json                                                               names of the labels
 
@@ -96,27 +96,44 @@ def read_ontology(path: Path) -> dict[str, str]:
 
 def _clips(folder: Path, split: str) -> dict[str, Path]:
     """The files of a split by their videos' ids: those that its list names, or all where there is none."""
-    clips = {_id(path): path for path in find_recordings(folder / split)}
+    files, segments = find_recordings(folder / split), folder / f"{split}.csv"
+    listed = set(read_segments(segments)["id"]) if segments.exists() else None
+    clips: dict[str, Path] = {}
+    others = []
+    for path in files:
+        names = _ids(path.stem) or [path.stem]
+        names = [name for name in names if listed is None or name in listed]
+        if names and names[0] not in clips:
+            clips[names[0]] = path
+        else:
+            others.append(path.name)
     for name in CORRUPT:
         clips.pop(name, None)
-    segments = folder / f"{split}.csv"
-    if not segments.exists():
-        return clips
-    listed = set(read_segments(segments)["id"])
-    there = {name: path for name, path in clips.items() if name in listed}
-    logger.info(
-        "%s: %d of %d listed clips are there, %d others", split, len(there), len(listed), len(clips) - len(there)
-    )
-    if not there:
-        raise OscineError(
-            f"{segments} names none of the clips in {folder / split}; expected files such as Y-0mQ8y_5WBs.wav"
+    if listed is not None:
+        such = f", such as {others[0]}" if others else ""
+        logger.info(
+            "%s: %d of %d listed clips are there, %d other files%s", split, len(clips), len(listed), len(others), such
         )
-    return there
+        if not clips:
+            raise OscineError(
+                f"{segments} names none of the clips in {folder / split}, such as {files[0].name}; expected files whose "
+                "names begin with the video's ID, such as Y-0mQ8y_5WBs.wav or -0mQ8y_5WBs_30.000.wav"
+            )
+    return clips
 
 
-def _id(path: Path) -> str:
-    """A file is called as its video, mostly with a Y before, as a name may begin with a dash."""
-    return path.stem[1:] if len(path.stem) == ID + 1 and path.stem[0] == "Y" else path.stem
+def _ids(stem: str) -> list[str]:
+    """The ids that a file's name may begin with, the likeliest first.
+
+    Mostly a Y stands before, as an ID may begin with a dash; after it come times, as the downloader wrote them, or nothing.
+    A Y may be the ID's own, and so may the sign after it: which it is, the list knows.
+    """
+    found = []
+    for begin in (1, 0) if stem.startswith("Y") else (0,):
+        name, rest = stem[begin : begin + ID], stem[begin + ID :]
+        if len(name) == ID and not rest[:1].isalnum():
+            found.append((len(rest), name))
+    return [name for _, name in sorted(found)]
 
 
 def _named(labels: str, names: dict[str, str]) -> list[str]:

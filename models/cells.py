@@ -21,6 +21,11 @@ def escape_controls(text: str) -> str:
     return CONTROL.sub(lambda found: rf"\x{ord(found[0]) & 0xFF:02x}", plain)
 
 
+def escape_lines(text: str) -> str:
+    """The same of a text for a terminal, whose own line ends stay."""
+    return "\n".join(map(escape_controls, text.split("\n")))
+
+
 def restore_controls(text: str) -> str:
     """Undo `escape_controls`, but for bytes that are no UTF-8."""
     return WRITTEN.sub(lambda found: chr(int(found[1], 16)), text)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from oscine.models.cells import restore_controls
 from oscine.models.errors import OscineError
 from oscine.models.scan import SUFFIXES, is_recording
 
@@ -66,6 +67,10 @@ def find_named(table: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
     """
     folder, unique = table.parent.absolute(), list(dict.fromkeys(names))
     found = _existing(folder, unique)
+    # What a table of ours writes of a name with a tab, say; a name that is there as it is written comes first.
+    meant = {name: restore_controls(name) for name in unique if name not in found and restore_controls(name) != name}
+    there = _existing(folder, [*meant.values()])
+    found |= {name: there[restored] for name, restored in meant.items() if restored in there}
     if len(found) == len(unique):
         return found, []
     listings = Listings()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pandas import DataFrame, Series
 
+from oscine.models.cells import restore_controls
 from oscine.models.channels import MIX, is_one_channel, one_channel
 from oscine.models.columns import SYNONYMS, key
 from oscine.models.errors import OscineError
@@ -109,4 +110,4 @@ def _channels(sheet: Sheet) -> Series:
 
 def _parts(text: str) -> list[str]:
     """The labels between semicolons, each once."""
-    return list(dict.fromkeys(part.strip() for part in text.split(";") if part.strip()))
+    return list(dict.fromkeys(restore_controls(part.strip()) for part in text.split(";") if part.strip()))

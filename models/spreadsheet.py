@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from pandas import DataFrame, Series
 
+from oscine.models.cells import unguarded
 from oscine.models.columns import KNOWN, key, name_columns
 from oscine.models.errors import OscineError
 from oscine.models.scan import is_recording
@@ -43,7 +44,8 @@ logger = logging.getLogger(__name__)
 class Sheet:
     """A table as it was read. Its index is the number of each row in a spreadsheet, where the header is row 1.
 
-    table      of a text file, every cell is a text without blanks around it; of Parquet, what it holds
+    table      of a text file, every cell is a text without blanks around it, nor the apostrophe of `cells.as_cell`; of
+               Parquet, what it holds
     separator  between the columns; None of Parquet
     notes      what was guessed, each a few words
     """
@@ -143,7 +145,11 @@ def _read_text(path: Path) -> Sheet:
         notes.append(f"columns are separated by {SEPARATORS[separator]}")
     reader = csv.reader(io.StringIO(lines, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
     try:
-        rows = {number: cells for number, row in enumerate(reader, 1) if any(cells := [cell.strip() for cell in row])}
+        rows = {
+            number: cells
+            for number, row in enumerate(reader, 1)
+            if any(cells := [unguarded(cell.strip()) for cell in row])
+        }
     except csv.Error as error:
         raise _no_table(path, f"line {reader.line_num}: {error}") from None
     if is_recording(header.strip().strip('"')) and not {key(cell) for cell in next(iter(rows.values()))} & KNOWN:

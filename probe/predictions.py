@@ -14,6 +14,7 @@ from pandas import DataFrame
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from oscine.models.cells import as_cell
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.probe.choice import as_probabilities
@@ -85,25 +86,30 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
 def as_csv(predictions: Predictions) -> bytes:
     """Return path, start, end, part, labels, predicted, right, and a column "probability CLASS" for every class.
 
-    Several labels stand with ";" between them. predicted: the likeliest class where a row has one label, else every one of
-    at least 0.5. right: whether they are the labels. Of big tables the probabilities are left out.
+    Several labels stand with ";" between them; names are written by `cells.as_cell`. predicted: the likeliest class where a
+    row has one label, else every one of at least 0.5. right: whether they are the labels. Of big tables the probabilities
+    are left out.
     """
     classes, probabilities = predictions.classes, predictions.probabilities
     likeliest, likely = one_hot(probabilities.argmax(1), len(classes)), probabilities >= 0.5
     chosen = likeliest if predictions.single_label else likely
     rows = predictions.rows[KEYS].assign(
+        path=predictions.rows["path"].map(as_cell),
+        part=predictions.rows["part"].map(as_cell),
         labels=[_joined(row, classes) for row in predictions.targets],
         predicted=[_joined(row, classes) for row in chosen],
         right=(chosen == predictions.targets).all(1).numpy(),
     )
     if probabilities.numel() <= NUMBERS:
-        numbers = DataFrame(probabilities.numpy().round(6), columns=[f"probability {name}" for name in classes])
+        numbers = DataFrame(
+            probabilities.numpy().round(6), columns=[as_cell(f"probability {name}") for name in classes]
+        )
         rows = pd.concat([rows, numbers], axis=1)
     return rows.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _joined(row: Tensor, classes: list[str]) -> str:
-    return ";".join(classes[place] for place in row.nonzero().flatten().tolist())
+    return ";".join(as_cell(classes[place]) for place in row.nonzero().flatten().tolist())
 
 
 def read_predictions(path: str | Path) -> Predictions:

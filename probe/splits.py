@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from pandas import DataFrame, Series
 
+from oscine.models.cells import as_cell
 from oscine.models.channels import MIX
 from oscine.models.columns import SPLITS, key
 from oscine.models.errors import OscineError
@@ -240,10 +241,17 @@ def set_aside(rows: DataFrame, targets: object, splits: Iterable[Split], share: 
 
 
 def write_folds(path: str | Path, rows: DataFrame) -> None:
-    """Write which clip is in which fold, as a labelled table: read again, it gives the same task."""
+    """Write which clip is in which fold, as a labelled table: read again, it gives the same task.
+
+    Names are written by `cells.as_cell`.
+    """
     single = (rows["labels"].str.len() == 1).all()
     columns = ["path", "start", "end", "channel", "labels", "fold", *GROUPS[1:]]
-    table = rows[[name for name in columns if name in rows]].assign(labels=rows["labels"].map(";".join))
+    table = rows[[name for name in columns if name in rows]].assign(
+        path=rows["path"].map(as_cell), labels=[";".join(map(as_cell, labels)) for labels in rows["labels"]]
+    )
+    for name in table.columns.intersection(GROUPS[1:]):
+        table[name] = table[name].map(lambda cell: as_cell(cell) if isinstance(cell, str) else cell)
     if "channel" in table:
         table["channel"] = table["channel"].replace(0, MIX)
     text = table.rename(columns={"labels": "label"} if single else {}).to_csv(index=False, lineterminator="\n")

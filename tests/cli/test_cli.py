@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import io
+import logging
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ import soundfile
 import yaml
 
 import oscine
-from oscine.cli import COMMANDS, dispatch, main
+from oscine.cli import COMMANDS, Lines, dispatch, main
 from oscine.cli.command import Misuse, call
 from oscine.cli.config import find, shipped
 from oscine.cli.progress import progress_bar
@@ -171,6 +172,17 @@ def test_an_error_that_can_be_mended_is_one_line_and_no_traceback(
     monkeypatch.setenv("OSCINE_TRACEBACK", "1")
     with pytest.raises(OscineError):
         dispatch(["models"])
+
+
+def test_a_name_in_an_error_or_a_warning_steers_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        dispatch(["probe", "linear", "--encoder", "bird_mae_tiny", "--table", str(tmp_path / "\x1b]0;t\x07.csv")]) == 1
+    )
+    said = capsys.readouterr().err
+    assert "\\x1b]0;t\\x07.csv" in said
+    assert "\x1b" not in said
+    record = logging.LogRecord("oscine", logging.WARNING, "", 0, "%s: one\nline", ("\x1b[2J",), None)
+    assert Lines().format(record) == "WARNING \\x1b[2J: one\nline"
 
 
 def test_an_interrupted_command_says_that_it_stopped(

@@ -41,6 +41,18 @@ def test_own_runs_stand_among_the_published_ones(results: Path, capsys: pytest.C
     assert len(lines) == 17
 
 
+def test_names_in_the_results_of_others_steer_no_terminal_and_are_no_markup(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_run(results, replace(RUN, task="[red]task\x1b[2J", encoder="\x1b]0;title\x07[bold]evil", probe="[link=x]"))
+    main([str(results), "--own"])
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\\x1b]0;title\\x07[bold]evil" in out
+    assert "[link=x]" in out
+    assert "[red]task\\x1b[2J" in out
+
+
 def test_every_task_has_a_table_and_published_figures_may_be_left_out(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

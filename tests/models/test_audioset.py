@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,30 @@ def test_without_lists_all_training_clips_count_but_the_corrupt(folder: Path) ->
     for split in SEGMENTS:
         (folder / f"{split}.csv").unlink()
     assert names(find_audioset(folder)) == [*FILES["balanced_train_segments"], "Yaaaaaaaaaaa.flac"]
+
+
+@pytest.mark.parametrize(
+    "written", ["{}", "Y{}", "{}_30.000", "Y{}_30.000_40.000", "{}-30-40", "Y{} (30.0 s)", "{}_30000_40000", "Y{}.30"]
+)
+@pytest.mark.parametrize(
+    "identifier", ["AAAAAAAAAAA", "-BBBBBBBBBB", "CC_CCCCCCC-", "YsTNz1tNqfk", "YYYYYYYYYY_", "Y---------Y"]
+)
+def test_a_clip_is_found_by_the_id_that_its_name_begins_with(tmp_path: Path, written: str, identifier: str) -> None:
+    (tmp_path / "balanced_train_segments").mkdir()
+    path = tmp_path / "balanced_train_segments" / f"{written.format(identifier)}.wav"
+    path.touch()
+    (tmp_path / "balanced_train_segments" / "nothing.wav").touch()
+    (tmp_path / "balanced_train_segments.csv").write_text(f'{HEAD}{identifier}, 30.000, 40.000, "/m/a"\n')
+    assert find_audioset(tmp_path) == [path]
+
+
+def test_what_was_found_and_what_else_is_there_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "balanced_train_segments" / "--PJHxphWEs_30.000.wav").touch()  # a second copy
+    with caplog.at_level(logging.INFO):
+        read_audioset(folder, "balanced_train_segments")
+    assert (
+        "balanced_train_segments: 2 of 2 listed clips are there, 2 other files, such as Y--PJHxphWEs.wav" in caplog.text
+    )
 
 
 def test_a_table_has_the_ontologys_names(folder: Path) -> None:

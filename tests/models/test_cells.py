@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from oscine.models.cells import as_cell, escape_controls, from_cell, restore_controls, unguarded
+from oscine.models.cells import as_cell, escape_controls, escape_lines, from_cell, restore_controls, unguarded
 
 LETTERS = "=+-@'\t\r\n\x1b\x07\x00\x7f\x9b;,\"\\x1b5c09 aé＝."
 
@@ -52,3 +52,7 @@ def test_ordinary_texts_and_numbers_stay_as_they_are(text: str) -> None:
 )
 def test_what_would_be_run_or_steer_is_written_so(text: str, cell: str) -> None:
     assert as_cell(text) == cell
+
+
+def test_a_text_for_a_terminal_has_its_lines_and_nothing_that_steers_it() -> None:
+    assert escape_lines("one\ntwo \x1b]0;title\x07\n") == "one\ntwo \\x1b]0;title\\x07\n"

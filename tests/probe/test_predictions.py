@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from oscine.models.cells import from_cell
 from oscine.models.errors import OscineError
 from oscine.probe.data import Part, Task
 from oscine.probe.fit import Judgement
@@ -60,6 +61,23 @@ def test_a_table_for_excel_and_r_says_what_was_right(tmp_path: Path) -> None:
     assert found["predicted"].tolist() == [written.classes[place] for place in written.logits.argmax(1)]
     assert found["right"].tolist() == (found["labels"] == found["predicted"]).tolist()
     assert 0 < found["right"].sum() < 4
+
+
+def test_no_name_in_the_table_for_excel_is_run_there_and_all_are_read_back(tmp_path: Path) -> None:
+    written = judged()
+    strange = replace(
+        written,
+        classes=["=1+1", "\x1b]0;t\x07", "-noise"],
+        rows=written.rows.assign(path=["=a.wav", "b\tc.wav", "d\n.wav", "'=e.wav"], part=["=x"] * 4),
+    )
+    write_predictions(tmp_path / "predictions.parquet", strange)
+    found = pd.read_csv(tmp_path / "predictions.csv", keep_default_na=False, dtype=str)
+    assert (tmp_path / "predictions.csv").read_text().replace("\n", "").isprintable()
+    assert [from_cell(path) for path in found["path"]] == strange.rows["path"].tolist()
+    assert from_cell(found["labels"][0]) == ";".join(strange.classes)
+    cells = [cell for column in found[["path", "part", "labels", "predicted"]] for cell in found[column]]
+    assert not [part for cell in cells for part in cell.split(";") if part.startswith(("=", "-", "@", "+"))]
+    assert read_predictions(tmp_path / "predictions.parquet").classes == strange.classes
 
 
 def test_of_several_labels_those_that_are_likely_are_predicted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import subprocess
 import sys
@@ -223,6 +224,29 @@ def test_folds_that_were_made_are_written_as_a_table_that_gives_them_again(tmp_p
     write_folds(tmp_path / "folds.csv", stereo.rows)
     again = read_labelled(tmp_path / "folds.csv")
     assert again.rows[["path", "channel", "fold"]].equals(stereo.rows[["path", "channel", "fold"]])
+
+
+def test_names_that_a_spreadsheet_would_run_are_guarded_and_read_again(tmp_path: Path) -> None:
+    names = ["=1+1.wav", "a\tb.wav", "@x.wav", "-y.wav", "'=z.wav", "\x1b]0;t\x07.wav", "c;=d.wav", "e\nf.wav"]
+    for name in names:
+        (tmp_path / name).touch()
+    labels = ["=cmd|' /C calc'!A0", "-noise", "+1", "\x1b[31m", "wren"]
+    made = read_labelled(write(tmp_path / "plain", rows(",site", lambda row: row // 4)))
+    clips = made.rows.iloc[: len(names)].assign(
+        path=[str(tmp_path / name) for name in names],
+        labels=[[labels[row % 5], labels[(row + 1) % 5]] for row in range(len(names))],
+        site=["=A1", "=A1", "b", "b", "c", "c", "d", "d"],
+        fold=[1, 1, 2, 2, 1, 1, 2, 2],
+    )
+    write_folds(tmp_path / "folds.csv", clips)
+    text = (tmp_path / "folds.csv").read_text()
+    assert text.replace("\n", "").isprintable()
+    cells = [cell for line in csv.reader(text.splitlines()) for part in line for cell in part.split(";")]
+    assert not [cell for cell in cells if cell.startswith(("=", "@"))]
+    again = read_labelled(tmp_path / "folds.csv").rows
+    assert again["path"].tolist() == clips["path"].tolist()
+    assert again["labels"].tolist() == clips["labels"].tolist()
+    assert again["site"].tolist() == clips["site"].tolist()
 
 
 def test_a_table_is_read_and_refused_without_torch(tmp_path: Path) -> None:
