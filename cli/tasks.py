@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -224,8 +224,25 @@ def digest(task: Task) -> str:
     columns = ["path", "start", "end", *task.rows.columns.intersection(["channel"])]
     rows = task.rows.reindex(columns=columns).assign(path=task.rows["path"].map(os.path.basename))
     parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
-    content = json.dumps([rows.to_csv(index=False), task.classes, task.targets.tolist(), parts])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    made = hashlib.sha256(f"[{json.dumps(rows.to_csv(index=False))}, {json.dumps(task.classes)}, ".encode())
+    for text in _targets_in_json(task):
+        made.update(text)
+    made.update(f", {json.dumps(parts)}]".encode())
+    return made.hexdigest()[:16]
+
+
+def _targets_in_json(task: Task) -> Iterator[bytes]:
+    """A task's targets in JSON, row by row, as there may be 10^9: numbers of classes, or lists of 0.0 and 1.0."""
+    if task.single_label:
+        yield json.dumps(task.targets.tolist()).encode()
+        return
+    zeros = json.dumps([0.0] * len(task.classes)).encode()
+    for number, row in enumerate(task.targets):
+        text = bytearray(zeros)
+        for place in row.nonzero().flatten().tolist():
+            text[1 + len("0.0, ") * place] = ord("1")
+        yield (b", " if number else b"[") + text
+    yield b"]"
 
 
 def published(asked: TaskSettings) -> Reader:

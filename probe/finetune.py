@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from oscine.models.arguments import AUTO, FLOAT32
 from oscine.models.augment import key
@@ -22,11 +22,12 @@ from oscine.models.precision import check_survives, computing, faster_precision
 from oscine.models.scan import find_recordings
 from oscine.probe.augment import hear
 from oscine.probe.data import NO_ROWS, LabelledClips, Part, Task, read_batches
-from oscine.probe.fit import FitSettings, Judgement, choose_loss, learnt_from, main_metric, score, silent
+from oscine.probe.fit import FitSettings, Judgement, choose_loss, learnt_from, main_metric, score, shares_of, silent
 from oscine.probe.fit_settings import check_selection
 from oscine.probe.fitted import FittedProbe, kept
 from oscine.probe.layer_decay import encoder_groups
 from oscine.probe.learning import Learning
+from oscine.probe.losses import LOSSES
 from oscine.probe.probe import Probe
 from oscine.probe.training_clips import Clips, TrainingClips, read_steps
 from oscine.probe.tuning import TuningSettings
@@ -185,12 +186,13 @@ class FineTuning:
     def loss(self, learner: Learner) -> Callable[[Clips], Tensor]:
         """What a step's clips cost, augmented and with the probe's penalty."""
         single_label, device, precision = self.task.single_label, self.encoder.device, self.precision
-        function, targets = choose_loss(self.fit.loss, learner.probe, self.task.targets)
-        if targets.ndim == 1:  # class numbers; blended clips have shares of two classes
-            function, targets = cross_entropy, one_hot(targets, learner.probe.classes).float()
+        function, _ = choose_loss(self.fit.loss, learner.probe, self.task.targets)
+        if function is LOSSES["cross_entropy"]:
+            function = cross_entropy  # torch's, which takes shares: blended clips have them of two classes
 
         def cost(clips: Clips) -> Tensor:
-            spectrogram, wanted = hear(learner.encoder, clips, targets[clips.rows], single_label, self.tuning)
+            own = shares_of(self.task.targets[clips.rows], learner.probe.classes)
+            spectrogram, wanted = hear(learner.encoder, clips, own, single_label, self.tuning)
             with computing(precision, device):
                 logits = learner(spectrogram)
             return function(logits, wanted.to(device)) + learner.probe.penalty()

@@ -160,7 +160,7 @@ def fit_probe(
     learning = Learning(probe, groups, settings, value if len(valid) else None, steps)
     for batch in islice(learnt_from(rows, targets, settings), learning.last):
         logits = probe.logits(prepared.take(batch).to(device))
-        learning.take(loss_function(logits, wanted[batch].to(device)) + probe.penalty())
+        learning.take(loss_function(logits, wanted(batch).to(device)) + probe.penalty())
         progress(learning.step, learning.last)
     return learning.end()
 
@@ -192,8 +192,10 @@ def main_metric(targets: Tensor) -> str:
     return {1: "accuracy", 2: "cmap", 3: "micro_map"}[targets.ndim]
 
 
-def choose_loss(name: str | None, probe: Probe, targets: Tensor) -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor]:
-    """The loss of that name, or the one that fits the targets, and the targets in the shape that it takes."""
+def choose_loss(
+    name: str | None, probe: Probe, targets: Tensor
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """The loss of that name, or the one that fits the targets; and what makes of row numbers the targets that it takes."""
     single = targets.ndim == 1
     name = name or ("cross_entropy" if single else "binary_cross_entropy")
     if name == "cross_entropy":
@@ -201,8 +203,13 @@ def choose_loss(name: str | None, probe: Probe, targets: Tensor) -> tuple[Callab
             raise OscineError(
                 "cross_entropy takes one label a row, some rows have none or several; use binary_cross_entropy"
             )
-        return LOSSES[name], targets
-    return LOSSES[name], one_hot(targets, probe.classes).float() if single else targets
+        return LOSSES[name], lambda rows: targets[rows]
+    return LOSSES[name], lambda rows: shares_of(targets[rows], probe.classes)
+
+
+def shares_of(targets: Tensor, classes: int) -> Tensor:  # [rows, classes], or of moments [rows, time, classes]
+    """Targets of a batch as numbers of which mixtures can be made; those of a whole table might fill gigabytes."""
+    return (one_hot(targets, classes) if targets.ndim == 1 else targets).float()
 
 
 def without_nan(table: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from oscine.models.errors import OscineError
 
 GROUPS = ("path", "recording", "recordist", "site", "group")  # the columns of a labelled table that name them
 NAMED, LETTERS = 3, 20  # so many groups, with names so short, are named where they are counted
 SHARES = {2: "0.5", 3: "0.34", 4: "0.25", 5: "0.2", 10: "0.1", 20: "0.05"}  # what so many groups can set aside
+
+AT_ONCE = 1000  # groups whose classes are summed at once
 
 Rows = Any  # row numbers or targets: an array, or a tensor
 
@@ -87,24 +90,36 @@ def assign_folds(rows: pd.DataFrame, targets: Rows, folds: int = 5, seed: int = 
     targets [rows] class numbers or [rows, classes] of 0 and 1. The largest groups choose first, and each goes where what it
     brings is rarest; the seed decides between equals and which fold is which. Error where there are fewer groups than folds.
     """
-    groups, labels = join_groups(rows), np.asarray(targets)
+    groups, labels = join_groups(rows), as_sparse(targets)
     total = int(groups.max()) + 1
     if total < folds:
         most = f"--folds {total} at most" if total > 1 else "others are needed, too"
         raise OscineError(f"{describe_groups(rows)} make no {folds} folds, each of which needs one at least: {most}")
-    if labels.ndim == 1:
-        labels = np.eye(int(labels.max()) + 1)[labels]
-    labels = np.column_stack([labels, np.ones(len(labels))])  # the rows themselves are spread as a class is
-    shares = np.zeros((total, labels.shape[1]))
-    np.add.at(shares, groups, labels / labels.sum(0).clip(min=1))
+    labels = sparse.hstack([labels, np.ones((len(rows), 1))], format="csr")  # rows themselves are spread as a class is
+    members = sparse.csr_array((np.ones(len(rows)), (groups, np.arange(len(rows)))))
+    shares = (members @ (labels @ sparse.diags_array(1 / labels.sum(0).clip(min=1)))).tocsr()
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(total)
+    sums = np.concatenate([shares[at : at + AT_ONCE].toarray().sum(1) for at in range(0, total, AT_ONCE)])
     fold_of_group, filled = np.zeros(total, dtype=int), np.zeros((folds, labels.shape[1]))
-    for group in shuffled[np.argsort(-shares[shuffled].sum(1), kind="stable")]:
-        fold = (filled @ shares[group]).argmin()  # where the sum of squares, which is least if all is even, grows least
-        filled[fold] += shares[group]
+    share = np.zeros(labels.shape[1])  # of one group, written and wiped
+    for group in shuffled[np.argsort(-sums[shuffled], kind="stable")]:
+        own = slice(shares.indptr[group], shares.indptr[group + 1])
+        share[shares.indices[own]] = shares.data[own]
+        fold = (filled @ share).argmin()  # where the sum of squares, which is least if all is even, grows least
+        filled[fold] += share
         fold_of_group[group] = fold
+        share[shares.indices[own]] = 0.0
     return rng.permutation(folds)[fold_of_group[groups]]
+
+
+def as_sparse(targets: Rows, classes: int | None = None) -> sparse.csr_array:
+    """Targets as a matrix of 1 where a row has a class, [rows, classes]; a dense one might fill gigabytes."""
+    labels = np.asarray(targets)
+    if labels.ndim == 2:
+        return sparse.csr_array(labels, dtype=np.float64)
+    shape = len(labels), int(labels.max()) + 1 if classes is None else classes
+    return sparse.csr_array((np.ones(len(labels)), labels, np.arange(len(labels) + 1)), shape=shape)
 
 
 def hold_out(

@@ -56,11 +56,14 @@ def predictions_of(judgement: Judgement, task: Task) -> Predictions:
     rows = task.rows.iloc[judged.numpy()]
     names = [part.name for part in task.parts for _ in part.test]
     kept = rows.reindex(columns=KEYS).assign(part=names, group=join_groups(rows)).reset_index(drop=True)
-    targets = one_hot(task.targets, len(task.classes)) if task.single_label else task.targets
+    targets = task.targets[judged].to(torch.uint8)
+    if task.single_label:
+        targets = torch.zeros(len(judged), len(task.classes), dtype=torch.uint8)
+        targets.scatter_(1, task.targets[judged][:, None], 1)
     return Predictions(
         kept.astype({"start": float, "end": float}),
         task.classes,
-        targets[judged].to(torch.uint8),
+        targets,
         torch.cat(judgement.logits),
         task.single_label,
     )

@@ -20,7 +20,7 @@ from oscine.models.files import write_whole
 from oscine.models.recordings import read_table
 from oscine.models.scan import find_tabled
 from oscine.probe.class_names import check_names, listed, name_classes
-from oscine.probe.groups import GROUPS, assign_folds, check_groups, describe_groups, hold_out, join_groups
+from oscine.probe.groups import GROUPS, as_sparse, assign_folds, check_groups, describe_groups, hold_out, join_groups
 
 NO_ROWS = np.empty(0, dtype=np.int64)
 FOLDS = 5  # as many as there are usually; fewer where there are fewer groups
@@ -76,10 +76,8 @@ def read_labelled(
         )
     if not (classes := name_classes(clips, table, negatives)):
         raise OscineError(f"all labels of {table} mean that no class sounds; name classes, or give --negatives none")
-    targets = multi_hot(rows["labels"], classes)
-    check_names(dict(zip(classes, targets.sum(0).astype(int).tolist(), strict=True)), table)
-    if (targets.sum(1) == 1).all():
-        targets = targets.argmax(1)
+    targets = as_targets(rows["labels"], classes)
+    check_names({name: clips[name] for name in classes}, table)
     given = "fold" in rows or "split" in rows
     if given and folds is not None:
         raise OscineError(
@@ -208,17 +206,18 @@ def check_classes(
     rows: DataFrame, targets: np.ndarray, classes: Sequence[str], splits: Sequence[Split], table: str | Path
 ) -> None:
     """Name the classes that are never learnt from and judged by the same probe."""
-    known = targets if targets.ndim == 2 else np.eye(len(classes), dtype=bool)[targets]
+    known = as_sparse(targets, len(classes))
     both = np.zeros(len(classes), dtype=bool)
     for split in splits:
-        both |= known[split.train].any(0) & known[split.test].any(0)
+        both |= (known[split.train].sum(0) > 0) & (known[split.test].sum(0) > 0)
     counts, groups = known.sum(0).astype(int), join_groups(rows)
+    columns = known.tocsc()
     never = []
     for number in np.flatnonzero(~both).tolist():
         if counts[number] == 1:
             never.append(f"{classes[number]} (1 clip)")
         elif "fold" in rows:  # a split may leave a class out on purpose
-            alone = len({*groups[known[:, number].astype(bool)]}) == 1
+            alone = len({*groups[columns[:, [number]].indices]}) == 1
             never.append(f"{classes[number]} ({counts[number]} clips, all in one {'group' if alone else 'fold'})")
     if never:
         logger.warning(
@@ -258,11 +257,20 @@ def write_folds(path: str | Path, rows: DataFrame) -> None:
     write_whole(Path(path), text.encode())
 
 
+def as_targets(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
+    """Numbers of classes [rows] where every row has one of them, else as `multi_hot`."""
+    labels, number = list(rows), {name: index for index, name in enumerate(classes)}
+    numbers = [[number[label] for label in found if label in number] for found in labels]
+    if all(len(found) == 1 for found in numbers):
+        return np.array([one for (one,) in numbers])
+    return multi_hot(labels, classes)
+
+
 def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> np.ndarray:  # [rows, classes]
     """1 where a row has the label of that class; labels that are no class are passed over."""
     number = {name: index for index, name in enumerate(classes)}
     numbers = [[number[label] for label in labels if label in number] for labels in rows]
-    targets = np.zeros((len(numbers), len(classes)), dtype=np.float32)
+    targets = np.zeros((len(numbers), len(classes)), dtype=np.uint8)  # a byte each: there may be 10^9
     for row, found in enumerate(numbers):
         targets[row, found] = 1
     return targets

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +15,7 @@ from jsonargparse import Namespace
 
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser
-from oscine.cli.tasks import FRAMES, PUBLISHED, add_arguments, open_frames, open_task, task_name
+from oscine.cli.tasks import FRAMES, PUBLISHED, add_arguments, digest, open_frames, open_task, task_name
 from oscine.models.errors import OscineError
 from oscine.probe.data import Task
 from oscine.probe.literature import published_figures
@@ -197,3 +200,16 @@ def test_the_task_of_a_yaml_is_complete_and_opens(name: str, tmp_path: Path) -> 
     assert call.task.as_dict() == given["task"]
     task = open_frames(call) or open_task(call, seconds=5.0)
     assert task.rows["path"].map(len).all()
+
+
+@pytest.mark.parametrize("labels", ["label", "labels"])
+def test_a_tasks_hash_is_that_of_its_targets_as_one_json(wrens: Path, labels: str) -> None:
+    table = wrens / "mine.csv"
+    several = "b;a" if labels == "labels" else "b"
+    table.write_text(f"path,{labels},split\nwren/0.wav,a,train\nwren/1.wav,{several},train\ntit/0.wav,a,test\n")
+    task = opened("--table", str(table))
+    rows = task.rows.reindex(columns=["path", "start", "end"]).assign(path=task.rows["path"].map(os.path.basename))
+    parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
+    targets = task.targets if task.single_label else task.targets.float()
+    content = json.dumps([rows.to_csv(index=False), task.classes, targets.tolist(), parts])
+    assert digest(task) == hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -134,3 +134,32 @@ def test_groups_are_counted_in_the_words_of_their_column() -> None:
     assert describe_groups(rows.assign(group=[1, 1, 2, 3, 4, 4])) == "4 groups"
     both = rows.assign(site=[1, 1, 2, 3, 4, 4], recordist=[1, 2, 2, 3, 4, 4])
     assert describe_groups(both) == "3 groups, joined by recordist and site"
+
+
+def dense_folds(rows: pd.DataFrame, targets: torch.Tensor, folds: int, seed: int) -> np.ndarray:
+    """`assign_folds` with a dense matrix of all groups and classes."""
+    groups, labels = join_groups(rows), one_hot(targets).numpy() if targets.ndim == 1 else targets.numpy()
+    labels = np.column_stack([labels, np.ones(len(labels))])
+    total = int(groups.max()) + 1
+    shares = np.zeros((total, labels.shape[1]))
+    np.add.at(shares, groups, labels / labels.sum(0).clip(min=1))
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(total)
+    fold_of_group, filled = np.zeros(total, dtype=int), np.zeros((folds, labels.shape[1]))
+    for group in shuffled[np.argsort(-shares[shuffled].sum(1), kind="stable")]:
+        fold = (filled @ shares[group]).argmin()
+        filled[fold] += shares[group]
+        fold_of_group[group] = fold
+    return rng.permutation(folds)[fold_of_group[groups]]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_folds_are_those_of_a_dense_matrix_to_the_last_clip(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, classes = int(rng.integers(50, 3000)), int(rng.integers(2, 90))
+    sites = rng.integers(rng.integers(8, rows), size=rows)
+    table = pd.DataFrame({"path": [f"{row}.wav" for row in range(rows)], "site": sites})
+    labels = torch.from_numpy(rng.zipf(1.5, rows) % classes)
+    assert assign_folds(table, labels, 5, seed).tolist() == dense_folds(table, labels, 5, seed).tolist()
+    several = torch.from_numpy((rng.random((rows, classes)) < 0.1).astype(np.uint8))
+    assert assign_folds(table, several, 5, seed).tolist() == dense_folds(table, several, 5, seed).tolist()
