@@ -55,8 +55,7 @@ def tune_clips(bench: Bench, task: Task, name: str) -> Findings:
     """What `judge_clips` does, of an encoder that learns."""
     (plan, states), settings = begin(bench, task), bench.settings
     judgement = plan.judge(states, bench.bar.task("fine-tune"))
-    bench.bar.say("intervals of the scores")
-    evidence = weigh(judgement, task)
+    evidence = weigh(judgement, task, progress=bench.bar.task("intervals of the scores"))
     found = judgement.as_dict() | {"evidence": evidence.as_dict()}
 
     def rest() -> None:

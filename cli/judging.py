@@ -49,8 +49,7 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     settings = bench.settings
     layers = bench.features(task, ALL_LAYERS, seconds) if settings.layer_scores else None
     judgement = judge_parts(bench, features, task)
-    bench.bar.say("intervals of the scores")
-    evidence = weigh(judgement, task)
+    evidence = weigh(judgement, task, progress=bench.bar.task("intervals of the scores"))
     found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(bench)
 
     def rest() -> None:

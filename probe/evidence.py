@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.functional import one_hot
 from oscine.probe.calibration import Calibration, Scaling, calibration
 from oscine.probe.choice import FITS, Choice, as_probabilities, make_choice
 from oscine.probe.data import Part, Task
-from oscine.probe.fit import Judgement
+from oscine.probe.fit import Judgement, Progress, silent
 from oscine.probe.groups import describe_groups
 from oscine.probe.predictions import Predictions, predictions_of, same_rows
 from oscine.probe.uncertainty import (
@@ -98,10 +99,19 @@ class Evidence:
         }
 
 
-def weigh(judgement: Judgement, task: Task, draws: int = 1000, level: float = 0.95, seed: int = 0) -> Evidence:
+def weigh(
+    judgement: Judgement,
+    task: Task,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    *,
+    progress: Progress = silent,
+) -> Evidence:
     """Intervals over groups of judged rows, calibration, and what can be chosen by validation rows alone.
 
-    Nothing is chosen on judged rows: without validation rows there is neither a scaling nor a threshold.
+    Nothing is chosen on judged rows: without validation rows there is neither a scaling nor a threshold. progress: of the
+    draws, which take minutes with thousands of classes.
     """
     predictions = predictions_of(judgement, task)
     unsaid: dict[str, str] = {}
@@ -131,8 +141,16 @@ def weigh(judgement: Judgement, task: Task, draws: int = 1000, level: float = 0.
             f"{over} {'is' if total == 1 else 'are'} too few for an interval, which takes {LEAST} at least"
         )
         scores = {}
-    intervals = {name: confidence_interval(score, list(groups), draws, level, seed) for name, score in scores.items()}
+    intervals = {}
+    for number, (name, score) in enumerate(scores.items()):
+        shown = partial(_within_scores, progress, number * draws, len(scores) * draws)
+        intervals[name] = confidence_interval(score, list(groups), draws, level, seed, progress=shown)
     return Evidence(intervals, total, calibrations, choices, unsaid, over)
+
+
+def _within_scores(progress: Progress, before: int, total: int, done: int) -> None:
+    """Progress of one score's draws, as progress of all of them."""
+    progress(before + done, total)
 
 
 def scaled_by(name: str, logits: Tensor, targets: Tensor) -> Scaling:

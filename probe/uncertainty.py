@@ -57,14 +57,21 @@ class Distribution(Protocol):
 
 
 def confidence_interval(
-    score: Score, groups: Sequence[object], draws: int = 1000, level: float = 0.95, seed: int = 0
+    score: Score,
+    groups: Sequence[object],
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Interval:
     """The interval of a score over groups of rows: the bootstrap's, or Student's where there are few groups.
 
     groups [rows]: rows with the same value are drawn together, such as a recordist's, see `join_groups`; with `range(rows)`,
-    each is alone. Rows that are alike and not grouped make the interval too narrow.
+    each is alone. Rows that are alike and not grouped make the interval too narrow. progress: called with the draws that are
+    done.
     """
-    whole, found = _distribution(score, groups, draws, level, seed)
+    whole, found = _distribution(score, groups, draws, level, seed, progress)
     return _interval(whole, found, level)
 
 
@@ -84,18 +91,35 @@ def compare(
 
 
 def _distribution(
-    score: Score, groups: Sequence[object], draws: int, level: float, seed: int
+    score: Score,
+    groups: Sequence[object],
+    draws: int,
+    level: float,
+    seed: int,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[float, Distribution | None]:
     """The score of all rows, and its distribution; None where it is not defined."""
     of_row = _group_numbers(groups)
     whole, total = score(torch.ones(1, len(of_row), dtype=torch.float64)).item(), int(of_row.max()) + 1
     if total < FEW:
-        return whole, _student(score, of_row, whole, draws, seed)
-    values = torch.cat([score(counts) for counts in resamples(groups, draws, seed)])
+        return whole, _student(score, of_row, whole, draws, seed, progress)
+    values = _of_draws(score, groups, draws, seed, progress)
     return whole, _bootstrapped(whole, values[~values.isnan()], level)
 
 
-def _student(score: Score, of_row: Tensor, whole: float, draws: int, seed: int) -> Distribution | None:
+def _of_draws(
+    score: Score, groups: Sequence[object], draws: int, seed: int, progress: Callable[[int], None]
+) -> Tensor:  # [draws]
+    values: list[Tensor] = []
+    for counts in resamples(groups, draws, seed):
+        values.append(score(counts))
+        progress(sum(map(len, values)))
+    return torch.cat(values)
+
+
+def _student(
+    score: Score, of_row: Tensor, whole: float, draws: int, seed: int, progress: Callable[[int], None]
+) -> Distribution | None:
     """Of few groups: Student's t around the score, with the jackknife's error, each group being left out in turn.
 
     It holds what it says with few groups, of any sizes, where draws of the groups are too alike (MacKinnon, Nielsen and
@@ -109,7 +133,7 @@ def _student(score: Score, of_row: Tensor, whole: float, draws: int, seed: int) 
         return None
     error = (left_out.var(correction=0) * (count - 1)).sqrt().item()
     # Few groups may agree by luck: not better than their rows would if they were not alike within a group.
-    alone = torch.cat([score(counts) for counts in resamples(range(len(of_row)), draws, seed)])
+    alone = _of_draws(score, range(len(of_row)), draws, seed, progress)
     return Student(whole, max(error, alone[~alone.isnan()].std(correction=0).nan_to_num(0.0).item()), count - 1)
 
 
