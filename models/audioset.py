@@ -87,11 +87,16 @@ def read_segments(path: Path) -> DataFrame:
 def read_ontology(path: Path) -> dict[str, str]:
     """Names of the labels by their ids."""
     try:
-        return {entry["id"]: entry["name"] for entry in read_json(path, "fetch it again")}
+        content = read_json(path, "fetch it again")
     except FileNotFoundError:
         raise OscineError(f"no ontology {path}, which names the labels; it is published with AudioSet") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    try:
+        names: dict[str, str] = {entry["id"]: entry["name"] for entry in content}
+    except (TypeError, KeyError) as error:
         raise OscineError(f"{path} is no ontology ({error!r}); expected a list of objects with id and name") from None
+    if not all(isinstance(text, str) for pair in names.items() for text in pair):
+        raise OscineError(f"{path} is no ontology (an id or a name is no text); expected a list of objects with both")
+    return names
 
 
 def _clips(folder: Path, split: str) -> dict[str, Path]:

@@ -47,7 +47,8 @@ SPLITS = {
 
 def key(name: object) -> str:
     """A column's name without its case, its unit and what is between words: "Begin Time (s)" is "begin time"."""
-    bare = re.sub(r"[(\[][^)\]]*[)\]]", " ", str(name)).casefold()
+    # The first letters do for names that are known; of a first line that is no header, brackets would be sought for minutes.
+    bare = re.sub(r"[(\[][^)\]]*[)\]]", " ", str(name)[:200]).casefold()
     return re.sub(r"[\W_]+", " ", bare).strip()
 
 

@@ -41,13 +41,13 @@ class Listings:
         """The one file that a name can mean; None where there is none or several."""
         current = folder
         for part in PurePosixPath(name.replace("\\", "/")).parts:
-            if not (current / part).exists():
+            if not os.path.exists(current / part):  # which a name that is too long does not disturb
                 alike = self.alike(current, part)
                 if len(alike) != 1:
                     return None
                 part = alike[0]
             current = current / part
-        return current if current.is_file() else None
+        return current if os.path.isfile(current) else None
 
 
 def find_files(table: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -188,7 +188,10 @@ def _even(path: Path, rows: dict[int, list[str]], width: int) -> list[list[str]]
 
 def _separator(path: Path, header: str) -> str:
     """What splits the header; if several do, the one that gives most of the names that are known."""
-    split = {one: next(csv.reader([header], delimiter=one, skipinitialspace=True), []) for one in SEPARATORS}
+    try:
+        split = {one: next(csv.reader([header], delimiter=one, skipinitialspace=True), []) for one in SEPARATORS}
+    except csv.Error as error:
+        raise _no_table(path, f"its first line: {error}") from None
     found = [one for one, cells in split.items() if len(cells) > 1]
     if len(found) < 2:
         return found[0] if found else ","
@@ -279,7 +282,7 @@ def refuse(path: Path, names: Series, wrong: Series, complaint: str) -> None:
     if wrong.any():
         first = int(wrong.to_numpy().argmax())
         more = f" ({int(wrong.sum())} such rows)" if wrong.sum() > 1 else ""
-        raise OscineError(f"{path}: row {names.index[first]} ({names.iloc[first]}) {complaint}{more}")
+        raise OscineError(f"{path}: row {names.index[first]} ({str(names.iloc[first])[:200]}) {complaint}{more}")
 
 
 def _no_table(path: Path, reason: object) -> OscineError:

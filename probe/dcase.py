@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -57,16 +56,14 @@ def dcase2016(folder: str | Path) -> FrameTask:
     number = {name: index for index, name in enumerate(classes)}
     rows, events = [], []
     for split in ("train", "valid", "test"):
-        for name, found in _read_json(folder / f"{split}.json").items():
+        for name, found in _read_events(folder / f"{split}.json").items():
             path = folder / "48000" / split / name
-            strangers = [event["label"] for event in found if event["label"] not in number]
+            strangers = [label for _, _, label in found if label not in number]
             if strangers or not path.is_file():
                 wrong = f"{strangers[0]!r} in {name} is no class" if strangers else f"{path} does not exist"
                 raise OscineError(f"{folder / f'{split}.json'}: {wrong}; expected the release as it was published")
             rows.append({"path": str(path), "split": split})
-            events.append(
-                [Event(event["start"] / 1000, event["end"] / 1000, number[event["label"]]) for event in found]
-            )
+            events.append([Event(start / 1000, end / 1000, number[label]) for start, end, label in found])
     table = DataFrame(rows)
     return FrameTask(table, classes, events, split_rows(table, folder))
 
@@ -74,13 +71,28 @@ def dcase2016(folder: str | Path) -> FrameTask:
 def _read_classes(path: Path) -> list[str]:
     try:
         table = pd.read_csv(path, dtype={"label": str}, keep_default_na=False)
+        return table.sort_values("idx")["label"].tolist()
     except FileNotFoundError:
         raise OscineError(f"no {path}; name the folder of HEAR's release of DCASE 2016 task 2") from None
-    return table.sort_values("idx")["label"].tolist()
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or "unknown").splitlines()[0]
+        raise OscineError(
+            f"{path} has no columns label and idx ({reason}); take the release as it was published"
+        ) from None
 
 
-def _read_json(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _read_events(path: Path) -> dict[str, list[tuple[float, float, str]]]:
+    """Start and end in milliseconds and the label of every event, by the recording's name."""
     try:
-        return read_json(path, "fetch it again")
+        content = read_json(path, "fetch it again")
     except FileNotFoundError:
         raise OscineError(f"no {path}; name the folder of HEAR's release of DCASE 2016 task 2") from None
+    try:
+        return {
+            name: [(float(event["start"]), float(event["end"]), str(event["label"])) for event in found]
+            for name, found in content.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise OscineError(
+            f"{path} does not list events with start, end and label by recording; fetch it again"
+        ) from None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oscine.models.errors import OscineError
 
-BLOCK = 1000  # rows whose classes are put in order at once
+BLOCK, COLUMNS = 1000, 64  # rows whose classes are put in order at once; classes whose rows are
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,12 @@ def _metrics(scores: Tensor, targets: Tensor, predicted: Tensor) -> Metrics:
 
 
 def _per_class(score: Callable[..., float], scores: Tensor, targets: Tensor, defined: Tensor) -> Tensor:
-    values = torch.full(defined.shape, torch.nan, dtype=torch.float64)
-    for column in defined.nonzero().flatten().tolist():
-        own = scores[:, column].numpy()
-        values[column] = score(np.sort(own), np.sort(own[targets[:, column].bool().numpy()]))
+    values, truth = torch.full(defined.shape, torch.nan, dtype=torch.float64), targets.bool()
+    for columns in torch.arange(len(defined)).split(COLUMNS):  # a column by itself lies all over the memory
+        block = zip(*(table[:, columns].T.contiguous().numpy() for table in (scores, truth)), strict=True)
+        for column, (own, hits) in zip(columns.tolist(), block, strict=True):
+            if defined[column]:
+                values[column] = score(np.sort(own), np.sort(own[hits]))
     return values
 
 

@@ -103,6 +103,8 @@ def recordings_by_class(folder: str | Path) -> list[Path]:
 
 def split_rows(rows: DataFrame, table: str | Path) -> list[Split]:
     """The parts that the table's `fold` or `split` column makes."""
+    if rows.empty:
+        raise OscineError(f"{table} has no clips that can be used; check what it lists")
     if "fold" in rows:
         folds = sorted(rows["fold"].unique())
         if len(folds) < 2:

@@ -144,6 +144,9 @@ def _read_csv(path: Path, columns: Sequence[str]) -> DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise OscineError(f"no {path}; name the folder that holds it as it was published") from None
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or "unknown").splitlines()[0]
+        raise OscineError(f"{path} is no table ({reason}); take it as it was published") from None
     lacking = [column for column in columns if column not in table]
     if lacking:
         raise OscineError(f"{path} has no column {', '.join(lacking)}; expected {', '.join(columns)}")
@@ -155,6 +158,8 @@ def _read_lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").split()
     except FileNotFoundError:
         raise OscineError(f"no {path}; name the folder that holds it as it was published") from None
+    except (OSError, ValueError):
+        raise OscineError(f"{path} is no list of names; take it as it was published") from None
 
 
 def _existing(paths: Iterable[Path]) -> list[str]:
