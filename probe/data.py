@@ -85,6 +85,13 @@ def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> Tensor: 
     return torch.from_numpy(splits.multi_hot(rows, classes))
 
 
+def as_columns(targets: Tensor, classes: int) -> Tensor:  # [rows, classes] of 0 and 1
+    """Targets of a task with a column a class: of class numbers, in a byte each, as `one_hot` takes eight."""
+    if targets.ndim > 1:
+        return targets
+    return torch.zeros(len(targets), classes, dtype=torch.uint8).scatter_(1, targets[:, None], 1)
+
+
 class LabelledClips(Dataset[Tensor]):
     """The waveform of every row: from its `start`, or the file's, up to its `end`, of its `channel`; [samples] at most.
 

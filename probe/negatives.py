@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from pandas import DataFrame
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from oscine.models.audio import audio_info
 from oscine.models.encoder import Encoder
@@ -24,7 +23,7 @@ from oscine.models.features import Features
 from oscine.models.scan import find_recordings
 from oscine.probe.choice import as_probabilities
 from oscine.probe.class_names import means_no_class, plain
-from oscine.probe.data import LabelledClips, Task
+from oscine.probe.data import LabelledClips, Task, as_columns
 from oscine.probe.encoding import encode_waveforms
 from oscine.probe.fit import FeatureSource, FitSettings, Judgement, Progress, judge, predict, prepare, silent, within
 from oscine.probe.fitted import FittedProbe, keep_probe
@@ -230,8 +229,8 @@ def join(task: Task, features: FeatureSource, negatives: Negatives) -> tuple[Tas
                 train=torch.cat([part.train, everywhere, others]), test=torch.cat([part.test, mine]), valid=valid
             )
         )
-    known = one_hot(task.targets, len(task.classes)).float() if task.single_label else task.targets
-    nothing = torch.zeros(wanted + len(recordings), *known.shape[1:])
+    known = as_columns(task.targets, len(task.classes))
+    nothing = torch.zeros(wanted + len(recordings), *known.shape[1:], dtype=known.dtype)
     for column, name in enumerate(task.classes):  # one that is called so, where labels of no class are kept as classes
         nothing[: len(silence), ..., column] = plain(name) == SILENCE
         nothing[len(silence) : wanted, ..., column] = plain(name) == NOISE

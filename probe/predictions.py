@@ -18,7 +18,7 @@ from oscine.models.cells import as_cell
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.probe.choice import as_probabilities
-from oscine.probe.data import Task, multi_hot
+from oscine.probe.data import Task, as_columns, multi_hot
 from oscine.probe.fit import Judgement
 from oscine.probe.groups import join_groups
 from oscine.probe.results import check_predictions
@@ -56,10 +56,7 @@ def predictions_of(judgement: Judgement, task: Task) -> Predictions:
     rows = task.rows.iloc[judged.numpy()]
     names = [part.name for part in task.parts for _ in part.test]
     kept = rows.reindex(columns=KEYS).assign(part=names, group=join_groups(rows)).reset_index(drop=True)
-    targets = task.targets[judged].to(torch.uint8)
-    if task.single_label:
-        targets = torch.zeros(len(judged), len(task.classes), dtype=torch.uint8)
-        targets.scatter_(1, task.targets[judged][:, None], 1)
+    targets = as_columns(task.targets[judged], len(task.classes)).to(torch.uint8)
     return Predictions(
         kept.astype({"start": float, "end": float}),
         task.classes,
