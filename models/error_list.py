@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from oscine.models.cells import as_cell, from_cell
 from oscine.models.errors import OscineError
 from oscine.models.table_facts import AGAIN
 
@@ -31,11 +32,12 @@ def read_errors(path: Path) -> dict[str, str]:
         raise OscineError(f"{path} is no table of text ({error}); {AGAIN}") from None
     if header != ERROR_COLUMNS or any(len(row) != len(ERROR_COLUMNS) for row in rows):
         raise OscineError(f"{path} is no list with the columns {' and '.join(ERROR_COLUMNS)} alone; {AGAIN}")
-    return dict(rows)
+    return {from_cell(name): from_cell(reason) for name, reason in rows}
 
 
 def errors_in_csv(listed: Mapping[str, str]) -> bytes:
-    """Return an error list as it is written."""
+    """Return an error list as it is written: for people, see `as_cell`."""
     text = io.StringIO()
-    csv.writer(text).writerows([ERROR_COLUMNS, *sorted(listed.items())])
+    rows = [(as_cell(name), as_cell(reason)) for name, reason in sorted(listed.items())]
+    csv.writer(text).writerows([ERROR_COLUMNS, *rows])
     return text.getvalue().encode()

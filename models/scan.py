@@ -49,9 +49,9 @@ def find_recordings(folder: str | Path) -> list[Path]:
 def find_tabled(folder: str | Path) -> list[Path]:
     """`find_recordings` without those of which no table can hold the name, because it is no UTF-8; they are logged."""
     recordings = find_recordings(folder)
-    named = [path for path in recordings if _is_utf8(path)]
+    named = [path for path in recordings if is_utf8(path)]
     if len(named) < len(recordings):
-        first = next(path for path in recordings if not _is_utf8(path))
+        first = next(path for path in recordings if not is_utf8(path))
         logger.warning(
             "%d recordings have names that are no UTF-8, such as %s, and are left out; rename them",
             len(recordings) - len(named), os.fsencode(first).decode(errors="backslashreplace"),
@@ -61,7 +61,8 @@ def find_tabled(folder: str | Path) -> list[Path]:
     return named
 
 
-def _is_utf8(path: Path) -> bool:
+def is_utf8(path: Path) -> bool:
+    """Return whether a name is text that a table can hold."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -17,6 +17,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from oscine.models import replaced
+from oscine.models.cells import as_cell, from_cell
 from oscine.models.error_list import errors_in_csv, errors_path, read_errors
 from oscine.models.errors import OscineError
 from oscine.models.files import put, write_whole
@@ -226,8 +227,9 @@ def read_rows(path: str | Path) -> Iterator[pd.DataFrame]:
         convert = arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=False)
         with arrow_csv.open_csv(path, convert_options=convert) as reader:
             for batch in reader:
-                found.add(pa.Table.from_batches([batch]))
-                yield batch.to_pandas()
+                table = _translated(pa.Table.from_batches([batch]), from_cell)
+                found.add(table)
+                yield table.to_pandas()
     found.check(made, path)
 
 
@@ -361,12 +363,21 @@ def _write_parquet(file: BinaryIO, schema: pa.Schema, source: Source) -> None:
 
 
 def _write_csv(file: BinaryIO, schema: pa.Schema, source: Source) -> None:
-    empty = _flat(schema.empty_table())
+    empty = _translated(_flat(schema.empty_table()), as_cell)
     with arrow_csv.CSVWriter(
         file, empty.schema, write_options=arrow_csv.WriteOptions(quoting_style="needed")
     ) as writer:
         for table in source(None):
-            writer.write_table(_flat(table))
+            writer.write_table(_translated(_flat(table), as_cell))
+
+
+def _translated(table: pa.Table, translate: Callable[[str], str]) -> pa.Table:
+    """A table whose names of recordings and of columns, which may be classes, are written for people, or read again."""
+    files = table["file"].to_pylist()
+    written = {name: translate(name) for name in {*files}}
+    if any(name != written[name] for name in written):
+        table = table.set_column(0, table.schema.field("file"), pa.array(map(written.__getitem__, files), pa.string()))
+    return table.rename_columns([translate(name) for name in table.column_names])
 
 
 def _write_npz(file: BinaryIO, schema: pa.Schema, source: Source) -> None:

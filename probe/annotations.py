@@ -16,6 +16,7 @@ from oscine.models.audio import AudioInfo
 from oscine.models.cells import escape_controls, restore_controls
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.scan import is_utf8
 from oscine.models.spreadsheet import COMMAS, EMPTY, as_numbers, decimal_commas, read_text, refuse
 
 # An annotation: seconds within its recording, hertz where a box says so, and how sure whoever made it is. A label may be
@@ -253,6 +254,10 @@ def _nearest(path: Path, recordings: Sequence[Path], folders: Sequence[str] = ()
     if len(near) > 1:
         raise OscineError(
             f"{path} may be about {near[0]} or {near[1]}; put it into the folder of one, or export it with Begin Path"
+        )
+    if not is_utf8(near[0]):
+        raise OscineError(
+            f"{path} is about {escape_controls(str(near[0]))}, whose name is no UTF-8; rename the recording"
         )
     return near[0]
 

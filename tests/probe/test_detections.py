@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 from dataclasses import replace
@@ -173,6 +174,40 @@ def test_a_table_in_csv_gives_the_very_detections_of_one_in_parquet(folder: Path
     (tmp_path / "text.metadata.json").unlink()
     with pytest.raises(OscineError, match=r"no .*text\.metadata\.json, which says what made text\.csv; keep it beside"):
         write_detections(learnt, text, folder, tmp_path / "again.txt")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_that_a_spreadsheet_would_run_or_raven_cannot_hold_lose_no_detection(
+    folder: Path, tmp_path: Path
+) -> None:
+    strange = tmp_path / "in"
+    strange.mkdir()
+    names = ["=1+1.wav", "\x1b]0;t\x07.wav", "a\tb.wav", "c\nd.wav", "e\\x1b.wav", os.fsdecode(b"f\xe4.wav")]
+    for name in names:
+        shutil.copy(folder / "a.wav", strange / name)
+    learnt = replace(fitted(), classes=["=cmd|' /C calc'!A0", "-noise"], thresholds=torch.full((2,), 0.5).double())
+    text, table = tmp_path / "text.csv", tmp_path / "out.parquet"
+    for out in (text, table):
+        predict_folder(learnt, strange, out, workers=0)
+    written = text.read_text()
+    assert written.replace("\n", "").isprintable()
+    header, *lines = csv.reader(written.splitlines())
+    assert header == ["file", "start_time", "end_time", "'=cmd|' /C calc'!A0", "'-noise"]
+    assert not [line for line in lines if line[0].startswith("=")]
+    for rows, others in zip(recordings_of(table), recordings_of(text), strict=True):
+        assert rows[0] == others[0]
+        assert_frame_equal(rows[1], others[1])
+    counts = [write_detections(learnt, path, strange, tmp_path / f"{path.stem}.txt") for path in (table, text)]
+    with pytest.raises(OscineError, match=r"is about .*f.xe4\.wav, whose name is no UTF-8; rename the recording"):
+        read_raven(tmp_path / "out.txt", [strange / name for name in names])
+    plain = tmp_path / "plain.txt"
+    plain.write_text("".join(line for line in (tmp_path / "out.txt").open() if "\\xe4" not in line))
+    back = read_raven(plain, [strange / name for name in names])
+    assert counts == [6, 6]
+    assert len(back) == 5
+    assert back["path"].nunique() == 5
+    assert (tmp_path / "out.txt").read_bytes() == (tmp_path / "text.txt").read_bytes()
+    assert set(back["label"]) <= set(learnt.classes)
 
 
 def test_detections_of_each_channel_stand_apart_and_raven_gets_the_channel(folder: Path, tmp_path: Path) -> None:
