@@ -105,7 +105,7 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path) -> None:
     with pytest.raises(OscineError, match="names none of the clips in"):
         find_audioset(folder)
     (folder / "ontology.json").write_text("{}]")
-    with pytest.raises(OscineError, match=r"ontology\.json is no ontology"):
+    with pytest.raises(OscineError, match=r"ontology\.json is no JSON"):
         read_audioset(folder, "eval_segments")
     (folder / "ontology.json").write_text("[]")
     with pytest.raises(OscineError, match="the ontology has no label /m/c"):

@@ -322,7 +322,10 @@ def test_nothing_that_is_there_is_replaced_but_a_selection_table_where_it_may_be
     for out, overwrite in ((raven, False), (labels, False), (labels, True), (folder, True)):
         with pytest.raises(OscineError, match="exists already; choose another name, or move it away"):
             write_detections(learnt, table, folder, out, overwrite=overwrite)
+    with pytest.raises(OscineError, match=r"birds\.txt was not written by oscine, and is not replaced"):
+        write_detections(learnt, table, folder, raven, overwrite=True)
     assert raven.read_text() == "mine"
+    raven.write_text("Selection\tView\n")
     assert write_detections(learnt, table, folder, raven, overwrite=True) == len(raven.read_text().splitlines()) - 1
     with pytest.raises(OscineError, match=r"expected FILE\.txt for Raven, or a new folder for Audacity's labels"):
         write_detections(learnt, table, folder, tmp_path / "birds.csv")
