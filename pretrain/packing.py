@@ -190,7 +190,7 @@ def _check_same(out: Path, plan: dict[str, Any]) -> None:
     if not begun.exists():
         others = sorted(path.name for path in out.iterdir() if path.name != WORK) if out.exists() else []
         # Of a call that was killed before it wrote its plan there are the lock, and half a plan.
-        others += sorted(path.name for path in (out / WORK).glob("*") if path.name != LOCK and path.suffix != ".part")
+        others += sorted(path.name for path in (out / WORK).glob("*") if path.stem != LOCK and path.suffix != ".part")
         if others:
             raise OscineError(f"{out} holds other files, such as {others[0]}; name a new folder or an empty one")
         return
