@@ -65,7 +65,8 @@ def tune_clips(bench: Bench, task: Task, name: str) -> Findings:
         fitted = plan.kept(judgement, bench.head, states, progress, name)
         if is_own(settings):  # it has not learnt from them, an encoder would have to learn anew
             needs = fitted.probe.needs
-            fitted = out_of_reach(fitted, make_negatives(fitted.encoder, needs, task, plan.seconds, plan.batch_size))
+            negatives = make_negatives(fitted.encoder, needs, task, plan.seconds, plan.batch_size, bench.fit.seed)
+            fitted = out_of_reach(fitted, negatives, task, judgement)
         save_probe(fitted, bench.folder / PROBE)
         encoder = plan.first_encoder(states)
         features = Encoding(encoder, task, judgement.probes[0].needs, plan.seconds, plan.batch_size, "float32")

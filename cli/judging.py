@@ -43,7 +43,8 @@ class Findings(NamedTuple):
 
 def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     """Scores and what stands behind them; then every prediction, the probe that is worth keeping, and a report."""
-    seconds = bench.settings.seconds
+    seconds, background = bench.settings.seconds, bench.settings.background
+    others = background_task(background, seconds or bench.encoder.seconds, len(task.rows)) if background else None
     features = bench.features(task, bench.maker(task)().needs, seconds)
     bench = search_clips(bench, features, task)
     settings = bench.settings
@@ -55,7 +56,7 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     def rest() -> None:
         write_predictions(bench.folder / PREDICTIONS, predictions_of(judgement, task))
         bench.bar.say("the probe for oscine predict, and the report")
-        fitted = keep(bench, features, task, judgement, name)
+        fitted = keep(bench, features, task, judgement, name, others)
         save_probe(fitted, bench.folder / PROBE)
         page = portray(
             bench.title(name), settings.as_dict(), bench.encoder, task, judgement, features, evidence, layers, seconds
@@ -68,7 +69,14 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     return Findings(found, {name: found}, rest)
 
 
-def keep(bench: Bench, features: FeatureSource, task: Task, judgement: Judgement, name: str) -> FittedProbe:
+def keep(
+    bench: Bench,
+    features: FeatureSource,
+    task: Task,
+    judgement: Judgement,
+    name: str,
+    background: tuple[Task, tuple[int, ...]] | None,
+) -> FittedProbe:
     """The probe to keep; of recordings of one's own it knows what no class sounds like, too."""
     settings, make_probe = bench.settings, bench.maker(task)
     if not is_own(settings):
@@ -79,8 +87,8 @@ def keep(bench: Bench, features: FeatureSource, task: Task, judgement: Judgement
         )  # fmt: skip
     needs = make_probe().needs
     negatives = make_negatives(bench.encoder, needs, task, settings.seconds, settings.batch_size, bench.fit.seed)
-    if settings.background:
-        others, recordings = background_task(settings.background, negatives.seconds)
+    if background:
+        others, recordings = background
         source = bench.encoded(others, needs, settings.seconds)
         negatives = replace(negatives, background=source, recordings=recordings)
     return keep_with_negatives(

@@ -127,8 +127,8 @@ def predict(
             fitted, target, inputs, detections, threshold, hop, overwrite, channel=which, shortest=shortest
         )
         print(f"{detections}: {count} detections, of probabilities from {describe_thresholds(fitted, threshold)}")
-        if threshold is None and (facts := fitted.fitted_on.get("negatives")):
-            print(f"where no class sounds, this probe makes so many detections an hour: {describe_rates(facts)}")
+        if threshold is None and (rates := describe_rates(fitted)):
+            print(f"where no class sounds, it detects {rates}, in clips of {fitted.seconds:g} s")
     return LISTED if listed else 0
 
 

@@ -14,11 +14,11 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser, complain, say_loading
 from oscine.models.errors import OscineError
-from oscine.models.folder import SETTINGS, check_folder, encoder_folder
+from oscine.models.folder import SETTINGS, check_folder, check_settings, encoder_folder
 from oscine.models.lazy import lazily
 from oscine.models.paths import check_name
 from oscine.models.scan import LISTS, SUFFIXES, find_recordings
-from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, check_model, check_settings
+from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, check_model
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.processes import is_first
 from oscine.pretrain.run_files import STATE, ReplacedRun, check_replaceable, resumable

@@ -204,6 +204,11 @@ def check(settings: Namespace, moments: bool) -> None:
         )
     if settings.layer_scores and (moments or settings.task.shots):
         raise Misuse("--layer_scores is for clips of which all may be learnt from; leave it out")
+    if settings.background and (settings.finetune or settings.task.shots):
+        raise Misuse(
+            "--background teaches the probe that is kept, of a frozen encoder and all clips; leave it out, or --finetune "
+            "and --task.shots"
+        )
     if settings.seconds and moments:
         raise Misuse("--seconds cuts clips, but dcase2016 asks for whole recordings; leave it out")
 

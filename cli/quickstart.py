@@ -133,7 +133,7 @@ def read_own(table: Path) -> LabelledTable:
     """Read a labelled table with one label a row; refuse any other."""
     from oscine.probe.splits import read_labelled
 
-    labelled = read_labelled(table)
+    labelled = read_labelled(table, negatives=False)  # every clip has one label, whatever it is called
     if labelled.targets.ndim > 1:
         raise OscineError(f"{table} has rows with no or several labels; quickstart takes one label a row")
     return labelled

@@ -63,7 +63,7 @@ class Stages:
         self.plan, self.out, self.seed, self.steps, self.bar = plan, out, seed, steps, bar
         made = None if table else make_chorus(out / f"chorus_{seed}", seed, plan["clips"], progress=bar.task("chorus"))
         self.table = table or made or Path()
-        self.task = as_task(labelled or read_labelled(self.table))
+        self.task = as_task(labelled or read_labelled(self.table, negatives=False))
         self.recordings = soundscapes_of(self.table, self.task)
 
     @property

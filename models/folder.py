@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -15,6 +17,15 @@ from oscine.models.json_text import read_json
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SETTINGS = "settings.yaml"  # of the run that made an encoder
 INSIDE = "encoder"  # where a run keeps its encoder
+# What the class of an encoder takes; it stands here because it needs torch to say so.
+SHARED = ("dim", "depth", "heads", "mlp_ratio", "drop_path", "sample_rate", "seconds")
+ENCODER_SETTINGS = {
+    "AudioMAE": (*SHARED, "frames", "mean", "std"),
+    "BAT": (*SHARED, "n_fft", "hop"),
+    "BEATs": (*SHARED, "patch_dim", "conv_width", "conv_groups", "buckets", "max_distance", "mean", "std"),
+    "BirdMAE": (*SHARED, "mean", "std"),
+    "EAT": (*SHARED, "mean", "std"),
+}
 # The least and the most that an encoder's numbers may be: a config.json may be a stranger's, and sizes are allocated.
 BOUNDS: dict[str, tuple[float, float]] = {
     "dim": (4, 16_384), "depth": (1, 256), "heads": (1, 1_024), "mlp_ratio": (0.01, 64), "drop_path": (0, 0.99),
@@ -72,6 +83,15 @@ def check_content(content: Any) -> None:
     """Raise where a config.json does not hold an architecture and its settings; which architecture is not looked at."""
     if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
         raise OscineError("no 'architecture' with its 'config', as oscine saves them")
+
+
+def check_settings(encoder: str, names: Iterable[str]) -> None:
+    """Raise where the class of an encoder has no setting of a name."""
+    known = ENCODER_SETTINGS[encoder]
+    if unknown := sorted(set(names) - set(known)):
+        near = get_close_matches(unknown[0], known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise OscineError(f"{encoder} has no setting {', '.join(unknown)}; {meant}it has {', '.join(known)}")
 
 
 def check_numbers(architecture: str, config: dict[str, Any]) -> None:

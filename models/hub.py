@@ -18,7 +18,16 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import Fetched, fetch, fetch_if_there
 from oscine.models.files import file_hash, write_whole
-from oscine.models.folder import CONFIG, WEIGHTS, check_content, check_numbers, fits, read_content, shown
+from oscine.models.folder import (
+    CONFIG,
+    WEIGHTS,
+    check_content,
+    check_numbers,
+    check_settings,
+    fits,
+    read_content,
+    shown,
+)
 from oscine.models.json_text import read_json
 from oscine.models.origin import licence_on_the_hub, origin_of, set_origin
 from oscine.models.published import State
@@ -26,7 +35,6 @@ from oscine.models.replaced import check_ours
 from oscine.models.source import SOURCE, read_origin
 from oscine.models.vectors import fingerprint
 from oscine.models.weights import PUBLISHED, check_state, load_strictly, read_safetensors
-from oscine.models.zoo import check_settings
 
 ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
 

@@ -5,7 +5,6 @@ Names are known, listed and checked without torch; what builds or fetches an enc
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
@@ -49,15 +48,7 @@ BASE = {"dim": 768, "depth": 12, "heads": 12}
 LARGE = {"dim": 1024, "depth": 24, "heads": 16}
 HUGE = {"dim": 1280, "depth": 32, "heads": 16}
 
-# What the class of an encoder takes, its parameters, rate and clip stand here because it needs torch to say so.
-SHARED = ("dim", "depth", "heads", "mlp_ratio", "drop_path", "sample_rate", "seconds")
-SETTINGS = {
-    "AudioMAE": (*SHARED, "frames", "mean", "std"),
-    "BAT": (*SHARED, "n_fft", "hop"),
-    "BEATs": (*SHARED, "patch_dim", "conv_width", "conv_groups", "buckets", "max_distance", "mean", "std"),
-    "BirdMAE": (*SHARED, "mean", "std"),
-    "EAT": (*SHARED, "mean", "std"),
-}
+# Parameters, rate and clip are what the class makes of the config: they stand here because it needs torch to say so.
 ARCHITECTURES = {
     "audio_mae_base": Architecture("AudioMAE", BASE, AUDIO_MAE_PAPER, 85_649_664, 16_000, 10.0),
     "bat_tiny": Architecture("BAT", TINIEST, TINY, 3_039_744, 16_000, 10.23),
@@ -224,15 +215,6 @@ def check_model(
         _known(name)
         if checkpoint_path:
             check_weights(checkpoint_path)
-
-
-def check_settings(encoder: str, names: Iterable[str]) -> None:
-    """Raise where the class of an encoder has no setting of a name."""
-    known = SETTINGS[encoder]
-    if unknown := sorted(set(names) - set(known)):
-        near = get_close_matches(unknown[0], known, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise OscineError(f"{encoder} has no setting {', '.join(unknown)}; {meant}it has {', '.join(known)}")
 
 
 def check_fetchable(name: str, revision: str | None = None) -> None:

@@ -17,7 +17,8 @@ CODES = 50  # so many classes of short names without blanks are codes, such as e
 
 # What a field recordist writes where none of the classes sounds, as `plain` has it; "-" in front of any name says so, too.
 NO_CLASS = {
-    "background", "negative", "no call", "no event", "nocall", "noise", "non event", "nonevent", "other", "silence",
+    "ambient", "background", "background noise", "empty", "negative", "no bird", "no call", "no event", "nocall", "noise",
+    "non event", "none", "nonevent", "nothing", "other", "silence",
 }  # fmt: skip
 
 
@@ -34,7 +35,8 @@ def name_classes(clips: Mapping[str, int], source: object, negatives: bool = Tru
     none = sorted(name for name in clips if negatives and means_no_class(name))
     if none:
         logger.info(
-            "%s: %s (%d clips) mean that no class sounds, as in field recordings; --negatives none makes classes of them",
+            "%s: %s (%d labels) mean that no class sounds; clips may so have no label, and are judged as those with "
+            "several; --negatives none makes classes of them",
             source, listed(none), sum(clips[name] for name in none),
         )  # fmt: skip
     return sorted(clips.keys() - set(none))

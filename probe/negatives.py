@@ -6,10 +6,11 @@ learns from such clips, too, answers for every class by itself (sigmoid), and sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,26 +23,31 @@ from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.scan import find_recordings
 from oscine.probe.choice import as_probabilities
-from oscine.probe.class_names import means_no_class, plain
+from oscine.probe.class_names import listed, means_no_class, plain
 from oscine.probe.data import LabelledClips, Task, as_columns
 from oscine.probe.encoding import encode_waveforms
 from oscine.probe.fit import FeatureSource, FitSettings, Judgement, Progress, judge, predict, prepare, silent, within
 from oscine.probe.fitted import FittedProbe, keep_probe
 from oscine.probe.probe import Needs, Probe
 from oscine.probe.report import Report
+from oscine.probe.saved_facts import misfits
+
+logger = logging.getLogger(__name__)
 
 SILENCE, NOISE, BACKGROUND = "silence", "noise", "background"
 SHARE = 0.1  # of the clips that are learnt from is silence or noise, a quarter of it silence
 LEAST = 12  # such clips, of which nine are noise of every colour at every level
 CLIPS = 36  # of noise, in each of the draws; silence is one clip, which all of it is like
-COLOURS = (0.0, 0.5, 1.0)  # white, pink and brown noise: with which power of the frequency amplitudes fall
+COLOURS = (0.0, 0.5, 1.0)  # white, pink and brown noise: amplitudes are 1 / frequency ** colour
+LOWEST = 50.0  # Hz; below, brown noise would have nearly all of its power, which no encoder hears
 QUANTILES = (0.1, 0.5, 0.9)  # of the recordings' levels, at which noise is made
 LEVEL = 0.05  # root mean square of noise where no recording can be read
 READ = 64  # clips whose level is measured
-MOST = 2000  # clips of background recordings
+MOST = 2000  # clips of background recordings, and never more than labelled ones
 FOLDS = 5  # one of so many background recordings is kept from a split's probe, to measure it
 THRESHOLD = 0.5  # where a probe brings none
-MARGIN = 3.0  # so many times are a threshold's odds those of the most that silence and noise reach
+MARGIN = 3.0  # odds of a threshold, as a multiple of the highest odds on silence and noise
+LOST = 0.5  # of its own clips that a class may lose by that, else it sounds like noise and keeps its threshold
 
 
 class Rate(NamedTuple):
@@ -60,7 +66,7 @@ class Rate(NamedTuple):
 class Negatives:
     """Features of clips in which no class sounds, all of one length in seconds.
 
-    learnt, raised, measured  a clip of silence, then noise; each another draw
+    learnt, raised, measured  a clip of silence, then noise, of which each is another draw
     background                clips of field recordings, if there are some; `recordings`: of which one each is, by number
     """
 
@@ -81,19 +87,22 @@ def make_negatives(
     samples = round(seconds * encoder.sample_rate)
 
     def draw(number: int) -> Features:
-        noise = make_noise(CLIPS, samples, levels, np.random.default_rng([seed, number]))
+        noise = make_noise(CLIPS, samples, encoder.sample_rate, levels, np.random.default_rng([seed, number]))
         return encode_waveforms(encoder, [torch.zeros(samples), *noise], needs, seconds, batch_size)
 
     return Negatives(seconds, draw(0), draw(1), draw(2))
 
 
-def make_noise(clips: int, samples: int, levels: Sequence[float] | np.ndarray, random: np.random.Generator) -> Tensor:
-    """Noise of every colour at every level (root mean square) in turn, [clips, samples]."""
-    frequencies = np.maximum(np.fft.rfftfreq(samples) * samples, 1.0)
+def make_noise(
+    clips: int, samples: int, sample_rate: int, levels: Sequence[float] | np.ndarray, random: np.random.Generator
+) -> Tensor:
+    """Noise of every colour at every level (root mean square) in turn, [clips, samples], from `LOWEST` Hz on."""
+    frequencies = np.fft.rfftfreq(samples, 1 / sample_rate)
+    audible = frequencies >= LOWEST
     found = np.empty((clips, samples), np.float32)
     for clip in range(clips):
-        spectrum = np.fft.rfft(random.standard_normal(samples)) / frequencies ** COLOURS[clip % len(COLOURS)]
-        spectrum[0] = 0.0
+        spectrum = np.fft.rfft(random.standard_normal(samples)) * audible
+        spectrum /= np.maximum(frequencies, LOWEST) ** COLOURS[clip % len(COLOURS)]
         noise = np.fft.irfft(spectrum, samples)
         found[clip] = noise * (levels[clip // len(COLOURS) % len(levels)] / noise.std())
     return torch.from_numpy(found).clamp(-1.0, 1.0)
@@ -111,14 +120,23 @@ def measure_levels(task: Task, sample_rate: int, seconds: float, seed: int = 0) 
     return [level for level in found if level > 0] or [LEVEL]
 
 
-def background_task(folder: Path, seconds: float) -> tuple[Task, tuple[int, ...]]:
-    """Clips of a folder's recordings, from all over them, as a task without classes; of which recording each is."""
-    rows = [
-        (str(path), number * seconds, (number + 1) * seconds, recording)
-        for recording, path in enumerate(find_recordings(folder))
-        for number in range(max(1, int(audio_info(path).seconds // seconds)))
-    ]
-    rows = rows[:: -(-len(rows) // MOST)]
+def background_task(folder: Path, seconds: float, most: int = MOST) -> tuple[Task, tuple[int, ...]]:
+    """Clips of a folder's recordings, from all over them, as a task without classes; of which recording each is.
+
+    Recordings that cannot be read are left out and logged. most: clips.
+    """
+    lengths, rows = {}, list[tuple[str, float, float, int]]()
+    for path in find_recordings(folder):
+        try:
+            lengths[str(path)] = audio_info(path).seconds
+        except OscineError as error:
+            logger.warning("background recording left out: %s", error)
+    for recording, (name, length) in enumerate(lengths.items()):
+        clips = max(1, int(length // seconds))
+        rows += [(name, number * seconds, (number + 1) * seconds, recording) for number in range(clips)]
+    if not rows:
+        raise OscineError(f"no recording in {folder} can be read; --background needs some, or leave it out")
+    rows = rows[:: -(-len(rows) // min(MOST, most))]
     table = DataFrame(rows, columns=["path", "start", "end", "recording"])
     recordings = tuple(table.pop("recording"))
     return Task(table, [], torch.zeros(len(table), 0), []), recordings
@@ -153,46 +171,68 @@ def keep_with_negatives(
         judged = judge(make_probe, source, joined, settings, shown, device)
     else:  # its probes are not kept, and what they say of the task's clips is as good as what others would
         judged = judgement
+    # What background recordings get is measured, so that nothing is chosen by it.
+    labelled = [part.test < len(task.rows) for part in joined.parts]
+    chosen_by = replace(judged, logits=[logits[own] for logits, own in zip(judged.logits, labelled)])
+    choosing = [part._replace(test=part.test[own]) for part, own in zip(joined.parts, labelled)]
     fitted = keep_probe(
-        make_probe, head, encoder, source, joined, judged, settings, negatives.seconds, name, device,
-        within(progress, parts, parts + 1) if judged is not judgement else progress,
+        make_probe, head, encoder, source, replace(joined, parts=choosing), chosen_by, settings, negatives.seconds, name,
+        device, within(progress, parts, parts + 1) if judged is not judgement else progress,
     )  # fmt: skip
     rows = len(torch.cat([part.train for part in task.parts]).unique())
     fitted = replace(fitted, fitted_on=fitted.fitted_on | {"rows": rows}, scores=judgement.as_dict()["mean"])
-    if negatives.background is None:
-        return out_of_reach(fitted, negatives)
-    others = [logits[part.test >= len(task.rows)] for logits, part in zip(judged.logits, joined.parts)]
-    return out_of_reach(fitted, negatives, torch.cat(others))
+    background = None
+    if negatives.background is not None:
+        background = torch.cat([logits[~own] for logits, own in zip(judged.logits, labelled)])
+    return out_of_reach(fitted, negatives, task, chosen_by, background)
 
 
-def out_of_reach(fitted: FittedProbe, negatives: Negatives, background: Tensor | None = None) -> FittedProbe:
+def out_of_reach(
+    fitted: FittedProbe, negatives: Negatives, task: Task, judgement: Judgement, background: Tensor | None = None
+) -> FittedProbe:
     """A fitted probe with thresholds above what it says of silence and noise, and with how often it still errs.
 
-    background: logits [clips, classes] of recordings without labels, by probes that have not learnt from them. A class that
-    is called silence or noise keeps its threshold.
+    A class that sounds like noise, as rain does, keeps its threshold and is not counted, which is logged: one that is called
+    so, or that would lose more than `LOST` of its own clips. judgement: by the probes of the task's parts, whose logits of
+    clips that they have not learnt from tell that. background: logits [clips, classes] of recordings without labels, by
+    probes that have not learnt from them either.
     """
 
-    def said(features: Features) -> Tensor:  # [clips, classes]
-        logits = predict(fitted.probe, prepare(fitted.probe, features, fitted.encoder.device), torch.arange(1 + CLIPS))
+    def probabilities(logits: Tensor) -> Tensor:  # [clips, classes]
         return as_probabilities(logits.double(), fitted.single_label, fitted.scaling)
 
+    def said(features: Features) -> Tensor:
+        prepared = prepare(fitted.probe, features, fitted.encoder.device)
+        return probabilities(predict(fitted.probe, prepared, torch.arange(len(features.pooled))))
+
     needed = beyond(said(negatives.raised).amax(0))
-    thresholds = torch.full_like(needed, THRESHOLD) if fitted.thresholds is None else fitted.thresholds
-    species = torch.tensor([not means_no_class(name) for name in fitted.classes])
-    raised = torch.where(species, torch.maximum(thresholds, needed), thresholds)
+    thresholds = torch.full_like(needed, THRESHOLD) if fitted.thresholds is None else fitted.thresholds.to(needed)
+    rows = torch.cat([part.test for part in task.parts])
+    own = as_columns(task.targets[rows], len(task.classes)).bool()
+    answers = probabilities(torch.cat(judgement.logits))
+    found, still = (((answers >= least) & own).sum(0) for least in (thresholds, torch.maximum(thresholds, needed)))
+    noisy = torch.tensor([means_no_class(name) for name in fitted.classes]) | (still < (1 - LOST) * found)
+    raised = torch.where(noisy, thresholds, torch.maximum(thresholds, needed))
+    for column in (noisy & (needed > thresholds)).nonzero().flatten().tolist():
+        logger.warning(
+            "%s sounds like noise: a threshold above noise, %.3f, would leave %d of the %d clips that are found of it at "
+            "%.3f; it stays there, and noise may be taken for it",
+            fitted.classes[column], needed[column], still[column], found[column], thresholds[column],
+        )  # fmt: skip
     if fitted.thresholds is not None or (raised > thresholds).any():
         fitted = replace(fitted, thresholds=raised)
 
-    def rate(probabilities: Tensor) -> Rate:
-        found = (probabilities >= raised) & species
-        return Rate(len(found), len(found) * negatives.seconds, int(found.sum()))
+    def rate(answers: Tensor) -> Rate:
+        errs = (answers >= raised) & ~noisy
+        return Rate(len(errs), len(errs) * negatives.seconds, int(errs.sum()))
 
     measured = said(negatives.measured)
     rates = {SILENCE: rate(measured[:1]), NOISE: rate(measured[1:])}
-    if background is not None:
-        rates[BACKGROUND] = rate(as_probabilities(background.double(), fitted.single_label, fitted.scaling))
+    if background is not None and len(background):
+        rates[BACKGROUND] = rate(probabilities(background))
     facts = {kind: one._asdict() for kind, one in rates.items()}
-    return replace(fitted, fitted_on=fitted.fitted_on | {"negatives": facts})
+    names = [name for name, is_noisy in zip(fitted.classes, noisy.tolist()) if is_noisy]
+    return replace(fitted, fitted_on=fitted.fitted_on | {"negatives": facts, "sounds_like_noise": names})
 
 
 def beyond(most: Tensor) -> Tensor:
@@ -220,20 +260,22 @@ def join(task: Task, features: FeatureSource, negatives: Negatives) -> tuple[Tas
     if negatives.background is not None:
         sources.append((negatives.background, torch.arange(len(recordings))))
     parts, folds = [], len(task.parts) if len(task.parts) > 1 else FOLDS
+    # In blocks: neighbours by name are of one place and night. Of a split, the last recordings are measured, if not all.
+    blocks = folds - 1 - recordings * folds // (1 + int(recordings.max())) if len(recordings) else recordings
     for number, part in enumerate(task.parts):
-        own = recordings % folds == number
+        own = (blocks == number) & (
+            recordings > 0 if len(task.parts) == 1 else torch.ones_like(blocks, dtype=torch.bool)
+        )
         mine, others = (total + wanted + torch.nonzero(which)[:, 0] for which in (own, ~own))
-        valid = torch.cat([part.valid, mine]) if len(part.valid) else part.valid
         parts.append(
-            part._replace(
-                train=torch.cat([part.train, everywhere, others]), test=torch.cat([part.test, mine]), valid=valid
-            )
+            part._replace(train=torch.cat([part.train, everywhere, others]), test=torch.cat([part.test, mine]))
         )
     known = as_columns(task.targets, len(task.classes))
     nothing = torch.zeros(wanted + len(recordings), *known.shape[1:], dtype=known.dtype)
-    for column, name in enumerate(task.classes):  # one that is called so, where labels of no class are kept as classes
-        nothing[: len(silence), ..., column] = plain(name) == SILENCE
-        nothing[len(silence) : wanted, ..., column] = plain(name) == NOISE
+    for column, name in enumerate(task.classes):  # where labels that mean no class are kept as classes
+        if means_no_class(name):
+            nothing[: len(silence), ..., column] = plain(name) != NOISE
+            nothing[len(silence) : wanted, ..., column] = plain(name) != SILENCE
     rows = task.rows.reset_index(drop=True).reindex(range(total + len(nothing)))
     return Task(rows, task.classes, torch.cat([known, nothing]), parts), Joined(sources)
 
@@ -265,26 +307,47 @@ class Joined:
         )
 
 
-def describe_rates(facts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Detections an hour of each kind, in words."""
-    return ", ".join(f"{kind} {Rate(**rate).per_hour:.3g}" for kind, rate in facts.items())
+def describe_rates(fitted: FittedProbe) -> str:
+    """Detections of each kind of clips in which no class sounds, in words; empty where none were measured."""
+    found, noisy = rates_of(fitted), fitted.fitted_on.get("sounds_like_noise")
+    text = ", ".join(
+        f"{rate.per_hour:.3g} an hour of {kind} ({rate.seconds / 60:.2g} min)" for kind, rate in found.items()
+    )
+    return f"{text}; {listed(noisy)} aside, as noise" if text and noisy else text
+
+
+def rates_of(fitted: FittedProbe) -> dict[str, Rate]:
+    """What was measured when a probe was kept; nothing where its file says what cannot be."""
+    facts = fitted.fitted_on.get("negatives")
+    if not isinstance(facts, dict):
+        return {}
+    kinds = {"clips": int, "seconds": float, "detections": int}
+    right = all(isinstance(rate, dict) and not misfits(rate, kinds) and rate["seconds"] > 0 for rate in facts.values())
+    return {str(kind): Rate(**{name: rate[name] for name in kinds}) for kind, rate in facts.items()} if right else {}
 
 
 def show_negatives(page: Report, fitted: FittedProbe) -> None:
     """How often the kept probe detects something where no class sounds."""
-    facts = fitted.fitted_on.get("negatives")
-    if not facts:
+    rates, noisy = rates_of(fitted), fitted.fitted_on.get("sounds_like_noise")
+    if not rates:
         return
     page.heading("Where no class sounds")
     page.paragraph(
         "The thresholds of the probe that is kept for predict are above what it says of silence and noise; unless it was "
-        "fine-tuned, it has learnt from some, too. So many detections an hour it makes, a clip and a class being one, on "
-        "others that neither has seen. The scores above are of probes without all that."
+        "fine-tuned, it has learnt from some, too. Below: what it detects in other noise, in digital silence, which is the "
+        "same everywhere, and in background recordings, if there were any, of which the probe that is measured has learnt "
+        "nothing. A clip and a class are one detection. Three minutes without any may still be a few in an hour. The scores "
+        "above are of probes without all that."
     )
     page.table(
         ["", "clips", "minutes", "detections", "an hour"],
         [
             [kind, str(rate.clips), f"{rate.seconds / 60:.1f}", str(rate.detections), f"{rate.per_hour:.3g}"]
-            for kind, rate in ((kind, Rate(**values)) for kind, values in facts.items())
+            for kind, rate in rates.items()
         ],
     )
+    if noisy:
+        page.paragraph(
+            f"{listed(noisy)} sounds like noise: a threshold above noise would lose most of its clips, so that it keeps its "
+            "own and is not counted here; noise may be taken for it."
+        )

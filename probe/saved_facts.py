@@ -88,9 +88,12 @@ def check_probe(probe: str | Path) -> dict[str, Any] | None:
 
 def probe_folder(path: str | Path) -> Path:
     """The folder of a probe, which may be named by the run that holds it; an error where there is no such folder."""
-    path = Path(path)
-    if not path.is_dir():
-        near = get_close_matches(path.name, os.listdir(path.parent), n=1) if path.parent.is_dir() else []
+    path = Path(str(path).removeprefix(LOCAL))
+    if path.exists() and not path.is_dir():
+        raise OscineError(f"no probe in {path}, which is a file; name the folder of a run, or of its probe")
+    if not path.exists():
+        beside = [other.name for other in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
+        near = get_close_matches(path.name, beside, n=1)
         meant = f"; did you mean {path.parent / near[0]}?" if near else "; check the path"
         raise OscineError(f"no probe in {path}: there is no such folder{meant}")
     return find_probe(path) or path

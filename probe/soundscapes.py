@@ -190,7 +190,8 @@ def show_soundscapes(page: Report, found: Found, encoder: Encoder, classes: Sequ
     page.heading("Detections in soundscapes, beside the truth")
     page.paragraph(
         "A probe that answers for every frame was fitted on the labelled clips of the other recordists and run over each "
-        "soundscape. Which probability makes a detection was chosen on the other soundscapes. Nothing in a recording has "
+        "soundscape. Which probability makes a detection was chosen on the other soundscapes, and is above what the probe "
+        "says of silence and noise. Nothing in a recording has "
         "been learnt from before it was judged."
     )
     matches = [one.matches(classes) for one in soundscapes]

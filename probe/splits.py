@@ -77,6 +77,10 @@ def read_labelled(
     if not (classes := name_classes(clips, table, negatives)):
         raise OscineError(f"all labels of {table} mean that no class sounds; name classes, or give --negatives none")
     targets = as_targets(rows["labels"], classes)
+    if len(classes) == 1 and targets.ndim == 1:
+        raise OscineError(
+            f"every clip of {table} has the one class, {classes[0]}; add clips in which it does not sound"
+        )
     check_names({name: clips[name] for name in classes}, table)
     given = "fold" in rows or "split" in rows
     if given and folds is not None:

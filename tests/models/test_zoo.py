@@ -15,8 +15,9 @@ import torch
 from oscine import __version__
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
+from oscine.models.folder import ENCODER_SETTINGS
 from oscine.models.hub import ENCODERS, save_pretrained
-from oscine.models.zoo import ARCHITECTURES, PUBLISHED, SETTINGS, create_model, fetch_weights, list_models
+from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model, fetch_weights, list_models
 
 SMALL = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 
@@ -172,9 +173,9 @@ def test_settings_of_timms_are_told_what_says_the_same(setting, value, advice):
         create_model("bat_tiny", **{setting: value})
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", ENCODER_SETTINGS)
 def test_settings_are_known_without_torch_as_the_class_has_them(name):
-    assert set(inspect.signature(ENCODERS[name]).parameters) == set(SETTINGS[name])
+    assert set(inspect.signature(ENCODERS[name]).parameters) == set(ENCODER_SETTINGS[name])
 
 
 def test_an_unknown_setting_is_refused_with_what_was_meant():

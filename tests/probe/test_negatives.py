@@ -18,7 +18,7 @@ from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.probe.class_names import means_no_class
 from oscine.probe.data import Task, read_task
-from oscine.probe.encoding import encode_task
+from oscine.probe.encoding import encode_task, encode_waveforms
 from oscine.probe.fit import FitSettings, judge
 from oscine.probe.fitted import FittedProbe, keep_probe
 from oscine.probe.linear import LinearProbe
@@ -81,7 +81,7 @@ def test_rows_without_a_class_are_of_none(tmp_path: Path, caplog: pytest.LogCapt
         found = read_labelled(path)
     assert found.classes == ["owl", "wren"]
     assert found.targets.tolist() == [[1, 0]] * 2 + [[0, 0]] * 2 + [[0, 1]] * 2 + [[0, 0]] * 2
-    assert "-owl, Noise (4 clips) mean that no class sounds" in caplog.text
+    assert "-owl, Noise (4 labels) mean that no class sounds" in caplog.text
     assert read_labelled(path, negatives=False).classes == ["-owl", "Noise", "owl", "wren"]
 
 
@@ -108,10 +108,11 @@ def test_folders_without_a_class_are_of_none(tmp_path: Path) -> None:
 
 def test_noise_has_every_colour_at_every_level() -> None:
     levels = [0.01, 0.1]
-    noise = make_noise(12, RATE, levels, np.random.default_rng(0))
+    noise = make_noise(12, RATE, RATE, levels, np.random.default_rng(0))
     spread = noise.std(1)
     torch.testing.assert_close(spread, torch.tensor([0.01] * 3 + [0.1] * 3).repeat(2), rtol=1e-3, atol=0.0)
     power = torch.fft.rfft(noise).abs().square()
+    assert (power[:, 1:50].sum(1) < 1e-6 * power.sum(1)).all(), "nothing that no encoder hears"
     low, high = power[:, 100:200].mean(1), power[:, 1000:2000].mean(1)  # ten times the frequency
     falls = (low / high).log10().reshape(4, 3).mean(0)
     torch.testing.assert_close(falls, torch.tensor([0.0, 1.0, 2.0]), rtol=0.0, atol=0.1)
@@ -147,7 +148,9 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     return read_task(folder / "labels.csv")
 
 
-def kept(encoder: Encoder, task: Task, background: Path | None = None, negatives: bool = True) -> FittedProbe:
+def kept(
+    encoder: Encoder, task: Task, background: Path | None = None, negatives: bool = True, noise: Tensor | None = None
+) -> FittedProbe:
     make = partial(LinearProbe, encoder, len(task.classes), **HEAD)
     features = encode_task(encoder, task, make().needs, SECONDS)
     judgement = judge(make, features, task, BRIEF)
@@ -158,6 +161,8 @@ def kept(encoder: Encoder, task: Task, background: Path | None = None, negatives
         others, recordings = background_task(background, SECONDS)
         source = encode_task(encoder, others, make().needs, SECONDS)
         made = replace(made, background=source, recordings=recordings)
+    if noise is not None:
+        made = replace(made, raised=encode_waveforms(encoder, list(noise), make().needs, SECONDS))
     fitted = keep_with_negatives(make, HEAD, encoder, features, task, judgement, BRIEF, made)
     assert fitted.scores == judgement.as_dict()["mean"], "the scores are of the folds' probes"
     return fitted
@@ -172,7 +177,7 @@ def detected(fitted: FittedProbe, clips: Tensor) -> int:
 def nothing(task: Task) -> Tensor:
     """Silence and noise that no probe has learnt from."""
     samples = round(SECONDS * RATE)
-    noise = make_noise(60, samples, measure_levels(task, RATE, SECONDS), np.random.default_rng(77))
+    noise = make_noise(60, samples, RATE, measure_levels(task, RATE, SECONDS), np.random.default_rng(77))
     return torch.cat([torch.zeros(1, samples), noise])
 
 
@@ -207,6 +212,27 @@ def test_background_is_learnt_from_and_measured_on_recordings_that_were_not(
     assert fitted.fitted_on["negatives"]["background"]["detections"] == 0
 
 
+def test_a_class_that_sounds_like_noise_keeps_its_threshold_and_is_named(
+    encoder: Encoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples, random = round(SECONDS * RATE), np.random.default_rng(1)
+    lines, tone = ["path,label,fold"], np.sin(2 * np.pi * 1000 * np.arange(samples) / RATE)
+    for number in range(CLIPS):
+        noise = 0.1 * random.standard_normal(samples)
+        soundfile.write(tmp_path / f"{number}.wav", noise if number % 2 else 0.1 * tone + noise / 100, RATE)
+        lines.append(f"{number}.wav,{('tone', 'rain')[number % 2]},{number // 2 % 2}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    task = read_task(tmp_path / "labels.csv")
+    clips = torch.stack([torch.from_numpy(soundfile.read(path)[0]).float() for path in task.rows["path"]])
+    fitted = kept(encoder, task, noise=clips[1::2])  # the very same noise
+    assert fitted.fitted_on["sounds_like_noise"] == ["rain"]
+    assert "rain sounds like noise: a threshold above noise" in caplog.text
+    assert fitted.thresholds is not None
+    found = fitted(clips).double() >= fitted.thresholds
+    assert found[1::2, 0].float().mean() > 0.7, "rain is still found"
+    assert fitted.fitted_on["negatives"]["noise"]["detections"] == 0, "of tone"
+
+
 def test_clips_of_background_are_from_all_over_the_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oscine.probe.negatives.MOST", 5)
     for number in range(3):
@@ -214,10 +240,23 @@ def test_clips_of_background_are_from_all_over_the_recordings(tmp_path: Path, mo
     found, recordings = background_task(tmp_path, 1.0)
     assert recordings == (0, 0, 1, 2)
     assert found.rows["start"].tolist() == [0.0, 3.0, 2.0, 1.0]
+    assert background_task(tmp_path, 1.0, most=2)[1] == (0, 1)
 
 
-def test_rates_are_of_an_hour() -> None:
+def test_background_that_cannot_be_read_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "0.wav").write_bytes(b"no sound")
+    with pytest.raises(OscineError, match=r"no recording in .* can be read; --background needs some"):
+        background_task(tmp_path, 1.0)
+    soundfile.write(tmp_path / "1.wav", np.zeros(RATE // 2), RATE)
+    assert background_task(tmp_path, 1.0)[0].rows["path"].tolist() == [str(tmp_path / "1.wav")]
+    assert "background recording left out" in caplog.text
+
+
+def test_rates_are_of_an_hour_and_what_cannot_be_is_none(encoder: Encoder) -> None:
     assert Rate(10, 50.0, 2).per_hour == pytest.approx(144)
-    assert describe_rates({"silence": Rate(1, 5.0, 0)._asdict(), "noise": Rate(9, 45.0, 1)._asdict()}) == (
-        "silence 0, noise 80"
-    )
+    facts = {"silence": Rate(1, 6.0, 0)._asdict(), "noise": Rate(9, 45.0, 1)._asdict()}
+    probe = LinearProbe(encoder, 2, "mean")
+    fitted = FittedProbe(probe, encoder, {}, ["a", "b"], 1.0, False, fitted_on={"negatives": facts})
+    assert describe_rates(fitted) == "0 an hour of silence (0.1 min), 80 an hour of noise (0.75 min)"
+    for wrong in (3, {"noise": 5}, {"noise": {"clips": 1}}, {"noise": {"clips": 1, "seconds": 0.0, "detections": 0}}):
+        assert describe_rates(replace(fitted, fitted_on={"negatives": wrong})) == ""
