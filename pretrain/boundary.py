@@ -99,9 +99,10 @@ class StepBoundary(Checkpoint):
         self.batch, self.losses = self.step * trainer.accumulate_grad_batches, []
 
     def hear(self, number: int, frame: Any) -> None:
-        if self.told == number and self.told.name != "SIGUSR1":
+        order = signal.Signals(number)
+        if self.told == order and order.name != "SIGUSR1":
             raise KeyboardInterrupt
-        self.told = signal.Signals(number)
+        self.told = order
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
         self.losses.append(outputs["loss"].detach())

@@ -95,9 +95,10 @@ def assign_folds(rows: pd.DataFrame, targets: Rows, folds: int = 5, seed: int = 
     if total < folds:
         most = f"--folds {total} at most" if total > 1 else "others are needed, too"
         raise OscineError(f"{describe_groups(rows)} make no {folds} folds, each of which needs one at least: {most}")
-    labels = sparse.hstack([labels, np.ones((len(rows), 1))], format="csr")  # rows themselves are spread as a class is
+    every = np.ones((len(rows), 1))  # rows themselves are spread as a class is
+    labels = sparse.csr_array(sparse.hstack([labels, every], format="csr"))
     members = sparse.csr_array((np.ones(len(rows)), (groups, np.arange(len(rows)))))
-    shares = (members @ (labels @ sparse.diags_array(1 / labels.sum(0).clip(min=1)))).tocsr()
+    shares = sparse.csr_array(members @ (labels @ sparse.diags_array(1 / labels.sum(0).clip(min=1))))
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(total)
     sums = np.concatenate([shares[at : at + AT_ONCE].toarray().sum(1) for at in range(0, total, AT_ONCE)])
