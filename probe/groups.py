@@ -97,13 +97,14 @@ def assign_folds(rows: pd.DataFrame, targets: Rows, folds: int = 5, seed: int = 
         raise OscineError(f"{describe_groups(rows)} make no {folds} folds, each of which needs one at least: {most}")
     every = np.ones((len(rows), 1))  # rows themselves are spread as a class is
     labels = sparse.csr_array(sparse.hstack([labels, every], format="csr"))
+    columns = len(labels.sum(0))
     members = sparse.csr_array((np.ones(len(rows)), (groups, np.arange(len(rows)))))
     shares = sparse.csr_array(members @ (labels @ sparse.diags_array(1 / labels.sum(0).clip(min=1))))
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(total)
     sums = np.concatenate([shares[at : at + AT_ONCE].toarray().sum(1) for at in range(0, total, AT_ONCE)])
-    fold_of_group, filled = np.zeros(total, dtype=int), np.zeros((folds, labels.shape[1]))
-    share = np.zeros(labels.shape[1])  # of one group, written and wiped
+    fold_of_group, filled = np.zeros(total, dtype=int), np.zeros((folds, columns))
+    share = np.zeros(columns)  # of one group, written and wiped
     for group in shuffled[np.argsort(-sums[shuffled], kind="stable")]:
         own = slice(shares.indptr[group], shares.indptr[group + 1])
         share[shares.indices[own]] = shares.data[own]
