@@ -98,7 +98,8 @@ def lock_wait(path: Path, doing: str) -> Lock:
 def lock_shared(path: Path) -> SharedLock | None:
     """Hold a lock that any number may share, and nobody seize meanwhile.
 
-    Two of one process are two. None where the disk has no locks, or can be read alone.
+    Two of one process are two. None where the disk has no locks, or can be read alone, or where the process was forked from
+    one that holds it.
     """
     return _read_write(path, shared=True)
 
@@ -188,6 +189,7 @@ def _read_write(path: Path, shared: bool) -> SharedLock | None:
             lock.acquire_read(timeout=PATIENCE)
         else:
             lock.acquire_write(blocking=False)
-    except (Timeout, OSError, ValueError, sqlite3.Error):  # held; or no disk for it, or another user's
+    # Held; no disk for it, or another user's; or a child, forked while its parent holds it, to which SQLite is closed.
+    except (Timeout, OSError, ValueError, sqlite3.Error, RuntimeError):
         return None
     return SharedLock(lock)

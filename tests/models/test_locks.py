@@ -187,3 +187,11 @@ def test_a_run_has_its_name_alone_and_its_folder_is_left_as_it_is(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OscineError, match=r"file/birds cannot be written: .*; make room, or name other --runs"):
         lock_run(tmp_path / "file" / "birds")
+
+
+@pytest.mark.skipif(filelock.ReadWriteLock is None, reason="Python without SQLite")
+def test_who_was_forked_from_one_that_shares_goes_on_without_a_lock_of_its_own(lock):
+    with lock_shared(lock):
+        for work in (lock_shared, try_lock):
+            assert in_another_process(lambda work=work: 1 / (work(lock) is None)) is None
+        assert try_lock(lock) is None, "the first still shares it"
