@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from oscine.models.audioset import find_audioset, is_audioset
@@ -14,13 +15,14 @@ from oscine.pretrain.stretches import Files, Source
 from oscine.pretrain.tar_files import TarFiles, find_tars
 
 
-def find_source(recordings: Path | list[Path], events: int | None = 2, seed: int = 0) -> Source:
+def find_source(recordings: str | Path | Sequence[str | Path], events: int | None = 2, seed: int = 0) -> Source:
     """What `data.recordings` names: files, a manifest, or a folder: shards, BirdSet's, AudioSet's, of tars or recordings.
 
     events, seed: how many of a recording of BirdSet's, and which.
     """
-    if isinstance(recordings, list):
-        return Files(recordings)
+    if not isinstance(recordings, (str, Path)):
+        return Files([Path(path) for path in recordings])
+    recordings = Path(recordings)
     check_permitted(recordings)
     if recordings.suffix.lower() in LISTS and not recordings.is_dir():
         return read_manifest(recordings)

@@ -18,6 +18,7 @@ from oscine.pretrain.clips import ClipDataset, ClipNumbers, collate
 from oscine.pretrain.data import PretrainingData
 from oscine.pretrain.masking import random_keep
 from oscine.pretrain.recipe import Batch
+from oscine.pretrain.sources import find_source
 from oscine.pretrain.stretches import Files, cut_up
 from oscine.pretrain.variation import vary
 
@@ -48,6 +49,11 @@ def test_a_clip_depends_on_its_number_and_the_seed_alone(recordings: list[Path])
     assert torch.equal(clips[2].keep, later[1].keep)
     assert not torch.equal(clips[2].waveform, dataset(recordings, seed=4)[2].waveform)
     assert not torch.equal(clips[2].keep, clips[7].keep)
+
+
+def test_recordings_may_be_named_by_texts(recordings: list[Path]) -> None:
+    assert list(find_source([str(path) for path in recordings]).spans()) == list(Files(recordings).spans())
+    assert find_source(str(recordings[0].parent)).name(0) == str(recordings[0])
 
 
 def test_worker_processes_give_the_same_batches(recordings: list[Path]) -> None:
