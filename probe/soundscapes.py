@@ -106,11 +106,11 @@ def detect_in_soundscapes(
     songs = {path: annotated(path) for path in rows}
     decisions, found, counts = decide(rows, songs, task.classes), list[Soundscape](), Counter[str]()
     for part, path in recordings.items():
-        least = beyond(said_of(probes[part], negatives.raised).max()).item()
-        decision = decisions[path]._replace(threshold=max(decisions[path].threshold, least))
-        found.append(Soundscape(path, songs[path], detected(rows[path], decision)))
+        threshold, median = decisions[path]
+        thresholds = beyond(said_of(probes[part], negatives.raised).amax((0, 1))).clamp(min=threshold)
+        found.append(Soundscape(path, songs[path], find_detections(rows[path], thresholds, median)))
         for number, clip in enumerate(said_of(probes[part], negatives.measured)):
-            counts[NOISE if number else SILENCE] += len(find_events(clip, 1, decision.threshold, decision.median))
+            counts[NOISE if number else SILENCE] += len(find_events(clip, 1, thresholds, median))
     clips = {SILENCE: len(recordings), NOISE: len(recordings) * (len(negatives.measured.pooled) - 1)}
     rates = {kind: Rate(many, many * negatives.seconds, counts[kind]) for kind, many in clips.items()}
     return Found(found, rates)
@@ -118,7 +118,7 @@ def detect_in_soundscapes(
 
 def said_of(probe: Probe, features: Features) -> Tensor:  # [clips, time, classes]
     """Probabilities of clips whose features are not prepared yet."""
-    return predict(probe, prepare(probe, features), torch.arange(len(features.pooled))).sigmoid()
+    return predict(probe, prepare(probe, features), torch.arange(len(features.pooled))).double().sigmoid()
 
 
 def annotated(path: Path) -> DataFrame:
