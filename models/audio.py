@@ -205,7 +205,7 @@ def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recor
     size = file.seek(0, io.SEEK_END)
     if not size:
         raise AudioError(path, "is empty (0 bytes); copy it again or leave it out")
-    extent = chunked(file, size) or framed(file, size)
+    extent = _measured(file, size)
     given = file if name is None else name
     if extent and not extent.right:
         given = io.BufferedReader(Part(file, extent.begin, extent.length, extent.header), BUFFER)
@@ -223,6 +223,24 @@ def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recor
     if given == name:
         file.close()
     return recording
+
+
+def _measured(file: BinaryIO, size: int) -> Extent | None:
+    """The sound in a file, measured once while it stays the same: an MP3 that does not say its length is read whole."""
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # in memory, or a part of another file
+        return chunked(file, size) or framed(file, size)
+    known = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    if known not in _EXTENTS:
+        if len(_EXTENTS) >= REMEMBERED:
+            _EXTENTS.clear()
+        _EXTENTS[known] = chunked(file, size) or framed(file, size)
+    return _EXTENTS[known]
+
+
+_EXTENTS: dict[tuple[int, int, int, int], Extent | None] = {}  # by device, inode, size and time
+REMEMBERED = 10_000
 
 
 class Recorded(soundfile.SoundFile):

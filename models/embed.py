@@ -114,7 +114,7 @@ def embed_recordings(
         begun = None if overwrite else journal.plan()
         found = survey(recordings, shard, watcher.scanned, channel)
         if job.outputs.precision == AUTO and (begun or shard != ALL):
-            job = job.at(begun["settings"]["precision"] if begun else FLOAT32)
+            job = job.at(begun["settings"].get("precision", FLOAT32) if begun else FLOAT32)
         job, cost = timed(job._replace(recordings=found.recordings))
         made_by = describe(job, dtype, channel) | {"shard": str(shard)}
         plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type}

@@ -34,7 +34,7 @@ WORTH_A_LINE = 10**6  # bytes
 LARGEST = 10**11  # bytes of a file; the largest encoder that can be built has 16 GB
 COMMIT = re.compile("[0-9a-f]{40}")
 HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")  # git's of a small file, sha256 of a large one
-RESETS = re.compile(r"\bt=(\d+)")  # seconds, in the header `ratelimit`
+RESETS = re.compile(r"\br=0;t=(\d+)")  # seconds, in the header `ratelimit`, where no request is left until then
 
 _work: ContextVar[Work | None] = ContextVar("_work", default=None)
 

@@ -93,6 +93,8 @@ def read_sealed(path: Path) -> Any:
             left = path.stat().st_size - SEAL
             while left > 0:
                 chunk = file.read(min(left, CHUNK))
+                if not chunk:  # another file has taken its place, or it was cut
+                    break
                 checksum.update(chunk)
                 left -= len(chunk)
             if checksum.digest() != file.read():

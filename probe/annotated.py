@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -109,8 +110,9 @@ class Headers:
         if not len(rows):
             return rows
         seconds = rows["path"].map(length)
-        start, end = rows["start"].clip(lower=0.0), rows["end"].clip(upper=seconds)
-        outside = (end < start) | ((end == start) & (rows["end"] > rows["start"]))
+        start, end = (rows[name].clip(lower=0.0, upper=seconds) for name in ("start", "end"))
+        outside = (rows["end"] < rows["start"]) | (rows["start"] > seconds + ROUNDED) | (rows["end"] < -ROUNDED)
+        outside |= (end == start) & (rows["end"] > rows["start"] + ROUNDED)
         if outside.any():
             first = rows[outside].iloc[0]
             raise OscineError(
@@ -154,7 +156,8 @@ def _perhaps_about(table: Path, recordings: Sequence[Path], names: RecordingName
         text = read_text(table)[0]
     except OscineError:
         text = ""
-    return {str(one) for one in recordings if one in called or one.name in text}
+    cells = {*re.split(r"[\t\r\n/\\]", text)}
+    return {str(one) for one in recordings if one in called or one.name in cells}
 
 
 def _first_line(path: Path) -> str:
@@ -226,9 +229,12 @@ def annotated_task(
     )  # fmt: skip
     clips = Counter(label for labels in rows["labels"] for label in labels)
     classes = name_classes(clips, folder, negatives)
-    if not classes or len(clips) < 2:
-        raise OscineError(f"{folder} has annotations of {len(classes)} class; a probe needs at least two to tell apart")
     targets = multi_hot(rows["labels"], classes)
+    if not classes or (len(classes) == 1 and targets.all()):
+        raise OscineError(
+            f"{folder} has annotations of {len(classes)} class{', which sounds in every stretch' * len(classes)}; a probe "
+            "needs two to tell apart, or stretches without it"
+        )
     check_names(dict(zip(classes, targets.sum(0).int().tolist(), strict=True)), folder)
     rows = rows.assign(fold=assign_folds(rows, targets, folds, seed) + 1)
     return Task(rows, classes, targets, split_rows(rows, folder))

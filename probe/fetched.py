@@ -69,6 +69,10 @@ def open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> E
     if known["beside"]:
         return open_beside(folder / ENCODER, known, probe)
     model = named(folder, known)
+    if probe and model.startswith(LOCAL):  # a stranger's path, which on Windows may be another machine's
+        raise OscineError(
+            f"the probe in {folder} names an encoder on its author's disk, {model[:80]}; ask for another copy"
+        )
     settings = {} if model.startswith((HUB, LOCAL)) else known["config"]  # which those bring themselves
     try:
         return create_model(model, pretrained=True, revision=revision_of(known), **settings)

@@ -39,7 +39,7 @@ from oscine.models.embed import describe_encoder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.folder import fits, shown
+from oscine.models.folder import CONFIG, fits, shown
 from oscine.models.hub import save_pretrained
 from oscine.models.json_text import one_line
 from oscine.models.replaced import check_ours
@@ -79,7 +79,8 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.probe.stored().items()}
     origin = origin_of_probe(fitted)
-    check_ours(folder / FACTS, b"oscine_version")
+    for file in (FACTS, f"{ENCODER}/{CONFIG}"):
+        check_ours(folder / file, b"oscine_version")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
     (folder / SOURCE).unlink(missing_ok=True)

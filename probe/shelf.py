@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.files import bytes_in_words
 from oscine.models.locks import SharedLock, lock_shared, lock_wait, try_lock
@@ -74,7 +75,18 @@ def open_store(
 
 def bytes_below(root: Path) -> int:
     """What all stores of a folder take, or will once they are whole."""
-    return sum(record_of(path.parent)["bytes"] for path in root.glob(f"*/{RECORD}"))
+    return sum(record["bytes"] for record in _records(root).values())
+
+
+def _records(root: Path) -> dict[Path, dict[str, Any]]:
+    """The record of every store of a folder; one that is damaged is nobody's, which is logged."""
+    found = {}
+    for path in root.glob(f"*/{RECORD}"):
+        try:
+            found[path.parent] = record_of(path.parent)
+        except OscineError as error:
+            logger.warning("a store is passed over: %s", error)
+    return {place: record for place, record in found.items() if record}
 
 
 @contextmanager
@@ -91,7 +103,7 @@ def _alone(root: Path) -> Iterator[None]:
 
 def _find(root: Path, folder: Path, origin: dict[str, Any], kept: dict[str, list[int]]) -> Path | None:
     """A whole store with what is to be kept: that of `folder`, or the smallest that holds more."""
-    records = {path.parent: record_of(path.parent) for path in root.glob(f"*/{RECORD}")}
+    records = _records(root)
     able = [
         place
         for place, record in records.items()
@@ -111,14 +123,10 @@ def _covers(held: dict[str, list[int]], wanted: dict[str, list[int]]) -> bool:
 
 def _make_room(root: Path, folder: Path, needed: int, limit: int) -> int:
     """Bytes that a store in `folder` may take; as many as are needed if removing those that nobody uses can help it."""
-    others = sorted(
-        (path.parent for path in root.glob(f"*/{RECORD}") if path.parent != folder),
-        key=lambda place: (place / RECORD).stat().st_mtime,
-    )
-    within, free = (
-        limit - sum(record_of(place)["bytes"] for place in others),
-        shutil.disk_usage(root).free + _size(folder),
-    )
+    records = {place: record for place, record in _records(root).items() if place != folder}
+    others = sorted(records, key=lambda place: (place / RECORD).stat().st_mtime)
+    within = limit - sum(record["bytes"] for record in records.values())
+    free = shutil.disk_usage(root).free + _size(folder)
     with ExitStack() as locks:
         leaving = []
         for place in others:
@@ -127,7 +135,7 @@ def _make_room(root: Path, folder: Path, needed: int, limit: int) -> int:
             if lock := try_lock(place / USED):
                 locks.enter_context(lock)
                 leaving.append((place, lock))
-                within, free = within + record_of(place)["bytes"], free + _size(place)
+                within, free = within + records[place]["bytes"], free + _size(place)
         if needed <= min(within, free):
             for place, lock in leaving:
                 _remove(place, lock)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from oscine.models import audio
 from oscine.models.audio import AudioError, audio_info, load_audio
 from oscine.models.extent import chunked
 
@@ -233,3 +234,14 @@ def test_what_no_header_promises_takes_no_memory(tmp_path: Path) -> None:
 def test_a_thousand_chunks_before_the_sound_are_enough() -> None:
     file = io.BytesIO(b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 2000 + made("WAV")[12:])
     assert chunked(file, file.seek(0, io.SEEK_END)) is None
+
+
+def test_a_file_is_measured_once_while_it_stays_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    monkeypatch.setattr(audio, "chunked", lambda file, size: measured.append(size))
+    path = tmp_path / "a.mp3"
+    for seconds in (1.0, 1.0, 2.0):
+        if not path.exists() or seconds > 1:
+            soundfile.write(path, np.zeros(round(seconds * 16000)), 16000)
+        assert abs(audio.audio_info(path).seconds - seconds) < 0.2
+    assert len(measured) == 2

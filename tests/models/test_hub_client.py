@@ -212,3 +212,9 @@ def test_a_dry_run_sends_nothing_and_needs_no_token(hub):
     assert "model.safetensors\n" in said
     assert "\nlicense: mit\n" in said, "the card"
     assert not hub.requests
+
+
+@pytest.mark.parametrize(("limit", "wait"), [('"resolvers";r=10;t=290', 0), ('"resolvers";r=0;t=290', 290), ("", 5)])
+def test_a_limit_asks_to_wait_where_no_request_is_left(limit: str, wait: int) -> None:
+    headers = {"ratelimit": limit} if limit else {"Retry-After": "5"}
+    assert hub_client.retry_after(headers) == wait

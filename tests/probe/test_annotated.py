@@ -151,6 +151,28 @@ def test_annotations_that_reach_beyond_are_cut_and_label_the_last_stretch(
     assert "2 annotations reach beyond their recordings, by up to 2 s, and are cut there" in caplog.text
 
 
+def test_a_point_at_the_end_that_was_rounded_is_within(folder: Path) -> None:
+    (folder / "north" / "1.txt").write_text("3.000004\t3.000004\tclick\n2.999999\t3.000004\ttit\n")
+    found = read_annotated(folder).annotations
+    mine = found[found["path"].str.endswith("1.wav")]
+    assert mine[["start", "end"]].to_numpy().tolist() == [[3.0, 3.0], [2.999999, 3.0]]
+
+
+def test_a_bad_table_is_about_recordings_by_their_whole_names(folder: Path) -> None:
+    soundfile.write(folder / "north" / "11.wav", np.zeros(3 * RATE), RATE)
+    (folder / "all.txt").write_text(RAVEN.strip() + "\tBegin File\n1\tS\t1\tx\t1\t0\t1\ttit\tnorth/11.wav\n")
+    found = read_annotated(folder, skip_bad_tables=True)
+    assert [Path(path).name for path in found.recordings] == ["0.wav", "1.wav", "2.wav"]
+
+
+def test_one_species_is_told_from_stretches_without_it(folder: Path) -> None:
+    (folder / "north" / "0.Table.1.selections.txt").unlink()
+    assert annotated_task(folder, seconds=1.0, folds=2).classes == ["wren"]
+    (folder / "north" / "2.txt").unlink()
+    with pytest.raises(OscineError, match=r"annotations of 1 class, which sounds in every stretch; a probe needs two"):
+        annotated_task(folder, seconds=3.0, folds=2)
+
+
 def test_every_bad_table_is_named_and_can_be_left_out_with_its_recordings(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -182,5 +204,5 @@ def test_a_folder_without_annotations_gets_a_clear_line(tmp_path: Path) -> None:
     with pytest.raises(OscineError, match=r"no annotations in .*; expected Raven or Audacity tables"):
         read_annotated(tmp_path)
     (tmp_path / "a.txt").write_text("0.1\t0.2\twren\n")
-    with pytest.raises(OscineError, match="has annotations of 1 class; a probe needs at least two"):
+    with pytest.raises(OscineError, match="has annotations of 1 class, which sounds in every stretch; a probe needs two"):
         annotated_task(tmp_path, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_an_encoder_that_is_gone_is_named(hub, tmp_path, monkeypatch):
         OscineError, match=r"the probe hf-hub:robin/birds needs its encoder: .* no repository robin/enc"
     ):
         fetch_with_encoder(BIRDS)
+
+
+def test_a_strangers_probe_opens_no_encoder_of_this_disk(hub, tmp_path):
+    published(hub, tmp_path, beside=False)
+    saved = files(tmp_path / "probe")
+    facts = json.loads(saved["probe.json"])
+    facts["encoder"] |= {"model": f"local-dir:{tmp_path / 'encoder'}", "repository": None, "revision": None}
+    hub.add("robin/birds", saved | {"probe.json": json.dumps(facts).encode()})
+    with pytest.raises(OscineError, match=r"names an encoder on its author's disk, local-dir:"):
+        load_probe(BIRDS)
 
 
 @pytest.mark.parametrize("flip", [3, 60, 500])

@@ -90,6 +90,15 @@ def test_a_store_that_lacks_something_does_not(
     assert len(folders(tmp_path)) == 2
 
 
+def test_a_damaged_store_of_others_is_passed_over(
+    bat: Encoder, task: Task, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "BEATs-1").mkdir()
+    (tmp_path / "BEATs-1" / "store.json").write_text("[" * 5000)
+    opened(bat, task, tmp_path, Needs([-1], ("cls",)))
+    assert "a store is passed over: " in caplog.text
+
+
 def test_what_is_there_is_neither_encoded_nor_written_again(bat: Encoder, task: Task, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     for _ in range(2):
