@@ -618,7 +618,7 @@ def test_merging_leaves_no_other_files_than_its_own(encoder: Encoder, tmp_path: 
 @pytest.mark.parametrize(
     ("out", "theirs"), [("x.npz", "x.npz.errors.csv"), ("x.csv", "x.csv.errors.csv"), ("x.csv", "x.metadata.json")]
 )
-def test_files_beside_the_table_are_not_replaced_unasked(
+def test_somebodys_files_beside_the_table_are_never_replaced(
     encoder: Encoder, tmp_path: Path, out: str, theirs: str
 ) -> None:
     record(tmp_path / "in/a.wav", 0.5)
@@ -627,8 +627,9 @@ def test_files_beside_the_table_are_not_replaced_unasked(
         embed_folder(encoder, tmp_path / "in", tmp_path / out)
     assert (tmp_path / theirs).read_text() == "mine"
     assert not (tmp_path / out).exists()
-    embed_folder(encoder, tmp_path / "in", tmp_path / out, overwrite=True)
-    assert not (tmp_path / theirs).exists() or (tmp_path / theirs).read_text() != "mine"
+    with pytest.raises(OscineError, match=f"{theirs} was not written by oscine, and is not replaced"):
+        embed_folder(encoder, tmp_path / "in", tmp_path / out, overwrite=True)
+    assert (tmp_path / theirs).read_text() == "mine"
 
 
 def test_a_new_recording_changes_no_other_ones_shard(tmp_path: Path) -> None:

@@ -246,11 +246,12 @@ def test_a_full_disk_leaves_nothing_and_what_was_there(tmp_path: Path, monkeypat
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    (tmp_path / "bat.onnx").write_bytes(b"before")
+    export_onnx(small(), tmp_path / "bat.onnx")
+    before = (tmp_path / "bat.onnx").read_bytes()
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OscineError, match="No space left on device"):
         export_onnx(small(), tmp_path / "bat.onnx", overwrite=True)
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
 
 
 def test_bad_calls_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

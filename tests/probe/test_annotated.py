@@ -204,5 +204,7 @@ def test_a_folder_without_annotations_gets_a_clear_line(tmp_path: Path) -> None:
     with pytest.raises(OscineError, match=r"no annotations in .*; expected Raven or Audacity tables"):
         read_annotated(tmp_path)
     (tmp_path / "a.txt").write_text("0.1\t0.2\twren\n")
-    with pytest.raises(OscineError, match="has annotations of 1 class, which sounds in every stretch; a probe needs two"):
+    with pytest.raises(
+        OscineError, match="has annotations of 1 class, which sounds in every stretch; a probe needs two"
+    ):
         annotated_task(tmp_path, 1.0)
