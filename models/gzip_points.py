@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from oscine.models.streams import Content
+
 WINDOW = 2**15  # bytes that a block may refer to
 SPACING = 2**21  # bytes of content from one point to the next, about: what is inflated for nothing is half of it
 PIECE = 2**18  # bytes of the file that are inflated, and searched, at a time
@@ -105,30 +107,17 @@ def find_block(before: Any, piece: bytes, tail: bytes, content: bytes) -> tuple[
     return None
 
 
-class Inflating(io.RawIOBase):
+class Inflating(Content):
     """A gzip file's content from any place on.
 
     points: as `Inflated.array` has them. windows: a file of its windows, one by one. size: of the content.
     """
 
     def __init__(self, file: BinaryIO, points: np.ndarray, windows: BinaryIO, size: int) -> None:
-        self.file, self.points, self.windows, self.size = file, points, windows, size
-        self.place = 0
+        super().__init__(size)
+        self.file, self.points, self.windows = file, points, windows
         self.pieces: Iterator[bytes] = iter(())
         self.rest, self.at = b"", 0  # inflated already, and its place in the content
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = max(0, offset + (0, self.place, self.size)[whence])
-        return self.place
-
-    def tell(self) -> int:
-        return self.place
 
     def readinto(self, buffer: Any) -> int:
         if self.place >= self.size:

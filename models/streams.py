@@ -17,16 +17,11 @@ def ends(file: BinaryIO) -> str:
     return sha256(first + file.read(ENDS)).hexdigest()[:16]
 
 
-class Part(io.RawIOBase):
-    """These bytes, and then `length` bytes of a file from `begin`, as a file.
+class Content(io.RawIOBase):
+    """So many bytes that are read at `place`, which is anywhere; what they are is for those that are made of it to say."""
 
-    error: why the file could not be read, if so; from then on it seems to end.
-    """
-
-    def __init__(self, file: BinaryIO | io.RawIOBase, begin: int, length: int, header: bytes = b"") -> None:
-        self.file, self.begin, self.length, self.header = file, begin, length, header
-        self.place = 0
-        self.error: Exception | None = None
+    def __init__(self, size: int) -> None:
+        self.size, self.place = size, 0
 
     def readable(self) -> bool:
         return True
@@ -35,18 +30,30 @@ class Part(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = max(0, offset + (0, self.place, len(self.header) + self.length)[whence])
+        self.place = max(0, offset + (0, self.place, self.size)[whence])
         return self.place
 
     def tell(self) -> int:
         return self.place
+
+
+class Part(Content):
+    """These bytes, and then `length` bytes of a file from `begin`, as a file.
+
+    error: why the file could not be read, if so; from then on it seems to end.
+    """
+
+    def __init__(self, file: BinaryIO | io.RawIOBase, begin: int, length: int, header: bytes = b"") -> None:
+        super().__init__(len(header) + length)
+        self.file, self.begin, self.header = file, begin, header
+        self.error: Exception | None = None
 
     def readinto(self, buffer: Any) -> int:
         first = len(self.header)
         if self.place < first:
             content = self.header[self.place : self.place + len(buffer)]
         else:
-            content = self._read(self.place - first, min(len(buffer), first + self.length - self.place))
+            content = self._read(self.place - first, min(len(buffer), self.size - self.place))
         buffer[: len(content)] = content
         self.place += len(content)
         return len(content)
@@ -62,26 +69,13 @@ class Part(io.RawIOBase):
             return b""
 
 
-class Ends(io.RawIOBase):
+class Ends(Content):
     """A file of which only both ends are known, as much as its header needs. asked: whether more was asked for."""
 
     def __init__(self, head: bytes, tail: bytes, size: int) -> None:
-        self.head, self.tail, self.size = head, tail, size
-        self.place = 0
+        super().__init__(size)
+        self.head, self.tail = head, tail
         self.asked = False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.place = max(0, offset + (0, self.place, self.size)[whence])
-        return self.place
-
-    def tell(self) -> int:
-        return self.place
 
     def readinto(self, buffer: Any) -> int:
         begin = self.size - len(self.tail)
