@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from oscine.models.error_list import errors_path
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.json_text import parse_json, read_json
 from oscine.models.locks import Lock, lock_exclusive
-from oscine.models.schema import check_fields, parse_json, read_json
+from oscine.models.schema import check_fields
 from oscine.models.table import Note, Summary, check_absent, check_ours, writing
 from oscine.models.table_facts import ALL_CLIPS, reading
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oscine.models.errors import OscineError
-from oscine.models.schema import check_fields, read_json
+from oscine.models.json_text import read_json
+from oscine.models.schema import check_fields
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock, ReadWriteLock

@@ -8,8 +8,6 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from oscine.models.errors import OscineError
 from oscine.models.folder import fits, shown
-from oscine.models.json_text import parse_json as parse_json
-from oscine.models.json_text import read_json as read_json
 
 T = TypeVar("T")
 KINDS = {

@@ -21,8 +21,8 @@ from oscine.models.cells import as_cell, from_cell
 from oscine.models.error_list import errors_in_csv, errors_path, read_errors
 from oscine.models.errors import OscineError
 from oscine.models.files import put, write_whole
+from oscine.models.json_text import read_json
 from oscine.models.paths import why_too_long
-from oscine.models.schema import read_json
 from oscine.models.table_facts import (
     AGAIN,
     CHANNEL,

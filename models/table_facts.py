@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from oscine.models.errors import OscineError
 from oscine.models.folder import check_version
-from oscine.models.schema import check_fields, parse_json
+from oscine.models.json_text import parse_json
+from oscine.models.schema import check_fields
 
 KEYS = ["file", "start_time", "end_time"]
 CHANNEL = "channel"  # the column of its number, where every channel has rows of its own

@@ -19,8 +19,9 @@ from oscine.models.cores import cores
 from oscine.models.error_list import errors_in_csv, read_errors
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.json_text import read_json
 from oscine.models.locks import lock_exclusive
-from oscine.models.schema import check_fields, read_json
+from oscine.models.schema import check_fields
 from oscine.models.survey import Survey, check_source, survey
 from oscine.models.table import writing
 from oscine.pretrain.shard_writer import Row, ShardWriter, record_path, shard_path

@@ -34,7 +34,8 @@ from oscine.models.audio import AudioError
 from oscine.models.cores import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
-from oscine.models.schema import check_fields, read_json
+from oscine.models.json_text import read_json
+from oscine.models.schema import check_fields
 from oscine.models.table_facts import reading
 from oscine.models.tars import load_member
 from oscine.pretrain.stretches import Span

@@ -17,8 +17,9 @@ from torch.quasirandom import SobolEngine
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.json_text import read_json
 from oscine.models.locks import lock_exclusive
-from oscine.models.schema import check_fields, read_json
+from oscine.models.schema import check_fields
 from oscine.probe.data import Part
 from oscine.probe.search_settings import check_optuna
 from oscine.probe.search_space import Range

@@ -21,9 +21,10 @@ from torch.utils.data import Subset
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.files import write_whole
+from oscine.models.json_text import read_json
 from oscine.models.locks import lock_shared
 from oscine.models.paths import common_folder
-from oscine.models.schema import check_fields, read_json
+from oscine.models.schema import check_fields
 from oscine.models.table import writing
 from oscine.probe.data import LabelledClips, read_batches
 from oscine.probe.encoding import DTYPES, Encoding, Shapes, by_clip, room_for

@@ -10,8 +10,9 @@ from typing import Any
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.json_text import read_json
 from oscine.models.locks import lock_exclusive
-from oscine.models.schema import check_fields, read_json
+from oscine.models.schema import check_fields
 from oscine.models.sealed import read_sealed, write_sealed
 
 SETTINGS, LOCK = "settings.json", "lock"
