@@ -46,6 +46,14 @@ def recordings() -> Path:
 
 
 @pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long was waited, without waiting."""
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    return waited
+
+
+@pytest.fixture
 def bfloat16() -> Iterator[None]:
     """Mixed precision, as in training on a GPU.
 

@@ -28,14 +28,6 @@ TINY = {"dim": 24, "depth": 1, "heads": 2, "seconds": 1.0}
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was waited, without waiting."""
-    waited: list[float] = []
-    monkeypatch.setattr("time.sleep", waited.append)
-    return waited
-
-
-@pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> Iterator[Hub]:
     """With an encoder that oscine has published."""
     torch.manual_seed(0)

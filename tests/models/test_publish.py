@@ -33,14 +33,6 @@ REPOSITORY, NAME, TOKEN = "robin/tiny", "hf-hub:robin/tiny", "hf_a_secret_of_rob
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long was waited, without waiting."""
-    waited: list[float] = []
-    monkeypatch.setattr("time.sleep", waited.append)
-    return waited
-
-
-@pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> Iterator[Hub]:
     with serving(tmp_path / "home", monkeypatch) as hub:
         hub.tokens[TOKEN] = "robin"
