@@ -267,11 +267,6 @@ def _agreement(one: Sequence[str], other: Sequence[str]) -> int:
     return [*(a == b for a, b in zip(one, other)), False].index(False)
 
 
-def _end_of(recording: Path) -> str:
-    """How a path ends that `write_raven` wrote of a recording whose name no row can hold."""
-    return f"/{escape_controls(recording.name)}".replace("\\", "/")
-
-
 def _repeated(table: DataFrame, files: pd.Series) -> pd.Series:
     """Which rows show an earlier selection again, in another view."""
     if "Selection" not in table:

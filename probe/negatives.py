@@ -22,6 +22,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.scan import find_recordings
+from oscine.probe.arguments import THRESHOLD
 from oscine.probe.choice import as_probabilities
 from oscine.probe.class_names import listed, means_no_class, plain
 from oscine.probe.data import LabelledClips, Task, as_columns
@@ -45,7 +46,6 @@ LEVEL = 0.05  # root mean square of noise where no recording can be read
 READ = 64  # clips whose level is measured
 MOST = 2000  # clips of background recordings, and never more than labelled ones
 FOLDS = 5  # one of so many background recordings is kept from a split's probe, to measure it
-THRESHOLD = 0.5  # where a probe brings none
 # Odds of a threshold, as a multiple of the highest odds on silence and noise. On the chorus' soundscapes (five probes, 15
 # minutes of other noise) 1 leaves 2 detections in noise, 1.5 none; F1 is 0.540 and 0.537, without thresholds raised 0.542
 # with 82 detections, and 0.478 at 3.
