@@ -20,7 +20,7 @@ from oscine.probe.draws import balancing_weights, endless_batches
 from oscine.probe.encoding import encode_task as encode_task
 from oscine.probe.fit_settings import FitSettings as FitSettings
 from oscine.probe.fit_settings import check_selection
-from oscine.probe.learning import Learning
+from oscine.probe.learning import Learning, StepThreads
 from oscine.probe.losses import LOSSES
 from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
 from oscine.probe.probe import Probe
@@ -158,10 +158,12 @@ def fit_probe(
 
     groups = probe.parameter_groups(settings.lr, settings.weight_decay)
     learning = Learning(probe, groups, settings, value if len(valid) else None, steps)
-    for batch in islice(learnt_from(rows, targets, settings), learning.last):
-        logits = probe.logits(prepared.take(batch).to(device))
-        learning.take(loss_function(logits, wanted(batch).to(device)) + probe.penalty())
-        progress(learning.step, learning.last)
+    with StepThreads(device) as threads:
+        for batch in islice(learnt_from(rows, targets, settings), learning.last):
+            with threads.step():
+                logits = probe.logits(prepared.take(batch).to(device))
+                learning.take(loss_function(logits, wanted(batch).to(device)) + probe.penalty())
+            progress(learning.step, learning.last)
     return learning.end()
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from oscine.models.compat import CosineLRScheduler
 from oscine.probe.best_step import BestStep
 from oscine.probe.fit_settings import FitSettings
 
+SMALL_STEP = (
+    50e6  # floating point operations, below which threads cost more than they save: about a millisecond of one core
+)
 Watch = Callable[[Tensor, Tensor], None]  # of a step's loss and its gradient's norm, before the weights change
 
 
@@ -74,3 +79,33 @@ class Learning:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, (self.best.step, self.best.value, self.best.weights) = state["step"], state["best"]
         self.schedule.step_update(self.step)
+
+
+class StepThreads:
+    """Give small steps on the CPU one thread, since threads that wait for each other cost them more than they save.
+
+    The first step takes all threads and is counted, what is computed for its batch and its gradient included; the block ends
+    with the number of threads that it began with.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.all = torch.get_num_threads()
+        self.counted = device.type != "cpu"
+
+    def __enter__(self) -> StepThreads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        torch.set_num_threads(self.all)
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Compute one step in a block."""
+        if self.counted:
+            yield
+            return
+        with FlopCounterMode(display=False) as counter:
+            yield
+        self.counted = True
+        if counter.get_total_flops() < SMALL_STEP:
+            torch.set_num_threads(1)

@@ -35,6 +35,7 @@ from oscine.probe.data import LabelledClips, Part, Task, read_task
 from oscine.probe.draws import balancing_weights, endless_batches
 from oscine.probe.efficient import EfficientProbe
 from oscine.probe.fit import FitSettings, Judgement, encode_task, fit_probe, judge, predict, prepare, score
+from oscine.probe.learning import StepThreads
 from oscine.probe.linear import LinearProbe
 from oscine.probe.metrics import Metrics
 from oscine.probe.probe import Needs, Probe
@@ -497,3 +498,21 @@ def test_progress_counts_every_step_of_every_fold(encoder):
 
     judge(lambda: LinearProbe(encoder, 4), drawn(labels, 8.0), folds_of(labels, 4), BRIEF, progress)
     assert shown == [(step, 2 * BRIEF.steps) for step in range(1, 2 * BRIEF.steps + 1)]
+
+
+@pytest.mark.parametrize(("rows", "width", "one"), [(16, 8, True), (4096, 1024, False)])
+def test_small_steps_on_the_cpu_take_one_thread_and_leave_the_number_as_it_was(
+    rows: int, width: int, one: bool
+) -> None:
+    before, layer, seen = torch.get_num_threads(), torch.nn.Linear(width, 16), []
+    torch.set_num_threads(2)
+    try:
+        with StepThreads(torch.device("cpu")) as threads:
+            for _ in range(2):
+                seen.append(torch.get_num_threads())
+                with threads.step():
+                    layer(torch.ones(rows, width)).sum().backward()
+        assert seen == [2, 1 if one else 2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
