@@ -71,7 +71,7 @@ def embed(
         layers: of the pools cls and mean, with commas (--layers=5,-1), from 0 or back from -1; the last by default.
         pools: with commas: pooled (the model's own vector, column embedding), cls, mean (columns such as cls_11, mean_11).
         dtype: of the numbers in the table, float32 or float16, which halves it.
-        precision: of the encoder: float32, bfloat16, or auto: bfloat16 where a long job is faster so; with --shard, float32.
+        precision: of the encoder: float32, bfloat16, or auto: bfloat16 on a GPU that has it, else float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
         channel: that is read: mix (the mean of all), left, right, a number from 1, or each, a row a channel.
         shortest: share of a clip that a recording's last one must have to be a row, unless it is the only one; 0 keeps all.

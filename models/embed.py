@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 
 from oscine import __version__
-from oscine.models.arguments import AUTO, FLOAT32, SHORTEST_CLIP, check_arguments
+from oscine.models.arguments import SHORTEST_CLIP, check_arguments
 from oscine.models.audio import AudioError, audio_info
 from oscine.models.channels import EACH, MIX, Channel, parse_channel
 from oscine.models.clock import Clock
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.forecast import foretell, timed
+from oscine.models.forecast import foretell, measure_cost
 from oscine.models.inputs import WHOLE, Recordings
 from oscine.models.journal import Journal
 from oscine.models.outputs import Outputs
@@ -53,8 +53,6 @@ def embed_file(
     job = job_of(encoder, hop, batch_size, shortest=shortest)._replace(recordings=recordings)
     pieces = list(chain.from_iterable(job.parts()))
     with evaluating(job.outputs.encoder):
-        if job.outputs.precision == AUTO:
-            job, _ = timed(job)
         rows, notes = embed_part(job, pieces, read_ahead(pieces, job.windows, workers=0), {})
     note = notes.get(str(path), Note(recordings[0].info.note, refused=False))
     if note.refused or not rows.keys:
@@ -97,7 +95,7 @@ def embed_recordings(
     encoder: gives its `pooled` in float32; `Vectors(encoder, ...)` has other layers, pools and precisions, and other
     `Outputs`, such as a probe's, have other numbers. hop: seconds from one clip's start to the next one's, a clip's length
     by default. dtype: float32 or float16, of the table. clock: adds the column `recorded`, as `Clock` has it. shard: only
-    this job's share of the recordings, with `auto` as float32, so that all of them agree; `merge_tables` joins them.
+    this job's share of the recordings; `merge_tables` joins those that were made in one precision.
     batch_size: 16 on a CPU, else 64. workers: processes that read, by default what the machine has to spare. channel: "mix"
     (the mean of all), "left", "right", a number from 1, or "each": a row a channel, with its number in the column `channel`.
     shortest: the share of a clip that the last one of a recording must have to be a row, unless it is the only one.
@@ -111,11 +109,9 @@ def embed_recordings(
 
     with Journal(target) as journal, evaluating(encoder):
         journal.check_free(overwrite)
-        begun = None if overwrite else journal.plan()
         found = survey(recordings, shard, watcher.scanned, channel)
-        if job.outputs.precision == AUTO and (begun or shard != ALL):
-            job = job.at(begun["settings"].get("precision", FLOAT32) if begun else FLOAT32)
-        job, cost = timed(job._replace(recordings=found.recordings))
+        job = job._replace(recordings=found.recordings)
+        cost = measure_cost(job)  # now: an encoder that cannot compute leaves no journal
         made_by = describe(job, dtype, channel) | {"shard": str(shard)}
         plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type}
         metadata = made_by | {"folder": found.folder}

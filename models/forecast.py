@@ -1,4 +1,4 @@
-"""What embedding a folder will cost, by a timed trial of it: seconds, bytes, and which precision is the faster one."""
+"""What embedding a folder will cost, by a timed trial of it: seconds and bytes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from oscine.models.arguments import AUTO, FLOAT32
 from oscine.models.errors import OscineError
 from oscine.models.files import bytes_in_words
 from oscine.models.journal import Journal
 from oscine.models.parts import Job
-from oscine.models.precision import faster_precision
 from oscine.models.survey import Survey
 from oscine.models.table import CSV_BYTES
 from oscine.models.table_facts import DTYPES
@@ -23,7 +21,6 @@ from oscine.models.windows import clips_of, pieces_of, read_ahead
 
 READ = 3  # recordings from whose beginnings the trial is taken
 ENCODED = 4  # clips that are timed on a CPU; elsewhere a batch
-LONG = 60  # seconds of encoding from which on it is worth while to look for a faster precision
 
 
 class Cost(NamedTuple):
@@ -37,17 +34,10 @@ class Cost(NamedTuple):
         return clips * (max(self.reading / workers, self.encoding) if workers else self.reading + self.encoding)
 
 
-def timed(job: Job) -> tuple[Job, Cost]:
-    """The job in the precision that was asked for, `auto` being the faster one if it matters, and what a clip costs."""
-    asked = job.outputs.precision
-    job = job.at(FLOAT32 if asked == AUTO else asked)
+def measure_cost(job: Job) -> Cost:
+    """Measure what a clip of a job costs, by a few of them."""
     clips, reading = read_some(job)
-    cost = Cost(reading, encoding_seconds(job, clips))
-    if asked == AUTO and job.clips * cost.encoding > LONG:
-        faster = job.at(faster_precision(job.outputs.encoder.device))
-        if faster.outputs is not job.outputs:
-            job, cost = faster, cost._replace(encoding=encoding_seconds(faster, clips))
-    return job, cost
+    return Cost(reading, encoding_seconds(job, clips))
 
 
 def read_some(job: Job) -> tuple[list[Tensor], float]:

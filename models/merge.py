@@ -135,7 +135,8 @@ def _check_same(first: Path, made: dict[str, Any], other: Path, made_other: dict
     if not differ and parse_shard(made["shard"]).of != parse_shard(made_other["shard"]).of:
         said = f"shard {made['shard']} and {made_other['shard']}"
     if said:
-        raise OscineError(f"{first} and {other} do not belong together: {said}")
+        advice = "; make one of them again with the other's --precision" if differ == ["precision"] else ""
+        raise OscineError(f"{first} and {other} do not belong together: {said}{advice}")
 
 
 def _runs(shard: int, path: Path, columns: Sequence[str] | None) -> Iterator[Run]:

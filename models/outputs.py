@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from oscine.models.arguments import FLOAT32, check_precision
+from oscine.models.arguments import FLOAT32
 from oscine.models.encoder import Encoder
-from oscine.models.precision import check_survives, computing
+from oscine.models.precision import choose_precision, computing
 
 
 class Outputs:
@@ -24,8 +23,7 @@ class Outputs:
 
     widths     name of a column to the numbers of its list, in the order of the numbers; None is a number by itself
     samples    of a whole clip
-    precision  of the encoder: float32, bfloat16 or auto, which is float32 until a job takes bfloat16, because it is long
-               and faster so
+    precision  of the encoder: float32 or bfloat16; asked for as auto, the one that `choose_precision` takes for its device
     compiled   whether `read` takes batches of one size only
     """
 
@@ -35,8 +33,7 @@ class Outputs:
         self.encoder = encoder
         self.widths = widths
         self.samples = samples
-        self.precision = check_precision(precision)
-        check_survives(precision, encoder.device)
+        self.precision = choose_precision(precision, encoder.device)
 
     def read(self, spectrogram: Tensor) -> Tensor:
         """[clip, ...] of a spectrogram [clip, frames, mel]: the numbers of each clip's rows, row by row."""
@@ -54,15 +51,6 @@ class Outputs:
     def numbers(self) -> int:
         """Of a row."""
         return sum(width or 1 for width in self.widths.values())
-
-    def at(self, precision: str) -> Outputs:
-        """The same in another precision."""
-        if precision == self.precision:
-            return self
-        check_survives(check_precision(precision), self.encoder.device)
-        other = copy(self)
-        other.precision = precision
-        return other
 
     @torch.inference_mode()
     def __call__(self, clips: Sequence[Tensor]) -> Tensor:

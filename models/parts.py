@@ -51,10 +51,6 @@ class Job(NamedTuple):
     recordings: list[Recording]
     shortest: float = SHORTEST_CLIP  # the share of a clip by which the windows were cut
 
-    def at(self, precision: str) -> Job:
-        """The same job in another precision."""
-        return self._replace(outputs=self.outputs.at(precision))
-
     @property
     def clips(self) -> int:
         return sum(count(recording, self.windows) for recording in self.recordings)

@@ -1,4 +1,4 @@
-"""In which numbers an encoder computes: float32, or bfloat16 where that is faster and the processor survives it."""
+"""In which numbers an encoder computes: float32, or bfloat16 where a GPU has it or it is asked for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from functools import cache
 import torch
 from torch.backends import cudnn
 
-from oscine.models.arguments import BFLOAT16, FLOAT32
+from oscine.models.arguments import AUTO, BFLOAT16, FLOAT32, check_precision
 from oscine.models.errors import OscineError
 
-WORTH = 1.2  # times as fast; less is not worth the digits
 TRIAL_SECONDS = 120
 
 # A linear layer of a base encoder, in both precisions.
@@ -32,18 +31,22 @@ print(fastest(torch.float32) / fastest(torch.bfloat16))
 """
 
 
-def faster_precision(device: torch.device) -> str:
-    """What `auto` stands for on a device; on a CPU, measured."""
-    if device.type == "cuda":
-        return BFLOAT16 if torch.cuda.is_bf16_supported(including_emulation=False) else FLOAT32
-    if device.type != "cpu" or not _announces_bfloat16():
-        return FLOAT32
-    gain = bfloat16_gain()
-    return BFLOAT16 if gain and gain >= WORTH else FLOAT32
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Choose float32 or bfloat16, by what is asked for and, where that is `auto`, by the device alone.
+
+    `auto` is bfloat16 on a GPU that computes in it, else float32. Neither the length of a job nor a timed trial decides, so
+    that tables of one encoder and one kind of device have the same numbers.
+    """
+    check_precision(precision)
+    if precision == AUTO:
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return BFLOAT16 if able else FLOAT32
+    check_survives(precision, device)
+    return precision
 
 
 def check_survives(precision: str, device: torch.device) -> None:
-    """An error instead of a dead process where bfloat16 is asked of a CPU that cannot do it."""
+    """Raise an error instead of a dead process where bfloat16 is asked of a CPU that cannot do it."""
     if precision == BFLOAT16 and device.type == "cpu" and bfloat16_gain() is None:
         raise OscineError(
             "this processor announces instructions for bfloat16 and dies of them (virtual machines do that); "
@@ -65,12 +68,6 @@ def bfloat16_gain() -> float | None:
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return None
     return float(done.stdout)
-
-
-def _announces_bfloat16() -> bool:
-    """Whether the CPU says that it has instructions for bfloat16: torch's own, unofficial, questions."""
-    questions = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_sve_supported")
-    return any(getattr(torch.cpu, question, lambda: False)() for question in questions)
 
 
 @contextmanager

@@ -16,12 +16,12 @@ from einops import rearrange
 from torch import Tensor
 
 from oscine import __version__
-from oscine.models.arguments import AUTO, FLOAT32, check_precision
+from oscine.models.arguments import FLOAT32
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
 from oscine.models.layers import PATCH
-from oscine.models.precision import check_survives, computing, faster_precision
+from oscine.models.precision import choose_precision, computing
 from oscine.models.vectors import evaluating, fingerprint
 from oscine.probe.data import LabelledClips, Task, read_batches
 from oscine.probe.probe import Needs
@@ -39,7 +39,7 @@ class Encoding:
 
     encoder: in eval mode meanwhile. needs: what is kept. seconds: length of a clip, if not the encoder's. batch_size: rows
     that are encoded together, which a GPU is faster with; for one of them that is taken, all are encoded. dtype: float16 or
-    float32, of what is kept. precision: of the encoder, float32, bfloat16, or auto: bfloat16 where that is faster.
+    float32, of what is kept. precision: of the encoder, float32, bfloat16, or auto, as `choose_precision` has it.
     """
 
     def __init__(
@@ -56,9 +56,7 @@ class Encoding:
             raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
         if batch_size < 1:
             raise OscineError(f"a batch of {batch_size} clips; the encoder needs at least 1")
-        check_precision(precision)
-        self.precision = faster_precision(encoder.device) if precision == AUTO else precision
-        check_survives(self.precision, encoder.device)
+        self.precision = choose_precision(precision, encoder.device)
         self.encoder, self.needs, self.batch_size, self.dtype = encoder, needs, batch_size, dtype
         self.clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
         self.shapes = shapes_of(encoder, needs, seconds)

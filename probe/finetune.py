@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from oscine.models.arguments import AUTO, FLOAT32
+from oscine.models.arguments import FLOAT32
 from oscine.models.augment import key
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.origin import origin_of
-from oscine.models.precision import check_survives, computing, faster_precision
+from oscine.models.precision import choose_precision, computing
 from oscine.models.scan import find_recordings
 from oscine.probe.augment import hear
 from oscine.probe.data import NO_ROWS, LabelledClips, Part, Task, read_batches
@@ -81,9 +82,8 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         check_selection(self.fit.select_every, self.task.parts)
-        check_survives(self.precision, self.encoder.device)
-        if self.tuning.background:
-            find_recordings(self.tuning.background)  # what is not there is said before anything is done
+        choose_precision(self.tuning.precision, self.encoder.device)  # an error where that would be fatal
+        _ = self.background  # what is not there is said before anything is done
 
     def judge(self, states: States, progress: Progress = silent, name: str = "", keep: bool = True) -> Judgement:
         """Fine-tune on every part of the task, from the same weights, and score what comes of it on the part's test rows.
@@ -179,8 +179,8 @@ class FineTuning:
     def clips(self, rows: Tensor, first: int, last: int) -> Iterator[Clips]:
         """What is learnt from after step `first`, up to step `last`."""
         steps = zip(count(first + 1), islice(learnt_from(rows, self.task.targets, self.fit), first, last))
-        seconds, background = self.seconds or self.encoder.seconds, self.tuning.background
-        clips = TrainingClips(self.task, self.encoder.sample_rate, seconds, self.fit.seed, background)
+        seconds = self.seconds or self.encoder.seconds
+        clips = TrainingClips(self.task, self.encoder.sample_rate, seconds, self.fit.seed, self.background)
         return read_steps(clips, steps, self.workers)
 
     def loss(self, learner: Learner) -> Callable[[Clips], Tensor]:
@@ -199,11 +199,15 @@ class FineTuning:
 
         return cost
 
+    @cached_property
+    def background(self) -> list[Path]:
+        """The recordings that are laid over clips, listed once for all parts."""
+        return find_recordings(self.tuning.background) if self.tuning.background else []
+
     @property
     def precision(self) -> str:
         """In which the encoder learns."""
-        asked = self.tuning.precision
-        return faster_precision(self.encoder.device) if asked == AUTO else asked
+        return choose_precision(self.tuning.precision, self.encoder.device)
 
     def check_finite(self, step: int, clips: Clips, loss: Tensor, norm: Tensor) -> None:
         """An error before a step spoils the weights."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from torch.utils.data import Dataset
 from oscine.models.audio import audio_info, load_audio, one_clip
 from oscine.models.augment import drawn_by, key
 from oscine.models.errors import OscineError
-from oscine.models.scan import find_recordings
 from oscine.probe.data import LabelledClips, Task, read_all
 
 BACKGROUND, WHICH = 6, 7  # of a clip's random numbers, see models/augment.py
@@ -46,10 +45,12 @@ class TrainingClips(Dataset["Clips | OscineError"]):
     An error is handed over as it is, where a worker would raise it as the text of its traceback.
     """
 
-    def __init__(self, task: Task, sample_rate: int, seconds: float, seed: int, background: Path | None = None) -> None:
+    def __init__(
+        self, task: Task, sample_rate: int, seconds: float, seed: int, background: Sequence[Path] = ()
+    ) -> None:
         self.clips = LabelledClips(task.rows, sample_rate, seconds)
         self.seed = seed
-        self.background = find_recordings(background) if background else []
+        self.background = background
 
     def __getitem__(self, step: tuple[int, Tensor]) -> Clips | OscineError:
         number, rows = step

@@ -34,7 +34,7 @@ class TuningSettings:
         freq_mask: the most mel bands that it hides.
         background: folder of recordings without any of the classes, laid over half of the clips; where clips may have no
             label, 7.5 % of them are replaced by such a recording. null is none.
-        precision: of the encoder while it learns, float32, bfloat16, or auto: bfloat16 where that is faster, as on GPUs.
+        precision: of the encoder while it learns, float32, bfloat16, or auto: bfloat16 on a GPU that has it.
         save_every: steps from one state that is kept, for a killed run to go on from, to the next.
     """
 

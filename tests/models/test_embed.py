@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -704,48 +705,47 @@ def test_bfloat16_is_close_and_said_in_the_table(
     assert json.loads(pq.read_schema(tmp_path / "half.parquet").metadata[b"oscine"])["precision"] == "bfloat16"
 
 
-def test_auto_takes_bfloat16_only_where_a_long_job_gains_by_it(
+@pytest.mark.parametrize(
+    ("device", "able", "expected"),
+    [("cuda", True, "bfloat16"), ("cuda", False, "float32"), ("cpu", True, "float32"), ("mps", True, "float32")],
+)
+def test_auto_is_chosen_by_the_device_alone(
+    monkeypatch: pytest.MonkeyPatch, device: str, able: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able and not including_emulation)
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda: 9.0)  # a CPU that would be faster so
+    assert precision.choose_precision("auto", torch.device(device)) == expected
+
+
+def test_tables_of_one_machine_agree_whether_the_job_is_short_long_or_a_shard(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, out = folder_of(tmp_path / "in"), tmp_path / "out.parquet"
-
-    def chosen(gain: float | None, announced: bool = True, long: float = 0.0) -> str:
-        monkeypatch.setattr(precision, "bfloat16_gain", lambda: gain)
-        monkeypatch.setattr(precision, "_announces_bfloat16", lambda: announced)
-        monkeypatch.setattr("oscine.models.forecast.LONG", long)
-        with torch.backends.mkldnn.flags(enabled=False):
-            embed_folder(Vectors(encoder, precision="auto"), folder, out, overwrite=True)
-        return json.loads(pq.read_schema(out).metadata[b"oscine"])["precision"]
-
-    assert chosen(2.0) == "bfloat16"
-    assert chosen(1.1) == "float32"
-    assert chosen(None) == "float32"
-    assert chosen(2.0, announced=False) == "float32"
-    assert chosen(2.0, long=1e9) == "float32"
+    monkeypatch.setattr("oscine.models.outputs.choose_precision", lambda asked, device: f"{asked} of a {device.type}")
+    monkeypatch.setattr("oscine.models.outputs.computing", lambda *_: nullcontext())
+    folder, vectors = folder_of(tmp_path / "in"), Vectors(encoder, precision="auto")
+    whole, parts = tmp_path / "whole.parquet", [tmp_path / f"{number}.parquet" for number in (1, 2)]
+    embed_folder(vectors, folder, whole)
+    for number, part in enumerate(parts, 1):
+        embed_folder(vectors, folder, part, shard=Shard(number, 2))
+    assert {json.loads(pq.read_schema(path).metadata[b"oscine"])["precision"] for path in (whole, *parts)} == {
+        "auto of a cpu"
+    }
+    merge_tables(tmp_path / "merged.parquet", parts)
+    np.testing.assert_array_equal(*(values(pd.read_parquet(path)) for path in (whole, tmp_path / "merged.parquet")))
 
 
-def test_auto_is_float32_for_a_shard_so_that_all_shards_agree(
+def test_shards_in_two_precisions_are_refused_with_what_would_do(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oscine.models.forecast.LONG", 0.0)
-    monkeypatch.setattr("oscine.models.forecast.faster_precision", lambda _: "bfloat16")
-    vectors = Vectors(encoder, precision="auto")
-    embed_folder(vectors, folder_of(tmp_path / "in"), tmp_path / "1.parquet", shard=Shard(1, 2))
-    assert json.loads(pq.read_schema(tmp_path / "1.parquet").metadata[b"oscine"])["precision"] == "float32"
-
-
-def test_auto_tries_no_other_precision_for_a_short_recording(
-    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[torch.device] = []
-    monkeypatch.setattr("oscine.models.forecast.faster_precision", lambda device: tried.append(device) or "float32")
-    path = record(tmp_path / "a.wav", 0.5)
-    vectors = Vectors(encoder, precision="auto")
-    np.testing.assert_array_equal(embed_file(vectors, path), embed_file(encoder, path))
-    assert not tried
-    monkeypatch.setattr("oscine.models.forecast.LONG", 0.0)
-    embed_file(vectors, path)
-    assert len(tried) == 1
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda: 2.0)
+    folder, parts = folder_of(tmp_path / "in"), [tmp_path / f"{number}.parquet" for number in (1, 2)]
+    with torch.backends.mkldnn.flags(enabled=False):  # see the fixture `bfloat16`
+        for number, (part, asked) in enumerate(zip(parts, ("float32", "bfloat16")), 1):
+            embed_folder(Vectors(encoder, precision=asked), folder, part, shard=Shard(number, 2))
+    with pytest.raises(
+        OscineError, match=r"precision 'float32' and 'bfloat16'; make one of them again with the other's"
+    ):
+        merge_tables(tmp_path / "merged.parquet", parts)
 
 
 @pytest.mark.parametrize(("precision", "coarse"), [("float32", False), ("bfloat16", True)])

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 import torch
 
-from oscine.models import forecast, journal, parts, windows
+from oscine.models import journal, parts, windows
 from oscine.models.bat import BAT
 from oscine.models.embed import embed_folder
 from oscine.models.encoder import Encoder
@@ -315,17 +315,16 @@ def test_a_table_in_its_place_is_kept_until_the_new_one_is_complete(
     assert result(out) == undisturbed
 
 
-def test_precision_that_was_chosen_is_kept(
+def test_what_was_begun_in_another_precision_is_refused_with_what_would_do(
     encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
         run(Vectors(encoder, precision="auto"), folder, out, watcher=Stop(20))
-    monkeypatch.setattr(forecast, "LONG", 0.0)
     monkeypatch.setattr("oscine.models.precision.bfloat16_gain", lambda: 2.0)
-    monkeypatch.setattr("oscine.models.precision._announces_bfloat16", lambda: True)
-    run(Vectors(encoder, precision="auto"), folder, out)
-    assert json.loads(pq.read_schema(out).metadata[b"oscine"])["precision"] == "float32"
+    with pytest.raises(OscineError, match=r"was begun with precision 'float32', not 'bfloat16'; call it as then"):
+        run(Vectors(encoder, precision="bfloat16"), folder, out)
+    run(Vectors(encoder, precision="float32"), folder, out)
 
 
 def complaint(limit: int, answer: Any, *arguments: Any) -> None:

@@ -326,15 +326,15 @@ def test_a_recording_that_cannot_be_read_is_named(task: Task, tmp_path: Path) ->
 
 def test_backgrounds_are_read_from_anywhere_in_their_recordings(task: Task, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.wav", np.linspace(-0.9, 0.9, 5 * RATE), RATE, subtype="FLOAT")
-    clips = TrainingClips(task, RATE, 0.5, 0, tmp_path)
+    clips = TrainingClips(task, RATE, 0.5, 0, [tmp_path / "long.wav"])
     heard = [clips.stretch(0.0, place) for place in (0.0, 0.5, 0.999)]
     assert [round(float(one.mean()), 1) for one in heard] == [-0.8, 0.0, 0.8]
     (tmp_path / "long.wav").unlink()
     soundfile.write(tmp_path / "short.wav", np.full(RATE // 8, 0.5), RATE, subtype="FLOAT")
-    again = TrainingClips(task, RATE, 0.5, 0, tmp_path).stretch(0.0, 0.7)
+    again = TrainingClips(task, RATE, 0.5, 0, [tmp_path / "short.wav"]).stretch(0.0, 0.7)
     assert again.shape == (RATE // 2,)
     assert again.min() > 0.4
-    batch = TrainingClips(task, RATE, 0.5, 0, tmp_path)[1, torch.arange(16)]
+    batch = TrainingClips(task, RATE, 0.5, 0, [tmp_path / "short.wav"])[1, torch.arange(16)]
     assert not isinstance(batch, OscineError)
     laid = (batch.background != 0).any(1)
     assert 3 <= laid.sum() <= 14
