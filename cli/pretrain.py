@@ -13,6 +13,7 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser, complain, say_loading
+from oscine.models.channels import MIX
 from oscine.models.errors import OscineError
 from oscine.models.folder import SETTINGS, check_folder, check_settings, encoder_folder
 from oscine.models.lazy import lazily
@@ -184,7 +185,7 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
 
 def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], change: list[str]) -> None:
     """What goes on is what it began as: its settings against those that are given now. `change` names keys or sections."""
-    was, now = dict(flat(saved)), dict(flat(given))
+    was, now = {"data.channel": MIX} | dict(flat(saved)), dict(flat(given))  # 0.1 read the mix and did not say so
     if WARMUP in was and WARMUP in now and rise(was) == rise(now):
         was[WARMUP] = now[WARMUP]
     differ = {key: f"{key} was {was.get(key)}, now {now.get(key)}" for key in sorted(was.keys() | now.keys())}

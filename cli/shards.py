@@ -43,6 +43,7 @@ def shards(
     format: Literal["flac", "ogg"] = "flac",
     size: str = "1GB",
     workers: int | None = None,
+    channel: str = "mix",
 ) -> int:
     """Pack a folder of recordings into shards: large tar files, mono, at the rate that a recipe's encoder takes.
 
@@ -68,17 +69,20 @@ def shards(
         format: flac, the same samples in 16 bits, or ogg (Vorbis), which takes a fraction of that and loses some.
         size: of a shard at most, such as 500MB; a recording that is larger has a shard of its own.
         workers: processes that decode and encode, 0 for none but this one; by default one a core.
+        channel: that is packed: mix (the mean of all), left, right, a number from 1, or each, a recording a channel.
     """
+    from oscine.models.channels import parse_channel
     from oscine.models.files import bytes_in_words
     from oscine.models.scan import scan_folder
     from oscine.pretrain.packing import check_packing, pack_shards
 
     most = parse_size(size)
-    check_packing(out, rate, format, most, workers)
+    which = parse_channel(channel)
+    check_packing(out, rate, format, most, workers, which)
     scan_folder(folder)
     say_loading("shards", str(folder))
     with progress.progress_bar() as bar:
-        packed = pack_shards(folder, out, rate, format, most, workers, bar.task("pack recordings"))
+        packed = pack_shards(folder, out, rate, format, most, workers, bar.task("pack recordings"), channel=which)
     print(
         f"{packed.out}: {packed.recordings} recordings, {packed.seconds / 3600:.2f} hours, in {packed.shards} shards, "
         f"{bytes_in_words(packed.size)}"

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.audio import BUFFER, AudioError, load, open_stream, unreadable, warn_once
+from oscine.models.channels import MIX, Channel, one_channel
 from oscine.models.cores import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
@@ -109,12 +110,14 @@ class Tars:
                 warn_once(self.place(recording), note)
         return errors
 
-    def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:  # [samples]
+    def load(
+        self, recording: int, sample_rate: int, start: float, seconds: float, channel: Channel = MIX
+    ) -> Tensor:  # [samples]
         """`load_audio` by number; of a tar only the part is read."""
         place, offset, length = self.place(recording), int(self.offset[recording]), int(self.length[recording])
         index, path = self.indices[self.tar[recording]], self.paths[self.tar[recording]]
         if index.points is None:
-            return load_member(path, place, offset, length, sample_rate, start, seconds)
+            return load_member(path, place, offset, length, sample_rate, start, seconds, channel)
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(path.open("rb", buffering=0))
@@ -127,12 +130,19 @@ class Tars:
                 whole = io.BytesIO(stream.read())
                 if content.error:
                     raise AudioError(place, unreadable(content.error))
-                return _load(whole, place, sample_rate, start, seconds)
-            return _load(stream, place, sample_rate, start, seconds)
+                return _load(whole, place, sample_rate, start, seconds, channel)
+            return _load(stream, place, sample_rate, start, seconds, channel)
 
 
 def load_member(
-    path: Path, name: Path, offset: int, length: int, sample_rate: int, start: float, seconds: float
+    path: Path,
+    name: Path,
+    offset: int,
+    length: int,
+    sample_rate: int,
+    start: float,
+    seconds: float,
+    channel: Channel = MIX,
 ) -> Tensor:  # [samples]
     """`load_audio` of a recording that is `length` bytes of a tar file from `offset`; `name` is for a person."""
     try:
@@ -141,11 +151,12 @@ def load_member(
         raise AudioError(path, unreadable(error)) from None
     with file:
         stream = io.BufferedReader(Part(file, offset, length), BUFFER)
-        return _load(stream, name, sample_rate, start, seconds)
+        return _load(stream, name, sample_rate, start, seconds, channel)
 
 
-def _load(stream: BinaryIO, name: Path, sample_rate: int, start: float, seconds: float) -> Tensor:
-    return load(open_stream(stream, name), sample_rate, round(start * sample_rate), round(seconds * sample_rate))
+def _load(stream: BinaryIO, name: Path, sample_rate: int, start: float, seconds: float, channel: Channel) -> Tensor:
+    first, count = round(start * sample_rate), round(seconds * sample_rate)
+    return load(open_stream(stream, name), sample_rate, first, count, one_channel(channel))
 
 
 def _find(path: Path) -> Index | None:

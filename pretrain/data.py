@@ -15,6 +15,7 @@ from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from oscine.models.audio import one_thread
+from oscine.models.channels import Channel
 from oscine.models.errors import OscineError
 from oscine.pretrain.clips import ClipDataset, ClipNumbers, collate, stretches_of
 from oscine.pretrain.processes import made_for_all, same_in_all
@@ -42,12 +43,14 @@ class PretrainingData(LightningDataModule):
         seconds: float | None = DEFAULTS.seconds,
         gain: bool = DEFAULTS.gain,
         events: int | None = DEFAULTS.events,
+        channel: Channel = DEFAULTS.channel,
         bad_share: float = DEFAULTS.bad_share,
     ) -> None:
         super().__init__()
         DataSettings(recordings, bad_share=bad_share)  # refuses what cannot be
         self.seconds = seconds
-        self.source = find_source(recordings, events, seed)  # now: what is not there is said before a run is touched
+        # Now: what is not there is said before a run is touched.
+        self.source = find_source(recordings, events, seed, channel)
         self.batch_size, self.workers = batch_size, workers
         self.seed, self.gain, self.bad_share = seed, gain, bad_share
         self.order = ""  # a hash of all that a clip's number is counted in: another one gives a number to other clips

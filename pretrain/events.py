@@ -11,6 +11,7 @@ from torch import Tensor
 
 from oscine.models.audio import AudioError
 from oscine.models.birdset import BirdSet
+from oscine.models.channels import MIX, Channel
 from oscine.models.events import curate
 from oscine.pretrain.stretches import Span
 
@@ -24,8 +25,9 @@ class Events:
     seed: of which they are.
     """
 
-    def __init__(self, folder: Path, most: int | None = 2, seed: int = 0) -> None:
+    def __init__(self, folder: Path, most: int | None = 2, seed: int = 0, channel: Channel = MIX) -> None:
         self.sample_rate: int | None = None
+        self.channel = channel
         self.birdset = BirdSet(folder)
         self.recordings = self.birdset.recordings
         self.contents = self.recordings.contents
@@ -50,4 +52,4 @@ class Events:
         return str(self.recordings.place(recording))
 
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
-        return self.recordings.load(recording, sample_rate, start, seconds)
+        return self.recordings.load(recording, sample_rate, start, seconds, self.channel)

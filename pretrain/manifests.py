@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from oscine.models.channels import MIX, Channel
 from oscine.models.lists import read_list
 from oscine.pretrain.stretches import Files, Span
 
 
-def read_manifest(path: Path) -> Files:
+def read_manifest(path: Path, channel: Channel = MIX) -> Files:
     """Read the recordings and stretches of a list; a recording, and a stretch, counts as often as it has rows."""
     listed = read_list(path)
     if missing := listed.missing():
@@ -19,4 +20,5 @@ def read_manifest(path: Path) -> Files:
     return Files(
         [listed.place(name) for name in names],
         [Span(*row) for row in zip(numbers.tolist(), listed.starts, listed.ends)],
+        channel,
     )

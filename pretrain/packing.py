@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from oscine.models.channels import EACH, MIX, Channel, parse_channel
 from oscine.models.cores import cores
 from oscine.models.error_list import errors_in_csv, read_errors
 from oscine.models.errors import OscineError
@@ -26,6 +27,7 @@ from oscine.models.survey import Survey, check_source, survey
 from oscine.models.table import writing
 from oscine.pretrain.shard_writer import Row, ShardWriter, record_path, shard_path
 from oscine.pretrain.shards import (
+    CHANNEL,
     COLUMNS,
     ERRORS,
     FORMATS,
@@ -63,6 +65,8 @@ def pack_shards(
     size: int = 10**9,
     workers: int | None = None,
     tell: Callable[[int, int], None] = lambda *_: None,
+    *,
+    channel: Channel = MIX,
 ) -> Packed:
     """Pack every recording below `folder` into `out`, mono at `sample_rate` Hz, as `oscine.pretrain.shards` describes it.
 
@@ -71,12 +75,13 @@ def pack_shards(
     last whole shard of one that was stopped; anything else in `out` is refused.
 
     format: flac (16 bits) or ogg (Vorbis). workers: processes that decode and encode, by default one a core; 0 is this one.
-    tell: called with how many recordings of how many are done.
+    tell: called with how many recordings of how many are done. channel: that is packed, "mix" (the mean of all), "left",
+    "right", a number from 1, or "each": a recording a channel, whose names in the shards end with ", channel 2".
     """
-    folder, out = Path(folder), Path(out)
-    check_packing(out, sample_rate, format, size, workers)
-    found = survey(folder)
-    plan = {"sample_rate": sample_rate, "format": format, "size": size, "source": _digest(found)}
+    folder, out, channel = Path(folder), Path(out), parse_channel(channel)
+    check_packing(out, sample_rate, format, size, workers, channel)
+    found = survey(folder, channel=channel)
+    plan = {"sample_rate": sample_rate, "format": format, "size": size, "source": _digest(found), "channel": channel}
     _check_same(out, plan)
     workers = cores() if workers is None else workers
     with writing(out):
@@ -88,7 +93,9 @@ def pack_shards(
     return read_packed(out)
 
 
-def check_packing(out: Path, sample_rate: int, format: str, size: int, workers: int | None) -> None:
+def check_packing(
+    out: Path, sample_rate: int, format: str, size: int, workers: int | None, channel: Channel = MIX
+) -> None:
     """Raise what is wrong with the arguments of `pack_shards`, or in the way in `out`, whatever the recordings are."""
     if format not in FORMATS:
         raise OscineError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
@@ -98,7 +105,7 @@ def check_packing(out: Path, sample_rate: int, format: str, size: int, workers: 
         )
     if workers is not None and workers < 0:
         raise OscineError(f"workers is {workers}, expected 0 (this process) or more")
-    _check_same(out, {"sample_rate": sample_rate, "format": format, "size": size})
+    _check_same(out, {"sample_rate": sample_rate, "format": format, "size": size, "channel": parse_channel(channel)})
 
 
 def read_packed(out: Path) -> Packed:
@@ -121,17 +128,19 @@ def _pack(
     transcoder = Transcoder(found.recordings, scratch, plan["sample_rate"], plan["format"])
     shard = ShardWriter(out, out / WORK, len(done))
     for number, made in zip(numbers, transcode(transcoder, numbers, workers)):
-        name, path = found.recordings[number].name, transcoder.place(number)
+        recording, path = found.recordings[number], transcoder.place(number)
+        name = recording.name
         if made.failed:
             raise OscineError(f"{out} could not be written ({made.failed}); make room; whole shards are kept")
         if made.frames:
-            about = describe(name, made.frames, plan["sample_rate"])
+            own = f"{name}, channel {recording.channel}" if plan["channel"] == EACH else name
+            about = describe(own, made.frames, plan["sample_rate"])
             if shard.rows and shard.size_with(path, about) > plan["size"]:
                 done.append(shard.finish(number))
                 shard = ShardWriter(out, out / WORK, len(done))
-            shard.add(path, about, name, made.frames)
+            shard.add(path, about, own, made.frames)
         if made.reason:
-            check_source(found.recordings[number].path, [recording.path for recording in found.recordings])
+            check_source(recording.path, [recording.path for recording in found.recordings])
             shard.listed[name] = listed[name] = made.reason
         path.unlink()
         tell(number + 1, len(found.recordings))
@@ -196,7 +205,7 @@ def _check_same(out: Path, plan: dict[str, Any]) -> None:
             raise OscineError(f"{out} holds other files, such as {others[0]}; name a new folder or an empty one")
         return
     anew = "name another folder or delete it"
-    saved = check_fields(read_json(begun, anew), PLAN_FIELDS, begun, anew)
+    saved = {"channel": MIX} | check_fields(read_json(begun, anew), PLAN_FIELDS, begun, anew, CHANNEL)
     given = {key: value for key, value in plan.items() if key != "source"}
     differ = [f"{key} was {saved.get(key)}, now {value}" for key, value in given.items() if saved.get(key) != value]
     if "source" in plan and saved.get("source") != plan["source"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from oscine.models.channels import MIX, parse_channel
 from oscine.models.errors import OscineError
 from oscine.models.warmup import warmup_steps
 
@@ -116,6 +117,8 @@ class DataSettings:
         seconds: length of the clips that are cut; null is the encoder's, a shorter one is filled up in the spectrogram.
         gain: whether a clip is made louder or softer at random, by Beta(10, 10) + 0.5.
         events: of a recording of BirdSet's, for species with more than 500 of them; null is all.
+        channel: that is read: mix (the mean of all), left, right, a number from 1, or each, a recording a channel, which tar
+            files cannot; shards hold what --channel of `oscine shards` packed.
         bad_share: of clips whose recording cannot be read and is skipped for another, above which the run stops, once 20
             are bad.
     """
@@ -126,6 +129,7 @@ class DataSettings:
     seconds: float | None = None
     gain: bool = False
     events: int | None = 2
+    channel: str | int = MIX
     bad_share: float = 0.05
 
     def __post_init__(self) -> None:
@@ -136,6 +140,7 @@ class DataSettings:
             )
         if not 0 <= self.bad_share <= 1:
             raise OscineError(f"bad_share is {self.bad_share}, expected a share from 0 (none) to 1 (all)")
+        parse_channel(self.channel)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
     000000.tar, 000001.tar, ...   KEY.flac or KEY.ogg, mono, then KEY.json with its name, rate and seconds: what webdataset
                                   reads, too
     index.parquet                 a row a recording: name, key, shard, offset and length in bytes, frames
-    index.json                    rate, format, and bytes and sha256 of every shard and of index.parquet; written last: where
-                                  it is, all is there
+    index.json                    rate, format, channel, and bytes and sha256 of every shard and of index.parquet; written
+                                  last: where it is, all is there
     errors.csv                    file, reason: recordings that were left out, and those that are cut short, if there are any
 
 Clips come in random order from all shards, so each is a place of its own on the disk: to open, to seek, and about a
@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.audio import AudioError
+from oscine.models.channels import MIX, Channel
 from oscine.models.cores import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
@@ -48,6 +49,7 @@ WORK = ".packing"  # folder of what is not finished
 HIGHEST_RATE = 10**6  # Hz: FLAC holds 655,350
 AGAIN = "copy the folder again, or pack it anew"
 PLAN_FIELDS = {"sample_rate": int, "format": str, "size": int, "source": str}
+CHANNEL = {"channel": str | int}  # of the recordings; 0.1 packed the mix and did not say so
 FIELDS = PLAN_FIELDS | {"recordings": int, "seconds": float, "shards": list[dict[str, int | str]]}
 SHARD = {"name": str, "bytes": int, "sha256": str}
 COLUMNS = pa.schema(
@@ -82,14 +84,14 @@ def is_shards(folder: Path) -> bool:
 def read_index(folder: Path) -> dict[str, Any]:
     """Read index.json of a folder of shards; an error where it says what no packing does.
 
-    rows_sha256, of index.parquet, and listed, the rows of errors.csv, came after 0.1.
+    rows_sha256, of index.parquet, listed, the rows of errors.csv, and channel came after 0.1.
     """
     path = folder / INDEX
     try:
         content = read_json(path, AGAIN)
     except FileNotFoundError:
         raise OscineError(f"no {path}; {AGAIN}") from None
-    index = check_fields(content, FIELDS, path, AGAIN, {"rows_sha256": str, "listed": int})
+    index = check_fields(content, FIELDS, path, AGAIN, {"rows_sha256": str, "listed": int} | CHANNEL)
     if not 1 <= index["sample_rate"] <= HIGHEST_RATE:
         raise OscineError(f"{path}: sample_rate is {index['sample_rate']}, expected 1 to {HIGHEST_RATE} Hz; {AGAIN}")
     if index["format"] not in FORMATS:
@@ -203,9 +205,15 @@ def _member(file: Any, offset: int) -> tuple[str, int] | None:
 class Shards:
     """The recordings of a folder of shards, in the order in which they were packed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, channel: Channel = MIX) -> None:
         self.folder = folder
         index = read_index(folder)
+        packed = index.get("channel", MIX)
+        if channel not in (MIX, packed):
+            raise OscineError(
+                f"{folder} holds shards of channel {packed}, chosen when they were packed, not of {channel}; leave "
+                f"data.channel out, or pack the recordings again with oscine shards --channel {channel}"
+            )
         check_sizes(folder, index)
         self.sample_rate: int | None = index["sample_rate"]
         self.contents = sha256("".join(shard["sha256"] for shard in index["shards"]).encode()).hexdigest()[:16]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from oscine.models.audioset import find_audioset, is_audioset
 from oscine.models.birdset import is_birdset
+from oscine.models.channels import EACH, MIX, Channel, parse_channel
+from oscine.models.errors import OscineError
 from oscine.models.scan import LISTS, check_permitted, find_recordings
 from oscine.pretrain.events import Events
 from oscine.pretrain.manifests import read_manifest
@@ -15,22 +17,37 @@ from oscine.pretrain.stretches import Files, Source
 from oscine.pretrain.tar_files import TarFiles, find_tars
 
 
-def find_source(recordings: str | Path | Sequence[str | Path], events: int | None = 2, seed: int = 0) -> Source:
+def find_source(
+    recordings: str | Path | Sequence[str | Path], events: int | None = 2, seed: int = 0, channel: Channel = MIX
+) -> Source:
     """What `data.recordings` names: files, a manifest, or a folder: shards, BirdSet's, AudioSet's, of tars or recordings.
 
-    events, seed: how many of a recording of BirdSet's, and which.
+    events, seed: how many of a recording of BirdSet's, and which. channel: as `parse_channel` takes it.
     """
+    channel = parse_channel(channel)
     if not isinstance(recordings, (str, Path)):
-        return Files([Path(path) for path in recordings])
+        return Files([Path(path) for path in recordings], channel=channel)
     recordings = Path(recordings)
     check_permitted(recordings)
     if recordings.suffix.lower() in LISTS and not recordings.is_dir():
-        return read_manifest(recordings)
+        return read_manifest(recordings, channel)
     if is_shards(recordings):
-        return Shards(recordings)
+        return Shards(recordings, channel)
     if is_birdset(recordings):
-        return Events(recordings, events, seed)
+        return Events(recordings, events, seed, one_of_tars(recordings, channel))
     if is_audioset(recordings):
-        return Files(find_audioset(recordings))
+        return Files(find_audioset(recordings), channel=channel)
     tars = find_tars(recordings)
-    return TarFiles(tars) if tars else Files(find_recordings(recordings))
+    if tars:
+        return TarFiles(tars, one_of_tars(recordings, channel))
+    return Files(find_recordings(recordings), channel=channel)
+
+
+def one_of_tars(folder: Path, channel: Channel) -> Channel:
+    """Return the channel; an error where it is each, as an index of tar files has no numbers of channels."""
+    if channel == EACH:
+        raise OscineError(
+            f"{folder} holds tar files, whose recordings' channels are not counted before they are read: channel {EACH} is "
+            f"for files of their own; choose {MIX}, left, right or a number from 1, or unpack them"
+        )
+    return channel

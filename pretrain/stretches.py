@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from oscine.models.audio import AudioError, load_audio, read_headers, warn_once
+from oscine.models.channels import EACH, MIX, Channel, missing_channel, one_channel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,39 +52,57 @@ class Source(Protocol):
 
 
 class Files:
-    """A recording a file. spans: what may be heard of them; all by default."""
+    """A recording a file, or a channel of a file.
 
-    def __init__(self, paths: Sequence[Path], spans: Sequence[Span] | None = None) -> None:
+    spans: what may be heard of the files; all by default. channel: as `parse_channel` gives it; of each, the recording of a
+    file's channel n has the file's number and n - 1 times as many as there are files.
+    """
+
+    def __init__(self, paths: Sequence[Path], spans: Sequence[Span] | None = None, channel: Channel = MIX) -> None:
         self.sample_rate: int | None = None
         self.contents = ""
         self.paths = paths
         self.asked = spans
+        self.channel = channel
 
     def spans(self) -> Iterator[Span | AudioError]:
         ends: list[float] = []
+        channels: list[int] = []  # that are recordings of their own
         hashed = sha256()
         for path, known in zip(self.paths, read_headers(self.paths)):
+            if not isinstance(known, AudioError):
+                info, (_, _, stamp) = known  # its time may be another where it was copied to
+                hashed.update(stamp.encode())
+                wanted = 1 if self.channel == EACH else one_channel(self.channel)
+                if missing := missing_channel(wanted, info.channels):
+                    known = AudioError(path, missing)
+            channels.append(info.channels if self.channel == EACH and not isinstance(known, AudioError) else 1)
             ends.append(-1.0 if isinstance(known, AudioError) else known[0].seconds)
             if isinstance(known, AudioError):
                 yield known
                 continue
-            info, (_, _, stamp) = known  # its time may be another where it was copied to
-            hashed.update(stamp.encode())
             if info.note:
                 warn_once(path, info.note)
         self.contents = hashed.hexdigest()[:16]
         for recording, start, end, _ in map(Span, range(len(ends))) if self.asked is None else self.asked:
             if start < ends[recording]:
-                yield Span(recording, start, min(end, ends[recording]))
+                for before in range(channels[recording]):
+                    yield Span(recording + before * len(self.paths), start, min(end, ends[recording]))
             elif ends[recording] >= 0:
                 reason = f"lasts {ends[recording]:.3f} s and has no stretch from {start:g} s; mend its row"
                 yield AudioError(self.paths[recording], reason)
 
     def name(self, recording: int) -> str:
-        return str(self.paths[recording])
+        path, channel = self._place(recording)
+        return f"{path}, channel {channel}" if self.channel == EACH else str(path)
 
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
-        return load_audio(self.paths[recording], sample_rate, start, seconds)
+        path, channel = self._place(recording)
+        return load_audio(path, sample_rate, start, seconds, channel)
+
+    def _place(self, recording: int) -> tuple[Path, Channel]:
+        before, number = divmod(recording, len(self.paths))
+        return self.paths[number], before + 1 if self.channel == EACH else self.channel
 
 
 def cut_up(spans: Iterable[Span], seconds: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from oscine.models.audio import AudioError
+from oscine.models.channels import MIX, Channel
 from oscine.models.errors import OscineError
 from oscine.models.scan import SUFFIXES
 from oscine.models.tars import Tars
@@ -46,8 +47,9 @@ def _can_be_read(path: Path) -> bool:
 class TarFiles:
     """Every recording in tar files, whatever lies with it; `oscine.models.tars` indexes them, once."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Path], channel: Channel = MIX) -> None:
         self.sample_rate: int | None = None
+        self.channel = channel
         self.tars = Tars(paths)
         self.contents = self.tars.contents
         if not len(self.tars.names):
@@ -65,4 +67,4 @@ class TarFiles:
 
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
         """Of a tar only the part is read, of a compressed one the whole recording, unless it is long."""
-        return self.tars.load(recording, sample_rate, start, seconds)
+        return self.tars.load(recording, sample_rate, start, seconds, self.channel)

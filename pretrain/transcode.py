@@ -103,7 +103,7 @@ def read_pieces(recording: Recording, sample_rate: int) -> Iterator[Decoded]:
     with open_recording(recording.path) as file:
         total = math.ceil(file.frames * sample_rate / file.samplerate)
         for first in range(0, total, PIECE_SECONDS * sample_rate):
-            decoded = decode(file, sample_rate, first, PIECE_SECONDS * sample_rate)
+            decoded = decode(file, sample_rate, first, PIECE_SECONDS * sample_rate, recording.channel)
             yield decoded
             if decoded.truncated:
                 return
