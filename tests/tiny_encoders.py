@@ -27,6 +27,12 @@ TINY: dict[str, Callable[[], Encoder]] = {
 CHUNKED = ("BAT", "EAT", "BEATs")  # those that take any length
 
 
+def small_encoder() -> BAT:
+    """The smallest that makes a table, of half a second, always with the same weights."""
+    torch.manual_seed(0)
+    return BAT(dim=8, depth=1, heads=1, seconds=0.5).eval()
+
+
 def shaken(name: str) -> Encoder:
     """With every trained parameter moved off its initial value, so that no norm or bias is left without an effect."""
     torch.manual_seed(0)

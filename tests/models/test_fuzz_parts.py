@@ -11,10 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-import torch
 
 from oscine.models import parts
-from oscine.models.bat import BAT
 from oscine.models.embed import embed_folder
 from oscine.models.error_list import errors_path
 from oscine.models.journal import Journal
@@ -23,11 +21,7 @@ from oscine.models.survey import Shard
 from oscine.models.table import read_embeddings, read_listed, read_made_by, read_rows, read_schema
 from tests.fuzzing import check_reader, hostile
 from tests.models.test_tables import Stop, interrupt
-
-
-def small_encoder() -> BAT:
-    torch.manual_seed(0)
-    return BAT(dim=8, depth=1, heads=1, seconds=0.5).eval()
+from tests.tiny_encoders import small_encoder
 
 
 @pytest.fixture(scope="module")

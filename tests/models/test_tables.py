@@ -16,7 +16,6 @@ import soundfile
 import torch
 
 from oscine.models import parts, table
-from oscine.models.bat import BAT
 from oscine.models.embed import embed_file, embed_folder
 from oscine.models.encoder import Encoder
 from oscine.models.error_list import errors_in_csv, errors_path
@@ -28,13 +27,9 @@ from oscine.models.table import read_embeddings, read_listed, read_rows, read_sc
 from oscine.models.vectors import Vectors
 from oscine.models.watcher import Progress, Watcher
 from tests.forked import FORK
+from tests.tiny_encoders import small_encoder
 
 Change = Callable[[pa.Table], pa.Table]
-
-
-def small_encoder() -> BAT:
-    torch.manual_seed(0)
-    return BAT(dim=48, depth=2, heads=4, seconds=0.5).eval()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +94,7 @@ def say(path: Path, **facts: object) -> None:
         (lambda rows: rows.set_column(0, "file", pa.array(range(len(rows)))), "its column file is of the type int64"),
         (lambda rows: rows.set_column(0, "file", pa.nulls(len(rows), pa.string())), "rows without a file or a time"),
         (
-            lambda rows: rows.set_column(3, "embedding", rows["embedding"].cast(pa.list_(pa.float16(), 48))),
+            lambda rows: rows.set_column(3, "embedding", rows["embedding"].cast(pa.list_(pa.float16(), 8))),
             "its column embedding is of the type .*halffloat",
         ),
     ],
