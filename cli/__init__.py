@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import select
 import signal
 import sys
 from difflib import get_close_matches
@@ -46,6 +47,7 @@ HELP = f"""usage: oscine COMMAND [ARGUMENTS]
 GO_ON = {"quickstart", "chorus", "embed", "predict", "shards", "publish"}  # called again in the same way
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 SIGNALLED = 128  # and the signal's number: exit code of what a signal ends
+UNREAD = SIGNALLED + 13  # SIGPIPE's, which Windows lacks: whoever read the output has enough
 # Before a machine takes its processes back, and when the terminal or the connection to it is closed, which Windows lacks.
 STOPS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -67,6 +69,11 @@ def main(arguments: list[str] | None = None) -> None:
     before = {number: signal.signal(number, stop) for number in asked}
     try:
         code = dispatch(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not output_is_closed():
+            raise
+        code = UNREAD
     finally:
         for number, own in before.items():
             signal.signal(number, own)
@@ -104,6 +111,18 @@ class Stop:
         # Lightning puts a handler before this one while it trains, which ends the run after the step.
         if signal.getsignal(number) is self:
             raise KeyboardInterrupt
+
+
+def output_is_closed() -> bool:
+    """Return whether nobody reads standard output any more, as behind `| head`; then nothing more is written to it."""
+    if sys.platform == "win32":
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    closed = any(event & select.POLLERR for _, event in poll.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
+    return closed
 
 
 def dispatch(arguments: list[str]) -> int:

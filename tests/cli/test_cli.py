@@ -478,3 +478,16 @@ def test_nothing_is_lost_where_the_terminal_is_gone(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit) as left:
         main(["nothing", "of", "the", "kind"])
     assert left.value.code == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no pipes that tell")
+@pytest.mark.parametrize("command", ["models", "doctor --help", "--help"])
+def test_whoever_reads_no_further_gets_no_traceback(command: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does once it has its lines
+    ran = subprocess.run(
+        [sys.executable, "-m", "oscine", *command.split()], stdout=writing, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writing)
+    assert ran.stderr == ""
+    assert ran.returncode in (0, 141)  # nothing was written yet, or as much as the pipe took
