@@ -25,8 +25,9 @@ import soxr
 from oscine.models.channels import MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
 from oscine.models.extent import Extent, at, chunked
-from oscine.models.framed import framed
+from oscine.models.framed import after_tags, framed
 from oscine.models.paths import WINDOWS, why_too_long
+from oscine.models.recorded import BLOCK, BUFFER, LAST_PAGE, Chained, Recorded, error_of, open_chain
 from oscine.models.streams import Part, ends
 
 if TYPE_CHECKING:
@@ -36,14 +37,11 @@ if TYPE_CHECKING:
 REACH = 256
 RATES = 100, 10_000_000  # Hz that a recording may have: below is no sound, above is no header
 DENSEST = 10_000  # frames of a byte, beyond which no format goes: silence in FLAC has 6,500
-BLOCK = 2**16  # frames that are decoded at a time
-BUFFER = (
-    2**17
-)  # bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each
 READ = {
     b"RIFF": "WAV", b"RIFX": "WAV", b"RF64": "RF64", b"BW64": "RF64", b"riff": "W64", b"FORM": "AIFF", b"caff": "CAF",
     b".snd": "AU", b"dns.": "AU", b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3",
 }  # fmt: skip
+BEHIND_TAGS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b"caff", b".snd", b"dns.", b"OggS")
 UNREAD = [  # where their first bytes stand, those, and what it is
     (4, b"ftyp", "MP4"), (0, b"#!AMR", "AMR"), (0, b"\x30\x26\xb2\x75", "WMA"), (0, b"\x1a\x45\xdf\xa3", "WebM"),
     (0, b"<!DOCTYPE", "a web page"), (0, b"<html", "a web page"), (0, b"PK\3\4", "a ZIP file"), (0, b"wvpk", "WavPack"),
@@ -117,7 +115,7 @@ def load_audio(
     return load(open_recording(path), sample_rate, round(start * sample_rate), count, number)
 
 
-def load(file: Recorded, sample_rate: int, first: int, count: int | None, channel: int = 0) -> Tensor:
+def load(file: Recorded | Chained, sample_rate: int, first: int, count: int | None, channel: int = 0) -> Tensor:
     """`decode` a recording and close it; warn of what is to be said of it, once."""
     with file:
         waveform, truncated = decode(file, sample_rate, first, count, channel)
@@ -131,7 +129,11 @@ def load(file: Recorded, sample_rate: int, first: int, count: int | None, channe
 def audio_info(path: str | Path) -> AudioInfo:
     """Length, rate and channels of a recording; nothing is decoded. AudioError as for `load_audio`."""
     with open_recording(path) as file:
-        return AudioInfo(file.frames, file.samplerate, file.channels, file.note)
+        return _info(file)
+
+
+def _info(file: Recorded | Chained) -> AudioInfo:
+    return AudioInfo(file.frames, file.samplerate, file.channels, file.note)
 
 
 def read_headers(paths: Sequence[Path]) -> Iterator[tuple[AudioInfo, Stamp] | AudioError]:
@@ -142,13 +144,17 @@ def read_headers(paths: Sequence[Path]) -> Iterator[tuple[AudioInfo, Stamp] | Au
 
 def _read_header(path: Path) -> tuple[AudioInfo, Stamp] | AudioError:
     try:
-        info, status = audio_info(path), path.stat()
-        with path.open("rb") as file:
-            return info, (status.st_size, status.st_mtime_ns, ends(file))
+        file = _open(path)
+        try:
+            status = os.fstat(file.fileno())
+            stamp = status.st_size, status.st_mtime_ns, ends(file)
+        except OSError as error:
+            file.close()
+            raise AudioError(path, unreadable(error)) from None
+        with open_stream(file, path, _name(path)) as recording:
+            return _info(recording), stamp
     except AudioError as error:
         return error
-    except OSError as error:  # gone or cut off since its header was read
-        return AudioError(path, unreadable(error))
 
 
 def split_clips(waveform: Tensor | np.ndarray, samples: int, hop: int | None = None) -> Tensor:  # [clips, samples]
@@ -184,27 +190,33 @@ def count_clips(total: int, samples: int, hop: int) -> int:
     return 1 + math.ceil(max(0, total - max(samples, hop)) / hop)
 
 
-def open_recording(path: str | Path) -> Recorded:
+def open_recording(path: str | Path) -> Recorded | Chained:
     """Open a recording that has at least one sample; otherwise raise an AudioError that says what it is."""
-    file = _open(path)
-    # As bytes, since not every name is text; on Windows every name is, and bytes would be read in an old code page.
-    return open_stream(file, path, os.fspath(path) if WINDOWS else os.fsencode(path))
+    return open_stream(_open(path), path, _name(path))
 
 
-def open_stream(file: BinaryIO, path: str | Path, name: str | bytes | None = None) -> Recorded:
+def _name(path: str | Path) -> str | bytes:
+    """As bytes, since not every name is text; on Windows every name is, and bytes would be read in an old code page."""
+    return os.fspath(path) if WINDOWS else os.fsencode(path)
+
+
+def open_stream(file: BinaryIO, path: str | Path, name: str | bytes | None = None) -> Recorded | Chained:
     """`open_recording` of an open file, which is closed with it. path: for a person; name: for libsndfile to open."""
     try:
         return _opened(file, path, name)
     except (AudioError, OSError) as error:
-        cause = _error(file) or error
+        cause = error_of(file) or error
         file.close()
         raise cause if isinstance(cause, AudioError) else AudioError(path, unreadable(cause)) from None
 
 
-def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recorded:
+def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recorded | Chained:
     size = file.seek(0, io.SEEK_END)
     if not size:
         raise AudioError(path, "is empty (0 bytes); copy it again or leave it out")
+    under, begin = file, after_tags(file)
+    if begin and at(file, begin, 4) in BEHIND_TAGS:
+        file, name, size = io.BufferedReader(Part(file, begin, size - begin), BUFFER), None, size - begin
     extent = _measured(file, size)
     given = file if name is None else name
     if extent and not extent.right:
@@ -212,15 +224,19 @@ def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recor
     head = at(file, 0, 64)
     file.seek(0)  # libsndfile begins where it stands
     try:
-        recording = Recorded(given, path, file)
+        recording: Recorded | Chained
+        if extent and extent.pieces:
+            recording = open_chain(file, path, extent.pieces, size, under)
+        else:
+            recording = Recorded(given, path, under)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix such as .raw, which holds no header to go by
         raise AudioError(path, _why_unread(head, size)) from None
     try:
-        recording.note = _check(recording, extent, size)
+        recording.note = "; ".join(filter(None, (recording.note, _check(recording, extent, size))))
     except AudioError:
         recording.close()
         raise
-    if given == name:
+    if given == name and isinstance(recording, Recorded):
         file.close()
     return recording
 
@@ -241,51 +257,6 @@ def _measured(file: BinaryIO, size: int) -> Extent | None:
 
 _EXTENTS: dict[tuple[int, int, int, int], Extent | None] = {}  # by device, inode, size and time
 REMEMBERED = 10_000
-
-
-class Recorded(soundfile.SoundFile):
-    """A recording, open for reading, whose errors name it.
-
-    note: what is to be said of it though it can be read, or "".
-    """
-
-    def __init__(self, given: str | bytes | BinaryIO, path: str | Path, under: BinaryIO) -> None:
-        self.path, self.given, self.under, self.note = path, given, under, ""
-        super().__init__(given)  # pyright: ignore[reportArgumentType]
-
-    @property
-    def name(self) -> str:
-        return os.fsdecode(self.path)
-
-    @property
-    def error(self) -> Exception | None:
-        """Why the file could not be read, if so."""
-        return _error(self.given) or _error(self.under)
-
-    def close(self) -> None:
-        super().close()
-        self.under.close()
-
-    def seekable(self) -> bool:
-        """No: else soundfile seeks after every read, and a decoder of MP3 begins anew in the middle of the sound."""
-        return False
-
-    def go_to(self, frame: int) -> None:
-        """Read from that frame on; formats that cannot seek are read from their beginning."""
-        if super().seekable():
-            self.seek(frame)
-            return
-        super().close()
-        if not isinstance(self.given, (str, bytes)):
-            self.given.seek(0)
-        super().__init__(self.given)  # pyright: ignore[reportArgumentType]
-        while frame > 0 and (read := len(self.read(min(frame, BLOCK)))):
-            frame -= read
-
-
-def _error(stream: object) -> Exception | None:
-    part = getattr(stream, "raw", None)
-    return part.error if isinstance(part, Part) else None
 
 
 def _open(path: str | Path) -> BinaryIO:
@@ -309,26 +280,33 @@ def unreadable(error: Exception) -> str:
     return f"cannot be inflated ({error}); download its tar file again"
 
 
-def _check(recording: Recorded, extent: Extent | None, size: int) -> str:
+def _check(recording: Recorded | Chained, extent: Extent | None, size: int) -> str:
     """Refuse a recording without samples, or whose numbers cannot be; return what is to be said of it."""
     path, frames, rate = recording.path, recording.frames, recording.samplerate
     if not frames:
-        raise AudioError(path, "holds no samples; leave it out")
+        only = "holds zeros alone, behind a header that does not say how long it is" if extent and extent.zeros else ""
+        raise AudioError(path, f"{only or 'holds no samples'}; leave it out")
     if not RATES[0] <= rate <= RATES[1]:
         reason = f"has {rate:,} samples a second by its header, expected {RATES[0]} to {RATES[1]:,}; correct its header"
         raise AudioError(path, reason)
     if not 0 < frames <= size * DENSEST:
         raise AudioError(path, "has a header that does not say how long it is; convert it once more")
-    if not extent or extent.note or extent.stated is None or extent.right:
+    if not extent or extent.note:
         return extent.note if extent else ""
-    held = frames / rate
-    stated = held * extent.stated / max(1, extent.held)
-    holds, says = f"{held:.3f} s", f"{stated:.3f} s"
-    if holds == says:
-        return ""
-    if stated > held:
+    return _differences(extent, frames / rate)
+
+
+def _differences(extent: Extent, held: float) -> str:
+    """Say what a header says otherwise than the file, which holds so many seconds, or ""."""
+    second = max(1, extent.held) / held  # bytes, samples or frames of one
+    stated = held if extent.stated is None or extent.right else extent.stated / second
+    holds, says, zeros = f"{held:.3f} s", f"{stated:.3f} s", f"{extent.zeros / second:.3f} s"
+    if stated > held and holds != says and not extent.whole:
         return f"truncated: holds {holds} of the {says} that its header promises; copy it again for the rest"
-    return f"header: says {says}, but the file holds {holds}, which are used; correct the header"
+    rest = f", and then {zeros} of zeros, which are left out" if extent.zeros else ""
+    if holds != says:
+        return f"header: says {says}, but the file holds {holds}, which are used{rest}; correct the header"
+    return f"header: holds {holds}{rest}; cut them off" if rest else ""
 
 
 def _why_unread(head: bytes, size: int) -> str:
@@ -339,14 +317,17 @@ def _why_unread(head: bytes, size: int) -> str:
     if kind and size < 64:
         kind, advice = f"{kind}, but its header is unfinished", "copy it again or leave it out"
     elif kind == "WAV" and 0 <= form <= 48:
-        codec, channels, rate = struct.unpack_from("<HHI", head, form + 8)
+        order = ">" if head.startswith(b"RIFX") else "<"
+        codec, channels, rate = struct.unpack_from(f"{order}HHI", head, form + 8)
         kind = f"WAV of codec 0x{codec:04x}, {channels} channels, {rate:,} Hz"
     elif not kind:
         kind = next((kind for place, magic, kind in UNREAD if head[place:].startswith(magic)), "")
     return f"is no audio that can be read here{f' ({kind})' if kind else ''}; {advice}"
 
 
-def decode(file: Recorded, sample_rate: int, first: int = 0, count: int | None = None, channel: int = 0) -> Decoded:
+def decode(
+    file: Recorded | Chained, sample_rate: int, first: int = 0, count: int | None = None, channel: int = 0
+) -> Decoded:
     """Samples `first` to `first + count` of an open recording as they are at `sample_rate`; None is all that follow.
 
     channel: its number from 1; 0 is the mean of all.
@@ -389,19 +370,17 @@ def decode(file: Recorded, sample_rate: int, first: int = 0, count: int | None =
     return Decoded(from_numpy(mono[offset : offset + last - first].copy()), truncated)
 
 
-def _entry(file: Recorded, frame: int) -> int:
+def _entry(file: Recorded | Chained, frame: int) -> int:
     """Where decoding must begin for `frame` and what follows to be as in the whole file."""
     if file.format == "MP3":
         # A frame of 1152 may borrow bits from those before it: up to 511 bytes, which small frames take many to hold.
         return max(0, frame - 32 * 1152)
     if file.format == "OGG":
-        # libsndfile misses its mark within the last page, by as much as the end of the stream cuts off that page. A page
-        # holds up to 255 packets, which bring up to 1024 frames each with the usual encoders.
-        return max(0, min(frame, file.frames - 255 * 1024))
+        return max(0, min(frame, file.frames - LAST_PAGE))
     return frame
 
 
-def _read_mono(file: Recorded, low: int, high: int, channel: int) -> np.ndarray:
+def _read_mono(file: Recorded | Chained, low: int, high: int, channel: int) -> np.ndarray:
     """Frames `low` to `high` of one channel, or of all averaged, float32 [frames]; fewer where decoding fails."""
     parts = [np.empty(0, np.float32)]
     try:

@@ -91,6 +91,10 @@ class BirdSet:
         tars = self._tars()  # first: that one is missing is said before the others are indexed
         self.metadata = self._read_metadata()
         self.recordings = Tars(tars)
+        if self.recordings.cut:
+            raise OscineError(
+                f"{self.recordings.cut[0]} is cut short, and {self.configuration} not whole; download it again"
+            )
         number = {name: recording for recording, name in enumerate(self.recordings.names.to_pylist())}
         self.files = [path.rsplit("/", 1)[-1] for path in self.metadata["filepath"].to_pylist()]
         self.numbers = np.array([number.get(name, -1) for name in self.files], np.int64)

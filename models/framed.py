@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import BinaryIO, NamedTuple
 
-from oscine.models.extent import Extent, at
+import numpy as np
+
+from oscine.models.extent import Extent, at, before_tags
 
 # Bytes at the end of a FLAC file that are searched for its last frame, at first and at most: a frame has up to 1.6 MB.
 SEARCH, MOST = 2**15, 2**21
+TRIED = 256  # places like a frame's head, the last ones, that are tried
+BEYOND = 4  # of those behind one, at which its frame may end
 PAGE = 2**16  # bytes at the end of an Ogg file: a page has at most 65,307
+SHARE = 0.8  # of an Ogg file that its last stream must have by its pages' number for no other to be looked for
 JUNK = 2**16  # bytes before an MP3 file's first frame
 DECODER = 529  # samples by which decoders of MP3 are late; they leave them out where LAME says how late it is itself
 RESYNC = 1024  # bytes without a frame after which decoders of MP3 give up
@@ -24,16 +30,16 @@ BITRATES = (
 
 def framed(file: BinaryIO, size: int) -> Extent | None:
     """Find the sound of a FLAC, Ogg or MP3 file; None for others, and where its header needs no help."""
-    begin = _after_tags(file)
+    begin = after_tags(file)
     head = at(file, begin, 4)
     if head == b"fLaC":
-        return _flac(file, _before_tags(file, size), begin)
+        return _flac(file, before_tags(file, size), begin)
     if head == b"OggS":
-        return _ogg(file, size)
+        return _ogg(file, size, begin)
     return _mp3(file, size, begin)
 
 
-def _after_tags(file: BinaryIO) -> int:
+def after_tags(file: BinaryIO) -> int:
     """Where a file begins behind its ID3 tags."""
     place = 0
     for _ in range(8):
@@ -89,16 +95,31 @@ def _flac_samples(file: BinaryIO, size: int, begin: int, known: Streaminfo) -> i
     while length <= MOST:
         first = max(begin, size - length)
         data = at(file, first, size - first)
-        frames = list(_frames(data, known))
-        last = frames[-1] if frames else None
-        if last and last.first + last.samples == known.samples:
-            return known.samples
+        frames = list(_frames(data, known))[-TRIED:]
         ends = [frame.place for frame in frames[1:]] + [len(data)]
-        for frame, end in zip(reversed(frames), reversed(ends)):
-            if not _crc16(data[frame.place : end]):
+        for number in reversed(range(len(frames))):
+            frame = frames[number]
+            # Within a frame something may look like another's head, about once in 20,000 frames.
+            if any(not _crc16(data[frame.place : end]) for end in ends[number : number + BEYOND]):
                 return frame.first + frame.samples
+            last = number >= len(frames) - BEYOND and frame.first + frame.samples == known.samples
+            if last and _ends_within(data[frame.place :]):
+                return known.samples
         length *= 4
     return None
+
+
+def _ends_within(data: bytes) -> bool:
+    """Whether a frame ends before `data` does, which then goes on with something else than tags.
+
+    By its checksum alone, which comes by chance once in 65,536 bytes; a frame has about 10,000.
+    """
+    crc, table = 0, CRC16.tolist()
+    for byte in data:
+        crc = (crc << 8 & 0xFFFF) ^ table[crc >> 8 ^ byte]
+        if not crc:
+            return True
+    return False
 
 
 def _frames(data: bytes, known: Streaminfo) -> Iterator[Frame]:
@@ -139,11 +160,25 @@ def _crc8(data: bytes) -> int:
 
 
 def _crc16(data: bytes) -> int:
-    """Of a whole frame: 0, since it ends with its checksum."""
-    crc = 0
-    for byte in data:
-        crc = (crc << 8 & 0xFFFF) ^ CRC16[crc >> 8 ^ byte]
-    return crc
+    """Of a whole frame: 0, since it ends with its checksum. Bytes are joined in pairs, then pairs in fours, and so on."""
+    crcs = CRC16[np.frombuffer(data, np.uint8)]
+    for shift in _shifts():
+        if len(crcs) < 2:
+            break
+        if len(crcs) % 2:
+            crcs = np.concatenate([crcs[:1] * 0, crcs])  # zeros at the beginning change nothing
+        crcs = shift[crcs[::2]] ^ crcs[1::2]
+    return int(crcs[0]) if len(crcs) else 0
+
+
+@cache
+def _shifts() -> list[np.ndarray]:  # of [65536]
+    """What becomes of every checksum when 1, 2, 4, ... bytes of zeros follow, up to MOST."""
+    every = np.arange(2**16, dtype=np.uint16)
+    shifts = [every << 8 ^ CRC16[every >> 8]]
+    while 2 ** len(shifts) <= MOST:
+        shifts.append(shifts[-1][shifts[-1]])
+    return shifts
 
 
 def _table(polynomial: int, bits: int) -> list[int]:
@@ -157,22 +192,39 @@ def _table(polynomial: int, bits: int) -> list[int]:
     return table
 
 
-CRC8, CRC16 = _table(0x07, 8), _table(0x8005, 16)
+CRC8, CRC16 = _table(0x07, 8), np.array(_table(0x8005, 16), np.uint16)
 
 
-# Ogg (RFC 3533): the length stands in the last page
+# Ogg (RFC 3533): the length stands in the last page; a file may be several files one behind another
 
 
-def _ogg(file: BinaryIO, size: int) -> Extent:
-    tail = at(file, max(0, size - PAGE), PAGE)
-    if not _ends_in_last_page(tail):
-        return Extent(0, 0, note="truncated: its last Ogg page is missing; copy it again for the rest")
-    serial = tail[tail.rfind(b"OggS\0") :][14:18]
-    if serial not in _first_serials(file):
-        return Extent(
-            0, 0, note="header: holds several Ogg streams one behind another, of which the first is used; part them"
-        )
-    return Extent(0, 0)
+def _ogg(file: BinaryIO, size: int, begin: int) -> Extent:
+    end = before_tags(file, size)
+    tail = at(file, max(begin, end - PAGE), min(PAGE, end - begin))
+    note = "" if _ends_in_last_page(tail) else "truncated: its last Ogg page is missing; copy it again for the rest"
+    pieces = () if _is_one_stream(file, tail, begin, end) else _ogg_pieces(file, begin, end)
+    return Extent(0, 0, note=note, pieces=pieces if len(pieces) > 1 else ())
+
+
+def _is_one_stream(file: BinaryIO, tail: bytes, begin: int, end: int) -> bool:
+    """Whether the last page is of a stream that begins the file, and one of as many pages as fit in."""
+    last = tail[tail.rfind(b"OggS\0") :]
+    if end - begin <= PAGE or last[14:18] not in _first_serials(file, begin):
+        return False
+    # Another stream may have the same number, but its last page then comes too early: pages are of about one length.
+    pages = int.from_bytes(last[18:22], "little") + 1
+    return pages * len(tail) / max(1, tail.count(b"OggS\0")) > SHARE * (end - begin)
+
+
+def _ogg_pieces(file: BinaryIO, begin: int, end: int) -> tuple[int, ...]:
+    """Where files begin that are one behind another: at a stream's first page that no other's first page is before."""
+    places, place, first = [], begin, False
+    while place < end and (head := at(file, place, 27)).startswith(b"OggS") and len(head) == 27:
+        if head[5] & 2 and not first:
+            places.append(place)
+        first = bool(head[5] & 2)
+        place += 27 + head[26] + sum(file.read(head[26]))
+    return tuple(places)
 
 
 def _ends_in_last_page(tail: bytes) -> bool:
@@ -184,10 +236,10 @@ def _ends_in_last_page(tail: bytes) -> bool:
     return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
-def _first_serials(file: BinaryIO) -> set[bytes]:
+def _first_serials(file: BinaryIO, begin: int) -> set[bytes]:
     """The numbers of the streams that begin with the file, whose first pages come before all others."""
     serials: set[bytes] = set()
-    place = 0
+    place = begin
     while len(serials) < 64:
         head = at(file, place, 27)
         if len(head) < 27 or head[:4] != b"OggS" or not head[5] & 2:
@@ -218,7 +270,7 @@ def _mp3(file: BinaryIO, size: int, begin: int) -> Extent | None:
     begin, first = begin + found, start[found:]
     head = _mp3_head(first)
     assert head is not None, "it has just been found"
-    end = _before_tags(file, size)
+    end = before_tags(file, size)
     tag = Numbers.read(first[head.sound : head.sound + 144])
     if tag is None:
         return _mp3_without_number(file, begin, end, first[:4], head)
@@ -227,7 +279,8 @@ def _mp3(file: BinaryIO, size: int, begin: int) -> Extent | None:
         abs(tag.length - (end - begin)) <= longest
         and tag.frames * shortest <= end - begin <= (tag.frames + 2) * longest
     ):
-        return None
+        # The decoder counts tags behind the sound, too, and says on the terminal that there is more than the header says.
+        return None if end == size else Extent(None, 0, begin=0, length=end)
     held, note = _count(file, begin + head.length, end, head.kind)
     header = first[: head.sound] + tag.write(held, end - begin)
     # By bytes alone a file is not judged.
@@ -334,14 +387,3 @@ def _count(file: BinaryIO, begin: int, end: int, kind: int) -> tuple[int, str]:
             following = data.find(b"\xff", place - first + 1)
             place = first + (following if following >= 0 else len(data))
     return count, ""
-
-
-def _before_tags(file: BinaryIO, size: int) -> int:
-    """Where a file ends before the tags that may follow its sound."""
-    end = size
-    if end >= 128 and at(file, end - 128, 3) == b"TAG":
-        end -= 128
-    footer = at(file, max(0, end - 32), 32)
-    if footer[:8] == b"APETAGEX":
-        end -= int.from_bytes(footer[12:16], "little") + (32 if footer[23] & 128 else 0)
-    return max(0, end)

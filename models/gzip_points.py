@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,19 +32,19 @@ GZIP, RAW = 31, -15  # how zlib is told
 class Inflated(io.RawIOBase):
     """A gzip file's content, read once from its beginning; on the way points are gathered.
 
-    points: first bit, place in the content, and which of `windows` goes before it: -1 where a gzip header does.
+    points: first bit, place in the content, which of the windows goes before it, and that one's checksum: -1 and 0 where a
+    gzip header goes before it.
+    keep: takes the windows, one by one.
+    whole: whether the file was read to its end, and that was one.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.points: list[tuple[int, int, int]] = []
-        self.windows: list[bytes] = []
+    def __init__(self, file: BinaryIO, keep: Callable[[bytes], Any]) -> None:
+        self.file, self.keep, self.windows, self.whole = file, keep, 0, False
+        self.points: list[tuple[int, int, int, int]] = []
         self.pieces, self.rest = self._inflate(), memoryview(b"")
 
     def array(self) -> np.ndarray:  # [point, 4]
-        """The points, and the checksum of each one's window, 0 where it has none."""
-        checksums = [0 if number < 0 else zlib.crc32(self.windows[number]) for _, _, number in self.points]
-        return np.column_stack([np.array(self.points, np.int64), np.array(checksums, np.int64)])
+        return np.array(self.points, np.int64)
 
     def readable(self) -> bool:
         return True
@@ -76,16 +76,17 @@ class Inflated(io.RawIOBase):
                 taken = piece[: len(piece) - len(rest)]
                 if before and (found := find_block(before, taken, tail, content)):
                     bit, offset = found
-                    self.points.append((8 * place + bit, at + offset, len(self.windows)))
-                    self.windows.append((tail + content[:offset])[-WINDOW:])
+                    window = (tail + content[:offset])[-WINDOW:]
+                    self.points.append((8 * place + bit, at + offset, self.windows, zlib.crc32(window)))
+                    self.windows += 1
+                    self.keep(window)
                 tail = (tail + content[-WINDOW:])[-WINDOW:]
                 place, at, piece, full = place + len(taken), at + len(content), rest, len(content) == MOST
                 yield content
-        if not inflater.eof:
-            raise EOFError("ends too early")
+        self.whole = inflater.eof
 
     def _begin(self, place: int, at: int) -> Any:
-        self.points.append((8 * place, at, -1))
+        self.points.append((8 * place, at, -1, 0))
         return zlib.decompressobj(GZIP)
 
 
@@ -153,13 +154,6 @@ class Inflating(Content):
             if piece is None:
                 raise EOFError("ends too early")
         self.rest, self.at = piece, end
-
-
-def read_inflated(file: BinaryIO, points: np.ndarray, windows: BinaryIO, at: int, length: int) -> bytes:
-    """`length` bytes of a gzip file's content from place `at`; EOFError where there are fewer."""
-    content = Inflating(file, points, windows, at + length)
-    content.seek(at)
-    return io.BufferedReader(content, 2**20).read(length)
 
 
 def _inflate_from(file: BinaryIO, bit: int, window: bytes) -> Iterator[bytes]:

@@ -7,11 +7,12 @@ import zlib
 from hashlib import sha256
 from typing import Any, BinaryIO
 
-ENDS = 2**16  # bytes at each end by which one file is told from another
+ENDS = 2**12  # bytes at each end by which one file is told from another: a block of the disk
 
 
 def ends(file: BinaryIO) -> str:
     """Hash a file's first and last bytes: of two files of one size and time, others may hold other sound."""
+    file.seek(0)
     first = file.read(ENDS)
     file.seek(max(0, file.seek(0, io.SEEK_END) - ENDS))
     return sha256(first + file.read(ENDS)).hexdigest()[:16]
@@ -63,7 +64,10 @@ class Part(Content):
             return b""
         try:
             self.file.seek(self.begin + place)
-            return self.file.read(count) or b""
+            content = self.file.read(count) or b""
+            under = getattr(self.file, "raw", None)
+            self.error = under.error if isinstance(under, Part) else None
+            return content
         except (OSError, EOFError, ValueError, zlib.error) as error:
             self.error = error
             return b""

@@ -10,12 +10,14 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
+from oscine.models.sparse import MAP, PAIR, PREFIX, Map, Runs, read_old_map, read_pax_map
+
 BLOCK = tarfile.BLOCKSIZE
 LONGEST = 2**20  # bytes of an extended header: names and times are a few hundred
 EXTENDED = {tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME}
 IGNORED = {tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK}  # what they say is of no use here
 FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
-SPARSE = "is stored with its zeros left out (a sparse file), which is not read; pack its tar again without --sparse"
+SPARSE = "is stored without its zeros (a sparse file), in a way that is not read; pack its tar again without --sparse"
 
 
 class TarError(Exception):
@@ -23,12 +25,18 @@ class TarError(Exception):
 
 
 class Entry(NamedTuple):
-    """A file in a tar: `size` bytes from `offset`, and where the next header is. trouble: why it cannot be read, or ""."""
+    """A file in a tar: `size` bytes from `offset`, and where the next header is.
+
+    length: of the file; where it is a sparse one, `runs` say which of its bytes are those, the others are zeros.
+    trouble: why it cannot be read, or "".
+    """
 
     name: str
     offset: int
     size: int
     end: int
+    length: int
+    runs: Runs = ()
     trouble: str = ""
 
 
@@ -52,16 +60,25 @@ def read_entries(content: BinaryIO) -> Iterator[Entry]:
             extended |= _names(header.type, data)
             continue
         size = _number(extended.get("size"), header.size)
-        trouble = SPARSE if any(key.startswith("GNU.sparse.") for key in extended) else ""
+        is_file, end = header.type in FILES | {tarfile.GNUTYPE_SPARSE}, place + size + -size % BLOCK
+        sparse: Map | None = None
         if header.type == tarfile.GNUTYPE_SPARSE:
-            trouble, place = SPARSE, _pass_map(content, block[482], place)
-        if header.type not in FILES | {tarfile.GNUTYPE_SPARSE}:
-            size = size if header.type not in tarfile.SUPPORTED_TYPES else 0  # links and folders have no content
-        end = place + size + -size % BLOCK
-        name = extended.get("GNU.sparse.name") or extended.get("path") or header.name
+            sparse = read_old_map(content, block)
+            end += sparse.taken
+        elif is_file and any(key.startswith(PREFIX) for key in extended):
+            sparse = read_pax_map(content, extended, size)
+            size -= sparse.taken
+        elif not is_file and header.type in tarfile.SUPPORTED_TYPES:
+            size, end = 0, place  # links and folders have no content
+        place += sparse.taken if sparse else 0
+        name = extended.get(f"{PREFIX}name") or extended.get("path") or header.name
         # A name's bytes that are no UTF-8 become "\\xe4": Parquet could not hold them.
-        entry = Entry(os.fsencode(name).decode(errors="backslashreplace"), place, size, end, trouble)
-        if header.type in FILES | {tarfile.GNUTYPE_SPARSE} and not header.name.endswith("/"):
+        entry = Entry(os.fsencode(name).decode(errors="backslashreplace"), place, size, end, size)
+        if sparse and not sparse.fits(size):
+            entry = entry._replace(trouble=SPARSE)
+        elif sparse:
+            entry = entry._replace(length=sparse.size, runs=sparse.runs or ((sparse.size, 0),))
+        if is_file and not header.name.endswith("/"):
             yield entry
         elif size:
             _skip(content, end - place)
@@ -86,15 +103,20 @@ def _names(kind: bytes, data: bytes) -> dict[str, str]:
     if kind == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.rstrip(b"\0").decode(errors="surrogateescape")}
     said: dict[str, str] = {}
-    while data.strip(b"\0"):
-        digits, blank, _ = data.partition(b" ")
+    runs: list[str] = []  # of a sparse file, which may come as a row a number
+    begin, end = 0, len(data.rstrip(b"\0"))
+    while begin < end:
+        digits = data[begin : begin + 8].partition(b" ")[0]
         length = int(digits) if digits.isdigit() and len(digits) < 8 else 0
-        key, equals, value = data[len(digits) + 1 : length - 1].partition(b"=")
-        if not (blank and equals and len(digits) < length <= len(data)):
+        key, equals, value = data[begin + len(digits) + 1 : begin + length - 1].partition(b"=")
+        if not (equals and len(digits) < length <= len(data) - begin):
             raise TarError("an extended header that is none")
-        said[key.decode(errors="replace")] = value.decode(errors="surrogateescape")
-        data = data[length:]
-    return said
+        name, text = key.decode(errors="replace"), value.decode(errors="surrogateescape")
+        if name in PAIR:
+            runs.append(text)
+        said[name] = text
+        begin += length
+    return said | {MAP: ",".join(runs)} if runs else said
 
 
 def _number(text: str | None, otherwise: int) -> int:
@@ -103,16 +125,6 @@ def _number(text: str | None, otherwise: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise TarError(f"a size of {text[:40]!r}")
     return int(text)
-
-
-def _pass_map(content: BinaryIO, more: int, place: int) -> int:
-    """Pass over the blocks of a sparse file's map, of which each says whether another follows."""
-    while more:
-        block = content.read(BLOCK)
-        if len(block) < BLOCK:
-            raise EOFError("ends too early")
-        more, place = block[504], place + BLOCK
-    return place
 
 
 def _skip(content: BinaryIO, count: int) -> None:

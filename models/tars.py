@@ -1,6 +1,6 @@
 """Recordings in tar and tar.gz files, read where they lie: nothing is unpacked, an index beside each file is made once.
 
-    .index/NAME.parquet       a row a recording: name, offset and length in bytes of the tar's content, frames, rate
+    .index/NAME.parquet       a row a recording: name, offset in bytes of the tar's content, length in bytes, frames, rate
     .index/NAME.points.npy    of a tar.gz: where inflating can begin, every 2 MB or so; see `oscine.models.gzip_points`
     .index/NAME.windows       of a tar.gz: 32 KiB for each of those points
 
@@ -16,24 +16,26 @@ import io
 import logging
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from oscine.models.audio import BUFFER, AudioError, load, open_stream, unreadable, warn_once
 from oscine.models.channels import MIX, Channel, one_channel
 from oscine.models.cores import cores
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
+from oscine.models.files import whole, write_whole
 from oscine.models.gzip_points import WINDOW, Inflated, Inflating
 from oscine.models.locks import lock_wait
 from oscine.models.scan import SUFFIXES, check_permitted
+from oscine.models.sparse import Map, Runs, Sparse
 from oscine.models.streams import Ends, Part, ends
 from oscine.models.tar_headers import Entry, TarError, read_entries
 
@@ -48,13 +50,17 @@ MEMBERS = pa.schema(
         "frames": pa.int64(),  # 0 where it cannot be read
         "rate": pa.int64(),
         "note": pa.string(),  # why it cannot be read, or what else is to be said of it
+        # Of a sparse file: place and length of each run of its bytes that the tar holds, one behind the other from `offset`.
+        "runs": pa.list_(pa.int64()),
     }
 )
-VERSION = b"2"  # of what an index says: the first believed the recordings' headers
+VERSION = b"3"  # of what an index says: 1 believed the recordings' headers, 2 told tars apart by more bytes of them
 GZIP_MAGIC = b"\x1f\x8b"
 WHOLE = 2**25  # bytes of a recording in a tar.gz that are inflated at once: going back within it is quicker then
 EDGE = 2**20  # bytes at each end of a recording in a tar.gz that its header is read from
+CUT = "lies where its tar file is cut short; download that again"
 
+UNREADABLE = (OSError, EOFError, ValueError, zlib.error)  # how a file fails that lies within another
 logger = logging.getLogger(__name__)
 
 
@@ -72,6 +78,7 @@ class Tars:
     seconds   NaN of those that cannot be read
     notes     why, or what else is to be said of a recording, else ""
     contents  a hash of what tells the tars from others
+    cut       the tars that are cut short, of which the recordings before that are here
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -88,9 +95,12 @@ class Tars:
             self.indices = list(threads.map(lambda path, index: index or _make(path), paths, found))
         stamps = b" ".join((index.members.schema.metadata or {})[b"stamp"].split()[-1] for index in self.indices)
         self.contents = hashlib.sha256(stamps).hexdigest()[:16]
+        self.cut = [path for path, index in zip(paths, self.indices) if (index.members.schema.metadata or {})[b"cut"]]
+        for path in self.cut:
+            warn_once(path, "is cut short; what comes before is used; download it again for the rest")
         members = pa.concat_tables([index.members for index in self.indices]).combine_chunks()
         self.tar = np.repeat(np.arange(len(paths)), [len(index.members) for index in self.indices])
-        self.names, self.notes = members["name"], members["note"]
+        self.names, self.notes, self.runs = members["name"], members["note"], members["runs"]
         self.offset, self.length = members["offset"].to_numpy(), members["length"].to_numpy()
         frames, rate = members["frames"].to_numpy(), members["rate"].to_numpy()
         self.seconds = np.where(frames > 0, frames / np.maximum(rate, 1), np.nan)
@@ -116,22 +126,43 @@ class Tars:
         """`load_audio` by number; of a tar only the part is read."""
         place, offset, length = self.place(recording), int(self.offset[recording]), int(self.length[recording])
         index, path = self.indices[self.tar[recording]], self.paths[self.tar[recording]]
-        if index.points is None:
+        runs = _as_runs(self.runs[recording].as_py())
+        if index.points is None and not runs:
             return load_member(path, place, offset, length, sample_rate, start, seconds, channel)
         with ExitStack() as stack:
             try:
-                file = stack.enter_context(path.open("rb", buffering=0))
-                windows = stack.enter_context(index.windows.open("rb", buffering=0))
+                file: Any = stack.enter_context(path.open("rb", buffering=0))
+                if index.points is not None:
+                    windows = stack.enter_context(index.windows.open("rb", buffering=0))
+                    file = Inflating(file, index.points, windows, offset + _stored(length, runs))
             except OSError as error:
                 raise AudioError(place, unreadable(error)) from None
-            content = Part(Inflating(file, index.points, windows, offset + length), offset, length)
-            stream = io.BufferedReader(content, EDGE)
-            if length <= WHOLE:
-                whole = io.BytesIO(stream.read())
-                if content.error:
-                    raise AudioError(place, unreadable(content.error))
-                return _load(whole, place, sample_rate, start, seconds, channel)
+            try:
+                stream = _open_inside(file, offset, length, runs)
+            except UNREADABLE as error:
+                raise AudioError(place, unreadable(error)) from None
             return _load(stream, place, sample_rate, start, seconds, channel)
+
+
+def _open_inside(file: Any, offset: int, length: int, runs: Runs) -> BinaryIO:
+    """A recording that lies in another file as a file of its own; one that is not long is read at once."""
+    part = _as_part(file, offset, length, runs)
+    stream = io.BufferedReader(part, EDGE)
+    if length > WHOLE:
+        return stream
+    content = stream.read(length)
+    if part.error:
+        raise part.error
+    return io.BytesIO(content)
+
+
+def _as_part(file: Any, offset: int, length: int, runs: Runs) -> Part:
+    return Part(Sparse(file, offset, runs, length), 0, length) if runs else Part(file, offset, length)
+
+
+def _stored(length: int, runs: Runs) -> int:
+    """Bytes of a recording that lie in its tar."""
+    return sum(count for _, count in runs) if runs else length
 
 
 def load_member(
@@ -222,8 +253,18 @@ def _are_within(members: pa.Table, size: int) -> bool:
     if any(column.null_count for column in members.columns):
         return False
     offset, length, frames, rate = (members[name].to_numpy() for name in ("offset", "length", "frames", "rate"))
-    numbers = (offset >= 0) & (length >= 0) & (offset <= size - length) & (frames >= 0) & (rate >= 0)
-    return bool((numbers & (frames < 2**48) & ((frames == 0) | (rate > 0))).all())
+    stored = length.copy()
+    for row in np.flatnonzero(pc.list_value_length(members["runs"]).to_numpy()).tolist():
+        runs = _as_runs(members["runs"][row].as_py())
+        stored[row] = _stored(0, runs)
+        if not Map(runs, int(length[row])).fits(int(stored[row])):
+            return False
+    inside = (offset >= 0) & (length >= 0) & (offset <= size - stored) & (frames >= 0) & (rate >= 0)
+    return bool((inside & (frames < 2**48) & ((frames == 0) | (rate > 0))).all())
+
+
+def _as_runs(numbers: list[int]) -> Runs:
+    return tuple(zip(numbers[::2], numbers[1::2]))
 
 
 def _make(path: Path) -> Index:
@@ -233,21 +274,23 @@ def _make(path: Path) -> Index:
 
 
 def _write(path: Path, folder: Path) -> Index:
-    stamp = _stamp(path)
-    members, inflated = _scan(path)
-    table, array = io.BytesIO(), io.BytesIO()
-    if inflated:
-        np.save(array, inflated.array())
-    about = {
-        "version": VERSION,
-        "stamp": stamp,
-        "points": hashlib.sha256(array.getvalue()).hexdigest() if inflated else "",
-    }
-    pq.write_table(members.replace_schema_metadata(about), table, write_page_checksum=True)
+    stamp, array = _stamp(path), io.BytesIO()
     try:
-        if inflated:
+        if _is_gzip(path):
+            with whole(folder / f"{path.name}.windows") as windows:
+                found = _scan(path, windows)
+            np.save(array, found.points)
             write_whole(folder / f"{path.name}.points.npy", array.getvalue())
-            write_whole(folder / f"{path.name}.windows", b"".join(inflated.windows))
+        else:
+            found = _scan(path)
+        about = {
+            "version": VERSION,
+            "stamp": stamp,
+            "points": hashlib.sha256(array.getvalue()).hexdigest() if array.getvalue() else "",
+            "cut": found.cut,
+        }
+        table = io.BytesIO()
+        pq.write_table(found.members.replace_schema_metadata(about), table, write_page_checksum=True)
         write_whole(folder / f"{path.name}.parquet", table.getvalue())  # last: where it is, all is there
     except OSError as error:
         raise OscineError(f"{folder} could not be written ({error.strerror or error}); make room for indices") from None
@@ -255,6 +298,14 @@ def _write(path: Path, folder: Path) -> Index:
     if index is None:
         raise OscineError(f"{path} changed while it was indexed; call again once it is complete")
     return index
+
+
+def _is_gzip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == GZIP_MAGIC
+    except OSError as error:
+        raise OscineError(f"{path} could not be read ({error.strerror or error}); check the disk") from None
 
 
 class Member(NamedTuple):
@@ -266,24 +317,51 @@ class Member(NamedTuple):
     frames: int = 0
     rate: int = 0
     note: str = ""
+    runs: tuple[int, ...] = ()
 
 
-def _scan(path: Path) -> tuple[pa.Table, Inflated | None]:
-    """The recordings of a tar, and its gzip file, read to the end, if it is one."""
+class Scan(NamedTuple):
+    """What was read of a tar. points: of its gzip file, if it is one; cut: why it ends before its time, or ""."""
+
+    members: pa.Table
+    points: np.ndarray | None
+    cut: str
+
+
+def _scan(path: Path, windows: BinaryIO | None = None) -> Scan:
+    """Read a tar from end to end. windows: takes those of the points of a gzip file."""
+    rows: list[Member] = []
+    cut, inflated = "", None
     try:
         with path.open("rb") as file:
-            if file.peek(2)[:2] == GZIP_MAGIC:
-                inflated = Inflated(file)
-                rows = list(_members_inflated(path, inflated))
+            if windows is None:
+                found = _members(path, file)
             else:
-                inflated, rows = None, list(_members(path, file))
-    except (TarError, EOFError, zlib.error) as error:
+                inflated = Inflated(file, _keeping(windows))
+                found = _members_inflated(path, inflated, windows)
+            try:
+                rows.extend(found)
+            except EOFError as error:
+                cut = str(error)
+    except (TarError, zlib.error) as error:
         raise OscineError(f"{path} is no whole tar file ({error}); download it again") from None
     except OSError as error:
         raise OscineError(f"{path} could not be read ({error.strerror or error}); check the disk") from None
+    if cut and not rows:
+        raise OscineError(f"{path} is no whole tar file ({cut}); download it again")
     columns = [list(column) for column in zip(*rows)] or [[] for _ in MEMBERS]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, MEMBERS)]
-    return pa.table(arrays, schema=MEMBERS), inflated
+    return Scan(pa.table(arrays, schema=MEMBERS), inflated.array() if inflated else None, cut)
+
+
+def _keeping(windows: BinaryIO) -> Callable[[bytes], None]:
+    def keep(window: bytes) -> None:
+        try:
+            windows.write(window)
+        except OSError as error:
+            raise OscineError(f"an index could not be written ({error.strerror or error}); make room for it") from None
+
+    return keep
 
 
 def _is_recording(entry: Entry) -> bool:
@@ -292,34 +370,55 @@ def _is_recording(entry: Entry) -> bool:
 
 
 def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
-    """The recordings of a tar that is not compressed."""
+    """The recordings of a tar that is not compressed; at last EOFError where it is cut short."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     for entry in read_entries(file):
         if entry.offset + entry.size > size:
+            if _is_recording(entry):
+                yield _cut_member(entry)
             raise EOFError("ends too early")
         if _is_recording(entry):
             place = file.tell()
-            yield _member(path, entry, io.BufferedReader(Part(file, entry.offset, entry.size), BUFFER))
+            yield _member(
+                path, entry, io.BufferedReader(_as_part(file, entry.offset, entry.length, entry.runs), BUFFER)
+            )
             file.seek(place)
         file.seek(entry.end)
 
 
-def _members_inflated(path: Path, inflated: Inflated) -> Iterator[Member]:
-    """The recordings of a tar.gz, whose headers are read from their ends, as far as those suffice."""
-    content, at = io.BufferedReader(inflated, 2**20), 0
+def _members_inflated(path: Path, inflated: Inflated, windows: BinaryIO) -> Iterator[Member]:
+    """The recordings of a tar.gz, whose headers are read from their ends, as far as those suffice; EOFError as above."""
+    content = io.BufferedReader(inflated, 2**20)
     found: list[tuple[Entry, Member, bool]] = []
-    for entry in read_entries(content):
-        head, tail = _pass_over(content, entry.size, _is_recording(entry))
-        content.read(entry.end - entry.offset - entry.size)
-        at = entry.end
-        if _is_recording(entry):
-            known = Ends(head, tail, entry.size)
-            found.append((entry, _member(path, entry, io.BufferedReader(known, BUFFER)), known.asked))
-    while block := content.read(2**20):  # up to the checksum
-        at += len(block)
-    for entry, member, asked in found:
-        yield _member_inside(path, entry, inflated) if asked else member
+    cut: EOFError | None = None
+    try:
+        for entry in read_entries(content):
+            if _is_recording(entry):
+                found.append((entry, _cut_member(entry), False))
+            head, tail = _pass_over(content, entry.size, _is_recording(entry))
+            if _is_recording(entry):
+                known = Ends(head, tail, entry.size)
+                member = _member(path, entry, io.BufferedReader(known, BUFFER))
+                found[-1] = (entry, member, known.asked or bool(entry.runs))
+            content.read(entry.end - entry.offset - entry.size)
+        while content.read(2**20):  # up to the checksum
+            pass
+        if not inflated.whole:
+            raise EOFError("ends too early")
+    except EOFError as error:
+        cut = error
+    with path.open("rb", buffering=0) as file:
+        size = max((entry.offset + entry.size for entry, _, _ in found), default=0)
+        inside = Inflating(file, inflated.array(), windows, size)
+        for entry, member, asked in found:
+            yield _member_inside(path, entry, inside) if asked else member
+    if cut:
+        raise cut
+
+
+def _cut_member(entry: Entry) -> Member:
+    return Member(PurePosixPath(entry.name).name, entry.offset, 0, note=CUT)
 
 
 def _pass_over(content: BinaryIO, size: int, keep: bool) -> tuple[bytes, bytes]:
@@ -333,17 +432,18 @@ def _pass_over(content: BinaryIO, size: int, keep: bool) -> tuple[bytes, bytes]:
     return head, tail
 
 
-def _member_inside(path: Path, entry: Entry, inflated: Inflated) -> Member:
+def _member_inside(path: Path, entry: Entry, inside: Inflating) -> Member:
     """A recording of a tar.gz whose ends do not say how long it is."""
-    with path.open("rb", buffering=0) as file:
-        windows = io.BytesIO(b"".join(inflated.windows))
-        inside = Inflating(file, inflated.array(), windows, entry.offset + entry.size)
-        return _member(path, entry, io.BufferedReader(Part(inside, entry.offset, entry.size), BUFFER))
+    try:
+        stream = _open_inside(inside, entry.offset, entry.length, entry.runs)
+    except UNREADABLE as error:
+        return _member(path, entry, io.BytesIO())._replace(note=unreadable(error))
+    return _member(path, entry, stream)
 
 
 def _member(path: Path, entry: Entry, content: BinaryIO) -> Member:
     name = PurePosixPath(entry.name).name
-    member = Member(name, entry.offset, entry.size, note=entry.trouble)
+    member = Member(name, entry.offset, entry.length, note=entry.trouble, runs=tuple(sum(entry.runs, ())))
     if entry.trouble:
         return member
     try:

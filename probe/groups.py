@@ -35,22 +35,28 @@ def check_groups(
     for part, learnt, judged, chosen in parts:
         train, test = np.concatenate([np.asarray(learnt), np.asarray(chosen)]), np.asarray(judged)
         for column in rows.columns.intersection(GROUPS):
-            names = rows[column].to_numpy(dtype=object)
-            leaks = test[np.isin(names[test].astype(str), names[train].astype(str)) & ~pd.isna(names[test])]
+            names = _names(rows[column]).reset_index(drop=True)
+            known, asked = names[train].dropna(), names[test].dropna()
+            leaks = asked[asked.isin(known)]
             if len(leaks):
-                name = names[leaks[0]]
-                twin = train[names[train] == name][0]
-                others = len(set(names[leaks])) - 1
+                name, row = leaks.iloc[0], leaks.index[0]
+                twin = known.index[known == name][0]
+                others = leaks.nunique() - 1
                 raise OscineError(
                     f"{table}: {part} is judged on what it learns from: the {column} {name}"
-                    f"{f' and {others} more' if others else ''} (rows {twin + 2} and {leaks[0] + 2}); "
+                    f"{f' and {others} more' if others else ''} (rows {twin + 2} and {row + 2}); "
                     f"keep all rows of a {column} on one side"
                 )
 
 
+def _names(column: pd.Series) -> pd.Series:
+    """A column's names as texts, which are missing where it is empty: 1 and "1" are one name, None and "None" are not."""
+    return column.astype(str).astype(object).where(column.notna())
+
+
 def join_groups(rows: pd.DataFrame) -> np.ndarray:  # [rows]
     """A number for every row; rows that share any group, be it by way of other rows, share their number."""
-    columns = [rows[column] for column in rows.columns.intersection(GROUPS)]
+    columns = [_names(rows[column]) for column in rows.columns.intersection(GROUPS)]
     numbers = pd.Series(range(len(rows)), index=rows.index)
     while True:
         joined = numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from pathlib import Path
 
@@ -116,6 +117,84 @@ def test_zeros_that_fill_up_a_cluster_are_no_sound(how: tuple[str, str], tmp_pat
     assert audio_info(tmp_path / "a").note == ""
 
 
+ZEROS = bytes(2**18)  # of a file that was made as long as it might become
+
+
+@CASES
+@pytest.mark.parametrize("size", ["zero", "ones", "sox", 0.5, 1.0])
+def test_many_zeros_behind_the_sound_are_left_out_and_said(
+    how: tuple[str, str], size: float | str, tmp_path: Path
+) -> None:
+    content = made(*how)
+    content += bytes(-len(content) % 8)
+    whole = read(tmp_path / "a", content)
+    changed = content if size == 1.0 else with_size(content, how, size)
+    with_zeros = read(tmp_path / "a", changed + ZEROS)
+    assert abs(len(with_zeros) - len(whole)) < 640  # of which some codecs make a block
+    assert torch.equal(with_zeros[: FRAMES - 640], whole[: FRAMES - 640])
+    note = audio_info(tmp_path / "a").note
+    assert note.startswith("header: ")
+    assert " s of zeros, which are left out" in note
+    assert ("says 0.7" in note) == (size == 0.5)
+
+
+def test_where_the_first_bytes_say_a_files_length_the_sound_ends_there(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.wav", with_size(made("WAV"), ("WAV", "PCM_16"), "zero")
+    whole = read(path, made("WAV"))
+
+    def with_length(size: int) -> bytes:
+        return content[:4] + size.to_bytes(4, "little") + content[8:]
+
+    assert torch.equal(read(path, with_length(len(content) - 8) + bytes(9000)), whole)
+    assert audio_info(path).note == ""
+    silent = content + bytes(2**18)  # which is sound, as the file says
+    assert len(read(path, silent[:4] + (len(silent) - 8).to_bytes(4, "little") + silent[8:])) == FRAMES + 2**17
+    assert audio_info(path).note == ""
+    cut = read(path, with_length(len(content) - 8)[: 44 + FRAMES])
+    assert torch.equal(cut, whole[: FRAMES // 2])
+    assert audio_info(path).note.startswith("truncated: holds 0.780 s of the 1.560 s that its header promises")
+    assert torch.equal(read(path, with_length(36 + FRAMES)), whole)
+    assert audio_info(path).note.startswith("header: says 0.780 s, but the file holds 1.560 s, which are used")
+    twice = made("WAV")[:40] + (4 * FRAMES).to_bytes(4, "little") + made("WAV")[44:]
+    assert torch.equal(read(path, twice), whole)  # its first bytes say that it is whole
+    assert audio_info(path).note.startswith("header: says 3.120 s, but the file holds 1.560 s, which are used")
+
+
+def test_zeros_alone_are_no_recording(tmp_path: Path) -> None:
+    (path := tmp_path / "a.wav").write_bytes(made("WAV")[:4] + bytes(4) + made("WAV")[8:40] + bytes(4) + ZEROS)
+    with pytest.raises(AudioError, match="holds zeros alone, behind a header that does not say how long it is"):
+        audio_info(path)
+
+
+SIZE = 1_900_000_000  # of a long recording, in bytes
+OPEN = (0, 0x7FFF0000, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFDB)
+REAL = (0x7F000100, 0x7FFE0000, 0x7FFFE000, 0x7FFFFF80, 0x7FFFFFD4, 0x80000100, 0xFFFFE000, 0xFFFFFF00)
+
+
+@pytest.mark.parametrize("size", [*OPEN, *REAL])
+def test_a_long_recording_that_was_cut_is_told_from_one_of_unknown_length(size: int, tmp_path: Path) -> None:
+    whole = (size + 36) % 2**32
+    header = b"RIFF" + whole.to_bytes(4, "little") + made("WAV")[8:40] + size.to_bytes(4, "little")
+    with (path := tmp_path / "a.wav").open("wb") as file:
+        file.write(header)
+        file.truncate(44 + SIZE - 2)
+        file.seek(0, io.SEEK_END)
+        file.write(b"\0\x40")
+    info = audio_info(path)
+    assert info.frames == SIZE // 2
+    assert info.note.startswith("truncated: holds 59375.000 s of the ") == (size in REAL)
+    assert bool(info.note) == (size in REAL)
+
+
+@pytest.mark.parametrize("block", [3, 6, 12])
+def test_sox_rounds_its_placeholder_down_to_whole_frames(block: int, tmp_path: Path) -> None:
+    content = made("WAV", "PCM_24", np.stack([SOUND] * (block // 3), 1))
+    place = content.index(b"data") + 4
+    size = 0x7FFFF000 // block * block
+    (tmp_path / "a.wav").write_bytes(content[:place] + size.to_bytes(4, "little") + content[place + 4 :])
+    assert audio_info(tmp_path / "a.wav") == (FRAMES, RATE, block // 3, "")
+
+
 def test_a_header_alone_holds_no_samples(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(with_size(made("WAV", "PCM_16"), ("WAV", "PCM_16"), "zero")[:44])
     with pytest.raises(AudioError, match="holds no samples"):
@@ -167,6 +246,89 @@ def test_a_flacs_last_frame_says_how_long_it_is(total: int, silent: bool, tmp_pa
     assert torch.equal(part, read(tmp_path / "a", made("FLAC"))[: len(part)])
 
 
+def test_what_looks_like_a_frame_within_a_flacs_last_one_is_none(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, FRAMES)  # which FLAC writes as it is: any byte is a sample's
+    content = bytearray(made("FLAC", sound=noise))
+    before, last = (next(re.finditer(b"\xff\xf8..%c" % number, content, re.DOTALL)).start() for number in (5, 6))
+    content[last + 100 : last + 116] = content[before : before + 16]  # its head, with the checksum that fits
+    content[-2:] = flac_checksum(content[last:-2]).to_bytes(2, "big")
+    for total in (FRAMES, 0):
+        assert len(read(tmp_path / "a.flac", with_total(bytes(content), total))) == FRAMES
+        assert audio_info(tmp_path / "a.flac").note == ""
+
+
+def test_a_flac_whose_last_frame_is_not_whole_is_listed(tmp_path: Path) -> None:
+    assert len(read(tmp_path / "a.flac", made("FLAC")[:-10])) == FRAMES // 4096 * 4096
+    assert audio_info(tmp_path / "a.flac").note.startswith("truncated: holds 1.536 s of the 1.560 s")
+    for behind in (bytes(2**18), bytes(range(256)) * 9):  # which is no sound
+        assert len(read(tmp_path / "a.flac", made("FLAC") + behind)) == FRAMES
+        assert audio_info(tmp_path / "a.flac").note == ""
+
+
+def flac_checksum(content: bytes) -> int:
+    crc = 0
+    for byte in content:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x8005 if crc >> 15 else 0)) & 0xFFFF
+    return crc
+
+
+def ape(fields: bytes) -> bytes:
+    ends = [
+        b"APETAGEX" + struct.pack("<4I", 2000, len(fields) + 32, 1, flags) + bytes(8) for flags in (10 << 28, 8 << 28)
+    ]
+    return ends[0] + fields + ends[1]
+
+
+ID3 = b"ID3\4\0\0\0\0\0\x0a" + bytes(10)
+LYRICS = b"LYRICSBEGIN" + b"LYR00005hello" * 40
+TAGS = {
+    "ID3v1": b"TAG" + b"x" * 125, "ID3v1 and more": b"TAG+" + b"y" * 223 + b"TAG" + b"x" * 125, "APE": ape(b"k" * 100),
+    "APE, ID3v1": ape(b"k" * 3000) + b"TAG" + b"x" * 125, "Lyrics3": LYRICS + b"LYRICSEND" + b"TAG" + b"x" * 125,
+    "Lyrics3v2, APE": LYRICS + b"%06dLYRICS200" % len(LYRICS) + ape(b"k" * 100), "ID3v2": ID3 + b"3DI" + ID3[3:10],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tags", TAGS)
+@pytest.mark.parametrize("how", [*CONTAINERS, ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
+def test_tags_behind_the_sound_are_no_sound(
+    how: tuple[str, str], tags: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    contents = [made(*how)]
+    contents += [with_size(contents[0], how, "ones"), with_size(contents[0], how, 0.5)] if how in CONTAINERS else []
+    if how[0] == "MP3":
+        contents.append(contents[0].replace(b"Xing", bytes(4)).replace(b"Info", bytes(4)))
+    for content in contents:
+        content += bytes(-len(content) % 8) if how in CONTAINERS else b""
+        whole = read(tmp_path / "a", content)
+        note = audio_info(tmp_path / "a").note
+        assert torch.equal(read(tmp_path / "a", content + TAGS[tags]), whole)
+        assert audio_info(tmp_path / "a").note == note
+    assert capfd.readouterr().err == ""  # where libmpg123 speaks
+
+
+@pytest.mark.parametrize(
+    "how", [*CONTAINERS, ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
+)
+def test_tags_before_the_sound_are_no_sound(how: tuple[str, str], tmp_path: Path) -> None:
+    whole = read(tmp_path / "a", content := made(*how))
+    assert torch.equal(read(tmp_path / "a", ID3 + content), whole)
+    assert torch.equal(load_audio(tmp_path / "a", RATE, 0.5, 0.5), whole[RATE // 2 : RATE])
+    assert audio_info(tmp_path / "a").note == ""
+
+
+def test_a_codec_that_is_not_read_is_named_in_either_order_of_bytes(tmp_path: Path) -> None:
+    for order in ("LITTLE", "BIG"):
+        soundfile.write(path := tmp_path / "a.wav", SOUND, RATE, endian=order)
+        content = bytearray(path.read_bytes())
+        place = content.index(b"fmt ") + 8
+        content[place : place + 2] = (0x1234).to_bytes(2, order.lower())  # type: ignore[arg-type]
+        path.write_bytes(content)
+        with pytest.raises(AudioError, match=r"\(WAV of codec 0x1234, 1 channels, 16,000 Hz\)"):
+            audio_info(path)
+
+
 def test_a_flac_of_which_no_frame_is_found_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(with_total(made("FLAC"), 0)[:200])
     with pytest.raises(AudioError, match="does not say how long it is"):
@@ -213,9 +375,64 @@ def test_of_an_mp3_that_is_damaged_and_does_not_say_its_length_the_place_is_said
     assert "damaged: has no frames of its kind from byte" in audio_info(path).note
 
 
-def test_ogg_streams_one_behind_another_are_said(tmp_path: Path) -> None:
-    assert len(read(tmp_path / "a.ogg", made("OGG") + made("OGG", "OPUS"))) == FRAMES
-    assert audio_info(tmp_path / "a.ogg").note.startswith("header: holds several Ogg streams")
+@pytest.mark.parametrize("long", [False, True])
+def test_ogg_streams_one_behind_another_are_read_as_one(long: bool, tmp_path: Path) -> None:
+    sounds = [np.tile(SOUND, 20 if long else 1), np.tile(SOUND[::-1], 16 if long else 2), SOUND]
+    pieces = [made("OGG", sound=sounds[0]), made("OGG", "OPUS", sounds[1]), made("OGG", sound=sounds[2])]
+    wholes = [read(tmp_path / "a.ogg", piece) for piece in pieces]
+    whole = read(tmp_path / "a.ogg", b"".join(pieces))
+    assert torch.equal(whole, torch.cat(wholes))
+    assert audio_info(tmp_path / "a.ogg").note == ""
+    total = len(whole) / RATE
+    for start in np.linspace(0, total - 0.01, 23):
+        first = round(start * RATE)
+        part = load_audio(tmp_path / "a.ogg", RATE, float(start), 0.5)
+        torch.testing.assert_close(part, whole[first : first + RATE // 2], rtol=0, atol=1e-5)
+
+
+def test_ogg_streams_of_one_number_are_two_all_the_same(tmp_path: Path) -> None:
+    first, second = (numbered(made("OGG", sound=np.tile(SOUND, times)), 7) for times in (20, 8))
+    whole = torch.cat([read(tmp_path / "a.ogg", first), read(tmp_path / "a.ogg", second)])
+    assert torch.equal(read(tmp_path / "a.ogg", first + second), whole)
+
+
+def test_of_ogg_streams_that_differ_those_before_are_read_and_both_numbers_said(tmp_path: Path) -> None:
+    stereo = made("OGG", sound=np.stack([SOUND, SOUND], 1))
+    other = io.BytesIO()
+    soundfile.write(other, SOUND, 22_050, format="OGG")
+    for odd, said in ((stereo, "of 16,000 Hz and 2 channels"), (other.getvalue(), "of 22,050 Hz and 1 channel")):
+        assert len(read(tmp_path / "a.ogg", made("OGG") + made("OGG") + odd)) == 2 * FRAMES
+        note = audio_info(tmp_path / "a.ogg").note
+        assert note.startswith("header: holds 3 Ogg streams one behind another, of 16,000 Hz and 1 channel and then")
+        assert said in note
+        assert "what comes before, 3.120 s, is used" in note
+    damaged = made("OGG")[:58] + bytes(100) + made("OGG")[158:]
+    assert len(read(tmp_path / "a.ogg", made("OGG") + damaged)) == FRAMES
+    assert audio_info(tmp_path / "a.ogg").note.startswith(
+        "damaged: holds 2 Ogg streams one behind another, of which number 2"
+    )
+
+
+def numbered(content: bytes, number: int) -> bytes:
+    """An Ogg stream with another number, and pages' checksums that fit."""
+    made, place = b"", 0
+    while place < len(content):
+        count = content[place + 26]
+        length = 27 + count + sum(content[place + 27 : place + 27 + count])
+        page = bytearray(content[place : place + length])
+        page[14:18], page[22:26] = number.to_bytes(4, "little"), bytes(4)
+        page[22:26] = ogg_checksum(page).to_bytes(4, "little")
+        made, place = made + page, place + length
+    return made
+
+
+def ogg_checksum(page: bytes) -> int:
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
+    return crc
 
 
 @pytest.mark.parametrize("rate", [0, 1, 99, 2**31 - 1, 2**32 - 1])

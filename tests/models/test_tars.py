@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,7 +24,7 @@ import torch
 from oscine.models import gzip_points
 from oscine.models.audio import AudioError, load_audio
 from oscine.models.errors import OscineError
-from oscine.models.gzip_points import Inflated, read_inflated
+from oscine.models.gzip_points import Inflated, Inflating
 from oscine.models.tars import Tars
 from tests.birdset_layout import RATE, ogg
 
@@ -66,27 +67,32 @@ def test_a_gzip_files_content_is_the_same_from_any_point(kind: str, monkeypatch:
     content, packed, found = FILES[kind]
     monkeypatch.setattr(gzip_points, "SPACING", 2**16)
     monkeypatch.setattr(gzip_points, "PIECE", 2**17)
-    inflated = Inflated(io.BytesIO(packed))
+    windows = io.BytesIO()
+    inflated = Inflated(io.BytesIO(packed), windows.write)
     assert io.BufferedReader(inflated).read() == content
-    assert (len(inflated.windows) > 1) == found
-    points, windows = inflated.array(), io.BytesIO(b"".join(inflated.windows))
+    assert (inflated.windows > 1) == found
+    points = inflated.array()
     rng = random.Random(1)
     for at in [0, *points[:, 1].tolist(), *(rng.randrange(len(content)) for _ in range(8))]:
         length = min(len(content) - at, rng.randrange(1, 2**18))
-        assert read_inflated(io.BytesIO(packed), points, windows, at, length) == content[at : at + length]
+        inflating = Inflating(io.BytesIO(packed), points, windows, at + length)
+        inflating.seek(at)
+        assert io.BufferedReader(inflating).read(length) == content[at : at + length]
 
 
 def test_points_begin_at_every_bit_of_a_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gzip_points, "SPACING", 2**16)
     monkeypatch.setattr(gzip_points, "PIECE", 2**17)
-    inflated = Inflated(io.BytesIO(deflated(4 * MIXED)))
+    inflated = Inflated(io.BytesIO(deflated(4 * MIXED)), len)
     io.BufferedReader(inflated).read()
-    assert {bit % 8 for bit, _, _ in inflated.points} == set(range(8))
+    assert {bit % 8 for bit, _, _, _ in inflated.points} == set(range(8))
 
 
-def test_a_gzip_file_that_ends_early_is_an_error() -> None:
-    with pytest.raises(EOFError, match="too early"):
-        io.BufferedReader(Inflated(io.BytesIO(deflated(NOISE)[:-9]))).read()
+def test_of_a_gzip_file_that_ends_early_what_is_there_is_read() -> None:
+    for cut, whole in ((1, True), (-9, False)):
+        inflated = Inflated(io.BytesIO(deflated(NOISE)[: cut if cut < 0 else None]), len)
+        assert NOISE.startswith(io.BufferedReader(inflated).read())
+        assert inflated.whole == whole
 
 
 def write_tar(path: Path, members: dict[str, bytes], mode: str) -> Path:
@@ -143,11 +149,11 @@ from pathlib import Path
 from oscine.models import tars
 
 scan = tars._scan
-def noted(path):
+def noted(path, *windows):
     with open(sys.argv[2], "a") as scans:
         scans.write("one\\n")
     time.sleep(1)
-    return scan(path)
+    return scan(path, *windows)
 tars._scan = noted
 print(len(tars.Tars([Path(sys.argv[1])]).names))
 """
@@ -166,8 +172,19 @@ def test_where_the_folder_cannot_be_written_the_index_goes_to_the_cache(tar: Pat
     assert list((tmp_path / "cache").glob(f"oscine/*/{tar.name}.parquet"))
 
 
-def test_a_tar_that_is_cut_short_is_refused(tar: Path) -> None:
+def test_of_a_tar_that_is_cut_short_what_comes_before_is_read_and_the_rest_listed(
+    tar: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     os.truncate(tar, tar.stat().st_size * 2 // 3)
+    for _ in range(2):  # also of an index that is there
+        tars = Tars([tar])
+        assert tars.cut == [tar]
+        assert tars.names.to_pylist() == [*OGGS][:5]
+        assert np.array_equal(tars.seconds, [3, 4, 5, 6, np.nan], equal_nan=True)
+        assert str(tars.unread()[4]).endswith("XC4.ogg: lies where its tar file is cut short; download that again")
+        assert len(tars.load(3, RATE, 0, 6)) == 6 * RATE
+    assert caplog.text.count("is cut short; what comes before is used; download it again for the rest") == 1
+    os.truncate(tar, 15)
     with pytest.raises(OscineError, match=rf"{tar.name} is no whole tar file .*; download it again"):
         Tars([tar])
 
@@ -208,25 +225,118 @@ def test_a_tar_of_half_a_gigabyte_of_zeros_takes_little_memory(header: bytes, tm
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("mode", ["gnu", "pax"])
-def test_a_sparse_file_is_listed_and_the_others_are_read(mode: str, tmp_path: Path) -> None:
-    sound = WAV.getvalue()
-    if mode == "gnu":
-        block = bytearray(headed("sparse.wav", len(sound), tarfile.GNUTYPE_SPARSE))
-        block[482], block[148:156] = 1, b" " * 8  # another block of the map follows
+SPARSE_SOUND = np.concatenate([np.ones(5000), np.zeros(40_000), np.ones(300), np.zeros(30_000), np.ones(7000)]) / 4
+FORMS = {  # how GNU tar writes that a file is sparse
+    "old": ["--format=gnu"], "0.0": ["--format=posix", "--sparse-version=0.0"],
+    "0.1": ["--format=posix", "--sparse-version=0.1"], "1.0": ["--format=posix", "--sparse-version=1.0"],
+}  # fmt: skip
+
+
+def paxed(texts: dict[str, str]) -> bytes:
+    """A PAX header that says so."""
+    rows = b""
+    for name, text in texts.items():
+        row = f" {name}={text}\n".encode()
+        length = next(n for n in range(len(row), len(row) + 9) if len(str(n)) + len(row) == n)
+        rows += str(length).encode() + row
+    return headed("x", len(rows), tarfile.XHDTYPE) + rows.ljust(-(-len(rows) // 512) * 512, b"\0")
+
+
+def sparse(form: str, content: bytes, runs: list[tuple[int, int]], size: int | None = None) -> bytes:
+    """A tar's part that holds a sparse file, as GNU tar writes it."""
+    stored, size = b"".join(content[start : start + count] for start, count in runs), size or len(content)
+    numbers = [number for run in runs for number in run]
+    if form == "old":
+        block = bytearray(headed("a.wav", len(stored), tarfile.GNUTYPE_SPARSE))
+        fields = b"".join(b"%011o\0" % number for number in numbers)
+        block[386 : 386 + 96], more = fields[:96].ljust(96, b"\0"), fields[96:]
+        block[482], block[483:495] = bool(more), b"%011o\0" % size
+        block[148:156] = b" " * 8
         block[148:156] = b"%06o\0 " % sum(block)
-        content = bytes(block) + bytes(512)
+        blocks = [more[at : at + 504] for at in range(0, len(more), 504)]
+        head = bytes(block) + b"".join(
+            part.ljust(504, b"\0") + bytes([number < len(blocks)]) + bytes(7) for number, part in enumerate(blocks, 1)
+        )
     else:
-        said = b"22 GNU.sparse.major=1\n"
-        content = headed("x", len(said), tarfile.XHDTYPE) + said.ljust(512, b"\0") + headed("sparse.wav", len(sound))
-    path = tmp_path / "t.tar"
-    path.write_bytes(
-        content + sound.ljust(512, b"\0") + headed("z.wav", len(sound)) + sound.ljust(512, b"\0") + bytes(1024)
-    )
-    tars = Tars([path])
-    assert tars.names.to_pylist() == ["sparse.wav", "z.wav"]
-    assert "stored with its zeros left out" in str(tars.unread()[0])
-    assert tars.seconds[1] == 8 / RATE
+        said = {"GNU.sparse.size": str(size), "GNU.sparse.name": "a.wav"}
+        if form == "0.0":
+            pairs = b""
+            for start, count in runs:
+                for name, number in (("offset", start), ("numbytes", count)):
+                    one = paxed({f"GNU.sparse.{name}": str(number)})[512:]
+                    pairs += one.rstrip(b"\0")
+            pairs += paxed(said)[512:].rstrip(b"\0")
+            head = headed("x", len(pairs), tarfile.XHDTYPE) + pairs.ljust(-(-len(pairs) // 512) * 512, b"\0")
+        elif form == "0.1":
+            head = paxed(said | {"GNU.sparse.map": ",".join(map(str, numbers))})
+        else:
+            head = paxed({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(size)} | said)
+            text = "".join(f"{number}\n" for number in [len(runs), *numbers]).encode()
+            stored = text.ljust(-(-len(text) // 512) * 512, b"\0") + stored
+        head += headed("GNUSparseFile.0/a.wav", len(stored))
+    return head + stored.ljust(-(-len(stored) // 512) * 512, b"\0")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_sparse_file_is_read_with_its_zeros(form: str, zipped: bool, tmp_path: Path) -> None:
+    soundfile.write(path := tmp_path / "a.wav", SPARSE_SOUND, RATE)
+    content, other = path.read_bytes(), WAV.getvalue()
+    kept = [(0, 10_240), *((start, 64) for start in range(90_000, 90_640, 128)), (150_000, len(content) - 150_000)]
+    packed = sparse(form, content, kept) + headed("z.wav", len(other)) + other.ljust(512, b"\0") + bytes(1024)
+    (tar := tmp_path / ("t.tar.gz" if zipped else "t.tar")).write_bytes(gzip.compress(packed) if zipped else packed)
+    expected = bytearray(len(content))
+    for start, count in kept:
+        expected[start : start + count] = content[start : start + count]
+    path.write_bytes(expected)
+    for _ in range(2):  # also by an index that is there
+        tars = Tars([tar])
+        assert tars.names.to_pylist() == ["a.wav", "z.wav"]
+        assert tars.unread() == {}
+        assert tars.seconds.tolist() == [len(SPARSE_SOUND) / RATE, 8 / RATE]
+        for start, seconds in ((0.0, 60.0), (1.4, 0.1), (2.5, 0.05)):
+            assert torch.equal(tars.load(0, RATE, start, seconds), load_audio(path, RATE, start, seconds))
+        assert len(tars.load(1, RATE, 0.0, 1.0)) == 8
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_sparse_file_of_gnu_tar_is_read(form: str, tmp_path: Path) -> None:
+    program = shutil.which("tar")
+    if not program or b"GNU" not in subprocess.run([program, "--version"], capture_output=True, check=True).stdout:
+        pytest.skip("needs GNU tar")
+    soundfile.write(path := tmp_path / "a.wav", SPARSE_SOUND, RATE)
+    content = path.read_bytes()
+    with path.open("wb") as file:  # with holes where there are pages of zeros
+        for at in range(0, len(content), 4096):
+            if any(content[at : at + 4096]):
+                file.seek(at)
+                file.write(content[at : at + 4096])
+    (tmp_path / "none.wav").touch()
+    os.truncate(tmp_path / "none.wav", 2**20)  # a hole alone
+    names = ["a.wav", "none.wav"]
+    subprocess.run([program, "-cSf", "t.tar", *FORMS[form], *names], cwd=tmp_path, check=True)
+    tars = Tars([tmp_path / "t.tar"])
+    assert tars.names.to_pylist() == names
+    assert (tmp_path / "t.tar").stat().st_size < len(content)
+    assert torch.equal(tars.load(0, RATE, 0.0, 60.0), load_audio(path, RATE))
+    assert "is no audio" in str(tars.unread()[1])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_sparse_file_whose_map_cannot_be_is_listed_and_the_others_are_read(form: str, tmp_path: Path) -> None:
+    sound = WAV.getvalue()
+    others = headed("z.wav", len(sound)) + sound.ljust(512, b"\0") + bytes(1024)
+    hostile = [
+        sparse(form, sound, [(20, 20), (0, 20)]), sparse(form, sound, [(0, 20), (10, 20)]),
+        sparse(form, sound, [(0, 40)], size=30), sparse(form, sound, [(0, 40)], size=2**32),
+    ][: 3 if form == "old" else 4]  # fmt: skip
+    hostile[-1:] = [] if form == "old" else [sparse(form, sound, [(0, 40)], size=2**62)]
+    for content in hostile:
+        (path := tmp_path / "t.tar").write_bytes(content + others)
+        tars = Tars([path])
+        assert tars.names.to_pylist() == ["a.wav", "z.wav"]
+        assert "is stored without its zeros (a sparse file), in a way that is not read" in str(tars.unread()[0])
+        assert tars.seconds[1] == 8 / RATE
 
 
 def test_names_that_are_no_text_lose_nothing(tmp_path: Path) -> None:

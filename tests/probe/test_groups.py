@@ -59,6 +59,15 @@ def test_leaks_are_counted_by_group() -> None:
 
 def test_unknown_recordists_are_nobody() -> None:
     check_groups(leaky(["ann", None, np.nan, None, np.nan, "bo"]), HALVES)
+    check_groups(leaky(["ann", None, np.nan, "None", "nan", "bo"]), HALVES)
+
+
+@pytest.mark.parametrize("index", [range(6), list("uvwxyz"), [0] * 6])
+def test_a_number_and_its_text_are_one_group(index: list[object]) -> None:
+    rows = leaky([1, "bo", None, "1", None, "cy"]).set_axis(index)
+    with pytest.raises(OscineError, match=r"the recordist 1 \(rows 2 and 5\)"):
+        check_groups(rows, HALVES)
+    assert join_groups(rows.reset_index(drop=True)).tolist() == [0, 1, 2, 0, 3, 4]
 
 
 def test_rows_that_share_any_group_are_joined_through_others() -> None:
