@@ -110,10 +110,11 @@ def _octal(block: bytes, place: int, count: int) -> list[int]:
 
 
 def _number(field: bytes) -> int:
-    try:
-        return tarfile.nti(field)
-    except tarfile.HeaderError:
-        return -1
+    """Read a number of octal digits, or of bytes where the first bit is set."""
+    if field[0] & 128:
+        return int.from_bytes(bytes([field[0] & 127]) + field[1:], "big")
+    digits = field.strip(b"\0 ") or b"0"
+    return int(digits, 8) if digits.isdigit() and not {*digits} & {*b"89"} else -1
 
 
 def _pairs(numbers: Sequence[int]) -> Runs:

@@ -279,7 +279,7 @@ def _write(path: Path, folder: Path) -> Index:
         if _is_gzip(path):
             with whole(folder / f"{path.name}.windows") as windows:
                 found = _scan(path, windows)
-            np.save(array, found.points)
+            np.save(array, np.asarray(found.points))
             write_whole(folder / f"{path.name}.points.npy", array.getvalue())
         else:
             found = _scan(path)
