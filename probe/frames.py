@@ -134,8 +134,9 @@ def judge_frames(
     """
     check_selection(settings.select_every, task.parts)
     judgement = FrameJudgement([part.name for part in task.parts], hop=hop)
+    used = torch.cat([rows for part in task.parts for rows in part[1:]])
     with torch.random.fork_rng(devices=[]):
-        prepared = prepare(make_probe(), features, device)
+        prepared = prepare(make_probe(), features, device, used)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)

@@ -127,6 +127,30 @@ def test_features_that_are_taken_batch_by_batch_are_prepared_to_the_same_bits(
         assert torch.equal(one, two)
 
 
+def test_rows_are_taken_from_their_source_once_where_they_fit_into_memory(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = folds_of(torch.arange(ROWS) % 3, 3)
+    taken: list[int] = []
+
+    class Counted(Taken):
+        def take(self, rows: Tensor, /) -> Features:
+            taken.extend(rows.tolist())
+            return super().take(rows)
+
+    def fitted() -> Judgement:
+        taken.clear()
+        return judge(lambda: LinearProbe(encoder, 3, "mean"), Counted(drawn(task.targets, 0.5)), task, BRIEF)
+
+    held = fitted()
+    assert len(taken) == ROWS + 1, "one of them to see how large it is"
+    assert {*taken} == set(range(ROWS))
+    monkeypatch.setattr("oscine.probe.fit.IN_MEMORY", 0)
+    whenever = fitted()
+    assert len(taken) > 3 * ROWS
+    assert all(torch.equal(one, two) for one, two in zip(held.logits, whenever.logits, strict=True))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_an_encoder_is_untouched_by_probing(encoder: Encoder, task: Task, training: bool) -> None:
     encoder = copy.deepcopy(encoder).train(training)
