@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from oscine.probe.data import Task
 from oscine.probe.embedded import read_embedded
 from oscine.probe.encoding import Encoding, encode_task
 from oscine.probe.fit import FeatureSource, FitSettings
+from oscine.probe.fitted import ProbeFit
 from oscine.probe.probe import Needs, Probe
 from oscine.probe.search import Search
 from oscine.probe.shelf import bytes_below, open_store
@@ -31,6 +32,7 @@ class Bench:
     settings: Namespace
     folder: Path
     bar: Bar
+    background: Sequence[Path] = ()  # recordings without labels, of --background
     searched: Mapping[str, Search] = field(default_factory=dict)  # what chose the settings, by the task's parts
 
     @property
@@ -47,6 +49,13 @@ class Bench:
 
     def maker(self, task: Task) -> Callable[[], Probe]:
         return partial(self.probe, self.encoder, len(task.classes), **self.head)
+
+    def fit_of(self, task: Task, features: FeatureSource, name: str) -> ProbeFit:
+        """How the probe is fitted on a task of that name."""
+        return ProbeFit(
+            self.maker(task), self.head, self.encoder, features, task, self.fit, self.settings.seconds,
+            self.settings.device, name,
+        )  # fmt: skip
 
     def features(self, task: Task, needs: Needs, seconds: float | None = None) -> FeatureSource:
         """Of a task's rows: from a table of embeddings, from the store, which may have to encode them first, or kept in

@@ -18,7 +18,7 @@ from oscine.probe.encoding import Encoding
 from oscine.probe.evidence import weigh
 from oscine.probe.finetune import FineTuning
 from oscine.probe.fit import Judgement, silent
-from oscine.probe.negatives import make_negatives, out_of_reach, show_negatives
+from oscine.probe.negatives import make_negatives, raise_thresholds, show_false_positives
 from oscine.probe.portrait import portray
 from oscine.probe.predictions import predictions_of, write_predictions
 from oscine.probe.report import write_report
@@ -63,16 +63,16 @@ def tune_clips(bench: Bench, task: Task, name: str) -> Findings:
         bench.bar.say("the probe for oscine predict, and the report")
         progress = bench.bar.task("fine-tune on all folds") if len(task.parts) > 1 else silent
         fitted = plan.kept(judgement, bench.head, states, progress, name)
-        if is_own(settings):  # it has not learnt from them, an encoder would have to learn anew
+        if is_own(settings):  # it has not learnt from them: of a split, the judged encoder would have to learn anew
             needs = fitted.probe.needs
             negatives = make_negatives(fitted.encoder, needs, task, plan.seconds, plan.batch_size, bench.fit.seed)
-            fitted = out_of_reach(fitted, negatives, task, judgement)
+            fitted = raise_thresholds(fitted, negatives, task, judgement)
         save_probe(fitted, bench.folder / PROBE)
         encoder = plan.first_encoder(states)
         features = Encoding(encoder, task, judgement.probes[0].needs, plan.seconds, plan.batch_size, "float32")
         title = bench.title(name)
         page = portray(title, settings.as_dict(), encoder, task, judgement, features, evidence, seconds=plan.seconds)
-        show_negatives(page, fitted)
+        show_false_positives(page, fitted)
         write_report(page, bench.folder / REPORT)
         states.end()
 

@@ -14,12 +14,12 @@ from oscine.probe.dcase import FrameTask
 from oscine.probe.evidence import weigh
 from oscine.probe.few_shot import few_shot_curve
 from oscine.probe.fit import FeatureSource, Judgement, joined, judge, silent, within
-from oscine.probe.fitted import FittedProbe, keep_frames, keep_probe
+from oscine.probe.fitted import FittedProbe, ProbeFit, keep_frames, keep_probe
 from oscine.probe.frame_evidence import judged_recordings, weigh_frames
 from oscine.probe.frame_portrait import portray_frames
 from oscine.probe.frames import judge_frames
 from oscine.probe.layers import ALL_LAYERS, layer_metric
-from oscine.probe.negatives import background_task, keep_with_negatives, make_negatives, show_negatives
+from oscine.probe.negatives import background_task, keep_with_negatives, make_negatives, show_false_positives
 from oscine.probe.portrait import portray
 from oscine.probe.predictions import predictions_of, write_predictions
 from oscine.probe.report import Report, write_report
@@ -43,7 +43,7 @@ class Findings(NamedTuple):
 
 def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     """Scores and what stands behind them; then every prediction, the probe that is worth keeping, and a report."""
-    seconds, background = bench.settings.seconds, bench.settings.background
+    seconds, background = bench.settings.seconds, bench.background
     others = background_task(background, seconds or bench.encoder.seconds, len(task.rows)) if background else None
     features = bench.features(task, bench.maker(task)().needs, seconds)
     bench = search_clips(bench, features, task)
@@ -56,12 +56,12 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
     def rest() -> None:
         write_predictions(bench.folder / PREDICTIONS, predictions_of(judgement, task))
         bench.bar.say("the probe for oscine predict, and the report")
-        fitted = keep(bench, features, task, judgement, name, others)
+        fitted = keep(bench, bench.fit_of(task, features, name), judgement, others)
         save_probe(fitted, bench.folder / PROBE)
         page = portray(
             bench.title(name), settings.as_dict(), bench.encoder, task, judgement, features, evidence, layers, seconds
         )
-        show_negatives(page, fitted)
+        show_false_positives(page, fitted)
         if bench.searched:
             show_search(page, bench.searched)
         write_report(page, bench.folder / REPORT)
@@ -70,31 +70,19 @@ def judge_clips(bench: Bench, task: Task, name: str) -> Findings:
 
 
 def keep(
-    bench: Bench,
-    features: FeatureSource,
-    task: Task,
-    judgement: Judgement,
-    name: str,
-    background: tuple[Task, tuple[int, ...]] | None,
+    bench: Bench, fit: ProbeFit, judgement: Judgement, background: tuple[Task, tuple[int, ...]] | None
 ) -> FittedProbe:
     """The probe to keep; of recordings of one's own it knows what no class sounds like, too."""
-    settings, make_probe = bench.settings, bench.maker(task)
+    settings = bench.settings
     if not is_own(settings):
-        progress = bench.bar.task("fit on all folds") if len(task.parts) > 1 else silent
-        return keep_probe(
-            make_probe, bench.head, bench.encoder, features, task, judgement, bench.fit, settings.seconds, name,
-            settings.device, progress,
-        )  # fmt: skip
-    needs = make_probe().needs
-    negatives = make_negatives(bench.encoder, needs, task, settings.seconds, settings.batch_size, bench.fit.seed)
+        return keep_probe(fit, judgement, bench.bar.task("fit on all folds") if len(fit.task.parts) > 1 else silent)
+    needs = fit.make_probe().needs
+    negatives = make_negatives(fit.encoder, needs, fit.task, fit.seconds, settings.batch_size, fit.settings.seed)
     if background:
         others, recordings = background
-        source = bench.encoded(others, needs, settings.seconds)
+        source = bench.encoded(others, needs, fit.seconds)
         negatives = replace(negatives, background=source, recordings=recordings)
-    return keep_with_negatives(
-        make_probe, bench.head, bench.encoder, features, task, judgement, bench.fit, negatives, name, settings.device,
-        bench.bar.task("fit with silence and noise"),
-    )  # fmt: skip
+    return keep_with_negatives(fit, judgement, negatives, bench.bar.task("fit with silence and noise"))
 
 
 def judge_parts(bench: Bench, features: FeatureSource, task: Task) -> Judgement:

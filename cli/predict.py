@@ -61,7 +61,7 @@ def predict(
         detections: what was heard, FILE.txt for Raven or a new folder for Audacity's labels.
         threshold: probability that makes a detection, of all classes; by default each class's own in the probe, else 0.5.
         hop: seconds from the start of one clip to the next; a clip's length by default.
-        precision: of the encoder: float32, bfloat16, or auto: bfloat16 where a long job is faster so; with --shard, float32.
+        precision: of the encoder: float32, bfloat16, or auto: bfloat16 on a GPU that has it, else float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
         channel: that is read: mix (the mean of all), left, right, a number from 1, or each, a row a channel.
         shortest: share of a clip that a recording's last one must have to be a row, unless it is the only one; 0 keeps all.
@@ -104,7 +104,7 @@ def predict(
 
     from oscine.cli.reporter import Reporter
     from oscine.probe.detections import write_detections
-    from oscine.probe.negatives import describe_rates
+    from oscine.probe.negatives import describe_false_positives
     from oscine.probe.predict import check_hop, predict_recordings
     from oscine.probe.saved import load_probe
 
@@ -127,8 +127,8 @@ def predict(
             fitted, target, inputs, detections, threshold, hop, overwrite, channel=which, shortest=shortest
         )
         print(f"{detections}: {count} detections, of probabilities from {describe_thresholds(fitted, threshold)}")
-        if threshold is None and (rates := describe_rates(fitted)):
-            print(f"where no class sounds, it detects {rates}, in clips of {fitted.seconds:g} s")
+        if threshold is None and (counts := describe_false_positives(fitted)):
+            print(f"where no class sounds, it detects {counts}; in clips of {fitted.seconds:g} s")
     return LISTED if listed else 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
@@ -13,7 +13,7 @@ from oscine.cli import config
 from oscine.cli.command import Misuse, Parser, say_loading
 from oscine.cli.encoder import check_device, check_encoder
 from oscine.cli.published_tuning import with_published
-from oscine.cli.tasks import add_arguments, asks_for_moments, check_task, read_clips
+from oscine.cli.tasks import Clips, add_arguments, asks_for_moments, check_task, read_clips
 from oscine.models.errors import OscineError
 from oscine.models.paths import check_name
 from oscine.models.scan import scan_folder
@@ -25,9 +25,6 @@ from oscine.probe.search_space import search_space
 from oscine.probe.task_settings import BIRDSET
 from oscine.probe.tuning import TuningSettings
 from oscine.probe.zoo import PROBES
-
-if TYPE_CHECKING:
-    from oscine.probe.splits import LabelledTable
 
 # Where published tasks are found.
 SOURCES = {
@@ -69,13 +66,13 @@ def main(arguments: list[str]) -> int | None:
     if not isinstance(name, str) or name not in PROBES:
         raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
     settings = parse(name, path, content, arguments)
-    table = refuse(name, settings)
+    clips = refuse(name, settings)
     say_loading("probe", settings.encoder)
     from oscine.cli.probe_run import run
 
     own = content.get("task", {}).get("name")
     called = content.get("name", name).removeprefix(f"{own}_")  # hsn_cgp is cgp, on HSN or another set
-    run(PROBES[name], settings, called, table)
+    run(PROBES[name], settings, called, clips)
     return None
 
 
@@ -103,7 +100,8 @@ def add_tuning(made: Parser) -> None:
         action="store_true",
         help="train the encoder, too, with what the paper of its family sets for that, wherever neither the command line, "
         "nor --config, nor a CONFIG file of yours says otherwise; a CONFIG that comes with oscine is for a frozen encoder: "
-        "its numbers give way. A line says which were taken",
+        "its numbers give way. A line says which were taken. Unlike the probe of a frozen encoder it does not learn from "
+        "silence and noise, its thresholds alone are above them; --tuning.background lays field recordings over clips",
     )
     made.add_class_arguments(TuningSettings, "tuning")
     made.add_order("--resume", action="store_true", help="go on with a fine-tuning that has not ended")
@@ -159,8 +157,8 @@ def head_of(probe: str) -> type:
     return HEADS.get(probe) or PROBES[probe]
 
 
-def refuse(probe: str, settings: Namespace) -> LabelledTable | None:
-    """Refuse what arguments and files alone show to be wrong, before torch is imported; the table that was read for that."""
+def refuse(probe: str, settings: Namespace) -> Clips:
+    """Refuse what arguments and files alone show to be wrong, before torch is imported; return the clips that were read."""
     check_replaceable(settings.runs / check_name(settings.name), settings.overwrite or settings.resume)
     fit = FitSettings(**settings.fit.as_dict())
     SearchSettings(settings.search.trials, settings.search.sobol)
@@ -178,10 +176,10 @@ def refuse(probe: str, settings: Namespace) -> LabelledTable | None:
     check_device(settings.device)
     if settings.embeddings and not settings.embeddings.is_file():
         raise OscineError(f"no table {settings.embeddings}; check the path of --embeddings")
-    table = read_clips(settings)
-    if table:
-        check_selection(fit.select_every, table.splits)
-    return table
+    clips = read_clips(settings)
+    if clips.table:
+        check_selection(fit.select_every, clips.table.splits)
+    return clips
 
 
 def check_source(settings: Namespace) -> None:
@@ -206,8 +204,8 @@ def check(settings: Namespace, moments: bool) -> None:
         raise Misuse("--layer_scores is for clips of which all may be learnt from; leave it out")
     if settings.background and (settings.finetune or settings.task.shots):
         raise Misuse(
-            "--background teaches the probe that is kept, of a frozen encoder and all clips; leave it out, or --finetune "
-            "and --task.shots"
+            "--background is learnt from by the probe that is kept, of a frozen encoder and all clips; leave it out, or "
+            "--finetune (which has --tuning.background) and --task.shots"
         )
     if settings.seconds and moments:
         raise Misuse("--seconds cuts clips, but dcase2016 asks for whole recordings; leave it out")

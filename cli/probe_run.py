@@ -16,7 +16,7 @@ from oscine.cli.finetuning import tune_clips, tune_shots
 from oscine.cli.judging import Findings, judge_clips, judge_moments, judge_shots
 from oscine.cli.progress import progress_bar
 from oscine.cli.tables import plain, show
-from oscine.cli.tasks import ANNOTATED, digest, is_own, open_frames, open_task, task_name
+from oscine.cli.tasks import ANNOTATED, Clips, digest, is_own, open_frames, open_task, task_name
 from oscine.models.devices import clips_at_once
 from oscine.models.files import write_whole
 from oscine.models.locks import lock_run
@@ -25,7 +25,7 @@ from oscine.probe.fit_settings import FitSettings, check_selection
 from oscine.probe.probe import Probe
 from oscine.probe.results import RESULTS, Run, add_run
 from oscine.probe.run_files import FOLDS_MADE, PROBE, REPORT, SCORES, replacing
-from oscine.probe.splits import LabelledTable, write_folds
+from oscine.probe.splits import write_folds
 
 SHOWN = (
     "accuracy", "map", "cmap", "auroc", "f1", "chosen_f1", "frame_map", "onset_f1", "segment_f1", "chosen_onset_f1",
@@ -33,10 +33,10 @@ SHOWN = (
 )  # fmt: skip
 
 
-def run(probe: type[Probe], settings: Namespace, called: str, labelled: LabelledTable | None) -> None:
+def run(probe: type[Probe], settings: Namespace, called: str, clips: Clips) -> None:
     """Fit and judge.
 
-    called: the probe's name beside other runs' and in published tables, such as cgp; labelled: the table, if it is one.
+    called: the probe's name beside other runs' and in published tables, such as cgp; clips: what `read_clips` has read.
     """
     folder = settings.runs / settings.name
     scores = folder / SCORES
@@ -45,13 +45,13 @@ def run(probe: type[Probe], settings: Namespace, called: str, labelled: Labelled
     settings.batch_size = settings.batch_size or clips_at_once(settings.device)
     scenes = open_frames(settings)
     cut = settings.task.name == ANNOTATED and not settings.seconds  # into clips of the encoder's length
-    task = scenes.whole if scenes else None if cut else open_task(settings, settings.seconds or 0.0, labelled)
+    task = scenes.whole if scenes else None if cut else open_task(settings, settings.seconds or 0.0, clips)
     encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, fit.seed)
-    task = task or open_task(settings, encoder.seconds, labelled)
+    task = task or open_task(settings, encoder.seconds, clips)
     check_selection(fit.select_every, task.parts)
     name = task_name(settings)
     with progress_bar() as bar, ExitStack() as held:
-        bench = Bench(probe, encoder, settings, folder, bar)
+        bench = Bench(probe, encoder, settings, folder, bar, clips.background)
         bench.maker(task)()  # a probe that cannot be built is refused before anything is written
         held.enter_context(lock_run(folder))
         if scenes:

@@ -33,6 +33,7 @@ from oscine.probe.data import as_task
 from oscine.probe.encoder_scores import LOGISTIC, NEEDS, Scored, judge_encoder, read_scored, scored, write_scored
 from oscine.probe.encoding import encode_task
 from oscine.probe.fit import FitSettings, Progress
+from oscine.probe.fitted import ProbeFit
 from oscine.probe.log_mel import judge_vectors, log_mel_statistics
 from oscine.probe.negatives import make_negatives
 from oscine.probe.soundscapes import detect_in_soundscapes, read_soundscapes, soundscapes_of, write_soundscapes
@@ -122,10 +123,9 @@ class Stages:
         make_probe = partial(PROBES[chosen["probe"]], encoder, len(self.task.classes), **chosen["head"])
         fit = FitSettings(**chosen["fit"], seed=self.seed)
         self.bar.say(f"detections in {len(self.recordings)} soundscapes")
-        negatives = make_negatives(encoder, NEEDS, self.task, seed=self.seed)
-        found = detect_in_soundscapes(
-            make_probe, chosen["head"], encoder, features, self.task, fit, self.recordings, negatives
-        )
+        negatives = make_negatives(encoder, NEEDS, self.task, seed=self.seed, early=False)
+        probe_fit = ProbeFit(make_probe, chosen["head"], encoder, features, self.task, fit)
+        found = detect_in_soundscapes(probe_fit, self.recordings, negatives)
         write_soundscapes(found, self.out / DETECTIONS)
 
     def twin(self, name: str) -> Rows:

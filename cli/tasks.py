@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -89,15 +89,15 @@ def add_arguments(made: Parser) -> None:
         "--negatives",
         choices=["named", "none"],
         default="named",
-        help="what background, noise, silence, other, non-event and names that begin with - are in recordings of your own: "
-        "named: clips in which no class sounds; none: classes",
+        help="how labels and folders called background, noise, silence, other, non-event and the like, or beginning with -, "
+        "are read in recordings of your own: named: as clips in which no class sounds; none: as classes like all others",
     )
     made.add_argument(
         "--background",
         type=Path | None,
         default=None,
         help="folder of field recordings, without labels, in which none of your classes sounds: the probe that is kept for "
-        "predict learns from them, and from silence and noise",
+        "predict learns from them, as it does from silence and noise in any case",
     )
 
 
@@ -120,41 +120,45 @@ def check_task(settings: Namespace) -> TaskSettings:
     return asked
 
 
-def read_clips(settings: Namespace) -> LabelledTable | None:
-    """Read the labelled table, and refuse a folder that is not there, before torch is imported."""
-    if settings.background:
-        find_recordings(settings.background)
-    if settings.table:
-        from oscine.probe.splits import read_labelled  # pandas, which --help does without
+class Clips(NamedTuple):
+    """What can be read of clips without torch.
 
-        return read_labelled(
-            settings.table, settings.folds, settings.group, settings.task.valid, negatives=named(settings)
-        )
-    if not settings.data.is_dir():
+    table       the labelled clips of a table, or of one folder a class; None of other tasks
+    background  recordings in which no class sounds
+    """
+
+    table: LabelledTable | None = None
+    background: Sequence[Path] = ()
+
+
+def read_clips(settings: Namespace) -> Clips:
+    """Read labelled clips and list background recordings, once; refuse a folder that is not there."""
+    background = find_recordings(settings.background) if settings.background else []
+    if not settings.table and not settings.data.is_dir():
         raise OscineError(f"no folder {settings.data}; check the path of --data")
-    if settings.task.name == FOLDER:
-        from oscine.probe.splits import recordings_by_class
+    if not settings.table and settings.task.name != FOLDER:
+        return Clips(None, background)
+    from oscine.probe.splits import FOLDS, read_class_folders, read_labelled  # pandas, which --help does without
 
-        recordings_by_class(settings.data)
-    return None
+    folds, valid, negatives = settings.folds, settings.task.valid, read_by_name(settings)
+    if settings.table:
+        return Clips(read_labelled(settings.table, folds, settings.group, valid, negatives=negatives), background)
+    return Clips(read_class_folders(settings.data, folds or FOLDS, valid, negatives=negatives), background)
 
 
-def open_task(settings: Namespace, seconds: float, table: LabelledTable | None = None) -> Task:
+def open_task(settings: Namespace, seconds: float, clips: Clips | None = None) -> Task:
     """The task that a command's arguments name. seconds: of a clip, into which annotated recordings are cut.
 
-    table: what `read_clips` has read.
+    clips: what `read_clips` has read.
     """
     from oscine.probe.annotated import annotated_task
     from oscine.probe.data import as_task, with_validation
     from oscine.probe.splits import FOLDS
-    from oscine.probe.tasks import folder_per_class
 
     data, asked = settings.data, check_task(settings)
-    table = table or read_clips(settings)
-    if table:
-        task = as_task(table)
-    elif asked.name == FOLDER:
-        task = folder_per_class(data, settings.folds or FOLDS, negatives=named(settings))
+    clips = clips or read_clips(settings)
+    if clips.table:
+        task = as_task(clips.table)
     elif asked.name == ANNOTATED:
         unsure = [label.strip() for label in settings.unsure.split(";") if label.strip()]
         task = annotated_task(
@@ -163,7 +167,7 @@ def open_task(settings: Namespace, seconds: float, table: LabelledTable | None =
             settings.column,
             unsure,
             settings.folds or FOLDS,
-            negatives=named(settings),
+            negatives=read_by_name(settings),
             skip_bad_tables=settings.skip_bad_tables,
         )
     else:
@@ -207,7 +211,7 @@ def is_own(settings: Namespace) -> bool:
     return bool(settings.table) or settings.task.name in (FOLDER, ANNOTATED)
 
 
-def named(settings: Namespace) -> bool:
+def read_by_name(settings: Namespace) -> bool:
     """Whether labels that mean by their name that no class sounds are no classes."""
     return settings.negatives == "named"
 

@@ -19,7 +19,7 @@ from oscine.probe.choice import as_probabilities, make_choice
 from oscine.probe.data import Task
 from oscine.probe.dcase import FrameTask
 from oscine.probe.events import MEDIAN
-from oscine.probe.fit import FeatureSource, FitSettings, Judgement, Progress, fit_probe, prepare, silent
+from oscine.probe.fit import FeatureSource, FitSettings, Judgement, Progress, fit_probe, judge, prepare, silent
 from oscine.probe.frames import FrameJudgement
 from oscine.probe.head_settings import FRAME_WISE
 from oscine.probe.probe import Probe
@@ -99,30 +99,39 @@ class FittedProbe:
         }
 
 
-def keep_probe(
-    make_probe: Callable[[], Probe],
-    head: dict[str, Any],
-    encoder: Encoder,
-    features: FeatureSource,
-    task: Task,
-    judgement: Judgement,
-    settings: FitSettings,
-    seconds: float | None = None,
-    name: str = "",
-    device: str | torch.device = "cpu",
-    progress: Progress = silent,
-) -> FittedProbe:
-    """The probe that is worth keeping of those that a task was judged by; arguments as they were for `judge`.
+@dataclass(frozen=True)
+class ProbeFit:
+    """A task, its features by a frozen encoder, and how probes are fitted on them.
+
+    make_probe  makes a fresh probe, with the settings `head`
+    features    of the task's rows, by the encoder
+    seconds     of a clip, if not the encoder's
+    name        of the task
+    """
+
+    make_probe: Callable[[], Probe]
+    head: dict[str, Any]
+    encoder: Encoder
+    features: FeatureSource
+    task: Task
+    settings: FitSettings
+    seconds: float | None = None
+    device: str | torch.device = "cpu"
+    name: str = ""
+
+    def judge(self, progress: Progress = silent) -> Judgement:
+        return judge(self.make_probe, self.features, self.task, self.settings, progress, self.device)
+
+
+def keep_probe(fit: ProbeFit, judgement: Judgement, progress: Progress = silent) -> FittedProbe:
+    """Return the probe that is worth keeping of those that a task was judged by.
 
     Of a split it is the judged one, and the split's `valid` rows, if any, choose scaling and thresholds. Of folds it is one
     that is fitted on all rows; scaling and thresholds come from what each fold's probe said of rows that it had not learnt
-    from: nobody is judged by those choices any more. head: settings of `make_probe`; name: of the task.
+    from: nobody is judged by those choices any more.
     """
-    if len(task.parts) == 1:
-        probe = judgement.probes[0]
-    else:
-        probe = fit_on_all(make_probe, features, task, settings, device, judgement.steps, progress)
-    return kept(probe.to(encoder.device), encoder, head, task, judgement, seconds, name)
+    probe = judgement.probes[0] if len(fit.task.parts) == 1 else fit_on_all(fit, judgement.steps, progress)
+    return kept(probe.to(fit.encoder.device), fit.encoder, fit.head, fit.task, judgement, fit.seconds, fit.name)
 
 
 def kept(
@@ -174,25 +183,16 @@ def keep_frames(
     )
 
 
-def fit_on_all(
-    make_probe: Callable[[], Probe],
-    features: FeatureSource,
-    task: Task,
-    settings: FitSettings,
-    device: str | torch.device = "cpu",
-    steps: Sequence[int] = (),
-    progress: Progress = silent,
-) -> Probe:
+def fit_on_all(fit: ProbeFit, steps: Sequence[int] = (), progress: Progress = silent) -> Probe:
     """A fresh probe, fitted as `judge` fits, on every row that any part learns from.
 
     steps: that the parts' probes have learnt from; their median is enough, no row being left to choose a best step by.
     """
-    rows = torch.cat([part.train for part in task.parts]).unique()
+    rows = torch.cat([part.train for part in fit.task.parts]).unique()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        probe = make_probe().to(device)
+        torch.manual_seed(fit.settings.seed)
+        probe = fit.make_probe().to(fit.device)
+        prepared = prepare(probe, fit.features, fit.device, rows)
         enough = int(np.median(steps)) if steps else None
-        fit_probe(
-            probe, prepare(probe, features, device), task.targets, rows, settings, steps=enough, progress=progress
-        )
+        fit_probe(probe, prepared, fit.task.targets, rows, fit.settings, steps=enough, progress=progress)
     return probe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -29,15 +29,15 @@ from oscine.probe.cutouts import show_spectrogram
 from oscine.probe.data import Task
 from oscine.probe.detections import find_detections
 from oscine.probe.events import Event, Matches, find_events, segment_matches, total
-from oscine.probe.fit import FeatureSource, FitSettings, judge, predict, prepare
-from oscine.probe.fitted import FittedProbe
+from oscine.probe.fit import predict, prepare
+from oscine.probe.fitted import FittedProbe, ProbeFit
 from oscine.probe.frames import MEDIANS, THRESHOLDS, Decision
-from oscine.probe.negatives import NOISE, SILENCE, Negatives, Rate, beyond, join
+from oscine.probe.negatives import FalsePositives, Negatives, add_negatives, threshold_above
 from oscine.probe.predict import predict_file
 from oscine.probe.probe import Probe
 from oscine.probe.report import COLOURS, INK, WIDE, Report, plain_axes
 
-RATES = "silence_and_noise.json"  # beside the detections
+FALSE_POSITIVES = "silence_and_noise.json"  # beside the detections
 SEGMENT = 1.0  # seconds: precision and recall are of pairs of species and second
 
 
@@ -72,52 +72,46 @@ class Found(NamedTuple):
     """Soundscapes with their detections, and how many there are where no species sounds: by "silence" and "noise"."""
 
     soundscapes: list[Soundscape]
-    rates: dict[str, Rate]
+    false_positives: dict[str, FalsePositives]
 
 
-def detect_in_soundscapes(
-    make_probe: Callable[[], Probe],
-    head: dict[str, Any],
-    encoder: Encoder,
-    features: FeatureSource,
-    task: Task,
-    settings: FitSettings,
-    recordings: Mapping[str, Path],
-    negatives: Negatives,
-) -> Found:
+def detect_in_soundscapes(fit: ProbeFit, recordings: Mapping[str, Path], negatives: Negatives) -> Found:
     """Find every class in a recording for each part, by a frame-wise probe of that part, which has not learnt from it.
 
     The probe learns from clips that are labelled as a whole: every frame of a clip counts as its class; and from silence and
     noise. From which probability on, and by a median over how many frames, is decided by the other recordings: those that
-    find most there; the probability is above what the probe says of other silence and noise.
+    find most there; the probability is above the probe's answers to other silence and noise.
 
-    make_probe, head: a frame-wise probe and its settings. features: of the task's rows, as it needs them, as `negatives`
-    has them. recordings: by the part's name, each with a Raven selection table beside it.
+    fit: of a frame-wise probe. recordings: by the part's name, each with a Raven selection table beside it.
     """
-    frames = encoder.grid[0]
-    whole_clips = one_hot(task.targets, len(task.classes)).float()[:, None].expand(-1, frames, -1)
-    joined, source = join(replace(task, targets=whole_clips), features, negatives)
-    judgement = judge(make_probe, source, joined, settings)
+    task, encoder = fit.task, fit.encoder
+    whole_clips = one_hot(task.targets, len(task.classes)).float()[:, None].expand(-1, encoder.grid[0], -1)
+    extended, source = add_negatives(replace(task, targets=whole_clips), fit.features, negatives)
+    judgement = replace(fit, task=extended, features=source).judge()
     probes = dict(zip(judgement.parts, judgement.probes))
     rows = {}
     for part, path in recordings.items():
-        fitted = FittedProbe(probes[part], encoder, head, task.classes, encoder.seconds, single_label=False)
+        fitted = FittedProbe(probes[part], encoder, fit.head, task.classes, encoder.seconds, single_label=False)
         rows[path] = predict_file(fitted, path)[task.classes]
     songs = {path: annotated(path) for path in rows}
     decisions, found, counts = decide(rows, songs, task.classes), list[Soundscape](), Counter[str]()
     for part, path in recordings.items():
         threshold, median = decisions[path]
-        thresholds = beyond(said_of(probes[part], negatives.raised).amax((0, 1))).clamp(min=threshold)
+        made = (negatives.for_thresholds, negatives.to_learn)
+        highest = torch.cat([answers(probes[part], features) for features in made]).amax((0, 1))
+        thresholds = threshold_above(highest).clamp(min=threshold)
         found.append(Soundscape(path, songs[path], find_detections(rows[path], thresholds, median)))
-        for number, clip in enumerate(said_of(probes[part], negatives.measured)):
-            counts[NOISE if number else SILENCE] += len(find_events(clip, 1, thresholds, median))
-    clips = {SILENCE: len(recordings), NOISE: len(recordings) * (len(negatives.measured.pooled) - 1)}
-    rates = {kind: Rate(many, many * negatives.seconds, counts[kind]) for kind, many in clips.items()}
-    return Found(found, rates)
+        for kind, clips in negatives.to_measure.items():
+            counts[kind] += sum(len(find_events(clip, 1, thresholds, median)) for clip in answers(probes[part], clips))
+    clips_of = {kind: len(recordings) * len(clips.pooled) for kind, clips in negatives.to_measure.items()}
+    return Found(
+        found,
+        {kind: FalsePositives(many, many * negatives.seconds, counts[kind]) for kind, many in clips_of.items()},
+    )
 
 
-def said_of(probe: Probe, features: Features) -> Tensor:  # [clips, time, classes]
-    """Probabilities of clips whose features are not prepared yet."""
+def answers(probe: Probe, features: Features) -> Tensor:  # [clips, time, classes]
+    """A frame-wise probe's probabilities of clips whose features are not prepared yet."""
     return predict(probe, prepare(probe, features), torch.arange(len(features.pooled))).double().sigmoid()
 
 
@@ -161,18 +155,18 @@ def write_soundscapes(found: Found, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for one in found.soundscapes:
         write_raven(folder / f"{one.path.stem}.txt", one.detections, {str(one.path): audio_info(one.path)})
-    text = json.dumps({kind: rate._asdict() for kind, rate in found.rates.items()}, indent=2) + "\n"
-    write_whole(folder / RATES, text.encode())
+    counts = {kind: one._asdict() for kind, one in found.false_positives.items()}
+    write_whole(folder / FALSE_POSITIVES, (json.dumps(counts, indent=2) + "\n").encode())
 
 
 def read_soundscapes(recordings: Mapping[str, Path], folder: Path) -> Found | None:
     """What was written; None where a file is missing."""
     tables = {path: folder / f"{path.stem}.txt" for path in recordings.values()}
-    if not all(file.is_file() for file in (*tables.values(), folder / RATES)):
+    if not all(file.is_file() for file in (*tables.values(), folder / FALSE_POSITIVES)):
         return None
-    rates = {kind: Rate(**rate) for kind, rate in json.loads((folder / RATES).read_bytes()).items()}
+    counts = {kind: FalsePositives(**one) for kind, one in json.loads((folder / FALSE_POSITIVES).read_bytes()).items()}
     return Found(
-        [Soundscape(path, annotated(path), read_raven(table, [path])) for path, table in tables.items()], rates
+        [Soundscape(path, annotated(path), read_raven(table, [path])) for path, table in tables.items()], counts
     )
 
 
@@ -190,8 +184,8 @@ def show_soundscapes(page: Report, found: Found, encoder: Encoder, classes: Sequ
     page.heading("Detections in soundscapes, beside the truth")
     page.paragraph(
         "A probe that answers for every frame was fitted on the labelled clips of the other recordists and run over each "
-        "soundscape. Which probability makes a detection was chosen on the other soundscapes, and is above what the probe "
-        "says of silence and noise. Nothing in a recording has "
+        "soundscape. Which probability makes a detection was chosen on the other soundscapes, and is above the probe's "
+        "answers to silence and noise. Nothing in a recording has "
         "been learnt from before it was judged."
     )
     matches = [one.matches(classes) for one in soundscapes]
@@ -208,10 +202,10 @@ def show_soundscapes(page: Report, found: Found, encoder: Encoder, classes: Sequ
         "which is the precision of guessing."
     )
     page.paragraph(
-        "Where nothing sings, the same probes make so many detections an hour: "
-        + ", ".join(f"{kind} {rate.per_hour:.3g}" for kind, rate in found.rates.items())
-        + f". Digital silence is the same all over; the noise is white, pink and brown, as loud as the clips, "
-        f"{found.rates[NOISE].seconds / 60:.0f} minutes of it. They have learnt from other silence and noise, too."
+        "Where nothing sings, the same probes make so many detections: "
+        + ", ".join(count.describe(kind) for kind, count in found.false_positives.items())
+        + ". They have learnt from other silence and noise; what is counted is another draw than that and than what "
+        "thresholds are above, of more colours, softer and louder."
     )
     order = sorted(range(len(soundscapes)), key=lambda number: matches[number].f1)
     middle = order[len(order) // 2]

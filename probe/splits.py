@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,19 +70,7 @@ def read_labelled(
     `means_no_class`; clips that have no others are of none. Everything that can be refused of a table is refused here.
     """
     rows = read_table(table)
-    clips = Counter(label for labels in rows["labels"] for label in labels)
-    if len(clips) < 2:
-        raise OscineError(
-            f"{table} knows one label only, {next(iter(clips))!r}; a probe needs at least two classes to tell apart"
-        )
-    if not (classes := name_classes(clips, table, negatives)):
-        raise OscineError(f"all labels of {table} mean that no class sounds; name classes, or give --negatives none")
-    targets = as_targets(rows["labels"], classes)
-    if len(classes) == 1 and targets.ndim == 1:
-        raise OscineError(
-            f"every clip of {table} has the one class, {classes[0]}; add clips in which it does not sound"
-        )
-    check_names({name: clips[name] for name in classes}, table)
+    classes, targets = find_classes(rows["labels"], table, negatives)
     given = "fold" in rows or "split" in rows
     if given and folds is not None:
         raise OscineError(
@@ -97,12 +86,46 @@ def read_labelled(
     return LabelledTable(rows, classes, targets, splits)
 
 
-def recordings_by_class(folder: str | Path) -> list[Path]:
-    """Find the recordings of a folder that holds one folder a class; those that lie in none are an error."""
+def read_class_folders(
+    folder: str | Path, folds: int = FOLDS, valid: float | None = None, seed: int = 0, negatives: bool = True
+) -> LabelledTable:
+    """Read a folder that holds one folder a class; each recording, at any depth, falls into one of so many folds.
+
+    valid, negatives: as for `read_labelled`. Recordings that lie in no class's folder are an error.
+    """
+    folder = Path(folder)
     paths = find_tabled(folder)
-    if lost := [path for path in paths if path.parent == Path(folder)]:
+    if lost := [path for path in paths if path.parent == folder]:
         raise OscineError(f"{lost[0]} lies in no class's folder; {folder} should hold one folder a class, no files")
-    return paths
+    labels = [[path.relative_to(folder).parts[0]] for path in paths]
+    rows = DataFrame({"path": map(str, paths), "labels": labels})
+    classes, targets = find_classes(labels, folder, negatives)
+    rows = rows.assign(fold=assign_folds(rows, targets, folds, seed) + 1)
+    splits = split_rows(rows, folder)
+    if valid is not None:
+        splits = set_aside(rows, targets, splits, valid, seed)
+    return LabelledTable(rows, classes, targets, splits)
+
+
+def find_classes(
+    labels: Iterable[Sequence[str]], source: str | Path, negatives: bool = True
+) -> tuple[list[str], np.ndarray]:
+    """Find the classes among the labels of rows, and every row's targets, as `as_targets` has them."""
+    labels = list(labels)
+    clips = Counter(chain.from_iterable(labels))
+    if len(clips) < 2:
+        raise OscineError(
+            f"{source} knows one label only, {next(iter(clips))!r}; a probe needs at least two classes to tell apart"
+        )
+    if not (classes := name_classes(clips, source, negatives)):
+        raise OscineError(f"all labels of {source} mean that no class sounds; name classes, or give --negatives none")
+    targets = as_targets(labels, classes)
+    if len(classes) == 1 and targets.ndim == 1:
+        raise OscineError(
+            f"every clip of {source} has the one class, {classes[0]}; add clips in which it does not sound"
+        )
+    check_names({name: clips[name] for name in classes}, source)
+    return classes, targets
 
 
 def split_rows(rows: DataFrame, table: str | Path) -> list[Split]:

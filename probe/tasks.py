@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +14,8 @@ from pandas import DataFrame
 from oscine.models.audio import audio_info
 from oscine.models.errors import OscineError
 from oscine.models.scan import find_recordings
-from oscine.probe.class_names import check_names, name_classes
-from oscine.probe.data import Part, Task, multi_hot, split_rows
-from oscine.probe.groups import assign_folds
-from oscine.probe.splits import recordings_by_class
+from oscine.probe.data import Part, Task, as_task, split_rows
+from oscine.probe.splits import FOLDS, read_class_folders
 
 COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 UNKNOWN, SILENCE, NOISE = "unknown", "silence", "_background_noise_"
@@ -52,22 +48,9 @@ def esc50(folder: str | Path, ten: bool = False) -> Task:
     return _single_label(rows, split_rows(rows, folder))
 
 
-def folder_per_class(folder: str | Path, folds: int = 5, seed: int = 0, negatives: bool = True) -> Task:
-    """A folder for each class, with recordings at any depth; each recording falls into one of so many folds.
-
-    negatives: folders such as background are no classes, see `means_no_class`; their recordings are of none.
-    """
-    folder, paths = Path(folder), recordings_by_class(folder)
-    rows = DataFrame({"path": map(str, paths), "label": [path.relative_to(folder).parts[0] for path in paths]})
-    clips = Counter(rows["label"])
-    check_names(clips, folder)
-    task = _single_label(rows, [])
-    if not (classes := name_classes(clips, folder, negatives)):
-        raise OscineError(f"all folders of {folder} mean that no class sounds; name classes, or give --negatives none")
-    if len(classes) < len(clips):
-        task = replace(task, classes=classes, targets=multi_hot(task.rows["labels"], classes))
-    rows = task.rows.assign(fold=assign_folds(rows, task.targets, folds, seed) + 1)
-    return replace(task, rows=rows, parts=split_rows(rows, folder))
+def folder_per_class(folder: str | Path, folds: int = FOLDS, seed: int = 0, negatives: bool = True) -> Task:
+    """A folder that holds one folder a class as a task; arguments as for `read_class_folders`."""
+    return as_task(read_class_folders(folder, folds, seed=seed, negatives=negatives))
 
 
 def speech_commands(folder: str | Path) -> Task:

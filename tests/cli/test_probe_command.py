@@ -455,7 +455,7 @@ def test_silence_and_noise_are_nothing_to_the_probe_that_is_kept(
     assert dispatch("predict night --probe runs/probe/linear --detections found.txt --workers 0".split()) == 0
     said = capsys.readouterr().out
     assert re.search(r"found.txt: 0 detections, of probabilities from 0\.\d\d on \(high\), 0\.\d\d on \(low\)\n", said)
-    assert "it detects 0 an hour of silence (0.01 min), 0 an hour of noise (0.36 min), in clips of 0.6 s\n" in said
+    assert "it detects none in 0.04 min of silence, none in 0.36 min of noise; in clips of 0.6 s\n" in said
 
 
 def test_negatives_none_makes_classes_of_them_and_background_is_for_recordings_of_ones_own(

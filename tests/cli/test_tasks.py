@@ -15,7 +15,8 @@ from jsonargparse import Namespace
 
 from oscine.cli import config
 from oscine.cli.command import Misuse, Parser
-from oscine.cli.tasks import FRAMES, PUBLISHED, add_arguments, digest, open_frames, open_task, task_name
+from oscine.cli.tasks import FRAMES, PUBLISHED, add_arguments, digest, open_frames, open_task, read_clips, task_name
+from oscine.models import scan
 from oscine.models.errors import OscineError
 from oscine.probe.data import Task
 from oscine.probe.literature import published_figures
@@ -213,3 +214,29 @@ def test_a_tasks_hash_is_that_of_its_targets_as_one_json(wrens: Path, labels: st
     targets = task.targets if task.single_label else task.targets.float()
     content = json.dumps([rows.to_csv(index=False), task.classes, targets.tolist(), parts])
     assert digest(task) == hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def test_a_folder_and_its_background_are_listed_once_for_a_whole_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("birds/owl/0", "birds/owl/1", "birds/wren/0", "birds/wren/1", "night/0"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{name}.wav").touch()
+    listed: list[Path] = []
+    walk = scan._walk
+    monkeypatch.setattr(scan, "_walk", lambda folder: [listed.append(folder), walk(folder)][1])
+    birds, night = tmp_path / "birds", tmp_path / "night"
+    call = settings("--data", str(birds), "--task.name", "folder", "--folds", "2", "--background", str(night))
+    clips = read_clips(call)
+    assert clips.background == [night / "0.wav"]
+    task = open_task(call, 2.0, clips)
+    assert (task.classes, task.targets.tolist(), len(task.parts)) == (["owl", "wren"], [0, 0, 1, 1], 2)
+    assert sorted(listed) == [birds, night]
+
+
+def test_a_folder_of_one_class_is_refused_as_such_a_table_is(tmp_path: Path) -> None:
+    (tmp_path / "owl").mkdir()
+    for number in range(5):
+        (tmp_path / f"owl/{number}.wav").touch()
+    with pytest.raises(OscineError, match=r"knows one label only, 'owl'; a probe needs at least two classes"):
+        read_clips(settings("--data", str(tmp_path), "--task.name", "folder"))

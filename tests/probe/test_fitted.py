@@ -18,7 +18,7 @@ from oscine.models.features import Features
 from oscine.probe.calibration import fit_platt, fit_temperature
 from oscine.probe.data import NO_ROWS, Part, Task, with_validation
 from oscine.probe.fit import FitSettings, Judgement, judge
-from oscine.probe.fitted import FittedProbe, fit_on_all, keep_probe
+from oscine.probe.fitted import FittedProbe, ProbeFit, fit_on_all, keep_probe
 from oscine.probe.linear import LinearProbe
 from oscine.probe.thresholds import best_thresholds
 from tests.tiny_encoders import noise, shaken
@@ -59,8 +59,9 @@ def task_of(targets: Tensor, parts: list[Part]) -> Task:
 def kept(encoder: Encoder, targets: Tensor, parts: list[Part]) -> tuple[FittedProbe, Judgement, Task]:
     features, task = drawn(encoder)[0], task_of(targets, parts)
     make = partial(LinearProbe, encoder, CLASSES, pool="mean")
-    judgement = judge(make, features, task, BRIEF)
-    return keep_probe(make, {"pool": "mean"}, encoder, features, task, judgement, BRIEF, 0.8, "birds"), judgement, task
+    fit = ProbeFit(make, {"pool": "mean"}, encoder, features, task, BRIEF, 0.8, name="birds")
+    judgement = fit.judge()
+    return keep_probe(fit, judgement), judgement, task
 
 
 def test_of_a_split_the_judged_probe_is_kept_and_its_valid_rows_choose(encoder: Encoder) -> None:
@@ -116,10 +117,11 @@ def test_what_is_kept_is_fitted_on_no_row_that_no_part_learns_from(encoder: Enco
     features, labels = drawn(encoder)
     make = partial(LinearProbe, encoder, CLASSES, pool="mean")
     parts = [Part("1", *of_rows(range(9), range(9, 18))), Part("2", *of_rows(range(9, 18), range(9)))]
-    one = fit_on_all(make, features, task_of(labels, parts), BRIEF)
+    fit = ProbeFit(make, {}, encoder, features, task_of(labels, parts), BRIEF)
+    one = fit_on_all(fit)
     shuffled = labels.clone()
     shuffled[18:] = labels[18:].flip(0)
-    other = fit_on_all(make, features, task_of(shuffled, parts), BRIEF)
+    other = fit_on_all(replace(fit, task=task_of(shuffled, parts)))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -127,11 +129,12 @@ def test_what_is_kept_of_folds_learns_for_as_many_steps_as_theirs_did_in_the_mid
     features, labels = drawn(encoder)
     make, task = partial(LinearProbe, encoder, CLASSES, pool="mean"), with_validation(task_of(labels, FOLDS), 0.5)
     settings = replace(BRIEF, select_every=1)
-    judgement = judge(make, features, task, settings)
+    fit = ProbeFit(make, {}, encoder, features, task, settings)
+    judgement = fit.judge()
     few, many = sorted(judgement.steps)
     assert few < BRIEF.steps
-    fitted = keep_probe(make, {}, encoder, features, task, judgement, settings)
-    middle = fit_on_all(make, features, task, BRIEF, steps=[(few + many) // 2])
+    fitted = keep_probe(fit, judgement)
+    middle = fit_on_all(replace(fit, settings=BRIEF), [(few + many) // 2])
     assert all(torch.equal(a, b) for a, b in zip(fitted.probe.parameters(), middle.parameters(), strict=True))
 
 

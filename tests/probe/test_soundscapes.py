@@ -19,6 +19,7 @@ from oscine.probe.chorus import make_chorus
 from oscine.probe.data import Part, Task, read_task
 from oscine.probe.encoding import encode_task
 from oscine.probe.fit import FitSettings
+from oscine.probe.fitted import ProbeFit
 from oscine.probe.frames import Decision
 from oscine.probe.linear import LinearProbe
 from oscine.probe.negatives import make_negatives
@@ -124,8 +125,8 @@ def found(folder: Path) -> Found:
     features = encode_task(encoder, task, make_probe().needs)
     fit = FitSettings(steps=60, warmup=6, batch_size=8, lr=1e-2, weight_decay=0.0, beta2=0.999, clip=None, seed=0)
     recordings = {f"fold {number}": folder / f"long_{number}.wav" for number in range(2)}
-    negatives = make_negatives(encoder, make_probe().needs, task)
-    return detect_in_soundscapes(make_probe, HEAD, encoder, features, task, fit, recordings, negatives)
+    negatives = make_negatives(encoder, make_probe().needs, task, early=False)
+    return detect_in_soundscapes(ProbeFit(make_probe, HEAD, encoder, features, task, fit), recordings, negatives)
 
 
 def test_whistles_are_found_where_they_are(found: Found) -> None:
@@ -136,8 +137,8 @@ def test_whistles_are_found_where_they_are(found: Found) -> None:
 
 
 def test_nothing_is_found_in_silence_and_noise(found: Found) -> None:
-    assert {kind: (rate.clips, rate.detections) for kind, rate in found.rates.items()} == {
-        "silence": (2, 0),
+    assert {kind: (rate.clips, rate.detections) for kind, rate in found.false_positives.items()} == {
+        "silence": (8, 0),
         "noise": (72, 0),
     }
 
@@ -148,7 +149,7 @@ def test_detections_are_read_as_they_were_written(found: Found, folder: Path, tm
     write_soundscapes(found, tmp_path / "detections")
     read = read_soundscapes(recordings, tmp_path / "detections")
     assert read is not None
-    assert read.rates == found.rates
+    assert read.false_positives == found.false_positives
     for mine, its in zip(found.soundscapes, read.soundscapes, strict=True):
         assert (mine.path, mine.detections["label"].tolist()) == (its.path, its.detections["label"].tolist())
         np.testing.assert_allclose(mine.detections[["start", "end"]], its.detections[["start", "end"]], atol=1e-5)
@@ -161,7 +162,7 @@ def test_a_page_shows_one_recording_and_folds_the_others(found: Found) -> None:
     html = page.html()
     assert html.count("<audio") == html.count("<img") == 2
     assert html.index("<img") < html.index("<details>") < html.rindex("<img")
-    assert "so many detections an hour: silence 0, noise 0. Digital" in html
+    assert "so many detections: none in 0.13 min of silence, none in 1.2 min of noise. They" in html
     assert "50% of them, which is the precision of guessing" in html, "each song lies in two of four seconds"
 
 
