@@ -22,7 +22,7 @@ from oscine.models.scan import LISTS, SUFFIXES, find_recordings
 from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, check_model
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.processes import is_first
-from oscine.pretrain.run_files import STATE, ReplacedRun, check_replaceable, resumable
+from oscine.pretrain.run_files import STATE, check_replaceable, replaced_run, resumable, stands
 from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def refuse(method: str, settings: Namespace, record: dict[str, Any]) -> Labelled
     """Refuse what arguments and files alone show to be wrong, before torch is imported; --probe_table, read for that."""
     folder = settings.runs / check_name(settings.name)
     if is_first():  # of the processes of a run on several devices, which all call this: it looks after the folder
-        ReplacedRun(folder).restore_lost()
+        replaced_run(folder).recover(stands(folder))
         check(folder, settings.resume, settings.overwrite)
         if settings.resume:
             check_same(folder / SETTINGS, config.read(folder / SETTINGS), record, settings.change)

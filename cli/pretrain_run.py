@@ -22,10 +22,10 @@ from oscine.models import Encoder, create_model
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.folder import SETTINGS
-from oscine.models.locks import lock_run
+from oscine.models.locks import lock_output
 from oscine.models.origin import origin_of
+from oscine.models.replaced import Replaced
 from oscine.models.source import SOURCE, Origin
-from oscine.models.table import writing
 from oscine.models.weights import load_strictly
 from oscine.pretrain import Recipe
 from oscine.pretrain.boundary import DiskError as DiskError
@@ -36,7 +36,7 @@ from oscine.pretrain.health import Health
 from oscine.pretrain.pictures import Pictures
 from oscine.pretrain.processes import is_first
 from oscine.pretrain.run import encoder_with_weights, make_trainer, run_pretraining
-from oscine.pretrain.run_files import LOGS, PICTURES, STATE, ReplacedRun, resumable
+from oscine.pretrain.run_files import LOGS, PICTURES, STATE, replaced_run, resumable, stands
 from oscine.probe.data import as_task
 from oscine.probe.splits import LabelledTable
 from oscine.probe.watch import Watch
@@ -57,7 +57,7 @@ def pretrain(
 ) -> None:
     """Run it; `record` are the settings that stay with the run."""
     folder, first = settings.runs / settings.name, is_first()
-    replaced = ReplacedRun(folder)
+    replaced = replaced_run(folder)
     # A run that goes on from a state has weights of its own.
     goes_on = settings.resume and resumable(folder / STATE)
     start = encoder_with_weights(settings.init) if settings.init and not goes_on else None
@@ -86,7 +86,7 @@ def pretrain(
             **settings.trainer.as_dict(),
         )
         if first:  # not before everything else is known to fit
-            display.enter_context(lock_run(folder))
+            display.enter_context(lock_output(folder, "choose another --name"))
             check(folder, settings.resume, settings.overwrite)  # again: another command may have written it meanwhile
             display.enter_context(replacing(replaced, settings.overwrite))
             prepare(folder, record, origin_of(start) if start else None)
@@ -97,27 +97,26 @@ def pretrain(
 
 
 @contextmanager
-def replacing(replaced: ReplacedRun, overwrite: bool) -> Iterator[None]:
+def replacing(replaced: Replaced, overwrite: bool) -> Iterator[None]:
     """Move the run to overwrite aside for the block, and put it back if no state of the new one is kept in it."""
-    with writing(replaced.folder):
+    try:
         if overwrite:
             replaced.take()
-    try:
         yield
     finally:
-        if replaced.settle():
-            logger.warning("no state of the new run was kept: %s holds the run that was there before", replaced.folder)
+        replaced.settle(stands(replaced.folder))
 
 
 class Settle(Callback):
     """Deletes the run that was replaced once the new one stands."""
 
-    def __init__(self, replaced: ReplacedRun) -> None:
+    def __init__(self, replaced: Replaced) -> None:
         self.replaced, self.settled = replaced, False
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if not self.settled and self.replaced.stands:
-            self.settled = not self.replaced.settle()
+        if not self.settled and stands(self.replaced.folder):
+            self.replaced.discard()
+            self.settled = True
 
 
 def prepare(folder: Path, record: dict[str, Any], origin: Origin | None = None) -> None:

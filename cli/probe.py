@@ -19,7 +19,7 @@ from oscine.models.paths import check_name
 from oscine.models.scan import scan_folder
 from oscine.probe.fit_settings import FitSettings, check_selection
 from oscine.probe.head_settings import FRAME_WISE, HEADS
-from oscine.probe.run_files import check_replaceable
+from oscine.probe.run_files import check_replaceable, recover
 from oscine.probe.search_settings import SearchSettings, check_optuna
 from oscine.probe.search_space import search_space
 from oscine.probe.task_settings import BIRDSET
@@ -159,7 +159,9 @@ def head_of(probe: str) -> type:
 
 def refuse(probe: str, settings: Namespace) -> Clips:
     """Refuse what arguments and files alone show to be wrong, before torch is imported; return the clips that were read."""
-    check_replaceable(settings.runs / check_name(settings.name), settings.overwrite or settings.resume)
+    folder = settings.runs / check_name(settings.name)
+    recover(folder)
+    check_replaceable(folder, settings.overwrite or settings.resume)
     fit = FitSettings(**settings.fit.as_dict())
     SearchSettings(settings.search.trials, settings.search.sobol)
     if probe in HEADS:

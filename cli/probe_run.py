@@ -19,12 +19,12 @@ from oscine.cli.tables import plain, show
 from oscine.cli.tasks import ANNOTATED, Clips, digest, is_own, open_frames, open_task, task_name
 from oscine.models.devices import clips_at_once
 from oscine.models.files import write_whole
-from oscine.models.locks import lock_run
+from oscine.models.locks import lock_output
 from oscine.probe.data import Task
 from oscine.probe.fit_settings import FitSettings, check_selection
 from oscine.probe.probe import Probe
 from oscine.probe.results import RESULTS, Run, add_run
-from oscine.probe.run_files import FOLDS_MADE, PROBE, REPORT, SCORES, replacing
+from oscine.probe.run_files import FOLDS_MADE, PROBE, REPORT, SCORES, replacing_run
 from oscine.probe.splits import write_folds
 
 SHOWN = (
@@ -53,7 +53,7 @@ def run(probe: type[Probe], settings: Namespace, called: str, clips: Clips) -> N
     with progress_bar() as bar, ExitStack() as held:
         bench = Bench(probe, encoder, settings, folder, bar, clips.background)
         bench.maker(task)()  # a probe that cannot be built is refused before anything is written
-        held.enter_context(lock_run(folder))
+        held.enter_context(lock_output(folder, "choose another --name"))
         if scenes:
             found = judge_moments(bench, scenes, name)
         else:
@@ -67,12 +67,12 @@ def run(probe: type[Probe], settings: Namespace, called: str, clips: Clips) -> N
             "classes": task.classes,
             "rows": len(task.rows),
         }
-        with replacing(folder, searched=settings.search.trials > 0):
+        with replacing_run(folder, searched=settings.search.trials > 0):
             write_whole(scores, (json.dumps(facts | found.scores, indent=2, default=str) + "\n").encode())
+            if "fold" in task.rows and is_own(settings):
+                write_folds(folder / FOLDS_MADE, task.rows)
+            found.rest()
         note(settings, encoder.provenance, task, "fine-tuned-" * settings.finetune + called, found)
-        if "fold" in task.rows and is_own(settings):
-            write_folds(folder / FOLDS_MADE, task.rows)
-        found.rest()
     show(table(found))
     for reason in found.scores.get("evidence", {}).get("unsaid", {}).values():
         print(reason)

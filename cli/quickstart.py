@@ -20,7 +20,8 @@ from oscine.cli.progress import Bar, duration, progress_bar
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import read_json
-from oscine.models.replaced import check_own, remove
+from oscine.models.locks import lock_output
+from oscine.models.replaced import Replaced, check_own, is_empty
 from oscine.pretrain.run_files import OWN
 
 if TYPE_CHECKING:
@@ -58,16 +59,17 @@ def quickstart(
         steps: pretraining steps of each recipe; more than the default learns more.
         seed: of data, weights, masks and probes; the same seed gives the same table.
         no_recipes: end with the first page, before pretraining; called again without it, the run goes on.
-        overwrite: delete what a run with other settings, or one that has ended, has left in OUT, and begin anew.
+        overwrite: begin anew in place of a run with other settings, or of one that has ended; what it has left in OUT is
+            deleted once the first page of the new one stands.
     """
     plan = config.read(config.find_quickstart())
     length = plan["steps"] if steps is None else steps
     if length < 1:
         raise Misuse(f"--steps is {length}, expected at least 1; --no-recipes ends before pretraining")
     labelled, settings = read_own(table) if table else None, settings_of(table, length, seed)
-    claim(out)
-    prepare(out, list(plan["recipes"]), settings, overwrite)
-    with progress_bar() as bar:
+    with lock_output(out, "name another folder with --out"), progress_bar() as bar:
+        claim(out)
+        prepare(out, list(plan["recipes"]), settings, overwrite)
         bar.say(promise(plan, table, length, no_recipes))
         return run(
             plan, table, labelled, out, settings, no_recipes, command_of(table, out, steps, seed, no_recipes), bar
@@ -93,6 +95,7 @@ def run(
     page = Page(stages, command)
     first = stages.first()
     page.write(first, finished=no_recipes)
+    replaced_run(out, stages.recipes).discard()
     where = out / REPORT
     if no_recipes:
         bar.say(f"{where} stands; without --no-recipes the same call goes on with pretraining")
@@ -155,7 +158,7 @@ def command_of(table: Path | None, out: Path, steps: int | None, seed: int, no_r
 
 def claim(out: Path) -> None:
     """A folder that is new, empty, or an earlier quickstart's."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not is_stamped(out))):
+    if out.exists() and (not out.is_dir() or not (is_empty(out) or is_stamped(out))):
         raise OscineError(f"{out} is not empty and no quickstart made it; name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     if not (out / STAMP).exists():
@@ -178,7 +181,8 @@ def prepare(out: Path, recipes: list[str], settings: dict[str, Any], overwrite: 
     Steps are the recipes': the first page does not depend on them.
     """
     left = json.loads((out / STAMP).read_text(encoding="utf-8"))
-    made = [path for name in (JUDGED, DETECTIONS, *recipes, SCORES, REPORT) if (path := out / name).exists()]
+    replaced = replaced_run(out, recipes)
+    made = [path for name in replaced.names if (path := out / name).exists()]
     counts = [name for name in settings if name != "steps" or any((out / recipe).exists() for recipe in recipes)]
     differ = [f"{name} {left.get(name)}, not {settings[name]}" for name in counts if left.get(name) != settings[name]]
     if left and made and differ and not overwrite:
@@ -187,9 +191,13 @@ def prepare(out: Path, recipes: list[str], settings: dict[str, Any], overwrite: 
         )
     if overwrite and (differ or has_ended(out)):
         check_own(made, out, own_files(recipes), "quickstart")
-        for path in made:
-            remove(path)
+        replaced.take()
     write_whole(out / STAMP, json.dumps(settings).encode())
+
+
+def replaced_run(out: Path, recipes: list[str]) -> Replaced:
+    """Return what holds the earlier run of a folder until the first page of a new one stands."""
+    return Replaced(out, (JUDGED, DETECTIONS, *recipes, SCORES, REPORT))
 
 
 def own_files(recipes: list[str]) -> re.Pattern[str]:

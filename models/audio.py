@@ -25,10 +25,11 @@ import soxr
 from oscine.models.channels import MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
 from oscine.models.extent import Extent, at, chunked
+from oscine.models.files import Stamp, stamp_of
 from oscine.models.framed import after_tags, framed
 from oscine.models.paths import WINDOWS, why_too_long
 from oscine.models.recorded import BLOCK, BUFFER, LAST_PAGE, Chained, Recorded, error_of, open_chain
-from oscine.models.streams import Part, ends
+from oscine.models.streams import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,9 +78,6 @@ class AudioInfo(NamedTuple):
     @property
     def seconds(self) -> float:
         return self.frames / self.sample_rate
-
-
-Stamp = tuple[int, int, str]  # a file's size in bytes, its time in ns, and a hash of its first and last part
 
 
 class Decoded(NamedTuple):
@@ -146,8 +144,7 @@ def _read_header(path: Path) -> tuple[AudioInfo, Stamp] | AudioError:
     try:
         file = _open(path)
         try:
-            status = os.fstat(file.fileno())
-            stamp = status.st_size, status.st_mtime_ns, ends(file)
+            stamp = stamp_of(file)
         except OSError as error:
             file.close()
             raise AudioError(path, unreadable(error)) from None

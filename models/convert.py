@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from oscine.models.errors import OscineError
+from oscine.models.replaced import is_empty, remove
 from oscine.models.zoo import PUBLISHED, Published, check_model, create_model, find_published
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | N
 def check_conversion(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Published:
     """The row of the zoo that `convert_checkpoint` would convert; raises what is wrong with its arguments, without torch."""
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and is_empty(folder)):
         raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
     row = official(name)
     check_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
@@ -61,5 +62,5 @@ def save_and_compare(encoder: Encoder, folder: Path) -> None:
         part = save_pretrained(encoder, Path(temporary, folder.name))
         check_same_features(encoder, part)
         if folder.exists():
-            folder.rmdir()  # it is empty; not every system puts a folder in the place of another
+            remove(folder)  # it is empty; not every system puts a folder in the place of another
         part.rename(folder)

@@ -16,6 +16,7 @@ from oscine import __version__
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.locks import lock_output
 from oscine.models.onnx_file import check_ready
 from oscine.models.onnx_frontend import graph_of
 from oscine.models.places import without_places
@@ -52,13 +53,17 @@ def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False, hea
     path = Path(path)
     check_ready(path, overwrite)
     _check_weights(encoder, head)
-    with evaluating(encoder):
-        content = onnx_bytes(encoder, head)
-        _check_equal(encoder, head, content)
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise OscineError(f"{path} cannot be written ({error.strerror}); make room or choose another place") from None
+    with lock_output(path, "choose another name"):
+        check_ready(path, overwrite)  # again: another command may have written it meanwhile
+        with evaluating(encoder):
+            content = onnx_bytes(encoder, head)
+            _check_equal(encoder, head, content)
+        try:
+            write_whole(path, content)
+        except OSError as error:
+            raise OscineError(
+                f"{path} cannot be written ({error.strerror}); make room or choose another place"
+            ) from None
     return path
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from oscine.models.paths import WINDOWS
+from oscine.models.streams import ends
+
+Stamp = tuple[int, int, str]  # a file's size in bytes, its time in ns, and a hash of its first and last part
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -42,6 +45,18 @@ def put(part: Path, path: Path) -> None:
             return
         time.sleep(pause)
     part.replace(path)
+
+
+def file_stamp(path: str | Path) -> Stamp:
+    """Return what tells a file from another that is, or was, in its place."""
+    with open(path, "rb") as file:
+        return stamp_of(file)
+
+
+def stamp_of(file: BinaryIO) -> Stamp:
+    """Return the stamp of a file that is open; where one reads it from is another place afterwards."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns, ends(file)
 
 
 def file_hash(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from oscine import __version__
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import Fetched, fetch, fetch_if_there
-from oscine.models.files import file_hash, write_whole
+from oscine.models.files import file_hash, whole, write_whole
 from oscine.models.folder import (
     CONFIG,
     WEIGHTS,
@@ -31,7 +32,7 @@ from oscine.models.folder import (
 from oscine.models.json_text import read_json
 from oscine.models.origin import licence_on_the_hub, origin_of, set_origin
 from oscine.models.published import State
-from oscine.models.replaced import check_ours
+from oscine.models.replaced import check_ours, has_fields
 from oscine.models.source import SOURCE, read_origin
 from oscine.models.vectors import fingerprint
 from oscine.models.weights import PUBLISHED, check_state, load_strictly, read_safetensors
@@ -45,17 +46,30 @@ def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
     Weights that are somebody else's, or began as theirs, have source.json beside them: whose, and under which licence.
     """
     folder, origin = Path(folder), origin_of(encoder)
-    check_ours(folder / CONFIG, b"oscine_version")  # other libraries have files of that name, too
+    check_own_encoder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = {"architecture": type(encoder).__name__, "oscine_version": __version__, "config": encoder.config}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     if origin:  # first, so that at no moment weights lie there as if they were nobody's
         write_whole(folder / SOURCE, origin.as_json())
-    write_whole(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
-    write_whole(folder / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    # config.json comes first: whenever this is killed, it tells that both are oscine's. It never lies beside the weights of
+    # before, which go once the disk has had room for the new ones.
+    with whole(folder / WEIGHTS) as weights, whole(folder / CONFIG) as about:
+        weights.write(save(state, metadata={"format": "pt"}))
+        about.write((json.dumps(config, indent=2) + "\n").encode())
+        for file in (weights, about):
+            file.flush()
+            os.fsync(file.fileno())
+        (folder / WEIGHTS).unlink(missing_ok=True)
     if not origin:
         (folder / SOURCE).unlink(missing_ok=True)
     return folder
+
+
+def check_own_encoder(folder: Path) -> None:
+    """Raise where a folder holds weights or a config.json that are not oscine's; other libraries call theirs the same."""
+    check_ours(folder / CONFIG, partial(has_fields, fields=("architecture", "oscine_version", "config")))
+    check_ours(folder / WEIGHTS, lambda _: (folder / CONFIG).exists())
 
 
 def load_pretrained(folder: str | Path) -> Encoder:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,9 +19,10 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import parse_json, read_json
 from oscine.models.locks import Lock, lock_exclusive
-from oscine.models.schema import check_fields
+from oscine.models.replaced import is_litter
+from oscine.models.schema import check_fields, differences
 from oscine.models.table import Note, Summary, check_absent, check_ours, writing
-from oscine.models.table_facts import ALL_CLIPS, reading
+from oscine.models.table_facts import reading
 
 PLAN, LOCK, NOTES, ROWS = "plan.json", "lock", b"notes", b"rows"
 NAMES = r"(plan\.json|lock(\.json)?|\d{6,}\.parquet|table|errors|metadata)"
@@ -53,13 +55,16 @@ class Journal:
             plan = check_fields(read_json(path, ANEW), FIELDS, path, ANEW, {"made": dict[str, Any]})
         except FileNotFoundError:
             return None
-        plan["settings"].setdefault("shortest", ALL_CLIPS)
         needed = self.target if plan.get("made") else self._part(0)
-        return plan if needed.exists() else None
+        if not needed.exists():
+            return None
+        if "shortest" not in plan["settings"]:
+            raise OscineError(f"{self.folder} is of an older oscine, which read recordings in another way; {ANEW}")
+        return plan
 
     def check_free(self, overwrite: bool) -> None:
         """An error where another's files are in the way of the table or of its journal."""
-        others = sorted(path.name for path in self._files() if not OWN.fullmatch(path.name))
+        others = sorted(path.name for path in self._files() if not OWN.fullmatch(path.name) and not is_litter(path))
         if others:
             raise OscineError(
                 f"{self.folder} holds {others[0]}, which is no part of a journal; move it away or choose another name"
@@ -67,8 +72,8 @@ class Journal:
         if overwrite:
             check_ours(self.target)
         elif not self.plan():
-            if self.target.exists() and self.folder.is_dir() and not self._files():
-                self.folder.rmdir()  # all that was left to do by who made the table
+            if self.target.exists() and not self.held:
+                self._sweep()
             check_absent(self.target)
 
     def open(
@@ -80,13 +85,11 @@ class Journal:
         table was made, and only the journal was left over, that is removed and the table's summary handed back.
         """
         plan = json.loads(json.dumps({"settings": settings, "recordings": recordings}))  # as it will be read again
-        self.check_free(overwrite)
-        with writing(self.target):
-            self.folder.mkdir(exist_ok=True)
-            self.held = lock_exclusive(self.folder / LOCK, f"writing {self.target}", "choose another name")
-        begun = None if overwrite else self.plan()  # under the lock: it may be another one by now
+        self._lock()
+        self.check_free(overwrite)  # under the lock: another call may have begun, or ended, since it was asked
+        begun = None if overwrite else self.plan()
         if begun:
-            _check_same(self.target, begun, plan)
+            _check_plan(self.target, begun, plan)
             if made := begun.get("made"):
                 check_fields(made, MADE, self.folder / PLAN, ANEW)
                 self._remove()
@@ -135,16 +138,28 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        if self.held:
-            self.held.close()
+        held, self.held = self.held, None
+        if held:
+            held.close()
+            with suppress(OSError):  # where there is something left to go on with, or somebody else's
+                self.folder.rmdir()
+
+    def _lock(self) -> None:
+        with writing(self.target):
+            self.folder.mkdir(exist_ok=True)
+            self.held = lock_exclusive(self.folder / LOCK, f"writing {self.target}", "choose another name")
+
+    def _sweep(self) -> None:
+        """Remove a folder in which whoever made the table, and was killed, has left nothing but the lock."""
+        if self.folder.is_dir() and {path.name for path in self._files()} <= {LOCK, f"{LOCK}.json"}:
+            with suppress(OSError, OscineError):  # it is of no use, and in nobody's way
+                self._lock()
+                self.close()
 
     def _remove(self) -> None:
         self._clear()
+        (self.folder / PLAN).unlink(missing_ok=True)  # last: it says that the table was made
         self.close()
-        for name in (LOCK, PLAN):  # the plan last: it says that the table was made
-            (self.folder / name).unlink(missing_ok=True)
-        if not self._files():
-            self.folder.rmdir()
 
     def _clear(self) -> None:
         """All but the plan and the lock with its holder, the first part first: without it, no plan binds."""
@@ -171,21 +186,18 @@ def _read_notes(path: Path, schema: pa.Schema) -> dict[str, list[Any]]:
     notes = parse_json(said.get(NOTES, b"null"), path, ANEW)
     check_fields(notes, {}, path, ANEW)
     for name, note in notes.items():
-        # The part of a recording came after 0.1's journals.
         kinds = [type(value) for value in note] if isinstance(note, list) else []
-        if kinds not in ([str, bool], [str, bool, str]):
+        if kinds != [str, bool, str]:
             raise OscineError(f"{path}: its note of {name} is {str(note)[:60]!r}, expected a reason; {ANEW}")
     if own.names != schema.names or own.types != schema.types or said.get(ROWS, b"%d" % rows) != b"%d" % rows:
         raise OscineError(f"{path} has other columns, or fewer rows, than it was written with; {ANEW}")
     return notes
 
 
-def _check_same(target: Path, begun: Plan, plan: Plan) -> None:
+def _check_plan(target: Path, begun: Plan, plan: Plan) -> None:
     """An error that says what differs."""
-    old, new = begun["settings"], plan["settings"]
-    keys = [key for key in old | new if key != "model"]  # which may be spelt in several ways; its fingerprint tells
-    differ = [f"{key} {old.get(key)!r}, not {new.get(key)!r}" for key in keys if old.get(key) != new.get(key)]
-    if differ:
+    # A model may be spelt in several ways; its fingerprint tells.
+    if differ := differences(begun["settings"], plan["settings"], aside=["model"]):
         raise OscineError(f"{target} was begun with {'; '.join(differ)}; {CONTINUE}")
     was, now = begun["recordings"], plan["recordings"]
     changes = {

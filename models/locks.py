@@ -1,7 +1,8 @@
 """Locks of files between processes: one alone, or several that share, on one machine and as far as its disks pass them on.
 
 A lock reaches every process of this machine. Other machines see it where the disk that they share passes locks on, as NFS 4
-and SMB do, and Lustre where it is mounted with flock. Who holds a lock stands beside it, so that others can name it.
+and SMB do, and Lustre where it is mounted with flock. Who holds a lock stands beside it, so that others can name it. Both
+files go with the lock.
 """
 
 from __future__ import annotations
@@ -11,20 +12,25 @@ import json
 import logging
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oscine.models.errors import OscineError
-from oscine.models.json_text import read_json
+from oscine.models.json_text import one_line, read_json
+from oscine.models.paths import WINDOWS
 from oscine.models.schema import check_fields
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock, ReadWriteLock
 
-# Of a disk that knows no locks; any other error of a lock's file is one of the disk.
+# Of a disk that knows no locks; any other error of a lock's file is one of the disk. Windows has one number for many errors,
+# and says more in another: ERROR_INVALID_FUNCTION and ERROR_NOT_SUPPORTED.
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+NO_LOCKS_ON_WINDOWS = (1, 50)
+MOMENT = 0.1  # seconds that whoever has done with a lock may take to let go of it
 PATIENCE = 60.0  # seconds until who removes a store has done so
 HOLDER = {"host": str, "process": int, "since": str}
 
@@ -37,13 +43,19 @@ class Lock:
     The processes that work for this one do not hold it.
     """
 
-    def __init__(self, held: BaseFileLock | None, record: Path) -> None:
-        self.held, self.record = held, record
+    def __init__(self, held: BaseFileLock | None, path: Path) -> None:
+        self.held, self.path = held, path
 
     def close(self) -> None:
-        if self.held:
-            with suppress(OSError):
-                self.record.unlink()
+        """Let go of the lock; its file goes first, so that nobody else can hold it as it does.
+
+        Whoever has the file open by then finds that it is gone, and makes a new one. Windows deletes no file that is open:
+        there filelock does so afterwards.
+        """
+        if self.held and self.held.is_locked:  # not in a process that was forked from the one that holds it
+            for file in (_record_path(self.path), *([] if WINDOWS else [self.path])):
+                with suppress(OSError):
+                    file.unlink()
             self.held.release()
         self.held = None
 
@@ -99,8 +111,8 @@ def lock_wait(path: Path, doing: str) -> Lock:
 def lock_shared(path: Path) -> SharedLock | None:
     """Hold a lock that any number may share, and nobody seize meanwhile.
 
-    Two of one process are two. None where the disk has no locks, or can be read alone, or where the process was forked from
-    one that holds it.
+    Two of one process are two. None where that cannot be, and a line of the log says why; none is said where nothing can be
+    removed (a disk that can only be read) or is lost (a process that was forked from one that holds the lock).
     """
     return _read_write(path, shared=True)
 
@@ -110,41 +122,53 @@ def try_lock(path: Path) -> SharedLock | None:
     return _read_write(path, shared=False)
 
 
-def lock_run(folder: Path) -> Lock:
-    """Hold the name of a run, whose folder may not be there yet, may be replaced, and is left as it is."""
-    lock = folder.with_name(f".{folder.name}.lock")
+@contextmanager
+def lock_output(out: Path, remedy: str) -> Iterator[None]:
+    """Hold a file or folder that a block writes, and that need not be there; the lock lies beside it.
+
+    remedy: what else would do, such as "choose another --name".
+    """
+    out = Path(os.path.abspath(out))  # "." has no name
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        return lock_exclusive(lock, f"writing the run {folder}", "choose another --name")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_exclusive(out.with_name(f".{out.name}.lock"), f"writing {out}", remedy)
     except OSError as error:
-        raise OscineError(
-            f"{folder} cannot be written: {error.strerror or error}; make room, or name other --runs"
-        ) from None
+        raise OscineError(f"{out} cannot be written: {error.strerror or error}; make room, or {remedy}") from None
+    with lock:
+        yield
 
 
 def _exclusive(path: Path, doing: str, wait: bool) -> Lock | None:
     from filelock import FileLock, Timeout  # 0.1 s, which a command that writes nothing does without
 
-    held, record = FileLock(path, thread_local=False), path.with_name(f"{path.name}.json")
+    held = FileLock(path, thread_local=False)
     try:
-        held.acquire(timeout=-1 if wait else 0)
+        held.acquire(timeout=-1 if wait else MOMENT)
     except Timeout:
         return None
     except NotImplementedError:
-        return _unlocked(path, doing, record)
+        return _unlocked(path, doing)
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if not _says_no_locks(error):
             raise
-        return _unlocked(path, doing, record)
+        return _unlocked(path, doing)
     _warn_of_other_host(path, doing)
     with suppress(OSError):  # a full disk: others then learn only that somebody has it, as of one that is torn
-        record.write_bytes(_describe_holder())
-    return Lock(held, record)
+        _record_path(path).write_bytes(_describe_holder())
+    return Lock(held, path)
 
 
-def _unlocked(path: Path, doing: str, record: Path) -> Lock:
+def _says_no_locks(error: OSError) -> bool:
+    """Return whether the error of a lock says that the disk knows none."""
+    on_windows = getattr(error, "winerror", None)
+    return error.errno in NO_LOCKS if on_windows is None else on_windows in NO_LOCKS_ON_WINDOWS
+
+
+def _unlocked(path: Path, doing: str) -> Lock:
     logger.warning("no locks on the disk of %s: let no other process be %s at the same time", path, doing)
-    return Lock(None, record)
+    with suppress(OSError):
+        path.unlink()
+    return Lock(None, path)
 
 
 def _describe_holder() -> bytes:
@@ -153,8 +177,13 @@ def _describe_holder() -> bytes:
     return json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now}).encode()
 
 
+def _record_path(path: Path) -> Path:
+    """Where it stands who holds a lock."""
+    return path.with_name(f"{path.name}.json")
+
+
 def _record(path: Path) -> dict[str, Any] | None:
-    record = path.with_name(f"{path.name}.json")
+    record = _record_path(path)
     try:
         return check_fields(read_json(record, ""), HOLDER, record, "")
     except (FileNotFoundError, OscineError):
@@ -190,7 +219,11 @@ def _read_write(path: Path, shared: bool) -> SharedLock | None:
             lock.acquire_read(timeout=PATIENCE)
         else:
             lock.acquire_write(blocking=False)
-    # Held; no disk for it, or another user's; or a child, forked while its parent holds it, to which SQLite is closed.
-    except (Timeout, OSError, ValueError, sqlite3.Error, RuntimeError):
+    except RuntimeError:  # a child, forked while its parent holds it, to which SQLite is closed
+        return None
+    except (Timeout, OSError, ValueError, sqlite3.Error) as error:  # held; no disk for it, or another user's
+        if shared and os.access(path.parent, os.W_OK):
+            reason = "another process has seized it" if isinstance(error, Timeout) else one_line(error)
+            logger.warning("%s cannot be shared (%s): others may remove what lies beside it meanwhile", path, reason)
         return None
     return SharedLock(lock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from oscine.models.errors import OscineError
 from oscine.models.locks import lock_exclusive
+from oscine.models.schema import differences
 from oscine.models.survey import ALL, parse_shard
 from oscine.models.table import (
     Summary,
@@ -30,7 +32,7 @@ from oscine.models.table import (
 from oscine.models.table_facts import CONTENT, made_by
 
 LOCK = "lock"
-OWN = {LOCK, f"{LOCK}.json", "table", "errors", "metadata"}  # in a folder of work
+PART = re.compile(r"(table|errors|metadata)|\.(table|errors|metadata)\.\d+\.part")  # in a folder of work
 SHOWN = 5  # shards that an error names
 
 
@@ -83,7 +85,7 @@ def _working(target: Path, overwrite: bool) -> Iterator[Path]:
     """Make a folder for what is half written, which goes with the block; what a killed call has left goes, too."""
     work = target.with_name(f".{target.name}.merge")
     for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):  # where 0.1 worked
-        if other.is_dir() and {path.name for path in other.iterdir()} <= OWN:
+        if other.is_dir() and all(path.stem == LOCK or PART.fullmatch(path.name) for path in other.iterdir()):
             shutil.rmtree(other, ignore_errors=True)
     with writing(target):
         work.mkdir(exist_ok=True)
@@ -92,10 +94,10 @@ def _working(target: Path, overwrite: bool) -> Iterator[Path]:
         (check_ours if overwrite else check_absent)(target)
         yield work
     finally:
-        for name in OWN - {LOCK, f"{LOCK}.json"}:
-            (work / name).unlink(missing_ok=True)
+        for left in work.glob("*"):
+            if PART.fullmatch(left.name):
+                left.unlink(missing_ok=True)
         lock.close()
-        (work / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # where there is something of somebody else's in it
             work.rmdir()
 
@@ -105,7 +107,7 @@ def _check(paths: list[Path]) -> Shards:
     made = {path: made_by(schema, path) for path, schema in schemas.items()}
     first = paths[0]
     for path in paths[1:]:
-        _check_same(first, made[first], path, made[path])
+        _check_together(first, made[first], path, made[path])
         if schemas[path].names != schemas[first].names or schemas[path].types != schemas[first].types:
             raise OscineError(f"{first} and {path} have other columns; make the shards again in the same way")
     of = parse_shard(made[first]["shard"]).of
@@ -123,20 +125,20 @@ def _check(paths: list[Path]) -> Shards:
     return Shards(ordered, with_metadata(schemas[first], whole | {"shard": str(ALL)}))
 
 
-def _check_same(first: Path, made: dict[str, Any], other: Path, made_other: dict[str, Any]) -> None:
-    aside = ("shard", "model", CONTENT)  # a model may be spelt in several ways; its fingerprint tells
-    differ = [key for key in made | made_other if key not in aside and made.get(key) != made_other.get(key)]
-    if differ == ["folder"]:
+def _check_together(first: Path, made: dict[str, Any], other: Path, made_other: dict[str, Any]) -> None:
+    aside = ["shard", "model", CONTENT]  # a model may be spelt in several ways; its fingerprint tells
+    differ = differences(made_other, made, aside=[*aside, "folder"])
+    if not differ and made["folder"] != made_other["folder"]:
         raise OscineError(
             f"{first} was made when the folder held {made['folder']['recordings']} recordings, {other} when it held "
             f"{made_other['folder']['recordings']}, or others; make the older one again, with overwrite"
         )
-    said = "; ".join(f"{key} {made.get(key)!r} and {made_other.get(key)!r}" for key in differ if key != "folder")
     if not differ and parse_shard(made["shard"]).of != parse_shard(made_other["shard"]).of:
-        said = f"shard {made['shard']} and {made_other['shard']}"
-    if said:
-        advice = "; make one of them again with the other's --precision" if differ == ["precision"] else ""
-        raise OscineError(f"{first} and {other} do not belong together: {said}{advice}")
+        differ = differences({"shard": made_other["shard"]}, {"shard": made["shard"]})
+    if differ:
+        alone = len(differ) == 1 and differ[0].startswith("precision ")
+        advice = "; make one of them again with the other's --precision" if alone else ""
+        raise OscineError(f"{other} does not belong to {first}: it was made with {'; '.join(differ)}{advice}")
 
 
 def _runs(shard: int, path: Path, columns: Sequence[str] | None) -> Iterator[Run]:

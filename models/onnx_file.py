@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from oscine.models.errors import OscineError
 from oscine.models.replaced import check_ours
 
 SUFFIX = ".onnx"
+BEGIN = re.compile(
+    rb"\x08.\x12\x06oscine\x1a", re.DOTALL
+)  # a model's first fields: version of the format, producer, its version
 
 
 def check_ready(path: Path, overwrite: bool) -> None:
@@ -19,7 +23,12 @@ def check_ready(path: Path, overwrite: bool) -> None:
         raise OscineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if path.is_dir() or (path.exists() and not overwrite):
         raise OscineError(f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)")
-    check_ours(path, b"oscine")  # the producer, after the version of the format
+    check_ours(path, _is_ours)
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(name) is None:
             raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return BEGIN.match(file.read(32)) is not None

@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import mkdtemp
 
 from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+from oscine.models.json_text import read_json
+from oscine.models.locks import lock_output
+from oscine.models.schema import check_fields
 
-# What a desktop leaves in a folder that was looked at; nobody misses it.
-LITTER = re.compile(r"\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
+# What desktops and network disks leave in a folder that was looked at; nobody misses it.
+LITTER = re.compile(
+    r"\.DS_Store|\._.*|\.AppleDouble|\.localized|\.directory|(eh)?Thumbs\.db|desktop\.ini|@eaDir|\.nfs[0-9a-f]+",
+    re.IGNORECASE,
+)
+ASIDE, MOVED = ".oscine-replaced-", "moved.json"
+
+logger = logging.getLogger(__name__)
+
+
+def is_litter(path: Path) -> bool:
+    """Return whether a file is what desktops or network disks leave in a folder by themselves."""
+    return LITTER.fullmatch(path.name) is not None
+
+
+def is_empty(folder: Path) -> bool:
+    """Return whether a folder holds nothing, or only what desktops leave."""
+    return not any(True for child in folder.iterdir() for _ in _files(child))
 
 
 def foreign_file(paths: Iterable[Path], below: Path, own: re.Pattern[str]) -> Path | None:
@@ -35,17 +57,22 @@ def check_own(paths: Iterable[Path], below: Path, own: re.Pattern[str], writer: 
 
 def _files(path: Path) -> Iterator[Path]:
     """Yield what is at or below a path and is no folder, in the order of the names; an empty folder has none."""
+    if is_litter(path) or path.name.startswith(ASIDE):
+        return
     if path.is_dir() and not path.is_symlink():
         for child in sorted(path.iterdir()):
             yield from _files(child)
-    elif os.path.lexists(path) and not LITTER.fullmatch(path.name):
+    elif os.path.lexists(path):
         yield path
 
 
-def check_ours(path: Path, mark: bytes) -> None:
-    """Raise where a file to replace is none that oscine writes, see `begins_as_ours`; an empty one may go."""
+def check_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Raise where a file to replace is none that oscine writes, which `is_ours` tells; an empty one may go."""
     try:
-        ours = not path.exists() or not path.stat().st_size or begins_as_ours(path, mark)
+        with path.open("rb") as file:
+            ours = not file.read(1) or is_ours(path)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise OscineError(
             f"{path} cannot be read ({error.strerror}), and is not replaced; choose another name"
@@ -54,65 +81,128 @@ def check_ours(path: Path, mark: bytes) -> None:
         raise OscineError(f"{path} was not written by oscine, and is not replaced; move it away or choose another name")
 
 
-def begins_as_ours(path: Path, mark: bytes) -> bool:
-    """Return whether a mark stands in the first 256 bytes of a file, quotes aside; in the footer of a Parquet file."""
-    with path.open("rb") as file:
-        content = _footer(file) if path.suffix == ".parquet" else file.read(256)
-    return mark in content.replace(b'"', b"")
+def has_fields(path: Path, fields: Iterable[str]) -> bool:
+    """Return whether a file holds an object of JSON that has these fields."""
+    try:
+        content = read_json(path, "")
+    except (OSError, OscineError):
+        return False
+    return isinstance(content, dict) and set(fields) <= content.keys()
 
 
-def _footer(file: BinaryIO) -> bytes:
-    """Return the metadata of a Parquet file, which stand before their length at its end; b"" of any other."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 8))
-    length = int.from_bytes(file.read(4), "little")
-    if not 0 < length < size - 8 or file.read(4) != b"PAR1":
-        return b""
-    file.seek(size - 8 - length)
-    return file.read(length)
+class Replaced:
+    """The files of a folder that new ones replace: moved into a folder of their own there, until the new ones stand.
 
+    moved.json in it says of each whether it was there. While that file exists, the new ones do not stand yet: whoever is
+    killed by then has lost nothing, and `settle` puts the earlier ones back. What cannot be deleted, since another program
+    has it open, is left to the next call; each replacement has a folder of its own, so that nothing is mixed up.
 
-class Aside:
-    """A folder to which earlier files are moved until the new ones stand.
-
-    Killed in between, the folder is still there; whoever writes the same files next decides what becomes of it.
+    names: of the files and folders that are replaced, whether they are there or not.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self.folder, self.names = folder, tuple(names)
 
-    def take(self, paths: Iterable[Path]) -> None:
-        """Move files and folders that are there into the folder."""
-        for path in paths:
-            if os.path.lexists(path):
-                self.folder.mkdir(parents=True, exist_ok=True)
-                path.rename(self.folder / path.name)
+    @property
+    def aside(self) -> Path | None:
+        """The folder that has the earlier files, until the new ones stand."""
+        return next((record.parent for record in self.folder.glob(f"{ASIDE}*/{MOVED}")), None)
 
-    def put_back(self, place: Path) -> None:
-        """Move everything to where it was, in place of what came there meanwhile."""
-        if self.folder.is_dir():
-            for path in sorted(self.folder.iterdir()):
-                remove(place / path.name)
-                path.rename(place / path.name)
-            self.folder.rmdir()
+    def take(self) -> None:
+        """Move what is there aside; where a killed call has moved it before, that is what is kept."""
+        self.put_back()
+        there = [name for name in self.names if os.path.lexists(self.folder / name)]
+        if not there:
+            return
+        try:
+            aside = Path(mkdtemp(prefix=ASIDE, dir=self.folder))
+            write_whole(aside / MOVED, json.dumps({name: name in there for name in self.names}).encode())
+            for name in there:
+                (self.folder / name).rename(aside / name)
+        except OSError as error:
+            self.put_back()
+            raise OscineError(
+                f"{error.filename} cannot be moved aside ({error.strerror}), and nothing is replaced; close what has it "
+                "open, or make room"
+            ) from None
+
+    def put_back(self) -> bool:
+        """Put the earlier files back, in place of what came there meanwhile; return whether there were any."""
+        if not (aside := self.aside):
+            self._sweep()
+            return False
+        try:
+            for name, was_there in self._moved(aside).items():
+                if os.path.lexists(aside / name):
+                    remove(self.folder / name)
+                    (aside / name).rename(self.folder / name)
+                elif not was_there:  # else it is back already, or was not moved yet
+                    remove(self.folder / name)
+            (aside / MOVED).unlink()
+        except OSError as error:
+            raise OscineError(
+                f"{error.filename} cannot be deleted or moved ({error.strerror}); {_remedy(aside)}"
+            ) from None
+        self._sweep()
+        return True
 
     def discard(self) -> None:
-        """Delete everything."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the earlier files: the new ones stand."""
+        if aside := self.aside:
+            try:
+                (aside / MOVED).unlink()
+            except OSError as error:
+                raise OscineError(
+                    f"{aside} cannot be deleted ({error.strerror}); delete it, the new files stand"
+                ) from None
+        self._sweep()
+
+    def settle(self, stands: bool) -> None:
+        """Delete the earlier files if the new ones stand, else put them back and say so.
+
+        Where some were not moved yet, what stands is the earlier ones.
+        """
+        aside = self.aside
+        if stands and aside:
+            stands = all(os.path.lexists(aside / name) for name, was_there in self._moved(aside).items() if was_there)
+        if stands:
+            self.discard()
+        elif self.put_back():
+            logger.warning("%s holds again what was there before: what was to replace it was not finished", self.folder)
+
+    def recover(self, stands: bool) -> None:
+        """Settle what a killed call has left, unless another process is replacing these files at this moment."""
+        if self.aside:
+            with lock_output(self.folder, "choose another --name"):
+                self.settle(stands)
+
+    def _moved(self, aside: Path) -> dict[str, bool]:
+        """Return of each file that was to be moved whether it was there."""
+        record = aside / MOVED
+        content = check_fields(read_json(record, _remedy(aside)), {}, record, _remedy(aside))
+        return {name: bool(content[name]) for name in self.names if name in content}
+
+    def _sweep(self) -> None:
+        """Delete what nobody can want back; what another program has open goes with the next call."""
+        for left in self.folder.glob(f"{ASIDE}*"):
+            if not (left / MOVED).exists():
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _remedy(aside: Path) -> str:
+    return f"what was there before is in {aside}; close what has it open and call again"
 
 
 @contextmanager
-def moved_aside(paths: Iterable[Path], folder: Path) -> Iterator[None]:
+def replacing(folder: Path, names: Iterable[str]) -> Iterator[None]:
     """Move files aside for a block that writes the new ones: put them back where it fails, else delete them."""
-    aside = Aside(folder)
-    aside.discard()  # of a call that was killed
+    replaced, done = Replaced(folder, names), False
     try:
-        aside.take(paths)
+        replaced.take()
         yield
-    except BaseException:
-        aside.put_back(folder.parent)
-        raise
-    aside.discard()
+        done = True
+    finally:
+        replaced.settle(done)
 
 
 def remove(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -47,6 +47,12 @@ def as_record(kind: type[T], content: Any, source: object, remedy: str) -> T:
     except TypeError:
         missing = ", ".join(sorted(fields.keys() - content.keys()))
         raise OscineError(f"{source} lacks {missing}; {remedy}") from None
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any], aside: Collection[str] = ()) -> list[str]:
+    """Return what differs between two records, each as "NAME WAS, not NOW"; aside: names that do not count."""
+    names = [name for name in {**was, **now} if name not in aside and was.get(name) != now.get(name)]
+    return [f"{name} {was.get(name)!r}, not {now.get(name)!r}" for name in names]
 
 
 def _kind_name(kind: Any) -> str:

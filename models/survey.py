@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from oscine.models.audio import AudioError, AudioInfo, Stamp, read_headers
+from oscine.models.audio import AudioError, AudioInfo, read_headers
 from oscine.models.channels import EACH, MIX, Channel, missing_channel, one_channel
 from oscine.models.errors import OscineError
+from oscine.models.files import Stamp
 from oscine.models.inputs import WHOLE, Recordings, Stretch, find_inputs
 
 SHORTEST = 0.001  # seconds of a stretch: less may be rounded to no sample

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +19,8 @@ from oscine.models import replaced
 from oscine.models.cells import as_cell, from_cell
 from oscine.models.error_list import errors_in_csv, errors_path, read_errors
 from oscine.models.errors import OscineError
-from oscine.models.files import put, write_whole
-from oscine.models.json_text import read_json
+from oscine.models.files import put, whole, write_whole
+from oscine.models.json_text import parse_json, read_json
 from oscine.models.paths import why_too_long
 from oscine.models.table_facts import (
     AGAIN,
@@ -30,6 +29,7 @@ from oscine.models.table_facts import (
     DTYPES,
     KEYS,
     KINDS,
+    MADE_BY,
     METADATA,
     Keys,
     check_made,
@@ -46,13 +46,6 @@ if TYPE_CHECKING:
 ROW_GROUP = 4096  # rows that are gathered before they are written
 KEY_COLUMNS = [*KEYS, CHANNEL, "recorded"]  # the last two where they were asked for
 CSV_BYTES = 12  # of a number in CSV, about
-# What the files of a table begin with, quotes aside; of Parquet the footer has it. Others of the same name are not replaced.
-MARKS = {
-    ".parquet": METADATA,
-    ".npz": b"file.npy",
-    ".csv": b"file,start_time,end_time",
-    ".json": b"{version: ",
-}
 
 # All rows in order, in tables of any length, as often as asked; with the columns of those names, or all.
 Source = Callable[[Sequence[str] | None], Iterator[pa.Table]]
@@ -114,9 +107,8 @@ def check_absent(out: Path) -> None:
 
 def check_ours(out: Path) -> None:
     """An error where a table to replace, or what is beside it, was not written by oscine."""
-    for path in (out, *beside(out).values()):
-        mark = b"file,reason" if path == errors_path(out) else MARKS[path.suffix]
-        replaced.check_ours(path, mark)
+    for path in (*beside(out).values(), out):
+        replaced.check_ours(path, _is_error_list if path == errors_path(out) else OURS[path.suffix])
 
 
 def _is_leftover(path: Path) -> bool:
@@ -129,6 +121,58 @@ def _is_leftover(path: Path) -> bool:
     except OscineError:
         return False
     return True
+
+
+def _is_error_list(path: Path) -> bool:
+    try:
+        read_errors(path)
+    except OscineError:
+        return False
+    return True
+
+
+def _is_parquet_of_ours(path: Path) -> bool:
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        return False
+    return _says_what_made_it(metadata.get(METADATA, b""))
+
+
+def _is_npz_of_ours(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{METADATA.decode()}.npy") as entry:
+            return _says_what_made_it(str(np.lib.format.read_array(entry, allow_pickle=False)))
+    except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError):
+        return False
+
+
+def _is_csv_of_ours(path: Path) -> bool:
+    """Others write such columns, too; none of them says beside the table what made it."""
+    with path.open("rb") as file:
+        begins = file.read(100).replace(b'"', b"").startswith(",".join(KEYS).encode())
+    return begins and _is_metadata_of_ours(beside(path)["metadata"])
+
+
+def _is_metadata_of_ours(path: Path) -> bool:
+    return replaced.has_fields(path, MADE_BY)
+
+
+def _says_what_made_it(text: bytes | str) -> bool:
+    try:
+        content = parse_json(text, "", "")
+    except OscineError:
+        return False
+    return isinstance(content, dict) and content.keys() >= MADE_BY.keys()
+
+
+# Whether a file is a table of ours, or what lies beside it, by what no other program writes; others are not replaced.
+OURS: dict[str, Callable[[Path], bool]] = {
+    ".parquet": _is_parquet_of_ours,
+    ".npz": _is_npz_of_ours,
+    ".csv": _is_csv_of_ours,
+    ".json": _is_metadata_of_ours,
+}
 
 
 def read_listed(table: Path) -> dict[str, str]:
@@ -193,9 +237,12 @@ def read_tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa
     """
     schema, found = read_schema(path), Keys()
     wanted = None if columns is None else list(dict.fromkeys([*keys_of(schema.names), *columns]))
-    with reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(ROW_GROUP, columns=wanted):
-            table = pa.Table.from_batches([batch])
+    with reading(path):
+        about = pq.read_metadata(path)
+        for group in range(about.num_row_groups):
+            # Opened anew for each: who reads a thousand shards side by side may not have so many files open.
+            with pq.ParquetFile(path, metadata=about, page_checksum_verification=True) as file:
+                table = file.read_row_group(group, wanted)
             if any(table[key].null_count for key in keys_of(schema.names)):
                 raise OscineError(f"{path} has rows without a file or a time; {AGAIN}")
             found.add(table)
@@ -326,10 +373,8 @@ def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, lis
     with writing(target):
         for name in beside(target).keys() & content.keys():
             write_whole(work / name, content[name])
-        with (work / "table").open("wb") as file:
+        with whole(work / "table") as file:
             FORMATS[target.suffix](file, schema, source)
-            file.flush()
-            os.fsync(file.fileno())
         if not listed:
             errors_path(target).unlink(missing_ok=True)  # of the table that is replaced
         for name, place in (beside(target) | {"table": target}).items():  # the table last: where it stands, all is done

@@ -31,12 +31,12 @@ from oscine.models.audio import BUFFER, AudioError, load, open_stream, unreadabl
 from oscine.models.channels import MIX, Channel, one_channel
 from oscine.models.cores import cores
 from oscine.models.errors import OscineError
-from oscine.models.files import whole, write_whole
+from oscine.models.files import file_stamp, whole, write_whole
 from oscine.models.gzip_points import WINDOW, Inflated, Inflating
 from oscine.models.locks import lock_wait
 from oscine.models.scan import SUFFIXES, check_permitted
 from oscine.models.sparse import Map, Runs, Sparse
-from oscine.models.streams import Ends, Part, ends
+from oscine.models.streams import Ends, Part
 from oscine.models.tar_headers import Entry, TarError, read_entries
 
 if TYPE_CHECKING:
@@ -215,9 +215,7 @@ def _folders(path: Path) -> tuple[Path, Path]:
 
 
 def _stamp(path: Path) -> bytes:
-    status = path.stat()
-    with path.open("rb") as file:
-        return f"{status.st_size} {status.st_mtime_ns} {ends(file)}".encode()
+    return " ".join(map(str, file_stamp(path))).encode()
 
 
 def _read(path: Path, folder: Path) -> Index | None:

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -22,7 +22,8 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import read_json
 from oscine.models.locks import lock_exclusive
-from oscine.models.schema import check_fields
+from oscine.models.replaced import is_litter, remove
+from oscine.models.schema import check_fields, differences
 from oscine.models.survey import Survey, check_source, survey
 from oscine.models.table import writing
 from oscine.pretrain.shard_writer import Row, ShardWriter, record_path, shard_path
@@ -82,14 +83,17 @@ def pack_shards(
     check_packing(out, sample_rate, format, size, workers, channel)
     found = survey(folder, channel=channel)
     plan = {"sample_rate": sample_rate, "format": format, "size": size, "source": _digest(found), "channel": channel}
-    _check_same(out, plan)
+    _check_free(out, plan)
     workers = cores() if workers is None else workers
     with writing(out):
-        if not is_finished(out):
-            # A folder for this call alone: a killed one's processes may still be writing theirs.
-            with _alone(out, plan) as work, TemporaryDirectory(dir=work) as scratch:
-                _pack(found, out, Path(scratch), plan, workers, tell)
-        shutil.rmtree(out / WORK, ignore_errors=True)
+        if is_finished(out):
+            shutil.rmtree(out / WORK, ignore_errors=True)  # of a call that was killed in its last moment
+        else:
+            with _alone(out, plan) as work:
+                if not is_finished(out):  # by who had the lock before
+                    # A folder for this call alone: a killed one's processes may still be writing theirs.
+                    with TemporaryDirectory(dir=work) as scratch:
+                        _pack(found, out, Path(scratch), plan, workers, tell)
     return read_packed(out)
 
 
@@ -105,7 +109,7 @@ def check_packing(
         )
     if workers is not None and workers < 0:
         raise OscineError(f"workers is {workers}, expected 0 (this process) or more")
-    _check_same(out, {"sample_rate": sample_rate, "format": format, "size": size, "channel": parse_channel(channel)})
+    _check_free(out, {"sample_rate": sample_rate, "format": format, "size": size, "channel": parse_channel(channel)})
 
 
 def read_packed(out: Path) -> Packed:
@@ -127,25 +131,28 @@ def _pack(
     numbers = range(done[-1]["next"] if done else 0, len(found.recordings))
     transcoder = Transcoder(found.recordings, scratch, plan["sample_rate"], plan["format"])
     shard = ShardWriter(out, out / WORK, len(done))
-    for number, made in zip(numbers, transcode(transcoder, numbers, workers)):
-        recording, path = found.recordings[number], transcoder.place(number)
-        name = recording.name
-        if made.failed:
-            raise OscineError(f"{out} could not be written ({made.failed}); make room; whole shards are kept")
-        if made.frames:
-            own = f"{name}, channel {recording.channel}" if plan["channel"] == EACH else name
-            about = describe(own, made.frames, plan["sample_rate"])
-            if shard.rows and shard.size_with(path, about) > plan["size"]:
-                done.append(shard.finish(number))
-                shard = ShardWriter(out, out / WORK, len(done))
-            shard.add(path, about, own, made.frames)
-        if made.reason:
-            check_source(recording.path, [recording.path for recording in found.recordings])
-            shard.listed[name] = listed[name] = made.reason
-        path.unlink()
-        tell(number + 1, len(found.recordings))
-    if shard.rows:
-        done.append(shard.finish(len(found.recordings)))
+    try:
+        for number, made in zip(numbers, transcode(transcoder, numbers, workers)):
+            recording, path = found.recordings[number], transcoder.place(number)
+            name = recording.name
+            if made.failed:
+                raise OscineError(f"{out} could not be written ({made.failed}); make room; whole shards are kept")
+            if made.frames:
+                own = f"{name}, channel {recording.channel}" if plan["channel"] == EACH else name
+                about = describe(own, made.frames, plan["sample_rate"])
+                if shard.rows and shard.size_with(path, about) > plan["size"]:
+                    done.append(shard.finish(number))
+                    shard = ShardWriter(out, out / WORK, len(done))
+                shard.add(path, about, own, made.frames)
+            if made.reason:
+                check_source(recording.path, [recording.path for recording in found.recordings])
+                shard.listed[name] = listed[name] = made.reason
+            path.unlink()
+            tell(number + 1, len(found.recordings))
+        if shard.rows:
+            done.append(shard.finish(len(found.recordings)))
+    finally:
+        shard.close()
     if not done:
         name, reason = next(iter(listed.items()))
         raise OscineError(f"none of {len(listed)} recordings can be packed, such as {name}: {reason}")
@@ -192,13 +199,17 @@ def _read_record(path: Path, number: int) -> dict[str, Any]:
     return record
 
 
-def _check_same(out: Path, plan: dict[str, Any]) -> None:
+def _check_free(out: Path, plan: dict[str, Any]) -> None:
     """What is in `out` is this very call's, finished or not, or nothing. plan: without `source` where that is not known."""
     if out.exists() and not out.is_dir():
         raise OscineError(f"{out} is a file, expected a folder for shards; choose another name")
     begun = out / INDEX if is_finished(out) else out / WORK / PLAN
     if not begun.exists():
-        others = sorted(path.name for path in out.iterdir() if path.name != WORK) if out.exists() else []
+        others = (
+            sorted(path.name for path in out.iterdir() if path.name != WORK and not is_litter(path))
+            if out.exists()
+            else []
+        )
         # Of a call that was killed before it wrote its plan there are the lock, and half a plan.
         others += sorted(path.name for path in (out / WORK).glob("*") if path.stem != LOCK and path.suffix != ".part")
         if others:
@@ -206,9 +217,8 @@ def _check_same(out: Path, plan: dict[str, Any]) -> None:
         return
     anew = "name another folder or delete it"
     saved = {"channel": MIX} | check_fields(read_json(begun, anew), PLAN_FIELDS, begun, anew, CHANNEL)
-    given = {key: value for key, value in plan.items() if key != "source"}
-    differ = [f"{key} was {saved.get(key)}, now {value}" for key, value in given.items() if saved.get(key) != value]
-    if "source" in plan and saved.get("source") != plan["source"]:
+    differ = differences({key: saved[key] for key in plan}, plan, aside=["source"])
+    if "source" in plan and saved["source"] != plan["source"]:
         differ.append("the recordings are others, or changed")
     if differ:
         raise OscineError(f"{out} holds shards of another call: {'; '.join(differ)}; {anew}")
@@ -220,10 +230,16 @@ def _alone(out: Path, plan: dict[str, Any]) -> Iterator[Path]:
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     with lock_exclusive(work / LOCK, f"packing {out}", "choose another folder"):
+        _check_free(out, plan)  # again: another call may have begun since
         for left in filter(Path.is_dir, work.iterdir()):
             shutil.rmtree(left, ignore_errors=True)
         write_whole(work / PLAN, json.dumps(plan).encode())
         yield work
+        for left in work.iterdir():  # all but the lock, while it is held
+            if left.stem != LOCK:
+                remove(left)
+    with suppress(OSError):  # where another process has its lock in it
+        work.rmdir()
 
 
 def _digest(found: Survey) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from oscine.models.errors import OscineError
 from oscine.models.folder import SETTINGS, encoder_folder
-from oscine.models.replaced import Aside, check_own, remove
+from oscine.models.replaced import Replaced, check_own, is_empty
+from oscine.models.source import SOURCE
 from oscine.models.zoo import LOCAL
 
 LOGS, STATES, ENCODER, PICTURES = "logs", "states", "encoder", "pictures"
 STATE = Path(STATES, "last.ckpt")
+RUN = (SETTINGS, SOURCE, LOGS, STATES, ENCODER, PICTURES)
 OWN = re.compile(
     rf"(settings\.yaml|source\.json|{LOGS}/version_\d+/[^/]+|{STATES}/last\.[\w.]+|{PICTURES}/[^/]+\.(png|json)"
     rf"|{ENCODER}/(config|source|run)\.json|{ENCODER}/model\.safetensors|(.+/)?\.[^/]+\.\d+\.part)"
@@ -63,45 +65,22 @@ def is_run(folder: Path) -> bool:
 
 def check_replaceable(folder: Path) -> None:
     """Raise unless a folder is absent, empty, or holds a pretraining run and nothing else."""
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise OscineError(f"{folder} is a link or a file, and runs alone are replaced; choose another --name")
-    if not folder.exists() or not any(folder.iterdir()):
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        raise OscineError(
+            f"{folder} is no folder, or a link to none, and runs alone are replaced; choose another --name"
+        )
+    if not folder.exists() or is_empty(folder):
         return
     if not is_run(folder):
         raise OscineError(f"{folder} holds no {SETTINGS} of a run, and is not replaced; choose another --name")
-    check_own([folder], folder, OWN, WRITER)
+    check_own(folder.iterdir(), folder, OWN, WRITER)
 
 
-class ReplacedRun:
-    """The run that a new one replaces: kept beside it until the new one has a state or an encoder."""
+def replaced_run(folder: Path) -> Replaced:
+    """Return what holds the earlier run of a folder while a new one replaces it."""
+    return Replaced(folder, RUN)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.aside = Aside(folder.with_name(f".{folder.name}.replaced"))
 
-    @property
-    def stands(self) -> bool:
-        """Whether the new run has something that the old one may go for."""
-        return resumable(self.folder / STATE) or (self.folder / ENCODER).is_dir()
-
-    def take(self) -> None:
-        """Move the run aside; of a new one that was killed before it stood, the old one stays."""
-        check_replaceable(self.folder)
-        if self.aside.folder.exists() and not self.stands:
-            remove(self.folder)
-        else:
-            self.aside.discard()
-            self.aside.take([self.folder])
-
-    def restore_lost(self) -> None:
-        """Put the old run back where a call was killed before there was a new one."""
-        if not self.folder.exists():
-            self.aside.put_back(self.folder.parent)
-
-    def settle(self) -> bool:
-        """Delete the old run if the new one stands, else put it back; return whether it was put back."""
-        if self.stands or not self.aside.folder.exists():
-            self.aside.discard()
-            return False
-        self.aside.put_back(self.folder.parent)
-        return True
+def stands(folder: Path) -> bool:
+    """Return whether a run has something that an earlier one may go for: a state or an encoder."""
+    return resumable(folder / STATE) or (folder / ENCODER).is_dir()

@@ -70,6 +70,11 @@ class ShardWriter:
         put(self.part, self.target)
         return record
 
+    def close(self) -> None:
+        """Delete what is not finished."""
+        self.file.close()
+        self.part.unlink(missing_ok=True)
+
     def _write(self, content: bytes) -> None:
         self.file.write(content)
         self.hash.update(content)

@@ -23,6 +23,18 @@ from oscine.models.spreadsheet import COMMAS, EMPTY, as_numbers, decimal_commas,
 # empty, where somebody marked something and did not say what it is.
 COLUMNS = ["path", "start", "end", "low", "high", "label", "score"]
 BEGIN, END, LOW, HIGH, OFFSET = "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)", "File Offset (s)"
+HEADER = (
+    "Selection",
+    "View",
+    "Channel",
+    BEGIN,
+    END,
+    LOW,
+    HIGH,
+    "Begin Path",
+    OFFSET,
+    "Species",
+)  # and Score, if there are any
 LABELS = ("Species", "Annotation", "Label", "Common Name", "Species Code", "Call Type")  # as people call the column
 SCORES = ("Score", "Confidence")
 
@@ -115,6 +127,13 @@ def write_raven(path: str | Path, annotations: DataFrame, recordings: Mapping[st
         table["Score"] = rows["score"]
     text = table.round(6).to_csv(sep="\t", index=False, lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
     write_whole(Path(path), text.encode())
+
+
+def is_raven_of_ours(path: Path) -> bool:
+    """Return whether a file has the columns of `write_raven`, in its order; Raven's own tables have others."""
+    with path.open("rb") as file:
+        header = file.readline(1000).decode(errors="replace").rstrip("\n").split("\t")
+    return header in ([*HEADER], [*HEADER, "Score"])
 
 
 def _written(paths: Iterable[str], column: pd.Series) -> pd.Series:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oscine.models.errors import OscineError
-from oscine.models.replaced import check_ours
+from oscine.models.replaced import check_ours, is_empty
 from oscine.models.table import KEY_COLUMNS
 from oscine.models.table_facts import METADATA
 
@@ -23,9 +23,11 @@ def check_detections(out: str | Path, overwrite: bool) -> Path:
     if not out.parent.is_dir():
         raise OscineError(f"no folder {out.parent} to write {out.name} to; make it first")
     if out.suffix == RAVEN and out.is_file() and overwrite:
-        check_ours(out, b"Selection\t")
+        from oscine.probe.annotations import is_raven_of_ours  # brings pandas
+
+        check_ours(out, is_raven_of_ours)
         return out
-    if out.exists() and not (out.suffix == "" and out.is_dir() and not any(out.iterdir())):
+    if out.exists() and not (out.suffix == "" and out.is_dir() and is_empty(out)):
         raise OscineError(f"{out} exists already; choose another name, or move it away")
     return out
 

@@ -25,6 +25,8 @@ from numpy.fft import rfft
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.locks import lock_output
+from oscine.models.replaced import is_empty
 from oscine.probe.recordists import RECORDISTS, record, travel
 from oscine.probe.syllables import SPECIES, Array, Individual, hatch, sing
 
@@ -59,6 +61,13 @@ def make_chorus(
     are written, of how many. A folder that holds this very data set is left as it is; one in which the same call was stopped
     is written anew; any other that is not empty is an error.
     """
+    with lock_output(out, "name another folder"):
+        return _make_chorus(out, seed, clips, soundscapes, progress)
+
+
+def _make_chorus(
+    out: Path, seed: int, clips: int, soundscapes: int, progress: Callable[[int, int], None] | None
+) -> Path:
     table = out / TABLE
     places, kinds = list(RECORDISTS), list(SPECIES)
     songs = [(place, species, index) for place in places for species in kinds for index in range(clips)]
@@ -88,7 +97,7 @@ def claim(out: Path, settings: dict[str, int]) -> None:
     mark, text = out / MARK, json.dumps(settings) + "\n"
     if mark.is_file() and mark.read_text(encoding="utf-8") == text:
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and is_empty(out)):
         raise OscineError(
             f"{out} holds something other than this data set; name a folder that is empty or does not exist"
         )

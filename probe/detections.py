@@ -18,6 +18,8 @@ from oscine.models.channels import MIX, Channel, parse_channel
 from oscine.models.embed import describe, job_of
 from oscine.models.errors import OscineError
 from oscine.models.inputs import Recordings
+from oscine.models.locks import lock_output
+from oscine.models.replaced import remove
 from oscine.models.survey import ALL, survey
 from oscine.models.table import read_made_by, read_rows, writing
 from oscine.models.table_facts import CHANNEL, keys_of
@@ -75,7 +77,8 @@ def write_detections(
     gone = [name for name in heard if name not in places]
     if gone:
         raise OscineError(f"{gone[0]} is in {table} and cannot be read any more; make the table anew, with overwrite")
-    with writing(out):
+    with lock_output(out, "choose another name"), writing(out):
+        check_detections(out, overwrite)  # again: another command may have written it meanwhile
         if out.suffix == RAVEN:
             # Raven looks for recordings from where it is, not from here.
             paths = {
@@ -171,7 +174,7 @@ def write_labels(out: Path, heard: Mapping[str, DataFrame]) -> None:
         track.parent.mkdir(parents=True, exist_ok=True)
         write_audacity(track, detections)
     if out.is_dir():
-        out.rmdir()  # it is empty; Windows puts no folder in the place of another
+        remove(out)  # it is empty; Windows puts no folder in the place of another
     part.replace(out)
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from torch import Tensor
 
 from oscine import __version__
 from oscine.models.arguments import FLOAT32
+from oscine.models.audio import HEADERS
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.features import Features
+from oscine.models.files import Stamp, file_stamp
 from oscine.models.layers import PATCH
 from oscine.models.precision import choose_precision, computing
 from oscine.models.vectors import evaluating, fingerprint
@@ -93,11 +96,10 @@ class Encoding:
         return made.contiguous().cpu().numpy()
 
     def origin(self) -> dict[str, Any]:
-        """All that could change a number, in JSON; a recording counts as the same with its path, size and time."""
+        """All that could change a number, in JSON; a recording counts as the same with its path, size, time and ends."""
         encoder, clips = self.encoder, self.clips
-        stamps = {path: stamp(path) for path in dict.fromkeys(clips.paths)}
-        columns = [clips.paths, clips.starts, clips.seconds, *([clips.channels] if clips.channels else [])]
-        rows = [(path, *stamps[path], *others) for path, *others in zip(*columns)]
+        columns = [clips.paths, stamps_of(clips.paths), clips.starts, clips.seconds]
+        rows = list(zip(*columns, *([clips.channels] if clips.channels else [])))
         return {
             "layout": LAYOUT,
             "version": __version__,
@@ -206,11 +208,16 @@ def shapes_of(encoder: Encoder, needs: Needs, seconds: float | None = None) -> S
     return {"cls": kept.cls[:, 0].shape, "patches": kept.patches[:, 0].shape, "pooled": kept.pooled[0].shape}
 
 
-def stamp(path: str) -> tuple[int, int]:
-    """Size in bytes of a recording, or of the tar file that it is in, and when it was last changed, in ns."""
-    folder = os.path.dirname(path)
+def stamps_of(paths: Iterable[str]) -> list[Stamp]:
+    """Return the stamp of every recording, or of the tar file that it is in; each file is read once."""
+    folders = {folder for folder in {os.path.dirname(path) for path in paths} if os.path.isfile(folder)}
+    files = [folder if (folder := os.path.dirname(path)) in folders else path for path in paths]
+    different = list(dict.fromkeys(files))
     try:
-        status = os.stat(folder if os.path.isfile(folder) else path)
+        with ThreadPoolExecutor(HEADERS) as threads:
+            found = dict(zip(different, threads.map(file_stamp, different)))
     except OSError as error:
-        raise OscineError(f"{path} could not be opened ({error.strerror}); check the disk or the path") from None
-    return status.st_size, status.st_mtime_ns
+        raise OscineError(
+            f"{error.filename} could not be opened ({error.strerror}); check the disk or the path"
+        ) from None
+    return [found[file] for file in files]

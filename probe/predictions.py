@@ -22,11 +22,10 @@ from oscine.probe.data import Task, as_columns, multi_hot
 from oscine.probe.fit import Judgement
 from oscine.probe.groups import join_groups
 from oscine.probe.results import check_predictions
+from oscine.probe.run_files import KIND, LOGIT
 
 NUMBERS = 2_000_000  # that the CSV holds at most, about 20 MB; beyond, it has no probabilities
 KEYS = ["path", "start", "end", "part"]  # which row it is, and what its probe had not learnt from
-KIND = b"labels"  # of the file's metadata: one a row, or any number
-LOGIT = "logit "  # before a class's name, in its column's
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from oscine.models.errors import OscineError
-from oscine.models.json_text import read_json
-from oscine.models.replaced import begins_as_ours, check_own, moved_aside
-from oscine.probe.saved_facts import FACTS
+from oscine.models.replaced import Replaced, check_own, has_fields, is_empty, replacing
+from oscine.probe.saved_facts import FACTS, MARK
 
 SCORES, PREDICTIONS, READABLE, REPORT = "scores.json", "predictions.parquet", "predictions.csv", "report.html"
 FOLDS_MADE = "folds.csv"
 PROBE, SEARCH, STATES = "probe", "search", "states"
+KIND = b"labels"  # of the metadata of predictions.parquet: one a row, or any number
+LOGIT = "logit "  # before a class's name, in its column's
 MADE = (PREDICTIONS, READABLE, REPORT, FOLDS_MADE, PROBE)  # once the scores are there
+RUN = (SCORES, *MADE)
 OWN = re.compile(
     rf"({re.escape(SCORES)}|{re.escape(PREDICTIONS)}|{re.escape(READABLE)}|{re.escape(REPORT)}|{re.escape(FOLDS_MADE)}"
     rf"|{PROBE}/(probe|source)\.json|{PROBE}/probe\.safetensors|{PROBE}/encoder/((config|source)\.json|model\.safetensors)"
@@ -27,7 +28,7 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
     """Raise where a run would replace scores without being told to, or anything that no run has written."""
     made = [folder / name for name in MADE]
     scores = folder / SCORES
-    found = next(filter(Path.exists, [scores, *made]), None)
+    found = next((path for path in (scores, *made) if path.exists() and not (path.is_dir() and is_empty(path))), None)
     if found and not is_run(folder):
         raise OscineError(f"{found} is of no run that oscine probe made, and is not replaced; choose another --name")
     if scores.exists() and not overwrite:
@@ -37,22 +38,34 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder has the scores of a run, or of one that was killed without them its predictions or probe."""
-    scores, asked = folder / SCORES, {"oscine", "settings", "task"}
-    marks = {folder / PREDICTIONS: b"logit ", folder / PROBE / FACTS: b"oscine_version"}
+    scores = folder / SCORES
+    if not scores.exists():
+        return has_fields(folder / PROBE / FACTS, MARK) or is_predictions(folder / PREDICTIONS)
+    return not scores.stat().st_size or has_fields(scores, {"oscine", "settings", "task"})
+
+
+def is_predictions(path: Path) -> bool:
+    """Return whether a file is a table of predictions that a run has written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        if not scores.exists():
-            return any(path.exists() and begins_as_ours(path, mark) for path, mark in marks.items())
-        content = read_json(scores, "") if scores.stat().st_size else asked
-        return isinstance(content, (dict, set)) and asked <= set(content)
-    except (OSError, OscineError):
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException):
         return False
+    return (schema.metadata or {}).keys() >= {KIND} and any(name.startswith(LOGIT) for name in schema.names)
 
 
-@contextmanager
-def replacing(folder: Path, searched: bool) -> Iterator[None]:
-    """Move what an earlier run has left aside for the block that writes new scores in place of the old ones."""
+def replacing_run(folder: Path, searched: bool) -> AbstractContextManager[None]:
+    """Move what an earlier run has left aside for the block that writes a new one, with all that belongs to it.
+
+    searched: whether the new one has searched; its trials are in the folder already.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     check_replaceable(folder, overwrite=True)  # again: hours have passed
-    left = MADE if searched else (*MADE, SEARCH)
-    with moved_aside([folder / name for name in left], folder / ".replaced"):
-        yield
+    return replacing(folder, RUN if searched else (*RUN, SEARCH))
+
+
+def recover(folder: Path) -> None:
+    """Put the run back that a killed call was replacing, which is said."""
+    Replaced(folder, (*RUN, SEARCH)).recover(stands=False)

@@ -28,6 +28,7 @@ A folder without probe.json holds no probe: it is the last file to be written, a
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -39,10 +40,10 @@ from oscine.models.embed import describe_encoder
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.folder import CONFIG, fits, shown
-from oscine.models.hub import save_pretrained
+from oscine.models.folder import fits, shown
+from oscine.models.hub import check_own_encoder, save_pretrained
 from oscine.models.json_text import one_line
-from oscine.models.replaced import check_ours
+from oscine.models.replaced import check_ours, has_fields
 from oscine.models.source import SOURCE, Origin, read_origin
 from oscine.models.vectors import digest
 from oscine.models.weights import check_state, read_safetensors
@@ -51,7 +52,7 @@ from oscine.probe.calibration import Scaling
 from oscine.probe.fetched import fetch_probe, open_encoder
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.probe import Probe
-from oscine.probe.saved_facts import ENCODER, FACTS, TENSORS, probe_folder, read_facts
+from oscine.probe.saved_facts import ENCODER, FACTS, MARK, TENSORS, probe_folder, read_facts
 from oscine.probe.zoo import PROBES
 
 
@@ -79,8 +80,8 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.probe.stored().items()}
     origin = origin_of_probe(fitted)
-    for file in (FACTS, f"{ENCODER}/{CONFIG}"):
-        check_ours(folder / file, b"oscine_version")
+    check_ours(folder / FACTS, partial(has_fields, fields=MARK))
+    check_own_encoder(folder / ENCODER)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FACTS).unlink(missing_ok=True)
     (folder / SOURCE).unlink(missing_ok=True)

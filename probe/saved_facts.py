@@ -17,6 +17,7 @@ from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
 TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
 OLD_MEDIAN = 3  # of what an older oscine has saved, which did not write it down
 BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
+MARK = ("oscine_version", "probe", "encoder")  # of what oscine wrote, in probe.json
 LONGEST_NAME = 1000
 MOST = 1e30  # of a logit's scale or shift; beyond, the product would leave float32
 NAME = str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -23,6 +24,11 @@ from oscine.probe.store import LOCK, RECORD, USED, Store, begin, name_of, record
 logger = logging.getLogger(__name__)
 
 LIMIT = 100 * 10**9  # bytes of all stores of a folder
+READ_ONLY = (
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+)  # a place that may be read alone: nothing is begun or removed there
 
 
 def open_store(
@@ -95,7 +101,9 @@ def _alone(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
     try:
         lock: AbstractContextManager[object] = lock_wait(root / LOCK, f"looking after the stores in {root}")
-    except OSError:  # a place that may be read alone: nothing is begun or removed there
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
         lock = nullcontext()
     with lock:
         yield

@@ -7,8 +7,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO, cast
@@ -166,11 +166,12 @@ def _note(folder: Path, record: dict[str, Any]) -> None:
     write_whole(folder / RECORD, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def _at_row(path: Path, shape: tuple[int, ...], dtype: str, row: int) -> BinaryIO:
+@contextmanager
+def _at_row(path: Path, shape: tuple[int, ...], dtype: str, row: int) -> Iterator[BinaryIO]:
     """A NumPy file of that shape, open for writing at a row."""
     path.touch()
-    file = path.open("r+b")
-    header = {"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    file.seek(row * math.prod(shape[1:]) * np.dtype(dtype).itemsize, os.SEEK_CUR)
-    return file
+    with path.open("r+b") as file:
+        header = {"descr": np.dtype(dtype).newbyteorder("<").str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek(row * math.prod(shape[1:]) * np.dtype(dtype).itemsize, os.SEEK_CUR)
+        yield file

@@ -12,7 +12,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import read_json
 from oscine.models.locks import lock_exclusive
-from oscine.models.schema import check_fields
+from oscine.models.schema import check_fields, differences
 from oscine.models.sealed import read_sealed, write_sealed
 
 SETTINGS, LOCK = "settings.json", "lock"
@@ -50,15 +50,10 @@ class TuningStates(MutableMapping[str, Any]):
             begun = check_fields(read_json(path, "--overwrite begins anew"), {}, path, "--overwrite begins anew")
         except FileNotFoundError:
             raise OscineError(f"nothing to resume: no {path}; leave out --resume to begin") from None
-        differ = [
-            f"{name} {given.get(name)}, not {begun.get(name)}"
-            for name in sorted(given.keys() | begun.keys())
-            if given.get(name) != begun.get(name)
-        ]
-        if differ:
+        if differ := differences(begun, given):
             raise OscineError(
-                f"the run to resume was begun with other settings: now {'; '.join(differ[:5])}; give those it began "
-                "with, or --overwrite instead of --resume"
+                f"the run to resume was begun with {'; '.join(differ[:5])}; give those it began with, or --overwrite "
+                "instead of --resume"
             )
 
     def path(self, name: str) -> Path:
@@ -104,7 +99,6 @@ class TuningStates(MutableMapping[str, Any]):
         self.clear()
         self.sweep()
         self.lock.close()
-        (self.folder / LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # where there is something of somebody else's in it
             self.folder.rmdir()
 

@@ -22,9 +22,11 @@ from oscine.models import create_model
 from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.hub import save_pretrained
+from oscine.models.locks import lock_output
 from oscine.pretrain.bird_mae import BirdMAEPretraining
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run import encoder_with_weights, loss_curve
+from oscine.pretrain.run_files import replaced_run
 from oscine.pretrain.states import read_state
 
 TINY = """
@@ -413,23 +415,32 @@ def test_overwriting_never_deletes_what_no_run_has_written(place: str, capsys: p
     assert Path("runs/run/encoder/config.json").exists()
 
 
-def test_a_link_to_a_run_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+def test_of_a_link_to_a_run_on_another_disk_the_run_is_replaced_and_the_link_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert pretrain("run", 1) == 0
-    Path("runs/link").symlink_to(Path("runs/run").resolve())
+    first = encoder("run")
+    Path("runs/run").rename(tmp_path / "large")
+    Path("runs/link").symlink_to(tmp_path / "large")
+    assert pretrain("link", 1, "--overwrite", "--seed=1") == 0
+    assert not same(encoder("link"), first)
+    assert Path("runs/link").is_symlink()
+    assert not list((tmp_path / "large").glob(".oscine*"))
+    Path("runs/gone").symlink_to(tmp_path / "nowhere")
     capsys.readouterr()
-    assert pretrain("link", 1, "--overwrite") == 1
-    assert "is a link or a file" in complaint(capsys)
-    assert Path("runs/run/encoder/config.json").exists()
+    assert pretrain("gone", 1, "--overwrite") == 1
+    assert "runs/gone is no folder, or a link to none, and runs alone are replaced" in complaint(capsys)
 
 
 def test_an_empty_folder_and_a_run_are_replaced() -> None:
     Path("runs/run").mkdir(parents=True)
+    Path("runs/run/.DS_Store").touch()
     assert pretrain("run", 1, "--overwrite", "--recipe.lr=0") == 0
     first = encoder("run")
-    Path("runs/run/.DS_Store").touch()
     assert pretrain("run", 1, "--overwrite", "--recipe.lr=0", "--seed=1") == 0
     assert not same(encoder("run"), first)
-    assert sorted(path.name for path in Path("runs").iterdir()) == [".run.lock", "run"]
+    assert [path.name for path in Path("runs").iterdir()] == ["run"]
+    assert not list(Path("runs/run").glob(".oscine*"))
 
 
 def test_a_run_stays_until_the_one_that_replaces_it_has_kept_a_state(
@@ -443,26 +454,39 @@ def test_a_run_stays_until_the_one_that_replaces_it_has_kept_a_state(
             pretrain("run", 2, "--overwrite", "--seed=1")
     assert same(encoder("run"), first)
     assert read_state(Path("runs/run/states/last.ckpt"))["global_step"] == 2
-    assert "runs/run holds the run that was there before" in caplog.text
+    assert "runs/run holds again what was there before" in caplog.text
     assert pretrain("run", 2, "--resume") == 0, "it is whole"
 
 
-def test_a_run_that_was_killed_before_it_stood_has_cost_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_was_killed_before_it_stood_has_cost_nothing(caplog: pytest.LogCaptureFixture) -> None:
     assert pretrain("run", 1) == 0
-    first = encoder("run")
-    Path("runs/.run.replaced").mkdir()
-    Path("runs/run").rename("runs/.run.replaced/run")  # killed between two steps of replacing it
-    capsys.readouterr()
-    assert pretrain("run", 1) == 1
-    assert "runs/run exists" in complaint(capsys)
-    assert same(encoder("run"), first)
-    Path("runs/.run.replaced").mkdir()
-    Path("runs/run").rename("runs/.run.replaced/run")
-    Path("runs/run/logs/version_0").mkdir(parents=True)  # of a new run without a state
-    shutil.copy("runs/.run.replaced/run/settings.yaml", "runs/run/settings.yaml")
+    first, run = encoder("run"), Path("runs/run")
+
+    def replaced_by_half_a_run() -> None:
+        replaced_run(run).take()
+        (run / "logs/version_0").mkdir(parents=True)
+        (run / "settings.yaml").write_text("method: half")
+
+    for more in ([], ["--overwrite", "--resume"], ["--overwrite", "--recipe.lr=-1"]):
+        replaced_by_half_a_run()
+        caplog.clear()
+        assert pretrain("run", 1, *more)
+        assert "runs/run holds again what was there before" in caplog.text
+        assert same(encoder("run"), first)
+    replaced_by_half_a_run()
     assert pretrain("run", 1, "--overwrite", "--seed=1") == 0
     assert not same(encoder("run"), first)
-    assert sorted(path.name for path in Path("runs").iterdir()) == [".run.lock", "run"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["run"]
+
+
+def test_nothing_is_put_back_while_another_process_writes_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain("run", 1) == 0
+    replaced_run(Path("runs/run")).take()
+    capsys.readouterr()
+    with lock_output(Path("runs/run"), "choose another --name"):
+        assert pretrain("run", 1, "--overwrite") == 1
+        assert "is writing" in complaint(capsys)
+    assert not Path("runs/run/settings.yaml").exists()
 
 
 @pytest.mark.parametrize("order", ["overwrite: true", "resume: true", "change: [encoder]"])

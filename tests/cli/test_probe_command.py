@@ -224,24 +224,27 @@ def test_what_lies_among_the_files_of_an_earlier_run_is_not_deleted_with_them(
     mine.unlink()
     assert dispatch([*call, "--overwrite"]) == 0
     assert beside.read_text() == "precious"
-    assert not Path("runs/probe/linear/.replaced").exists()
+    assert not list(Path("runs/probe/linear").glob(".oscine*"))
 
 
-def test_scores_that_cannot_be_written_leave_the_earlier_run_as_it_was(
-    table: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("what", ["probe_run.write_whole", "judging.write_predictions", "judging.write_report"])
+def test_whatever_cannot_be_written_leaves_the_earlier_run_as_it_was(
+    what: str, table: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     call = ["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"]]
     assert dispatch(call) == 0
     folder = Path("runs/probe/linear")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    def full(path: Path, content: bytes) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("oscine.cli.probe_run.write_whole", full)
+    monkeypatch.setattr(f"oscine.cli.{what}", full)
     with pytest.raises(OSError, match="No space left"):
         dispatch([*call, "--overwrite"])
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert f"{folder} holds again what was there before" in caplog.text
+    assert len(Path("runs/probe/results.jsonl").read_text().splitlines()) == 1, "it has no scores either"
 
 
 @pytest.mark.parametrize("order", ["overwrite", "resume"])

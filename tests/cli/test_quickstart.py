@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from oscine.cli import config, dispatch, quickstart_stages
+from oscine.models.locks import lock_output
 from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.run import STATE
 from oscine.pretrain.states import read_state
@@ -232,8 +233,16 @@ def test_a_recipe_that_is_told_to_stop_says_what_quickstart_takes_and_goes_on(
     assert list(quickstart(table, folder).scores["scores"]) == ["log-mel statistics", *ENCODERS]
 
 
+def stop(*_: object) -> None:
+    raise ZeroDivisionError
+
+
 def test_what_a_run_with_other_settings_has_left_is_refused_or_overwritten_by_name(
-    table: Path, tmp_path: Path, small_plan: None, capsys: pytest.CaptureFixture[str]
+    table: Path,
+    tmp_path: Path,
+    small_plan: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "run"
     quickstart(table, folder, "--no-recipes")
@@ -249,7 +258,18 @@ def test_what_a_run_with_other_settings_has_left_is_refused_or_overwritten_by_na
     assert "judged/thesis.txt is none of the files that quickstart writes" in capsys.readouterr().err
     mine.rename(folder / "thesis.txt")
     assert written(folder) == judged
-    assert dispatch(call(table, folder, "--no-recipes", "--overwrite")) == 0
+    with lock_output(folder, "wait"):
+        assert dispatch(call(table, folder, "--no-recipes", "--overwrite")) == 1
+    assert f"is writing {folder}; wait for it, or name another folder with --out" in capsys.readouterr().err
+    with monkeypatch.context() as killed:
+        killed.setattr(quickstart_stages, "judge_vectors", stop)
+        with pytest.raises(ZeroDivisionError):
+            dispatch(call(table, folder, "--no-recipes", "--overwrite"))
+    (aside,) = folder.glob(".oscine-replaced-*")
+    assert written(aside) == judged, "what was there is kept until the first page of the new run stands"
+    assert (aside / "report.html").exists()
+    assert dispatch(call(table, folder, "--no-recipes")) == 0
+    assert not list(folder.glob(".oscine-replaced-*"))
     assert (folder / "thesis.txt").exists()
     assert min(written(folder).values()) > max(judged.values())
 

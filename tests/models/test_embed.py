@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -36,7 +37,8 @@ from oscine.models.error_list import errors_path
 from oscine.models.errors import OscineError
 from oscine.models.merge import merge_tables
 from oscine.models.survey import Shard, parse_shard, survey
-from oscine.models.table import read_embeddings
+from oscine.models.table import read_embeddings, read_table
+from oscine.models.table_facts import Keys, made_by
 from oscine.models.vectors import Vectors, fingerprint
 from oscine.models.watcher import Forecast, Progress, Watcher
 
@@ -650,6 +652,39 @@ def test_a_shard_is_a_number_of_a_number(text: str) -> None:
     assert parse_shard("2/8") == (2, 8)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+def test_many_shards_are_joined_with_few_files_open(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    record(tmp_path / "in/a.wav", 0.5)
+    one, of = tmp_path / "one.parquet", 300
+    embed_folder(encoder, tmp_path / "in", one)
+    table = read_table(one)
+    made = made_by(table.schema, one)
+    shards = []
+    for number in range(1, of + 1):
+        rows = table.set_column(0, table.schema.field(0), pa.array([f"{number:03}.wav"]))
+        keys = Keys()
+        keys.add(rows)
+        about = made | {"shard": f"{number}/{of}", "content": keys.describe(0)}
+        pq.write_table(
+            rows.replace_schema_metadata({"oscine": json.dumps(about)}), path := tmp_path / f"{number}.parquet"
+        )
+        shards.append(path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 40, limits[1]))
+    try:
+        assert merge_tables(tmp_path / "all.parquet", shards[::-1]).rows == of
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert read_table(tmp_path / "all.parquet")["file"].to_pylist() == [
+        f"{number:03}.wav" for number in range(1, of + 1)
+    ]
+
+
 def test_shards_that_do_not_belong_together_are_refused(encoder: Encoder, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "in")
     one, two, three = (tmp_path / f"{number}.parquet" for number in (1, 2, 3))
@@ -672,11 +707,11 @@ def test_shards_that_do_not_belong_together_are_refused(encoder: Encoder, tmp_pa
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     refused(r"other\.parquet was not written by oscine embed", one, tmp_path / "other.parquet")
     make(three, 2, 3)
-    refused(r"do not belong together: shard 1/2 and 2/3", one, three)
+    refused(r"3\.parquet does not belong to .*1\.parquet: it was made with shard '2/3', not '1/2'", one, three)
     make(three, 2, hop=0.25)
-    refused(r"1\.parquet and .*3\.parquet do not belong together: hop_seconds 0\.5 and 0\.25", one, three)
+    refused(r"3\.parquet does not belong to .*1\.parquet: it was made with hop_seconds 0\.25, not 0\.5", one, three)
     make(three, 2, dtype="float16")
-    refused("dtype 'float32' and 'float16'", one, three)
+    refused("dtype 'float16', not 'float32'", one, three)
     record(folder / "new.wav", 0.5)
     make(three, 2)
     refused("was made when the folder held 7 recordings, .* when it held 8", one, three)

@@ -24,6 +24,7 @@ from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.export import export_onnx, onnx_bytes, seconds_of, session_of
 from oscine.models.hub import save_pretrained
+from oscine.models.locks import lock_output
 from oscine.models.onnx_frontend import MelPower, framed, graph_of
 from oscine.models.zoo import create_model
 
@@ -252,6 +253,20 @@ def test_a_full_disk_leaves_nothing_and_what_was_there(tmp_path: Path, monkeypat
     with pytest.raises(OscineError, match="No space left on device"):
         export_onnx(small(), tmp_path / "bat.onnx", overwrite=True)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
+
+
+def test_a_file_that_another_process_writes_or_another_program_wrote_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "bat.onnx"
+    with lock_output(out, "wait"), pytest.raises(OscineError, match=r"is writing .*bat\.onnx; wait for it, or choose"):
+        export_onnx(small(), out)
+    others = onnx.helper.make_model(
+        onnx.helper.make_graph([], "oscine", [], []), producer_name="pytorch", doc_string="from oscine"
+    ).SerializeToString()
+    assert b"oscine" in others[:256]
+    out.write_bytes(others)
+    with pytest.raises(OscineError, match=r"bat\.onnx was not written by oscine, and is not replaced"):
+        export_onnx(small(), out, overwrite=True)
+    assert out.read_bytes() == others
 
 
 def test_bad_calls_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import pytest
 
 from oscine.models import locks
 from oscine.models.errors import OscineError
-from oscine.models.locks import lock_exclusive, lock_run, lock_shared, lock_wait, try_lock
+from oscine.models.locks import lock_exclusive, lock_output, lock_shared, lock_wait, try_lock
 from tests.forked import FORK, PATIENCE
 
 
@@ -58,7 +59,7 @@ def test_who_comes_second_learns_who_has_the_lock_and_since_when(lock):
             raise error
         assert "\n" not in str(error)
     assert in_another_process(lambda: alone(lock).close()) is None
-    assert [path.name for path in lock.parent.iterdir()] == ["lock"]
+    assert not list(lock.parent.iterdir()), "the lock leaves nothing"
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b'{"host": 1, "process": 2, "since": 3}', b"[" * 9999, b"\xff"])
@@ -176,17 +177,79 @@ def test_a_disk_without_locks_is_said_and_work_goes_on(lock, monkeypatch, caplog
     assert try_lock(lock.parent / "none" / "lock") is None
 
 
-def test_a_run_has_its_name_alone_and_its_folder_is_left_as_it_is(tmp_path):
+def test_an_output_is_written_by_one_process_and_left_as_it_is(tmp_path, monkeypatch):
     run = tmp_path / "runs" / "birds"
-    with lock_run(run):
+    with lock_output(run, "choose another --name"):
         assert not run.exists()
-        with pytest.raises(OscineError, match=r"is writing the run .*birds; wait for it, or choose another --name"):
-            lock_run(run)
-        lock_run(run.with_name("others")).close()
-    lock_run(run).close()
+        refused = pytest.raises(OscineError, match=r"is writing .*birds; wait for it, or choose another --name")
+        with refused, lock_output(run, "choose another --name"):
+            pass
+        with lock_output(run.with_name("others"), "choose another --name"):
+            pass
+    assert not list(run.parent.iterdir())
+    monkeypatch.chdir(tmp_path / "runs")
+    with lock_output(Path(), "choose another --name"):  # the folder that one is in
+        assert (tmp_path / ".runs.lock").exists()
     (tmp_path / "file").touch()
-    with pytest.raises(OscineError, match=r"file/birds cannot be written: .*; make room, or name other --runs"):
-        lock_run(tmp_path / "file" / "birds")
+    refused = pytest.raises(OscineError, match=r"file/birds cannot be written: .*; make room, or choose another --name")
+    with refused, lock_output(tmp_path / "file" / "birds", "choose another --name"):
+        pass
+
+
+def test_who_waits_for_a_lock_whose_file_is_deleted_holds_one_that_others_see(lock):
+    held, (here, there) = alone(lock), FORK.Pipe()
+
+    def wait_for_it() -> None:
+        waited = lock_wait(lock, "writing it")
+        there.send(bool(waited))
+        time.sleep(PATIENCE)
+
+    process = FORK.Process(target=wait_for_it)
+    process.start()
+    time.sleep(0.3)
+    held.close()
+    here.recv()
+    with pytest.raises(OscineError, match=f"process {process.pid} "):
+        alone(lock)
+    process.kill()
+    process.join()
+    alone(lock).close()
+
+
+def test_a_process_that_was_forked_frees_no_lock_of_its_parent(lock):
+    with alone(lock) as held:
+        assert in_another_process(held.close) is None
+        assert lock.exists()
+        assert isinstance(in_another_process(alone, lock), OscineError)
+
+
+@pytest.mark.parametrize(("windows", "taken"), [(1, True), (50, True), (87, False), (123, False), (1224, False)])
+def test_on_windows_an_invalid_argument_is_an_error_unless_the_disk_has_no_locks(lock, monkeypatch, windows, taken):
+    error = OSError(errno.EINVAL, "it is wrong")
+    error.winerror = windows  # one errno for many errors
+
+    def acquire(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    if taken:
+        alone(lock).close()
+    else:
+        with pytest.raises(OSError, match="it is wrong"):
+            alone(lock)
+
+
+def test_it_is_said_why_a_lock_cannot_be_shared(lock, caplog, monkeypatch):
+    lock.write_bytes(b"no database of SQLite" * 99)
+    assert lock_shared(lock) is None
+    assert f"{lock} cannot be shared (file is not a database): others may remove what lies beside it" in caplog.text
+    lock.unlink()
+    caplog.clear()
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    seized = try_lock(lock)
+    assert seized is not None
+    assert lock_shared(lock) is None
+    assert "cannot be shared (another process has seized it)" in caplog.text
 
 
 @pytest.mark.skipif(filelock.ReadWriteLock is None, reason="Python without SQLite")

@@ -103,7 +103,7 @@ def test_shards_hold_the_channel_that_was_packed_and_no_other(folder: Path, tmp_
 
 def test_packing_goes_on_with_the_channel_that_it_began_with(folder: Path, tmp_path: Path) -> None:
     out = pack_shards(folder, tmp_path / "out", RATE, workers=0).out
-    with pytest.raises(OscineError, match=r"shards of another call: channel was mix, now 1"):
+    with pytest.raises(OscineError, match=r"shards of another call: channel 'mix', not 1"):
         pack_shards(folder, out, RATE, workers=0, channel="left")
     index = json.loads((out / "index.json").read_text())
     del index["channel"]  # as 0.1 wrote it

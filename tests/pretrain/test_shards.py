@@ -14,6 +14,7 @@ import tarfile
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,8 +27,10 @@ from oscine.cli import dispatch
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
 from oscine.models.locks import lock_exclusive
+from oscine.pretrain import packing
 from oscine.pretrain.clips import ClipDataset, ClipNumbers
 from oscine.pretrain.packing import pack_shards
+from oscine.pretrain.shard_writer import ShardWriter
 from oscine.pretrain.shards import Shards, check_shards
 from oscine.pretrain.sources import find_source
 from oscine.pretrain.transcode import set_serial
@@ -246,7 +249,7 @@ def test_a_finished_call_is_not_done_again(folder: Path, packed: Path) -> None:
 
 
 def test_what_is_not_this_calls_is_refused(folder: Path, packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(OscineError, match="shards of another call: sample_rate was 8000, now 9000; size was 60000"):
+    with pytest.raises(OscineError, match="shards of another call: sample_rate 8000, not 9000; size 60000"):
         pack_shards(folder, packed, 9000, workers=0)
     shutil.copytree(folder, tmp_path / "in")
     (tmp_path / "in" / "z.wav").unlink()
@@ -279,6 +282,44 @@ def test_two_calls_do_not_pack_the_same_folder_at_once(folder: Path, tmp_path: P
     holder.kill()
     holder.join()
     assert pack_shards(folder, tmp_path, RATE, workers=0).recordings == len(LENGTHS)
+
+
+def test_who_had_to_wait_for_the_lock_finds_what_was_packed_meanwhile(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, take = tmp_path / "out", packing.lock_exclusive
+
+    def late(*lock: Any) -> Any:
+        monkeypatch.setattr(packing, "lock_exclusive", take)
+        pack_shards(folder, out, RATE, size=60_000, workers=0)
+        first.update({path.name: path.stat().st_mtime_ns for path in out.iterdir()})
+        lock[0].parent.mkdir()
+        return take(*lock)
+
+    first: dict[str, int] = {}
+    monkeypatch.setattr(packing, "lock_exclusive", late)
+    pack_shards(folder, out, RATE, size=60_000, workers=0)
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == first, (
+        "nothing is packed twice, or left over"
+    )
+
+
+def test_a_shard_that_is_not_finished_is_closed_and_takes_no_room(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers: list[ShardWriter] = []
+
+    def full(writer: ShardWriter, content: bytes) -> None:
+        writers.append(writer)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ShardWriter, "_write", full)
+        with pytest.raises(OscineError, match="No space left on device"):
+            pack_shards(folder, tmp_path / "out", RATE, workers=0)
+    assert writers[0].file.closed
+    assert not writers[0].part.exists()
+    assert pack_shards(folder, tmp_path / "out", RATE, workers=0).recordings == len(LENGTHS)
 
 
 def test_a_disk_that_vanishes_while_packing_is_no_list_of_bad_recordings(folder: Path, tmp_path: Path) -> None:

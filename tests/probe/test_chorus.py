@@ -14,6 +14,7 @@ import soundfile
 
 from oscine.cli.chorus import main
 from oscine.models.errors import OscineError
+from oscine.models.locks import lock_output
 from oscine.probe.chorus import CLIP, RAVEN, SOUNDSCAPE, make_chorus, make_clip, make_soundscape
 from oscine.probe.recordists import RECORDISTS
 from oscine.probe.syllables import SPECIES, hatch, sing
@@ -48,6 +49,17 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_others(tmp_path: Pa
     assert once == again
     assert once.keys() == other.keys()
     assert all(once[path] != other[path] for path in once if path != "labels.csv")  # which names the same files
+
+
+@pytest.mark.usefixtures("few")
+def test_two_calls_do_not_write_one_folder_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with lock_output(out, "wait"), pytest.raises(OscineError, match=r"process \d+ on .* is writing .*out; wait for it"):
+        make_chorus(out, clips=1)
+    out.mkdir()
+    (out / ".DS_Store").touch()
+    assert make_chorus(out, clips=1).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_clip_does_not_depend_on_how_many_others_are_made(chorus: Path) -> None:

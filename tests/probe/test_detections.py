@@ -19,7 +19,8 @@ from pandas.testing import assert_frame_equal
 
 from oscine.models.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.probe.annotations import COLUMNS, read_audacity, read_raven
+from oscine.models.locks import lock_output
+from oscine.probe.annotations import BEGIN, COLUMNS, END, HEADER, HIGH, LOW, read_audacity, read_raven
 from oscine.probe.detections import find_detections, recordings_of, thresholds_of, write_detections
 from oscine.probe.fitted import FittedProbe
 from oscine.probe.linear import LinearProbe
@@ -325,7 +326,14 @@ def test_nothing_that_is_there_is_replaced_but_a_selection_table_where_it_may_be
     with pytest.raises(OscineError, match=r"birds\.txt was not written by oscine, and is not replaced"):
         write_detections(learnt, table, folder, raven, overwrite=True)
     assert raven.read_text() == "mine"
-    raven.write_text("Selection\tView\n")
+    by_hand = "\t".join(("Selection", "View", "Channel", BEGIN, END, LOW, HIGH, "Species"))
+    raven.write_text(by_hand + "\n1\tSpectrogram 1\t1\t0.5\t1.5\t200\t4000\twren\n")
+    with pytest.raises(OscineError, match=r"birds\.txt was not written by oscine, and is not replaced"):
+        write_detections(learnt, table, folder, raven, overwrite=True)
+    assert raven.read_text().startswith(by_hand)
+    raven.write_text("\t".join(HEADER) + "\n")
+    with lock_output(raven, "wait"), pytest.raises(OscineError, match=r"is writing .*birds\.txt; wait for it"):
+        write_detections(learnt, table, folder, raven, overwrite=True)
     assert write_detections(learnt, table, folder, raven, overwrite=True) == len(raven.read_text().splitlines()) - 1
     with pytest.raises(OscineError, match=r"expected FILE\.txt for Raven, or a new folder for Audacity's labels"):
         write_detections(learnt, table, folder, tmp_path / "birds.csv")

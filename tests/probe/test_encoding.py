@@ -13,7 +13,7 @@ from oscine.models.bird_mae import BirdMAE
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.probe.data import Task, read_task
-from oscine.probe.encoding import Encoding, encode_task, stamp
+from oscine.probe.encoding import Encoding, encode_task, stamps_of
 from tests.kept_noise import EVERYTHING, ROWS, noise_table, same, shuffled, tiny_bat
 
 
@@ -69,5 +69,6 @@ def test_what_is_not_known_is_refused(bat: Encoder, task: Task, how: dict[str, A
 
 def test_a_recording_in_a_tar_file_is_as_old_as_that(tmp_path: Path) -> None:
     (tmp_path / "shard.tar").write_bytes(bytes(1024))
-    assert stamp(str(tmp_path / "shard.tar/a.ogg")) == stamp(str(tmp_path / "shard.tar"))
-    assert stamp(str(tmp_path / "shard.tar"))[0] == 1024
+    member, tar = stamps_of([str(tmp_path / "shard.tar/a.ogg"), str(tmp_path / "shard.tar")])
+    assert member == tar
+    assert tar[0] == 1024

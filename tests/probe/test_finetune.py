@@ -213,7 +213,7 @@ def test_states_are_gone_on_with_in_the_same_settings_alone(tmp_path: Path) -> N
     states.lock.close()
     with pytest.raises(OscineError, match="has not ended; --resume goes on, --overwrite begins anew"):
         TuningStates(folder, {"fit.lr": 0.1, "head.pool": "cls"})
-    with pytest.raises(OscineError, match=r"now fit.lr 0.2, not 0.1; head.pool None, not cls; give those"):
+    with pytest.raises(OscineError, match=r"was begun with fit.lr 0.1, not 0.2; head.pool 'cls', not None; give those"):
         TuningStates(folder, {"fit.lr": 0.2}, resume=True)
     again = TuningStates(folder, {"fit.lr": 0.1, "head.pool": "cls"}, resume=True)
     assert again["0"] == {"steps": 3}

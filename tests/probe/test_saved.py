@@ -364,18 +364,17 @@ def test_whatever_a_stranger_wrote_it_is_loaded_or_refused_in_one_line(
 def test_a_probe_is_there_whole_or_not_at_all(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
 ) -> None:
-    """Stopped before any file of those that replace an earlier probe: weights and config beside, tensors, facts."""
+    """Stopped before any file of those that replace an earlier probe: config and weights beside, tensors, facts."""
     save_probe(fitted(encoder, "AttentiveProbe", {}), tmp_path)
-    left = [written]
+    left, replace = [written], Path.replace
 
-    def write(path: Path, content: bytes) -> None:
+    def put(part: Path, path: Path) -> Path:
         if not left[0]:
             raise KeyboardInterrupt
         left[0] -= 1
-        path.write_bytes(content)
+        return replace(part, path)
 
-    for module in ("oscine.probe.saved", "oscine.models.hub"):
-        monkeypatch.setattr(f"{module}.write_whole", write)
+    monkeypatch.setattr(Path, "replace", put)
     with pytest.raises(KeyboardInterrupt):
         save_probe(fitted(encoder), tmp_path, with_encoder=True)
     with pytest.raises(OscineError, match="no probe in"):
