@@ -778,7 +778,7 @@ def test_shards_in_two_precisions_are_refused_with_what_would_do(
         for number, (part, asked) in enumerate(zip(parts, ("float32", "bfloat16")), 1):
             embed_folder(Vectors(encoder, precision=asked), folder, part, shard=Shard(number, 2))
     with pytest.raises(
-        OscineError, match=r"precision 'float32' and 'bfloat16'; make one of them again with the other's"
+        OscineError, match=r"precision 'bfloat16', not 'float32'; make one of them again with the other's"
     ):
         merge_tables(tmp_path / "merged.parquet", parts)
 
