@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from oscine.cli.command import Misuse, call, say_if_slow, say_loading
 from oscine.cli.progress import progress_bar
 from oscine.models.arguments import SHORTEST_CLIP
+from oscine.models.words import counted
 
 if TYPE_CHECKING:
     from oscine.models.table import Summary
@@ -128,16 +129,17 @@ def embed(
     return LISTED if summary.listed else 0
 
 
-def say(summary: Summary, rows: str = "clips") -> None:
+def say(summary: Summary, row: str = "clip") -> None:
     from oscine.models.audio import IN_PART
 
-    print(f"{summary.out}: {summary.rows} {rows} of {summary.files} recordings, {summary.seconds / 3600:.2f} hours")
+    rows, files = counted(summary.rows, row), counted(summary.files, "recording")
+    print(f"{summary.out}: {rows} of {files}, {summary.seconds / 3600:.2f} hours")
     if not summary.listed:
         return
     short = sum(reason.startswith(IN_PART) for reason in summary.listed.values())
     print(
-        f"{summary.errors}: {short} files that are cut short, damaged or not as their header says (what can be read of them "
-        "is in the table), "
+        f"{summary.errors}: {counted(short, 'file that is', 'files that are')} cut short, damaged or not as the header says "
+        "(what can be read is in the table), "
         f"{len(summary.listed) - short} that could not be used"
     )
 

@@ -10,6 +10,7 @@ from oscine.cli.command import Misuse, call, say_if_slow, say_loading
 from oscine.cli.embed import LISTED, say
 from oscine.cli.progress import progress_bar
 from oscine.models.arguments import SHORTEST_CLIP
+from oscine.models.words import counted
 
 if TYPE_CHECKING:
     from oscine.probe.fitted import FittedProbe
@@ -121,12 +122,14 @@ def predict(
                 channel=which, shortest=shortest,
             )  # fmt: skip
         listed = summary.listed
-        say(summary, "frames" if fitted.frame_seconds else "clips")
+        say(summary, "frame" if fitted.frame_seconds else "clip")
     if detections:
         count = write_detections(
             fitted, target, inputs, detections, threshold, hop, overwrite, channel=which, shortest=shortest
         )
-        print(f"{detections}: {count} detections, of probabilities from {describe_thresholds(fitted, threshold)}")
+        print(
+            f"{detections}: {counted(count, 'detection')}, of probabilities from {describe_thresholds(fitted, threshold)}"
+        )
         if threshold is None and (counts := describe_false_positives(fitted)):
             print(f"where no class sounds, it detects {counts}; in clips of {fitted.seconds:g} s")
     return LISTED if listed else 0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from oscine.cli.progress import Bar, duration
 from oscine.models.files import bytes_in_words
 from oscine.models.watcher import Forecast, Progress, Watcher
+from oscine.models.words import counted
 
 SHOWN = 5  # reasons that are said at the start; all are in the error table
 
@@ -34,8 +35,9 @@ class Reporter(Watcher):
         hours = sum(recording.seconds for recording in recordings) / 3600
         files = len({recording.name for recording in recordings})
         parts = f" ({len(recordings)} stretches or channels)" if len(recordings) > files else ""
+        clips = counted(forecast.clips, "clip")
         self.bar.say(
-            f"found {files} recordings{parts}, {hours:.2f} hours, {forecast.clips} clips; "
+            f"found {counted(files, 'recording')}{parts}, {hours:.2f} hours, {clips}; "
             f"cut short or unusable by their headers: {len(listed) or 'none'}"
         )
         for name, reason in sorted(listed.items())[:SHOWN]:
@@ -44,11 +46,11 @@ class Reporter(Watcher):
             self.bar.say(f"  and {len(listed) - SHOWN} more, all of them in the error table")
         if forecast.left_out:
             self.bar.say(
-                f"{forecast.left_out} last clips have less than {forecast.shortest:.3g} of a clip and are left out; "
-                "--shortest 0 keeps them"
+                f"left out: {counted(forecast.left_out, 'last clip')} of less than {forecast.shortest:.3g} of a clip; "
+                "--shortest 0 keeps every one"
             )
         if forecast.clips_done:
-            self.bar.say(f"going on: {forecast.clips_done} clips are done")
+            self.bar.say(f"going on: {counted(forecast.clips_done, 'clip is', 'clips are')} done")
         passed = time.monotonic() - self.called
         self.bar.say(
             f"about {duration(passed + forecast.seconds)} in all, of which {duration(passed)} have passed, in "

@@ -11,6 +11,7 @@ from typing import Literal
 
 from oscine.cli import progress
 from oscine.cli.command import Misuse, call, say_loading
+from oscine.models.words import counted
 
 LISTED = 3  # exit code: finished, but some files are in the error table
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -31,7 +32,7 @@ def check(arguments: list[str]) -> int:
     out = Path(arguments[0])
     with progress.progress_bar() as bar:
         count = check_shards(out, bar.task("check shards"))
-    print(f"{out}: {count} shards are as they were packed")
+    print(f"{out}: {counted(count, 'shard is as it was', 'shards are as they were')} packed")
     return 0
 
 
@@ -84,11 +85,12 @@ def shards(
     with progress.progress_bar() as bar:
         packed = pack_shards(folder, out, rate, format, most, workers, bar.task("pack recordings"), channel=which)
     print(
-        f"{packed.out}: {packed.recordings} recordings, {packed.seconds / 3600:.2f} hours, in {packed.shards} shards, "
+        f"{packed.out}: {counted(packed.recordings, 'recording')}, {packed.seconds / 3600:.2f} hours, in "
+        f"{counted(packed.shards, 'shard')}, "
         f"{bytes_in_words(packed.size)}"
     )
     if packed.listed:
-        print(f"{packed.out / 'errors.csv'}: {len(packed.listed)} files that are cut short or could not be used")
+        print(f"{packed.out / 'errors.csv'}: {counted(len(packed.listed), 'file')} cut short or impossible to use")
     return LISTED if packed.listed else 0
 
 

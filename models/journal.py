@@ -205,6 +205,13 @@ def _check_plan(target: Path, begun: Plan, plan: Plan) -> None:
         "gone": sorted(was.keys() - now.keys()),
         "changed": sorted(name for name in was.keys() & now.keys() if was[name] != now[name]),
     }
+    if {*map(_hashed, was.values())} != {*map(_hashed, now.values())} and not changes["new"] + changes["gone"]:
+        raise OscineError(f"{target} was begun by a version that tells recordings apart by other bytes; {ANEW}")
     if any(changes.values()):
         said = "; ".join(f"{len(names)} {how}, such as {names[0]}" for how, names in changes.items() if names)
         raise OscineError(f"{target} was begun when the folder or list held other recordings ({said}); {CONTINUE}")
+
+
+def _hashed(stamp: Sequence[Any]) -> int:
+    """Return how many digits the hash of a recording's stamp has, which says by which version it was made."""
+    return len(stamp[2]) if len(stamp) > 2 and isinstance(stamp[2], str) else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oscine.models.errors import OscineError
+from oscine.models.words import counted
 
 SUFFIXES = (
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64",
@@ -53,8 +54,8 @@ def find_tabled(folder: str | Path) -> list[Path]:
     if len(named) < len(recordings):
         first = next(path for path in recordings if not is_utf8(path))
         logger.warning(
-            "%d recordings have names that are no UTF-8, such as %s, and are left out; rename them",
-            len(recordings) - len(named), os.fsencode(first).decode(errors="backslashreplace"),
+            "%s no UTF-8, such as %s, and left out; rename what is named so",
+            counted(len(recordings) - len(named), "recording has a name that is", "recordings have names that are"), os.fsencode(first).decode(errors="backslashreplace"),
         )  # fmt: skip
     if not named:
         raise OscineError(f"no recordings in {folder} with a name in UTF-8; rename them")

@@ -9,13 +9,15 @@ from typing import Any, BinaryIO
 
 ENDS = 2**12  # bytes at each end by which one file is told from another: a block of the disk
 
+DIGITS = 12  # of that hash; one of 16 is of a version that took more bytes
+
 
 def ends(file: BinaryIO) -> str:
     """Hash a file's first and last bytes: of two files of one size and time, others may hold other sound."""
     file.seek(0)
     first = file.read(ENDS)
     file.seek(max(0, file.seek(0, io.SEEK_END) - ENDS))
-    return sha256(first + file.read(ENDS)).hexdigest()[:16]
+    return sha256(first + file.read(ENDS)).hexdigest()[:DIGITS]
 
 
 class Content(io.RawIOBase):

@@ -36,8 +36,9 @@ from oscine.models.gzip_points import WINDOW, Inflated, Inflating
 from oscine.models.locks import lock_wait
 from oscine.models.scan import SUFFIXES, check_permitted
 from oscine.models.sparse import Map, Runs, Sparse
-from oscine.models.streams import Ends, Part
+from oscine.models.streams import DIGITS, Ends, Part
 from oscine.models.tar_headers import Entry, TarError, read_entries
+from oscine.models.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,13 +89,15 @@ class Tars:
         found = [_find(path) for path in paths]
         if new := [path.stat().st_size for path, index in zip(paths, found) if index is None]:
             logger.warning(
-                "%d tar files (%.1f MB) are read from end to end, this once, to index them", len(new), sum(new) / 1e6
+                "%s (%.1f MB), read from end to end this once for an index",
+                counted(len(new), "tar file"),
+                sum(new) / 1e6,
             )
         # Inflating leaves the interpreter alone, so that threads do.
         with ThreadPoolExecutor(cores()) as threads:
             self.indices = list(threads.map(lambda path, index: index or _make(path), paths, found))
         stamps = b" ".join((index.members.schema.metadata or {})[b"stamp"].split()[-1] for index in self.indices)
-        self.contents = hashlib.sha256(stamps).hexdigest()[:16]
+        self.contents = hashlib.sha256(stamps).hexdigest()[:DIGITS]
         self.cut = [path for path, index in zip(paths, self.indices) if (index.members.schema.metadata or {})[b"cut"]]
         for path in self.cut:
             warn_once(path, "is cut short; what comes before is used; download it again for the rest")

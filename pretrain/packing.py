@@ -26,6 +26,7 @@ from oscine.models.replaced import is_litter, remove
 from oscine.models.schema import check_fields, differences
 from oscine.models.survey import Survey, check_source, survey
 from oscine.models.table import writing
+from oscine.models.words import counted
 from oscine.pretrain.shard_writer import Row, ShardWriter, record_path, shard_path
 from oscine.pretrain.shards import (
     CHANNEL,
@@ -155,7 +156,7 @@ def _pack(
         shard.close()
     if not done:
         name, reason = next(iter(listed.items()))
-        raise OscineError(f"none of {len(listed)} recordings can be packed, such as {name}: {reason}")
+        raise OscineError(f"none of {counted(len(listed), 'recording')} can be packed, such as {name}: {reason}")
     _write_index(out, plan, done, listed)
 
 

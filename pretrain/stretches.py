@@ -11,6 +11,7 @@ import numpy as np
 
 from oscine.models.audio import AudioError, load_audio, read_headers, warn_once
 from oscine.models.channels import EACH, MIX, Channel, missing_channel, one_channel
+from oscine.models.streams import DIGITS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +84,7 @@ class Files:
                 continue
             if info.note:
                 warn_once(path, info.note)
-        self.contents = hashed.hexdigest()[:16]
+        self.contents = hashed.hexdigest()[:DIGITS]
         for recording, start, end, _ in map(Span, range(len(ends))) if self.asked is None else self.asked:
             if start < ends[recording]:
                 for before in range(channels[recording]):

@@ -8,6 +8,7 @@ from torch.multiprocessing import get_context
 
 from oscine.models.audio import AudioError
 from oscine.models.errors import OscineError
+from oscine.models.words import counted
 from oscine.pretrain.stretches import Source, Span
 
 logger = logging.getLogger(__name__)
@@ -53,5 +54,7 @@ def readable(source: Source, bad_share: float) -> list[Span]:
     if refused:
         check_share(len(refused), total, "recordings", refused[-1], bad_share)
     if not spans:
-        raise OscineError(f"none of {total} recordings can be read; `oscine embed` lists what is wrong with them")
+        raise OscineError(
+            f"none of {counted(total, 'recording')} can be read; `oscine embed` lists what is wrong with them"
+        )
     return spans

@@ -134,7 +134,7 @@ def test_a_file_and_a_list_are_predicted_by_channel(
     soundfile.write(folder / "stereo.wav", 0.1 * np.random.default_rng(0).standard_normal((16000, 2)), 16000)
     out = tmp_path / "one.csv"
     assert dispatch(call(folder / "stereo.wav", probe, out, "--channel", "each")) == 0
-    assert "found 1 recordings (2 stretches or channels), 0.00 hours, 4 clips" in capsys.readouterr().err
+    assert "found 1 recording (2 stretches or channels), 0.00 hours, 4 clips" in capsys.readouterr().err
     rows = pd.read_csv(out)
     assert list(rows) == ["file", "start_time", "end_time", "channel", "owl", "wren"]
     assert rows["channel"].tolist() == [1, 1, 2, 2]

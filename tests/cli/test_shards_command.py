@@ -28,7 +28,7 @@ def test_it_says_what_it_packed_and_leaves_with_0(
     out = tmp_path / "out"
     assert main([str(folder), str(out), "--rate", "16000", "--workers", "0"]) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[0].startswith(f"{out}: 3 recordings, 0.00 hours, in 1 shards, ")
+    assert said.out.splitlines()[0].startswith(f"{out}: 3 recordings, 0.00 hours, in 1 shard, ")
     assert said.out.splitlines()[1:] == []
     assert "pack recordings: 3/3" in said.err
     assert sorted(path.name for path in out.iterdir()) == ["000000.tar", "index.json", "index.parquet"]
@@ -42,7 +42,7 @@ def test_shards_are_checked_and_a_damaged_one_ends_with_its_name_and_1(
     capsys.readouterr()
     assert dispatch(["shards", "--check", str(out)]) == 0
     said = capsys.readouterr()
-    assert said.out == f"{out}: 1 shards are as they were packed\n"
+    assert said.out == f"{out}: 1 shard is as it was packed\n"
     assert "check shards: 1/1" in said.err
     with (out / "000000.tar").open("r+b") as file:
         file.seek(2000)

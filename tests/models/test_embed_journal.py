@@ -280,6 +280,20 @@ def test_a_recording_replaced_by_another_of_the_same_size_and_time_is_noticed(en
         run(encoder, path.parent, stopped)
 
 
+def test_a_journal_of_a_version_that_hashed_other_bytes_is_refused_with_what_would_do(
+    encoder: Encoder, stopped: Path
+) -> None:
+    path = stopped.with_name(f"{stopped.name}.journal") / "plan.json"
+    plan = json.loads(path.read_bytes())
+    for stamp in plan["recordings"].values():
+        stamp[2] += "0123"
+    path.write_text(json.dumps(plan))
+    with pytest.raises(
+        OscineError, match="begun by a version that tells recordings apart by other bytes; call it with o"
+    ):
+        run(encoder, stopped.parent / "in", stopped)
+
+
 def test_a_table_in_its_place_is_kept_until_the_new_one_is_complete(
     encoder: Encoder, folder: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, str]]
 ) -> None:

@@ -231,7 +231,7 @@ def test_what_is_mixed_is_not_drawn_from_the_numbers_that_cut_the_clip(recording
 
 def test_recordings_that_never_could_be_read_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
-    with pytest.raises(OscineError, match="none of 1 recordings can be read"):
+    with pytest.raises(OscineError, match="none of 1 recording can be read"):
         dataset([tmp_path / "a.wav"])
 
 

@@ -238,7 +238,7 @@ def test_bad_recordings_are_listed_and_the_others_packed(folder: Path, tmp_path:
 def test_a_folder_of_bad_recordings_alone_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.wav").touch()
-    with pytest.raises(OscineError, match=r"none of 1 recordings can be packed, such as a\.wav: is empty"):
+    with pytest.raises(OscineError, match=r"none of 1 recording can be packed, such as a\.wav: is empty"):
         pack_shards(tmp_path / "in", tmp_path / "out", RATE, workers=0)
 
 
