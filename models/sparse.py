@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from oscine.models.streams import Content
 
 BLOCK = tarfile.BLOCKSIZE
-LARGEST = 2**40  # bytes of a file with its zeros
+LARGEST = 2**34  # bytes of a file with its zeros, which may all be read
 MOST = 2**16  # runs of a file
 PREFIX = "GNU.sparse."
 MAP, PAIR = f"{PREFIX}map", (f"{PREFIX}offset", f"{PREFIX}numbytes")

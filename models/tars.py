@@ -89,7 +89,7 @@ class Tars:
         found = [_find(path) for path in paths]
         if new := [path.stat().st_size for path, index in zip(paths, found) if index is None]:
             logger.warning(
-                "%s (%.1f MB), read from end to end this once for an index",
+                "%s (%.1f MB), to be read from end to end, this once, for an index",
                 counted(len(new), "tar file"),
                 sum(new) / 1e6,
             )
