@@ -55,7 +55,7 @@ def find_tabled(folder: str | Path) -> list[Path]:
         first = next(path for path in recordings if not is_utf8(path))
         left = counted(len(recordings) - len(named), "recording has a name that is", "recordings have names that are")
         name = os.fsencode(first).decode(errors="backslashreplace")
-        logger.warning("%s no UTF-8, such as %s, and left out; rename what is named so", left, name)
+        logger.warning("%s no UTF-8, such as %s; left out until renamed", left, name)
     if not named:
         raise OscineError(f"no recordings in {folder} with a name in UTF-8; rename them")
     return named
