@@ -17,6 +17,7 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 import docstring_parser
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
+from oscine.cli.compat import options_of, type_of
 from oscine.cli.examples import with_examples
 from oscine.models.cells import escape_lines
 from oscine.models.errors import OscineError
@@ -78,7 +79,7 @@ class Help(DefaultHelpFormatter):
         return wrap(text, width, break_on_hyphens=False)
 
     def _get_default_metavar_for_optional(self, action: Action) -> str:
-        return number(getattr(action, "_typehint", action.type)) or super()._get_default_metavar_for_optional(action)
+        return number(type_of(action)) or super()._get_default_metavar_for_optional(action)
 
     def _get_help_string(self, action: Action) -> str:
         meaning = " ".join((action.help or "").split()).partition(" Default: ")[0].rstrip(".")  # Lightning says it, too
@@ -135,7 +136,7 @@ class Parser(ArgumentParser):
         what = " ".join(line.removeprefix("- ") for line in lines if not line.startswith(TALK))
         for its, ours in WORDS.items():
             what = what.replace(its, ours)
-        near = nearest(what, self._option_string_actions)
+        near = nearest(what, options_of(self))
         raise Misuse(f"{what}; {f'did you mean {near}? ' * bool(near)}{self.prog} --help lists what it takes") from None
 
 

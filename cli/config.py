@@ -14,6 +14,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from oscine.cli.command import Help, Misuse, Parser, paragraphs
+from oscine.cli.compat import actions_of, hide_config_files, option_of
 from oscine.cli.examples import with_examples
 from oscine.cli.yaml_text import parse_yaml
 
@@ -157,13 +158,12 @@ def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
 
 def simplify(made: Parser) -> None:
     """Leave out of --help what jsonargparse adds to it for those who know it; all of it works nevertheless."""
-    place = made._default_config_files_group  # of the CONFIG's file
-    made._action_groups = [group for group in made._action_groups if group is not place]
-    for action in made._actions:
+    hide_config_files(made)
+    for action in actions_of(made):
         action.option_strings = [option for option in action.option_strings if not option.endswith("+")]
         if action.help == "Path to a configuration file." or action.dest.endswith(".help"):  # of a section, of a class
             action.help = SUPPRESS
-    printed = made._option_string_actions["--print_config"]
+    printed = option_of(made, "--print_config")
     printed.help = "print all keys with their values as YAML, to make a CONFIG of your own"
 
 

@@ -80,7 +80,7 @@ def refusals_in_one_line(repository: str) -> Iterator[None]:
         ) from error
     except tuple(REASONS) as error:
         met = cause_of(error)
-        if is_here(met):
+        if is_here(met) or isinstance(met, OscineError):  # such as too long a wait, met while a file was uploaded
             raise met from None
         raise OscineError(explain(error, repository, publishing=True)) from error
     except ValueError as error:  # metadata or an upload that the Hub refuses

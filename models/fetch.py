@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from huggingface_hub import _CACHED_NO_EXIST, constants, get_token, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import constants, get_token, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
     FileMetadataError,
@@ -23,7 +23,8 @@ from huggingface_hub.utils.sha import git_hash
 
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
-from oscine.models.hub_client import COMMIT, HASH, careful_client
+from oscine.models.hub_client import COMMIT, HASH, THE_HUB, address_of, answerer, careful_client
+from oscine.models.hub_compat import KNOWN_TO_LACK
 from oscine.models.json_text import one_line
 
 
@@ -36,7 +37,7 @@ class Fetched(NamedTuple):
 
 
 NOT_HERE = "{doing} at {revision} is not in the cache ({cache}), and fetching is switched off; "
-LOST = "no connection to {hub} for {doing} ({error}); check the network and try again"
+LOST = "no connection to {host} for {doing} ({error}); check the network and try again"
 # What went wrong and what would do. The first kind that fits speaks, so a subclass stands before its base.
 REASONS: dict[type[Exception], str] = {
     GatedRepoError: "{repository} is open only to those whom its owners let in: ask at {hub}/{repository}; {login}",
@@ -45,14 +46,14 @@ REASONS: dict[type[Exception], str] = {
     OfflineModeIsEnabled: NOT_HERE + "unset HF_HUB_OFFLINE, or `oscine download` it where there is a network",
     LocalEntryNotFoundError: NOT_HERE + "`oscine download` it first",
     EntryNotFoundError: "{repository} has no file {file} at {revision}; see {hub}/{repository}/tree/{revision}",
-    HfHubHTTPError: "the Hub answered {status} for {doing}; {remedy}",
+    HfHubHTTPError: "{who} answered {status} for {doing}; {remedy}",
     HFValidationError: "{repository!r} is not the name of a repository; expected owner/name",
     FileMetadataError: "{hub} does not answer as the Hub does; check HF_ENDPOINT and the proxy",
     HTTPError: LOST,
     RuntimeError: LOST,  # what huggingface_hub 1.9 makes of it: it goes on with the client that it has closed
     OSError: "{doing} could not be fetched into {cache} ({error}); make room or set {home}, and try again",
 }
-REMEDIES = {
+REMEDIES = {  # of the Hub's own answers; others know no token
     401: "the token is not accepted: `hf auth login` makes a new one",
     403: "the token may not {may} it: `hf auth login` with one that may",
     429: "those were too many requests: wait a few minutes",
@@ -105,7 +106,7 @@ def fetch_if_there(
     repository: str, file: str, revision: str | None = None, local_files_only: bool = False
 ) -> Path | None:
     """As `fetch`, of a file that a repository may lack; None where it does. The cache remembers either, by the commit."""
-    if try_to_load_from_cache(repository, file, revision=revision) is _CACHED_NO_EXIST:
+    if try_to_load_from_cache(repository, file, revision=revision) is KNOWN_TO_LACK:
         return None
     try:
         return fetch(repository, file, revision, local_files_only=local_files_only).path
@@ -146,14 +147,18 @@ def explain(
         error = cause
     reason = next(text for kind, text in REASONS.items() if isinstance(error, kind))
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    url = url_of(error)
+    who = answerer(url) if url else THE_HUB
     said = (error.server_message or "") if isinstance(error, HfHubHTTPError) and 400 <= status < 500 else ""
-    known = REMEDIES.get(status, "").format(may="write" if publishing else "read")
+    known = REMEDIES.get(status, "").format(may="write" if publishing else "read") if who == THE_HUB else ""
     return reason.format(
         repository=repository,
         file=file,
         doing=f"publishing {repository}" if publishing else f"{file} of {repository}",
         revision=revision or "main",
         hub=constants.ENDPOINT,
+        host=address_of(url) if url else constants.ENDPOINT,
+        who=who,
         cache=cache or constants.HF_HUB_CACHE,
         home="TMPDIR" if cache else "HF_HOME",
         status=status,
@@ -163,3 +168,11 @@ def explain(
         else "`hf auth login`, or set HF_TOKEN: there is no token yet",
         error=str(error).partition("\n")[0] or type(error).__name__,
     )
+
+
+def url_of(error: Exception) -> Any:
+    """Return the URL that an error of the client is about, as far as that knows it: it may be another host's."""
+    try:
+        return error.response.url if isinstance(error, HfHubHTTPError) else error.request.url  # type: ignore[attr-defined]
+    except (AttributeError, RuntimeError):
+        return None

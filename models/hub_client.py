@@ -16,15 +16,14 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any
 
-from huggingface_hub import constants
-from huggingface_hub.utils import _http as hub_http
+from huggingface_hub import constants, set_client_factory
 
 from oscine.models.errors import OscineError
+from oscine.models.hub_compat import client_factory, httpx, leave_out_xet
 
 logger = logging.getLogger(__name__)
 
-httpx: Any = getattr(hub_http, "httpx2", None) or hub_http.httpx  # type: ignore[attr-defined]  # its name since 2.0, and before
-
+THE_HUB = "the Hub"
 PATIENCE = 300  # seconds, the longest that a step waits for a busy Hub, all waits together
 PASSING = {408, 429, 500, 502, 503, 504}  # statuses that pass
 STALLED = 60.0  # seconds in which at least LEAST bytes must come; 100 a second are less than any line has
@@ -55,8 +54,13 @@ def careful_client(doing: str) -> Iterator[None]:
 
 
 def _install() -> None:
-    """Let the clients that huggingface_hub makes call `_check`, whoever says how they are made."""
-    factory = hub_http._GLOBAL_CLIENT_FACTORY
+    """Let the clients that huggingface_hub makes call `_check`, whoever says how they are made, and do all that is fetched.
+
+    Where hf_xet is installed, it would fetch large files by itself: it has no bound for a server that sends next to nothing,
+    what it calls on progress cannot end it, and its `abort` ends whatever else the process fetches.
+    """
+    leave_out_xet(lambda: _work.get() is not None)
+    factory = client_factory()
     if getattr(factory, "careful", False):
         return
 
@@ -66,7 +70,7 @@ def _install() -> None:
         return made
 
     client.careful = True  # type: ignore[attr-defined]
-    hub_http.set_client_factory(client)
+    set_client_factory(client)
 
 
 def _check(response: Any) -> None:
@@ -108,35 +112,37 @@ class Work:
 
     def check(self, response: Any) -> None:
         """Look at an answer before the client acts upon it: refuse it, bound its wait, and watch its body come."""
-        self.check_commit(response.headers.get("X-Repo-Commit"))
+        self.check_commit(response)
         if response.status_code in PASSING:
             self.bound_wait(response)
         elif response.request.method == "HEAD" and response.status_code < 400:
-            self.check_file(response.headers)
-        response.stream = Watched(response.stream, self.doing, response.headers.get("Content-Length", ""))
+            self.check_file(response)
+        response.stream = Watched(response, self.doing)
 
-    def check_commit(self, commit: str | None) -> None:
+    def check_commit(self, response: Any) -> None:
+        commit = response.headers.get("X-Repo-Commit")
         if commit is not None and not COMMIT.fullmatch(commit):
-            self.refuse(f"names the commit {commit[:60]!r}, expected 40 hexadecimal digits")
+            self.refuse(response, f"names the commit {commit[:60]!r}, expected 40 hexadecimal digits")
 
-    def check_file(self, headers: Any) -> None:
+    def check_file(self, response: Any) -> None:
         """Refuse a hash that is none, since a file is written under it, and a size that no file of oscine has."""
+        headers = response.headers
         given = headers.get("X-Linked-ETag") or headers.get("ETag")
         if given is not None and not HASH.fullmatch(given.removeprefix("W/").strip('"')):
-            self.refuse(f"names {given[:60]!r} as its hash, expected 40 or 64 hexadecimal digits")
+            self.refuse(response, f"names {given[:60]!r} as its hash, expected 40 or 64 hexadecimal digits")
         size = headers.get("X-Linked-Size") or headers.get("Content-Length") or "0"
         if (count := number(size)) is None or count > LARGEST:
-            self.refuse(f"says that it has {size[:30]} bytes, expected a number up to {LARGEST:,}")
+            self.refuse(response, f"says that it has {size[:30]} bytes, expected a number up to {LARGEST:,}")
 
-    def refuse(self, reason: str) -> None:
-        raise OscineError(f"{constants.ENDPOINT} {reason}, for {self.doing}; check HF_ENDPOINT and the proxy")
+    def refuse(self, response: Any, reason: str) -> None:
+        raise OscineError(f"{address_of(response.url)} {reason}, for {self.doing}; check HF_ENDPOINT and the proxy")
 
     def bound_wait(self, response: Any) -> None:
-        """Say in a line that the Hub is busy; end here if it asks for too much patience."""
-        asked = retry_after(response.headers)
-        self.patience.grant(asked, response.status_code)
+        """Say in a line who is busy; end here if too much patience is asked for."""
+        asked, who = retry_after(response.headers), answerer(response.url)
+        self.patience.grant(asked, f"{who} answered {response.status_code}")
         wait = f", and asks to wait {asked} s" if asked else ""
-        logger.info("the Hub answered %d for %s%s", response.status_code, self.doing, wait)
+        logger.info("%s answered %d for %s%s", who, response.status_code, self.doing, wait)
 
 
 class Patience:
@@ -145,14 +151,24 @@ class Patience:
     def __init__(self, doing: str) -> None:
         self.doing, self.left = doing, float(PATIENCE)
 
-    def grant(self, seconds: float, status: int) -> None:
-        """Count a wait; an error where the Hub asks for more than is left."""
+    def grant(self, seconds: float, answered: str) -> None:
+        """Count a wait; an error where more is asked for than is left. answered: who did what, for the error."""
         if seconds > self.left:
             raise OscineError(
-                f"the Hub answered {status} for {self.doing} and asks to wait {seconds:,.0f} s; oscine waits {PATIENCE} s "
-                "in all: try again after that time"
+                f"{answered} for {self.doing} and asks to wait {seconds:,.0f} s; oscine waits {PATIENCE} s in all: try "
+                "again after that time"
             )
         self.left -= seconds
+
+
+def address_of(url: Any) -> str:
+    """Return whose a URL is, without what gives access: large files are not the Hub's own, but another host's."""
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+
+def answerer(url: Any) -> str:
+    """Return who answers at a URL, in words: the Hub, or another host by its address."""
+    return THE_HUB if address_of(url) == address_of(httpx.URL(constants.ENDPOINT)) else address_of(url)
 
 
 def retry_after(headers: Any) -> int:
@@ -169,9 +185,9 @@ def number(text: str) -> int | None:
 class Watched(httpx.SyncByteStream):
     """The body of an answer. Bytes that hardly come end it, for each single one is in time for the client."""
 
-    def __init__(self, stream: Any, doing: str, size: str) -> None:
-        self.stream, self.doing = stream, doing
-        self.size = number(size) or 0
+    def __init__(self, response: Any, doing: str) -> None:
+        self.stream, self.doing, self.sender = response.stream, doing, address_of(response.url)
+        self.size = number(response.headers.get("Content-Length", "")) or 0
 
     def __iter__(self) -> Iterator[bytes]:
         begun = said = since = time.monotonic()
@@ -184,7 +200,7 @@ class Watched(httpx.SyncByteStream):
             if now - since > STALLED:
                 if done - before < LEAST:
                     raise OscineError(
-                        f"{constants.ENDPOINT} sent {done - before} bytes of {self.doing} in {now - since:.0f} s; check the "
+                        f"{self.sender} sent {done - before} bytes of {self.doing} in {now - since:.0f} s; check the "
                         "network and try again"
                     )
                 since, before = now, done

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import re
 
-from huggingface_hub import metadata_load, repocard
-
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import fetch_if_there
+from oscine.models.hub_compat import card_metadata
 from oscine.models.source import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.vectors import fingerprint
 
@@ -45,12 +44,11 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
     """What the card of a repository states: a name, or NAME=LINK where the Hub has no name for it."""
     try:
         card = fetch_if_there(repository, CARD, revision, local_files_only)
-        stated = (metadata_load(card) if card else None) or {}
+        stated = card_metadata(card) if card else {}
     except OscineError as error:  # such as: no network
         return not_known(repository, str(error))
-    # The last of these is the error of the Hub's own client, which reads the card; this room knows no YAML.
-    except (ValueError, RecursionError, repocard.yaml.YAMLError) as error:
-        return not_known(repository, f"its {CARD} cannot be read: {' '.join(str(error).split())}")
+    except ValueError as error:
+        return not_known(repository, f"its {CARD} cannot be read: {error}")
     licence = stated.get("license") or NOT_STATED
     if licence == "other":
         name, link = str(stated.get("license_name") or licence), str(stated.get("license_link") or "")

@@ -18,7 +18,7 @@ from oscine.models.errors import OscineError
 from oscine.models.facts import Facts
 from oscine.models.files import file_hash
 from oscine.models.folder import CONFIG, SETTINGS, WEIGHTS
-from oscine.models.hub import load_pretrained, read_config
+from oscine.models.hub import read_config, read_weights
 from oscine.models.origin import CARD
 from oscine.models.source import SOURCE
 from oscine.models.terms import DRAFT
@@ -112,7 +112,7 @@ def score_files(facts: Facts) -> dict[str, File]:
 
 def check_same_features(encoder: Encoder, folder: Path) -> None:
     """What a folder holds loads strictly and gives the features of an encoder, to the bit; none of them is NaN."""
-    loaded = load_pretrained(folder)
+    loaded = read_weights(folder)
     noise = 0.1 * torch.randn(1, encoder.samples, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         ours, theirs = encoder(noise), loaded(noise)

@@ -222,6 +222,10 @@ def commit_files(api: HfApi, publication: Publication, seen: ModelInfo, branch: 
         added = [addition(path, file) for path, file in publication.files.items()]
         gone = [CommitOperationDelete(path) for path in stale(info, publication)]
         try:
+            # Several large files at once would go up in threads, where nobody bounds the waits for a busy Hub.
+            large = [one for one in added if not isinstance(one.path_or_fileobj, bytes)]
+            for one in large if len(large) > 1 else []:
+                api.preupload_lfs_files(repository, [one], revision=branch, free_memory=False)
             return api.create_commit(
                 repository,
                 [*added, *gone],

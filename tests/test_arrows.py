@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,23 @@ def test_one_file_alone_imports_what_may_not_fit_the_installed_torch():
     """It says in one line what does not fit; whoever imports timm or torchaudio without it gets their traceback."""
     for path in [path for room in ARROWS for path in sources(room) if path != ROOT / "models" / "compat.py"]:
         assert not {name.split(".")[0] for name in imports(path)} & {"timm", "torchaudio", "torchvision"}, path
+
+
+PRIVATE = {  # of others, to the one file that may name it
+    r"huggingface_hub[\w.]*\._|_GLOBAL_CLIENT|_CACHED_NO|import .*\b_http\b|repocard|is_xet_": "models/hub_compat.py",
+    r"_default_config_files_group|\._action_groups|\._actions\b|_option_string_actions|_typehint": "cli/compat.py",
+}
+
+
+@pytest.mark.parametrize("names", PRIVATE)
+def test_what_other_libraries_keep_for_themselves_is_named_in_one_file(names):
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for room in ARROWS
+        for path in sources(room)
+        if re.search(names, path.read_text())
+    }
+    assert found == {PRIVATE[names]}
 
 
 def test_rooms_are_imported_by_their_full_names():

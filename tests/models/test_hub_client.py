@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, file_download, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import _http as hub_http
 
 from oscine.models import hub_client
@@ -43,6 +44,11 @@ def complaint() -> str:
         create_model(NAME)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def store_of(hub: Hub) -> str:
+    """The host that has the large files."""
+    return hub.store_url.removesuffix("/store")
 
 
 def written(folder: Path) -> set[str]:
@@ -108,7 +114,7 @@ BUSY = [
 def test_a_hub_that_asks_to_wait_a_day_is_not_waited_for(hub, pauses, status, headers, where):
     hub.faults.append(Fault(where, status, headers, times=99))
     said = complaint()
-    assert f"the Hub answered {status} for " in said
+    assert f"{store_of(hub) if 'store' in where else 'the Hub'} answered {status} for " in said
     assert "s; oscine waits 300 s in all: try again after that time" in said
     assert sum(pauses) < 60
 
@@ -126,7 +132,7 @@ def test_short_waits_are_said_and_count_together(hub, pauses, caplog):
     caplog.set_level(logging.INFO, "oscine")
     hub.faults.append(Fault("GET /store/", 429, {"Retry-After": "7"}))
     create_model(NAME)
-    assert "the Hub answered 429 for model.safetensors of robin/tiny, and asks to wait 7 s" in caplog.text
+    assert f"{store_of(hub)} answered 429 for model.safetensors of robin/tiny, and asks to wait 7 s" in caplog.text
     hub.faults.append(Fault("GET .*config.json", 429, {"Retry-After": "200"}, times=2))
     files = hub.repositories[REPOSITORY].commits[hub.repositories[REPOSITORY].refs["main"]]
     hub.repositories[REPOSITORY].commit({"config.json": files["config.json"] + b" "})
@@ -142,6 +148,47 @@ def test_a_server_that_sends_a_byte_now_and_then_is_given_up(hub, monkeypatch, c
     assert " bytes of config.json of robin/tiny in 1 s; check the network and try again" in complaint()
     assert time.monotonic() - begun < 5
     assert "fetching config.json of robin/tiny: " in caplog.text, "it is said meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(503, "try again later"), (403, "refused"), (401, "refused")],
+)
+def test_whoever_answered_is_named_and_a_token_is_the_hubs_matter_alone(hub, status, words):
+    """Large files are another host's, to which the client sends no token. "refused" is what the server here says."""
+    hub.faults.append(Fault("GET /store/", status, times=99))
+    assert complaint() == f"{store_of(hub)} answered {status} for model.safetensors of robin/tiny; {words}"
+
+
+@pytest.fixture
+def xet(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """Large files are announced as hf_xet's, which is installed."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    monkeypatch.setattr(file_download, "is_xet_available", lambda: True)
+    announced = {
+        "X_Xet_Hash": "ab" * 32,
+        "X_Xet_Refresh_Route": f"{hub.url}/api/models/{REPOSITORY}/xet-read-token/main",
+    }
+    hub.faults.append(Fault("HEAD .*model.safetensors", claims=announced, times=99))
+    return hub
+
+
+def test_files_of_xet_come_over_http_where_oscine_fetches_them_and_for_others_as_before(xet, tmp_path):
+    create_model(NAME)
+    assert not [path for _, path in xet.requests if "xet" in path]
+    assert file_download.is_xet_available(), "outside"
+    with pytest.raises(HfHubHTTPError, match="xet-read-token"):  # which the server here does not have
+        hf_hub_download(REPOSITORY, "model.safetensors", cache_dir=tmp_path / "theirs")
+
+
+def test_files_of_xet_have_the_bound_for_a_server_that_sends_next_to_nothing(xet, monkeypatch):
+    monkeypatch.setattr(hub_client, "STALLED", 0.5)
+    xet.faults.append(Fault("GET /store/", drip=0.02, times=9))
+    begun = time.monotonic()
+    said = complaint()
+    assert said.startswith(f"{store_of(xet)} sent ")
+    assert said.endswith(" bytes of model.safetensors of robin/tiny in 1 s; check the network and try again")
+    assert time.monotonic() - begun < 5
 
 
 def test_a_slow_line_is_no_stall(hub, monkeypatch):

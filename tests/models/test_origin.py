@@ -53,6 +53,11 @@ def tiny() -> Encoder:
         (b"---\n{license: \n---\n", NOT_KNOWN),
         (b"---\nlicense: \xff\n---\n", NOT_KNOWN),
         (b"---\n- mit\n---\n", NOT_KNOWN),
+        (
+            b"---\na: &a {license: mit}\nb:" + 30 * b" {<<: *a, c:" + 30 * b"}" + b"\n---\n",
+            NOT_KNOWN,
+        ),  # merged again and again
+        (b"---\nlicense: mit\ntags: &tags [bird]\nmore: *tags\n---\n", "mit"),
         (b"---\nlicense: 2026-13-45\n---\n", NOT_KNOWN),
         (b"---\nlicense: " + 9999 * b"[" + b"\n---\n", NOT_KNOWN),
     ],

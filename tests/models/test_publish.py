@@ -13,6 +13,9 @@ import yaml
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
+from oscine.models import hub as hub_room
+from oscine.models import publication as publication_room
+from oscine.models import publish as publish_room
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.facts import Data, Facts
@@ -350,12 +353,42 @@ def test_a_hub_that_stays_broken_leaves_no_tag_and_the_same_call_goes_on(hub, tm
     encoder = seeded()
     publication = prepared(tmp_path / "saved", encoder)
     hub.faults.append(Fault(moment, status=500, times=10_000))
-    assert "the Hub answered 500 for " in complaint(publication)
+    answered = hub.store_url.removesuffix("/store") if "/store/" in moment else "the Hub"
+    assert f"{answered} answered 500 for " in complaint(publication)
     assert "v1" not in (hub.repositories[REPOSITORY].refs if REPOSITORY in hub.repositories else {})
     hub.faults.clear()
     publish(publication)
     assert len(hub.repositories[REPOSITORY].log()) == 2
     assert same(create_model(NAME, revision="v1"), encoder)
+
+
+def test_waits_for_a_busy_hub_are_bounded_for_several_large_files_too(hub, tmp_path, pauses):
+    """The client uploads several at once in threads."""
+    publication = prepared(tmp_path / "saved", seeded())
+    second = tmp_path / "second.safetensors"
+    save_file({"one": torch.ones(30_000)}, second)
+    publication = publication._replace(files={**publication.files, "encoder/model.safetensors": file_of(second)})
+    hub.faults.append(Fault("PUT /store/", 429, {"Retry-After": "99999"}, times=99))
+    assert "answered 429 for publishing robin/tiny and asks to wait 99,999 s; oscine waits 300 s in all" in complaint(
+        publication
+    )
+    assert sum(pauses) < 60
+    hub.faults.clear()
+    commit = publish(publication).commit
+    assert hub.repositories[REPOSITORY].commits[commit]["encoder/model.safetensors"] == second.read_bytes()
+
+
+def test_weights_are_hashed_once_here_and_once_as_they_came_back(hub, monkeypatch):
+    hashed: list[Path] = []
+
+    def counted(path: Path) -> str:
+        hashed.extend([path] * (path.suffix == ".safetensors"))
+        return file_hash(path)
+
+    for module in (hub_room, publish_room, publication_room):
+        monkeypatch.setattr(module, "file_hash", counted)
+    push_to_hub(seeded(), REPOSITORY, "mit")
+    assert len(hashed) == 2
 
 
 def test_what_was_uploaded_is_not_uploaded_again(hub, tmp_path):
