@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
@@ -22,27 +23,32 @@ def parse_yaml(text: bytes | str, source: object, remedy: str) -> dict[str, Any]
     source, remedy: for the error, the file and what would do.
     """
     try:
-        content = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        # What was written is counted before values are made of it: a mapping that is merged (<<) is copied by many PyYAMLs.
+        node = loader.get_single_node()
+        small = node is None or not is_too_large(node)
+        content = loader.construct_document(node) if node and small else None
     except (yaml.YAMLError, *NO_YAML) as error:
         raise Misuse(f"{source} is no YAML: {one_line(error)}; {remedy}") from None
-    if not isinstance(content, dict):
-        raise Misuse(f"{source} holds {type(content).__name__}, expected keys with values; {remedy}")
-    if is_too_large(content):
+    if not small:
         raise Misuse(f"{source} is nested more than {DEEPEST} deep or holds more than {MOST:,} values; {remedy}")
+    if not isinstance(content, dict):
+        held = "nothing" if content is None else type(content).__name__
+        raise Misuse(f"{source} holds {held}, expected keys with values; {remedy}")
     return content
 
 
-def is_too_large(content: Any) -> bool:
-    """Return whether content is nested too deep, or holds too many values, for whoever walks through it."""
-    level, left = [content], MOST
+def is_too_large(node: yaml.Node) -> bool:
+    """Return whether YAML is nested too deep, or holds too many values, for whoever walks through them."""
+    level, left = [node], MOST
     for _ in range(DEEPEST):
         level = list(islice(chain.from_iterable(map(_inside, level)), left))
         left -= len(level)
     return bool(level) or not left
 
 
-def _inside(value: Any) -> list[Any]:
-    """Return the keys and values that a value holds, as far as there are any."""
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    return list(value) if isinstance(value, (list, tuple, set)) else []
+def _inside(node: yaml.Node) -> Iterable[yaml.Node]:
+    """Return the nodes of the keys and values that a node holds, as far as there are any."""
+    if isinstance(node, yaml.MappingNode):
+        return chain.from_iterable(node.value)
+    return node.value if isinstance(node, yaml.SequenceNode) else ()
