@@ -7,18 +7,32 @@ from __future__ import annotations
 
 import re
 
-# C0 (tab, line ends, escape), delete and C1; and halves of a pair, as which Python holds bytes of a name that are no UTF-8.
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# C0 (tab, line ends, escape), delete and C1; halves of a pair, as which Python holds bytes of a name that are no UTF-8; and
+# what nobody sees: it ends a line, turns letters round, or parts two names that look the same. The joiners U+200C and
+# U+200D stay, without which Persian and Hindi are not spelt.
+CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
+)
+# How CONTROL is written, and a backslash that would look so.
 WRITTEN = re.compile(
-    r"\\x([01][0-9a-f]|7f|[89][0-9a-f]|5c)"
-)  # how CONTROL is written, and a backslash that would look so
+    r"\\(?:x([01][0-9a-f]|7f|[89][0-9a-f]|5c)|u(00ad|061c|180e|200[bef]|202[89a-e]|206[0-9a-f]|feff|fff[9ab])"
+    r"|U(0001bca[0-3]|0001d17[3-9a]|000e00(?:01|[2-7][0-9a-f])))"
+)
 RUN = "=+-@＝＋－＠"  # how a cell begins that a spreadsheet may run; it reads the wide ones as the others
 
 
 def escape_controls(text: str) -> str:
-    r"""Write characters that steer a terminal or break a row as \x1b, a byte that is no UTF-8 as \xe4."""
-    plain = WRITTEN.sub(lambda found: rf"\x5cx{found[1]}", text)
-    return CONTROL.sub(lambda found: rf"\x{ord(found[0]) & 0xFF:02x}", plain)
+    r"""Write characters that steer a terminal or break a row as \x1b or \u2028, a byte that is no UTF-8 as \xe4."""
+    plain = WRITTEN.sub(lambda found: rf"\x5c{found[0][1:]}", text)
+    return CONTROL.sub(lambda found: _written(found[0]), plain)
+
+
+def _written(letter: str) -> str:
+    code = ord(letter)
+    if code < 0xA0 or 0xD800 <= code < 0xE000:
+        return rf"\x{code & 0xFF:02x}"
+    return rf"\u{code:04x}" if code < 0x10000 else rf"\U{code:08x}"
 
 
 def escape_lines(text: str) -> str:
@@ -28,7 +42,7 @@ def escape_lines(text: str) -> str:
 
 def restore_controls(text: str) -> str:
     """Undo `escape_controls`, but for bytes that are no UTF-8."""
-    return WRITTEN.sub(lambda found: chr(int(found[1], 16)), text)
+    return WRITTEN.sub(lambda found: chr(int(found[1] or found[2] or found[3], 16)), text)
 
 
 def as_cell(text: str) -> str:

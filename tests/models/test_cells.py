@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+import sys
+import unicodedata
 
 import pytest
 
 from oscine.models.cells import as_cell, escape_controls, escape_lines, from_cell, restore_controls, unguarded
 
-LETTERS = "=+-@'\t\r\n\x1b\x07\x00\x7f\x9b;,\"\\x1b5c09 aé＝."
+LETTERS = "=+-@'\t\r\n\x1b\x07\x00\x7f\x9b;,\"\\x1b5c09uU20e8 aé＝.\xad\u2028\u202e\u2066\U000e0041"
+# Of Unicode's format characters those that are seen (signs of numbers and verses, hieroglyphs), or that spelling needs.
+SEEN = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13440)}
+JOINERS = {0x200C, 0x200D}
 
 
 def drawn(count: int = 5000) -> list[str]:
@@ -30,8 +35,18 @@ def test_no_cell_begins_as_a_formula_or_holds_a_control_character() -> None:
             assert not part.startswith(tuple("=@＝")), cell
 
 
+def test_characters_that_nobody_sees_are_written_out_but_for_those_that_spelling_needs() -> None:
+    for code in range(sys.maxunicode + 1):
+        if unicodedata.category(chr(code)) in ("Cf", "Zl", "Zp", "Cc"):
+            text = f"Parus{chr(code)}major"
+            cell = as_cell(text)
+            assert (cell == text) == (code in SEEN | JOINERS), hex(code)
+            assert from_cell(cell) == text, hex(code)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "wren", "-5", "+1.5e-3", "-3,5", "a=b", "'tis", "C:\\birds\\a.wav", "pl\\xe4tze.wav"]
+    "text",
+    ["", "wren", "-5", "+1.5e-3", "-3,5", "a=b", "'tis", "C:\\birds\\a.wav", "pl\\xe4tze.wav", "D:\\users\\u00e9"],
 )
 def test_ordinary_texts_and_numbers_stay_as_they_are(text: str) -> None:
     assert as_cell(text) == from_cell(text) == unguarded(text) == text
@@ -48,6 +63,9 @@ def test_ordinary_texts_and_numbers_stay_as_they_are(text: str) -> None:
         ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
         ("'=1", "''=1"),
         ("pl\udce4tze", "pl\\xe4tze"),
+        ("gnp\u202e3pm.wav", "gnp\\u202e3pm.wav"),
+        ("a\u2028b\x85c", "a\\u2028b\\x85c"),
+        ("\ufeff=1", "\\ufeff=1"),
     ],
 )
 def test_what_would_be_run_or_steer_is_written_so(text: str, cell: str) -> None:
