@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from oscine.cli.bench import Bench
+from oscine.cli.progress import when_begun
 from oscine.cli.searching import search_clips, search_facts, search_moments, settled
 from oscine.cli.tasks import is_own
 from oscine.probe.data import Task
@@ -88,13 +89,14 @@ def keep(
 def judge_parts(bench: Bench, features: FeatureSource, task: Task) -> Judgement:
     """What `judge` makes of the task, each part with the settings that were chosen for it, if any were."""
     progress, device = bench.bar.task("fit"), bench.settings.device
+    scoring = when_begun(bench.bar, "scores")
     if not bench.searched:
-        return judge(bench.maker(task), features, task, bench.fit, progress, device)
+        return judge(bench.maker(task), features, task, bench.fit, progress, device, scoring)
     found = []
     for number, part in enumerate(task.parts):
         own, alone = settled(bench, part), replace(task, parts=[part])
         shown = within(progress, number, len(task.parts))
-        found.append(judge(own.maker(alone), features, alone, own.fit, shown, device))
+        found.append(judge(own.maker(alone), features, alone, own.fit, shown, device, scoring))
     return joined(found)
 
 

@@ -44,6 +44,18 @@ def progress_bar(console: Console | None = None) -> Iterator[Bar]:
             progress.stop()
 
 
+def when_begun(bar: Bar, description: str) -> Callable[..., None]:
+    """Return the callback of a task that is added to the display only once it is called."""
+    begun: list[Callable[..., None]] = []
+
+    def update(done: int, total: int, note: str = "") -> None:
+        if not begun:
+            begun.append(bar.task(description))
+        begun[0](done, total, note)
+
+    return update
+
+
 class Display:
     """Bars on a terminal."""
 

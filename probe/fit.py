@@ -22,7 +22,9 @@ from oscine.probe.fit_settings import FitSettings as FitSettings
 from oscine.probe.fit_settings import check_selection
 from oscine.probe.learning import Learning, StepThreads
 from oscine.probe.losses import LOSSES
-from oscine.probe.metrics import Metrics, multi_label_metrics, single_label_metrics
+from oscine.probe.metrics import LARGE, Metrics, multi_label_metrics, single_label_metrics
+from oscine.probe.metrics import Progress as Progress
+from oscine.probe.metrics import silent as silent
 from oscine.probe.probe import Probe
 
 IN_MEMORY = 2**28  # bytes of prepared features that are held there while probes are fitted on them
@@ -60,13 +62,6 @@ class Judgement:
             "std": without_nan({name: self.summary(name)[1] for name in shares}),
             "steps": dict(zip(self.parts, self.steps)),
         }
-
-
-Progress = Callable[[int, int], None]  # done, of how many
-
-
-def silent(done: int, total: int, note: str = "") -> None:
-    """Show no progress."""
 
 
 class FeatureSource(Protocol):
@@ -126,11 +121,13 @@ def judge(
     settings: FitSettings,
     progress: Progress = silent,
     device: str | torch.device = "cpu",
+    scoring: Progress = silent,
 ) -> Judgement:
     """Fit a fresh probe on every part of the task and score it on the part's own test rows.
 
-    Features stay where they are; the probe, and a batch at a time, are on `device`. Progress counts the steps of all parts.
-    Error where a best step is asked for and a part has no rows to choose it by.
+    Features stay where they are; the probe, and a batch at a time, are on `device`. Progress counts the steps of all parts;
+    scoring is of each part's scores, where those take some seconds. Error where a best step is asked for and a part has no
+    rows to choose it by.
     """
     check_selection(settings.select_every, task.parts)
     judgement = Judgement([part.name for part in task.parts], [])
@@ -148,7 +145,8 @@ def judge(
         judgement.probes.append(probe)
         judgement.logits.append(predict(probe, prepared, part.test))
         judgement.valid_logits.append(predict(probe, prepared, part.valid))
-        judgement.metrics.append(score(judgement.logits[-1], task.targets[part.test]))
+        large = judgement.logits[-1].numel() >= LARGE
+        judgement.metrics.append(score(judgement.logits[-1], task.targets[part.test], scoring if large else silent))
     return judgement
 
 
@@ -213,11 +211,11 @@ def predict(probe: Probe, prepared: FeatureSource, rows: Tensor, batch_size: int
         return torch.cat([probe.logits(prepared.take(batch).to(device)).cpu() for batch in rows.split(batch_size)])
 
 
-def score(logits: Tensor, targets: Tensor) -> Metrics:
+def score(logits: Tensor, targets: Tensor, progress: Progress = silent) -> Metrics:
     """The metrics that the targets' shape asks for; moments, [rows, time, classes], are rows."""
     if targets.ndim == 1:
-        return single_label_metrics(logits, targets)
-    return multi_label_metrics(logits.flatten(0, -2), targets.flatten(0, -2))
+        return single_label_metrics(logits, targets, progress)
+    return multi_label_metrics(logits.flatten(0, -2), targets.flatten(0, -2), progress)
 
 
 def main_metric(targets: Tensor) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,13 @@ from torch import Tensor
 
 from oscine.models.errors import OscineError
 
+Progress = Callable[[int, int], None]  # done, of how many
+LARGE = 10**7  # logits that take some seconds to score; 10**8 take half a minute
 BLOCK, COLUMNS = 1000, 64  # rows whose classes are put in order at once; classes whose rows are
+
+
+def silent(done: int, total: int, note: str = "") -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Metrics:
     classes_without_auroc: int
 
 
-def single_label_metrics(logits: Tensor, labels: Tensor) -> Metrics:
+def single_label_metrics(logits: Tensor, labels: Tensor, progress: Progress = silent) -> Metrics:
     """One class a row. logits [rows, classes], of which the softmax is scored; labels [rows] as class numbers.
 
     Log-probabilities are logits too.
@@ -55,7 +62,7 @@ def single_label_metrics(logits: Tensor, labels: Tensor) -> Metrics:
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise OscineError(f"labels run from {labels.min()} to {labels.max()}, the logits know 0 to {classes - 1}")
-    return _metrics(logits.double().softmax(1), _only(labels, classes), _only(logits.argmax(1), classes))
+    return _metrics(logits.double().softmax(1), _only(labels, classes), _only(logits.argmax(1), classes), progress)
 
 
 def _only(labels: Tensor, classes: int) -> Tensor:  # [rows, classes], true at the class of each row
@@ -64,24 +71,24 @@ def _only(labels: Tensor, classes: int) -> Tensor:  # [rows, classes], true at t
     return found.scatter_(1, labels.long()[:, None], True)
 
 
-def multi_label_metrics(logits: Tensor, targets: Tensor) -> Metrics:
+def multi_label_metrics(logits: Tensor, targets: Tensor, progress: Progress = silent) -> Metrics:
     """Any number of classes a row. logits and targets [rows, classes], targets 0 or 1.
 
     Frame-wise ones are flattened to rows first. Only the order of the logits counts, but for F1.
     """
     check_logits(logits)
     check_targets(logits, targets)
-    return _metrics(logits, targets, logits > 0)
+    return _metrics(logits, targets, logits > 0, progress)
 
 
 def average_precisions(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]
     """Average precision of every class; NaN without positives, where torchmetrics and scikit-learn would say 0."""
-    return _per_class(_average_precision, scores, targets, defined=targets.any(0))
+    return _per_class([_average_precision], scores, targets)[0]
 
 
 def aurocs(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]
     """Area under the ROC curve of every class; NaN without positives or without negatives."""
-    return _per_class(_auroc, scores, targets, defined=targets.any(0) & ~targets.all(0))
+    return _per_class([_auroc], scores, targets)[0]
 
 
 def _average_precision(scores: np.ndarray, hits: np.ndarray) -> float:
@@ -89,12 +96,16 @@ def _average_precision(scores: np.ndarray, hits: np.ndarray) -> float:
 
     scores [rows] and those of positives, sorted both. A class's positives are mostly few: they alone are looked up.
     """
+    if not len(hits):
+        return math.nan
     rows = len(scores) - np.searchsorted(scores, hits)
     return float(np.mean((len(hits) - np.searchsorted(hits, hits)) / rows))
 
 
 def _auroc(scores: np.ndarray, hits: np.ndarray) -> float:
     """The share of the negatives that a positive beats, ties half. Arguments as for `_average_precision`."""
+    if len(hits) in (0, len(scores)):
+        return math.nan
     below, up_to = (
         np.searchsorted(scores, hits, side) - np.searchsorted(hits, hits, side) for side in ("left", "right")
     )
@@ -119,35 +130,51 @@ def top_accuracy(scores: Tensor, targets: Tensor, best: int = 1) -> float:
     return torch.cat(found).double().mean().item()
 
 
-def _metrics(scores: Tensor, targets: Tensor, predicted: Tensor) -> Metrics:
+def _metrics(scores: Tensor, targets: Tensor, predicted: Tensor, progress: Progress) -> Metrics:
     scores, targets, predicted = scores.detach().cpu().double(), targets.detach().cpu().bool(), predicted.cpu()
     labelled = targets.any(1)
     if not labelled.any():
         raise OscineError(f"none of {len(targets)} rows has a label, so nothing can be scored; check the label column")
-    precisions, areas = average_precisions(scores, targets), aurocs(scores, targets)
+    classes = targets.shape[1]
+    # Of the time, each class by itself takes a quarter, the best classes of the rows another, all pairs as one the rest.
+    precisions, areas = _per_class(
+        [_average_precision, _auroc], scores, targets, lambda done, _: progress(done, 4 * classes)
+    )
+    accuracy = top_accuracy(scores, targets)
+    progress(2 * classes, 4 * classes)
+    micro_map = average_precisions(scores.reshape(-1, 1), targets.reshape(-1, 1)).item()
+    progress(4 * classes, 4 * classes)
     return Metrics(
-        accuracy=top_accuracy(scores, targets),
+        accuracy=accuracy,
         map=precisions.nan_to_num(0.0).mean().item(),
         cmap=precisions.nanmean().item(),
         auroc=areas.nanmean().item(),
         f1=f1_scores(predicted, targets).nan_to_num(0.0).mean().item(),
-        micro_map=average_precisions(scores.reshape(-1, 1), targets.reshape(-1, 1)).item(),
+        micro_map=micro_map,
         micro_f1=f1_scores(predicted.reshape(-1, 1), targets.reshape(-1, 1)).item(),
         rows=len(targets),
-        classes=targets.shape[1],
+        classes=classes,
         unlabelled_rows=int((~labelled).sum()),
         classes_without_positives=int(precisions.isnan().sum()),
         classes_without_auroc=int(areas.isnan().sum()),
     )
 
 
-def _per_class(score: Callable[..., float], scores: Tensor, targets: Tensor, defined: Tensor) -> Tensor:
-    values, truth = torch.full(defined.shape, torch.nan, dtype=torch.float64), targets.bool()
-    for columns in torch.arange(len(defined)).split(COLUMNS):  # a column by itself lies all over the memory
+def _per_class(
+    measures: Sequence[Callable[[np.ndarray, np.ndarray], float]],
+    scores: Tensor,
+    targets: Tensor,
+    progress: Progress = silent,
+) -> Tensor:  # [measures, classes]
+    """Scores of every class, each of its rows in order and its positives in order. progress: of the classes."""
+    truth, classes = targets.bool(), targets.shape[1]
+    values = torch.empty(len(measures), classes, dtype=torch.float64)
+    for columns in torch.arange(classes).split(COLUMNS):  # a column by itself lies all over the memory
         block = zip(*(table[:, columns].T.contiguous().numpy() for table in (scores, truth)), strict=True)
         for column, (own, hits) in zip(columns.tolist(), block, strict=True):
-            if defined[column]:
-                values[column] = score(np.sort(own), np.sort(own[hits]))
+            ordered = np.sort(own), np.sort(own[hits])
+            values[:, column] = torch.tensor([measure(*ordered) for measure in measures], dtype=torch.float64)
+        progress(int(columns[-1]) + 1, classes)
     return values
 
 

@@ -90,3 +90,15 @@ def test_a_terminal_gets_bars_that_fit_and_names_stay_as_they_are(
 def test_times_and_sizes_are_said_in_words() -> None:
     said = [duration(seconds) for seconds in (0.2, 40, 59.6, 3540, 7500, 260000)]
     assert said == ["1 s", "40 s", "1 min", "59 min", "2 h 5 min", "3 d 0 h"]
+
+
+def test_a_task_that_may_never_begin_is_added_when_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with progress_bar(terminal) as bar:
+        progress.when_begun(bar, "never")
+        update = progress.when_begun(bar, "scores")
+        update(1, 2)
+        update(2, 2)
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "scores" in shown
+    assert "never" not in shown

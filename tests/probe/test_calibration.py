@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,6 +221,48 @@ def test_positives_that_a_threshold_parts_from_negatives_have_a_steep_slope_with
     assert same(torch.full((1, 1), 3.0)).sigmoid().item() == pytest.approx(0.25, abs=1e-4)
     never = fit_platt(logits, torch.zeros_like(targets), per_class=True)
     assert torch.cat(never).isfinite().all()
+
+
+def hard() -> tuple[Tensor, Tensor]:
+    """Classes that are hard to fit: parted by a threshold, all but one so, the wrong way round, all, none, all alike."""
+    draw = torch.Generator().manual_seed(1)
+    logits, targets = torch.randn(60, 10, generator=draw) * 2, torch.zeros(60, 10, dtype=torch.uint8)
+    targets[:, 0] = logits[:, 0] > 0.5
+    targets[:, 1] = logits[:, 1] > 0.5
+    targets[logits[:, 1].argmin(), 1] = 1
+    targets[:, 2] = logits[:, 2] < 0.5
+    targets[:, 3] = 1
+    targets[:7, 5], logits[:, 5] = 1, 300.0
+    targets[:, 6], logits[0, 6] = logits[:, 6] > 1, 1e4
+    targets[3, 7] = 1
+    targets[:, 8] = torch.rand(60, generator=draw) < 0.5
+    logits[:, 9], targets[:, 9] = logits[:, 9] * 1e-6 - 20, logits[:, 9] > 0
+    return logits, targets
+
+
+@pytest.mark.parametrize("fit", [fit_platt, fit_temperature])
+def test_classes_that_are_fitted_at_once_have_no_more_loss_than_each_alone(fit: Fit) -> None:
+    logits, targets = (torch.cat(both, 1) for both in zip(hard(), synthetic_rows(60), strict=True))
+    together = losses(fit(logits, targets, True), logits, targets)
+    for column in range(logits.shape[1]):
+        one = logits[:, [column]], targets[:, [column]]
+        alone = losses(fit(*one), *one).item()  # by another method
+        assert together[column].item() <= alone * (1 + 1e-6) + 1e-9, column
+
+
+def synthetic_rows(rows: int) -> tuple[Tensor, Tensor]:
+    logits, targets = synthetic()
+    return logits[:rows], targets[:rows]
+
+
+def test_thousands_of_classes_are_fitted_in_seconds() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(500, 5000, generator=draw) * 2 - 4
+    targets = (torch.rand(500, 5000, generator=draw) < logits.sigmoid()).to(torch.uint8)
+    begun = time.monotonic()
+    scaling = fit_platt(logits, targets, per_class=True)
+    assert time.monotonic() - begun < 20, "one class after the other takes minutes"
+    assert (losses(scaling, logits, targets) <= losses(Scaling(torch.ones(1), torch.zeros(1)), logits, targets)).all()
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published predictions stay beside the checkout")

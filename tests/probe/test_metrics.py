@@ -198,3 +198,15 @@ def test_what_cannot_be_scored_gets_a_clear_line(logits: Tensor, targets: Tensor
 def test_labels_that_fit_no_class_get_a_clear_line(labels: Tensor, message: str) -> None:
     with pytest.raises(OscineError, match=message):
         single_label_metrics(torch.zeros(2, 3), labels)
+
+
+def test_progress_of_scores_rises_to_its_end() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(50, 200, generator=draw), torch.randint(200, (50,), generator=draw)
+    said: list[tuple[int, int]] = []
+    found = single_label_metrics(logits, labels, lambda done, total: said.append((done, total)))
+    assert found == single_label_metrics(logits, labels)
+    assert said == sorted(said)
+    assert said[0][0] > 0
+    assert said[-1] == (800, 800)
+    assert len(said) > 4
