@@ -38,6 +38,7 @@ SYNONYMS = {
     "site": (),
     "group": (),
 }  # fmt: skip
+SCORES = {"score", "confidence", "probability"}  # of a classifier, as it writes beside a label how sure it is
 SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("valid", "validation", "val", "dev", "development"), "valid"),

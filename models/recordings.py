@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pandas import DataFrame, Series
+from pandas import DataFrame, Series, to_numeric
 
 from oscine.models.cells import restore_controls
 from oscine.models.channels import MIX, is_one_channel, one_channel
-from oscine.models.columns import SYNONYMS, key
+from oscine.models.columns import SCORES, SYNONYMS, key
 from oscine.models.errors import OscineError
 from oscine.models.lists import read_stretches
 from oscine.models.named_files import find_files
@@ -51,8 +51,19 @@ def read_table(path: str | Path) -> DataFrame:
         sheet.path, names, table.duplicated(stretch), 'repeats an earlier row; give several labels as "a;b" in labels'
     )
     others = sheet.table.columns.difference([*table.columns, "label", ""], sort=False)
+    _note_scores(sheet)
     sheet.say()
     return table.assign(**{name: sheet.typed(name) for name in others}).reset_index(drop=True)
+
+
+def _note_scores(sheet: Sheet) -> None:
+    """Note that rows may be what a classifier has found rather than what somebody has heard."""
+    for column in (name for name in sheet.table.columns if key(name) in SCORES):
+        if scored := int(to_numeric(sheet.table[column], errors="coerce").notna().sum()):
+            sheet.notes.append(
+                f"{scored} row{'s have' if scored > 1 else ' has'} a {column}, as a classifier writes it: they are taken as "
+                "labels that somebody has checked"
+            )
 
 
 def _check_columns(sheet: Sheet) -> None:

@@ -79,6 +79,12 @@ def read_annotated(folder: str | Path, column: str | None = None, *, skip_bad_ta
             "%s: %d of %d annotations have no label: nobody knows what sounds there, so that the stretches are left out",
             folder, unnamed, len(annotations),
         )  # fmt: skip
+    if scored := int(annotations["score"].notna().sum()):
+        logger.warning(
+            "%s: %d of %d annotations have a score, as a classifier writes it: they are taken as labels that somebody has "
+            "checked",
+            folder, scored, len(annotations),
+        )  # fmt: skip
     headers.say(folder)
     return Annotated(annotations, {path: headers.of(path) for path in known})
 

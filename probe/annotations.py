@@ -14,6 +14,7 @@ from pandas import DataFrame
 
 from oscine.models.audio import AudioInfo
 from oscine.models.cells import escape_controls, restore_controls
+from oscine.models.columns import SCORES, key
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.scan import is_utf8
@@ -36,7 +37,7 @@ HEADER = (
     "Species",
 )  # and Score, if there are any
 LABELS = ("Species", "Annotation", "Label", "Common Name", "Species Code", "Call Type")  # as people call the column
-SCORES = ("Score", "Confidence")
+FILES = ("Begin Path", "Begin File")
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def read_raven(path: str | Path, recordings: Sequence[Path], column: str | None 
 def raven_rows(path: Path, recordings: RecordingNames, column: str | None = None) -> DataFrame:
     """`read_raven`, with the number of each row in the table, whose header is row 1, as its index."""
     table = _read_rows(path)
-    column = column or next((name for name in LABELS if name in table), None)
+    column = column or _filled(table, LABELS)
     if column not in table:
         if len(table):
             raise OscineError(
@@ -63,7 +64,7 @@ def raven_rows(path: Path, recordings: RecordingNames, column: str | None = None
         return DataFrame(columns=COLUMNS)  # Raven writes its own columns alone where nothing was selected
     begin, end = (_numbers(path, table, name, needed=True) for name in (BEGIN, END))
     refuse(path, table[BEGIN], end < begin, f"has an {END} before its {BEGIN}")
-    named = next((name for name in ("Begin Path", "Begin File") if name in table), None)
+    named = _filled(table, FILES)
     files = table[named] if named else pd.Series("", index=table.index)
     if OFFSET in table:
         start = _numbers(path, table, OFFSET, needed=True)
@@ -83,7 +84,7 @@ def raven_rows(path: Path, recordings: RecordingNames, column: str | None = None
             "low": _numbers(path, table, LOW),
             "high": _numbers(path, table, HIGH),
             "label": table[column].map(restore_controls),
-            "score": _numbers(path, table, next((name for name in SCORES if name in table), None)),
+            "score": _numbers(path, table, _filled(table, _scores_of(table))),
         }
     )
     return read[~_repeated(table, files)]
@@ -318,10 +319,20 @@ def _read_rows(path: Path) -> DataFrame:
     cells = {number: _even(path, number, row, len(header)) for number, row in enumerate(rows[1:], 2)}
     cells = {number: row for number, row in cells.items() if any(row)}
     table = DataFrame(list(cells.values()), columns=header, index=list(cells), dtype=object)
-    numbers = table.columns.intersection([BEGIN, END, LOW, HIGH, OFFSET, *SCORES])
+    numbers = table.columns.intersection([BEGIN, END, LOW, HIGH, OFFSET, *_scores_of(table)])
     if _commas(path, table[numbers].to_numpy().ravel()):
         table[numbers] = table[numbers].apply(lambda cells: cells.str.replace(",", ".", regex=False))
     return table
+
+
+def _scores_of(table: DataFrame) -> list[str]:
+    return [name for name in table.columns.tolist() if key(name) in SCORES]
+
+
+def _filled(table: DataFrame, names: Iterable[str]) -> str | None:
+    """The first of these columns that is filled in somewhere, else the first that is there: Raven keeps blank ones."""
+    there = [name for name in names if name in table]
+    return next((name for name in there if (table[name] != "").any()), there[0] if there else None)
 
 
 def _even(path: Path, number: int, row: list[str], width: int) -> list[str]:

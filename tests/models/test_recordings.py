@@ -343,3 +343,16 @@ def test_a_list_of_recordings_needs_no_header_and_has_times_where_they_are_given
     assert [found.place(name) for name in found.names] == [tmp_path / "a.wav", tmp_path / "001.wav"]
     assert (found.starts, found.ends) == ([0, 0], [math.inf, math.inf])
     assert read_list(tmp_path / "labels.csv").starts == [0.5]
+
+
+@pytest.mark.parametrize("column", ["Confidence", "score", "Probability"])
+def test_scores_of_a_classifier_are_said_and_their_rows_taken_as_labels(
+    column: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows, said = read(tmp_path, f"path,label,{column}\na.wav,x,0.7\nb.wav,y,0.2\nc.wav,y,\n", caplog)
+    assert len(rows) == 3
+    assert said.endswith(
+        f": 2 rows have a {column}, as a classifier writes it: they are taken as labels that somebody has checked"
+    )
+    _, said = read(tmp_path, f"path,label,{column}\na.wav,x,\nb.wav,y,sure\n", caplog)
+    assert not said

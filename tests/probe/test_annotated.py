@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from oscine.models.audio import AudioInfo
+from oscine.models.audio import AudioInfo, audio_info
 from oscine.models.errors import OscineError
 from oscine.probe.annotated import Annotated, annotated_task, cut_clips, read_annotated
-from oscine.probe.annotations import COLUMNS
+from oscine.probe.annotations import COLUMNS, write_raven
 from oscine.probe.groups import check_groups
 
 RATE = 8_000
@@ -208,3 +208,38 @@ def test_a_folder_without_annotations_gets_a_clear_line(tmp_path: Path) -> None:
         OscineError, match="has annotations of 1 class, which sounds in every stretch; a probe needs two"
     ):
         annotated_task(tmp_path, 1.0)
+
+
+def test_scores_of_a_classifier_are_said_and_taken_as_labels(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    said = "have a score, as a classifier writes it: they are taken as labels that somebody has checked"
+    read_annotated(folder)
+    assert said not in caplog.text
+    rows = "1\tSpectrogram 1\t1\t0.5\t0.9\t100\t200\twren\t0.71\n2\tSpectrogram 1\t1\t0.6\t2.6\t1\t200\ttit\t\n"
+    table = folder / "north" / "0.Table.1.selections.txt"
+    for name in ("Score", "Confidence", "confidence"):
+        caplog.clear()
+        table.write_text(f"{RAVEN.strip()}\t{name}\n{rows}")
+        assert len(read_annotated(folder).annotations) == 3
+        assert f"1 of 3 annotations {said}" in caplog.text
+
+
+def test_detections_of_ours_are_read_back_and_said_to_be_scored(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recording = str(folder / "north" / "3.wav")
+    found = pd.DataFrame([(recording, 0.5, 1.0, 100.0, 200.0, "wren", 0.75)], columns=COLUMNS)
+    write_raven(folder / "north" / "3.txt", found, {recording: audio_info(recording)})
+    rows = read_annotated(folder).annotations
+    assert rows[rows["path"] == recording]["score"].tolist() == [0.75]
+    assert "1 of 4 annotations have a score" in caplog.text
+
+
+@pytest.mark.parametrize("blank", ["Annotation", "Species"])
+def test_of_columns_that_may_hold_labels_a_blank_one_gives_way(folder: Path, blank: str) -> None:
+    """Raven keeps a column that somebody made and never filled in."""
+    other = {"Annotation": "Species", "Species": "Annotation"}[blank]
+    rows = "1\tSpectrogram 1\t1\t0.5\t0.9\t100\t200\t{}\n"
+    table = folder / "north" / "0.Table.1.selections.txt"
+    header = RAVEN.strip().replace("Species", other)
+    table.write_text(f"{header}\t{blank}\t\n{rows.format('wren' + chr(9) + chr(9))}")
+    assert read_annotated(folder).annotations["label"].tolist() == ["wren", "wren"]
+    table.write_text(f"{header.replace(other, blank)}\t{other}\n{rows.format(chr(9) + 'wren')}")
+    assert read_annotated(folder).annotations["label"].tolist() == ["wren", "wren"]
