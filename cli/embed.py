@@ -87,11 +87,12 @@ def embed(
     from oscine.cli.encoder import check_device, check_encoder, open_encoder
     from oscine.models.arguments import check_arguments
     from oscine.models.channels import parse_channel
-    from oscine.models.features import check_pools
+    from oscine.models.features import check_layers, check_pools
     from oscine.models.inputs import find_inputs
     from oscine.models.journal import Journal
     from oscine.models.survey import ALL, parse_shard
     from oscine.models.table import check_target
+    from oscine.models.zoo import depth_of
 
     called, target = time.monotonic(), check_target(out, recordings)
     Journal(target).check_free(overwrite)
@@ -109,6 +110,8 @@ def embed(
     )
     check_device(device)
     check_encoder(model, checkpoint, random_weights)
+    if chosen is not None and (depth := depth_of(model)):
+        check_layers(chosen, depth)
     which = parse_channel(channel)
     with say_if_slow("embed", "finding the recordings"):
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from oscine.models.compat import PatchEmbed
 from oscine.models.errors import OscineError
-from oscine.models.features import Features
+from oscine.models.features import Features, check_layers
 from oscine.models.frontend import MELS, Frontend
 from oscine.models.layers import CHUNK, PATCH, gather_patches, join_chunks, run_blocks
 from oscine.models.source import Origin
@@ -229,11 +229,7 @@ class Encoder(nn.Module):
             return list(range(self.depth))
         if isinstance(layers, int):
             raise OscineError(f"layers is {layers}, expected a list; layers=[{layers}] asks for that layer alone")
-        if not layers:
-            raise OscineError(f"no layers asked for; choose from 0 to {self.depth - 1}, or None for all")
-        for layer in layers:
-            if not -self.depth <= layer < self.depth:
-                raise OscineError(f"layer {layer} of an encoder with {self.depth}: choose from 0 to {self.depth - 1}")
+        check_layers(layers, self.depth)
         return [layer % self.depth for layer in layers]
 
     def _indices(self, indices: int | Sequence[int] | None) -> list[int]:

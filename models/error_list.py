@@ -9,9 +9,9 @@ from pathlib import Path
 
 from oscine.models.cells import as_cell, from_cell
 from oscine.models.errors import OscineError
-from oscine.models.table_facts import AGAIN
 
 ERROR_COLUMNS = ["file", "reason"]
+AGAIN = "copy it again beside its table, or make the table anew with overwrite"
 
 
 def errors_path(out: Path) -> Path:
@@ -19,19 +19,19 @@ def errors_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.errors.csv")
 
 
-def read_errors(path: Path) -> dict[str, str]:
-    """File to reason, of an error list."""
+def read_errors(path: Path, remedy: str = AGAIN) -> dict[str, str]:
+    """Read an error list: file to reason. remedy: what would do, for the error; by default of a table's list."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except FileNotFoundError:
-        raise OscineError(f"no error list {path}; copy it beside its table") from None
+        raise OscineError(f"no error list {path}; {remedy}") from None
     except OSError as error:
-        raise OscineError(f"{path} could not be read ({error.strerror}); {AGAIN}") from None
+        raise OscineError(f"{path} could not be read ({error.strerror}); {remedy}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise OscineError(f"{path} is no table of text ({error}); {AGAIN}") from None
+        raise OscineError(f"{path} is no table of text ({error}); {remedy}") from None
     if header != ERROR_COLUMNS or any(len(row) != len(ERROR_COLUMNS) for row in rows):
-        raise OscineError(f"{path} is no list with the columns {' and '.join(ERROR_COLUMNS)} alone; {AGAIN}")
+        raise OscineError(f"{path} is no list with the columns {' and '.join(ERROR_COLUMNS)} alone; {remedy}")
     return {from_cell(name): from_cell(reason) for name, reason in rows}
 
 

@@ -44,6 +44,17 @@ POOLS: dict[str, Callable[[Features, int], Tensor]] = {
 }
 
 
+def check_layers(layers: Sequence[int], depth: int) -> None:
+    """Raise where layers are asked for that an encoder of that depth does not have."""
+    if not layers:
+        raise OscineError(f"no layers asked for; choose from 0 to {depth - 1}, or None for all")
+    for layer in layers:
+        if not -depth <= layer < depth:
+            raise OscineError(
+                f"layer {layer} of an encoder with {depth}: choose from 0 to {depth - 1}, or back from -1"
+            )
+
+
 def check_pools(pools: Sequence[str], layers: Sequence[int] | None = None) -> None:
     """Raise where pools are asked for that no encoder has, or layers of a pool that has none."""
     unknown = [pool for pool in pools if pool != POOLED and pool not in POOLS]

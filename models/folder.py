@@ -57,7 +57,11 @@ def check_folder(folder: Path) -> None:
 def check_weights(path: str | Path) -> None:
     """Raise where there is no file of weights."""
     if not Path(path).exists():
-        raise OscineError(f"no weights at {path}")
+        raise no_weights(path)
+
+
+def no_weights(path: str | Path) -> OscineError:
+    return OscineError(f"no weights at {path}; check the path, or copy the file there")
 
 
 def read_content(path: Path) -> Any:

@@ -35,7 +35,7 @@ from oscine.models.published import State
 from oscine.models.replaced import check_ours, has_fields
 from oscine.models.source import SOURCE, read_origin
 from oscine.models.vectors import fingerprint
-from oscine.models.weights import PUBLISHED, check_state, load_strictly, read_safetensors
+from oscine.models.weights import PUBLISHED, check_strictly, read_safetensors
 
 ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
 
@@ -94,9 +94,9 @@ def with_state(make: Callable[[], Encoder], read: Callable[[], State], source: P
     with torch.device("meta"):
         expected = make()
     state = read()
-    check_state(expected.state_dict(), state, source, type(expected).__name__)
+    check_strictly(expected, state, source)
     encoder = make()
-    load_strictly(encoder, state, source)
+    encoder.load_state_dict(state, strict=True)
     return encoder.eval()
 
 

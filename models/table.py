@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from oscine.models import replaced
 from oscine.models.cells import as_cell, from_cell
+from oscine.models.error_list import AGAIN as errors_again
 from oscine.models.error_list import errors_in_csv, errors_path, read_errors
 from oscine.models.errors import OscineError
 from oscine.models.files import put, whole, write_whole
@@ -183,7 +184,7 @@ def read_listed(table: Path) -> dict[str, str]:
     listed = read_errors(errors_path(table)) if content["listed"] else {}
     if len(listed) != content["listed"]:
         raise OscineError(
-            f"{errors_path(table)} lists {len(listed)} recordings, {table.name} says {content['listed']}; {AGAIN}"
+            f"{errors_path(table)} lists {len(listed)} recordings, {table.name} says {content['listed']}; {errors_again}"
         )
     return listed
 

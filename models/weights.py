@@ -16,6 +16,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
+from oscine.models.folder import no_weights
 from oscine.models.published import PUBLISHED, State
 from oscine.models.sealed import UNPICKLED, quiet, why_not_loaded
 
@@ -43,7 +44,7 @@ def read_safetensors(path: Path) -> State:
     try:
         return load_file(path)
     except FileNotFoundError:
-        raise OscineError(f"no weights at {path}") from None
+        raise no_weights(path) from None
     except SafetensorError as error:
         raise OscineError(f"{path} is no intact safetensors file ({error}); fetch or save it again") from None
     except OSError as error:
@@ -76,7 +77,7 @@ def read_torch(path: Path) -> State:
         ):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except FileNotFoundError:
-        raise OscineError(f"no weights at {path}") from None
+        raise no_weights(path) from None
     except UNPICKLED as error:
         raise OscineError(
             f"{path} is no torch file with weights alone ({why_not_loaded(error)}); save its state dict by itself"
@@ -98,9 +99,14 @@ def read_torch(path: Path) -> State:
 
 def load_strictly(module: nn.Module, state: State, source: object) -> None:
     """`load_state_dict` that says in one line what does not fit, and loads nothing then."""
+    check_strictly(module, state, source)
+    module.load_state_dict(state, strict=True)
+
+
+def check_strictly(module: nn.Module, state: State, source: object) -> None:
+    """Raise where tensors do not fit a module, which may be on no device; log what should be known of them."""
     for note in check_state(module.state_dict(), state, source, type(module).__name__):
         logger.warning("%s", note)
-    module.load_state_dict(state, strict=True)
 
 
 def check_state(
@@ -131,7 +137,8 @@ def check_state(
         raise OscineError(f"{source} does not fit {name}: tensors {fault}; {remedy}")
     if broken := [one for one in both if not state[one].isfinite().all()]:
         raise OscineError(
-            f"{source} has tensors that are no numbers: {some(broken, 'with NaN or infinity')}; fetch or save it again"
+            f"{source} has tensors that are no numbers: {some(broken, 'with NaN or infinity')}; fetch it again, or take an "
+            "earlier state of the run that saved it"
         )
     cast = [f"{one} {kind(state[one])}" for one in both if state[one].dtype != expected[one].dtype]
     note = f"{source} has {some(cast, 'tensors')}, which are read as float32: results may differ from the original's"

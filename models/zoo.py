@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from oscine import __version__
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
-from oscine.models.folder import WEIGHTS, check_folder, check_weights, encoder_folder
+from oscine.models.folder import CONFIG, WEIGHTS, check_folder, check_weights, encoder_folder, fits, read_content
 from oscine.models.source import NOT_KNOWN, NOT_STATED
 from oscine.models.terms import check_repository_name
 from oscine.models.timm_settings import without_timm_settings
@@ -215,6 +215,17 @@ def check_model(
         _known(name)
         if checkpoint_path:
             check_weights(checkpoint_path)
+
+
+def depth_of(name: str) -> int | None:
+    """Return how many layers an encoder has, without torch or a network; None where that is not known so."""
+    if name.startswith(HUB):
+        return None
+    if name.startswith(LOCAL):
+        content = read_content(encoder_folder(name.removeprefix(LOCAL)) / CONFIG)
+        depth = content["config"].get("depth")
+        return depth if fits(depth, int) else None
+    return int(ARCHITECTURES[_known(name)].config["depth"])
 
 
 def check_fetchable(name: str, revision: str | None = None) -> None:

@@ -29,6 +29,7 @@ from oscine.models.table import writing
 from oscine.models.words import counted
 from oscine.pretrain.shard_writer import Row, ShardWriter, record_path, shard_path
 from oscine.pretrain.shards import (
+    AGAIN,
     CHANNEL,
     COLUMNS,
     ERRORS,
@@ -115,7 +116,7 @@ def check_packing(
 
 def read_packed(out: Path) -> Packed:
     index = read_index(out)
-    listed = read_errors(out / ERRORS) if index.get("listed", True) else {}  # 0.1 wrote it always
+    listed = read_errors(out / ERRORS, AGAIN) if index.get("listed", True) else {}  # 0.1 wrote it always
     size = sum(shard["bytes"] for shard in index["shards"])
     return Packed(out, len(index["shards"]), index["recordings"], index["seconds"], size, listed)
 

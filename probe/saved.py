@@ -71,7 +71,7 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
         "oscine_version": __version__,
         **fitted.describe(),
         "seconds": fitted.seconds,
-        "thresholds": None if fitted.thresholds is None else fitted.thresholds.tolist(),
+        "thresholds": None if fitted.thresholds is None else fitted.thresholds.clamp(0, 1).tolist(),
         "median": fitted.median,
         "fitted_on": fitted.fitted_on,
         "scores": fitted.scores,

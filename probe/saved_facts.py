@@ -20,6 +20,7 @@ BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last
 MARK = ("oscine_version", "probe", "encoder")  # of what oscine wrote, in probe.json
 LONGEST_NAME = 1000
 MOST = 1e30  # of a logit's scale or shift; beyond, the product would leave float32
+LOWEST = -0.5  # of a threshold; 0.1 wrote this where every clip, also one of probability 0, was a yes
 NAME = str | None
 KINDS: dict[str, Any] = {
     "oscine_version": str, "probe": str, "head": dict[str, Any], "classes": list[str], "single_label": bool,
@@ -138,8 +139,9 @@ def impossible(facts: dict[str, Any]) -> dict[str, str]:
             f"scale above 0 to {MOST:g}, shift from {-MOST:g} to {MOST:g}: one number of each or one a class",
         ),
         "thresholds": (
-            thresholds is None or (len(thresholds) == len(names) and all(-1 <= number <= 1 for number in thresholds)),
-            "one probability a class",
+            thresholds is None
+            or (len(thresholds) == len(names) and all(LOWEST <= number <= 1 for number in thresholds)),
+            "a probability from 0 to 1 a class",
         ),
         "median": (0 < facts["median"] < 1000 and facts["median"] % 2 == 1, "an odd number of frames below 1000"),
     }

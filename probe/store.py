@@ -49,6 +49,7 @@ class Store:
 
     def __init__(self, folder: Path, needs: Needs, shapes: Shapes, places: Sequence[int]) -> None:
         self.used = lock_shared(folder / USED)
+        self.folder = folder
         self.needs, self.shapes = needs, dict(shapes)
         self.tensors: dict[str, Tensor] = {}
         self.chosen: dict[str, slice | list[int]] = {}
@@ -65,6 +66,9 @@ class Store:
         for place in rows.argsort().tolist():  # in the order of the disk; a row is a block there
             for name, tensor in self.tensors.items():
                 clips[name][place] = tensor[rows[place]][self.chosen[name]]
+        for name in self.tensors:
+            if not clips[name].isfinite().all():
+                raise OscineError(f"{self.folder / name}.npy holds numbers that are not finite; {_anew(self.folder)}")
         return self.needs.take(taken)
 
 

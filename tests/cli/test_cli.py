@@ -330,7 +330,7 @@ def test_an_unknown_config_names_the_shipped_ones(
         (b"method: [BATPretraining", "mine.yaml is no YAML: .*expected ',' or ']'"),
         (b"\xff\xfe\x00", "mine.yaml is no YAML"),
         (b"- a\n- b\n", "mine.yaml holds list, expected keys with values"),
-        (b"", "mine.yaml holds NoneType, expected keys with values"),
+        (b"", "mine.yaml holds nothing, expected keys with values"),
         (b"name: x\n", "mine.yaml has method None; expected one of BATPretraining, BirdMAEPretraining"),
         (b"method: MAE\n", "mine.yaml has method 'MAE'; expected one of BATPretraining, BirdMAEPretraining"),
         (b"name: x\nmethod: BATPretraining\n", "required: encoder"),

@@ -66,6 +66,8 @@ REFUSED = {
     f"{EMBED} --model hf-hub:a/b/c": (1, "'a/b/c' is not the name of a repository"),
     f"{EMBED} {MODEL} --checkpoint none.pt": (1, "no weights at none.pt"),
     f"{EMBED} {MODEL} --layers x": (2, "layers 'x': expected numbers"),
+    f"{EMBED} {MODEL} --pools cls --layers 12": (1, "layer 12 of an encoder with 12: choose from 0 to 11, or back"),
+    f"{EMBED} --model local-dir:run --pools cls --layers=-3": (1, "layer -3 of an encoder with 2: choose from 0 to 1"),
     f"{EMBED} {MODEL} --pools max": (1, "pools max; choose from"),
     f"{EMBED} {MODEL} --dtype float8": (1, "no dtype 'float8'"),
     f"{EMBED} {MODEL} --precision half": (1, "no precision 'half'"),

@@ -12,6 +12,7 @@ import shutil
 import signal
 import tarfile
 import time
+from collections.abc import Callable
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from oscine.models.errors import OscineError
 from oscine.models.locks import lock_exclusive
 from oscine.pretrain import packing
 from oscine.pretrain.clips import ClipDataset, ClipNumbers
-from oscine.pretrain.packing import pack_shards
+from oscine.pretrain.packing import pack_shards, read_packed
 from oscine.pretrain.shard_writer import ShardWriter
 from oscine.pretrain.shards import Shards, check_shards
 from oscine.pretrain.sources import find_source
@@ -383,3 +384,19 @@ def test_a_flipped_byte_is_found_and_its_shard_named(packed: Path, tmp_path: Pat
 def test_a_rate_other_than_the_encoders_is_said(packed: Path, caplog: pytest.LogCaptureFixture) -> None:
     ClipDataset(find_source(packed), 16_000, SAMPLES, lambda generator: torch.zeros(1, 1))
     assert "recordings packed at 8000 Hz are read at 16000 Hz" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_text("a,b,c\n"), lambda path: path.write_bytes(b"\xff")]
+)
+def test_a_list_of_packed_shards_is_damaged_together_with_them(
+    damage: Callable[[Path], object], tmp_path: Path
+) -> None:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", np.zeros(8000), 8000)
+    (folder / "torn.wav").write_bytes(b"RIFF")
+    made = pack_shards(folder, tmp_path / "packed", 8000, workers=0)
+    damage(made.out / "errors.csv")
+    with pytest.raises(OscineError, match=r"errors.csv.*; copy the folder again, or pack it anew$"):
+        read_packed(made.out)

@@ -110,6 +110,17 @@ def test_the_median_is_kept_and_a_probe_of_an_older_oscine_has_the_published_one
     assert load_probe(tmp_path).median == 3
 
 
+def test_a_threshold_below_every_probability_is_written_as_0_and_read_as_an_older_oscine_wrote_it(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    lowest = torch.tensor([-0.5, 0.5, 1.0], dtype=torch.float64)
+    folder = save_probe(replace(fitted(encoder), thresholds=lowest), tmp_path / "probe")
+    content = json.loads((folder / "probe.json").read_text())
+    assert content["thresholds"] == [0, 0.5, 1]
+    (folder / "probe.json").write_text(json.dumps(content | {"thresholds": lowest.tolist()}))
+    assert torch.equal(load_probe(folder, encoder).thresholds, lowest)  # type: ignore[arg-type]
+
+
 def test_a_probe_without_scaling_and_thresholds_has_none_afterwards(encoder: Encoder, tmp_path: Path) -> None:
     bare = FittedProbe(PROBES["LinearProbe"](encoder, 3).eval(), encoder, {}, CLASSES, 1.1, True)
     after = load_probe(save_probe(bare, tmp_path / "probe"))
@@ -255,6 +266,8 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path]
         (facts(lambda it: it["scaling"].update(scale=[1, 2])), "does not say scaling as it should"),
         (facts(lambda it: it.update(thresholds=["x"])), "does not say thresholds as it should"),
         (facts(lambda it: it["thresholds"].pop()), "does not say thresholds as it should"),
+        (facts(lambda it: it.update(thresholds=[0.5, -1, 0.5])), "expected a probability from 0 to 1 a class"),
+        (facts(lambda it: it.update(thresholds=[0.5, 0.5, 1.01])), "expected a probability from 0 to 1 a class"),
         (facts(lambda it: it["encoder"].update(model=5)), "does not say model as it should"),
         (facts(lambda it: it["encoder"].pop("config")), "does not say config as it should"),
         (lambda folder: (folder / "probe.json").write_text(100_000 * "["), "probe.json is no JSON"),

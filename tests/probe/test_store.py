@@ -318,3 +318,19 @@ def test_a_full_disk_is_one_line_and_with_more_room_it_goes_on(
     assert done(root) < ROWS
     make(bat, task, root)
     assert contents(root) == undisturbed
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_numbers_that_are_none_are_refused_when_they_are_read(
+    bat: Encoder, task: Task, tmp_path: Path, number: float
+) -> None:
+    kept = open_store(Encoding(bat, task, EVERYTHING, batch_size=3), tmp_path)
+    assert isinstance(kept, Store)
+    array = np.load(kept.folder / "patches.npy", mmap_mode="r+")
+    array[1].flat[5] = number
+    array.flush()
+    kept.take(torch.tensor([0, 2]))
+    with pytest.raises(
+        OscineError, match=r"patches.npy holds numbers that are not finite; delete .*, which is encoded again"
+    ):
+        kept.take(torch.tensor([0, 1]))
