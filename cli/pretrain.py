@@ -185,7 +185,9 @@ def check(folder: Path, resume: bool, overwrite: bool) -> None:
 
 def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], change: list[str]) -> None:
     """What goes on is what it began as: its settings against those that are given now. `change` names keys or sections."""
-    was, now = {"data.channel": MIX} | dict(flat(saved)), dict(flat(given))  # 0.1 read the mix and did not say so
+    was, now = dict(flat(saved)), dict(flat(given))
+    if "data.channel" in now:  # 0.1 read the mix and did not say so
+        was.setdefault("data.channel", MIX)
     if WARMUP in was and WARMUP in now and rise(was) == rise(now):
         was[WARMUP] = now[WARMUP]
     differ = {key: f"{key} was {was.get(key)}, now {now.get(key)}" for key in sorted(was.keys() | now.keys())}
