@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from oscine.models.audio import BUFFER, AudioError, load, open_stream, unreadable, warn_once
@@ -255,11 +254,13 @@ def _are_within(members: pa.Table, size: int) -> bool:
         return False
     offset, length, frames, rate = (members[name].to_numpy() for name in ("offset", "length", "frames", "rate"))
     stored = length.copy()
-    for row in np.flatnonzero(pc.list_value_length(members["runs"]).to_numpy()).tolist():
-        runs = _as_runs(members["runs"][row].as_py())
-        stored[row] = _stored(0, runs)
-        if not Map(runs, int(length[row])).fits(int(stored[row])):
+    for row, numbers in enumerate(members["runs"].to_pylist()):
+        if not numbers:
+            continue
+        runs = _as_runs(numbers)
+        if not Map(runs, int(length[row])).fits(_stored(0, runs)):
             return False
+        stored[row] = _stored(0, runs)
     inside = (offset >= 0) & (length >= 0) & (offset <= size - stored) & (frames >= 0) & (rate >= 0)
     return bool((inside & (frames < 2**48) & ((frames == 0) | (rate > 0))).all())
 

@@ -52,7 +52,16 @@ def tar(zipped: bool) -> bytes:
             member = tarfile.TarInfo(f"ä/{'long' * 40}/a.{container.lower()}")
             member.size, member.mtime = len(content), 0.5  # a name and a time that take a header more
             made.addfile(member, io.BytesIO(content))
+        made.addfile(*sparse(content=recording("WAV", "PCM_16")))
     return gzip.compress(file.getvalue()) if zipped else file.getvalue()
+
+
+def sparse(content: bytes) -> tuple[tarfile.TarInfo, io.BytesIO]:
+    """A member without the bytes from 200 to 400, which count as zeros."""
+    member = tarfile.TarInfo("sparse.wav")
+    member.size = len(content) - 200
+    member.pax_headers = {"GNU.sparse.map": f"0,200,400,{len(content) - 400}", "GNU.sparse.size": str(len(content))}
+    return member, io.BytesIO(content[:200] + content[400:])
 
 
 def damaged_files(content: bytes, head: int, count: int) -> list[bytes]:
@@ -91,8 +100,8 @@ def read_index(folder: Path, content: bytes) -> None:
     name = ("a.tar.parquet", "a.tar.points.npy")[content.startswith(b"\x93NUMPY")]
     (folder / ".index" / name).write_bytes(content)
     tars = Tars([path])
-    assert tars.names.to_pylist() == ["a.wav", "a.flac", "a.ogg"]
-    assert [len(tars.load(number, RATE, 0.0, 0.1)) for number in range(3)] == [800] * 3
+    assert tars.names.to_pylist() == ["a.wav", "a.flac", "a.ogg", "sparse.wav"]
+    assert [len(tars.load(number, RATE, 0.0, 0.1)) for number in range(4)] == [800] * 4
 
 
 def _try_all(read: Callable[[Path, bytes], None], folder: Path, files: list[bytes]) -> None:
@@ -132,9 +141,25 @@ def test_a_damaged_recording_is_read_or_refused_in_one_line(how: tuple[str, str]
     survive(read_recording, tmp_path, damaged_files(recording(*how), 96, 45))
 
 
+def test_damaged_ogg_streams_one_behind_another_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    chained = recording("OGG", "VORBIS") + recording("OGG", "OPUS") + recording("OGG", "VORBIS")
+    survive(read_recording, tmp_path, damaged_files(chained, 48, 60))
+
+
+@pytest.mark.parametrize("size", [0, 2**32 - 1])
+def test_a_damaged_recording_of_unknown_length_is_read_or_refused_in_one_line(size: int, tmp_path: Path) -> None:
+    content = recording("WAV", "PCM_16")
+    content = content[:40] + size.to_bytes(4, "little") + content[44:] + bytes(2**17)
+    survive(read_recording, tmp_path, damaged_files(content, 44, 30))
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_damaged_tar_is_read_or_refused_in_one_line(zipped: bool, tmp_path: Path) -> None:
-    files = damaged_files(tar(zipped), 10 if zipped else 2048, 180)  # headers of a gzip file; of the first recording
+    content = tar(zipped)
+    files = damaged_files(content, 10 if zipped else 2048, 180)  # headers of a gzip file; of the first recording
+    if not zipped:  # of the sparse one, and its map
+        last = content.index(b"GNU.sparse.map") // 512 * 512 - 512
+        files += [content[:last] + file for file in damaged_files(content[last:], 1536, 90)]
     survive(read_tar, tmp_path, random.Random(0).sample(files, 200))
 
 
