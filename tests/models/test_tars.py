@@ -396,7 +396,8 @@ def test_an_index_that_is_hostile_or_of_before_is_made_anew(tar: Path) -> None:
         "names of numbers": good.set_column(0, "name", pa.array(range(rows))).replace_schema_metadata(good.schema.metadata),
         "no rate": put(rate=[0] * rows), "frames": put(frames=[2**62] * rows), "before": put(offset=[-1] * rows),
         "runs": put(runs=[[0, 2**62, 2**62, 2**62]] * rows), "no numbers": put(runs=[[None, 3]] * rows),
-        "overlapping": put(runs=[[0, 8, 4, 8]] * rows), "nothing": put(name=[None] * rows), "lengths": put(length=[2**62] * rows), "negative": put(length=[-1] * rows),
+        "overlapping": put(runs=[[0, 8, 4, 8]] * rows), "nothing": put(name=[None] * rows),
+        "lengths": put(length=[2**62] * rows), "negative": put(length=[-1] * rows),
     }  # fmt: skip
     for name, table in hostile.items():
         pq.write_table(table, index)
