@@ -431,7 +431,7 @@ def show_false_positives(page: Report, fitted: FittedProbe) -> None:
     page.paragraph(
         "The thresholds of the probe that is kept for predict are above its answers to silence and noise. Below: what it "
         "detects in clips that neither the probe nor its thresholds have met. The silence is digital, whole or ending "
-        "early, or has the dither of 16 bits; the noise is another draw, of more colours, softer and louder; "
+        "early, or has the dither of 16 bits; the noise is another draw, of other colours, softer and louder; "
         "background recordings, if there were any, are others than those that the measured probe has learnt from. No "
         "detection in 3 minutes means less than one a minute, with 95 % confidence. The scores above are of probes without "
         "all that."

@@ -205,7 +205,7 @@ def show_soundscapes(page: Report, found: Found, encoder: Encoder, classes: Sequ
         "Where nothing sings, the same probes make so many detections: "
         + ", ".join(count.describe(kind) for kind, count in found.false_positives.items())
         + ". They have learnt from other silence and noise; what is counted is another draw than that and than what "
-        "thresholds are above, of more colours, softer and louder."
+        "thresholds are above, of other colours, softer and louder."
     )
     order = sorted(range(len(soundscapes)), key=lambda number: matches[number].f1)
     middle = order[len(order) // 2]
