@@ -55,8 +55,8 @@ def folders(root: Path) -> set[str]:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Every file of the stores below, byte by byte, but for the names of those who held a lock when they were killed."""
-    files = [path for path in sorted(root.rglob("*")) if path.is_file() and path.name != "lock.json"]
+    """Every file of the stores below, byte by byte, but for locks, which one that is killed leaves."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and path.name not in ("lock", "lock.json")]
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
