@@ -103,12 +103,12 @@ def prepare(
     whenever = Prepared(probe, features, device)
     if rows is None or not len(rows):
         return whenever
-    rows = rows.unique()
-    if len(rows) * sum(tensor.nbytes for tensor in whenever.take(rows[:1])) > IN_MEMORY:
+    once: Tensor = torch.unique(rows)
+    if len(once) * sum(tensor.nbytes for tensor in whenever.take(once[:1])) > IN_MEMORY:
         return whenever
-    taken = [whenever.take(some).to("cpu") for some in rows.split(64)]
-    places = torch.zeros(int(rows[-1]) + 1, dtype=torch.long)
-    places[rows] = torch.arange(len(rows))
+    taken = [whenever.take(some).to("cpu") for some in once.split(64)]
+    places = torch.zeros(int(once[-1]) + 1, dtype=torch.long)
+    places[once] = torch.arange(len(once))
     return PreparedRows(
         Features(*(torch.cat(parts, axis) for axis, *parts in zip((1, 1, 0), *taken, strict=True))), places
     )

@@ -151,7 +151,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bits(call: list[str], capsy
     assert dispatch(call) == 1
     assert "has not ended; --resume goes on, --overwrite begins anew" in capsys.readouterr().err
     assert dispatch([*call, "--resume", "--fit.lr", "1"]) == 1
-    assert "now fit.lr 1.0, not 5e-05; give those it began with" in capsys.readouterr().err
+    assert "begun with fit.lr 5e-05, not 1.0; give those it began with" in capsys.readouterr().err
     assert dispatch([*call, "--resume"]) == 0
     whole = Path("runs/probe/whole")
     assert strict(RUN / "scores.json")["parts"] == strict(whole / "scores.json")["parts"]
