@@ -119,7 +119,7 @@ def output_is_closed() -> bool:
         return False
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
-    closed = any(event & select.POLLERR for _, event in poll.poll(0))
+    closed = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     if closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes what is left when it ends
     return closed

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from oscine.models.errors import OscineError
-from oscine.models.replaced import is_empty, remove
+from oscine.models.replaced import is_empty, remove_empty
 from oscine.models.zoo import PUBLISHED, Published, check_model, create_model, find_published
 
 if TYPE_CHECKING:
@@ -62,5 +62,5 @@ def save_and_compare(encoder: Encoder, folder: Path) -> None:
         part = save_pretrained(encoder, Path(temporary, folder.name))
         check_same_features(encoder, part)
         if folder.exists():
-            remove(folder)  # it is empty; not every system puts a folder in the place of another
+            remove_empty(folder)  # not every system puts a folder in the place of another
         part.rename(folder)

@@ -35,7 +35,17 @@ def is_litter(path: Path) -> bool:
 
 def is_empty(folder: Path) -> bool:
     """Return whether a folder holds nothing, or only what desktops leave."""
-    return not any(True for child in folder.iterdir() for _ in _files(child))
+    return not any(folder.glob(f"{ASIDE}*/{MOVED}")) and not any(
+        True for child in folder.iterdir() for _ in _files(child)
+    )
+
+
+def remove_empty(folder: Path) -> None:
+    """Delete a folder that holds nothing, or only what desktops leave; an error where it holds more by now."""
+    for child in folder.iterdir():
+        if is_litter(child):
+            remove(child)
+    folder.rmdir()
 
 
 def foreign_file(paths: Iterable[Path], below: Path, own: re.Pattern[str]) -> Path | None:
@@ -68,6 +78,8 @@ def _files(path: Path) -> Iterator[Path]:
 
 def check_ours(path: Path, is_ours: Callable[[Path], bool]) -> None:
     """Raise where a file to replace is none that oscine writes, which `is_ours` tells; an empty one may go."""
+    if path.exists() and not path.is_file():
+        raise OscineError(f"{path} is no file, and is not replaced; choose another name")
     try:
         with path.open("rb") as file:
             ours = not file.read(1) or is_ours(path)
@@ -122,8 +134,8 @@ class Replaced:
         except OSError as error:
             self.put_back()
             raise OscineError(
-                f"{error.filename} cannot be moved aside ({error.strerror}), and nothing is replaced; close what has it "
-                "open, or make room"
+                f"{error.filename or self.folder} cannot be moved aside ({error.strerror}), and nothing is replaced; close "
+                "what has it open, or make room"
             ) from None
 
     def put_back(self) -> bool:
@@ -134,14 +146,14 @@ class Replaced:
         try:
             for name, was_there in self._moved(aside).items():
                 if os.path.lexists(aside / name):
-                    remove(self.folder / name)
+                    self._make_way(name, aside)
                     (aside / name).rename(self.folder / name)
-                elif not was_there:  # else it is back already, or was not moved yet
+                elif name in self.names and not was_there:  # else it is back already, or was not moved yet
                     remove(self.folder / name)
             (aside / MOVED).unlink()
         except OSError as error:
             raise OscineError(
-                f"{error.filename} cannot be deleted or moved ({error.strerror}); {_remedy(aside)}"
+                f"{error.filename or self.folder} cannot be deleted or moved ({error.strerror}); {_remedy(aside)}"
             ) from None
         self._sweep()
         return True
@@ -180,7 +192,16 @@ class Replaced:
         """Return of each file that was to be moved whether it was there."""
         record = aside / MOVED
         content = check_fields(read_json(record, _remedy(aside)), {}, record, _remedy(aside))
-        return {name: bool(content[name]) for name in self.names if name in content}
+        for name in content:  # whatever a later oscine replaces: what was moved comes back
+            if Path(name).name != name or name in (".", ".."):
+                raise OscineError(f"{record} names {name!r}, which is no file's; {_remedy(aside)}")
+        return {name: bool(there) for name, there in content.items()}
+
+    def _make_way(self, name: str, aside: Path) -> None:
+        """Delete what came in place of an earlier file; a name that only another oscine replaces must be free."""
+        if name not in self.names and os.path.lexists(self.folder / name):
+            raise OscineError(f"{self.folder / name} is in the way of an earlier one; move it away: {_remedy(aside)}")
+        remove(self.folder / name)
 
     def _sweep(self) -> None:
         """Delete what nobody can want back; what another program has open goes with the next call."""

@@ -17,6 +17,7 @@ from oscine.models.streams import Content
 BLOCK = tarfile.BLOCKSIZE
 LARGEST = 2**34  # bytes of a file with its zeros, which may all be read
 MOST = 2**16  # runs of a file
+LONGEST = 21 * (2 * MOST + 1)  # bytes of a map as text
 PREFIX = "GNU.sparse."
 MAP, PAIR = f"{PREFIX}map", (f"{PREFIX}offset", f"{PREFIX}numbytes")
 
@@ -86,19 +87,20 @@ def read_pax_map(content: BinaryIO, extended: Mapping[str, str], stored: int) ->
         size = extended.get(f"{PREFIX}realsize", "")
     else:
         return UNREADABLE
-    if not all(text.isdigit() and len(text) < 20 for text in [size, *texts]):
+    if not all(text.isascii() and text.isdigit() and len(text) < 20 for text in [size, *texts]):
         return UNREADABLE._replace(taken=taken)
     return Map(_pairs([int(text) for text in texts]), int(size), taken)
 
 
 def _read_lines(content: BinaryIO, stored: int) -> tuple[list[str], int]:
     """Read whole blocks of lines, of which the first says how many pairs follow; return those, and the bytes read."""
-    text, lines, wanted = b"", 0, 1
-    while lines < wanted and len(text) < stored:
+    text, lines, wanted = bytearray(), 0, 1
+    while lines < wanted and len(text) < min(stored, LONGEST):
         block = content.read(BLOCK)
         if len(block) < BLOCK:
             raise EOFError("ends too early")
-        text, lines = text + block, lines + block.count(b"\n")
+        text += block
+        lines += block.count(b"\n")
         count = text[:8].partition(b"\n")[0]
         wanted = 1 + 2 * int(count) if count.isdigit() and int(count) <= MOST else 0
     return text.decode(errors="replace").split("\n")[1:wanted], len(text)

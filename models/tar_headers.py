@@ -67,7 +67,7 @@ def read_entries(content: BinaryIO) -> Iterator[Entry]:
             end += sparse.taken
         elif is_file and any(key.startswith(PREFIX) for key in extended):
             sparse = read_pax_map(content, extended, size)
-            size -= sparse.taken
+            size = max(0, size - sparse.taken)  # a map takes whole blocks
         elif not is_file and header.type in tarfile.SUPPORTED_TYPES:
             size, end = 0, place  # links and folders have no content
         place += sparse.taken if sparse else 0

@@ -19,7 +19,7 @@ from oscine.models.embed import describe, job_of
 from oscine.models.errors import OscineError
 from oscine.models.inputs import Recordings
 from oscine.models.locks import lock_output
-from oscine.models.replaced import remove
+from oscine.models.replaced import remove_empty
 from oscine.models.survey import ALL, survey
 from oscine.models.table import read_made_by, read_rows, writing
 from oscine.models.table_facts import CHANNEL, keys_of
@@ -174,7 +174,7 @@ def write_labels(out: Path, heard: Mapping[str, DataFrame]) -> None:
         track.parent.mkdir(parents=True, exist_ok=True)
         write_audacity(track, detections)
     if out.is_dir():
-        remove(out)  # it is empty; Windows puts no folder in the place of another
+        remove_empty(out)  # Windows puts no folder in the place of another
     part.replace(out)
 
 

@@ -38,4 +38,4 @@ def test_every_clip_is_taken_once_for_all_folds_and_epochs_and_one_of_them_for_i
     benchmark.store(clips=10, epochs=2, measured=1, model="bat_tiny")
     said = capsys.readouterr().out
     assert re.findall(r", (\d+) clips taken", said) == ["11"] * 4
-    assert "extrapolated from 1 clips to 360; ratio" in said
+    assert "extrapolated from 1 clips to 44; ratio" in said

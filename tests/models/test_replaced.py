@@ -26,7 +26,17 @@ from oscine.models.errors import OscineError
 from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.locks import lock_output
 from oscine.models.merge import merge_tables
-from oscine.models.replaced import ASIDE, MOVED, Replaced, check_ours, check_own, has_fields, is_empty, replacing
+from oscine.models.replaced import (
+    ASIDE,
+    MOVED,
+    Replaced,
+    check_ours,
+    check_own,
+    has_fields,
+    is_empty,
+    remove_empty,
+    replacing,
+)
 from oscine.models.vectors import Vectors
 from tests.forked import Bomb, ended, started
 
@@ -274,12 +284,41 @@ def test_what_cannot_be_put_back_is_kept_and_the_error_says_where(run: Path, mon
 @pytest.mark.parametrize("record", ["", "[]", "[" * 9999, '{"../notes": false}'])
 def test_a_record_of_somebody_elses_deletes_nothing(record: str, run: Path) -> None:
     put(run / f"{ASIDE}x/moved.json", record)
-    if record.startswith("{"):
+    with pytest.raises(OscineError, match="what was there before is in"):
         Replaced(run, NAMES).put_back()
-    else:
-        with pytest.raises(OscineError, match="what was there before is in"):
-            Replaced(run, NAMES).put_back()
     assert contents(run).items() >= OLD.items()
+
+
+def test_what_another_version_has_moved_comes_back_and_takes_nothing_else(tmp_path: Path) -> None:
+    put(tmp_path / "run/mine"), put(tmp_path / "run/other", "precious")
+    Replaced(tmp_path / "run", ["mine", "other", "new"]).take()
+    assert not is_empty(tmp_path / "run")
+    put(tmp_path / "run/new", "somebody's")
+    assert Replaced(tmp_path / "run", ["mine"]).put_back()
+    assert {path.name: path.read_text() for path in (tmp_path / "run").iterdir() if path.name != "mine"} == {
+        "other": "precious", "new": "somebody's",
+    }  # fmt: skip
+    Replaced(tmp_path / "run", ["other"]).take()
+    put(tmp_path / "run/other", "newer")
+    with pytest.raises(OscineError, match="is in the way of an earlier one; move it away"):
+        Replaced(tmp_path / "run", ["mine"]).put_back()
+
+
+def test_a_folder_that_has_filled_meanwhile_is_not_deleted(tmp_path: Path) -> None:
+    put(tmp_path / "empty/.DS_Store", "")
+    remove_empty(tmp_path / "empty")
+    assert not (tmp_path / "empty").exists()
+    put(tmp_path / "full/notes", "precious")
+    with pytest.raises(OSError, match="not empty"):
+        remove_empty(tmp_path / "full")
+    assert (tmp_path / "full/notes").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
+def test_a_pipe_is_neither_read_nor_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OscineError, match="is no file, and is not replaced"):
+        check_ours(tmp_path / "pipe", partial(has_fields, fields=["mark"]))
 
 
 # What oscine has written, and what looks like it
@@ -404,7 +443,7 @@ def test_an_empty_file_may_go_and_a_folder_may_not(tmp_path: Path) -> None:
     check_ours(put(tmp_path / "empty", ""), ours)
     check_ours(tmp_path / "absent", ours)
     check_ours(put(tmp_path / "mine", json.dumps({"mark": 1})), ours)
-    with pytest.raises(OscineError, match="cannot be read"):
+    with pytest.raises(OscineError, match="is no file"):
         check_ours(tmp_path, ours)
     if os.geteuid():
         (tmp_path / "mine").chmod(0)

@@ -339,6 +339,34 @@ def test_a_sparse_file_whose_map_cannot_be_is_listed_and_the_others_are_read(for
         assert tars.seconds[1] == 8 / RATE
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(
+    ("said", "stored"),
+    [
+        ({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}, b"1\n0\n9\n"),
+        (
+            {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"},
+            b"1\n0\n9\n".ljust(511, b"\0"),
+        ),
+        ({"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}, b"60000\n" + bytes(2**22)),
+        ({"GNU.sparse.map": "0,\u00b2", "GNU.sparse.size": "9"}, b"x"),
+        ({"GNU.sparse.map": "0,1", "GNU.sparse.size": "\u00b2"}, b"x"),
+    ],
+    ids=["10 bytes", "511 bytes", "many lines", "map", "size"],
+)
+def test_a_hostile_map_of_a_sparse_file_costs_neither_the_others_nor_time(
+    said: dict[str, str], stored: bytes, zipped: bool, tmp_path: Path
+) -> None:
+    sound = WAV.getvalue()
+    content = paxed(said) + headed("a.wav", len(stored)) + stored.ljust(-(-len(stored) // 512) * 512, b"\0")
+    content += headed("z.wav", len(sound)) + sound.ljust(512, b"\0") + bytes(1024)
+    (path := tmp_path / ("t.tar.gz" if zipped else "t.tar")).write_bytes(gzip.compress(content) if zipped else content)
+    tars = Tars([path])
+    assert tars.names.to_pylist() == ["a.wav", "z.wav"]
+    assert "is stored without its zeros (a sparse file)" in str(tars.unread()[0])
+    assert tars.seconds[1] == 8 / RATE
+
+
 def test_names_that_are_no_text_lose_nothing(tmp_path: Path) -> None:
     sound = WAV.getvalue()
     with tarfile.open(tmp_path / "t.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
