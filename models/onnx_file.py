@@ -10,9 +10,8 @@ from oscine.models.errors import OscineError
 from oscine.models.replaced import check_ours
 
 SUFFIX = ".onnx"
-BEGIN = re.compile(
-    rb"\x08.\x12\x06oscine\x1a", re.DOTALL
-)  # a model's first fields: version of the format, producer, its version
+# A model's first fields: version of the format, producer, its version.
+BEGIN = re.compile(rb"\x08.\x12\x06oscine\x1a", re.DOTALL)
 
 
 def check_ready(path: Path, overwrite: bool) -> None:

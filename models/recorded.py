@@ -15,11 +15,11 @@ import numpy as np
 import soundfile
 
 from oscine.models.streams import Part
+from oscine.models.words import counted
 
 BLOCK = 2**16  # frames that are decoded at a time
-BUFFER = (
-    2**17
-)  # bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each
+# Bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each.
+BUFFER = 2**17
 # libsndfile misses its mark within the last page of an Ogg, by as much as the end of the stream cuts off that page. A page
 # holds up to 255 packets, which bring up to 1024 frames each with the usual encoders.
 LAST_PAGE = 255 * 1024
@@ -156,7 +156,7 @@ def _many(begins: Sequence[int]) -> str:
 
 
 def _kind(piece: Recorded) -> str:
-    return f"{piece.samplerate:,} Hz and {piece.channels} channel{'s' * (piece.channels != 1)}"
+    return f"{piece.samplerate:,} Hz and {counted(piece.channels, 'channel')}"
 
 
 def error_of(stream: Any) -> Exception | None:

@@ -13,6 +13,7 @@ from oscine.models.errors import OscineError
 from oscine.models.lists import read_stretches
 from oscine.models.named_files import find_files
 from oscine.models.spreadsheet import Sheet, read_sheet, refuse
+from oscine.models.words import counted
 
 VIEWS = ("selection", "view")  # columns of a Raven selection table
 OFFSET = "file offset"
@@ -61,7 +62,7 @@ def _note_scores(sheet: Sheet) -> None:
     for column in (name for name in sheet.table.columns if key(name) in SCORES):
         if scored := int(to_numeric(sheet.table[column], errors="coerce").notna().sum()):
             sheet.notes.append(
-                f"{scored} row{'s have' if scored > 1 else ' has'} a {column}, as a classifier writes it: they are taken as "
+                f"{counted(scored, 'row has', 'rows have')} a {column}, as a classifier writes it: they are taken as "
                 "labels that somebody has checked"
             )
 

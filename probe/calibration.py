@@ -20,9 +20,8 @@ from oscine.probe.metrics import check_logits, check_targets
 FLATTEST, STEEPEST = 1e-4, 20.0
 TOGETHER = 64  # classes that are fitted at once, a tensor of which takes 10 MB with 20,000 rows
 MOST_STEPS, HALVINGS = 100, 40  # of Newton's method; ten steps mostly do
-ENOUGH = (
-    1e-9  # of a slope or an offset per standard deviation: a smaller step is the last, and a bound so near is reached
-)
+# Of a slope or an offset per standard deviation: a smaller step is the last, and a bound so near is reached.
+ENOUGH = 1e-9
 
 
 class Reliability(NamedTuple):

@@ -36,6 +36,10 @@ class Part(NamedTuple):
     test: Tensor
     valid: Tensor = NO_ROWS
 
+    @property
+    def all_rows(self) -> Tensor:
+        return torch.cat([self.train, self.test, self.valid])
+
 
 @dataclass(frozen=True)
 class Task:

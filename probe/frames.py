@@ -134,7 +134,7 @@ def judge_frames(
     """
     check_selection(settings.select_every, task.parts)
     judgement = FrameJudgement([part.name for part in task.parts], hop=hop)
-    used = torch.cat([rows for part in task.parts for rows in part[1:]])
+    used = torch.cat([part.all_rows for part in task.parts])
     with torch.random.fork_rng(devices=[]):
         prepared = prepare(make_probe(), features, device, used)
     for number, part in enumerate(task.parts):

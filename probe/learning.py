@@ -15,9 +15,8 @@ from oscine.models.compat import CosineLRScheduler
 from oscine.probe.best_step import BestStep
 from oscine.probe.fit_settings import FitSettings
 
-SMALL_STEP = (
-    50e6  # floating point operations, below which threads cost more than they save: about a millisecond of one core
-)
+# Floating point operations, below which threads cost more than they save: about a millisecond of one core.
+SMALL_STEP = 50e6
 Watch = Callable[[Tensor, Tensor], None]  # of a step's loss and its gradient's norm, before the weights change
 
 

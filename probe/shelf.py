@@ -24,11 +24,8 @@ from oscine.probe.store import LOCK, RECORD, USED, Store, begin, name_of, record
 logger = logging.getLogger(__name__)
 
 LIMIT = 100 * 10**9  # bytes of all stores of a folder
-READ_ONLY = (
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-)  # a place that may be read alone: nothing is begun or removed there
+# Of a place that may be read alone: nothing is begun or removed there.
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def open_store(

@@ -32,7 +32,7 @@ class Bomb:
         self.left = step
 
     def arm(self) -> None:
-        changes = [(Path, name) for name in ("replace", "rename", "unlink", "mkdir", "rmdir")]
+        changes = [(Path, name) for name in ("replace", "rename", "unlink", "mkdir", "rmdir", "touch")]
         for module, name in [*changes, (os, "fsync"), (shutil, "rmtree")]:
             setattr(module, name, self.before(getattr(module, name)))
 

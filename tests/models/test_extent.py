@@ -171,16 +171,21 @@ OPEN = (0, 0x7FFF0000, 0x7FFFF000, 0x7FFFFF00, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF
 REAL = (0x7F000100, 0x7FFE0000, 0x7FFFE000, 0x7FFFFF80, 0x7FFFFFD4, 0x80000100, 0xFFFFE000, 0xFFFFFF00)
 
 
+def long_file(path: Path, header: bytes, size: int) -> Path:
+    """Write a header and so many bytes of sound, all but the last frame zeros, which take no room on the disk."""
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(44 + size - 2)
+        file.seek(0, io.SEEK_END)
+        file.write(b"\0\x40")
+    return path
+
+
 @pytest.mark.parametrize("size", [*OPEN, *REAL])
 def test_a_long_recording_that_was_cut_is_told_from_one_of_unknown_length(size: int, tmp_path: Path) -> None:
     whole = (size + 36) % 2**32
     header = b"RIFF" + whole.to_bytes(4, "little") + made("WAV")[8:40] + size.to_bytes(4, "little")
-    with (path := tmp_path / "a.wav").open("wb") as file:
-        file.write(header)
-        file.truncate(44 + SIZE - 2)
-        file.seek(0, io.SEEK_END)
-        file.write(b"\0\x40")
-    info = audio_info(path)
+    info = audio_info(long_file(tmp_path / "a.wav", header, SIZE))
     assert info.frames == SIZE // 2
     assert info.note.startswith("truncated: holds 59375.000 s of the ") == (size in REAL)
     assert bool(info.note) == (size in REAL)
@@ -204,12 +209,7 @@ def test_a_header_alone_holds_no_samples(tmp_path: Path) -> None:
 def test_of_more_than_4_gb_all_is_read(tmp_path: Path) -> None:
     header, size = bytearray(made("WAV", "PCM_16")[:44]), 2**32 + 2 * RATE
     header[40:44] = (size % 2**32).to_bytes(4, "little")
-    with (path := tmp_path / "a.wav").open("wb") as file:
-        file.write(header)
-        file.truncate(44 + size - 2)
-        file.seek(0, io.SEEK_END)
-        file.write(b"\0\x40")
-    info = audio_info(path)
+    info = audio_info(path := long_file(tmp_path / "a.wav", header, size))
     assert info.frames == size // 2
     assert info.note.startswith("header: says 1.000 s, but the file holds 134218.728 s")
     assert load_audio(path, RATE, info.seconds - 1, 1.0)[-1] == 0.5

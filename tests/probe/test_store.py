@@ -31,7 +31,7 @@ from oscine.probe.probe import Needs, Probe
 from oscine.probe.prototypical import PrototypicalProbe
 from oscine.probe.shelf import open_store
 from oscine.probe.store import Store
-from tests.forked import FORK, PATIENCE, ended, started
+from tests.forked import FORK, PATIENCE, Bomb, ended, started
 from tests.kept_noise import EVERYTHING, ROWS, contents, noise_table, opened, same, shuffled, tiny_bat
 
 HEADER = 128  # bytes of a NumPy file before its numbers
@@ -225,26 +225,6 @@ def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
     assert kills >= 2
     make(bat, task, root)
     assert contents(root) == undisturbed
-
-
-class Bomb:
-    """Kills its own process at the n-th time that something is to change on the disk."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def arm(self) -> None:
-        for module, name in ((Path, "replace"), (Path, "unlink"), (Path, "mkdir"), (Path, "touch"), (os, "fsync")):
-            setattr(module, name, self.before(getattr(module, name)))
-
-    def before(self, change: Callable[..., Any]) -> Callable[..., Any]:
-        def changed(*arguments: Any, **how: Any) -> Any:
-            if not self.left:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.left -= 1
-            return change(*arguments, **how)
-
-        return changed
 
 
 def bombed(step: int, *arguments: Any) -> None:
