@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from oscine.models.errors import OscineError
@@ -92,19 +93,21 @@ def lock_exclusive(path: Path, doing: str, remedy: str) -> Lock:
 
     doing, remedy: for that error, such as "writing OUT" and "choose another name".
     """
-    lock = _exclusive(path, doing, wait=False)
+    lock = _exclusive(path, doing)
     if lock is None:
         raise OscineError(f"{_holder(path) or 'another process'} is {doing}; wait for it, or {remedy}")
     return lock
 
 
-def lock_wait(path: Path, doing: str) -> Lock:
-    """Hold a lock alone, once whoever has it is done; a line of the log says who that is."""
-    lock = _exclusive(path, doing, wait=False)
+def lock_wait(path: Path, doing: str, stop: Event | None = None) -> Lock:
+    """Hold a lock alone, once whoever has it is done; a line of the log says who that is. stop: ends the wait."""
+    stop = stop or Event()
+    lock = _exclusive(path, doing)
     if lock is None:
         logger.info("waiting for %s, which is %s", _holder(path) or "another process", doing)
-        lock = _exclusive(path, doing, wait=True)
-    assert lock is not None, "it was waited for"
+        lock = _exclusive(path, doing, stop)
+    if lock is None:
+        raise OscineError(f"{doing} was stopped while another process did it; call again")
     return lock
 
 
@@ -138,16 +141,16 @@ def lock_output(out: Path, remedy: str) -> Iterator[None]:
         yield
 
 
-def _exclusive(path: Path, doing: str, wait: bool) -> Lock | None:
+def _exclusive(path: Path, doing: str, stop: Event | None = None) -> Lock | None:
+    """Hold a lock alone, or None where another process has it. stop: wait for that one until this is set."""
     from filelock import FileLock, Timeout  # 0.1 s, which a command that writes nothing does without
 
-    held = FileLock(path, thread_local=False)
+    # Where a disk has no locks, filelock's own fallback is a file that outlives whoever is killed, and a Python warning.
+    held = FileLock(path, thread_local=False, fallback_to_soft=False)
     try:
-        held.acquire(timeout=-1 if wait else MOMENT)
+        held.acquire(timeout=-1 if stop else MOMENT, cancel_check=stop.is_set if stop else None)
     except Timeout:
         return None
-    except NotImplementedError:
-        return _unlocked(path, doing)
     except OSError as error:
         if not _says_no_locks(error):
             raise
@@ -223,7 +226,9 @@ def _read_write(path: Path, shared: bool) -> SharedLock | None:
         return None
     except (Timeout, OSError, ValueError, sqlite3.Error) as error:  # held; no disk for it, or another user's
         if shared and os.access(path.parent, os.W_OK):
-            reason = "another process has seized it" if isinstance(error, Timeout) else one_line(error)
+            # As SQLite sees it, a lock that another holds and a disk that says ENOLCK are the same.
+            held = "seized by another process, or its disk has no locks"
+            reason = held if isinstance(error, Timeout) else one_line(error)
             logger.warning("%s cannot be shared (%s): others may remove what lies beside it meanwhile", path, reason)
         return None
     return SharedLock(lock)

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -177,6 +178,19 @@ def test_a_disk_without_locks_is_said_and_work_goes_on(lock, monkeypatch, caplog
     assert try_lock(lock.parent / "none" / "lock") is None
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_system_without_locks_is_said_in_one_line_and_leaves_no_file(lock, monkeypatch, caplog, number):
+    def flock(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", flock)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with alone(lock):
+            assert not list(lock.parent.iterdir()), "a file would outlive whoever is killed"
+    assert caplog.messages == [f"no locks on the disk of {lock}: let no other process be writing it at the same time"]
+
+
 def test_an_output_is_written_by_one_process_and_left_as_it_is(tmp_path, monkeypatch):
     run = tmp_path / "runs" / "birds"
     with lock_output(run, "choose another --name"):
@@ -249,7 +263,7 @@ def test_it_is_said_why_a_lock_cannot_be_shared(lock, caplog, monkeypatch):
     seized = try_lock(lock)
     assert seized is not None
     assert lock_shared(lock) is None
-    assert "cannot be shared (another process has seized it)" in caplog.text
+    assert "cannot be shared (seized by another process, or its disk has no locks)" in caplog.text
 
 
 @pytest.mark.skipif(filelock.ReadWriteLock is None, reason="Python without SQLite")
