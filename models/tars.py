@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -92,9 +93,14 @@ class Tars:
                 counted(len(new), "tar file"),
                 sum(new) / 1e6,
             )
+        stop = Event()
         # Inflating leaves the interpreter alone, so that threads do.
         with ThreadPoolExecutor(cores()) as threads:
-            self.indices = list(threads.map(lambda path, index: index or _make(path), paths, found))
+            try:
+                self.indices = list(threads.map(lambda path, index: index or _make(path, stop), paths, found))
+            except (KeyboardInterrupt, SystemExit):  # the threads are waited for, and know nothing of it by themselves
+                stop.set()
+                raise
         stamps = b" ".join((index.members.schema.metadata or {})[b"stamp"].split()[-1] for index in self.indices)
         self.contents = hashlib.sha256(stamps).hexdigest()[:DIGITS]
         self.cut = [path for path, index in zip(paths, self.indices) if (index.members.schema.metadata or {})[b"cut"]]
@@ -269,33 +275,38 @@ def _as_runs(numbers: list[int]) -> Runs:
     return tuple(zip(numbers[::2], numbers[1::2]))
 
 
-def _make(path: Path) -> Index:
+def _make(path: Path, stop: Event) -> Index:
     folder = _writable(path)
-    with lock_wait(folder / f".{path.name}.lock", f"indexing {path}"):  # of the processes of a run, one reads the tar
-        return _read(path, folder) or _write(path, folder)
-
-
-def _write(path: Path, folder: Path) -> Index:
-    stamp, array = _stamp(path), io.BytesIO()
     try:
-        if _is_gzip(path):
-            with whole(folder / f"{path.name}.windows") as windows:
-                found = _scan(path, windows)
-            np.save(array, np.asarray(found.points))
-            write_whole(folder / f"{path.name}.points.npy", array.getvalue())
-        else:
-            found = _scan(path)
-        about = {
-            "version": VERSION,
-            "stamp": stamp,
-            "points": hashlib.sha256(array.getvalue()).hexdigest() if array.getvalue() else "",
-            "cut": found.cut,
-        }
-        table = io.BytesIO()
-        pq.write_table(found.members.replace_schema_metadata(about), table, write_page_checksum=True)
-        write_whole(folder / f"{path.name}.parquet", table.getvalue())  # last: where it is, all is there
+        # Of the processes of a run, one reads the tar.
+        with lock_wait(folder / f".{path.name}.lock", f"indexing {path}", stop):
+            return _read(path, folder) or _write(path, folder, stop)
     except OSError as error:
         raise OscineError(f"{folder} could not be written ({error.strerror or error}); make room for indices") from None
+
+
+def _write(path: Path, folder: Path, stop: Event) -> Index:
+    try:
+        stamp, is_gzip = _stamp(path), _is_gzip(path)
+    except OSError as error:
+        raise OscineError(f"{path} could not be read ({error.strerror or error}); check the disk") from None
+    array = io.BytesIO()
+    if is_gzip:
+        with whole(folder / f"{path.name}.windows") as windows:
+            found = _scan(path, stop, windows)
+        np.save(array, np.asarray(found.points))
+        write_whole(folder / f"{path.name}.points.npy", array.getvalue())
+    else:
+        found = _scan(path, stop)
+    about = {
+        "version": VERSION,
+        "stamp": stamp,
+        "points": hashlib.sha256(array.getvalue()).hexdigest() if array.getvalue() else "",
+        "cut": found.cut,
+    }
+    table = io.BytesIO()
+    pq.write_table(found.members.replace_schema_metadata(about), table, write_page_checksum=True)
+    write_whole(folder / f"{path.name}.parquet", table.getvalue())  # last: where it is, all is there
     index = _read(path, folder)
     if index is None:
         raise OscineError(f"{path} changed while it was indexed; call again once it is complete")
@@ -303,11 +314,21 @@ def _write(path: Path, folder: Path) -> Index:
 
 
 def _is_gzip(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(2) == GZIP_MAGIC
-    except OSError as error:
-        raise OscineError(f"{path} could not be read ({error.strerror or error}); check the disk") from None
+    with path.open("rb") as file:
+        return file.read(2) == GZIP_MAGIC
+
+
+class Stoppable(io.FileIO):
+    """A file that cannot be read any more once `stop` is set, so that the thread that reads it ends."""
+
+    def __init__(self, path: Path, stop: Event) -> None:
+        super().__init__(path)
+        self.stop = stop
+
+    def readinto(self, buffer: Any) -> int:
+        if self.stop.is_set():
+            raise OSError("stopped")
+        return super().readinto(buffer)
 
 
 class Member(NamedTuple):
@@ -330,21 +351,23 @@ class Scan(NamedTuple):
     cut: str
 
 
-def _scan(path: Path, windows: BinaryIO | None = None) -> Scan:
+def _scan(path: Path, stop: Event, windows: BinaryIO | None = None) -> Scan:
     """Read a tar from end to end. windows: takes those of the points of a gzip file."""
     rows: list[Member] = []
     cut, inflated = "", None
     try:
-        with path.open("rb") as file:
+        with io.BufferedReader(Stoppable(path, stop)) as file:
             if windows is None:
                 found = _members(path, file)
             else:
                 inflated = Inflated(file, _keeping(windows))
-                found = _members_inflated(path, inflated, windows)
+                found = _members_inflated(path, file, inflated, windows)
             try:
                 rows.extend(found)
             except EOFError as error:
                 cut = str(error)
+        if stop.is_set():  # the last recording may be taken for one that cannot be read
+            raise OSError("stopped")
     except (TarError, zlib.error) as error:
         raise OscineError(f"{path} is no whole tar file ({error}); download it again") from None
     except OSError as error:
@@ -389,7 +412,7 @@ def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
         file.seek(entry.end)
 
 
-def _members_inflated(path: Path, inflated: Inflated, windows: BinaryIO) -> Iterator[Member]:
+def _members_inflated(path: Path, file: BinaryIO, inflated: Inflated, windows: BinaryIO) -> Iterator[Member]:
     """The recordings of a tar.gz, whose headers are read from their ends, as far as those suffice; EOFError as above."""
     content = io.BufferedReader(inflated, 2**20)
     found: list[tuple[Entry, Member, bool]] = []
@@ -410,11 +433,10 @@ def _members_inflated(path: Path, inflated: Inflated, windows: BinaryIO) -> Iter
             raise EOFError("ends too early")
     except EOFError as error:
         cut = error
-    with path.open("rb", buffering=0) as file:
-        size = max((entry.offset + entry.size for entry, _, _ in found), default=0)
-        inside = Inflating(file, inflated.array(), windows, size)
-        for entry, member, asked in found:
-            yield _member_inside(path, entry, inside) if asked else member
+    size = max((entry.offset + entry.size for entry, _, _ in found), default=0)
+    inside = Inflating(file, inflated.array(), windows, size)
+    for entry, member, asked in found:
+        yield _member_inside(path, entry, inside) if asked else member
     if cut:
         raise cut
 

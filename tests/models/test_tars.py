@@ -7,12 +7,16 @@ import io
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 import tracemalloc
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,12 +25,14 @@ import pytest
 import soundfile
 import torch
 
-from oscine.models import gzip_points
+from oscine.models import gzip_points, tars
 from oscine.models.audio import AudioError, load_audio
 from oscine.models.errors import OscineError
 from oscine.models.gzip_points import Inflated, Inflating
+from oscine.models.locks import lock_exclusive
 from oscine.models.tars import Tars
 from tests.birdset_layout import RATE, ogg
+from tests.forked import PATIENCE, started
 
 SIZE = 2**20
 
@@ -170,6 +176,52 @@ def test_where_the_folder_cannot_be_written_the_index_goes_to_the_cache(tar: Pat
     (tar.parent / ".index").touch()  # a file in the way: root may write everywhere
     assert len(Tars([tar]).names) == 7
     assert list((tmp_path / "cache").glob(f"oscine/*/{tar.name}.parquet"))
+
+
+def test_a_lock_that_cannot_be_made_is_one_line(tar: Path) -> None:
+    (tar.parent / ".index" / f".{tar.name}.lock").mkdir(parents=True)  # a folder in the way: root may write everywhere
+    with pytest.raises(OscineError, match=r"\.index could not be written \(.*\); make room for indices"):
+        Tars([tar])
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+def test_whoever_is_stopped_while_a_tar_is_indexed_ends_at_once_and_leaves_nothing(
+    tar: Path, tmp_path: Path, waiting: bool
+) -> None:
+    write_tar(tar, {"a.ogg": OGGS["XC0.ogg"], "noise": 16 * NOISE, **OGGS}, "w:gz" if tar.suffix == ".gz" else "w")
+    index, begun = tar.parent / ".index", tmp_path / "begun"
+    lock = index / f".{tar.name}.lock"
+
+    def be_slow() -> None:  # a minute, if it is not stopped
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line has it
+        read = tars.Stoppable.readinto
+        if waiting:
+            begun.touch()
+
+        def read_slowly(file: tars.Stoppable, buffer: Any) -> int:
+            begun.touch()
+            time.sleep(0.5)
+            return read(file, memoryview(buffer)[: 2**17])
+
+        tars.Stoppable.readinto = read_slowly  # type: ignore[method-assign]
+        try:
+            Tars([tar, tar])
+        except KeyboardInterrupt:
+            os._exit(130)
+
+    index.mkdir()
+    with lock_exclusive(lock, "indexing", "wait") if waiting else nullcontext():
+        process = started(be_slow)
+        while not begun.exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.terminate()
+        since = time.monotonic()
+        process.join(PATIENCE)
+        assert process.exitcode == 130
+        assert time.monotonic() - since < 3
+    assert not list(index.iterdir())
+    assert len(Tars([tar]).names) == 7
 
 
 def test_of_a_tar_that_is_cut_short_what_comes_before_is_read_and_the_rest_listed(
