@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -245,11 +246,13 @@ def _measured(file: BinaryIO, size: int) -> Extent | None:
     except OSError:  # in memory, or a part of another file
         return chunked(file, size) or framed(file, size)
     known = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-    if known not in _EXTENTS:
-        if len(_EXTENTS) >= REMEMBERED:
-            _EXTENTS.clear()
-        _EXTENTS[known] = chunked(file, size) or framed(file, size)
-    return _EXTENTS[known]
+    with suppress(KeyError):  # in one step: another thread may clear them at any time
+        return _EXTENTS[known]
+    extent = chunked(file, size) or framed(file, size)
+    if len(_EXTENTS) >= REMEMBERED:
+        _EXTENTS.clear()
+    _EXTENTS[known] = extent
+    return extent
 
 
 _EXTENTS: dict[tuple[int, int, int, int], Extent | None] = {}  # by device, inode, size and time

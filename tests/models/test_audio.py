@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 
+from oscine.models import audio
 from oscine.models.audio import AudioError, audio_info, count_clips, load_audio, split_clips
 from oscine.models.errors import OscineError
 
@@ -306,3 +307,12 @@ def test_every_file_cut_short_is_read_as_far_as_it_goes(
 ) -> None:
     assert len(load_audio(recordings / "broken" / name, 16000)) == samples
     assert [reason in record.message for record in caplog.records] == [True]
+
+
+def test_a_length_that_another_thread_forgets_at_once_is_known_all_the_same(tmp_path, monkeypatch):
+    class Forgetful(dict):
+        def __setitem__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(audio, "_EXTENTS", Forgetful())
+    assert audio_info(written(tmp_path / "a.wav")).seconds == 3
