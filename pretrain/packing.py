@@ -89,7 +89,9 @@ def pack_shards(
     workers = cores() if workers is None else workers
     with writing(out):
         if is_finished(out):
-            shutil.rmtree(out / WORK, ignore_errors=True)  # of a call that was killed in its last moment
+            if (out / WORK).exists():  # of a call that was killed in its last moment, or is in it
+                with suppress(OscineError, OSError), _alone(out, plan):
+                    pass
         else:
             with _alone(out, plan) as work:
                 if not is_finished(out):  # by who had the lock before

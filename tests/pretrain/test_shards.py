@@ -249,6 +249,19 @@ def test_a_finished_call_is_not_done_again(folder: Path, packed: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in packed.iterdir()} == before
 
 
+def test_what_a_killed_call_has_left_goes_with_the_next_one_unless_another_is_at_work(
+    folder: Path, packed: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(packed, tmp_path / "out")
+    work = out / ".packing" / "work"
+    work.mkdir(parents=True)
+    with lock_exclusive(out / ".packing" / "lock", "packing", "wait"):
+        pack_shards(folder, out, RATE, size=60_000, workers=0)
+        assert work.exists()
+    pack_shards(folder, out, RATE, size=60_000, workers=0)
+    assert content(out) == content(packed)
+
+
 def test_what_is_not_this_calls_is_refused(folder: Path, packed: Path, tmp_path: Path) -> None:
     with pytest.raises(OscineError, match="shards of another call: sample_rate 8000, not 9000; size 60000"):
         pack_shards(folder, packed, 9000, workers=0)
