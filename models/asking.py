@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import HfApi, ModelInfo, constants
-from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, HTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, LocalEntryNotFoundError
 
 from oscine.models.errors import OscineError
 from oscine.models.fetch import REASONS, download, explain
 from oscine.models.hub_client import PASSING, careful_client, retry_after
+from oscine.models.hub_compat import httpx
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -23,7 +24,7 @@ T = TypeVar("T")
 # Seconds to wait before a step is tried again, unless the Hub asks for more.
 PAUSES = (1, 2, 4, 8, 16)
 # OSErrors that are the network's; any other is of this machine's files.
-AFAR = (HTTPError, ConnectionError, TimeoutError, FileMetadataError, LocalEntryNotFoundError)
+AFAR = (httpx.HTTPError, ConnectionError, TimeoutError, FileMetadataError, LocalEntryNotFoundError)
 
 
 def ask(repository: str, step: Callable[[], T]) -> T:
@@ -35,7 +36,7 @@ def ask(repository: str, step: Callable[[], T]) -> T:
         for pause in PAUSES:
             try:
                 return step()
-            except (HTTPError, RuntimeError, json.JSONDecodeError, OscineError) as error:
+            except (httpx.HTTPError, RuntimeError, json.JSONDecodeError, OscineError) as error:
                 asked = asked_to_wait(cause_of(error))
                 if asked is None:
                     raise

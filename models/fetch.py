@@ -13,18 +13,16 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    HTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils.sha import git_hash
 
 from oscine.models.errors import OscineError
-from oscine.models.files import file_hash
+from oscine.models.files import file_hash, git_hash
 from oscine.models.hub_client import COMMIT, HASH, THE_HUB, address_of, answerer, careful_client
-from oscine.models.hub_compat import KNOWN_TO_LACK
+from oscine.models.hub_compat import httpx
 from oscine.models.json_text import one_line
 
 
@@ -49,7 +47,7 @@ REASONS: dict[type[Exception], str] = {
     HfHubHTTPError: "{who} answered {status} for {doing}; {remedy}",
     HFValidationError: "{repository!r} is not the name of a repository; expected owner/name",
     FileMetadataError: "{hub} does not answer as the Hub does; check HF_ENDPOINT and the proxy",
-    HTTPError: LOST,
+    httpx.HTTPError: LOST,
     RuntimeError: LOST,  # what huggingface_hub 1.9 makes of it: it goes on with the client that it has closed
     OSError: "{doing} could not be fetched into {cache} ({error}); make room or set {home}, and try again",
 }
@@ -106,7 +104,8 @@ def fetch_if_there(
     repository: str, file: str, revision: str | None = None, local_files_only: bool = False
 ) -> Path | None:
     """As `fetch`, of a file that a repository may lack; None where it does. The cache remembers either, by the commit."""
-    if try_to_load_from_cache(repository, file, revision=revision) is KNOWN_TO_LACK:
+    known = try_to_load_from_cache(repository, file, revision=revision)
+    if known is not None and not isinstance(known, str):  # neither unknown nor there: remembered as lacking
         return None
     try:
         return fetch(repository, file, revision, local_files_only=local_files_only).path

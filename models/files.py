@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
+from hashlib import sha1, sha256
 from pathlib import Path
 from typing import BinaryIO
 
@@ -66,6 +66,11 @@ def file_hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def git_hash(content: bytes) -> str:
+    """What git, and the Hub of a small file, calls a file with that content."""
+    return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def bytes_in_words(count: int) -> str:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import Any
 
-from huggingface_hub import constants, set_client_factory
+from huggingface_hub import constants, get_session, set_client_factory
 
 from oscine.models.errors import OscineError
 from oscine.models.hub_compat import client_factory, httpx, leave_out_xet
@@ -61,16 +61,25 @@ def _install() -> None:
     """
     leave_out_xet(lambda: _work.get() is not None)
     factory = client_factory()
+    if factory is None:  # then the one that it makes after a broken connection is not watched until the next block
+        _checked(get_session())
+        return
     if getattr(factory, "careful", False):
         return
 
     def client() -> Any:
-        made = factory()
-        made.event_hooks = made.event_hooks | {"response": [_check, *made.event_hooks.get("response", [])]}
-        return made
+        return _checked(factory())
 
     client.careful = True  # type: ignore[attr-defined]
     set_client_factory(client)
+
+
+def _checked(client: Any) -> Any:
+    """Return a client that calls `_check` with every answer."""
+    hooks = client.event_hooks.get("response", [])
+    if _check not in hooks:
+        client.event_hooks = client.event_hooks | {"response": [_check, *hooks]}
+    return client
 
 
 def _check(response: Any) -> None:

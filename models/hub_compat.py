@@ -1,46 +1,59 @@
-"""What oscine takes from huggingface_hub beyond what that documents, here alone: tested with 2.4.0, there in 1.9.2, too."""
+"""What oscine takes from huggingface_hub beyond what that documents, here alone: tested with 2.4.0, there in 1.9.2, too.
+
+A later version may call these otherwise. What hangs on them then does without: see each.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
+from importlib import import_module
+from inspect import unwrap
 from typing import Any
 
-from huggingface_hub import _CACHED_NO_EXIST, file_download, metadata_load, repocard
-from huggingface_hub.utils import _http as hub_http
+from huggingface_hub import hf_hub_download, set_client_factory
+from huggingface_hub.errors import HfHubHTTPError
 
-httpx: Any = getattr(hub_http, "httpx2", None) or hub_http.httpx  # type: ignore[attr-defined]  # its name since 2.0, and before
-KNOWN_TO_LACK = _CACHED_NO_EXIST  # what its cache remembers of a file that a repository has not
-# How YAML names a value again; cards of models do not. With some PyYAMLs, 30 lines of it fill the memory.
-ALIAS = re.compile(r"(?:^|[\s\[{,])\*\w", re.MULTILINE)
-MOST_ALIASES = 10
+from oscine.models.errors import OscineError
+from oscine.models.libraries import installed
+
+FACTORY, XET = "_GLOBAL_CLIENT_FACTORY", "is_xet_available"
 
 
-def client_factory() -> Callable[[], Any]:
-    """Return what makes the clients of huggingface_hub: its own function, or one that somebody has set."""
-    return hub_http._GLOBAL_CLIENT_FACTORY
+def http_library(error: type[Exception] = HfHubHTTPError) -> Any:
+    """Return the library that huggingface_hub's errors build upon, as its client does: httpx, or httpx2 since 2.0."""
+    names = [base.__module__.partition(".")[0] for base in error.__mro__]
+    found = next((name for name in names if name.startswith("httpx")), None)
+    if found is None:
+        raise OscineError(
+            f"huggingface_hub {installed('huggingface_hub')} does not fetch with httpx any more; expected what 2.4.0 does; "
+            'run: pip install "huggingface_hub==2.4.0"'
+        )
+    return import_module(found)
+
+
+httpx = http_library()
+
+
+def client_factory() -> Callable[[], Any] | None:
+    """Return what makes the clients of huggingface_hub: its own function, or one that somebody has set.
+
+    None where it is called otherwise.
+    """
+    return set_client_factory.__globals__.get(FACTORY)
 
 
 def leave_out_xet(applies: Callable[[], bool]) -> None:
-    """Let huggingface_hub fetch over HTTP alone wherever `applies` says so; elsewhere as before."""
-    before = file_download.is_xet_available
-    if getattr(before, "left_out", False):
+    """Let huggingface_hub fetch over HTTP alone wherever `applies` says so; elsewhere as before.
+
+    Where what decides that is called otherwise, it stays as it is.
+    """
+    its_names = unwrap(hf_hub_download).__globals__
+    before = its_names.get(XET)
+    if before is None or getattr(before, "left_out", False):
         return
 
     def is_xet_available() -> bool:
         return not applies() and before()
 
     is_xet_available.left_out = True  # type: ignore[attr-defined]
-    file_download.is_xet_available = is_xet_available
-
-
-def card_metadata(card: Path) -> dict[str, Any]:
-    """Return what a card says in YAML, which here the Hub's client alone reads; a ValueError where it is none."""
-    block = repocard.REGEX_YAML_BLOCK.search(card.read_text(encoding="utf-8-sig"))
-    if block and len(ALIAS.findall(block[2])) > MOST_ALIASES:
-        raise ValueError(f"its YAML names more than {MOST_ALIASES} values again")
-    try:
-        return metadata_load(card) or {}
-    except (RecursionError, repocard.yaml.YAMLError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    its_names[XET] = is_xet_available

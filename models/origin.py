@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.fetch import fetch_if_there
-from oscine.models.hub_compat import card_metadata
 from oscine.models.source import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.vectors import fingerprint
 
 CARD = "README.md"  # of a repository
+# A card begins with its metadata between two lines of dashes.
+METADATA = re.compile(r"\s*---\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
+# How YAML names a value again; cards of models do not. With some PyYAMLs, 30 lines of it fill the memory.
+ALIAS = re.compile(r"(?:^|[\s\[{,])\*\w", re.MULTILINE)
+MOST_ALIASES = 10
 PAGES = "https://huggingface.co"  # for people; HF_ENDPOINT may be a mirror with a password in its address
 logger = logging.getLogger(__name__)
 
@@ -58,6 +66,21 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
     if licence == "unknown":  # the Hub's word for it
         return NOT_STATED
     return licence if isinstance(licence, str) else not_known(repository, f"its {CARD} says {licence!r}")
+
+
+def card_metadata(card: Path) -> dict[str, Any]:
+    """Return what a card says in YAML; a ValueError where it is none."""
+    found = METADATA.match(card.read_text(encoding="utf-8-sig"))
+    block = found[1] if found else ""
+    if len(ALIAS.findall(block)) > MOST_ALIASES:
+        raise ValueError(f"its YAML names more than {MOST_ALIASES} values again")
+    try:
+        stated = yaml.safe_load(block) or {}
+    except (RecursionError, yaml.YAMLError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    if not isinstance(stated, dict):
+        raise ValueError(f"its YAML is {str(stated)[:80]!r}, expected names and values")
+    return stated
 
 
 def not_known(repository: str, reason: str) -> str:

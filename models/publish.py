@@ -18,14 +18,13 @@ import torch
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, GitRefInfo, HfApi, ModelInfo
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils.sha import git_hash
 
 from oscine import __version__
 from oscine.models.asking import ask, faults_here_in_one_line, fetch_again, look
 from oscine.models.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.facts import Data, Facts, Terms, encoder_facts
-from oscine.models.files import file_hash
+from oscine.models.files import file_hash, git_hash
 from oscine.models.hub import load_pretrained, save_pretrained
 from oscine.models.origin import CARD
 from oscine.models.permits import check_needed, check_repository, check_sendable, check_token

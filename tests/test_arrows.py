@@ -44,7 +44,8 @@ def test_a_room_imports_only_the_rooms_below_it(room):
 
 def test_only_cli_reads_yaml():
     readers = {"yaml", "jsonargparse", "omegaconf", "ruamel"}
-    for path in [path for room in ARROWS.keys() - {"cli"} for path in sources(room)]:
+    card = ROOT / "models" / "origin.py"  # what a card on the Hub states is YAML, too
+    for path in [path for room in ARROWS.keys() - {"cli"} for path in sources(room) if path != card]:
         assert not {name.split(".")[0] for name in imports(path)} & readers, path
 
 
@@ -55,7 +56,8 @@ def test_one_file_alone_imports_what_may_not_fit_the_installed_torch():
 
 
 PRIVATE = {  # of others, to the one file that may name it
-    r"huggingface_hub[\w.]*\._|_GLOBAL_CLIENT|_CACHED_NO|import .*\b_http\b|repocard|is_xet_": "models/hub_compat.py",
+    r"huggingface_hub[\w.]*\._|_GLOBAL_CLIENT|_CACHED_NO|import .*\b_http\b|repocard|is_xet_"
+    r"|hub\.utils\.sha|hub\.errors import .*\bHTTPError": "models/hub_compat.py",
     r"_default_config_files_group|\._action_groups|\._actions\b|_option_string_actions|_typehint": "cli/compat.py",
 }
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants, file_download, hf_hub_download
+from huggingface_hub import close_session, constants, file_download, get_session, hf_hub_download, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import _http as hub_http
 
-from oscine.models import hub_client
+from oscine.models import hub_client, hub_compat
 from oscine.models.errors import OscineError
 from oscine.models.fetch import fetch
 from oscine.models.hub import save_pretrained
@@ -224,6 +224,30 @@ def test_what_others_fetch_is_not_looked_at(hub, tmp_path, monkeypatch):
     assert Path(hf_hub_download(REPOSITORY, "config.json", cache_dir=tmp_path / "theirs")).is_file()
     create_model(NAME)
     assert hub_http._GLOBAL_CLIENT_FACTORY is factory
+
+
+def test_a_client_whose_maker_has_another_name_is_checked_all_the_same(hub, monkeypatch):
+    close_session()
+    set_client_factory(hub_http.default_client_factory)
+    monkeypatch.setattr(hub_compat, "FACTORY", "renamed")
+    create_model(NAME)
+    assert get_session().event_hooks["response"] == [hub_client._check], "once"
+    hub.repositories[REPOSITORY].commit({"config.json": b" "})
+    hub.faults.append(Fault("HEAD .*config.json", claims={"ETag": '"anything"'}, times=9))
+    assert "as its hash, expected 40 or 64" in complaint()
+
+
+def test_where_xet_has_another_name_it_is_left_as_it_is(monkeypatch):
+    monkeypatch.delattr(file_download, "is_xet_available")
+    hub_compat.leave_out_xet(lambda: True)
+    assert not hasattr(file_download, "is_xet_available")
+
+
+def test_a_client_that_fetches_with_another_library_is_one_line():
+    with pytest.raises(
+        OscineError, match=r'does not fetch with httpx any more; .*; run: pip install "huggingface_hub=='
+    ):
+        hub_compat.http_library(ValueError)
 
 
 def test_a_busy_hub_is_one_line_each_on_the_command_line(hub, tmp_path):
