@@ -215,15 +215,18 @@ def _remedy(aside: Path) -> str:
 
 
 @contextmanager
-def replacing(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """Move files aside for a block that writes the new ones: put them back where it fails, else delete them."""
-    replaced, done = Replaced(folder, names), False
+def replacing(folder: Path, names: Iterable[str], last: str) -> Iterator[None]:
+    """Move files aside for a block that writes the new ones: delete them once `last` is written, else put them back.
+
+    last: of the names the file that the block writes at the end, whole or not at all. Once it is there the new ones stand,
+    also for who recovers what a kill has left: no moment lies between their end and a mark that says so.
+    """
+    replaced = Replaced(folder, names)
     try:
         replaced.take()
         yield
-        done = True
     finally:
-        replaced.settle(done)
+        replaced.settle((folder / last).exists())
 
 
 def remove(path: Path) -> None:

@@ -63,9 +63,9 @@ def replacing_run(folder: Path, searched: bool) -> AbstractContextManager[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_replaceable(folder, overwrite=True)  # again: hours have passed
-    return replacing(folder, RUN if searched else (*RUN, SEARCH))
+    return replacing(folder, RUN if searched else (*RUN, SEARCH), last=REPORT)
 
 
 def recover(folder: Path) -> None:
-    """Put the run back that a killed call was replacing, which is said."""
-    Replaced(folder, (*RUN, SEARCH)).recover(stands=False)
+    """Put the run back that a killed call was replacing, which is said; but a new one that has its report stands."""
+    Replaced(folder, (*RUN, SEARCH)).recover(stands=(folder / REPORT).exists())

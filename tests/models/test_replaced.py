@@ -42,6 +42,7 @@ from tests.forked import Bomb, ended, started
 
 OWN = re.compile(r"scores\.json|probe/[^/]+\.json")
 NAMES = ("one", "two", "absent")
+LAST = "absent"  # of the new files
 
 
 def put(path: Path, text: str = "precious") -> Path:
@@ -95,29 +96,29 @@ def test_a_link_is_a_file_and_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "run/probe").symlink_to(tmp_path / "mine")
     with pytest.raises(OscineError, match="run/probe is none of the files"):
         check_own([tmp_path / "run"], tmp_path / "run", OWN, "a run")
-    with replacing(tmp_path / "run", ["probe"]):
-        pass
+    with replacing(tmp_path / "run", ["probe", "new"], "new"):
+        put(tmp_path / "run/new")
     assert mine.exists()
-    assert not list((tmp_path / "run").iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["new"]
 
 
 def write_new(run: Path) -> None:
     put(run / "one", "new")
-    put(run / "absent", "new")
+    put(run / LAST, "new")
 
 
 def test_what_was_moved_aside_comes_back_where_the_new_ones_fail(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
-        with replacing(run, NAMES):
+        with replacing(run, NAMES, LAST):
             assert not any((run / name).exists() for name in NAMES)
-            write_new(run)
+            put(run / "one", "new")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert contents(run) == OLD
     assert f"{run} holds again what was there before" in caplog.text
-    with replacing(run, NAMES):
+    with replacing(run, NAMES, LAST):
         write_new(run)
     assert contents(run) == NEW
 
@@ -177,23 +178,26 @@ MOVES = re.compile(r"(one|two|three|absent)$")
 
 def replaced_and_killed(run: Path, step: int) -> None:
     Bomb(step).arm()
-    with replacing(run, NAMES):
+    with replacing(run, NAMES, LAST):
         write_new(run)
 
 
-def test_killed_before_any_change_on_the_disk_the_old_files_are_there_or_the_new(run: Path, tmp_path: Path) -> None:
+def test_killed_before_any_change_on_the_disk_the_old_files_are_there_until_the_new_ones_are_whole(
+    run: Path, tmp_path: Path
+) -> None:
     found, ends = [], []
     for step in range(40):
         folder = Path(shutil.copytree(run, tmp_path / str(step)))
         process = started(replaced_and_killed, folder, step)
         ended(process)
+        whole = (folder / LAST).exists()
         for _ in range(step % 2):  # killed once more, while the old ones are put back
             again = started(recovered_and_killed, folder, step % 5)
             ended(again)
-        Replaced(folder, NAMES).recover(stands=False)
+        Replaced(folder, NAMES).recover((folder / LAST).exists())
         assert not list(folder.glob(f"{ASIDE}*/{MOVED}"))
         kept = {name: text for name, text in contents(folder).items() if not name.startswith(ASIDE)}
-        assert kept in (OLD, NEW)
+        assert kept == (NEW if whole else OLD)
         found.append(kept == NEW)
         ends.append(process.exitcode)
         if process.exitcode == 0:
@@ -202,12 +206,12 @@ def test_killed_before_any_change_on_the_disk_the_old_files_are_there_or_the_new
     assert set(ends[:-1]) == {-signal.SIGKILL}
     assert len(ends) > 7
     assert found == sorted(found), "at one moment the new ones stand"
-    assert found[-1]
+    assert found[-3:] == [True] * 3, "before the earlier ones are given up, too"
 
 
 def recovered_and_killed(folder: Path, step: int) -> None:
     Bomb(step).arm()
-    Replaced(folder, NAMES).recover(stands=False)
+    Replaced(folder, NAMES).recover((folder / LAST).exists())
 
 
 def test_a_killed_call_is_not_recovered_while_another_replaces_the_same_files(run: Path) -> None:
@@ -232,14 +236,14 @@ def test_files_that_cannot_be_deleted_are_never_mixed_with_those_of_the_next_cal
     """As on Windows, where another program has one open, or on NFS."""
     with monkeypatch.context() as stuck:
         stuck.setattr(shutil, "rmtree", lambda *_, **__: None)
-        with replacing(run, NAMES):
+        with replacing(run, NAMES, LAST):
             write_new(run)
         (left,) = run.glob(f"{ASIDE}*")
         assert contents(left) == {"one": "precious", "two/three": "precious"}
-        with pytest.raises(KeyboardInterrupt), replacing(run, NAMES):
+        with pytest.raises(KeyboardInterrupt), replacing(run, NAMES, LAST):
             raise KeyboardInterrupt
     assert {name: text for name, text in contents(run).items() if not name.startswith(ASIDE)} == NEW
-    with replacing(run, NAMES):
+    with replacing(run, NAMES, "one"):
         put(run / "one", "newest")
     assert contents(run) == {"one": "newest", "notes": "precious"}
 
@@ -256,7 +260,7 @@ def test_a_file_that_cannot_be_moved_is_named_and_nothing_is_replaced(
 
     monkeypatch.setattr(Path, "rename", locked)
     said = r"run/two cannot be moved aside \(in use\), and nothing is replaced; close what has it open"
-    with pytest.raises(OscineError, match=said), replacing(run, NAMES):
+    with pytest.raises(OscineError, match=said), replacing(run, NAMES, LAST):
         write_new(run)
     assert contents(run) == OLD
 
