@@ -10,13 +10,13 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from oscine.cli.progress import Bar
+from oscine.cli.progress import Bar, when_begun
 from oscine.models.encoder import Encoder
 from oscine.models.files import bytes_in_words
 from oscine.probe.data import Task
 from oscine.probe.embedded import read_embedded
 from oscine.probe.encoding import Encoding, encode_task
-from oscine.probe.fit import FeatureSource, FitSettings
+from oscine.probe.fit import FeatureSource, FitSettings, Progress
 from oscine.probe.fitted import ProbeFit
 from oscine.probe.probe import Needs, Probe
 from oscine.probe.search import Search
@@ -43,6 +43,10 @@ class Bench:
     def head(self) -> dict[str, Any]:
         return self.settings.head.as_dict()
 
+    def preparing(self) -> Progress:
+        """Progress of clips that a fit prepares; where no store had room they are encoded then."""
+        return when_begun(self.bar, "prepare clips")
+
     def title(self, name: str) -> str:
         tuned = ", fine-tuned" if self.settings.finetune else ""
         return f"{self.settings.encoder}, {self.probe.__name__} on {name}{tuned}"
@@ -54,7 +58,7 @@ class Bench:
         """How the probe is fitted on a task of that name."""
         return ProbeFit(
             self.maker(task), self.head, self.encoder, features, task, self.fit, self.settings.seconds,
-            self.settings.device, name,
+            self.settings.device, name, self.preparing(),
         )  # fmt: skip
 
     def features(self, task: Task, needs: Needs, seconds: float | None = None) -> FeatureSource:
@@ -68,7 +72,7 @@ class Bench:
     def encoded(self, task: Task, needs: Needs, seconds: float | None = None) -> FeatureSource:
         """The same without a table."""
         settings = self.settings
-        progress = self.bar.task("encode")
+        progress = when_begun(self.bar, "encode")
         if settings.store is None:
             return encode_task(
                 self.encoder, task, needs, seconds, settings.batch_size, settings.workers, progress=progress

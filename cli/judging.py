@@ -89,14 +89,14 @@ def keep(
 def judge_parts(bench: Bench, features: FeatureSource, task: Task) -> Judgement:
     """What `judge` makes of the task, each part with the settings that were chosen for it, if any were."""
     progress, device = bench.bar.task("fit"), bench.settings.device
-    scoring = when_begun(bench.bar, "scores")
+    scoring, preparing = when_begun(bench.bar, "scores"), bench.preparing()
     if not bench.searched:
-        return judge(bench.maker(task), features, task, bench.fit, progress, device, scoring)
+        return judge(bench.maker(task), features, task, bench.fit, progress, device, scoring, preparing)
     found = []
     for number, part in enumerate(task.parts):
         own, alone = settled(bench, part), replace(task, parts=[part])
         shown = within(progress, number, len(task.parts))
-        found.append(judge(own.maker(alone), features, alone, own.fit, shown, device, scoring))
+        found.append(judge(own.maker(alone), features, alone, own.fit, shown, device, scoring, preparing))
     return joined(found)
 
 
@@ -104,10 +104,10 @@ def judge_shots(bench: Bench, task: Task, name: str) -> Findings:
     """Scores of every draw of a few clips a class, all of them of the same features."""
     make_probe = bench.maker(task)
     features = bench.features(task, make_probe().needs, bench.settings.seconds)
-    progress = bench.bar.task("fit")
+    progress, preparing = bench.bar.task("fit"), bench.preparing()
 
     def judge_draw(drawn: Task) -> Judgement:
-        return judge(make_probe, features, drawn, bench.fit, progress, bench.settings.device)
+        return judge(make_probe, features, drawn, bench.fit, progress, bench.settings.device, preparing=preparing)
 
     return curve_findings(bench, task, name, judge_draw)
 
@@ -133,7 +133,7 @@ def judge_moments(bench: Bench, scenes: FrameTask, name: str) -> Findings:
     make_probe = bench.maker(scenes.whole)
     judgement = judge_frames(
         make_probe, features, scenes, bench.fit, bench.bar.task("fit"), bench.settings.device,
-        bench.encoder.frontend.patch_seconds,
+        bench.encoder.frontend.patch_seconds, bench.preparing(),
     )  # fmt: skip
     recordings = judged_recordings(judgement, scenes)
     evidence = weigh_frames(recordings)

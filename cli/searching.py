@@ -30,11 +30,13 @@ def search_clips(bench: Bench, features: FeatureSource, task: Task) -> Bench:
     """
     if not bench.settings.search.trials:
         return bench
-    held, metric = with_validation(task), main_metric(task.targets)
+    held, metric, preparing = with_validation(task), main_metric(task.targets), bench.preparing()
 
     def evaluate(tried: Bench, part: Part) -> float:
         seen = replace(held, parts=[part])
-        judgement = judge(tried.maker(seen), features, seen, tried.fit, device=tried.settings.device)
+        judgement = judge(
+            tried.maker(seen), features, seen, tried.fit, device=tried.settings.device, preparing=preparing
+        )
         return judgement.summary(metric)[0]
 
     return _search(bench, held, metric, evaluate)
@@ -44,13 +46,19 @@ def search_moments(bench: Bench, features: FeatureSource, scenes: FrameTask) -> 
     """The same for events in recordings, by all frames as rows."""
     if not bench.settings.search.trials:
         return bench
-    metric = "micro_map"
+    metric, preparing = "micro_map", bench.preparing()
 
     def evaluate(tried: Bench, part: Part) -> float:
         seen = replace(scenes, parts=[part])
         hop = bench.encoder.frontend.patch_seconds
         judgement = judge_frames(
-            tried.maker(seen.whole), features, seen, tried.fit, device=tried.settings.device, hop=hop
+            tried.maker(seen.whole),
+            features,
+            seen,
+            tried.fit,
+            device=tried.settings.device,
+            hop=hop,
+            preparing=preparing,
         )
         return getattr(judgement.frames[0], metric)
 

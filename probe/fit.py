@@ -82,21 +82,30 @@ class Prepared(NamedTuple):
 
 
 class PreparedRows(NamedTuple):
-    """Prepared features of some rows in memory. places [row]: where among them a row's are."""
+    """Prepared features of some rows in memory. rows: their numbers, ascending."""
 
     features: Features
-    places: Tensor
+    rows: Tensor
 
     def take(self, rows: Tensor, /) -> Features:
-        return self.features.take(self.places[rows])
+        places = torch.searchsorted(self.rows, rows).clamp(max=len(self.rows) - 1)
+        absent = rows[self.rows[places] != rows]
+        if len(absent):
+            raise OscineError(f"row {int(absent[0])} was not prepared; give prepare() all rows that will be taken")
+        return self.features.take(places)
 
 
 def prepare(
-    probe: Probe, features: FeatureSource, device: str | torch.device = "cpu", rows: Tensor | None = None
+    probe: Probe,
+    features: FeatureSource,
+    device: str | torch.device = "cpu",
+    rows: Tensor | None = None,
+    progress: Progress = silent,
 ) -> FeatureSource:
     """Do what a probe does without parameters: once where the outcome fits into memory, else whenever rows are taken.
 
     rows: all that will be taken. A fit takes each of them hundreds of times, and from a disk that is half of what it costs.
+    Progress counts those that are done once, each of which is encoded for it where no store had room.
     """
     if isinstance(features, Features):
         return probe.prepare(features)
@@ -106,11 +115,13 @@ def prepare(
     once: Tensor = torch.unique(rows)
     if len(once) * sum(tensor.nbytes for tensor in whenever.take(once[:1])) > IN_MEMORY:
         return whenever
-    taken = [whenever.take(some).to("cpu") for some in once.split(64)]
-    places = torch.zeros(int(once[-1]) + 1, dtype=torch.long)
-    places[once] = torch.arange(len(once))
+    taken, done = list[Features](), 0
+    for some in once.split(64):
+        taken.append(whenever.take(some).to("cpu"))
+        done += len(some)
+        progress(done, len(once))
     return PreparedRows(
-        Features(*(torch.cat(parts, axis) for axis, *parts in zip((1, 1, 0), *taken, strict=True))), places
+        Features(*(torch.cat(parts, axis) for axis, *parts in zip((1, 1, 0), *taken, strict=True))), once
     )
 
 
@@ -122,18 +133,19 @@ def judge(
     progress: Progress = silent,
     device: str | torch.device = "cpu",
     scoring: Progress = silent,
+    preparing: Progress = silent,
 ) -> Judgement:
     """Fit a fresh probe on every part of the task and score it on the part's own test rows.
 
     Features stay where they are; the probe, and a batch at a time, are on `device`. Progress counts the steps of all parts;
-    scoring is of each part's scores, where those take some seconds. Error where a best step is asked for and a part has no
-    rows to choose it by.
+    scoring is of each part's scores, where those take some seconds; preparing is of clips, see `prepare`. Error where a best
+    step is asked for and a part has no rows to choose it by.
     """
     check_selection(settings.select_every, task.parts)
     judgement = Judgement([part.name for part in task.parts], [])
     used = torch.cat([part.all_rows for part in task.parts])
     with torch.random.fork_rng(devices=[]):
-        prepared = prepare(make_probe(), features, device, used)
+        prepared = prepare(make_probe(), features, device, used, preparing)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)

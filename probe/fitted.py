@@ -107,6 +107,7 @@ class ProbeFit:
     features    of the task's rows, by the encoder
     seconds     of a clip, if not the encoder's
     name        of the task
+    preparing   progress of clips, see `prepare`
     """
 
     make_probe: Callable[[], Probe]
@@ -118,9 +119,12 @@ class ProbeFit:
     seconds: float | None = None
     device: str | torch.device = "cpu"
     name: str = ""
+    preparing: Progress = silent
 
     def judge(self, progress: Progress = silent) -> Judgement:
-        return judge(self.make_probe, self.features, self.task, self.settings, progress, self.device)
+        return judge(
+            self.make_probe, self.features, self.task, self.settings, progress, self.device, preparing=self.preparing
+        )
 
 
 def keep_probe(fit: ProbeFit, judgement: Judgement, progress: Progress = silent) -> FittedProbe:
@@ -192,7 +196,7 @@ def fit_on_all(fit: ProbeFit, steps: Sequence[int] = (), progress: Progress = si
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fit.settings.seed)
         probe = fit.make_probe().to(fit.device)
-        prepared = prepare(probe, fit.features, fit.device, rows)
+        prepared = prepare(probe, fit.features, fit.device, rows, fit.preparing)
         enough = int(np.median(steps)) if steps else None
         fit_probe(probe, prepared, fit.task.targets, rows, fit.settings, steps=enough, progress=progress)
     return probe

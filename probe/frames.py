@@ -126,6 +126,7 @@ def judge_frames(
     progress: Progress = silent,
     device: str | torch.device = "cpu",
     hop: float = HOP,
+    preparing: Progress = silent,
 ) -> FrameJudgement:
     """Fit a fresh frame-wise probe on every part of the task and score what it finds in the part's own test rows.
 
@@ -136,12 +137,12 @@ def judge_frames(
     judgement = FrameJudgement([part.name for part in task.parts], hop=hop)
     used = torch.cat([part.all_rows for part in task.parts])
     with torch.random.fork_rng(devices=[]):
-        prepared = prepare(make_probe(), features, device, used)
+        prepared = prepare(make_probe(), features, device, used, preparing)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             probe = make_probe().to(device)
-            targets = task.targets(_steps(probe, prepared), hop)
+            targets = task.targets(_steps(probe, prepared, part.train[:1]), hop)
             shown = within(progress, number, len(task.parts))
             judgement.steps.append(
                 fit_probe(probe, prepared, targets, part.train, settings, part.valid, progress=shown)
@@ -182,10 +183,9 @@ def _f1(matches: Matches) -> float:
     return 0.0 if math.isnan(matches.f1) else matches.f1
 
 
-def _steps(probe: Probe, prepared: FeatureSource) -> int:
-    """Of time, in the logits of a recording."""
-    with torch.inference_mode():
-        logits = predict(probe.eval(), prepared, torch.zeros(1, dtype=torch.long))
+def _steps(probe: Probe, prepared: FeatureSource, recording: Tensor) -> int:
+    """Of time, in the logits of a recording, [1] its row."""
+    logits = predict(probe.eval(), prepared, recording)
     if logits.ndim != 3:
         raise OscineError(
             f"logits of shape {tuple(logits.shape)} for a recording; a frame-wise probe has pool 'frames'"

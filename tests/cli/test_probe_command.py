@@ -315,6 +315,16 @@ def test_a_table_with_a_wrong_row_names_it(
     assert said.count("\n") == 1
 
 
+def test_clips_that_are_encoded_for_a_fit_where_no_store_has_room_are_counted(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["probe", "linear", "--table", str(table), *SMALL, *FITS["linear"]]
+    assert dispatch([*call, "--store", "stores", "--store_gb", "1e-9"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("prepare clips: 8/8") for line in said)
+    assert not any(line.startswith("encode") for line in said), "into no store"
+
+
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_recording_that_cannot_be_read_is_named(
     workers: str, table: Path, capsys: pytest.CaptureFixture[str]

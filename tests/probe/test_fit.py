@@ -138,17 +138,33 @@ def test_rows_are_taken_from_their_source_once_where_they_fit_into_memory(
             taken.extend(rows.tolist())
             return super().take(rows)
 
+    shown: list[tuple[int, int]] = []
+
     def fitted() -> Judgement:
         taken.clear()
-        return judge(lambda: LinearProbe(encoder, 3, "mean"), Counted(drawn(task.targets, 0.5)), task, BRIEF)
+        return judge(
+            lambda: LinearProbe(encoder, 3, "mean"), Counted(drawn(task.targets, 0.5)), task, BRIEF,
+            preparing=lambda done, total: shown.append((done, total)),
+        )  # fmt: skip
 
     held = fitted()
+    assert shown == [(ROWS, ROWS)]
     assert len(taken) == ROWS + 1, "one of them to see how large it is"
     assert {*taken} == set(range(ROWS))
     monkeypatch.setattr("oscine.probe.fit.IN_MEMORY", 0)
     whenever = fitted()
     assert len(taken) > 3 * ROWS
     assert all(torch.equal(one, two) for one, two in zip(held.logits, whenever.logits, strict=True))
+
+
+def test_rows_that_were_not_prepared_get_a_clear_line(encoder: Encoder) -> None:
+    features, probe = Taken(drawn(torch.arange(9) % 3, 0.5)), LinearProbe(encoder, 3, "mean")
+    prepared = prepare(probe, features, rows=torch.tensor([6, 2, 4, 2]))
+    rows = torch.tensor([4, 2, 6, 6])
+    assert torch.equal(prepared.take(rows).patches, probe.prepare(features.take(rows)).patches)
+    for row in (0, 3, 8, -1):
+        with pytest.raises(OscineError, match=f"row {row} was not prepared; give prepare"):
+            prepared.take(torch.tensor([2, row]))
 
 
 @pytest.mark.parametrize("training", [True, False])

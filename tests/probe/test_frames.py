@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -77,6 +78,21 @@ def test_planted_events_are_found_again(make: object, encoder: Encoder, task: Fr
     assert chosen.onset.f1 > 0.8
     assert chosen.segment.f1 > 0.8
     assert judgement.published[0].decision == (0.3, 3)
+
+
+def test_only_rows_of_the_parts_are_taken(encoder: Encoder, task: FrameTask, features: Features) -> None:
+    class Counted(NamedTuple):
+        taken: list[int]
+
+        def take(self, rows: Tensor, /) -> Features:
+            self.taken.extend(rows.tolist())
+            return features.take(rows)
+
+    (part,), counted = task.parts, Counted([])
+    without = replace(task, parts=[part._replace(train=part.train[1:])])
+    judgement = judge_frames(lambda: linear(encoder), counted, without, BRIEF)
+    assert set(counted.taken) == set(range(1, ROWS))
+    assert torch.equal(judgement.logits[0], judge_frames(lambda: linear(encoder), features, without, BRIEF).logits[0])
 
 
 def test_judged_rows_choose_nothing(encoder: Encoder, task: FrameTask, features: Features) -> None:
