@@ -119,13 +119,14 @@ def _average(curves: Reliability, weights: Tensor) -> Miscalibration:
 
 
 class Scaling(NamedTuple):
-    """Calibrated logits are logits * scale + shift; each [1] for all classes, or [classes]."""
+    """Calibrated logits are logits * scale + shift; each [1] for all classes, or [classes], in double precision."""
 
     scale: Tensor
     shift: Tensor
 
     def __call__(self, logits: Tensor) -> Tensor:
-        return logits * self.scale + self.shift
+        scale, shift = (values.to(logits) for values in self)
+        return logits * scale + shift
 
     def where_seen(self, targets: Tensor, otherwise: Scaling) -> Scaling:
         """This one for the classes that have positives in targets [rows, classes], which it was fitted on; else another.
@@ -162,21 +163,21 @@ def _fit(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) -> Scal
 
 
 def _least_losses(logits: Tensor, targets: Tensor, shifts: bool) -> Scaling:
-    """Newton's method within bounds, for each class by itself and all at once, of logits divided by their spreads."""
-    spread = _no_zeros(logits.std(0, correction=0))
-    scaled, truth = logits / spread, targets.double()
+    """Newton's method within bounds, for each class by itself and all at once, of logits that are standardised."""
+    centre, spread = _centre_and_spread(logits, True, shifts)
+    scaled, truth = (logits - centre) / spread, targets.double()
     farthest = STEEPEST * (1 + scaled.abs().amax(0)) * shifts
     low = torch.stack([torch.full_like(farthest, FLATTEST), -farthest])
     high = torch.stack([torch.full_like(farthest, STEEPEST), farthest])
     numbers = torch.stack([torch.ones_like(farthest), torch.zeros_like(farthest)])  # [slope and offset, classes]
-    left = torch.arange(len(spread))
+    left = torch.arange(logits.shape[1])
     for _ in range(MOST_STEPS):
         step = _newton_step(scaled[:, left], truth[:, left], numbers[:, left], low[:, left], high[:, left])
         numbers[:, left] = (numbers[:, left] + step).clamp(low[:, left], high[:, left])
         left = left[(step.abs() > ENOUGH).any(0)]
         if not len(left):
             break
-    return Scaling((numbers[0] / spread).float(), numbers[1].float())
+    return _of_logits(numbers[0], numbers[1], centre, spread)
 
 
 def _newton_step(scaled: Tensor, truth: Tensor, numbers: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -215,14 +216,26 @@ def _losses(scaled: Tensor, truth: Tensor, numbers: Tensor) -> Tensor:  # [class
     return binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(0)
 
 
-def _no_zeros(spread: Tensor) -> Tensor:
-    return torch.where(spread > 0, spread, torch.ones_like(spread))
+def _centre_and_spread(logits: Tensor, per_class: bool, shifts: bool) -> tuple[Tensor, Tensor]:
+    """What logits are standardised by, each [1] or [classes]; by no centre where there is no shift to undo it.
+
+    Far from 0, slope and shift all but do the same: from 1e4 spreads on L-BFGS, from 5e5 on Newton's method misses the least
+    loss of logits that are only divided.
+    """
+    sets = logits if per_class else logits.reshape(-1, 1)
+    centre, spread = sets.mean(0), sets.std(0, correction=0)
+    return centre * shifts, torch.where(sets.amax(0) > sets.amin(0), spread, 1.0)  # rounded, equal ones have a spread
+
+
+def _of_logits(slope: Tensor, offset: Tensor, centre: Tensor, spread: Tensor) -> Scaling:
+    """What a slope and an offset of standardised logits are of the logits themselves."""
+    return Scaling(slope / spread, offset - slope * (centre / spread))
 
 
 def _least_loss(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) -> Scaling:
-    """L-BFGS within bounds, of logits that are divided by their spread, so that one bound does for all."""
-    spread = _no_zeros(logits.std(0, correction=0) if per_class else logits.std(correction=0)[None])
-    scaled, count = logits / spread, len(spread)
+    """L-BFGS within bounds, of logits that are standardised, so that one bound does for all."""
+    centre, spread = _centre_and_spread(logits, per_class, shifts)
+    scaled, count = (logits - centre) / spread, len(spread)
     farthest = STEEPEST * (1 + scaled.abs().max().item())
 
     def loss_and_slopes(numbers: np.ndarray) -> tuple[float, np.ndarray]:
@@ -237,7 +250,7 @@ def _least_loss(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) 
         loss_and_slopes, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-9}
     ).x
     scale, shift = torch.from_numpy(found).split(count)
-    return Scaling((scale / spread).float(), shift.float())
+    return _of_logits(scale, shift, centre, spread)
 
 
 def _loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:

@@ -33,5 +33,5 @@ def make_choice(logits: Tensor, targets: Tensor, single_label: bool) -> Choice:
 def as_probabilities(logits: Tensor, single_label: bool, scaling: Scaling | None = None) -> Tensor:
     """Of logits [..., classes], of which a row has one class, or any number; in double precision they hardly ever tie."""
     if scaling:
-        logits = Scaling(*(values.to(logits) for values in scaling))(logits)
+        logits = scaling(logits)
     return logits.softmax(-1) if single_label else logits.sigmoid()

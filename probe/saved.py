@@ -127,7 +127,7 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
             f"encoder has another {differ[0]}; load the probe with that one"
         )
     probe = _build(folder, facts, encoder)
-    numbers = {name: torch.tensor(it, dtype=torch.float32) for name, it in (facts["scaling"] or {}).items()}
+    numbers = {name: torch.tensor(it, dtype=torch.float64) for name, it in (facts["scaling"] or {}).items()}
     thresholds = facts["thresholds"] and torch.tensor(facts["thresholds"], dtype=torch.float64)
     return FittedProbe(
         probe.to(encoder.device).eval(),

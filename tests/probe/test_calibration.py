@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.optimize import minimize
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics.functional.classification import binary_calibration_error
@@ -91,12 +92,12 @@ def test_a_temperature_that_was_put_in_is_found(per_class: bool) -> None:
 
 def test_a_slope_and_an_offset_of_every_class_are_found() -> None:
     logits, targets = drawn()
-    slopes, offsets = torch.tensor([0.5, 1.0, 2.0]), torch.tensor([-1.0, 0.0, 1.0])
+    slopes, offsets = torch.tensor([[0.5, 1.0, 2.0], [-1.0, 0.0, 1.0]]).double()
     scaling = fit_platt((logits - offsets) / slopes, targets, per_class=True)
     torch.testing.assert_close(scaling.scale, slopes, atol=0, rtol=0.1)
     torch.testing.assert_close(scaling.shift, offsets, atol=0.15, rtol=0)
     shared = fit_platt((logits - 1) / 2, targets)
-    torch.testing.assert_close(torch.cat(shared), torch.tensor([2.0, 1.0]), atol=0.15, rtol=0)
+    torch.testing.assert_close(torch.cat(shared), torch.tensor([2.0, 1.0]).double(), atol=0.15, rtol=0)
 
 
 def test_single_labels_are_scaled_under_cross_entropy() -> None:
@@ -104,7 +105,7 @@ def test_single_labels_are_scaled_under_cross_entropy() -> None:
     logits = torch.randn(4000, 4, generator=draw) * 2
     labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
     scaling = fit_temperature(4 * logits, labels)
-    torch.testing.assert_close(scaling.scale, torch.tensor([0.25]), atol=0, rtol=0.1)
+    torch.testing.assert_close(scaling.scale, torch.tensor([0.25]).double(), atol=0, rtol=0.1)
 
 
 def test_a_class_without_positives_may_take_the_scaling_of_all() -> None:
@@ -248,6 +249,28 @@ def test_classes_that_are_fitted_at_once_have_no_more_loss_than_each_alone(fit: 
         one = logits[:, [column]], targets[:, [column]]
         alone = losses(fit(*one), *one).item()  # by another method
         assert together[column].item() <= alone * (1 + 1e-6) + 1e-9, column
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("offset", [-1e4, 5e5, 1e8])
+def test_the_least_loss_is_found_however_far_from_zero_the_logits_are(per_class: bool, offset: float) -> None:
+    logits, targets = (both.double() for both in drawn(1000))
+    near, far = (fit_platt(values, targets, per_class) for values in (logits, logits + offset))
+    torch.testing.assert_close(far.scale, near.scale, rtol=1e-6, atol=0)
+    torch.testing.assert_close(far.shift, near.shift - far.scale * offset, rtol=1e-6, atol=0)
+    plain = minimize(
+        lambda numbers: losses(Scaling(*torch.from_numpy(numbers)), logits[:, :1], targets[:, :1]).item(), [1, 0]
+    )
+    alone = fit_platt(logits[:, :1] + offset, targets[:, :1], per_class)
+    assert alone.scale.item() == pytest.approx(plain.x[0], rel=1e-4)
+
+
+def test_logits_that_are_all_the_same_get_the_frequency_of_their_class() -> None:
+    for logit in (0.1, -20 / 3, 1e6):  # whose mean, rounded, is another number
+        scaling = fit_platt(torch.full((30, 1), logit, dtype=torch.float64), torch.eye(30)[:, :1], per_class=True)
+        assert scaling(torch.full((1, 1), logit, dtype=torch.float64)).sigmoid().item() == pytest.approx(
+            1 / 30, rel=0.1
+        )
 
 
 def synthetic_rows(rows: int) -> tuple[Tensor, Tensor]:
