@@ -1,6 +1,6 @@
-"""Five folds of four probes from features that were encoded once, against encoding every clip whenever it is needed.
+"""Five folds of four probes from a store, which encodes each clip once, against encoding it once for every probe.
 
-python benchmarks/store.py --clips 40
+python benchmarks/store.py --clips 20
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,45 +18,32 @@ import numpy as np
 import soundfile
 import torch
 from jsonargparse import auto_cli
-from torch import Tensor
 
 from oscine.cli import config
 from oscine.cli.probe import PROBES
 from oscine.models import create_model
-from oscine.models.features import Features
 from oscine.probe.data import Task, read_task
-from oscine.probe.encoding import Encoding
+from oscine.probe.encoding import Encoding, encode_task
 from oscine.probe.fit import FeatureSource, FitSettings, judge
-from oscine.probe.probe import Needs
+from oscine.probe.probe import Needs, Probe
 from oscine.probe.shelf import open_store
 
 FOLDS, CLASSES, SECONDS, ROWS = 5, 10, 5.0, 400  # of ESC-10
 WIDEST = Needs(layers=None, parts=("cls", "patches"))  # what the convex gated probe reads; the others read parts of it
 
 
-class Counted:
-    """A source that counts the clips that are taken of it."""
-
-    def __init__(self, source: FeatureSource) -> None:
-        self.source, self.clips = source, 0
-
-    def take(self, rows: Tensor, /) -> Features:
-        self.clips += len(rows)
-        return self.source.take(rows)
+WAYS = ("with", "without")
 
 
-def store(
-    clips: int = 40, epochs: int | None = None, measured: int = 16, model: str = "bat_base", threads: int = 1
-) -> None:
-    """Print seconds of both ways and their ratio, in one run.
+def store(clips: int = 20, epochs: int | None = None, model: str = "bat_base", threads: int = 1) -> None:
+    """Print seconds of four probes, each fitted and judged in a call of its own, with a store and without, and their ratio.
 
-    The fits are the quickstart's, with as many epochs as they have on the 400 clips of ESC-10. Encoding anew is extrapolated
-    from a few clips to all that the fits take, and the work of the fits themselves is not added to it.
+    Without a store every call encodes the clips once, into memory; with one the first call does, for all. The fits are the
+    quickstart's, with as many epochs as they have on the 400 clips of ESC-10, and are timed both ways.
 
     Args:
         clips: rows of the task, of noise.
         epochs: of every fit, instead of its own.
-        measured: clips whose encoding is timed.
         model: the encoder, whose weights are random.
         threads: that torch may use.
     """
@@ -64,22 +52,34 @@ def store(
     encoder = create_model(model).eval()
     with tempfile.TemporaryDirectory() as folder:
         task, root = noise(Path(folder), clips), Path(folder, "stores")
-        encoding = Encoding(encoder, task, WIDEST)
-        encoding.take(torch.arange(1))  # warms up
-        each = timed(lambda: encoding.take(torch.arange(measured))) / measured
-        spent, taken = timed(lambda: open_store(encoding, root)), 0
-        print(f"{clips} clips, {encoding.nbytes / 1e9:.2f} GB: {said(spent)} to encode and write", flush=True)
+        Encoding(encoder, task, WIDEST).take(torch.arange(1))  # warms up
+        spent, encoded = {way: np.zeros(2) for way in WAYS}, Counter[str]()
+
+        def features(way: str, needs: Needs) -> FeatureSource:
+            def progress(done: int, total: int) -> None:
+                encoded[way] += 1  # a batch, which is one clip on a CPU
+
+            if way == "without":
+                return encode_task(encoder, task, needs, batch_size=1, progress=progress)
+            return open_store(Encoding(encoder, task, needs), root, progress=progress)
+
+        def call(way: str, make_probe: Callable[[], Probe], settings: FitSettings) -> None:
+            judge(make_probe, features(way, make_probe().needs), task, settings)
+
+        spent["with"] += timed(lambda: features("with", WIDEST))
+        print(f"{clips} clips: {said(spent['with'])} to encode and write for all probes", flush=True)
         for name, chosen in config.read(config.find_quickstart())["probes"].items():
             make_probe = partial(PROBES[chosen["probe"]], encoder, len(task.classes), **chosen["head"])
-            source = Counted(open_store(Encoding(encoder, task, make_probe().needs), root))
             settings = fit_settings(chosen["fit"], clips, epochs)
-            fits = timed(partial(judge, make_probe, source, task, settings))
-            print(f"{name}: {said(fits)}, {source.clips} clips taken", flush=True)
-            spent, taken = spent + fits, taken + source.clips
-    ratio = taken * each / spent
+            for way in WAYS:  # in turn, so that other work on the machine meets both
+                each = timed(partial(call, way, make_probe, settings))
+                print(f"{name}, {way} the store: {said(each)}", flush=True)
+                spent[way] += each
+    ratio = spent["without"] / spent["with"]
     print(
-        f"{len(task.parts)} folds x 4 probes, {model}, {threads} threads: {said(spent)} with the store; encoding anew "
-        f"{said(taken * each)}, extrapolated from {measured} clips to {taken}; ratio {ratio[0]:.0f}, of CPU {ratio[1]:.0f}"
+        f"{len(task.parts)} folds x 4 probes, {model}, {threads} threads: {said(spent['with'])} with the store, "
+        f"{encoded['with']} clips encoded; {said(spent['without'])} without, {encoded['without']} clips encoded; "
+        f"ratio {ratio[0]:.2f}, of CPU {ratio[1]:.2f}"
     )
 
 
