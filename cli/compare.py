@@ -61,8 +61,8 @@ def compare(
 ) -> None:
     """Show runs of oscine probe beside the published figures, the best first; or how much one run beats another.
 
-    RUNS is a folder of runs, such as runs/probe, or the file results.jsonl in which its runs gather; several are shown
-    together. Without RUNS, the published figures of a task are shown. With --paired, RUNS is the folder of one run, such as
+    RUNS is a folder of runs, such as runs/probe, or the file results.jsonl in which its runs gather, or the folder of one run,
+    such as runs/probe/mine; several are shown together. Without RUNS, the published figures of a task are shown. With --paired, RUNS is the folder of one run, such as
     runs/probe/mine, and both are compared row by row; runs that find events, recording by recording.
     """
     if paired:
@@ -73,7 +73,7 @@ def compare(
     if own and not runs:
         raise Misuse("--own leaves the published figures out; name runs, such as runs/probe")
     files = list(dict.fromkeys(file for place in runs for file in results_below(place)))
-    found = [run for file in files for run in read_runs(file)]
+    found = [run for file, name in files for run in read_runs(file, name)]
     figures = list(published_figures())
     tasks = list(dict.fromkeys(run.task for run in found))
     where = ", ".join(map(str, runs))
@@ -92,15 +92,18 @@ def compare(
         show(table(name, mine, others, metric))
 
 
-def results_below(place: Path) -> list[Path]:
-    """Return the results files that a path names: itself, those of a folder of runs, or that of the run's folder."""
+def results_below(place: Path) -> list[tuple[Path, str]]:
+    """Return the results files that a path names: itself, those of a folder of runs, or that of the run's folder.
+
+    With each comes the name of the one run in it that is meant, or "".
+    """
     if not place.is_dir():
-        return [place]
+        return [(place, "")]
     if found := sorted(place.rglob(RESULTS)):
-        return found
-    beside = place.resolve().parent / RESULTS
-    if beside.is_file():
-        return [beside]
+        return [(file, "") for file in found]
+    run = place.resolve()
+    if (run.parent / RESULTS).is_file():
+        return [(run.parent / RESULTS, run.name)]
     raise OscineError(f"no {RESULTS} in {place} or below it; oscine probe writes it into the folder of its runs")
 
 

@@ -140,11 +140,11 @@ def say(summary: Summary, row: str = "clip") -> None:
     if not summary.listed:
         return
     short = sum(reason.startswith(IN_PART) for reason in summary.listed.values())
-    print(
-        f"{summary.errors}: {counted(short, 'file that is', 'files that are')} cut short, damaged or not as the header says "
-        "(what can be read is in the table), "
-        f"{len(summary.listed) - short} that could not be used"
-    )
+    refused = len(summary.listed) - short
+    in_part = counted(short, "file that is", "files that are")
+    reasons = [f"{in_part} cut short, damaged or not as the header says (what can be read is in the table)"] * bool(short)
+    reasons += [f"{counted(refused, 'file')} that could not be used"] * bool(refused)
+    print(f"{summary.errors}: {', '.join(reasons)}")
 
 
 def _layers(text: str) -> list[int]:

@@ -103,7 +103,7 @@ def note(settings: Namespace, weights: Any, task: Task, called: str, found: Find
         **({"tuning": settings.tuning.as_dict()} if settings.finetune else {}),
     }
     for name, row in found.rows.items():
-        made = Run(name, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes)
+        made = Run(name, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes, settings.name)
         add_run(settings.runs / RESULTS, made)
 
 

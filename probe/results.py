@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +16,14 @@ import numpy as np
 from oscine.models.errors import OscineError
 from oscine.models.json_text import parse_json, read_json
 from oscine.models.schema import as_record
+from oscine.models.words import counted
 from oscine.probe.literature import Figure
 from oscine.probe.run_files import SCORES
 
 RESULTS = "results.jsonl"  # in the folder of the runs
 logger = logging.getLogger(__name__)
 
+MOST, LONGEST = 3, 20  # settings that are named in a row, and characters of each: a terminal is about 100 wide
 RECORDINGS = "recordings"  # the key of the scores where events were judged
 
 
@@ -30,6 +33,7 @@ class Run:
 
     mean, std   metric to score over the parts (folds); None where it is not defined
     settings    whatever else changes the scores, such as the fit's steps; for JSON
+    name        of its folder; "" in lines of versions that did not note it
     """
 
     task: str
@@ -39,6 +43,7 @@ class Run:
     mean: dict[str, float | None]
     std: dict[str, float | None]
     settings: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -74,22 +79,42 @@ def add_run(path: str | Path, run: Run) -> None:
         os.fsync(file.fileno())
 
 
-def read_runs(path: str | Path) -> list[Run]:
-    """The runs of a results file, in their order; of those with the same settings and seed, the last."""
+def read_runs(path: str | Path, name: str = "") -> list[Run]:
+    """The runs of a results file, in their order; of those with the same settings and seed, the last.
+
+    name: of the one run that is wanted, as it was made last; where no line has it, that is logged, and all are returned.
+    """
+    path = Path(path)
     try:
-        lines = Path(path).read_bytes().splitlines()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        raise OscineError(f"no results {path}; oscine probe writes them") from None
+        raise OscineError(f"no results {path}; {_meant(path)}oscine probe writes them") from None
+    found = list(_parse_runs(path, lines))
+    if name:
+        own = [run for run in found if run.name == name]
+        if not own:
+            logger.warning("%s does not say which of its runs is %s: all are shown", path, name)
+        found = [run for run in own if (run.settings, run.seed) == (own[-1].settings, own[-1].seed)] or found
     runs: dict[Any, Run] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            run = as_record(Run, parse_json(line, path, ""), path, "")
-        except OscineError:
-            logger.warning("%s: line %d is no run, or was cut short by a crash; it is left out", path, number)
-            continue
+    for run in found:
         runs.pop((run.key, run.seed), None)
         runs[run.key, run.seed] = run
     return list(runs.values())
+
+
+def _meant(path: Path) -> str:
+    """Return which folder or file beside a path that is not there may be meant, as the begin of a sentence, or ""."""
+    beside = [other.name for other in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
+    near = get_close_matches(path.name, beside, n=1)
+    return f"did you mean {path.parent / near[0]}? " if near else ""
+
+
+def _parse_runs(path: Path, lines: Iterable[bytes]) -> Iterator[Run]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield as_record(Run, parse_json(line, path, ""), path, "")
+        except OscineError:
+            logger.warning("%s: line %d is no run, or was cut short by a crash; it is left out", path, number)
 
 
 def judged_events(run: Path) -> list[dict[str, Any]]:
@@ -108,15 +133,48 @@ def check_predictions(path: Path) -> None:
 
 
 def own_rows(runs: Iterable[Run], task: str) -> list[Row]:
-    """A row for the runs of a task that differ in their seed alone; spread over seeds, or the folds of a single run."""
+    """A row for the runs of a task that differ in their seed alone; spread over seeds, or the folds of a single run.
+
+    Rows that would look alike have the names of their runs, or where these do not tell, the settings that differ.
+    """
     groups: dict[Any, list[Run]] = {}
     for run in runs:
         if run.task == task:
             groups.setdefault(run.key, []).append(run)
+    alike: dict[tuple[str, str], list[list[Run]]] = {}
+    for group in groups.values():
+        alike.setdefault((group[0].encoder, _probe(group[0])), []).append(group)
+    marks = {group[0].key: mark for some in alike.values() for group, mark in zip(some, _marks(some), strict=True)}
     return [
-        Row(group[0].encoder, _probe(group[0]), _mean(group), f"yours, {len(group)} seed{'s' * (len(group) > 1)}")
-        for group in groups.values()
+        Row(
+            group[0].encoder,
+            _probe(group[0]),
+            _mean(group),
+            f"yours, {counted(len(group), 'seed')}" + f": {marks[key]}" * bool(marks[key]),
+        )
+        for key, group in groups.items()
     ]
+
+
+def _marks(groups: list[list[Run]]) -> list[str]:
+    """What tells groups of runs apart that have one encoder and one probe: "" of one alone."""
+    if len(groups) == 1:
+        return [""]
+    names = [", ".join(dict.fromkeys(run.name for run in group)) for group in groups]
+    if all(run.name for group in groups for run in group) and len(set(names)) == len(names):
+        return names
+    settings = [_flat(group[0].settings) for group in groups]
+    every = dict.fromkeys(name for one in settings for name in one)
+    differ = [name for name in every if len({str(one.get(name)) for one in settings}) > 1]
+    return [", ".join(f"{name} {str(one.get(name))[:LONGEST]}" for name in differ[:MOST]) for one in settings]
+
+
+def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, such as fit.lr."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, dict) and value else {f"{above}{name}": value}
+    return found
 
 
 def _probe(run: Run) -> str:

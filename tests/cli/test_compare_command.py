@@ -86,6 +86,31 @@ def test_a_folder_of_runs_or_a_run_stands_for_its_results(
         main([str(tmp_path)])
 
 
+def test_rows_that_would_look_alike_say_their_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, lr in (("linear", 1e-3), ("lr", 1e-2)):
+        add_run(tmp_path / "results.jsonl", replace(RUN, settings={"fit": {"lr": lr, "steps": 9}}, name=name))
+    add_run(tmp_path / "results.jsonl", replace(RUN, probe="mlp", name="mlp"))
+    main([str(tmp_path), "--own"])
+    own = [line.rstrip() for line in capsys.readouterr().out.splitlines() if "my_encoder" in line]
+    assert [line.partition("yours, ")[2] for line in own] == ["1 seed: linear", "1 seed: lr", "1 seed"]
+
+
+def test_one_runs_folder_shows_that_run_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, mean in (("one", 0.1), ("one", 0.2), ("two", 0.2)):  # replaced once; another is the same but for its name
+        add_run(tmp_path / "results.jsonl", replace(RUN, name=name, mean={"accuracy": mean}))
+    (tmp_path / "one").mkdir()
+    main([str(tmp_path / "one"), "--own"])
+    own = [line for line in capsys.readouterr().out.splitlines() if "my_encoder" in line]
+    assert len(own) == 1
+    assert "0.200" in own[0]
+
+
+def test_a_misspelt_folder_is_told_which_one_is_near(tmp_path: Path) -> None:
+    (tmp_path / "probe").mkdir()
+    with pytest.raises(OscineError, match=r"no results .*prob; did you mean .*/probe\? oscine probe writes them"):
+        main([str(tmp_path / "prob")])
+
+
 def test_without_runs_the_published_figures_of_a_task_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--task", "hsn"])
     out = capsys.readouterr().out

@@ -71,8 +71,7 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     (folder / "empty.wav").touch()
     assert dispatch(call(folder, saved, out, "--overwrite", "--hop", "0.25")) == 3
     said = capsys.readouterr()
-    assert f"{errors_path(out)}: 0 files that are cut short" in said.out
-    assert "1 that could not be used" in said.out
+    assert said.out.endswith(f"{errors_path(out)}: 1 file that could not be used\n")
     assert "cut short or unusable by their headers: 1\n  empty.wav: is empty (0 bytes)" in said.err
 
 

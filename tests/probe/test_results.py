@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,22 @@ def test_runs_accumulate_and_come_back(tmp_path: Path) -> None:
     for run in runs:
         add_run(path, run)
     assert read_runs(path) == runs
+
+
+def test_alike_rows_without_names_say_the_settings_that_differ(tmp_path: Path) -> None:
+    runs = [replace(RUN, settings={"rows": "a", "fit": {"lr": lr}}) for lr in (1e-3, 1e-2)]
+    assert [row.source for row in own_rows(runs, "esc50")] == [
+        "yours, 1 seed: fit.lr 0.001",
+        "yours, 1 seed: fit.lr 0.01",
+    ]
+
+
+def test_a_line_without_a_name_still_reads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fields = asdict(RUN)
+    del fields["name"]
+    (tmp_path / "results.jsonl").write_text(json.dumps(fields) + "\n")
+    assert read_runs(tmp_path / "results.jsonl", "mine") == [RUN]
+    assert "does not say which of its runs is mine" in caplog.text
 
 
 def test_the_same_run_counts_once_and_the_last_time(tmp_path: Path) -> None:
