@@ -61,9 +61,9 @@ def compare(
 ) -> None:
     """Show runs of oscine probe beside the published figures, the best first; or how much one run beats another.
 
-    RUNS is a folder of runs, such as runs/probe, or the file results.jsonl in which its runs gather, or the folder of one run,
-    such as runs/probe/mine; several are shown together. Without RUNS, the published figures of a task are shown. With --paired, RUNS is the folder of one run, such as
-    runs/probe/mine, and both are compared row by row; runs that find events, recording by recording.
+    RUNS is a folder of runs, such as runs/probe, or the file results.jsonl in which its runs gather, or the folder of one
+    run, such as runs/probe/mine; several are shown together. Without RUNS, the published figures of a task are shown. With
+    --paired, RUNS is the folder of one run, and both are compared row by row; runs that find events, recording by recording.
     """
     if paired:
         if len(runs) != 1:

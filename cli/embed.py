@@ -142,7 +142,9 @@ def say(summary: Summary, row: str = "clip") -> None:
     short = sum(reason.startswith(IN_PART) for reason in summary.listed.values())
     refused = len(summary.listed) - short
     in_part = counted(short, "file that is", "files that are")
-    reasons = [f"{in_part} cut short, damaged or not as the header says (what can be read is in the table)"] * bool(short)
+    reasons = [f"{in_part} cut short, damaged or not as the header says (what can be read is in the table)"] * bool(
+        short
+    )
     reasons += [f"{counted(refused, 'file')} that could not be used"] * bool(refused)
     print(f"{summary.errors}: {', '.join(reasons)}")
 

@@ -52,8 +52,9 @@ With --finetune the encoder learns, too, as its paper fine-tunes it, and is kept
 with --resume.
 
 What a frozen encoder makes of the clips is written once below --store, for every probe, fold and seed to read. RUNS/NAME
-then holds scores.json, predictions.csv (and .parquet), report.html, and probe/, which `oscine predict` and `oscine publish` take. Few
-shots leave scores.json and report.html; events in recordings (dcase2016) leave scores.json, report.html and probe/."""
+then holds scores.json, predictions.csv (and .parquet), report.html, and probe/, which `oscine predict` and `oscine publish`
+take. Few shots leave scores.json and report.html; events in recordings (dcase2016) leave scores.json, report.html and
+probe/."""
 
 
 def main(arguments: list[str]) -> int | None:

@@ -50,6 +50,12 @@ class Listings:
         return current if os.path.isfile(current) else None
 
 
+def _plain(folder: Path) -> Path:
+    """Return a folder without "..", unless a symbolic link makes that another one."""
+    plain = Path(os.path.normpath(folder))
+    return plain if plain.exists() and folder.exists() and plain.samefile(folder) else folder
+
+
 def find_files(table: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
     """The absolute path of every name that a table holds, and what was guessed; an error where a file is not there."""
     found, notes = find_named(table, names)
@@ -65,7 +71,7 @@ def find_named(table: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
     not, a suffix that is left out, each where one file alone can be meant; and that all names are relative to the folder in
     which the command is called, where none of them leads anywhere from the table.
     """
-    folder, unique = table.parent.absolute(), list(dict.fromkeys(names))
+    folder, unique = _plain(table.parent.absolute()), list(dict.fromkeys(names))
     found = _existing(folder, unique)
     # What a table of ours writes of a name with a tab, say; a name that is there as it is written comes first.
     meant = {name: restore_controls(name) for name in unique if name not in found and restore_controls(name) != name}

@@ -22,6 +22,8 @@ OFFSET = "file offset"
 def read_table(path: str | Path) -> DataFrame:
     """A labelled table from CSV, TSV or Parquet: absolute `path`, `labels` as lists, other columns as they are.
 
+    What stands in its column `path` is kept as `file`, unless it has a column of that name.
+
     Columns: `path`, relative to the table's folder unless absolute; `label`, or `labels` with ";" between several, where an
     empty cell is a clip in which no class sounds; optional `fold` or `split`, which must then be filled in; optional `start`
     and `end` in seconds, the labelled stretch, empty for a whole file; optional `channel` that the label is of (mix, left,
@@ -36,6 +38,8 @@ def read_table(path: str | Path) -> DataFrame:
     paths, notes = find_files(sheet.path, sheet.texts("path").tolist())
     sheet.notes += notes
     table.insert(0, "path", Series(paths, index=table.index, dtype=object))
+    if "file" not in sheet.table:
+        table["file"] = sheet.texts("path")
     table["labels"] = _labels(sheet)
     names = sheet.table["path"]
     for column in sheet.table.columns.intersection(["fold", "split"]):

@@ -25,12 +25,16 @@ from oscine.probe.results import check_predictions
 from oscine.probe.run_files import KIND, LOGIT
 
 NUMBERS = 2_000_000  # that the CSV holds at most, about 20 MB; beyond, it has no probabilities
+FILE = "file"  # a row's recording as its table has it, by which the two can be joined; its path is from the root
 KEYS = ["path", "start", "end", "part"]  # which row it is, and what its probe had not learnt from
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """rows has `KEYS` and group, a number that rows share which belong together; the others are [rows, classes]."""
+    """rows has `KEYS` and group, a number that rows share which belong together; the others are [rows, classes].
+
+    Of a labelled table rows has FILE, too; predictions that were read have not.
+    """
 
     rows: DataFrame
     classes: list[str]
@@ -55,6 +59,8 @@ def predictions_of(judgement: Judgement, task: Task) -> Predictions:
     rows = task.rows.iloc[judged.numpy()]
     names = [part.name for part in task.parts for _ in part.test]
     kept = rows.reindex(columns=KEYS).assign(part=names, group=join_groups(rows)).reset_index(drop=True)
+    if FILE in rows:
+        kept.insert(0, FILE, rows[FILE].fillna("").astype(str).to_numpy())
     targets = as_columns(task.targets[judged], len(task.classes)).to(torch.uint8)
     return Predictions(
         kept.astype({"start": float, "end": float}),
@@ -66,7 +72,7 @@ def predictions_of(judgement: Judgement, task: Task) -> Predictions:
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
-    """A Parquet with path, start, end, part, group, labels, and a column of logits for every class, called "logit CLASS".
+    """A Parquet with file, path, start, end, part, group, labels, and logits of every class in a column "logit CLASS".
 
     Beside it the CSV of `as_csv`, under the same name.
     """
@@ -83,7 +89,7 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
 
 
 def as_csv(predictions: Predictions) -> bytes:
-    """Return path, start, end, part, labels, predicted, right, and a column "probability CLASS" for every class.
+    """Return file, path, start, end, part, labels, predicted, right, and a column "probability CLASS" for every class.
 
     Several labels stand with ";" between them; names are written by `cells.as_cell`. predicted: the likeliest class where a
     row has one label, else every one of at least 0.5. right: whether they are the labels. Of big tables the probabilities
@@ -92,9 +98,9 @@ def as_csv(predictions: Predictions) -> bytes:
     classes, probabilities = predictions.classes, predictions.probabilities
     likeliest, likely = one_hot(probabilities.argmax(1), len(classes)), probabilities >= 0.5
     chosen = likeliest if predictions.single_label else likely
-    rows = predictions.rows[KEYS].assign(
-        path=predictions.rows["path"].map(as_cell),
-        part=predictions.rows["part"].map(as_cell),
+    texts = predictions.rows.columns.intersection([FILE, "path", "part"], sort=False)
+    rows = predictions.rows[[*predictions.rows.columns.intersection([FILE]), *KEYS]].assign(
+        **{name: predictions.rows[name].map(as_cell) for name in texts},
         labels=[_joined(row, classes) for row in predictions.targets],
         predicted=[_joined(row, classes) for row in chosen],
         right=(chosen == predictions.targets).all(1).numpy(),

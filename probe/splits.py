@@ -169,7 +169,7 @@ def keep_groups(rows: DataFrame, group: str, table: str | Path) -> DataFrame:
     """Rows in which the named column says which clips belong together, and no other but the recording."""
     column = next((name for name in rows.columns if name == group or key(name) == key(group)), None)
     if column is None or column in ("labels", "fold", "split"):
-        has = ", ".join(map(str, rows.columns.drop(["labels", "fold", "split"], errors="ignore")))
+        has = ", ".join(map(str, rows.columns.drop(["file", "labels", "fold", "split"], errors="ignore")))
         raise OscineError(f"{table} has no column {group!r} to group clips by; it has {has[:200]}")
     rows = rows.drop(columns=[name for name in GROUPS if name not in ("path", column)], errors="ignore")
     return rows if column in GROUPS else rows.assign(group=rows[column])
@@ -271,14 +271,15 @@ def set_aside(rows: DataFrame, targets: object, splits: Iterable[Split], share: 
 def write_folds(path: str | Path, rows: DataFrame) -> None:
     """Write which clip is in which fold, as a labelled table: read again, it gives the same task.
 
-    Names are written by `cells.as_cell`.
+    file is the path as the table had it, by which the two can be joined; path is from the root. Names are written by
+    `cells.as_cell`.
     """
     single = (rows["labels"].str.len() == 1).all()
-    columns = ["path", "start", "end", "channel", "labels", "fold", *GROUPS[1:]]
+    columns = ["file", "path", "start", "end", "channel", "labels", "fold", *GROUPS[1:]]
     table = rows[[name for name in columns if name in rows]].assign(
         path=rows["path"].map(as_cell), labels=[";".join(map(as_cell, labels)) for labels in rows["labels"]]
     )
-    for name in table.columns.intersection(GROUPS[1:]):
+    for name in table.columns.intersection(["file", *GROUPS[1:]]):
         table[name] = table[name].map(lambda cell: as_cell(cell) if isinstance(cell, str) else cell)
     if "channel" in table:
         table["channel"] = table["channel"].replace(0, MIX)

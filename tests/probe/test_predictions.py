@@ -49,6 +49,17 @@ def test_rows_stand_in_the_order_in_which_they_were_judged() -> None:
     assert judged(single_label=True).targets.tolist() == [[0, 0, 1], [0, 0, 1], [1, 0, 0], [0, 1, 0]]
 
 
+def test_a_row_is_named_as_its_table_names_it_too(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"path": ["/here/a.wav", "/here/b.wav"], "file": ["=a.wav", "b.wav"]})
+    task = Task(rows, ["tit", "wren"], torch.tensor([0, 1]), [Part("test", torch.arange(0), torch.arange(2))])
+    write_predictions(tmp_path / "p.parquet", predictions_of(Judgement(["test"], [], logits=[torch.eye(2)]), task))
+    found = pd.read_csv(tmp_path / "p.csv")
+    assert list(found)[:2] == ["file", "path"]
+    assert found["file"].map(from_cell).tolist() == ["=a.wav", "b.wav"]
+    assert found["path"].tolist() == rows["path"].tolist()
+    assert read_predictions(tmp_path / "p.parquet").rows["path"].tolist() == rows["path"].tolist()
+
+
 def test_a_table_for_excel_and_r_says_what_was_right(tmp_path: Path) -> None:
     written = judged(single_label=True)
     written.logits[0, 2] += 9

@@ -226,6 +226,17 @@ def test_folds_that_were_made_are_written_as_a_table_that_gives_them_again(tmp_p
     assert again.rows[["path", "channel", "fold"]].equals(stereo.rows[["path", "channel", "fold"]])
 
 
+def test_folds_name_recordings_as_their_table_does_and_where_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "rec", rows(""))
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    write_folds("folds.csv", read_labelled("../rec/labels.csv").rows)
+    (first, *_) = csv.DictReader(Path("folds.csv").read_text().splitlines())
+    assert (first["file"], first["path"]) == ("0.wav", str(tmp_path / "rec/0.wav"))
+
+
 def test_names_that_a_spreadsheet_would_run_are_guarded_and_read_again(tmp_path: Path) -> None:
     names = ["=1+1.wav", "a\tb.wav", "@x.wav", "-y.wav", "'=z.wav", "\x1b]0;t\x07.wav", "c;=d.wav", "e\nf.wav"]
     for name in names:
