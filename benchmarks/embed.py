@@ -150,7 +150,7 @@ def shares(encoder: Encoder, folder: Path, batch_size: int) -> None:
     """How much of the work is reading, frontend and encoder, each by itself and one after the other."""
     windows = cut(encoder)
     reader = Reader(windows)
-    pieces = [piece for part in parts_of(survey(folder).recordings, windows, 1) for piece in part]
+    pieces = [piece for part in parts_of(survey(folder).recordings, windows, lambda _: 1) for piece in part]
     begin = time.perf_counter()
     clips = [clip for piece in pieces for clip in clips_of(piece, reader[piece], windows)[0]]
     reading = (time.perf_counter() - begin) / len(clips)

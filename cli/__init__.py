@@ -144,6 +144,6 @@ def dispatch(arguments: list[str]) -> int:
             raise
         complain(f"oscine {name}: {error}")
         return MISUSED if isinstance(error, Misuse) else FAILED
-    except KeyboardInterrupt:
-        complain(f"oscine {name}: stopped{'; the same call goes on' if name in GO_ON else ''}")
+    except KeyboardInterrupt as stopped:
+        complain("; ".join([f"oscine {name}: stopped", *([str(stopped) or "the same call goes on"] * (name in GO_ON))]))
         return INTERRUPTED

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,13 +125,26 @@ def embed(
 
     encoder = open_encoder(model, checkpoint, random_weights, device)
     vectors = Vectors(encoder, chosen, pools.split(","), precision, compile)
-    with progress_bar() as bar:
+    with say_if_lost(target), progress_bar() as bar:
         summary = embed_recordings(
             vectors, inputs, target, hop, dtype, clock, share, overwrite, batch_size, workers, Reporter(bar, called),
             channel=which, shortest=shortest,
         )  # fmt: skip
     say(summary)
     return LISTED if summary.listed else 0
+
+
+@contextmanager
+def say_if_lost(target: Path) -> Iterator[None]:
+    """Have a call that is stopped in the block say so where nothing of it is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from oscine.models.journal import Journal
+
+        if Journal(target).keeps():
+            raise
+        raise KeyboardInterrupt("nothing is kept yet, the next call begins anew") from None
 
 
 def say(summary: Summary, row: str = "clip") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oscine.cli.command import Misuse, call, say_if_slow, say_loading
-from oscine.cli.embed import LISTED, say
+from oscine.cli.embed import LISTED, say, say_if_lost
 from oscine.cli.progress import progress_bar
 from oscine.models.arguments import SHORTEST_CLIP
 from oscine.models.words import counted
@@ -51,7 +51,8 @@ def predict(
 
     Whatever stops it, the same call goes on where it was, and the table comes out the same; a call with other arguments is
     refused, --overwrite starts anew. A table that is finished is not made again for its detections: another threshold takes
-    seconds.
+    seconds. Nor does --overwrite make it again where FILE.txt is there to be replaced, and the table is what this call would
+    make of the same recordings; without --detections it does.
 
     Exit code: 0 every recording is in the table, whole; 3 finished, but OUT.errors.csv lists some; 1 failed.
 
@@ -85,8 +86,8 @@ def predict(
     called = time.monotonic()
     target, share = check_target(table_of(out, detections), recordings), ALL if shard is None else parse_shard(shard)
     journal = Journal(target)
-    made = detections is not None and not overwrite and target.exists() and not journal.plan()
-    if not made:
+    made = detections is not None and target.exists() and (overwrite or not journal.plan())
+    if overwrite or not made:
         journal.check_free(overwrite)
     check_options(target, detections, threshold, shard)
     if detections:
@@ -104,7 +105,7 @@ def predict(
     say_loading("predict", str(probe))
 
     from oscine.cli.reporter import Reporter
-    from oscine.probe.detections import write_detections
+    from oscine.probe.detections import is_current, write_detections
     from oscine.probe.negatives import describe_false_positives
     from oscine.probe.predict import check_hop, predict_recordings
     from oscine.probe.saved import load_probe
@@ -113,10 +114,16 @@ def predict(
     check_hop(fitted, hop)
     moved(fitted.encoder, device)
     fitted.probe.to(fitted.encoder.device)
+    if made and overwrite and detections:
+        made = detections.exists() and not journal.folder.exists() and is_current(
+            fitted, target, inputs, hop, precision, clock, channel=which, shortest=shortest
+        )  # fmt: skip
+        if made:
+            print(f"{target}: is what this call would make, and not made again")
     if made:
         listed = read_listed(target)
     else:
-        with progress_bar() as bar:
+        with say_if_lost(target), progress_bar() as bar:
             summary = predict_recordings(
                 fitted, inputs, target, hop, precision, clock, share, overwrite, batch_size, workers, Reporter(bar, called),
                 channel=which, shortest=shortest,

@@ -299,14 +299,15 @@ def show(stages: Stages, page: Page, rows: Rows) -> None:
     for sentence in page.conclude(scores):
         console.print(sentence, highlight=False)
     console.print(f"\nReport: {out / REPORT}. Scores: {out / SCORES}.", highlight=False)
-    source = stages.embedded
     if page.pretrained:
-        best = max(page.pretrained, key=lambda row: scores[row][LOGISTIC].summary("accuracy")[0])
-        source = f"local-dir:{out / best / ENCODER}"
-    made = "The best of the encoders made here" if page.pretrained else "The encoder that comes with oscine"
-    console.print(f"{made}:\n", highlight=False)
-    pretrained = "" if page.pretrained else ", pretrained=True"
+        made = ", ".join(f"{name} in {out / name / ENCODER}" for name in page.pretrained)
+        console.print(
+            f"Encoders made here: {made}. They are unfinished: so few steps show a recipe at work.", highlight=False
+        )
+    encoder = stages.embedded.partition(".")[0]
+    console.print("To take home: a probe on recordings of your own, and the encoder that comes with oscine:\n")
+    print(f"oscine probe linear --encoder {encoder} --table FILE.csv\n")
     print("from oscine.models import create_model, load_audio")
-    print(f'encoder = create_model("{source}"{pretrained})')
+    print(f'encoder = create_model("{encoder}", pretrained=True)')
     clip = f'load_audio("{stages.task.rows["path"].iloc[0]}", encoder.sample_rate, seconds=encoder.seconds)'
     print(f"print(encoder({clip}[None]).pooled.shape)")

@@ -21,7 +21,7 @@ from oscine.models.forecast import foretell, measure_cost
 from oscine.models.inputs import WHOLE, Recordings
 from oscine.models.journal import Journal
 from oscine.models.outputs import Outputs
-from oscine.models.parts import Job, embed_part, embed_parts
+from oscine.models.parts import PARTS, Job, embed_part, embed_parts
 from oscine.models.survey import ALL, Shard, Survey, parts_of_file, survey
 from oscine.models.table import Note, Summary, as_frame, as_table, check_target, schema_of, write_table
 from oscine.models.vectors import Vectors, evaluating, fingerprint
@@ -113,7 +113,7 @@ def embed_recordings(
         job = job._replace(recordings=found.recordings)
         cost = measure_cost(job)  # now: an encoder that cannot compute leaves no journal
         made_by = describe(job, dtype, channel) | {"shard": str(shard)}
-        plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type}
+        plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type, "parts": PARTS}
         metadata = made_by | {"folder": found.folder}
         schema = schema_of(job.outputs.widths, dtype, clock, metadata, channels=channel == EACH)
         if made := journal.open(plan, stamps(found), overwrite, schema):

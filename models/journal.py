@@ -58,9 +58,16 @@ class Journal:
         needed = self.target if plan.get("made") else self._part(0)
         if not needed.exists():
             return None
-        if "shortest" not in plan["settings"]:
+        if not {"shortest", "parts"} <= plan["settings"].keys():
             raise OscineError(f"{self.folder} is of an older oscine, which read recordings in another way; {ANEW}")
         return plan
+
+    def keeps(self) -> bool:
+        """Return whether a call that was stopped has left something to go on with, or the finished table."""
+        try:
+            return bool(self.plan()) or (self.target.exists() and not (self.folder / PLAN).exists())
+        except OscineError:
+            return False
 
     def check_free(self, overwrite: bool) -> None:
         """An error where another's files are in the way of the table or of its journal."""

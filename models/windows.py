@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import parent_process
 from threading import Thread
 from typing import Any, NamedTuple
@@ -131,17 +131,22 @@ def pieces_of(recording: Recording, windows: Windows) -> Iterator[Piece]:
         yield Piece(recording, first, min(size, clips - first), first + size >= clips)
 
 
-def parts_of(recordings: Iterable[Recording], windows: Windows, clips: int) -> Iterator[list[Piece]]:
-    """All pieces of all recordings, in order, in parts of at least so many clips; the same parts for the same recordings."""
+def parts_of(
+    recordings: Iterable[Recording], windows: Windows, clips_after: Callable[[int], int]
+) -> Iterator[list[Piece]]:
+    """All pieces of all recordings, in order, in parts; the same parts for the same recordings.
+
+    clips_after: of how many clips a part is at least, by how many come before it.
+    """
     part: list[Piece] = []
-    held = 0
+    done = held = 0
     for recording in recordings:
         for piece in pieces_of(recording, windows):
             part.append(piece)
             held += piece.clips
-            if held >= clips:
+            if held >= clips_after(done):
                 yield part
-                part, held = [], 0
+                part, done, held = [], done + held, 0
     if part:
         yield part
 

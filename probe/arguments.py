@@ -28,7 +28,10 @@ def check_detections(out: str | Path, overwrite: bool) -> Path:
         check_ours(out, is_raven_of_ours)
         return out
     if out.exists() and not (out.suffix == "" and out.is_dir() and is_empty(out)):
-        raise OscineError(f"{out} exists already; choose another name, or move it away")
+        instead = (
+            "replace it (--overwrite, overwrite=True)" if out.suffix == RAVEN and out.is_file() else "move it away"
+        )
+        raise OscineError(f"{out} exists already; choose another name, or {instead}")
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from pandas import DataFrame
 from torch import Tensor
 
-from oscine.models.arguments import SHORTEST_CLIP
+from oscine.models.arguments import FLOAT32, SHORTEST_CLIP
 from oscine.models.channels import MIX, Channel, parse_channel
 from oscine.models.embed import describe, job_of
 from oscine.models.errors import OscineError
@@ -21,7 +21,7 @@ from oscine.models.inputs import Recordings
 from oscine.models.locks import lock_output
 from oscine.models.replaced import remove_empty
 from oscine.models.survey import ALL, survey
-from oscine.models.table import read_made_by, read_rows, writing
+from oscine.models.table import read_listed, read_made_by, read_rows, writing
 from oscine.models.table_facts import CHANNEL, keys_of
 from oscine.probe.annotations import COLUMNS, write_audacity, write_raven
 from oscine.probe.arguments import RAVEN, THRESHOLD, check_detections, check_threshold
@@ -95,6 +95,30 @@ def write_detections(
     return sum(map(len, heard.values()))
 
 
+def is_current(
+    fitted: FittedProbe,
+    table: str | Path,
+    recordings: Recordings,
+    hop: float | None = None,
+    precision: str = FLOAT32,
+    clock: str | None = None,
+    *,
+    channel: Channel = MIX,
+    shortest: float = SHORTEST_CLIP,
+) -> bool:
+    """Return whether a finished table is what `predict_recordings` would make now: no recording has changed since."""
+    table, found = Path(table), survey(recordings, channel=channel)
+    job = job_of(Probabilities(fitted, precision), hop, None, clock, shortest)
+    now = describe(job, "float32", parse_channel(channel)) | {"shard": str(ALL), "folder": found.folder}
+    try:
+        check_table(table, now, (*SAME, "version", "precision", "clock"))
+        listed = read_listed(table)
+    except OscineError:
+        return False
+    made = table.stat().st_mtime_ns
+    return found.listed.keys() <= listed.keys() and all(recording.stamp[1] < made for recording in found.recordings)
+
+
 def find_detections(rows: DataFrame, thresholds: Tensor, median: int = 1) -> DataFrame:
     """Detections, with the columns of annotations, in rows as `predict_file` gives them; thresholds [classes]."""
     found = []
@@ -131,10 +155,10 @@ def thresholds_of(fitted: FittedProbe, threshold: float | None) -> Tensor:  # [c
     return torch.full((len(fitted.classes),), THRESHOLD if threshold is None else threshold, dtype=torch.float64)
 
 
-def check_table(table: Path, now: Mapping[str, Any]) -> None:
+def check_table(table: Path, now: Mapping[str, Any], same: Sequence[str] = SAME) -> None:
     """An error where a table was made otherwise than it would be now, or is of other recordings."""
     made = {CHANNEL: MIX} | read_made_by(table)
-    differ = [key for key in SAME if made.get(key) != now[key]]
+    differ = [key for key in same if made.get(key) != now[key]]
     if differ:
         raise OscineError(
             f"{table} was made with {differ[0]} {made.get(differ[0])!r}, not {now[differ[0]]!r}; choose another name, or "

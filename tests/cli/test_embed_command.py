@@ -119,7 +119,7 @@ def test_what_was_interrupted_goes_on_with_the_same_call(
         context.setattr("oscine.cli.reporter.Reporter.progress", stop)
         assert dispatch(call(folder, saved, out, *one_by_one)) == 130
     said = capsys.readouterr().err
-    assert "oscine embed: stopped" in said
+    assert "oscine embed: stopped; the same call goes on\n" in said
     assert not out.exists()
     assert dispatch(call(folder, saved, out, *one_by_one, "--hop", "0.4")) == 1
     assert f"{out} was begun with hop_seconds 0.5, not 0.4; call it as then to continue" in capsys.readouterr().err
@@ -127,6 +127,19 @@ def test_what_was_interrupted_goes_on_with_the_same_call(
     assert "going on: 2 clips are done" in capsys.readouterr().err
     assert dispatch(call(folder, saved, tmp_path / "again.parquet", *one_by_one)) == 0
     assert out.read_bytes() == (tmp_path / "again.parquet").read_bytes()
+
+
+def test_what_was_stopped_before_anything_is_kept_says_so(
+    folder: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_: object, progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oscine.cli.reporter.Reporter.progress", stop)
+    out = tmp_path / "out.parquet"
+    assert dispatch(call(folder, saved, out)) == 130
+    assert "oscine embed: stopped; nothing is kept yet, the next call begins anew\n" in capsys.readouterr().err
+    assert dispatch(call(folder, saved, out, "--hop", "0.4")) == 130, "which may be another one"
 
 
 def test_shards_are_merged(folder: Path, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

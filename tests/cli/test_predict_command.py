@@ -98,6 +98,26 @@ def test_csv_and_detections_go_together_and_are_not_made_again(
     assert f"{tmp_path / 'labels'}: 6 detections, of probabilities from 0.001 on\n" in capsys.readouterr().out
 
 
+def test_detections_are_replaced_alone_where_the_table_is_what_the_call_would_make(
+    folder: Path, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, raven = tmp_path / "out.parquet", tmp_path / "birds.txt"
+    arguments = call(folder, probe, out, "--detections", str(raven))
+    assert dispatch(arguments) == 0
+    written = out.stat().st_ino, out.stat().st_mtime_ns
+    assert dispatch([*arguments, "--threshold", "0.001"]) == 1
+    assert "birds.txt exists already; choose another name, or replace it (--overwrite," in capsys.readouterr().err
+    assert dispatch([*arguments, "--threshold", "0.001", "--overwrite"]) == 0
+    said = capsys.readouterr().out
+    assert f"{out}: is what this call would make, and not made again\n" in said
+    assert f"{raven}: 6 detections, of probabilities from 0.001 on\n" in said
+    assert (out.stat().st_ino, out.stat().st_mtime_ns) == written
+    (folder / "d.ogg").touch()  # changed since
+    for more in ([], ["--hop", "0.25"]):
+        assert dispatch([*arguments, "--overwrite", *more]) == 0
+        assert "clips of 3 recordings" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("detections", ["birds.txt", "birds"])
 def test_beside_detections_the_table_needs_no_name(
     folder: Path, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], detections: str

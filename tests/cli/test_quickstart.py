@@ -153,7 +153,7 @@ def test_the_first_page_stands_before_anything_is_pretrained_and_the_same_call_g
     assert "Clips that it got wrong" in html
     assert "How many steps it takes" not in html
     assert "report.html stands" in capsys.readouterr().err
-    assert 'create_model("bird_mae_tiny.esc10", pretrained=True)' in first.said
+    assert 'create_model("bird_mae_tiny", pretrained=True)' in first.said
     whole = quickstart(table, folder)
     assert list(whole.scores["scores"]) == ["log-mel statistics", *ENCODERS]
     assert {name: written(folder)[name] for name in judged} == judged, "what was judged is not judged again"
@@ -289,6 +289,8 @@ def test_what_is_said_ends_with_three_lines_that_load_the_encoder(run: Run, caps
     assert "Accuracy in %" in run.said
     for sentence in run.scores["conclusions"]:
         assert " ".join(sentence.split()) in " ".join(run.said.split())
+    assert "oscine probe linear --encoder bird_mae_tiny --table FILE.csv" in run.said
+    assert "They are unfinished" in run.said
     program = run.said.splitlines()[-3:]
     exec("\n".join(program), {})
     assert capsys.readouterr().out == "torch.Size([1, 192])\n"

@@ -203,6 +203,16 @@ def stopped(encoder: Encoder, folder: Path, tmp_path: Path) -> Path:
     return out
 
 
+def test_a_stop_costs_a_batch_at_first_then_a_quarter_and_never_more_than_a_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "BATCHES", 32)
+    job = parts.Job(None, None, 16, None, [])  # type: ignore[arg-type]
+    assert [job.clips_after(16 * batches) for batches in (0, 1, 7, 8, 40, 128, 9000)] == [
+        16, 16, 16, 32, 160, 512, 512,
+    ]  # fmt: skip
+
+
 def test_what_is_done_is_not_done_again(encoder: Encoder, stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     said: list[Forecast] = []

@@ -321,7 +321,7 @@ def test_nothing_that_is_there_is_replaced_but_a_selection_table_where_it_may_be
     labels.mkdir()
     (labels / "mine.txt").touch()
     for out, overwrite in ((raven, False), (labels, False), (labels, True), (folder, True)):
-        with pytest.raises(OscineError, match="exists already; choose another name, or move it away"):
+        with pytest.raises(OscineError, match=r"exists already; choose another name, or (move|replace) it"):
             write_detections(learnt, table, folder, out, overwrite=overwrite)
     with pytest.raises(OscineError, match=r"birds\.txt was not written by oscine, and is not replaced"):
         write_detections(learnt, table, folder, raven, overwrite=True)
