@@ -24,13 +24,17 @@ SYNONYMS = {
         "soort", "specie",
     ),
     "labels": ("tags", "all labels", "species list"),
+    # Without their unit, see `_TIMES`. Words for a time of day ("heure de début", "Uhrzeit") are none of them.
     "start": (
-        "begin", "start time", "begin time", "onset", "start s", "begin s", "start sec", "begin sec", "start seconds",
-        "begin seconds", "start time s", "begin time s", "starttime", "begintime",
+        "begin", "start time", "begin time", "onset", "starttime", "begintime",
+        "beginn", "anfang", "startzeit", "anfangszeit", "début", "debut", "temps début", "temps de début", "inicio",
+        "início", "comienzo", "começo", "tiempo inicial", "tiempo de inicio", "tempo inicial", "begintijd", "starttijd",
+        "början", "borjan", "starttid",
     ),
     "end": (
-        "stop", "finish", "end time", "stop time", "end s", "stop s", "end sec", "stop sec", "end seconds", "stop seconds",
-        "end time s", "stop time s", "endtime", "stoptime",
+        "stop", "finish", "end time", "stop time", "endtime", "stoptime",
+        "ende", "endzeit", "fin", "temps fin", "temps de fin", "fim", "tiempo final", "tiempo de fin", "tempo final", "eind",
+        "einde", "eindtijd", "slut", "sluttid",
     ),
     "fold": ("folds", "cv fold", "k fold", "kfold"),
     "split": ("splits", "subset", "partition", "data split", "set"),
@@ -38,6 +42,20 @@ SYNONYMS = {
     "site": (),
     "group": (),
 }  # fmt: skip
+SECONDS = {"s", "sec", "secs", "second", "seconds", "sek", "sekunden", "secondes", "segundos", "seconden", "sekunder"}
+OTHER_UNITS = {
+    "ms",
+    "msec",
+    "milliseconds",
+    "millisekunden",
+    "min",
+    "minutes",
+    "minuten",
+    "h",
+    "hours",
+    "samples",
+    "frames",
+}
 SCORES = {"score", "confidence", "probability"}  # of a classifier, as it writes beside a label how sure it is
 SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -54,6 +72,14 @@ def key(name: object) -> str:
 
 
 KNOWN = {*SYNONYMS, *(synonym for synonyms in SYNONYMS.values() for synonym in synonyms)}
+
+
+def time_key(name: object) -> tuple[str, str]:
+    """`key` of a column of times without its unit, and that unit: "Beginn in s" is "beginn" and "s"."""
+    *words, last = re.sub(r"[\W_]+", " ", str(name)[:200]).casefold().split() or [""]
+    if not words or last not in SECONDS | OTHER_UNITS:
+        return key(name), ""
+    return " ".join(words[:-1] if words[-1] in ("in", "en", "em") else words), last
 
 
 def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple[DataFrame, list[str]]:
@@ -75,6 +101,10 @@ def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple
                 f"{path}: {name} may be the column {first} or {' or '.join(others)}; it is likely {first}: call that {name}"
             )
         if found:
+            if name in ("start", "end") and (unit := time_key(found[0])[1]) in OTHER_UNITS:
+                raise OscineError(
+                    f"{path}: its column {found[0]} is in {unit}, and {name} is read in seconds; convert it"
+                )
             taken[found[0]] = name
     if not taken:
         return table, []
@@ -85,7 +115,8 @@ def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple
 def _candidates(table: DataFrame, name: str) -> list[str]:
     """Columns that may be meant, the likeliest first."""
     known = [name, *SYNONYMS[name]]
-    found = [column for one in known for column in table.columns if key(column) == one]
+    called = {column: time_key(column)[0] if name in ("start", "end") else key(column) for column in table.columns}
+    found = [column for one in known for column in called if called[column] == one]
     if name == "path":
         # A column of names of recordings is that by whatever language it is called in; "recording" may hold numbers.
         named = [column for column in table.columns if _names_recordings(table[column])]

@@ -89,7 +89,8 @@ class Sheet:
             first = texts[wrong].iloc[0]
             refuse(
                 self.path, self.table["path"], wrong,
-                f"has the {column} {first[:40]!r}, expected a number of seconds with a decimal point, such as 12.5",
+                f"has the {column} {first[:40]!r}, expected a number of seconds with a decimal point, such as 12.5"
+                + ("" if column in self.header else f"; rename {self.called(column)} if it is no time in its file"),
             )  # fmt: skip
         return numbers
 
@@ -97,6 +98,10 @@ class Sheet:
         """Give the columns that are meant by the wanted names those names."""
         self.table, guessed = name_columns(self.path, self.table, wanted)
         self.notes += guessed
+
+    def called(self, column: str) -> str:
+        """What the file calls a column."""
+        return self.header[[*self.table.columns].index(column)]
 
     def lacks(self, columns: list[str]) -> str:
         """What to say where these columns are not there."""

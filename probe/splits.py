@@ -25,6 +25,7 @@ from oscine.probe.groups import GROUPS, as_sparse, assign_folds, check_groups, d
 
 NO_ROWS = np.empty(0, dtype=np.int64)
 FOLDS = 5  # as many as there are usually; fewer where there are fewer groups
+USED = ("labels", "start", "end", "channel", "fold", "split")  # beside `GROUPS`
 # Columns that name what makes clips alike, beside `GROUPS`, the likeliest first; as `key` has them.
 ALIKE = (
     "location", "locality", "standort", "ort", "lieu", "sitio", "lugar", "locatie", "station", "recorder", "sensor",
@@ -69,7 +70,7 @@ def read_labelled(
     share to set aside where the table gives no rows to choose by. negatives: labels such as background are no classes, see
     `means_no_class`; clips that have no others are of none. Everything that can be refused of a table is refused here.
     """
-    rows = read_table(table)
+    rows = read = read_table(table)
     classes, targets = find_classes(rows["labels"], table, negatives)
     given = "fold" in rows or "split" in rows
     if given and folds is not None:
@@ -78,6 +79,7 @@ def read_labelled(
         )
     rows = keep_groups(rows, group, table) if group else rows if given else find_groups(rows, targets, table)
     rows = name_splits(rows, table) if given else make_folds(rows, targets, folds, seed, table)
+    _note_unused(read, rows, table)
     splits = split_rows(rows, table)
     check_groups(rows, splits, table)
     check_classes(rows, targets, classes, splits, table)
@@ -193,6 +195,17 @@ def find_groups(rows: DataFrame, targets: np.ndarray, table: str | Path) -> Data
         if 1 < names.nunique() < len(rows) and _crosses(names, targets):
             return rows.assign(group=names)
     return rows
+
+
+def _note_unused(read: DataFrame, rows: DataFrame, table: str | Path) -> None:
+    """Say of which columns nothing was made: a start by a name that is not known would be among them.
+
+    read: the table; rows: with the columns of `GROUPS` that count, where `group` may repeat another.
+    """
+    grouped = [name for name in read.columns if "group" in rows and read[name].equals(rows["group"])]
+    used = {*USED, *rows.columns.intersection(GROUPS), *grouped}
+    if unused := [str(name) for name in read.columns if name not in used]:
+        logger.info("%s: columns not used: %s", table, listed(unused, 20))
 
 
 def _crosses(names: Series, targets: np.ndarray) -> bool:

@@ -208,6 +208,12 @@ def test_a_comma_that_may_divide_thousands_is_refused(tmp_path: Path, caplog: py
         ("file,start_time,end_time,annotation", "a.wav,0,3,wren", "wren"),
         ("filename,begin,stop,category,target", "a.wav,0,3,dog,0", "dog"),
         ("wav,onset,offset,class", "a.wav,0,3,dog", "dog"),
+        ("Dateiname,Vogelart,Beginn,Ende", "a.wav,Hund,0,3", "Hund"),
+        ("fichier,espèce,Début (s),Fin (s)", "a.wav,chien,0,3", "chien"),
+        ("archivo,especie,inicio_s,fin_s", "a.wav,perro,0,3", "perro"),
+        ("ficheiro,espécie,início,fim", "a.wav,cão,0,3", "cão"),
+        ("bestand,soort,begintijd in sec,eindtijd in sec", "a.wav,hond,0,3", "hond"),
+        ("fil,art,start [s],slut [s]", "a.wav,hund,0,3", "hund"),
     ],
 )
 def test_columns_are_known_by_the_names_of_other_programs(
@@ -284,6 +290,14 @@ def test_rows_are_counted_as_a_spreadsheet_does_blank_ones_too(tmp_path: Path) -
         (
             "path,label,start,end\na.wav,x,0:05,0:10\n",
             r"has the start '0:05', expected a number of seconds with a decimal p",
+        ),
+        (
+            "path,label,Beginn,Ende\na.wav,x,06:30,07:30\n",
+            r"has the start '06:30', expected .*; rename Beginn if it is no time in its file",
+        ),
+        (
+            "path,label,Start (ms),End (ms)\na.wav,x,0,500\n",
+            r"its column Start \(ms\) is in ms, .* in seconds; convert",
         ),
         ("path,label,start,end\na.wav,x,0,inf\n", r"has the end 'inf', expected a number of seconds"),
         (

@@ -67,6 +67,17 @@ def test_a_column_that_says_what_belongs_together_is_kept_whole_and_said(
     assert f"5 folds are made, of 10 {column}s, each whole".lower() in caplog.text.lower()
 
 
+def test_columns_of_which_nothing_was_made_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    values = {"site": "north", "Länge": 3, "Bemerkung": "wet"}
+    others = [lambda row, value=value: value for value in values.values()]
+    table = write(tmp_path, rows(f",{','.join(values)},Standort", *others, lambda row: row // 4))
+    with caplog.at_level(logging.INFO):
+        read_labelled(table)
+    assert [said for said in caplog.messages if "not used" in said] == [
+        f"{table}: columns not used: site, Länge, Bemerkung"
+    ]
+
+
 def test_fewer_sites_than_folds_make_a_fold_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = write(tmp_path, rows(",site", lambda row: "north" if row < 25 else "south"))
     with caplog.at_level(logging.INFO):
