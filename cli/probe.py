@@ -179,6 +179,10 @@ def refuse(probe: str, settings: Namespace) -> Clips:
     check_device(settings.device)
     if settings.embeddings and not settings.embeddings.is_file():
         raise OscineError(f"no table {settings.embeddings}; check the path of --embeddings")
+    if settings.embeddings:
+        from oscine.models.table import read_schema  # pyarrow, which --help does without
+
+        read_schema(settings.embeddings)
     clips = read_clips(settings)
     if clips.table:
         check_selection(fit.select_every, clips.table.splits)

@@ -89,6 +89,7 @@ def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple
     there are left to the caller.
     """
     taken: dict[str, str] = {}
+    unsure: list[str] = []
     for name in wanted:
         if name in table:
             continue
@@ -97,15 +98,17 @@ def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple
             found = _offset(table)
         if len(found) > 1:
             first, *others = found
-            raise OscineError(
-                f"{path}: {name} may be the column {first} or {' or '.join(others)}; it is likely {first}: call that {name}"
+            unsure.append(
+                f"{name} may be the column {first} or {' or '.join(others)}; it is likely {first}: call that {name}"
             )
-        if found:
+        elif found:
             if name in ("start", "end") and (unit := time_key(found[0])[1]) in OTHER_UNITS:
                 raise OscineError(
                     f"{path}: its column {found[0]} is in {unit}, and {name} is read in seconds; convert it"
                 )
             taken[found[0]] = name
+    if unsure:
+        raise OscineError(f"{path}: {'; '.join(unsure)}")
     if not taken:
         return table, []
     are = "is" if len(taken) == 1 else "are"

@@ -55,6 +55,7 @@ def read_list(path: Path) -> RecordingList:
     if "path" not in sheet.table:
         raise OscineError(sheet.lacks(["path"]))
     table = read_stretches(sheet)
+    sheet.check()
     names = sheet.texts("path")
     refuse(path, names, names.map(is_address), "is an address, not a file; download the recordings first")
     found, notes = find_named(sheet.path, names.tolist())
@@ -66,14 +67,14 @@ def read_list(path: Path) -> RecordingList:
 
 
 def read_stretches(sheet: Sheet) -> DataFrame:
-    """Read start and end, if a table has them, in seconds; refuse rows without a path, or whose times cannot be."""
+    """Read start and end, if a table has them, in seconds; rows without a path, or whose times cannot be, are faults."""
     names = sheet.texts("path")
-    refuse(sheet.path, names, names == "", "has no path; fill it in or leave the row out")
+    sheet.refuse(names == "", "has no path; fill it in or leave the row out")
     table = DataFrame(
         {column: sheet.seconds(column) for column in ("start", "end") if column in sheet.table}, index=names.index
     )
     start = table["start"].fillna(0.0) if "start" in table else names.map(lambda _: 0.0)
-    refuse(sheet.path, names, start < 0, "has a start before 0 s; times count from the beginning of the file")
+    sheet.refuse(start < 0, "has a start before 0 s; times count from the beginning of the file")
     if "end" in table:
-        refuse(sheet.path, names, table["end"] <= start, "has an end that is not after its start")
+        sheet.refuse(table["end"] <= start, "has an end that is not after its start")
     return table

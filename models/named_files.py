@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from oscine.models.cells import restore_controls
 from oscine.models.errors import OscineError
 from oscine.models.scan import SUFFIXES, is_recording
 
+GUESSED = 20  # names that do not exist for which it is sought what may be meant
+ENTRIES = 5_000  # of folders that are looked through for recordings that lie elsewhere
+SHOWN = 3
 THREADS = 16  # a disk in a network answers many questions at once
 
 
@@ -88,12 +93,50 @@ def find_named(table: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
 
 
 def lost(table: Path, names: Sequence[str], missing: Sequence[str]) -> OscineError:
-    """The error that says which recordings do not exist, and what may be meant by the first."""
-    folder = table.parent.absolute()
+    """The error that says which recordings do not exist, and what may be meant."""
+    folder, listings, total = table.parent.absolute(), Listings(), len({*names})
+    more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+    guess = _elsewhere(folder, missing) if len(missing) == total else ""
+    guess = guess or next(filter(None, (_guess(folder, name, listings) for name in missing[:GUESSED])), "")
     return OscineError(
-        f"{table}: {len(missing)} of its {len({*names})} recordings do not exist, such as {', '.join(missing[:3])}; paths "
-        f"are relative to {folder}{_guess(folder, missing[0], Listings())}"
+        f"{table}: {len(missing)} of its {total} recordings do not exist, such as {', '.join(missing[:SHOWN])}{more}; paths "
+        f"are relative to {folder}{guess}"
     )
+
+
+def _elsewhere(folder: Path, names: Sequence[str]) -> str:
+    """What to do where one folder alone, below or beside the table's, holds all recordings; as the end of a sentence."""
+    if any(PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute() for name in names):
+        return ""
+    plain = [name.replace("\\", "/") for name in names]
+    there = [place for place in _folders_near(folder) if os.path.isfile(place / plain[0])]
+    there = [place for place in there if len(_existing(place, plain)) == len(plain)]
+    if len(there) != 1:
+        return ""
+    prefix = Path(os.path.relpath(there[0], folder)).as_posix()
+    return f"; they all lie in {there[0]}: the column path needs {prefix}/ before each name, or move the table there"
+
+
+def _folders_near(folder: Path) -> Iterator[Path]:
+    """The folders below one, of `ENTRIES` entries; the one above, and those beside it. No links are followed."""
+    left, below = ENTRIES, deque([folder])
+    while below and left > 0:
+        inner, count = _folders_in(below.popleft(), left)
+        left -= count
+        below += inner
+        yield from inner
+    yield folder.parent
+    yield from (place for place in _folders_in(folder.parent, ENTRIES)[0] if place != folder)
+
+
+def _folders_in(folder: Path, most: int) -> tuple[list[Path], int]:
+    """The folders among the first entries of a folder, and how many entries were looked at."""
+    try:
+        with os.scandir(folder) as entries:
+            seen = list(islice(entries, most))
+    except OSError:
+        return [], 1
+    return sorted(Path(entry.path) for entry in seen if entry.is_dir(follow_symlinks=False)), len(seen)
 
 
 def _existing(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -124,10 +167,10 @@ def _guess(folder: Path, name: str, listings: Listings) -> str:
     path = PurePosixPath(PureWindowsPath(name).as_posix())
     if len(alike := listings.alike(folder / path.parent, path.name)) > 1:
         return f"; {' and '.join(alike)} are both there: name one exactly"
-    if other := next(
-        (stem for stem in listings.alike(folder / path.parent, path.stem) if is_recording(path.name)), None
-    ):
-        return f"; {other} is there: if that is meant, name it"
+    others = listings.alike(folder / path.parent, path.stem) if is_recording(path.name) else []
+    if others:
+        are = f"{others[0]} is" if len(others) == 1 else f"{' and '.join(others)} are"
+        return f"; {are} there: if {'that' if len(others) == 1 else 'one of them'} is meant, name it"
     for place, where in ((folder, "the table's folder"), (Path.cwd(), "the folder in which the command is called")):
         for drop in range(len(path.parts)):
             tail = PurePosixPath(*path.parts[drop:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pandas import DataFrame, Series, to_numeric
@@ -12,11 +13,16 @@ from oscine.models.columns import SCORES, SYNONYMS, key
 from oscine.models.errors import OscineError
 from oscine.models.lists import read_stretches
 from oscine.models.named_files import find_files
-from oscine.models.spreadsheet import Sheet, read_sheet, refuse
+from oscine.models.spreadsheet import EMPTY, Sheet, read_sheet, refuse
 from oscine.models.words import counted
 
 VIEWS = ("selection", "view")  # columns of a Raven selection table
 OFFSET = "file offset"
+ROUNDED = 0.01  # seconds beyond the end that are only how a number was rounded, or a file decoded
+# The share of a stretch that must lie in its recording: of BirdNET's last window of 3 s there may be 1 s alone.
+INSIDE = 0.25
+
+logger = logging.getLogger(__name__)
 
 
 def read_table(path: str | Path) -> DataFrame:
@@ -35,26 +41,26 @@ def read_table(path: str | Path) -> DataFrame:
     sheet.name_columns(SYNONYMS)
     _check_columns(sheet)
     table = read_stretches(sheet)
+    table["labels"] = _labels(sheet)
+    for column in sheet.table.columns.intersection(["fold", "split"]):
+        sheet.refuse(sheet.typed(column).isna(), f"has no {column}; fill it in or leave the row out")
+    if "start" in table:
+        empty = [sheet.texts(column).isin(EMPTY) for column in ("start", "end")]
+        sheet.refuse(empty[0] != empty[1], "has only one of start and end; give both or none")
+    sheet.check()
+    names = sheet.table["path"]
     paths, notes = find_files(sheet.path, sheet.texts("path").tolist())
     sheet.notes += notes
     table.insert(0, "path", Series(paths, index=table.index, dtype=object))
     if "file" not in sheet.table:
         table["file"] = sheet.texts("path")
-    table["labels"] = _labels(sheet)
-    names = sheet.table["path"]
-    for column in sheet.table.columns.intersection(["fold", "split"]):
-        refuse(sheet.path, names, sheet.typed(column).isna(), f"has no {column}; fill it in or leave the row out")
-    if "start" in table:
-        refuse(
-            sheet.path, names, table["start"].isna() != table["end"].isna(),
-            "has only one of start and end; give both or none",
-        )  # fmt: skip
     if "channel" in sheet.table:
         table["channel"] = _channels(sheet)
     stretch = table.columns.intersection(["path", "start", "end", "channel"])
     refuse(
         sheet.path, names, table.duplicated(stretch), 'repeats an earlier row; give several labels as "a;b" in labels'
     )
+    _check_ends(sheet, table)
     others = sheet.table.columns.difference([*table.columns, "label", ""], sort=False)
     _note_scores(sheet)
     sheet.say()
@@ -69,6 +75,34 @@ def _note_scores(sheet: Sheet) -> None:
                 f"{counted(scored, 'row has', 'rows have')} a {column}, as a classifier writes it: they are taken as "
                 "labels that somebody has checked"
             )
+
+
+def _check_ends(sheet: Sheet, table: DataFrame) -> None:
+    """Refuse stretches that lie outside of their recordings, by their headers; say which reach beyond the end.
+
+    A recording that cannot be read is left to whoever reads it.
+    """
+    rows = table.dropna(subset=["start", "end"]) if "start" in table else table.iloc[:0]
+    if rows.empty:
+        return
+    from oscine.models.audio import AudioError, read_headers  # which most tables do without
+
+    paths = [*rows["path"].unique()]
+    headers = zip(paths, read_headers([Path(path) for path in paths]), strict=True)
+    lengths = {path: header[0].seconds for path, header in headers if not isinstance(header, AudioError)}
+    seconds, names = rows["path"].map(lengths).astype(float), sheet.texts("path")
+    beyond = (rows["end"] > seconds + ROUNDED).reindex(table.index, fill_value=False)
+    if not beyond.any():
+        return
+    inside = (seconds - rows["start"]) / (rows["end"] - rows["start"])
+    outside = beyond & (inside.reindex(table.index) < INSIDE)
+    first = (outside if outside.any() else beyond).idxmax()
+    said = f"is of {rows['start'][first]:g} to {rows['end'][first]:g} s, but its recording lasts {seconds[first]:.6g} s"
+    refuse(sheet.path, names, outside, f"{said}; correct it: times are seconds from the beginning of that file")
+    logger.warning(
+        "%s: %s beyond the recordings' ends, and what is there is taken; row %s (%s) %s",
+        sheet.path, counted(int(beyond.sum()), "row reaches", "rows reach"), first, names[first], said,
+    )  # fmt: skip
 
 
 def _check_columns(sheet: Sheet) -> None:
@@ -101,11 +135,11 @@ def _check_raven(sheet: Sheet) -> None:
 def _labels(sheet: Sheet) -> Series:
     column = "labels" if "labels" in sheet.table else "label"
     labels = Series([_parts(text) for text in sheet.texts(column)], index=sheet.table.index, dtype=object)
-    counts, names = labels.map(len), sheet.table["path"]
+    counts = labels.map(len)
     if column == "label":
-        refuse(sheet.path, names, counts > 1, "has several labels; call the column labels if that is meant")
+        sheet.refuse(counts > 1, "has several labels; call the column labels if that is meant")
     if column == "label" or not counts.any():
-        refuse(sheet.path, names, counts == 0, f"has no {column}; fill it in or leave the row out")
+        sheet.refuse(counts == 0, f"has no {column}; fill it in or leave the row out")
     if empty := int((counts == 0).sum()):
         sheet.notes.append(
             f"{empty} row{'s have' if empty > 1 else ' has'} no label: taken as clips in which no class sounds"

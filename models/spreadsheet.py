@@ -48,12 +48,14 @@ class Sheet:
                Parquet, what it holds
     separator  between the columns; None of Parquet
     notes      what was guessed, each a few words
+    faults     what is wrong with rows, which `check` raises all at once
     """
 
     path: Path
     table: DataFrame
     separator: str | None = None
     notes: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     header: list[str] = field(init=False)  # as the file has it
 
     def __post_init__(self) -> None:
@@ -87,8 +89,8 @@ class Sheet:
         wrong = (numbers.isna() & (texts != "")) | np.isinf(numbers)
         if wrong.any():
             first = texts[wrong].iloc[0]
-            refuse(
-                self.path, self.table["path"], wrong,
+            self.refuse(
+                wrong,
                 f"has the {column} {first[:40]!r}, expected a number of seconds with a decimal point, such as 12.5"
                 + ("" if column in self.header else f"; rename {self.called(column)} if it is no time in its file"),
             )  # fmt: skip
@@ -98,6 +100,16 @@ class Sheet:
         """Give the columns that are meant by the wanted names those names."""
         self.table, guessed = name_columns(self.path, self.table, wanted)
         self.notes += guessed
+
+    def refuse(self, wrong: Series, complaint: str) -> None:
+        """Note a fault of the rows for which it is true."""
+        if fault := _fault(self.table["path"], wrong, complaint):
+            self.faults.append(fault)
+
+    def check(self) -> None:
+        """Raise an error with all faults of rows."""
+        if self.faults:
+            raise OscineError(f"{self.path}: {'; '.join(self.faults)}")
 
     def called(self, column: str) -> str:
         """What the file calls a column."""
@@ -284,10 +296,17 @@ def as_numbers(texts: Series, commas: bool = False) -> Series:
 
 def refuse(path: Path, names: Series, wrong: Series, complaint: str) -> None:
     """An error that names the first wrong row of a table, by its recording, and says how many there are."""
-    if wrong.any():
-        first = int(wrong.to_numpy().argmax())
-        more = f" ({int(wrong.sum())} such rows)" if wrong.sum() > 1 else ""
-        raise OscineError(f"{path}: row {names.index[first]} ({str(names.iloc[first])[:200]}) {complaint}{more}")
+    if fault := _fault(names, wrong, complaint):
+        raise OscineError(f"{path}: {fault}")
+
+
+def _fault(names: Series, wrong: Series, complaint: str) -> str:
+    """The first wrong row and what is wrong with it, or "" where none is."""
+    if not wrong.any():
+        return ""
+    first = int(wrong.to_numpy().argmax())
+    more = f" ({int(wrong.sum())} such rows)" if wrong.sum() > 1 else ""
+    return f"row {names.index[first]} ({str(names.iloc[first])[:200]}) {complaint}{more}"
 
 
 def _no_table(path: Path, reason: object) -> OscineError:

@@ -340,7 +340,10 @@ def read_schema(path: str | Path) -> pa.Schema:
     except FileNotFoundError:
         raise OscineError(f"no table {path}; check the path") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError):
-        raise OscineError(f"{path} is no Parquet file; expected a table FILE.parquet that oscine embed wrote") from None
+        raise OscineError(
+            f"{path} is no Parquet file; expected a table FILE.parquet that oscine embed wrote: of a CSV, embed again with "
+            f"--out {Path(path).with_suffix('.parquet').name}"
+        ) from None
     made = made_by(schema, path)
     number = DTYPES[made["dtype"]]
     for name, kind in zip(schema.names, schema.types):

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,14 +115,6 @@ class LabelledClips(Dataset[Tensor]):
         ]
         self.channels = rows["channel"].tolist() if "channel" in rows else None  # numbers from 1, 0 is the mean of all
         self.sample_rate, self.samples = sample_rate, round(seconds * sample_rate)
-        longer = sum(end - start > seconds + 1e-6 for start, end in zip(self.starts, ends, strict=True))
-        if longer:
-            logger.warning(
-                "%d of %d labelled stretches last longer than a clip: their first %g s count",
-                longer,
-                len(rows),
-                seconds,
-            )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -132,6 +125,24 @@ class LabelledClips(Dataset[Tensor]):
         channel = self.channels[row] if self.channels else 0
         waveform = tars.load(number, *part) if tars else load_audio(path, *part, channel=channel or MIX)
         return waveform[: self.samples]
+
+
+def warn_of_longer(rows: pd.DataFrame, seconds: float) -> None:
+    """Warn of stretches that are longer than a clip; once a process, however often the rows are encoded."""
+    if not {"start", "end"} <= {*rows.columns}:
+        return
+    longer = rows[rows["end"] - rows["start"].fillna(0.0) > seconds + 1e-6]
+    if len(longer):
+        path, start, end = longer.iloc[0][["path", "start", "end"]]
+        _warn_once(
+            f"{len(longer)} of {len(rows)} labelled stretches last longer than a clip, such as {start:g} to {end:g} s of "
+            f"{path}: their first {seconds:g} s count"
+        )
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logger.warning(text)
 
 
 def _inside_tars(paths: Sequence[str]) -> dict[str, tuple[Tars, int]]:

@@ -20,7 +20,7 @@ from oscine.models.paths import common_folder
 from oscine.models.table import read_made_by, read_schema, read_table
 from oscine.models.table_facts import CHANNEL, KEYS
 from oscine.models.vectors import POOLED, POOLS, fingerprint
-from oscine.probe.data import LabelledClips, Task
+from oscine.probe.data import LabelledClips, Task, warn_of_longer
 from oscine.probe.probe import Needs
 
 
@@ -41,6 +41,7 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
             f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
         )
     _check_encoder(path, made_by, encoder)
+    warn_of_longer(task.rows, encoder.seconds)
     columns = _columns(path, made_by, encoder, needs)
     table = read_table(path, list(columns.values()))
     clips = table.select(KEYS).to_pandas()

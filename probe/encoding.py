@@ -26,7 +26,7 @@ from oscine.models.files import Stamp, file_stamp
 from oscine.models.layers import PATCH
 from oscine.models.precision import choose_precision, computing
 from oscine.models.vectors import evaluating, fingerprint
-from oscine.probe.data import LabelledClips, Task, read_batches
+from oscine.probe.data import LabelledClips, Task, read_batches, warn_of_longer
 from oscine.probe.probe import Needs
 
 LAYOUT = 1  # of what is kept; what was kept in another one is encoded anew
@@ -62,6 +62,7 @@ class Encoding:
         self.precision = choose_precision(precision, encoder.device)
         self.encoder, self.needs, self.batch_size, self.dtype = encoder, needs, batch_size, dtype
         self.clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
+        warn_of_longer(task.rows, seconds or encoder.seconds)
         self.shapes = shapes_of(encoder, needs, seconds)
         self.nbytes = count_bytes(encoder, needs, len(self.clips), seconds, dtype)
 

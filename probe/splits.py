@@ -25,7 +25,7 @@ from oscine.probe.groups import GROUPS, as_sparse, assign_folds, check_groups, d
 
 NO_ROWS = np.empty(0, dtype=np.int64)
 FOLDS = 5  # as many as there are usually; fewer where there are fewer groups
-USED = ("labels", "start", "end", "channel", "fold", "split")  # beside `GROUPS`
+USED = ("file", "labels", "start", "end", "channel", "fold", "split")  # beside `GROUPS`
 # Columns that name what makes clips alike, beside `GROUPS`, the likeliest first; as `key` has them.
 ALIKE = (
     "location", "locality", "standort", "ort", "lieu", "sitio", "lugar", "locatie", "station", "recorder", "sensor",

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from oscine.models.audio import audio_info, load_audio, one_clip
 from oscine.models.augment import drawn_by, key
 from oscine.models.errors import OscineError
-from oscine.probe.data import LabelledClips, Task, read_all
+from oscine.probe.data import LabelledClips, Task, read_all, warn_of_longer
 
 BACKGROUND, WHICH = 6, 7  # of a clip's random numbers, see models/augment.py
 OVER, INSTEAD = 0.5, 0.075  # shares of clips over a background, and that a background replaces: arXiv 2504.12880
@@ -49,6 +49,7 @@ class TrainingClips(Dataset["Clips | OscineError"]):
         self, task: Task, sample_rate: int, seconds: float, seed: int, background: Sequence[Path] = ()
     ) -> None:
         self.clips = LabelledClips(task.rows, sample_rate, seconds)
+        warn_of_longer(task.rows, seconds)
         self.seed = seed
         self.background = background
 

@@ -112,6 +112,7 @@ PROBE: list[tuple[str, int, str]] = [
     ),
     ("linear --encoder bird_mae_tiny --table labels.csv --task.valid 2", 1, "task.valid is 2, expected a share"),
     ("linear --encoder bird_mae_tiny --table labels.csv --embeddings nowhere.parquet", 1, "no table nowhere.parquet"),
+    ("linear --encoder bird_mae_tiny --table labels.csv --embeddings labels.csv", 1, "again with --out labels.parquet"),
     ("linear --encoder bird_mae_tiny --table labels.csv --device abacus:x", 1, "no device 'abacus:x'"),
     ("linear --encoder bird_mae_tiny --table one.csv", 1, "one label only"),
 ]

@@ -499,7 +499,7 @@ def test_what_is_no_table_of_embeddings_is_not_read_as_one(tmp_path: Path) -> No
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
     for path, complaint in [
         (tmp_path / "none.parquet", r"no table .*none\.parquet; check the path"),
-        (tmp_path / "text.parquet", r"text\.parquet is no Parquet file; expected"),
+        (tmp_path / "text.parquet", r"text\.parquet is no Parquet file; expected .*--out text\.parquet"),
         (tmp_path, "is no Parquet file; expected"),
         (tmp_path / "other.parquet", r"other\.parquet was not written by oscine embed"),
     ]:

@@ -172,6 +172,47 @@ def test_what_another_machine_called_a_file_is_guessed_and_refused(tmp_path: Pat
         read_table(table(tmp_path, "path,label\na.flac,x\n"))
 
 
+def test_of_many_recordings_that_do_not_exist_the_number_is_said_and_the_first_that_may_be_meant(
+    tmp_path: Path,
+) -> None:
+    names = [*(f"{number}.wav" for number in range(5)), "a.ogg"]
+    with pytest.raises(
+        OscineError, match=r"6 of its 7 .* 1\.wav, 2\.wav and 3 more; .*; a\.wav is there: if that is meant"
+    ):
+        read_table(table(tmp_path, "path,label\nb.wav,x\n" + "".join(f"{name},x\n" for name in names)))
+
+
+@pytest.mark.parametrize(
+    ("place", "prefix"), [("t/audio", "audio"), ("t/x/audio", "x/audio"), ("audio", r"\.\./audio")]
+)
+def test_recordings_that_all_lie_in_one_other_folder_are_found_and_what_to_do_is_said(
+    place: str, prefix: str, tmp_path: Path
+) -> None:
+    touch(tmp_path / place / "1.wav", tmp_path / place / "2.wav", tmp_path / "t/only_one/1.wav")
+    text = "path,label\n1.wav,x\n2.wav,y\n"
+    with pytest.raises(
+        OscineError, match=rf"audio: the column path needs {prefix}/ before each name, or move the table"
+    ):
+        read_table(table(tmp_path / "t", text))
+    touch(tmp_path / "t/copy/1.wav", tmp_path / "t/copy/2.wav")
+    with pytest.raises(OscineError, match="2 of its 2 recordings do not exist") as caught:
+        read_table(table(tmp_path / "t", text))
+    assert "needs" not in str(caught.value), "either may be meant"
+
+
+def test_all_that_is_wrong_with_rows_is_said_at_once(tmp_path: Path) -> None:
+    text = "path,label,start,end,fold\na.wav,,0,1,1\n,x,0,1,1\nb.wav,,early,2,\nc.wav,x,2,1,1\n"
+    with pytest.raises(
+        OscineError, match=r"row 3 \(\) has no path.*; row 4 .*'early'.*; row 5 .* not after its start"
+    ) as caught:
+        read_table(table(tmp_path, text))
+    assert (
+        "row 2 (a.wav) has no label; fill it in or leave the row out (2 such rows); row 4 (b.wav) has no fold"
+        in str(caught.value)
+    )
+    assert "only one of" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("times", "seconds"),
     [

@@ -14,7 +14,7 @@ import torch
 from oscine.models.audio import load_audio
 from oscine.models.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.probe.data import LabelledClips, Task, multi_hot, read_task, with_validation
+from oscine.probe.data import LabelledClips, Task, multi_hot, read_task, warn_of_longer, with_validation
 from oscine.probe.encoding import Encoding
 from oscine.probe.probe import Needs
 
@@ -184,6 +184,35 @@ def test_channels_in_parquet_may_be_numbers_beside_empty_cells(tmp_path: Path) -
     pd.read_csv(stereo(tmp_path, "2|1||2")).to_parquet(tmp_path / "table.parquet")
     clips = LabelledClips(read_task(tmp_path / "table.parquet").rows, RATE, 0.5)
     assert [clips[row].unique().tolist() for row in range(5)] == [[-0.25], [0.5], [0.125], [-0.25], [0.125]]
+
+
+def test_stretches_that_are_longer_than_a_clip_are_said_once_with_one_of_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = task_of(tmp_path, "path,label,start,end,fold\na.wav,wren,0,0.2,1\nb.wav,tit,0.5,1,2\n")
+    for rows in (task.rows, task.rows, task.rows.drop(columns=["start", "end"])):
+        warn_of_longer(rows, 0.3)
+    (said,) = [message for message in caplog.messages if "longer" in message]
+    assert said.startswith("1 of 2 labelled stretches last longer than a clip, such as 0.5 to 1 s of ")
+    assert said.endswith("b.wav: their first 0.3 s count")
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [("0,99", "is of 0 to 99 s, but its recording lasts 1 s; correct it"), ("1,1.5", "is of 1 to 1.5 s, but its")],
+)
+def test_a_stretch_outside_its_recording_is_refused_before_anything_is_encoded(
+    times: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(OscineError, match=rf"table\.csv: row 3 \(b\.wav\) {said}"):
+        task_of(tmp_path, f"path,label,start,end,fold\na.wav,wren,,,1\nb.wav,tit,{times},2\n")
+
+
+def test_a_last_window_may_reach_beyond_the_end_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    task_of(tmp_path, "path,label,start,end,fold\na.wav,wren,0,1.009,1\nb.wav,tit,0.5,2,2\n")
+    (said,) = [message for message in caplog.messages if "beyond" in message]
+    assert "1 row reaches beyond" in said
+    assert "row 3 (b.wav) is of 0.5 to 2 s, but its recording lasts 1 s" in said
 
 
 def test_one_stretch_may_have_a_label_for_every_channel_but_not_two_for_one(tmp_path: Path) -> None:
