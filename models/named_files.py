@@ -96,8 +96,9 @@ def lost(table: Path, names: Sequence[str], missing: Sequence[str]) -> OscineErr
     """The error that says which recordings do not exist, and what may be meant."""
     folder, listings, total = table.parent.absolute(), Listings(), len({*names})
     more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-    guess = _elsewhere(folder, missing) if len(missing) == total else ""
-    guess = guess or next(filter(None, (_guess(folder, name, listings) for name in missing[:GUESSED])), "")
+    guess = next(filter(None, (_guess(folder, name, listings) for name in missing[:GUESSED])), "")
+    if not guess and len(missing) == total:
+        guess = _elsewhere(folder, missing)
     return OscineError(
         f"{table}: {len(missing)} of its {total} recordings do not exist, such as {', '.join(missing[:SHOWN])}{more}; paths "
         f"are relative to {folder}{guess}"

@@ -42,7 +42,7 @@ TOKENS = (
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
-        soundfile.write(tmp_path / name, np.zeros((8000, 2)), 8000)
+        soundfile.write(tmp_path / name, np.zeros((24_000, 2)), 8000)
     return tmp_path
 
 
