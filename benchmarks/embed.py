@@ -22,13 +22,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from oscine.models import BirdMAE, Encoder, create_model, embed_folder, load_audio
-from oscine.models.arguments import BFLOAT16, FLOAT32
-from oscine.models.precision import bfloat16_gain
-from oscine.models.survey import survey
-from oscine.models.table import read_embeddings
-from oscine.models.vectors import Vectors
-from oscine.models.watcher import Progress, Watcher
-from oscine.models.windows import Reader, clips_of, cut, default_workers, parts_of
+from oscine.models.audio.workers import default_workers
+from oscine.models.embed.clips import Reader, clips_of, cut, parts_of
+from oscine.models.embed.progress import Progress, Watcher
+from oscine.models.embed.table import read_embeddings
+from oscine.models.embed.vectors import Vectors
+from oscine.models.encoders.base.precision import BFLOAT16, FLOAT32, bfloat16_gain
+from oscine.models.recordings.folder import survey
 
 RATE = 48_000  # of the recordings, which have to be resampled
 FBANK = {

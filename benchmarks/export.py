@@ -12,7 +12,7 @@ import torch
 from jsonargparse import auto_cli
 
 from oscine.models import create_model
-from oscine.models.export import INPUT, OUTPUT, onnx_bytes, session_of
+from oscine.models.export.onnx import INPUT, OUTPUT, onnx_bytes, session_of
 
 
 def race(works: list[Callable[[], object]], rounds: int) -> list[float]:

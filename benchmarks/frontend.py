@@ -12,7 +12,7 @@ import torch
 import torchaudio.compliance.kaldi as kaldi
 from jsonargparse import auto_cli
 
-from oscine.models.frontend import KaldiFbank
+from oscine.models.encoders.frontends.mel import KaldiFbank
 
 RATE = 32_000
 SETTINGS = {

@@ -23,10 +23,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from oscine.probe.draws import balancing_weights
-from oscine.probe.groups import join_groups
-from oscine.probe.metrics import single_label_metrics
-from oscine.probe.splits import read_labelled
+from oscine.probe.fit.draws import balancing_weights
+from oscine.probe.metrics.metrics import single_label_metrics
+from oscine.probe.tasks.groups import join_groups
+from oscine.probe.tasks.splits import read_labelled
 
 GIB = 2**30
 

@@ -14,7 +14,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from oscine.models.layers import PATCH
+from oscine.models.encoders.frontends.mel import PATCH
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 
 

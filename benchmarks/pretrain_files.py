@@ -21,9 +21,9 @@ from lightning import Callback, LightningModule, Trainer
 from pretrain_step import bird_mae
 from torch.utils.data import DataLoader, default_collate
 
-from oscine.models.layers import PATCH
+from oscine.models.encoders.frontends.mel import PATCH
 from oscine.pretrain import Recipe
-from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.recipe import Batch
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

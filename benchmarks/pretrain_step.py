@@ -20,8 +20,8 @@ from step_flop import flop
 from step_memory import kept_for_backward, peak_on_cpu, peak_on_gpu
 from torch import Tensor
 
-from oscine.models.bat import BAT
-from oscine.models.bird_mae import BirdMAE
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 
 SIZES = {

@@ -18,10 +18,10 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from oscine.models.encoder import Encoder
-from oscine.models.features import Features
-from oscine.probe.convex_gated import ConvexGatedProbe
-from oscine.probe.similarity import extremes
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.features import Features
+from oscine.probe.heads.convex_gated import ConvexGatedProbe
+from oscine.probe.heads.similarity import extremes
 
 CLASSES, DIM, DEPTH, GRID = 50, 768, 12, (64, 8)  # ESC-50 with the features of a 10-s clip
 MIB = 2**20
@@ -63,7 +63,7 @@ def measure(way: str, clips: int, prototypes: int, threads: int, device: str, ro
             torch.cuda.synchronize()
 
     before, seconds = peak(device), []
-    with patch("oscine.probe.convex_gated.extremes", WAYS[way]):
+    with patch("oscine.probe.heads.convex_gated.extremes", WAYS[way]):
         for _ in range(1 + rounds):
             begin = time.perf_counter()
             step()
@@ -83,7 +83,7 @@ def gradients_apart(prototypes: int, device: str) -> float:
     found: list[list[Tensor]] = []
     for way in WAYS.values():
         probe, prepared, labels = probe_and_batch(2, prototypes, device, torch.float64)
-        with patch("oscine.probe.convex_gated.extremes", way):
+        with patch("oscine.probe.heads.convex_gated.extremes", way):
             cross_entropy(probe.logits(prepared), labels).backward()
         found.append([cast(Tensor, parameter.grad) for parameter in probe.parameters()])
     return max(((ours - theirs).abs().max() / theirs.abs().max()).item() for ours, theirs in zip(*found, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from oscine.models.layers import PATCH
+from oscine.models.encoders.frontends.mel import PATCH
 from oscine.pretrain import BATPretraining, Recipe
 
 

@@ -19,14 +19,14 @@ import soundfile
 import torch
 from jsonargparse import auto_cli
 
-from oscine.cli import config
-from oscine.cli.probe import PROBES
+from oscine.cli.console import config
+from oscine.cli.probe.probe import PROBES
 from oscine.models import create_model
-from oscine.probe.data import Task, read_task
-from oscine.probe.encoding import Encoding, encode_task
-from oscine.probe.fit import FeatureSource, FitSettings, judge
-from oscine.probe.probe import Needs, Probe
-from oscine.probe.shelf import open_store
+from oscine.probe.features.encoding import Encoding, encode_task
+from oscine.probe.features.shelf import open_store
+from oscine.probe.fit.judge import FeatureSource, FitSettings, judge
+from oscine.probe.heads.probe import Needs, Probe
+from oscine.probe.tasks.task import Task, read_task
 
 FOLDS, CLASSES, SECONDS, ROWS = 5, 10, 5.0, 400  # of ESC-10
 WIDEST = Needs(layers=None, parts=("cls", "patches"))  # what the convex gated probe reads; the others read parts of it

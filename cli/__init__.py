@@ -1,4 +1,5 @@
-"""The front door: `oscine COMMAND`. One file a command; each is a typed function whose docstring is its help.
+"""The front door: `oscine COMMAND`. One file a command, in folders as `oscine --help` groups them; each is a
+typed function whose docstring is its help.
 
 What a function works with it imports itself: --help, and the complaint about a misspelt option, need no torch.
 """
@@ -13,33 +14,55 @@ import signal
 import sys
 from difflib import get_close_matches
 from io import TextIOWrapper
-from types import FrameType
+from types import FrameType, ModuleType
 
 from oscine import __version__
-from oscine.cli.command import Misuse, complain
-from oscine.models.cells import escape_lines
-from oscine.models.errors import OscineError
+from oscine.cli.console.command import complain
+from oscine.models.errors import Misuse, OscineError
+from oscine.models.words import escape_lines
 
-COMMANDS = {
-    "quickstart": "the main job end to end, small: make data, pretrain, probe, report",
-    "chorus": "write a synthetic dawn chorus, a small labelled data set",
-    "models": "list the encoders of the zoo",
-    "pretrain": "pretrain an encoder on a folder of recordings, from a YAML",
-    "probe": "judge a frozen encoder on a labelled table, from a YAML",
-    "compare": "show runs of probes beside published figures",
-    "embed": "turn recordings into a table of embeddings",
-    "predict": "write what a fitted probe says of recordings",
-    "merge": "join the tables of several embed jobs into one",
-    "export": "write an encoder, and a probe on it, as one ONNX file",
-    "shards": "pack a folder of recordings into tar files, to pretrain on a cluster",
-    "download": "fetch weights ahead, for machines without a network",
-    "convert": "turn an official checkpoint into a folder in oscine's layout",
-    "publish": "put an encoder or a probe on the Hub, for anyone to load",
-    "doctor": "examine this installation, for bug reports",
+# The commands as --help groups them: a group is a folder beside this file, and "" this one.
+GROUPS = {
+    "": {
+        "quickstart": "the main job end to end, small: make data, pretrain, probe, report",
+        "doctor": "examine this installation, for bug reports",
+    },
+    "encode": {
+        "models": "list the encoders of the zoo",
+        "embed": "turn recordings into a table of embeddings",
+        "predict": "write what a fitted probe says of recordings",
+        "merge": "join the tables of several embed jobs into one",
+        "export": "write an encoder, and a probe on it, as one ONNX file",
+    },
+    "pretrain": {
+        "pretrain": "pretrain an encoder on a folder of recordings, from a YAML",
+        "shards": "pack a folder of recordings into tar files, to pretrain on a cluster",
+    },
+    "probe": {
+        "probe": "judge a frozen encoder on a labelled table, from a YAML",
+        "compare": "show runs of probes beside published figures",
+        "chorus": "write a synthetic dawn chorus, a small labelled data set",
+    },
+    "hub": {
+        "download": "fetch weights ahead, for machines without a network",
+        "convert": "turn an official checkpoint into a folder in oscine's layout",
+        "publish": "put an encoder or a probe on the Hub, for anyone to load",
+    },
 }
+COMMANDS = {name: purpose for group in GROUPS.values() for name, purpose in group.items()}
+HEADINGS = {
+    "": "begin here",
+    "encode": "use an encoder",
+    "pretrain": "make one",
+    "probe": "judge one",
+    "hub": "fetch and publish",
+}
+GROUPS_IN_WORDS = "\n".join(
+    f"\n{HEADINGS[group]}:\n" + "\n".join(f"  {name:<12}{purpose}" for name, purpose in commands.items())
+    for group, commands in GROUPS.items()
+)
 HELP = f"""usage: oscine COMMAND [ARGUMENTS]
-
-{chr(10).join(f"  {name:<12}{purpose}" for name, purpose in COMMANDS.items())}
+{GROUPS_IN_WORDS}
 
   oscine COMMAND --help    what a command takes and does
   oscine --version         the version
@@ -125,6 +148,12 @@ def output_is_closed() -> bool:
     return closed
 
 
+def command_module(name: str) -> ModuleType:
+    """Import the file of a command."""
+    (group,) = (group for group, commands in GROUPS.items() if name in commands)
+    return importlib.import_module(".".join(part for part in ("oscine.cli", group, name) if part))
+
+
 def dispatch(arguments: list[str]) -> int:
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name in ("--help", "-h"):
@@ -138,7 +167,7 @@ def dispatch(arguments: list[str]) -> int:
         complain(f"oscine: no command {name!r}; {meant}there are {', '.join(COMMANDS)}")
         return MISUSED
     try:
-        return importlib.import_module(f"oscine.cli.{name}").main(rest) or 0
+        return command_module(name).main(rest) or 0
     except OscineError as error:
         if os.environ.get("OSCINE_TRACEBACK"):
             raise

@@ -6,7 +6,7 @@ import json as json_format
 import shutil
 from textwrap import fill
 
-from oscine.cli.command import call
+from oscine.cli.console.command import call
 
 LABEL = 11  # characters before a fact
 

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oscine import __version__
-from oscine.cli import config
-from oscine.cli.command import Misuse, call
-from oscine.cli.progress import Bar, duration, progress_bar
-from oscine.models.errors import OscineError
+from oscine.cli.console import config
+from oscine.cli.console.command import call
+from oscine.cli.console.progress import Bar, duration, progress_bar
+from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import read_json
 from oscine.models.locks import lock_output
 from oscine.models.replaced import Replaced, check_own, is_empty
-from oscine.pretrain.run_files import OWN
+from oscine.pretrain.run.files import OWN
 
 if TYPE_CHECKING:
-    from oscine.probe.splits import LabelledTable
+    from oscine.probe.tasks.splits import LabelledTable
 
 STAMP, SCORES, REPORT, JUDGED, DETECTIONS = "quickstart.json", "scores.json", "report.html", "judged", "detections"
 OUT = Path("runs/quickstart")
@@ -89,7 +89,7 @@ def run(
     """Both stages, each with its page; a stop says how to go on."""
     from oscine.cli.quickstart_page import Page, show
     from oscine.cli.quickstart_stages import Stages
-    from oscine.pretrain.boundary import DiskError, Stopped
+    from oscine.pretrain.run.checkpoint import DiskError, Stopped
 
     stages = Stages(plan, out, table, labelled, settings["seed"], settings["steps"], bar)
     page = Page(stages, command)
@@ -134,7 +134,7 @@ def promise(plan: dict[str, Any], table: Path | None, steps: int, no_recipes: bo
 
 def read_own(table: Path) -> LabelledTable:
     """Read a labelled table with one label a row; refuse any other."""
-    from oscine.probe.splits import read_labelled
+    from oscine.probe.tasks.splits import read_labelled
 
     labelled = read_labelled(table, negatives=False)  # every clip has one label, whatever it is called
     if labelled.targets.ndim > 1:

@@ -14,20 +14,20 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from oscine import __version__
-from oscine.cli.progress import duration
+from oscine.cli.console.progress import duration
 from oscine.cli.quickstart import DETECTIONS, REPORT, SCORES
 from oscine.cli.quickstart_stages import LOG_MEL, Rows, Stages, untrained
-from oscine.cli.run_facts import seconds_spent
 from oscine.models.files import write_whole
-from oscine.pretrain.health import LEAST_RANK, LEAST_SHARE
-from oscine.pretrain.run import loss_curve
-from oscine.pretrain.run_files import ENCODER, PICTURES
-from oscine.probe.encoder_scores import LOGISTIC, Gain, Judgements, best_pair, gain, gives_one_answer
-from oscine.probe.figures import Mark, gain_figure
-from oscine.probe.mistakes import show_mistakes
-from oscine.probe.report import Report, gate_figure, health_figure, loss_figure, write_report
-from oscine.probe.scorecard import show_classes
-from oscine.probe.soundscapes import read_soundscapes, show_soundscapes
+from oscine.pretrain.run.facts import seconds_spent
+from oscine.pretrain.run.files import ENCODER, PICTURES
+from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE
+from oscine.pretrain.run.run import loss_curve
+from oscine.probe.report.figures import Mark, gain_figure
+from oscine.probe.report.html import Report, gate_figure, health_figure, loss_figure, write_report
+from oscine.probe.report.mistakes import show_mistakes
+from oscine.probe.report.score_sections import show_classes
+from oscine.probe.report.soundscapes import read_soundscapes, show_soundscapes
+from oscine.probe.results.encoder_scores import LOGISTIC, Gain, Judgements, best_pair, gain, gives_one_answer
 
 LONGER = (2000, 4000)  # steps whose hours are said
 Verdict = Callable[[dict[str, Judgements], str], str]

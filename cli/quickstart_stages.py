@@ -13,32 +13,40 @@ from typing import Any
 import lightning
 import torch
 
-from oscine.cli import config
-from oscine.cli.pretrain import METHODS, Steps, write_settings
-from oscine.cli.progress import Bar
+from oscine.cli.console import config
+from oscine.cli.console.progress import Bar
+from oscine.cli.pretrain.pretrain import METHODS, Steps, write_settings
 from oscine.cli.quickstart import DETECTIONS, JUDGED
 from oscine.models import Encoder, create_model
-from oscine.models.augment import key
-from oscine.models.features import Features
-from oscine.models.hub import load_pretrained
-from oscine.models.paths import common_folder
-from oscine.pretrain.data import PretrainingData
-from oscine.pretrain.health import Health
-from oscine.pretrain.pictures import Pictures
-from oscine.pretrain.record import step_of
-from oscine.pretrain.run import make_trainer, run_pretraining
-from oscine.pretrain.run_files import ENCODER, STATE, resumable
-from oscine.probe.chorus import make_chorus
-from oscine.probe.data import as_task
-from oscine.probe.encoder_scores import LOGISTIC, NEEDS, Scored, judge_encoder, read_scored, scored, write_scored
-from oscine.probe.encoding import encode_task
-from oscine.probe.fit import FitSettings, Progress
-from oscine.probe.fitted import ProbeFit
-from oscine.probe.log_mel import judge_vectors, log_mel_statistics
-from oscine.probe.negatives import make_negatives
-from oscine.probe.soundscapes import detect_in_soundscapes, read_soundscapes, soundscapes_of, write_soundscapes
-from oscine.probe.splits import LabelledTable, read_labelled
-from oscine.probe.zoo import PROBES
+from oscine.models.audio.augment import key
+from oscine.models.encoders.base.features import Features
+from oscine.models.files import common_folder
+from oscine.models.hub.folder import load_pretrained
+from oscine.pretrain.data.datamodule import PretrainingData
+from oscine.pretrain.run.files import ENCODER, STATE, resumable
+from oscine.pretrain.run.health import Health
+from oscine.pretrain.run.pictures import Pictures
+from oscine.pretrain.run.record import step_of
+from oscine.pretrain.run.run import make_trainer, run_pretraining
+from oscine.probe.deploy.fitted import ProbeFit
+from oscine.probe.deploy.negatives import make_negatives
+from oscine.probe.features.encoding import encode_task
+from oscine.probe.fit.baselines import judge_vectors, log_mel_statistics
+from oscine.probe.fit.judge import FitSettings, Progress
+from oscine.probe.heads.registry import PROBES
+from oscine.probe.report.soundscapes import detect_in_soundscapes, read_soundscapes, soundscapes_of, write_soundscapes
+from oscine.probe.results.encoder_scores import (
+    LOGISTIC,
+    NEEDS,
+    Scored,
+    judge_encoder,
+    read_scored,
+    scored,
+    write_scored,
+)
+from oscine.probe.tasks.chorus import make_chorus
+from oscine.probe.tasks.splits import LabelledTable, read_labelled
+from oscine.probe.tasks.task import as_task
 
 LOG_MEL = "log-mel statistics"
 Rows = dict[str, Scored]  # by what the features are of

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from packaging.requirements import Requirement
 
 import oscine
-from oscine.models.cores import cores
+from oscine.models.audio.workers import cores
 from oscine.models.errors import OscineError
 from oscine.models.libraries import installed, load_libraries
 

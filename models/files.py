@@ -1,19 +1,34 @@
-"""Files that are whole or absent, their hashes, and sizes in words."""
+"""Files that are whole or absent, their hashes and stamps, sizes in words, and what a path may be called."""
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha1, sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from oscine.models.paths import WINDOWS
-from oscine.models.streams import ends
+from oscine.models.errors import OscineError
 
 Stamp = tuple[int, int, str]  # a file's size in bytes, its time in ns, and a hash of its first and last part
+
+ENDS = 2**12  # bytes at each end by which one file is told from another: a block of the disk
+DIGITS = 12  # of that hash; one of 16 is of a version that took more bytes
+
+WINDOWS = os.name == "nt"
+LONGEST = 259  # characters of a path on Windows, unless it is set up for longer ones
+FORBIDDEN = frozenset('<>:"|?*') | {chr(number) for number in range(32)}
+DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10)}
+
+# A path from the root, from a home or from above, also by way of below, or behind the word for a saved encoder or a
+# file; here or on Windows.
+PLACE = re.compile(
+    r"(local-dir:)?(?:file://)?(?:(?:~[^/\\]*|\.\.|[A-Za-z]:)?[/\\]|(?:[^/\\]+[/\\])+\.\.(?:[/\\]|$)).*", re.DOTALL
+)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -79,3 +94,62 @@ def bytes_in_words(count: int) -> str:
         if count >= 10**power:
             return f"{count / 10**power:.1f} {unit}"
     return f"{count} bytes"
+
+
+def ends(file: BinaryIO) -> str:
+    """Hash a file's first and last bytes: of two files of one size and time, others may hold other sound."""
+    file.seek(0)
+    first = file.read(ENDS)
+    file.seek(max(0, file.seek(0, io.SEEK_END) - ENDS))
+    return sha256(first + file.read(ENDS)).hexdigest()[:DIGITS]
+
+
+def check_name(name: str) -> str:
+    """Return the name of one folder; refuse a path, and what no folder can be called on Windows, whatever the system."""
+    if name in ("", ".", "..") or {"/", "\\"} & set(name):
+        raise OscineError(f"the name {name!r} is a path, expected the name of one folder, such as {_last_part(name)!r}")
+    forbidden = sorted(FORBIDDEN & set(name))
+    if forbidden:
+        reason = f"no {forbidden[0]!r} may stand in one"
+    elif name.endswith((".", " ")):
+        reason = "none may end in a dot or a space"
+    elif name.partition(".")[0].upper() in DEVICES:
+        reason = f"{name} is a device"
+    else:
+        return name
+    raise OscineError(f"the name {name!r} is for a folder, and on Windows {reason}; choose another")
+
+
+def _last_part(path: str) -> str:
+    """Return the last part of a path that can be a name."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return parts[-1] if parts else "run_1"
+
+
+def why_too_long(path: str | Path) -> str:
+    """Return why Windows may not find a path that is there, by its length; "" for others, and on other systems."""
+    length = len(os.path.abspath(path))
+    if not WINDOWS or length <= LONGEST:
+        return ""
+    return (
+        f"its path has {length} characters, and Windows takes {LONGEST}; move it nearer to the root of the drive, or switch "
+        "on LongPathsEnabled"
+    )
+
+
+def common_folder(paths: Iterable[str]) -> str:
+    """Return the folder below which all files lie; "" where they lie on several drives."""
+    try:
+        return os.path.commonpath([os.path.dirname(path) for path in paths])
+    except ValueError:
+        return ""
+
+
+def without_places(value: Any) -> Any:
+    """JSON's or YAML's values with every path that leads out of the current folder cut down to its last part."""
+    if isinstance(value, dict):
+        return {key: without_places(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [without_places(one) for one in value]
+    place = PLACE.fullmatch(value) if isinstance(value, str) else None
+    return (place[1] or "") + re.split(r"[/\\]", place[0].rstrip("/\\"))[-1] if place else value

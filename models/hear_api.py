@@ -14,11 +14,11 @@ import soxr
 import torch
 from torch import Tensor, nn
 
-from oscine.models.encoder import Encoder
+from oscine.models.audio.waveforms import as_batch
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.state import evaluating
 from oscine.models.errors import OscineError
-from oscine.models.hub import WEIGHTS
-from oscine.models.vectors import evaluating
-from oscine.models.waveforms import as_batch
+from oscine.models.hub.folder import WEIGHTS
 from oscine.models.zoo import HUB, LOCAL, create_model
 
 BUNDLED = "bird_mae_tiny"

@@ -20,9 +20,8 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from oscine.models.errors import OscineError
-from oscine.models.json_text import one_line, read_json
-from oscine.models.paths import WINDOWS
-from oscine.models.schema import check_fields
+from oscine.models.files import WINDOWS
+from oscine.models.json_text import check_fields, one_line, read_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock, ReadWriteLock

@@ -14,9 +14,8 @@ from tempfile import mkdtemp
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.json_text import read_json
+from oscine.models.json_text import check_fields, read_json
 from oscine.models.locks import lock_output
-from oscine.models.schema import check_fields
 
 # What desktops and network disks leave in a folder that was looked at; nobody misses it.
 LITTER = re.compile(

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine import __version__
+from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED
+from oscine.models.encoders.timm_settings import without_timm_settings
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
-from oscine.models.folder import CONFIG, WEIGHTS, check_folder, check_weights, encoder_folder, fits, read_content
-from oscine.models.source import NOT_KNOWN, NOT_STATED
-from oscine.models.terms import check_repository_name
-from oscine.models.timm_settings import without_timm_settings
+from oscine.models.hub.compat import check_repository_name
+from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_folder, check_weights, encoder_folder, read_content
+from oscine.models.json_text import fits
 
 if TYPE_CHECKING:
-    from oscine.models.encoder import Encoder
-    from oscine.models.fetch import Fetched
+    from oscine.models.encoders.base.encoder import Encoder
+    from oscine.models.hub.download import Fetched
 
 
 class Architecture(NamedTuple):
@@ -92,7 +93,7 @@ XCL = "XCL-1.7M (Xeno-canto, BirdSet)"
 LAYOUT = "layout"  # loaded from seeded weights in the published layout, never from the real file
 UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
 EMBEDDED = "embedded"  # made by oscine, in this package: FOLDER/name holds weights, config and card
-FOLDER = Path(__file__).parent / "embedded"
+FOLDER = Path(__file__).parent / "bundled"
 
 # The first row of an architecture is what its bare name means. No revision could be looked up, so none is pinned.
 PUBLISHED = (
@@ -149,9 +150,9 @@ def create_model(
     if overrides and name.startswith(LOCAL):
         raise OscineError(f"{name} {OWN_SETTINGS}")
 
-    from oscine.models.hub import ENCODERS, build, load_from_hub, set_provenance
-    from oscine.models.origin import set_origin
-    from oscine.models.weights import load_weights
+    from oscine.models.hub.folder import ENCODERS, build, load_from_hub, set_provenance
+    from oscine.models.hub.origin import set_origin
+    from oscine.models.hub.weights import load_weights
 
     pretrained = pretrained or name.startswith(HUB)
     name, revision = _in_the_table(name, revision, local_files_only)
@@ -180,11 +181,11 @@ def create_model(
 
 def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
     """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless they are here."""
-    from oscine.models.fetch import fetch
+    from oscine.models.hub.download import fetch
 
     name, revision = _in_the_table(name, revision, local_files_only)
     if name.startswith(HUB):
-        from oscine.models.hub import fetch_encoder
+        from oscine.models.hub.folder import fetch_encoder
 
         return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)[0]
     row = _published(name)
@@ -256,7 +257,7 @@ def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tu
     if row is None:
         return HUB + repository, revision
 
-    from oscine.models.hub import published_by_oscine
+    from oscine.models.hub.folder import published_by_oscine
 
     if published_by_oscine(repository, revision, local_files_only):
         return HUB + repository, revision
@@ -275,8 +276,8 @@ def find_file(sha256: str) -> Published | None:
 
 def _load_folder(folder: str) -> Encoder:
     """What was saved; weights of the zoo are known by their hash, also where their source.json was lost."""
-    from oscine.models.hub import load_pretrained
-    from oscine.models.origin import set_origin
+    from oscine.models.hub.folder import load_pretrained
+    from oscine.models.hub.origin import set_origin
 
     encoder = load_pretrained(encoder_folder(folder))
     row = find_file(str((encoder.provenance or {}).get("sha256")))
@@ -298,7 +299,7 @@ def _published(name: str) -> Published:
 
 def _embedded(row: Published, revision: str | None) -> Fetched:
     """The weights in this package, whose revision is oscine's."""
-    from oscine.models.fetch import Fetched
+    from oscine.models.hub.download import Fetched
 
     if revision:
         raise OscineError(f"{row.name} has no revision {revision!r}: it is part of oscine {__version__}; leave it out")

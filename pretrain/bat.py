@@ -11,15 +11,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from oscine.models.bat import BAT
-from oscine.models.encoder import Encoder
-from oscine.models.layers import GatedPostNormBlock, gather_patches, init_linear
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.layers import GatedPostNormBlock, gather_patches, init_linear
+from oscine.models.encoders.bat import BAT
 from oscine.models.warmup import warmup_steps
+from oscine.pretrain.decoder import attend, fill_in
 from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe
 from oscine.pretrain.schedule import adamw, teacher_decay, warmup_cosine_schedule
 from oscine.pretrain.settings import BATSettings
-from oscine.pretrain.tokens import attend, fill_in
 
 DEFAULTS = BATSettings()
 EPSILON = 1e-6  # inside every root of a standard deviation

@@ -10,17 +10,18 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, pad
 
-from oscine.models.augment import coloured_noise, draw_mix, mix
-from oscine.models.bird_mae import BirdMAE
+from oscine.models.audio.augment import coloured_noise, draw_mix, mix
 from oscine.models.compat import Attention, Block, LayerNorm
-from oscine.models.encoder import Encoder
-from oscine.models.layers import PATCH, frozen, gather_patches, init_linear
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.layers import frozen, gather_patches, init_linear
+from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.warmup import warmup_steps
+from oscine.pretrain.decoder import attend, fill_in
 from oscine.pretrain.masking import dropped_patches, random_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
 from oscine.pretrain.schedule import adamw, matrices_decay, vectors, warmup_cosine_schedule
 from oscine.pretrain.settings import BirdMAESettings
-from oscine.pretrain.tokens import attend, fill_in
 
 DEFAULTS = BirdMAESettings()
 EPSILON = 1e-6  # added to a patch's variance

@@ -11,9 +11,9 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from oscine.models.encoder import Encoder
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.errors import OscineError
-from oscine.models.layers import PATCH
 from oscine.pretrain.settings import check_compile
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from oscine.models.channels import MIX, parse_channel
+from oscine.models.audio.channels import MIX, parse_channel
 from oscine.models.errors import OscineError
 from oscine.models.warmup import warmup_steps
 

@@ -5,44 +5,44 @@ from typing import TYPE_CHECKING
 from oscine.models.lazy import lazily
 
 if TYPE_CHECKING:
-    from oscine.probe.attentive import AttentiveProbe
-    from oscine.probe.convex_gated import ConvexGatedProbe
-    from oscine.probe.efficient import EfficientProbe
-    from oscine.probe.fitted import FittedProbe
-    from oscine.probe.gated_attention import GatedAttentionProbe
-    from oscine.probe.head2toe import Head2ToeProbe
-    from oscine.probe.layer_gated import LayerGatedProbe
-    from oscine.probe.linear import LinearProbe
-    from oscine.probe.mlp import MLPProbe
-    from oscine.probe.predict import predict_file, predict_folder, predict_recordings
-    from oscine.probe.probe import Probe
-    from oscine.probe.protobin import ProtobinProbe, ProtofloatProbe
-    from oscine.probe.prototypical import PrototypicalProbe
-    from oscine.probe.publication import push_probe_to_hub
-    from oscine.probe.saved import load_probe, save_probe
-    from oscine.probe.simpool import SimPoolProbe
+    from oscine.probe.deploy.fitted import FittedProbe
+    from oscine.probe.deploy.predict import predict_file, predict_folder, predict_recordings
+    from oscine.probe.deploy.publish import push_probe_to_hub
+    from oscine.probe.deploy.saved import load_probe, save_probe
+    from oscine.probe.heads.attentive import AttentiveProbe
+    from oscine.probe.heads.convex_gated import ConvexGatedProbe
+    from oscine.probe.heads.efficient import EfficientProbe
+    from oscine.probe.heads.gated_attention import GatedAttentionProbe
+    from oscine.probe.heads.head2toe import Head2ToeProbe
+    from oscine.probe.heads.layer_gated import LayerGatedProbe
+    from oscine.probe.heads.linear import LinearProbe
+    from oscine.probe.heads.mlp import MLPProbe
+    from oscine.probe.heads.probe import Probe
+    from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
+    from oscine.probe.heads.prototypical import PrototypicalProbe
+    from oscine.probe.heads.simpool import SimPoolProbe
 else:
     homes = {
-        "AttentiveProbe": "attentive",
-        "ConvexGatedProbe": "convex_gated",
-        "EfficientProbe": "efficient",
-        "FittedProbe": "fitted",
-        "GatedAttentionProbe": "gated_attention",
-        "Head2ToeProbe": "head2toe",
-        "LayerGatedProbe": "layer_gated",
-        "LinearProbe": "linear",
-        "MLPProbe": "mlp",
-        "Probe": "probe",
-        "ProtobinProbe": "protobin",
-        "ProtofloatProbe": "protobin",
-        "PrototypicalProbe": "prototypical",
-        "SimPoolProbe": "simpool",
-        "load_probe": "saved",
-        "predict_file": "predict",
-        "predict_folder": "predict",
-        "predict_recordings": "predict",
-        "push_probe_to_hub": "publication",
-        "save_probe": "saved",
+        "AttentiveProbe": "heads.attentive",
+        "ConvexGatedProbe": "heads.convex_gated",
+        "EfficientProbe": "heads.efficient",
+        "FittedProbe": "deploy.fitted",
+        "GatedAttentionProbe": "heads.gated_attention",
+        "Head2ToeProbe": "heads.head2toe",
+        "LayerGatedProbe": "heads.layer_gated",
+        "LinearProbe": "heads.linear",
+        "MLPProbe": "heads.mlp",
+        "Probe": "heads.probe",
+        "ProtobinProbe": "heads.protobin",
+        "ProtofloatProbe": "heads.protobin",
+        "PrototypicalProbe": "heads.prototypical",
+        "SimPoolProbe": "heads.simpool",
+        "load_probe": "deploy.saved",
+        "predict_file": "deploy.predict",
+        "predict_folder": "deploy.predict",
+        "predict_recordings": "deploy.predict",
+        "push_probe_to_hub": "deploy.publish",
+        "save_probe": "deploy.saved",
     }
     __getattr__, __dir__ = lazily(__name__, homes)
 

@@ -10,14 +10,14 @@ import soundfile
 import torch
 from torch import Tensor
 
-from oscine.models.bat import BAT
-from oscine.models.encoder import Encoder
-from oscine.models.features import Features
-from oscine.probe.data import Task
-from oscine.probe.encoding import Encoding
-from oscine.probe.probe import Needs
-from oscine.probe.shelf import open_store
-from oscine.probe.store import Store
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.bat import BAT
+from oscine.probe.features.encoding import Encoding
+from oscine.probe.features.shelf import open_store
+from oscine.probe.features.store import Store
+from oscine.probe.heads.probe import Needs
+from oscine.probe.tasks.task import Task
 
 EVERYTHING = Needs(layers=None, parts=("cls", "patches", "pooled"))
 ROWS = 14

@@ -1,9 +1,10 @@
-"""Which room may know which: models <- pretrain, models <- probe, and cli above all of them."""
+"""Which room may know which, and inside a room which folder; how large a folder may be; what stays inside one."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,70 @@ def test_a_room_imports_only_the_rooms_below_it(room):
         assert rooms <= ARROWS[room], f"{path} imports {rooms - ARROWS[room]}"
 
 
-def test_only_cli_reads_yaml():
-    readers = {"yaml", "jsonargparse", "omegaconf", "ruamel"}
-    card = ROOT / "models" / "origin.py"  # what a card on the Hub states is YAML, too
-    for path in [path for room in ARROWS.keys() - {"cli"} for path in sources(room) if path != card]:
-        assert not {name.split(".")[0] for name in imports(path)} & readers, path
+# Inside a room imports run from a later line to an earlier one, or stay on their line.
+FOLDERS = {
+    "models": [
+        "", "audio", "recordings", "encoders/frontends", "encoders/base", "encoders", "hub", "embed", "zoo.py",
+        "export", "publish",
+    ],
+    "pretrain": ["", "data", "run"],
+    "probe": ["heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report"],
+    "cli": ["console", "encode", "pretrain", "probe", "hub", ""],
+}  # fmt: skip
+ABOVE = {"zoo.py", "hear_api.py", "doctor.py"}  # files beside the folders of models that use them
+MOST = 16  # Python files in a folder
+
+
+def place(path: Path) -> int:
+    """The line of a file's folder in FOLDERS."""
+    room, *inside = path.relative_to(ROOT).parts
+    folder = "/".join(inside[:-1])
+    return FOLDERS[room].index("zoo.py" if room == "models" and not folder and path.name in ABOVE else folder)
+
+
+def own_imports(path: Path) -> Iterator[tuple[Path, str]]:
+    """The files of the same room that a file imports from, and each name that it takes."""
+    room = path.relative_to(ROOT).parts[0]
+    for node in ast.walk(ast.parse(path.read_text(), path)):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"oscine.{room}"):
+            continue
+        base = ROOT.joinpath(*node.module.split(".")[1:])
+        for alias in node.names:
+            file = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / f"{alias.name}.py"
+            if file.is_file():
+                yield file, alias.name
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_imports_inside_a_room_run_one_way(room):
+    for path in [path for path in sources(room) if path.name != "__init__.py"]:
+        up = [f"{file}: {name}" for file, name in own_imports(path) if place(file) > place(path)]
+        assert not up, f"{path} imports from above: {up}"
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_a_private_name_stays_in_its_folder(room):
+    for path in sources(room):
+        out = [
+            f"{file}: {name}" for file, name in own_imports(path) if name.startswith("_") and file.parent != path.parent
+        ]
+        assert not out, f"{path} imports {out}"
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_no_folder_is_a_crowd_and_each_says_what_is_inside(room):
+    for folder in {path.parent for path in sources(room)}:
+        assert len(list(folder.glob("*.py"))) <= MOST, folder
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
+
+
+def test_only_cli_parses_arguments_and_only_what_reads_a_run_reads_yaml():
+    """The record of a run, `settings.yaml`, is read beside the run; what a command line means, by cli alone."""
+    readers = {"models/yaml_text.py", "models/hub/origin.py", "pretrain/run/facts.py"}
+    for path in [path for room in ARROWS.keys() - {"cli"} for path in sources(room)]:
+        names = {name.split(".")[0] for name in imports(path)}
+        assert not names & {"jsonargparse", "omegaconf", "ruamel"}, path
+        assert "yaml" not in names or path.relative_to(ROOT).as_posix() in readers, path
 
 
 def test_one_file_alone_imports_what_may_not_fit_the_installed_torch():
@@ -57,8 +117,8 @@ def test_one_file_alone_imports_what_may_not_fit_the_installed_torch():
 
 PRIVATE = {  # of others, to the one file that may name it
     r"huggingface_hub[\w.]*\._|_GLOBAL_CLIENT|_CACHED_NO|import .*\b_http\b|repocard|is_xet_"
-    r"|hub\.utils\.sha|hub\.errors import .*\bHTTPError": "models/hub_compat.py",
-    r"_default_config_files_group|\._action_groups|\._actions\b|_option_string_actions|_typehint": "cli/compat.py",
+    r"|hub\.utils\.sha|hub\.errors import .*\bHTTPError": "models/hub/compat.py",
+    r"_default_config_files_group|\._action_groups|\._actions\b|_option_string_actions|_typehint": "cli/console/compat.py",
 }
 
 

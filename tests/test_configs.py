@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from oscine.cli import config, pretrain, probe
+from oscine.cli.console import config
+from oscine.cli.pretrain import pretrain
+from oscine.cli.probe import probe
 from oscine.models import create_model, list_models
-from oscine.models.encoder import Encoder
-from oscine.pretrain.data import PretrainingData
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.settings import TrainerSettings
-from oscine.probe.figures import Mark
-from oscine.probe.fit import FitSettings
-from oscine.probe.task_settings import TaskSettings
+from oscine.probe.fit.judge import FitSettings
+from oscine.probe.report.figures import Mark
+from oscine.probe.tasks.settings import TaskSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = config.shipped("pretrain")

@@ -40,8 +40,8 @@ def test_the_rooms_are_found_where_git_writes_links_as_text(tmp_path):
         (package / room).write_text(f"../../{room}", encoding="utf-8")
         (tmp_path / room).symlink_to(ROOT / room)  # instead of a copy of all files
     program = (
-        f"import sys; sys.path.insert(0, {str(tmp_path / '.pkg')!r}); import oscine.models, oscine.cli.config; "
-        "print(oscine.models.__file__); print(oscine.cli.config.find('pretrain', 'bat_tiny'))"
+        f"import sys; sys.path.insert(0, {str(tmp_path / '.pkg')!r}); import oscine.models, oscine.cli.console.config; "
+        "print(oscine.models.__file__); print(oscine.cli.console.config.find('pretrain', 'bat_tiny'))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from oscine.cli import COMMANDS, config, main
+from oscine.cli import COMMANDS, main
+from oscine.cli.console import config
 from oscine.models import list_models
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from oscine.models.audio_mae import AudioMAE
-from oscine.models.bat import BAT
-from oscine.models.beats import BEATs
-from oscine.models.bird_mae import BirdMAE
-from oscine.models.eat import EAT
-from oscine.models.encoder import Encoder
+from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.beats import BEATs
+from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.eat import EAT
 
 DIM, DEPTH = 48, 3
 

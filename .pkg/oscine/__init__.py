@@ -14,18 +14,18 @@ if not (_here := Path(__file__).absolute().parent).joinpath("models").is_dir():
 from oscine import models, pretrain, probe
 
 if TYPE_CHECKING:
-    from oscine.models.audio import load_audio, split_clips
-    from oscine.models.embed import embed_folder
+    from oscine.models.audio.load import load_audio, split_clips
+    from oscine.models.embed.embed import embed_folder
     from oscine.models.zoo import create_model, list_models
-    from oscine.probe.saved import load_probe
+    from oscine.probe.deploy.saved import load_probe
 else:
     homes = {
         "create_model": "models.zoo",
-        "embed_folder": "models.embed",
+        "embed_folder": "models.embed.embed",
         "list_models": "models.zoo",
-        "load_audio": "models.audio",
-        "load_probe": "probe.saved",
-        "split_clips": "models.audio",
+        "load_audio": "models.audio.load",
+        "load_probe": "probe.deploy.saved",
+        "split_clips": "models.audio.load",
     }
     __getattr__, _ = models.lazy.lazily(__name__, homes)
 

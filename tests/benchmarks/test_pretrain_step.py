@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from oscine.models.bat import BAT
-from oscine.models.bird_mae import BirdMAE
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 
 

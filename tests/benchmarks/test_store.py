@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from oscine.cli import config
-from oscine.probe.fit import FitSettings
+from oscine.cli.console import config
+from oscine.probe.fit.judge import FitSettings
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "store.py"
 

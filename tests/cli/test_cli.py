@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -22,11 +21,11 @@ import soundfile
 import yaml
 
 import oscine
-from oscine.cli import COMMANDS, Lines, dispatch, main
-from oscine.cli.command import Misuse, call
-from oscine.cli.config import find, shipped
-from oscine.cli.progress import progress_bar
-from oscine.models.errors import OscineError
+from oscine.cli import COMMANDS, Lines, command_module, dispatch, main
+from oscine.cli.console.command import call
+from oscine.cli.console.config import find, shipped
+from oscine.cli.console.progress import progress_bar
+from oscine.models.errors import Misuse, OscineError
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED
 
 TYPED = [
@@ -85,7 +84,7 @@ def test_the_module_is_the_command() -> None:
 @pytest.mark.parametrize("name", TYPED)
 def test_help_explains_every_argument_of_a_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     left = Left([name, "--help"], capsys)
-    function = getattr(import_module(f"oscine.cli.{name}"), name)
+    function = getattr(command_module(name), name)
     assert left.code == 0
     assert f"usage: oscine {name}" in left.out
     assert inspect.getdoc(function).splitlines()[0] in " ".join(left.out.split())  # type: ignore[union-attr]
@@ -146,7 +145,7 @@ def test_the_name_of_a_config_is_as_it_was_given(runs: Path, capsys: pytest.Capt
 
 
 def test_an_unknown_command_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no command 'sing'; there are quickstart, chorus, models" in Left(["sing"], capsys).complaint()
+    assert "no command 'sing'; there are quickstart, doctor, models" in Left(["sing"], capsys).complaint()
 
 
 @pytest.mark.parametrize("command", [*(["probe", "linear"], ["pretrain", "bat_tiny"]), *([name] for name in TYPED)])
@@ -166,7 +165,7 @@ def test_an_error_that_can_be_mended_is_one_line_and_no_traceback(
     def fail(arguments: list[str]) -> None:
         raise OscineError("the owl is asleep; come back at night")
 
-    monkeypatch.setattr("oscine.cli.models.main", fail)
+    monkeypatch.setattr("oscine.cli.encode.models.main", fail)
     complaint = Left(["models"], capsys).complaint(code=1)
     assert complaint == "oscine models: the owl is asleep; come back at night\n"
     monkeypatch.setenv("OSCINE_TRACEBACK", "1")
@@ -191,7 +190,7 @@ def test_an_interrupted_command_says_that_it_stopped(
     def interrupt(arguments: list[str]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oscine.cli.models.main", interrupt)
+    monkeypatch.setattr("oscine.cli.encode.models.main", interrupt)
     assert Left(["models"], capsys).complaint(code=130) == "oscine models: stopped\n"
 
 
@@ -210,7 +209,7 @@ def test_a_terminated_command_does_what_an_interrupted_one_does(
         time.sleep(60)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("oscine.cli.models.main", wait)
+    monkeypatch.setattr("oscine.cli.encode.models.main", wait)
     assert Left(["models"], capsys).complaint(code=143) == "oscine models: stopped\n"
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -233,7 +232,7 @@ def test_who_listens_to_sigterm_itself_ends_in_its_own_way(
         steps.append("the step's end")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oscine.cli.models.main", train)
+    monkeypatch.setattr("oscine.cli.encode.models.main", train)
     assert Left(["models"], capsys).complaint(code=143) == "oscine models: stopped\n"
     assert steps == ["heard", "the step's end"]
 
@@ -440,7 +439,7 @@ def test_a_closed_terminal_does_what_sigterm_does(
         time.sleep(60)
 
     before = signal.getsignal(signal.SIGHUP)
-    monkeypatch.setattr("oscine.cli.models.main", wait)
+    monkeypatch.setattr("oscine.cli.encode.models.main", wait)
     assert Left(["models"], capsys).complaint(code=129) == "oscine models: stopped\n"
     assert signal.getsignal(signal.SIGHUP) == before
 
@@ -448,7 +447,7 @@ def test_a_closed_terminal_does_what_sigterm_does(
 def test_under_nohup_a_closed_terminal_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("oscine.cli.models.main", lambda _: os.kill(os.getpid(), signal.SIGHUP))
+    monkeypatch.setattr("oscine.cli.encode.models.main", lambda _: os.kill(os.getpid(), signal.SIGHUP))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert Left(["models"], capsys).code == 0

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from importlib import import_module
 
 import pytest
 
-from oscine.cli import COMMANDS, config, pretrain, probe
-from oscine.cli.command import Misuse, nearest, parser
-from oscine.cli.examples import EXAMPLES
+from oscine.cli import COMMANDS, command_module
+from oscine.cli.console import config
+from oscine.cli.console.command import nearest, parser
+from oscine.cli.console.examples import EXAMPLES
+from oscine.cli.pretrain import pretrain
+from oscine.cli.probe import probe
+from oscine.models.errors import Misuse
 from tests.cli.test_cli import TYPED, Left
 
 
@@ -35,7 +38,7 @@ def test_help_begins_with_its_examples(command: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("call", [call for command in TYPED if command != "compare" for call in EXAMPLES[command]])
 def test_examples_of_functions_are_read(call: str) -> None:
     _, command, *arguments = shlex.split(call)
-    parser(getattr(import_module(f"oscine.cli.{command}"), command)).parse_args(arguments)
+    parser(getattr(command_module(command), command)).parse_args(arguments)
 
 
 @pytest.mark.parametrize("call", [call for command in ("pretrain", "probe") for call in EXAMPLES[command]])

@@ -18,11 +18,12 @@ import soundfile
 import torch
 import yaml
 
-from oscine.cli import config, dispatch, quickstart_stages
+from oscine.cli import dispatch, quickstart_stages
+from oscine.cli.console import config
 from oscine.models.locks import lock_output
 from oscine.pretrain import BirdMAEPretraining
-from oscine.pretrain.run import STATE
-from oscine.pretrain.states import read_state
+from oscine.pretrain.run.run import STATE
+from oscine.pretrain.run.states import read_state
 from tests.forked import ended, started
 
 RATE, SECONDS = 16_000, 2

@@ -14,13 +14,13 @@ import soundfile
 import torch
 
 from oscine.cli import COMMANDS
-from oscine.cli.encoder import DEVICES
-from oscine.models.bat import BAT
-from oscine.models.hub import save_pretrained
+from oscine.cli.encode.encoder import DEVICES
+from oscine.models.encoders.bat import BAT
+from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import ARCHITECTURES
-from oscine.probe.results import Run, add_run
-from oscine.probe.saved import save_probe
-from tests.probe.test_publication import fitted_on
+from oscine.probe.deploy.saved import save_probe
+from oscine.probe.results.runs import Run, add_run
+from tests.probe.deploy.test_publish import fitted_on
 
 # Runs many calls in one process, which is left before the first module that they must not need: see `called`.
 DRIVER = """

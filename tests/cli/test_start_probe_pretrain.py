@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oscine.cli.config import shipped
+from oscine.cli.console.config import shipped
 
 # Each call in turn, in one process: how it was left, what it said, and what had been imported by then.
 CALLS = """

@@ -13,7 +13,7 @@ from torch import Tensor
 from oscine.models import hear_api
 from oscine.models.errors import OscineError
 from oscine.models.hear_api import HearModel, get_scene_embeddings, get_timestamp_embeddings, hear_rate, load_model
-from oscine.models.hub import save_pretrained
+from oscine.models.hub.folder import save_pretrained
 from tests.tiny_encoders import DIM, TINY, noise, shaken
 
 TOLERANCE = 2e-5

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from oscine.models import paths
-from oscine.models.audio import AudioError, load_audio
+from oscine.models import files
+from oscine.models.audio.load import AudioError, load_audio
+from oscine.models.embed.table import writing
 from oscine.models.errors import OscineError
-from oscine.models.paths import check_name, common_folder, why_too_long
-from oscine.models.table import writing
+from oscine.models.files import check_name, common_folder, why_too_long
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_path_that_is_too_long_for_windows_is_the_reason_there(monkeypatch, tm
     assert why_too_long(path) == ""
     with pytest.raises(AudioError, match="there is no such file"):
         load_audio(path, 16_000)
-    monkeypatch.setattr(paths, "WINDOWS", True)
+    monkeypatch.setattr(files, "WINDOWS", True)
     with pytest.raises(AudioError, match=r"its path has \d+ characters, and Windows takes 259; move it"):
         load_audio(path, 16_000)
     with pytest.raises(OscineError, match=r"could not be written \(its path has \d+ characters"), writing(path):
@@ -55,7 +55,7 @@ def test_a_path_that_is_too_long_for_windows_is_the_reason_there(monkeypatch, tm
 def test_files_of_several_drives_have_no_folder_in_common(monkeypatch):
     assert common_folder(["/a/b/c.wav", "/a/d.wav"]) == "/a"
     with monkeypatch.context() as windows:
-        windows.setattr(paths.os, "path", ntpath)
+        windows.setattr(files.os, "path", ntpath)
         same = common_folder([r"C:\a\b\c.wav", r"c:\a\d.wav"])
         several = common_folder([r"C:\a\c.wav", r"D:\a\c.wav"])
     assert (same.lower(), several) == (r"c:\a", "")

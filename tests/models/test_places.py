@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oscine.models.places import without_places
+from oscine.models.files import without_places
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,13 @@ import pytest
 import soundfile
 import torch
 
-from oscine.models.bat import BAT
-from oscine.models.embed import embed_recordings
+from oscine.models.embed.embed import embed_recordings
+from oscine.models.embed.merge import merge_tables
+from oscine.models.embed.vectors import Vectors
+from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.models.hub import load_pretrained, save_pretrained
+from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.locks import lock_output
-from oscine.models.merge import merge_tables
 from oscine.models.replaced import (
     ASIDE,
     MOVED,
@@ -37,7 +38,6 @@ from oscine.models.replaced import (
     remove_empty,
     replacing,
 )
-from oscine.models.vectors import Vectors
 from tests.forked import Bomb, ended, started
 
 OWN = re.compile(r"scores\.json|probe/[^/]+\.json")
@@ -436,7 +436,7 @@ def test_a_disk_that_is_full_leaves_the_encoder_that_was_saved_before(
     def full(*_: object, **__: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("oscine.models.hub.save", full)
+    monkeypatch.setattr("oscine.models.hub.folder.save", full)
     with pytest.raises(OSError, match="No space left"):
         save_pretrained(BAT(24, 1, 2, seconds=1.2), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -15,8 +15,8 @@ import torch
 from oscine import __version__
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
-from oscine.models.folder import ENCODER_SETTINGS
-from oscine.models.hub import ENCODERS, save_pretrained
+from oscine.models.hub.encoder_files import ENCODER_SETTINGS
+from oscine.models.hub.folder import ENCODERS, save_pretrained
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model, fetch_weights, list_models
 
 SMALL = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}

@@ -19,16 +19,16 @@ from torch._inductor import config as inductor
 from torch.testing import assert_close
 
 from oscine.cli import dispatch
-from oscine.models.bat import BAT
-from oscine.models.bird_mae import BirdMAE
-from oscine.models.encoder import Encoder
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
 from oscine.models.zoo import create_model
 from oscine.pretrain.bat import BATPretraining, standardised
 from oscine.pretrain.bird_mae import BirdMAEPretraining, patches_of, spectrogram_of
 from oscine.pretrain.masking import dropped_patches
 from oscine.pretrain.recipe import Batch, Recipe
-from oscine.pretrain.run import loss_curve
+from oscine.pretrain.run.run import loss_curve
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = 2

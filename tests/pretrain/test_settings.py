@@ -19,9 +19,9 @@ from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.strategies import Strategy
 
 from oscine.models.errors import OscineError
-from oscine.pretrain.data import PretrainingData
+from oscine.pretrain.data.datamodule import PretrainingData
+from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
-from oscine.pretrain.processes import is_first
 from oscine.pretrain.settings import MODES, RECIPES, DataSettings, TrainerSettings
 
 ALL = [*RECIPES.values(), DataSettings, TrainerSettings]

@@ -1,0 +1,1 @@
+"""What commands are made of: arguments, YAML, progress, tables."""

@@ -1,0 +1,216 @@
+"""A typed function as a command: its signature is the arguments, its docstring the help."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from argparse import SUPPRESS, Action
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from textwrap import fill, wrap
+from threading import Timer
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
+
+import docstring_parser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+
+from oscine.cli.console.compat import options_of, type_of
+from oscine.cli.console.examples import with_examples
+from oscine.models.errors import Misuse
+from oscine.models.words import escape_lines
+
+# How a complaint about a union of types goes on before it says what was expected; "null" is what nobody gives by mistake.
+TALK = ("Does not validate", "Subtypes:", "Errors:", "Given value type:", "- Expected a <class 'NoneType'>")
+WORDS = {
+    "Parser key ": "",
+    "a <class 'int'>": "a whole number",
+    "a <class 'float'>": "a number",
+    "a <class 'bool'>": "true or false",
+    "a typing.Literal": "one of ",
+}
+
+
+def say_loading(command: str, *things: str) -> None:
+    """Say on standard error that PyTorch is being loaded, and what comes after it, before it is imported.
+
+    That takes many seconds in which nothing else is seen. Where it is loaded already there is nothing to wait for.
+    """
+    if "torch" not in sys.modules:
+        print(f"oscine {command}: loading {', then '.join(['PyTorch', *things])} ...", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def say_if_slow(command: str, what: str) -> Iterator[None]:
+    """Say on standard error what is being done, where the block takes longer than half a second."""
+    timer = Timer(0.5, print, [f"oscine {command}: {what} ..."], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def paragraphs(text: str, width: int) -> str:
+    """Text with blank lines between its paragraphs, each as wide as the terminal; where lines are indented, as it is."""
+    return "\n\n".join(
+        part if "\n " in f"\n{part}" else fill(" ".join(part.split()), width, break_on_hyphens=False)
+        for part in text.strip().split("\n\n")
+    )
+
+
+class Help(DefaultHelpFormatter):
+    """Says of every option what it means and what holds without it, in words."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return paragraphs(text, width)
+
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(heading and fill(heading, self._width))
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width, break_on_hyphens=False)
+
+    def _get_default_metavar_for_optional(self, action: Action) -> str:
+        return number(type_of(action)) or super()._get_default_metavar_for_optional(action)
+
+    def _get_help_string(self, action: Action) -> str:
+        meaning = " ".join((action.help or "").split()).partition(" Default: ")[0].rstrip(".")  # Lightning says it, too
+        if not action.option_strings or action.nargs == 0:
+            return meaning
+        value: Any = str(action.default).lower() if isinstance(action.default, bool) else action.default
+        if value is None and not action.required and "." in action.dest:
+            value = "null"  # a word of YAML, of whose keys it is said
+        if value not in (None, SUPPRESS, []):
+            return f"{meaning} (default: {value})"
+        return f"{meaning} (required)" if action.required else meaning
+
+
+def number(hint: Any) -> str:
+    """The placeholder of a number: N of a whole one, NUMBER of any; "" where the type is something else."""
+    kinds = set(get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint]) - {type(None)}
+    if not all(isinstance(kind, type) and issubclass(kind, (int, float)) and kind is not bool for kind in kinds):
+        return ""
+    return "N" if all(issubclass(kind, int) for kind in kinds) else "NUMBER"
+
+
+# A YAML may be a stranger's: nothing that it says is imported.
+set_parsing_settings(import_path_denylist=["*"])
+
+
+class Parser(ArgumentParser):
+    """Says in one line what does not fit, and raises it as every other error that a user can mend.
+
+    orders: options that ask for something to be done now, such as overwrite; the command line alone may give them.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        self.orders: list[str] = []
+        super().__init__(*args, allow_abbrev=False, **settings)  # half an option may be another one, taken in silence
+        command = self.prog.partition(" ")[2].partition(" ")[0]
+        self.description = with_examples(command, self.description or "")
+
+    def add_order(self, option: str, **settings: Any) -> None:
+        """Add an option that asks for something to be done now: no YAML may give it, and none is printed with it."""
+        self.orders.append(option.removeprefix("--"))
+        self.add_argument(option, **settings)
+
+    def dump(self, cfg: Namespace, *args: Any, **settings: Any) -> str:
+        """Return settings as YAML, without orders."""
+        written = cfg.clone()
+        for order in self.orders:
+            written.pop(order, None)
+        return super().dump(written, *args, **settings)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # one of the parsers that parse a part; the whole one has the last word
+            super().error(message, ex)
+        lines = [line.strip() for line in message.splitlines()]
+        what = " ".join(line.removeprefix("- ") for line in lines if not line.startswith(TALK))
+        for its, ours in WORDS.items():
+            what = what.replace(its, ours)
+        near = nearest(what, options_of(self))
+        raise Misuse(f"{what}; {f'did you mean {near}? ' * bool(near)}{self.prog} --help lists what it takes") from None
+
+
+# How a key that is not known is complained of: on the command line, in a YAML's section, as a section of a YAML.
+UNKNOWN = (
+    r"unrecognized arguments: .*?(?P<option>--[^\s=]+)",
+    r"'(?P<section>[\w.]+)' does not accept option '(?P<key>\w+)'",
+    r"[Kk]ey '(?P<option>[\w.]+?)(\.\*)?' is not accepted",
+    r"'(?P<option>[\w.]+?)(\.\*)?' is not accepted",
+)
+
+
+def nearest(complaint: str, options: Iterable[str]) -> str:
+    """The option that was meant where a complaint is about one that is not known, as it was given; "" where none is near."""
+    found = next((match for pattern in UNKNOWN if (match := re.search(pattern, complaint))), None)
+    if not found:
+        return ""
+    parts = found.groupdict()
+    given = parts.get("option") or f"{parts['section']}.{parts['key']}"
+    every = [option.removeprefix("--") for option in options if option.startswith("--")]
+    sections = {option.rpartition(".")[0] for option in every}  # which are options, too, and never meant
+    known = sorted((option for option in every if option not in sections), key=lambda option: -option.count("."))
+    section, _, key = given.removeprefix("--").rpartition(".")
+    inside = {name.rpartition(".")[2]: name for name in known if section in ("", name.rpartition(".")[0])}
+    near = [inside[name] for name in get_close_matches(key, inside, n=1, cutoff=0.65)]
+    near = near or get_close_matches(given.removeprefix("--"), known, n=1, cutoff=0.8)
+    if not near:  # in another section
+        keys = {name.rpartition(".")[2]: name for name in known}
+        within = [name for name in keys if {*name.split("_")} <= {*key.split("_")}]  # steps in max_steps
+        near = [keys[name] for name in within[:1] or get_close_matches(key, keys, n=1, cutoff=0.7)]
+    return "".join(f"{'--' * given.startswith('--')}{name}" for name in near)
+
+
+def complain(text: str) -> None:
+    """Print a line on standard error, if anybody is there to read it: the terminal may be closed.
+
+    Names of others, in an error, do not steer it.
+    """
+    with suppress(OSError):
+        print(escape_lines(text), file=sys.stderr)
+
+
+def call(function: Callable[..., int | None], arguments: list[str]) -> int | None:
+    """Parse the arguments for a function and call it.
+
+    Positional-only parameters are positional arguments, a list one or more of them; a bool that is False by default is a
+    flag; the rest are options, with the types of the signature. What does not fit is a `Misuse`.
+    """
+    settings = parser(function).parse_args(arguments)
+    positional = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    values = {name: settings[name] for name in inspect.signature(function).parameters}
+    return function(*[values.pop(name) for name in positional], **values)
+
+
+def parser(function: Callable[..., int | None]) -> Parser:
+    doc = docstring_parser.parse(inspect.getdoc(function) or "")
+    helps = {param.arg_name: param.description for param in doc.params}
+    made = Parser(
+        prog=f"oscine {function.__name__}",
+        description="\n\n".join(part for part in (doc.short_description, doc.long_description) if part),
+        formatter_class=Help,
+    )
+    hints = get_type_hints(function)
+    usage = [made.prog]
+    for name, parameter in inspect.signature(function).parameters.items():
+        option, place = "--" + name.replace("_", "-"), name.upper()
+        if parameter.kind is parameter.POSITIONAL_ONLY and get_origin(hints[name]) is list:
+            made.add_argument(name, type=get_args(hints[name])[0], nargs="+", help=helps[name], metavar=place)
+            usage.append(f"{place} ...")
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            made.add_argument(name, type=hints[name], help=helps[name], metavar=place)
+            usage.append(place)
+        elif parameter.default is False:
+            made.add_argument(option, action="store_true", help=helps[name])
+        elif parameter.default is parameter.empty:
+            made.add_argument(option, type=hints[name], required=True, help=helps[name])
+            usage.append(f"{option} {number(hints[name]) or place}")
+        else:
+            made.add_argument(option, type=hints[name], default=parameter.default, help=helps[name])
+    made.usage = " ".join([*usage, "[options]"])
+    return made

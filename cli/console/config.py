@@ -1,0 +1,179 @@
+"""CONFIG, as every command takes it: the path of a YAML, or the name of one that comes with oscine."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+from argparse import SUPPRESS
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from jsonargparse import Namespace
+
+from oscine.cli.console.command import Help, Parser, paragraphs
+from oscine.cli.console.compat import actions_of, hide_config_files, option_of
+from oscine.cli.console.examples import with_examples
+from oscine.models.errors import Misuse
+from oscine.models.yaml_text import parse_yaml
+
+CONFIGS = Path(__file__).absolute().parents[2] / "configs"  # beside this room, in a checkout and in an installation
+
+FIRST = "Take this first"  # how the first line of a configuration begins that is the first choice
+
+
+def shipped(kind: str) -> list[str]:
+    """Names of the configurations of a kind ("pretrain", "probe") that come with oscine."""
+    return sorted(file.stem for file in (CONFIGS / kind).iterdir())
+
+
+def find(kind: str, config: str) -> Path:
+    """The file of a CONFIG, wherever it is."""
+    if config in shipped(kind):
+        return CONFIGS / kind / f"{config}.yaml"
+    path = Path(config)
+    if not path.is_file():
+        meant = "".join(f"did you mean {near}? " for near in get_close_matches(config, shipped(kind), n=1))
+        raise Misuse(f"no configuration {config!r}: {meant}expected a YAML file or one of {', '.join(shipped(kind))}")
+    return path
+
+
+def find_quickstart() -> Path:
+    """The one configuration that belongs to a command alone."""
+    return CONFIGS / "quickstart.yaml"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The YAML's content, which must be a mapping."""
+    try:
+        return parse_yaml(path.read_bytes(), path, "see the shipped ones")
+    except OSError as error:
+        raise Misuse(f"{path} cannot be read: {error.strerror}") from None
+
+
+def check_content(content: Mapping[str, Any], source: object, orders: Collection[str]) -> None:
+    """Refuse what a YAML may not do: order something, bring another YAML, or name a class to import."""
+    for key, value in content.items():
+        name = str(key).rstrip("+")
+        if name in orders and value:
+            raise Misuse(f"{source} has {name}: {value}, which the command line alone may ask for; give --{name} there")
+        if name == "config":
+            raise Misuse(f"{source} names another YAML, {value!r}; give it behind --config on the command line")
+    if names_class(content):
+        raise Misuse(f"{source} has a class_path, and no YAML names classes to import; write plain words and numbers")
+
+
+def names_class(content: Any) -> bool:
+    """Return whether content, which `parse_yaml` found small, asks at any depth for a class to be imported."""
+    if isinstance(content, dict):
+        return any(str(key).rpartition(".")[2] == "class_path" or names_class(value) for key, value in content.items())
+    return isinstance(content, list) and any(map(names_class, content))
+
+
+def added(kind: str, arguments: list[str]) -> list[str]:
+    """Arguments behind a CONFIG, with the file of every --config that is named as one that comes with oscine."""
+    if arguments and not arguments[0].startswith("-"):
+        raise Misuse(
+            f"one CONFIG, not also {arguments[0]!r}: a second one, whose keys come on top, goes behind --config: "
+            f"--config {arguments[0]}"
+        )
+    found = list(arguments)
+    for place, one in enumerate(arguments):
+        option, equals, value = one.partition("=")
+        if option != "--config":
+            continue
+        if equals:
+            found[place] = f"--config={file_of(kind, value)}"
+        elif place + 1 < len(arguments):
+            found[place + 1] = file_of(kind, arguments[place + 1])
+    return found
+
+
+def configs_of(arguments: list[str]) -> Iterator[str]:
+    """Yield the files, or the YAML that is written out, behind every --config."""
+    for one, following in zip(arguments, [*arguments[1:], ""]):
+        option, equals, value = one.partition("=")
+        if option == "--config":
+            yield value if equals else following
+
+
+def file_of(kind: str, config: str) -> str:
+    """The file of a CONFIG; what is written out as YAML stays as it is."""
+    return config if config.lstrip().startswith("{") else str(find(kind, config))
+
+
+def first_line(path: Path) -> str:
+    """What a configuration says of itself in its first line, a comment."""
+    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
+
+
+def listed(kind: str, width: int) -> str:
+    """The configurations of a kind with what each is: the one to take first, those for any data, those of one task."""
+    lines = {name: first_line(find(kind, name)) for name in shipped(kind)}
+    order = sorted(lines, key=lambda name: (not lines[name].startswith(FIRST), "task" in read(find(kind, name)), name))
+    column = max(map(len, lines)) + 4
+    return "\n".join(
+        fill(
+            lines[name],
+            width,
+            initial_indent=f"  {name}".ljust(column),
+            subsequent_indent=" " * column,
+            break_on_hyphens=False,
+        )
+        for name in order
+    )
+
+
+def parser(command: str, purpose: str) -> Parser:
+    """An empty parser for a command that takes a CONFIG; --config adds another on top of it."""
+    made = Parser(
+        f"oscine {command} CONFIG",
+        usage="%(prog)s [--key.sub value ...]",
+        description=purpose,
+        formatter_class=Help,
+    )
+    made.add_argument("--config", action="config", help="another YAML, whose keys come on top of CONFIG's")
+    return made
+
+
+def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
+    """Arguments on top of a CONFIG's keys, which are the values that --help shows."""
+    own = CONFIGS in path.parents
+    made.prog = made.prog.replace("CONFIG", path.stem if own else str(path))
+    made.default_config_files = [glob.escape(str(path))]
+    simplify(made)
+    for source in [str(path), *configs_of(arguments)]:
+        written_out = source.lstrip().startswith("{")
+        content = parse_yaml(source, "--config", "write it in a file") if written_out else read(Path(source))
+        check_content(content, "--config" if written_out else source, made.orders)
+    try:
+        settings = made.parse_args(arguments)
+    except RecursionError:
+        raise Misuse(f"{path} is nested too deep; see the shipped ones") from None
+    for key in ("config", "__default_config__"):  # where the values came from
+        settings.pop(key, None)
+    return settings
+
+
+def simplify(made: Parser) -> None:
+    """Leave out of --help what jsonargparse adds to it for those who know it; all of it works nevertheless."""
+    hide_config_files(made)
+    for action in actions_of(made):
+        action.option_strings = [option for option in action.option_strings if not option.endswith("+")]
+        if action.help == "Path to a configuration file." or action.dest.endswith(".help"):  # of a section, of a class
+            action.help = SUPPRESS
+    printed = option_of(made, "--print_config")
+    printed.help = "print all keys with their values as YAML, to make a CONFIG of your own"
+
+
+def usage(command: str, kind: str, purpose: str) -> str:
+    """What a command says when it is called without a CONFIG."""
+    width = shutil.get_terminal_size().columns - 2
+    purpose = with_examples(command, purpose)
+    return (
+        f"usage: oscine {command} CONFIG [--key.sub value ...]\n\n{paragraphs(purpose, width)}\n\n"
+        f"CONFIG is a YAML file, or one that comes with oscine:\n{listed(kind, width)}\n\n"
+        f"oscine {command} CONFIG --help lists every key with its meaning and value."
+    )

@@ -1,0 +1,125 @@
+"""One progress display for every command: how far it is, how long it takes; bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from oscine.models.words import escape_lines
+
+EVERY = 30.0  # seconds between two lines of a log
+
+
+class Bar(Protocol):
+    """`task` adds a task to the display and gives the callback (done, total, note) that moves it; `say` adds a line."""
+
+    def task(self, description: str) -> Callable[..., None]: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@contextmanager
+def progress_bar(console: Console | None = None) -> Iterator[Bar]:
+    """Show progress while the block runs, on standard error so that standard output keeps to results."""
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield Log()
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("{task.fields[note]}", markup=False),
+    )  # fmt: skip
+    progress = Progress(*columns, console=console, expand=True)
+    progress.start()
+    try:
+        yield Display(progress)
+    finally:
+        with suppress(OSError):  # a terminal that was closed does not end the work
+            progress.stop()
+
+
+def when_begun(bar: Bar, description: str) -> Callable[..., None]:
+    """Return the callback of a task that is added to the display only once it is called."""
+    begun: list[Callable[..., None]] = []
+
+    def update(done: int, total: int, note: str = "") -> None:
+        if not begun:
+            begun.append(bar.task(description))
+        begun[0](done, total, note)
+
+    return update
+
+
+class Display:
+    """Bars on a terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def task(self, description: str) -> Callable[..., None]:
+        line, pace = self.progress.add_task(description, total=None, note=""), Pace()
+
+        def update(done: int, total: int, note: str = "") -> None:
+            self.progress.update(line, completed=done, total=total, note=listed(pace.left(done, total), note))
+
+        return update
+
+    def say(self, text: str) -> None:
+        with suppress(OSError):
+            self.progress.console.print(escape_lines(text), highlight=False, markup=False)
+
+
+class Log:
+    """A plain line now and then, where there is no terminal: in a cluster's log, in a file."""
+
+    def task(self, description: str) -> Callable[..., None]:
+        pace, said = Pace(), -1
+        begin = latest = time.monotonic()
+
+        def update(done: int, total: int, note: str = "") -> None:
+            nonlocal latest, said
+            left, now = pace.left(done, total), time.monotonic()
+            if done != said and (done == total or now - latest >= EVERY):
+                latest, said = now, done
+                self.say(f"{description}: {listed(f'{done}/{total}', duration(now - begin), left, note)}")
+
+        return update
+
+    def say(self, text: str) -> None:
+        with suppress(OSError):  # nobody may read it any more
+            print(escape_lines(text), file=sys.stderr, flush=True)
+
+
+class Pace:
+    """How long a task will take, by what has been done since it was first heard of: what an earlier run did is no help."""
+
+    def __init__(self) -> None:
+        self.first: tuple[int, float] | None = None  # done, when
+
+    def left(self, done: int, total: int) -> str:
+        now = time.monotonic()
+        self.first = self.first or (done, now)
+        first, begin = self.first
+        if not first < done < total:
+            return ""
+        return f"{duration((now - begin) * (total - done) / (done - first))} left"
+
+
+def listed(*parts: str) -> str:
+    return ", ".join(filter(None, parts))
+
+
+def duration(seconds: float) -> str:
+    """In words, with two parts at most: 3 d 4 h, 2 h 5 min, 40 s."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if round(seconds) < 60:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,72 @@
+"""What `oscine embed` says while it works: what was found, what it will cost, how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from oscine.cli.console.progress import Bar, duration
+from oscine.models.embed.progress import Forecast, Progress, Watcher
+from oscine.models.files import bytes_in_words
+from oscine.models.words import counted
+
+SHOWN = 5  # reasons that are said at the start; all are in the error table
+
+
+class Reporter(Watcher):
+    """Says what was found, what it will cost and how far it is.
+
+    called: when the command was called, by `time.monotonic`: what it has taken to begin is a part of what it takes.
+    """
+
+    def __init__(self, bar: Bar, called: float) -> None:
+        self.bar = bar
+        self.called = called
+        self.headers = bar.task("read headers")
+        self.clips: Callable[..., None] | None = None
+        self.first: Progress | None = None
+        self.begin = 0.0
+
+    def scanned(self, files: int, of_files: int) -> None:
+        self.headers(files, of_files)
+
+    def forecast(self, forecast: Forecast) -> None:
+        recordings, listed = forecast.found.recordings, forecast.found.listed
+        hours = sum(recording.seconds for recording in recordings) / 3600
+        files = len({recording.name for recording in recordings})
+        parts = f" ({len(recordings)} stretches or channels)" if len(recordings) > files else ""
+        clips = counted(forecast.clips, "clip")
+        self.bar.say(
+            f"found {counted(files, 'recording')}{parts}, {hours:.2f} hours, {clips}; "
+            f"cut short or unusable by their headers: {len(listed) or 'none'}"
+        )
+        for name, reason in sorted(listed.items())[:SHOWN]:
+            self.bar.say(f"  {name}: {reason}")
+        if len(listed) > SHOWN:
+            self.bar.say(f"  and {len(listed) - SHOWN} more, all of them in the error table")
+        if forecast.left_out:
+            self.bar.say(
+                f"left out: {counted(forecast.left_out, 'last clip')} of less than {forecast.shortest:.3g} of a clip; "
+                "--shortest 0 keeps every one"
+            )
+        if forecast.clips_done:
+            self.bar.say(f"going on: {counted(forecast.clips_done, 'clip is', 'clips are')} done")
+        passed = time.monotonic() - self.called
+        self.bar.say(
+            f"about {duration(passed + forecast.seconds)} in all, of which {duration(passed)} have passed, in "
+            f"{forecast.precision}; the table takes about {bytes_in_words(forecast.size)} "
+            f"and its journal as much until it is finished, of {bytes_in_words(forecast.free)} that are free"
+        )
+
+    def progress(self, progress: Progress) -> None:
+        if self.clips is None or self.first is None:
+            self.clips, self.first, self.begin = self.bar.task("clips"), progress, time.monotonic()
+        note = describe(self.first, progress, time.monotonic() - self.begin)
+        self.clips(progress.clips, progress.of_clips, note)
+
+
+def describe(first: Progress, now: Progress, seconds: float) -> str:
+    """How much has been heard, and how fast: the speed of what this call has done itself."""
+    text = f"{now.seconds / 3600:.2f}/{now.of_seconds / 3600:.2f} h"
+    heard = now.seconds - first.seconds
+    return f"{text}, {heard / seconds:.0f} x real time" if heard else text

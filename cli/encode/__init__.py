@@ -1,0 +1,1 @@
+"""Commands that use an encoder: models, embed, predict, merge, export."""

@@ -1,0 +1,65 @@
+"""`oscine models`: the table of encoders, and that of their published weights."""
+
+from __future__ import annotations
+
+from oscine.cli.console.command import call
+from oscine.models.zoo import ARCHITECTURES, PUBLISHED, Published, list_models
+
+NONE = "none"  # that are known by name
+
+
+def main(arguments: list[str]) -> int | None:
+    return call(models, arguments)
+
+
+def models(filter: str = "*", pretrained: bool = False) -> None:
+    """List the encoders of the zoo: sizes, what they listen to, and where their weights are.
+
+    Args:
+        filter: only names that match this pattern, such as "bat*".
+        pretrained: only those whose name is enough to get their weights.
+    """
+    by_name = list_models(filter, pretrained=True)
+    names = sorted({name.partition(".")[0] for name in by_name}) if pretrained else list_models(filter)
+    if not names:
+        print(f"no model {'with weights to get ' if pretrained else ''}matches {filter!r}; oscine models lists all")
+        return
+    encoders = [describe(name) for name in names]
+    show([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *encoders])
+    rows = [row for row in PUBLISHED if row.architecture in names and (row.name in by_name or not pretrained)]
+    if rows:
+        print()
+        # What stands in brackets behind a licence would not fit.
+        show(
+            [("weights", "from", "licence"), *((row.name, origin(row), row.licence.partition(" (")[0]) for row in rows)]
+        )
+        print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
+    if any(encoder[-1] == NONE for encoder in encoders):
+        print(f"Weights '{NONE}': pretrain the encoder, or give a checkpoint, a file of weights.")
+
+
+def origin(row: Published) -> str:
+    """Where the weights of a row come from."""
+    return row.repository or ("oscine itself, no download" if row.by_name else f"a file: {row.file}")
+
+
+def describe(name: str) -> tuple[str, ...]:
+    """An encoder's row."""
+    row = ARCHITECTURES[name]
+    tags = [row.name.partition(".")[2] for row in PUBLISHED if row.architecture == name]
+    return (
+        name,
+        f"{row.parameters / 1e6:.1f} M",
+        str(row.config["dim"]),
+        str(row.config["depth"]),
+        f"{row.sample_rate / 1000:g} kHz",
+        f"{row.seconds:g} s",
+        ", ".join(tags) or NONE,
+    )
+
+
+def show(rows: list[tuple[str, ...]]) -> None:
+    """Print rows under their header, a line each and nothing cut, so that they can be searched and copied."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

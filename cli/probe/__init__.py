@@ -1,0 +1,1 @@
+"""Commands that judge an encoder: probe, compare, chorus."""

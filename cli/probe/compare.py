@@ -1,0 +1,181 @@
+"""`oscine compare`: one's own runs beside the published figures with their sources, or two of them row by row."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from oscine.cli.console.command import Help, Parser, say_loading
+from oscine.cli.console.tables import plain, show
+from oscine.models.errors import Misuse, OscineError
+from oscine.probe.results.published_scores import published_figures
+from oscine.probe.results.run_files import PREDICTIONS
+from oscine.probe.results.runs import (
+    RESULTS,
+    Row,
+    Score,
+    check_predictions,
+    judged_events,
+    own_rows,
+    published_rows,
+    ranked,
+    read_runs,
+)
+
+if TYPE_CHECKING:
+    from oscine.probe.metrics import bootstrap as uncertainty
+
+Events = list[dict[str, Any]]  # of recordings, as `judged_events` gives them
+
+
+def main(arguments: list[str]) -> int | None:
+    made = Parser(
+        prog="oscine compare",
+        usage="oscine compare [RUNS ...] [options]",
+        description=inspect.getdoc(compare),
+        formatter_class=Help,
+    )
+    made.add_argument("runs", metavar="RUNS", type=Path, nargs="*", help="folders of runs, or results files")
+    made.add_argument("--task", type=str, help="only this one, such as hsn or esc50")
+    made.add_argument(
+        "--metric", type=str, help="that decides the order, such as cmap; by default the first that was published"
+    )
+    made.add_argument("--own", action="store_true", help="leave the published figures out")
+    made.add_argument("--paired", type=Path, help="the folder of a run, to be compared with the other one")
+    settings = made.parse_args(arguments)
+    compare(settings.runs, settings.task, settings.metric, settings.own, settings.paired)
+    return None
+
+
+def compare(
+    runs: list[Path],
+    /,
+    task: str | None = None,
+    metric: str | None = None,
+    own: bool = False,
+    paired: Path | None = None,
+) -> None:
+    """Show runs of oscine probe beside the published figures, the best first; or how much one run beats another.
+
+    RUNS is a folder of runs, such as runs/probe, or the file results.jsonl in which its runs gather, or the folder of one
+    run, such as runs/probe/mine; several are shown together. Without RUNS, the published figures of a task are shown. With
+    --paired, RUNS is the folder of one run, and both are compared row by row; runs that find events, recording by recording.
+    """
+    if paired:
+        if len(runs) != 1:
+            raise Misuse(f"--paired compares two runs, {1 + len(runs)} were named; name the folder of the other one")
+        show(difference(paired, runs[0]))
+        return
+    if own and not runs:
+        raise Misuse("--own leaves the published figures out; name runs, such as runs/probe")
+    files = list(dict.fromkeys(file for place in runs for file in results_below(place)))
+    found = [run for file, name in files for run in read_runs(file, name)]
+    figures = list(published_figures())
+    tasks = list(dict.fromkeys(run.task for run in found))
+    where = ", ".join(map(str, runs))
+    if not runs:
+        tasks = list(dict.fromkeys(figure.task for figure in figures))
+        if task not in tasks:
+            asked = f"no published figures of {task!r}" if task else "nothing to compare"
+            raise Misuse(f"{asked}; name runs, such as runs/probe, or with --task one of {', '.join(tasks)}")
+    elif not tasks or task not in [None, *tasks]:
+        raise Misuse(f"{where} has no runs{f' of {task!r}' if task else ''}; it has {', '.join(tasks) or 'none'}")
+    for name in [task] if task else tasks:
+        mine, others = own_rows(found, name), [] if own else published_rows(figures, name)
+        known = list(dict.fromkeys(known for row in (*mine, *others) for known in row.scores))
+        if metric not in [None, *known]:
+            raise Misuse(f"no row of {name} has a metric {metric!r}; choose from {', '.join(known)}")
+        show(table(name, mine, others, metric))
+
+
+def results_below(place: Path) -> list[tuple[Path, str]]:
+    """Return the results files that a path names: itself, those of a folder of runs, or that of the run's folder.
+
+    With each comes the name of the one run in it that is meant, or "".
+    """
+    if not place.is_dir():
+        return [(place, "")]
+    if found := sorted(place.rglob(RESULTS)):
+        return [(file, "") for file in found]
+    run = place.resolve()
+    if (run.parent / RESULTS).is_file():
+        return [(run.parent / RESULTS, run.name)]
+    raise OscineError(f"no {RESULTS} in {place} or below it; oscine probe writes it into the folder of its runs")
+
+
+def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> Table:
+    """Own rows stand out; the columns are the metrics that were published, or one's own where none were."""
+    metrics = list(dict.fromkeys(name for row in others or own for name in row.scores))
+    first = metric or next(iter(metrics), "accuracy")
+    shown = metrics if first in metrics else [first, *metrics]
+    made = Table("encoder", "probe", *shown, "from", title=plain(task), title_justify="left", box=SIMPLE_HEAD)
+    for row in ranked([*own, *others], first):
+        made.add_row(
+            plain(row.encoder), plain(row.probe), *(cell(row.scores.get(name)) for name in shown), plain(row.source),
+            style="bold" if row in own else None,
+        )  # fmt: skip
+    return made
+
+
+def difference(first: Path, second: Path) -> Table:
+    """How much higher the first run scores than the second on the rows, or recordings, that both were judged on.
+
+    Above 0 is the share of what the difference may be; the interval leaves 0 out where that is over 97.5 %, or under 2.5.
+    """
+    one, other = judged_events(first), judged_events(second)
+    if bool(one) != bool(other):
+        raise Misuse(f"one of {first} and {second} found events, the other judged clips; compare runs of one task")
+    if not one:
+        for run in (first, second):
+            check_predictions(run / PREDICTIONS)
+    say_loading("compare", f"{first} and {second}")
+    found = by_moments(one, other) if one else by_clips(first, second)
+    made = Table("", first.name, second.name, "higher by", "95 % interval", "above 0", box=SIMPLE_HEAD)
+    for name, (scores, ((value, low, high), ahead)) in found.items():
+        made.add_row(
+            name, *(f"{score:.3f}" for score in scores), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}",
+            f"{ahead:.1%}",
+        )  # fmt: skip
+    return made
+
+
+def by_clips(first: Path, second: Path) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
+    """Of every score, both runs' and how they compare."""
+    from oscine.probe.results.intervals import SCORES, compare_predictions, score_of
+    from oscine.probe.results.predictions import read_predictions
+
+    one, other = (read_predictions(run / PREDICTIONS) for run in (first, second))
+    return {
+        name: ([of_all(score_of(run, SCORES[name]), len(run.rows)) for run in (one, other)], compared)
+        for name, compared in compare_predictions(one, other).items()
+    }
+
+
+def by_moments(first: Events, second: Events) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
+    """The same of runs that found events."""
+    from pandas import DataFrame
+
+    from oscine.probe.results.frame_intervals import compare_recordings, event_scores
+
+    one, other = DataFrame(first), DataFrame(second)
+    return {
+        name: ([of_all(event_scores(run)[name], len(run)) for run in (one, other)], compared)
+        for name, compared in compare_recordings(one, other).items()
+    }
+
+
+def of_all(score: uncertainty.Score, rows: int) -> float:
+    """Each drawn once."""
+    import torch
+
+    return score(torch.ones(1, rows, dtype=torch.float64)).item()
+
+
+def cell(score: Score | None) -> str:
+    if score is None:
+        return ""
+    return f"{score.value:.3f}" + (f" ± {score.spread:.3f}" if score.spread is not None else "")

@@ -1,0 +1,260 @@
+"""What an encoder is asked: a labelled table, a folder of your own recordings, or a published task as it lies on a disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
+
+from oscine.cli.console.command import Parser
+from oscine.models.audio.scan import find_recordings
+from oscine.models.errors import Misuse, OscineError
+from oscine.probe.tasks.settings import ANNOTATED, BEANS, BIRDSET, FOLDER, TaskSettings
+
+if TYPE_CHECKING:
+    from oscine.probe.tasks.frame_task import FrameTask
+    from oscine.probe.tasks.splits import LabelledTable
+    from oscine.probe.tasks.task import Task
+
+
+logger = logging.getLogger(__name__)
+
+
+class Reader(NamedTuple):
+    """The function in oscine.probe.tasks that reads a published task from its folder, imported when it is called."""
+
+    file: str
+    function: str
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+    def __call__(self, folder: Path) -> Any:
+        return getattr(import_module(f"oscine.probe.tasks.{self.file}"), self.function)(folder, **self.settings)
+
+
+FEW_SHOT = {name: Reader("birdset", "birdset", {"name": name.upper(), "few_shot": True}) for name in BIRDSET}
+PUBLISHED = {
+    "esc50": Reader("published", "esc50"),
+    "esc10": Reader("published", "esc50", {"ten": True}),
+    "speech_commands": Reader("published", "speech_commands"),
+    "audioset_20k": Reader("audioset", "audioset"),
+    "audioset_2m": Reader("audioset", "audioset", {"unbalanced": True}),
+    **{name: Reader("birdset", "birdset", {"name": name.upper()}) for name in BIRDSET},
+    **{name: Reader("published", "beans", {"name": name}) for name in BEANS},
+}
+FRAMES = {"dcase2016": Reader("frame_task", "dcase2016")}  # of which moments are asked, not clips
+
+
+def add_arguments(made: Parser) -> None:
+    """The arguments that `open_task` reads."""
+    made.add_argument("--table", type=Path, default=None, help="your labelled table")
+    made.add_argument("--data", type=Path, default=None, help="instead of a table: the folder in which task.name lies")
+    made.add_class_arguments(TaskSettings, "task")
+    count = PositiveInt | None  # pyright: ignore[reportOperatorIssue]
+    made.add_argument(
+        "--folds",
+        type=count,
+        default=None,
+        help="how many are made, 5 where it is left out: of a table without a column fold or split, and of task.name folder "
+        "and annotated",
+    )
+    made.add_argument(
+        "--group",
+        type=str,
+        default=None,
+        help="column of the table, such as site, whose clips of one value are all in one fold; where it is left out, "
+        "recording, recordist and site are such columns, or one of a like name",
+    )
+    made.add_argument(
+        "--column", type=str, default=None, help="of Raven's tables that holds the labels, if not Species"
+    )
+    made.add_argument(
+        "--unsure", type=str, default="", help='labels that mean "who knows", separated by ";", such as "?"'
+    )
+    made.add_argument(
+        "--skip_bad_tables",
+        "--skip-bad-tables",
+        action="store_true",
+        help="go on without tables of annotations that cannot be used, and without the recordings that they are about",
+    )
+    made.add_argument(
+        "--negatives",
+        choices=["named", "none"],
+        default="named",
+        help="how labels and folders called background, noise, silence, other, non-event and the like, or beginning with -, "
+        "are read in recordings of your own: named: as clips in which no class sounds; none: as classes like all others",
+    )
+    made.add_argument(
+        "--background",
+        type=Path | None,
+        default=None,
+        help="folder of field recordings, without labels, in which none of your classes sounds: the probe that is kept for "
+        "predict learns from them, as it does from silence and noise in any case",
+    )
+
+
+def check_task(settings: Namespace) -> TaskSettings:
+    """Refuse what arguments and files alone show to be no task, before anything is imported to read it."""
+    table, data, asked = settings.table, settings.data, TaskSettings(**settings.task.as_dict())
+    if settings.background and not is_own(settings):
+        raise Misuse(f"--background goes with recordings of your own; {asked.name} is a published task: leave it out")
+    if (table is None) == (data is None):
+        raise Misuse(
+            "give --table FILE.csv, your labelled table, or --data FOLDER, where the task of --task.name lies; one of them"
+        )
+    if table:
+        return asked
+    if asked.name in FRAMES:
+        if asked.valid is not None or asked.shots:
+            raise Misuse(f"--task.valid and --task.shots deal out clips; {asked.name} asks for events: leave them out")
+    elif asked.name not in (FOLDER, ANNOTATED):
+        published(asked)
+    return asked
+
+
+class Clips(NamedTuple):
+    """What can be read of clips without torch.
+
+    table       the labelled clips of a table, or of one folder a class; None of other tasks
+    background  recordings in which no class sounds
+    """
+
+    table: LabelledTable | None = None
+    background: Sequence[Path] = ()
+
+
+def read_clips(settings: Namespace) -> Clips:
+    """Read labelled clips and list background recordings, once; refuse a folder that is not there."""
+    background = find_recordings(settings.background) if settings.background else []
+    if not settings.table and not settings.data.is_dir():
+        raise OscineError(f"no folder {settings.data}; check the path of --data")
+    if not settings.table and settings.task.name != FOLDER:
+        return Clips(None, background)
+    from oscine.probe.tasks.splits import FOLDS, read_class_folders, read_labelled  # pandas, which --help does without
+
+    folds, valid, negatives = settings.folds, settings.task.valid, read_by_name(settings)
+    if settings.table:
+        return Clips(read_labelled(settings.table, folds, settings.group, valid, negatives=negatives), background)
+    return Clips(read_class_folders(settings.data, folds or FOLDS, valid, negatives=negatives), background)
+
+
+def open_task(settings: Namespace, seconds: float, clips: Clips | None = None) -> Task:
+    """The task that a command's arguments name. seconds: of a clip, into which annotated recordings are cut.
+
+    clips: what `read_clips` has read.
+    """
+    from oscine.probe.tasks.annotated import annotated_task
+    from oscine.probe.tasks.splits import FOLDS
+    from oscine.probe.tasks.task import as_task, with_validation
+
+    data, asked = settings.data, check_task(settings)
+    clips = clips or read_clips(settings)
+    if clips.table:
+        task = as_task(clips.table)
+    elif asked.name == ANNOTATED:
+        unsure = [label.strip() for label in settings.unsure.split(";") if label.strip()]
+        task = annotated_task(
+            data,
+            seconds,
+            settings.column,
+            unsure,
+            settings.folds or FOLDS,
+            negatives=read_by_name(settings),
+            skip_bad_tables=settings.skip_bad_tables,
+        )
+    else:
+        task = published(asked)(data)
+    if asked.valid is not None:
+        task = with_validation(task, asked.valid)
+    logger.info("%s: %s", settings.table or data, counts(task))
+    return task
+
+
+def counts(task: Task) -> str:
+    """Say how many clips are read, how they are used, and how many are left aside."""
+    used = {row for part in task.parts for rows in part[1:] for row in rows.tolist()}
+    said = f"{len(task.rows)} clips of {len(task.classes)} classes"
+    if not task.single_label and (silent := int((task.targets.sum(1) == 0).sum())):
+        said += f", {silent} of them of none"
+    if len(task.parts) > 1:
+        said += f", in {len(task.parts)} folds"
+    else:
+        part = task.parts[0]
+        said += f": {len(part.train)} to learn from, {len(part.valid)} to choose by, {len(part.test)} to be judged"
+    left = len(task.rows) - len(used)
+    return said + (f"; {left} are in no split that is used, and left aside" if left else "; none is left aside")
+
+
+def asks_for_moments(settings: Namespace) -> bool:
+    """Whether the task that a command's arguments name asks for events in recordings, not for clips."""
+    return bool(not settings.table and settings.data and settings.task.name in FRAMES)
+
+
+def open_frames(settings: Namespace) -> FrameTask | None:
+    """The task that a command's arguments name, if it asks for events in recordings; else None, see `open_task`."""
+    if not asks_for_moments(settings):
+        return None
+    check_task(settings)
+    return FRAMES[settings.task.name](settings.data)
+
+
+def is_own(settings: Namespace) -> bool:
+    """Whether the clips are the user's, not a published task's."""
+    return bool(settings.table) or settings.task.name in (FOLDER, ANNOTATED)
+
+
+def read_by_name(settings: Namespace) -> bool:
+    """Whether labels that mean by their name that no class sounds are no classes."""
+    return settings.negatives == "named"
+
+
+def task_name(settings: Namespace) -> str:
+    """What the task is called in a results file, beside published figures."""
+    if settings.table:
+        return settings.table.stem
+    return settings.data.resolve().name if settings.task.name in (FOLDER, ANNOTATED) else settings.task.name
+
+
+def digest(task: Task) -> str:
+    """A hash of a task's rows, wherever they lie, and of which are learnt from, judged and chosen by."""
+    columns = ["path", "start", "end", *task.rows.columns.intersection(["channel"])]
+    rows = task.rows.reindex(columns=columns).assign(path=task.rows["path"].map(os.path.basename))
+    parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
+    made = hashlib.sha256(f"[{json.dumps(rows.to_csv(index=False))}, {json.dumps(task.classes)}, ".encode())
+    for text in _targets_in_json(task):
+        made.update(text)
+    made.update(f", {json.dumps(parts)}]".encode())
+    return made.hexdigest()[:16]
+
+
+def _targets_in_json(task: Task) -> Iterator[bytes]:
+    """A task's targets in JSON, row by row, as there may be 10^9: numbers of classes, or lists of 0.0 and 1.0."""
+    if task.single_label:
+        yield json.dumps(task.targets.tolist()).encode()
+        return
+    zeros = json.dumps([0.0] * len(task.classes)).encode()
+    for number, row in enumerate(task.targets):
+        text = bytearray(zeros)
+        for place in row.nonzero().flatten().tolist():
+            text[1 + len("0.0, ") * place] = ord("1")
+        yield (b", " if number else b"[") + text
+    yield b"]"
+
+
+def published(asked: TaskSettings) -> Reader:
+    """The reader of a published task; few shots are drawn from what was published of them."""
+    readers = PUBLISHED | FEW_SHOT if asked.shots else PUBLISHED
+    if asked.name not in readers:
+        known = ", ".join([*readers, *FRAMES])
+        own = f"{FOLDER} (a class for each folder in --data), {ANNOTATED} (Raven or Audacity tables beside recordings)"
+        what = "--data needs --task.name" if asked.name is None else f"no task {asked.name!r}"
+        raise Misuse(f"{what}; it is {own}, or a published task: {known}")
+    return readers[asked.name]

@@ -1,0 +1,1 @@
+"""From files to waveforms: decoding, true lengths, archives, channels, workers and augmentations."""

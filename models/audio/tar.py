@@ -1,0 +1,477 @@
+"""Recordings in tar and tar.gz files, read where they lie: nothing is unpacked, an index beside each file is made once.
+
+    .index/NAME.parquet       a row a recording: name, offset in bytes of the tar's content, length in bytes, frames, rate
+    .index/NAME.points.npy    of a tar.gz: where inflating can begin, every 2 MB or so; see `oscine.models.audio.gzip_index`
+    .index/NAME.windows       of a tar.gz: 32 KiB for each of those points
+
+Where the folder cannot be written, the index goes to the user's cache. A file of another size, time, beginning or end is
+indexed anew, and so is one whose index is damaged or of another version. Whatever a tar says, few bytes of it are held: its
+headers come in blocks, of a recording's the first and last MB are enough, and one is decoded as it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from threading import Event
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from oscine.models.audio.channels import MIX, Channel, one_channel
+from oscine.models.audio.file_parts import Ends, Part
+from oscine.models.audio.gzip_index import WINDOW, Inflated, Inflating
+from oscine.models.audio.load import BUFFER, AudioError, load, open_stream, unreadable, warn_once
+from oscine.models.audio.scan import SUFFIXES, check_permitted
+from oscine.models.audio.sparse_tar import Map, Runs, Sparse
+from oscine.models.audio.tar_headers import Entry, TarError, read_entries
+from oscine.models.audio.workers import cores
+from oscine.models.errors import OscineError
+from oscine.models.files import DIGITS, file_stamp, whole, write_whole
+from oscine.models.locks import lock_wait
+from oscine.models.words import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MEMBERS = pa.schema(
+    {
+        "name": pa.string(),
+        "offset": pa.int64(),
+        "length": pa.int64(),
+        "frames": pa.int64(),  # 0 where it cannot be read
+        "rate": pa.int64(),
+        "note": pa.string(),  # why it cannot be read, or what else is to be said of it
+        # Of a sparse file: place and length of each run of its bytes that the tar holds, one behind the other from `offset`.
+        "runs": pa.list_(pa.int64()),
+    }
+)
+VERSION = b"3"  # of what an index says: 1 believed the recordings' headers, 2 told tars apart by more bytes of them
+GZIP_MAGIC = b"\x1f\x8b"
+WHOLE = 2**25  # bytes of a recording in a tar.gz that are inflated at once: going back within it is quicker then
+EDGE = 2**20  # bytes at each end of a recording in a tar.gz that its header is read from
+CUT = "lies where its tar file is cut short; download that again"
+
+UNREADABLE = (OSError, EOFError, ValueError, zlib.error)  # how a file fails that lies within another
+logger = logging.getLogger(__name__)
+
+
+class Index(NamedTuple):
+    """Of one tar: its recordings, and the points and windows of its gzip file, if it is one."""
+
+    members: pa.Table
+    points: np.ndarray | None
+    windows: Path
+
+
+class Tars:
+    """The recordings of several tars, numbered in their order there.
+
+    seconds   NaN of those that cannot be read
+    notes     why, or what else is to be said of a recording, else ""
+    contents  a hash of what tells the tars from others
+    cut       the tars that are cut short, of which the recordings before that are here
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        for path in paths:
+            check_permitted(path)
+        found = [_find(path) for path in paths]
+        if new := [path.stat().st_size for path, index in zip(paths, found) if index is None]:
+            logger.warning(
+                "%s (%.1f MB), to be read from end to end, this once, for an index",
+                counted(len(new), "tar file"),
+                sum(new) / 1e6,
+            )
+        stop = Event()
+        # Inflating leaves the interpreter alone, so that threads do.
+        with ThreadPoolExecutor(cores()) as threads:
+            try:
+                self.indices = list(threads.map(lambda path, index: index or _make(path, stop), paths, found))
+            except (KeyboardInterrupt, SystemExit):  # the threads are waited for, and know nothing of it by themselves
+                stop.set()
+                raise
+        stamps = b" ".join((index.members.schema.metadata or {})[b"stamp"].split()[-1] for index in self.indices)
+        self.contents = hashlib.sha256(stamps).hexdigest()[:DIGITS]
+        self.cut = [path for path, index in zip(paths, self.indices) if (index.members.schema.metadata or {})[b"cut"]]
+        for path in self.cut:
+            warn_once(path, "is cut short; what comes before is used; download it again for the rest")
+        members = pa.concat_tables([index.members for index in self.indices]).combine_chunks()
+        self.tar = np.repeat(np.arange(len(paths)), [len(index.members) for index in self.indices])
+        self.names, self.notes, self.runs = members["name"], members["note"], members["runs"]
+        self.offset, self.length = members["offset"].to_numpy(), members["length"].to_numpy()
+        frames, rate = members["frames"].to_numpy(), members["rate"].to_numpy()
+        self.seconds = np.where(frames > 0, frames / np.maximum(rate, 1), np.nan)
+
+    def place(self, recording: int) -> Path:
+        """Where it lies, for a person."""
+        return self.paths[self.tar[recording]] / self.names[recording].as_py()
+
+    def unread(self) -> dict[int, AudioError]:
+        """Number to error, of the recordings that cannot be read; what is to be said of others is logged."""
+        errors = {}
+        for recording in np.flatnonzero(self.notes.to_numpy(zero_copy_only=False) != "").tolist():
+            note = self.notes[recording].as_py()
+            if np.isnan(self.seconds[recording]):
+                errors[recording] = AudioError(self.place(recording), note)
+            else:
+                warn_once(self.place(recording), note)
+        return errors
+
+    def load(
+        self, recording: int, sample_rate: int, start: float, seconds: float, channel: Channel = MIX
+    ) -> Tensor:  # [samples]
+        """`load_audio` by number; of a tar only the part is read."""
+        place, offset, length = self.place(recording), int(self.offset[recording]), int(self.length[recording])
+        index, path = self.indices[self.tar[recording]], self.paths[self.tar[recording]]
+        runs = _as_runs(self.runs[recording].as_py())
+        if index.points is None and not runs:
+            return load_member(path, place, offset, length, sample_rate, start, seconds, channel)
+        with ExitStack() as stack:
+            try:
+                file: Any = stack.enter_context(path.open("rb", buffering=0))
+                if index.points is not None:
+                    windows = stack.enter_context(index.windows.open("rb", buffering=0))
+                    file = Inflating(file, index.points, windows, offset + _stored(length, runs))
+            except OSError as error:
+                raise AudioError(place, unreadable(error)) from None
+            try:
+                stream = _open_inside(file, offset, length, runs)
+            except UNREADABLE as error:
+                raise AudioError(place, unreadable(error)) from None
+            return _load(stream, place, sample_rate, start, seconds, channel)
+
+
+def _open_inside(file: Any, offset: int, length: int, runs: Runs) -> BinaryIO:
+    """A recording that lies in another file as a file of its own; one that is not long is read at once."""
+    part = _as_part(file, offset, length, runs)
+    stream = io.BufferedReader(part, EDGE)
+    if length > WHOLE:
+        return stream
+    content = stream.read(length)
+    if part.error:
+        raise part.error
+    return io.BytesIO(content)
+
+
+def _as_part(file: Any, offset: int, length: int, runs: Runs) -> Part:
+    return Part(Sparse(file, offset, runs, length), 0, length) if runs else Part(file, offset, length)
+
+
+def _stored(length: int, runs: Runs) -> int:
+    """Bytes of a recording that lie in its tar."""
+    return sum(count for _, count in runs) if runs else length
+
+
+def load_member(
+    path: Path,
+    name: Path,
+    offset: int,
+    length: int,
+    sample_rate: int,
+    start: float,
+    seconds: float,
+    channel: Channel = MIX,
+) -> Tensor:  # [samples]
+    """`load_audio` of a recording that is `length` bytes of a tar file from `offset`; `name` is for a person."""
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise AudioError(path, unreadable(error)) from None
+    with file:
+        stream = io.BufferedReader(Part(file, offset, length), BUFFER)
+        return _load(stream, name, sample_rate, start, seconds, channel)
+
+
+def _load(stream: BinaryIO, name: Path, sample_rate: int, start: float, seconds: float, channel: Channel) -> Tensor:
+    first, count = round(start * sample_rate), round(seconds * sample_rate)
+    return load(open_stream(stream, name), sample_rate, first, count, one_channel(channel))
+
+
+def _find(path: Path) -> Index | None:
+    return next((index for folder in _folders(path) if (index := _read(path, folder)) is not None), None)
+
+
+def _writable(path: Path) -> Path:
+    """The folder that an index is to lie in."""
+    folders = _folders(path)
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    raise OscineError(f"an index of {path.name} can be written neither to {folders[0]} nor to {folders[1]}; allow one")
+
+
+def _folders(path: Path) -> tuple[Path, Path]:
+    """Where an index may lie: beside its tar, or in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256(os.fsencode(path.parent.absolute())).hexdigest()[:16]
+    return path.parent / ".index", cache / "oscine" / name
+
+
+def _stamp(path: Path) -> bytes:
+    return " ".join(map(str, file_stamp(path))).encode()
+
+
+def _read(path: Path, folder: Path) -> Index | None:
+    """The index of a tar as it is now, if it lies in that folder and is whole."""
+    windows = folder / f"{path.name}.windows"
+    try:
+        members = pq.read_table(folder / f"{path.name}.parquet", page_checksum_verification=True)
+        about = members.schema.metadata or {}
+        if about.get(b"version") != VERSION or not members.schema.equals(MEMBERS):
+            return None
+        stamp, size = _stamp(path), path.stat().st_size
+        if about[b"stamp"] != stamp:
+            if about[b"stamp"].split()[:2] == stamp.split()[:2]:
+                logger.warning("%s is another file than the one of this size and time that was indexed before", path)
+            return None
+        if not _are_within(members, 2**62 if about[b"points"] else size):
+            return None
+        if not about[b"points"]:
+            return Index(members, None, windows)
+        array = (folder / f"{path.name}.points.npy").read_bytes()
+        if hashlib.sha256(array).hexdigest().encode() != about[b"points"]:
+            return None
+        points = np.load(io.BytesIO(array))
+        if windows.stat().st_size != WINDOW * (points[:, 2].max() + 1):
+            return None
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):  # none, another user's, or damaged
+        return None
+    return Index(members, points, windows)
+
+
+def _are_within(members: pa.Table, size: int) -> bool:
+    """Whether recordings lie where they can, and are as long as they can be."""
+    if any(column.null_count for column in members.columns):
+        return False
+    offset, length, frames, rate = (members[name].to_numpy() for name in ("offset", "length", "frames", "rate"))
+    stored = length.copy()
+    for row, numbers in enumerate(members["runs"].to_pylist()):
+        if not numbers:
+            continue
+        runs = _as_runs(numbers)
+        if not Map(runs, int(length[row])).fits(_stored(0, runs)):
+            return False
+        stored[row] = _stored(0, runs)
+    inside = (offset >= 0) & (length >= 0) & (offset <= size - stored) & (frames >= 0) & (rate >= 0)
+    return bool((inside & (frames < 2**48) & ((frames == 0) | (rate > 0))).all())
+
+
+def _as_runs(numbers: list[int]) -> Runs:
+    return tuple(zip(numbers[::2], numbers[1::2]))
+
+
+def _make(path: Path, stop: Event) -> Index:
+    folder = _writable(path)
+    try:
+        # Of the processes of a run, one reads the tar.
+        with lock_wait(folder / f".{path.name}.lock", f"indexing {path}", stop):
+            return _read(path, folder) or _write(path, folder, stop)
+    except OSError as error:
+        raise OscineError(f"{folder} could not be written ({error.strerror or error}); make room for indices") from None
+
+
+def _write(path: Path, folder: Path, stop: Event) -> Index:
+    try:
+        stamp, is_gzip = _stamp(path), _is_gzip(path)
+    except OSError as error:
+        raise OscineError(f"{path} could not be read ({error.strerror or error}); check the disk") from None
+    array = io.BytesIO()
+    if is_gzip:
+        with whole(folder / f"{path.name}.windows") as windows:
+            found = _scan(path, stop, windows)
+        np.save(array, np.asarray(found.points))
+        write_whole(folder / f"{path.name}.points.npy", array.getvalue())
+    else:
+        found = _scan(path, stop)
+    about = {
+        "version": VERSION,
+        "stamp": stamp,
+        "points": hashlib.sha256(array.getvalue()).hexdigest() if array.getvalue() else "",
+        "cut": found.cut,
+    }
+    table = io.BytesIO()
+    pq.write_table(found.members.replace_schema_metadata(about), table, write_page_checksum=True)
+    write_whole(folder / f"{path.name}.parquet", table.getvalue())  # last: where it is, all is there
+    index = _read(path, folder)
+    if index is None:
+        raise OscineError(f"{path} changed while it was indexed; call again once it is complete")
+    return index
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == GZIP_MAGIC
+
+
+class Stoppable(io.FileIO):
+    """A file that cannot be read any more once `stop` is set, so that the thread that reads it ends."""
+
+    def __init__(self, path: Path, stop: Event) -> None:
+        super().__init__(path)
+        self.stop = stop
+
+    def readinto(self, buffer: Any) -> int:
+        if self.stop.is_set():
+            raise OSError("stopped")
+        return super().readinto(buffer)
+
+
+class Member(NamedTuple):
+    """A recording in a tar, as a row of its index."""
+
+    name: str
+    offset: int
+    length: int
+    frames: int = 0
+    rate: int = 0
+    note: str = ""
+    runs: tuple[int, ...] = ()
+
+
+class Scan(NamedTuple):
+    """What was read of a tar. points: of its gzip file, if it is one; cut: why it ends before its time, or ""."""
+
+    members: pa.Table
+    points: np.ndarray | None
+    cut: str
+
+
+def _scan(path: Path, stop: Event, windows: BinaryIO | None = None) -> Scan:
+    """Read a tar from end to end. windows: takes those of the points of a gzip file."""
+    rows: list[Member] = []
+    cut, inflated = "", None
+    try:
+        with io.BufferedReader(Stoppable(path, stop)) as file:
+            if windows is None:
+                found = _members(path, file)
+            else:
+                inflated = Inflated(file, _keeping(windows))
+                found = _members_inflated(path, file, inflated, windows)
+            try:
+                rows.extend(found)
+            except EOFError as error:
+                cut = str(error)
+        if stop.is_set():  # the last recording may be taken for one that cannot be read
+            raise OSError("stopped")
+    except (TarError, zlib.error) as error:
+        raise OscineError(f"{path} is no whole tar file ({error}); download it again") from None
+    except OSError as error:
+        raise OscineError(f"{path} could not be read ({error.strerror or error}); check the disk") from None
+    if cut and not rows:
+        raise OscineError(f"{path} is no whole tar file ({cut}); download it again")
+    columns = [list(column) for column in zip(*rows)] or [[] for _ in MEMBERS]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, MEMBERS)]
+    return Scan(pa.table(arrays, schema=MEMBERS), inflated.array() if inflated else None, cut)
+
+
+def _keeping(windows: BinaryIO) -> Callable[[bytes], None]:
+    def keep(window: bytes) -> None:
+        try:
+            windows.write(window)
+        except OSError as error:
+            raise OscineError(f"an index could not be written ({error.strerror or error}); make room for it") from None
+
+    return keep
+
+
+def _is_recording(entry: Entry) -> bool:
+    name = PurePosixPath(entry.name)
+    return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
+
+
+def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
+    """The recordings of a tar that is not compressed; at last EOFError where it is cut short."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    for entry in read_entries(file):
+        if entry.offset + entry.size > size:
+            if _is_recording(entry):
+                yield _cut_member(entry)
+            raise EOFError("ends too early")
+        if _is_recording(entry):
+            place = file.tell()
+            yield _member(
+                path, entry, io.BufferedReader(_as_part(file, entry.offset, entry.length, entry.runs), BUFFER)
+            )
+            file.seek(place)
+        file.seek(entry.end)
+
+
+def _members_inflated(path: Path, file: BinaryIO, inflated: Inflated, windows: BinaryIO) -> Iterator[Member]:
+    """The recordings of a tar.gz, whose headers are read from their ends, as far as those suffice; EOFError as above."""
+    content = io.BufferedReader(inflated, 2**20)
+    found: list[tuple[Entry, Member, bool]] = []
+    cut: EOFError | None = None
+    try:
+        for entry in read_entries(content):
+            if _is_recording(entry):
+                found.append((entry, _cut_member(entry), False))
+            head, tail = _pass_over(content, entry.size, _is_recording(entry))
+            if _is_recording(entry):
+                known = Ends(head, tail, entry.size)
+                member = _member(path, entry, io.BufferedReader(known, BUFFER))
+                found[-1] = (entry, member, known.asked or bool(entry.runs))
+            content.read(entry.end - entry.offset - entry.size)
+        while content.read(2**20):  # up to the checksum
+            pass
+        if not inflated.whole:
+            raise EOFError("ends too early")
+    except EOFError as error:
+        cut = error
+    size = max((entry.offset + entry.size for entry, _, _ in found), default=0)
+    inside = Inflating(file, inflated.array(), windows, size)
+    for entry, member, asked in found:
+        yield _member_inside(path, entry, inside) if asked else member
+    if cut:
+        raise cut
+
+
+def _cut_member(entry: Entry) -> Member:
+    return Member(PurePosixPath(entry.name).name, entry.offset, 0, note=CUT)
+
+
+def _pass_over(content: BinaryIO, size: int, keep: bool) -> tuple[bytes, bytes]:
+    """Read so many bytes; return the first and the last of them."""
+    head = content.read(min(size, EDGE))
+    left, tail = size - len(head), b""
+    while left > 0 and (block := content.read(min(left, EDGE))):
+        left, tail = left - len(block), (tail + block)[-EDGE:] if keep else b""
+    if left or len(head) < min(size, EDGE):
+        raise EOFError("ends too early")
+    return head, tail
+
+
+def _member_inside(path: Path, entry: Entry, inside: Inflating) -> Member:
+    """A recording of a tar.gz whose ends do not say how long it is."""
+    try:
+        stream = _open_inside(inside, entry.offset, entry.length, entry.runs)
+    except UNREADABLE as error:
+        return _member(path, entry, io.BytesIO())._replace(note=unreadable(error))
+    return _member(path, entry, stream)
+
+
+def _member(path: Path, entry: Entry, content: BinaryIO) -> Member:
+    name = PurePosixPath(entry.name).name
+    member = Member(name, entry.offset, entry.length, note=entry.trouble, runs=tuple(sum(entry.runs, ())))
+    if entry.trouble:
+        return member
+    try:
+        with open_stream(content, path / name) as recording:
+            return member._replace(frames=recording.frames, rate=recording.samplerate, note=recording.note)
+    except AudioError as error:
+        return member._replace(note=error.reason)

@@ -1,0 +1,1 @@
+"""A folder of recordings to one table of embeddings, with its journal."""

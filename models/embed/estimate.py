@@ -1,0 +1,88 @@
+"""What embedding a folder will cost, by a timed trial of it: seconds and bytes."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import cycle, islice
+from time import perf_counter
+from typing import NamedTuple
+
+from torch import Tensor
+
+from oscine.models.embed.clips import clips_of, pieces_of, read_ahead
+from oscine.models.embed.job import Job
+from oscine.models.embed.journal import Journal
+from oscine.models.embed.progress import Forecast
+from oscine.models.embed.table import CSV_BYTES
+from oscine.models.embed.table_facts import DTYPES
+from oscine.models.errors import OscineError
+from oscine.models.files import bytes_in_words
+from oscine.models.recordings.folder import Survey
+
+READ = 3  # recordings from whose beginnings the trial is taken
+ENCODED = 4  # clips that are timed on a CPU; elsewhere a batch
+
+
+class Cost(NamedTuple):
+    """Seconds that a clip takes to be read, by one process, and to be encoded."""
+
+    reading: float
+    encoding: float
+
+    def of(self, clips: int, workers: int) -> float:
+        """Seconds for so many clips: whoever is slower sets the pace, unless one process does both in turns."""
+        return clips * (max(self.reading / workers, self.encoding) if workers else self.reading + self.encoding)
+
+
+def measure_cost(job: Job) -> Cost:
+    """Measure what a clip of a job costs, by a few of them."""
+    clips, reading = read_some(job)
+    return Cost(reading, encoding_seconds(job, clips))
+
+
+def read_some(job: Job) -> tuple[list[Tensor], float]:
+    """Clips from the beginnings of a few recordings, and the seconds that each took to be read."""
+    chosen = job.recordings[:: max(1, len(job.recordings) // READ)][:READ]
+    pieces = [next(pieces_of(recording, job.windows)) for recording in chosen]
+    begin = perf_counter()
+    reads = zip(pieces, read_ahead(pieces, job.windows, workers=0))
+    clips = [clip for piece, read in reads for clip in clips_of(piece, read, job.windows)[0]]
+    return clips, (perf_counter() - begin) / max(1, len(clips))
+
+
+def encoding_seconds(job: Job, clips: list[Tensor]) -> float:
+    """Seconds of a clip on its way through frontend and encoder, after a warm-up; 0 where none could be read."""
+    # A batch as it will come; but on a CPU a few clips tell as much, unless they are compiled, and filled up to a batch.
+    whole = job.outputs.compiled or job.outputs.encoder.device.type != "cpu"
+    count = min(job.batch_size, job.clips, job.batch_size if whole else ENCODED)
+    trial, begin = list(islice(cycle(clips), count)), 0.0
+    for batch in (trial if whole else trial[:1], trial):
+        begin = perf_counter()
+        list(job.outputs.of_batches(batch, job.batch_size))
+    return (perf_counter() - begin) / max(1, count)
+
+
+def foretell(job: Job, found: Survey, journal: Journal, cost: Cost, workers: int, dtype: str) -> Forecast:
+    """What is to come; an error where the disk has no room for it."""
+    clips, done = job.clips, job.progress(journal.parts).clips
+    numbers = clips * len(job.outputs.times(0.0, job.windows.samples / job.windows.sample_rate)) * job.outputs.numbers
+    number_bytes = DTYPES[dtype].bit_width // 8
+    size = numbers * (CSV_BYTES if journal.target.suffix == ".csv" else number_bytes)
+    need = size + numbers * number_bytes * (clips - done) // max(1, clips)
+    free = shutil.disk_usage(journal.folder).free
+    if need > free:
+        raise OscineError(
+            f"{journal.target} and its journal need {bytes_in_words(need)}, the disk has {bytes_in_words(free)}; make "
+            "room, choose another place, dtype float16, a longer hop, or fewer layers and pools"
+        )
+    return Forecast(
+        found,
+        clips,
+        done,
+        job.outputs.precision,
+        cost.of(clips - done, workers),
+        size,
+        free,
+        job.left_out,
+        job.shortest,
+    )

@@ -1,0 +1,110 @@
+"""What a table says of itself in its metadata: what made it, and what it holds; compared with what such tables have."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from oscine.models.errors import OscineError
+from oscine.models.json_text import check_fields, check_version, parse_json
+
+KEYS = ["file", "start_time", "end_time"]
+CHANNEL = "channel"  # the column of its number, where every channel has rows of its own
+DTYPES = {"float32": pa.float32(), "float16": pa.float16()}
+METADATA = b"oscine"  # the schema's key for what made the table, in JSON
+CONTENT = "content"  # of that: what the table holds; 0.1 did not say it
+AGAIN = "copy it again, or make it anew with overwrite"
+ALL_CLIPS = 0.0  # the share `shortest` of 0.1, which had no name for it: every last clip is there
+MADE_BY: dict[str, Any] = {  # what every table says of what made it
+    "version": str, "model": str | None, "fingerprint": str, "architecture": str, "frontend": str, "config": dict[str, Any],
+    "dim": int, "sample_rate": int, "clip_seconds": float, "hop_seconds": float, "dtype": str, "precision": str,
+    "shard": str, "folder": dict[str, int | str],
+}  # fmt: skip
+SOMETIMES: dict[str, Any] = {
+    "columns": dict[str, dict[str, int | str]], "channel": int | str, "clock": str | None, "shortest": float,
+    CONTENT: dict[str, int | str],
+}  # fmt: skip
+KINDS = {"file": pa.string(), "start_time": pa.float64(), "end_time": pa.float64(), CHANNEL: pa.int32()}
+COUNTS = {"rows": int, "recordings": int, "listed": int, "keys": str}
+
+
+def made_by(schema: pa.Schema, path: str | Path) -> dict[str, Any]:
+    """Return what made a table by its columns' metadata; path: for the error."""
+    content = parse_json((schema.metadata or {}).get(METADATA, b"{}"), f"the metadata of {path}", AGAIN)
+    if content == {} or (isinstance(content, dict) and "shard" not in content):
+        raise OscineError(f"{path} was not written by oscine embed; name a table that was")
+    return check_made(content, f"the metadata of {path}")
+
+
+def check_made(content: Any, source: object) -> dict[str, Any]:
+    """Return what made a table, all of it as embed_recordings writes it."""
+    made = check_fields(content, MADE_BY, source, AGAIN, SOMETIMES)
+    check_version(made["version"], source)
+    check_fields(made["folder"], {"recordings": int, "names": str}, f"{source}, folder", AGAIN)
+    if CONTENT in made:
+        check_fields(made[CONTENT], COUNTS, f"{source}, {CONTENT}", AGAIN)
+    for name, column in made.get("columns", {}).items():
+        check_fields(column, {"pool": str, "layer": int}, f"{source}, column {name}", AGAIN)
+    positive = [name for name in ("dim", "sample_rate", "clip_seconds", "hop_seconds") if not made[name] > 0]
+    if positive:
+        raise OscineError(f"{source}: {positive[0]} is {made[positive[0]]}, expected more than 0; {AGAIN}")
+    if made["dtype"] not in DTYPES:
+        raise OscineError(f"{source}: dtype is {made['dtype'][:20]!r}, expected {' or '.join(DTYPES)}; {AGAIN}")
+    return made if "shortest" in made else made | {"shortest": ALL_CLIPS}
+
+
+def keys_of(columns: Sequence[str]) -> list[str]:
+    """Those of a table's columns that say which row it is."""
+    return [*KEYS, CHANNEL] if CHANNEL in columns else KEYS
+
+
+class Keys:
+    """Counts and hash of the rows that a table holds, in their order; told table after table, of any length."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.names: set[str] = set()
+        self.hashes: dict[str, Any] = {}
+
+    def add(self, table: pa.Table) -> None:
+        for name in keys_of(table.column_names):
+            own = self.hashes.setdefault(name, hashlib.sha256())
+            if name == "file":
+                names = table[name].to_pylist()
+                self.names |= set(names)
+                own.update("".join(f"{text}\0" for text in names).encode())
+            else:
+                own.update(table[name].to_numpy().astype("<f8").tobytes())
+        self.rows += len(table)
+
+    def describe(self, listed: int) -> dict[str, int | str]:
+        """Return what a table's metadata say of its content."""
+        digests = "".join(f"{name} {own.hexdigest()}\n" for name, own in sorted(self.hashes.items()))
+        keys = hashlib.sha256(digests.encode()).hexdigest() if self.rows else ""
+        return {"rows": self.rows, "recordings": len(self.names), "listed": listed, "keys": keys}
+
+    def check(self, made: Mapping[str, Any], path: Path) -> None:
+        """Raise an error where a table does not hold what it says that it holds; 0.1 said nothing."""
+        said = made.get(CONTENT)
+        if said and (found := self.describe(said["listed"])) != said:
+            if found["rows"] != said["rows"]:
+                differs = f"{found['rows']} rows of {found['recordings']} recordings, not {said['rows']} of "
+                differs += str(said["recordings"])
+            else:
+                differs = "other rows than it was written with, or in another order"
+            raise OscineError(f"{path} holds {differs}; {AGAIN}")
+
+
+@contextmanager
+def reading(path: Path, remedy: str = AGAIN) -> Iterator[None]:
+    """Make one line of what is wrong with a table while it is read."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise OscineError(f"{path} is damaged, or is gone ({reason}); {remedy}") from None

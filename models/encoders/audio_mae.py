@@ -1,0 +1,35 @@
+"""Audio-MAE's encoder: a plain vision transformer over 10 s of sound at 16 kHz (arXiv 2207.06405)."""
+
+from __future__ import annotations
+
+from oscine.models.encoders.base.mae import MAE
+from oscine.models.encoders.frontends.mel import PATCH, AudioMAEFrontend
+from oscine.models.errors import OscineError
+
+
+class AudioMAE(MAE):
+    """Pre-norm blocks on 64 x 8 patches and CLS; a clip of up to 10 s becomes `frames`, 1024 in the published weights.
+
+    A pretrained file has no `fc_norm`, a fine-tuned one no `norm`: what is missing enters with weights 1 and biases 0.
+    """
+
+    def __init__(
+        self,
+        dim: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        sample_rate: int = 16_000,
+        seconds: float = 10.0,
+        frames: int = 1024,
+        mean: float = -4.2677393,
+        std: float = 4.5689974,
+    ) -> None:
+        config = {
+            "dim": dim, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio, "drop_path": drop_path,
+            "sample_rate": sample_rate, "seconds": seconds, "frames": frames, "mean": mean, "std": std,
+        }  # fmt: skip
+        if frames % PATCH:
+            raise OscineError(f"frames={frames}, expected a multiple of {PATCH}, such as 1024")
+        super().__init__(config, AudioMAEFrontend(sample_rate, frames, mean, std))

@@ -1,0 +1,1 @@
+"""What architectures share: the contract, features, layers, precision, and where weights came from."""

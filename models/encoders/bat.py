@@ -1,0 +1,36 @@
+"""BAT's encoder: post-norm blocks with gated attention over any length of sound at 16 kHz (arXiv 2602.16305)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from oscine.models.encoders.base.layers import CHUNK, GatedPostNormBlock, sincos_positions
+from oscine.models.encoders.base.post_norm import PostNormEncoder
+from oscine.models.encoders.frontends.mel import MELS, PATCH, BATFrontend
+
+
+class BAT(PostNormEncoder):
+    """Post-norm blocks with gated attention, on BAT's own spectrogram; any length of sound."""
+
+    block = GatedPostNormBlock
+
+    def __init__(
+        self,
+        dim: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        sample_rate: int = 16_000,
+        seconds: float = 10.23,
+        n_fft: int = 1024,
+        hop: int = 160,
+    ) -> None:
+        config = {
+            "dim": dim, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio, "drop_path": drop_path,
+            "sample_rate": sample_rate, "seconds": seconds, "n_fft": n_fft, "hop": hop,
+        }  # fmt: skip
+        super().__init__(config, BATFrontend(sample_rate, n_fft, hop))
+
+    def position_table(self, dim: int) -> Tensor:
+        return sincos_positions((CHUNK // PATCH, MELS // PATCH), dim)

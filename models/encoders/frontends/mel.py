@@ -1,0 +1,265 @@
+"""From waveforms to the spectrograms that the encoders were trained on: batched, on the module's device, per clip."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from oscine.models.compat import amplitude_to_DB, melscale_fbanks, spectrogram
+from oscine.models.encoders.frontends.mel_scale import Ruler
+
+MELS = 128  # mel bands, in every encoder of the zoo
+KALDI_LOWEST = 20.0  # Hz, where Kaldi's bands begin
+
+PATCH = 16  # frames and mel bands a patch covers, in every encoder of the zoo
+
+
+class Tables(nn.Module):
+    """Keeps its buffers in float32 whatever its weights are cast to: a window in half precision is another window."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Tables:
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, table in exact.items():
+            setattr(self, name, table.to(getattr(self, name).device))
+        return self
+
+
+class Frontend(Tables):
+    """Waveform [batch, samples] to spectrogram [batch, frames, mel]. No clip depends on the others of its batch.
+
+    `frames`: how many to return; padded at the end, or cropped. None pads to the next multiple of a patch.
+    `hop`: samples from one frame to the next. `lowest`: Hz, where bands begin; they end at half the sample rate.
+    Tables are computed, not stored: they are buffers outside the state_dict, whose names are the published ones alone.
+    """
+
+    hop: int
+    lowest: float
+
+    def __init__(self, sample_rate: int) -> None:
+        super().__init__()
+        self.sample_rate = sample_rate
+
+    @property
+    def frame_seconds(self) -> float:
+        """From one frame to the next."""
+        return self.hop / self.sample_rate
+
+    @property
+    def patch_seconds(self) -> float:
+        """From one step of patches to the next."""
+        return PATCH * self.frame_seconds
+
+    @property
+    def ruler(self) -> Ruler:
+        return Ruler(self.frame_seconds, self.lowest, self.sample_rate / 2, MELS)
+
+    def frames(self, samples: int) -> int:
+        """Frames that a waveform of so many samples comes to, padding to whole patches included."""
+        return math.ceil(self.raw_frames(samples) / PATCH) * PATCH
+
+    def raw_frames(self, samples: int) -> int:
+        raise NotImplementedError
+
+    def forward(self, waveform: Tensor, frames: int | None = None) -> Tensor:
+        """In float32 even under autocast: a spectrogram in half precision is another spectrogram."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            return self.spectrogram(waveform.float(), frames)
+
+    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
+        raise NotImplementedError
+
+
+def symmetric_hann(length: int) -> Tensor:
+    return torch.hann_window(length, periodic=False)
+
+
+def povey(length: int) -> Tensor:
+    """Kaldi's own window: a Hann window with somewhat broader flanks."""
+    return symmetric_hann(length) ** 0.85
+
+
+def lengthen(waveform: Tensor, samples: int) -> Tensor:
+    """Filled up with silence to so many samples at least."""
+    return pad(waveform, (0, max(0, samples - waveform.shape[1])))
+
+
+class BATFrontend(Frontend):
+    """Mel power spectrogram in decibels, scaled to [0, 1] per clip, then padded with 0."""
+
+    lowest = 0.0
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, sample_rate: int, n_fft: int, hop: int) -> None:
+        super().__init__(sample_rate)
+        self.n_fft = n_fft
+        self.hop = hop
+        window = torch.hann_window(n_fft)
+        with torch.device("cpu"):  # the function looks at the values, which the meta device does not have
+            filters = melscale_fbanks(n_fft // 2 + 1, self.lowest, sample_rate / 2, MELS, sample_rate)
+        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("filters", filters.to(window.device), persistent=False)
+
+    def raw_frames(self, samples: int) -> int:
+        return 1 + max(samples, self.n_fft) // self.hop
+
+    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
+        # The transform mirrors half a window at each end; what is shorter than a window is first filled up with silence.
+        waveform = lengthen(waveform, self.n_fft)
+        power = spectrogram(
+            waveform, pad=0, window=self.window, n_fft=self.n_fft, hop_length=self.hop, win_length=self.n_fft,
+            power=2.0, normalized=False,
+        )  # fmt: skip
+        mel = torch.matmul(power.transpose(1, 2), self.filters)
+        # The channel axis keeps the 80 dB range a clip's own: without it the loudest clip of the batch would set the floor.
+        decibels = amplitude_to_DB(mel[:, None], multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=80.0)[:, 0]
+        low, high = decibels.amin((1, 2), keepdim=True), decibels.amax((1, 2), keepdim=True)
+        scaled = (decibels - low) / (high - low + 1e-8)
+        frames = self.frames(waveform.shape[1]) if frames is None else frames
+        return pad(scaled, (0, 0, 0, frames - scaled.shape[1]))
+
+
+class KaldiFrontend(Frontend):
+    """Kaldi's log mel filter bank, standardised: (log mel - mean) / (2 std). Subclasses say how ends are padded.
+
+    A waveform shorter than Kaldi's window of 25 ms is filled up with silence.
+    """
+
+    lowest = KALDI_LOWEST
+
+    def __init__(
+        self, sample_rate: int, mean: float, std: float, window: Callable[[int], Tensor] = symmetric_hann
+    ) -> None:
+        super().__init__(sample_rate)
+        self.mean = mean
+        self.std = std
+        self.fbank = KaldiFbank(sample_rate, window)
+        self.hop = self.fbank.hop
+
+    def raw_frames(self, samples: int) -> int:
+        return self.fbank.frames(max(samples, self.fbank.length))
+
+    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
+        frames = self.frames(waveform.shape[1]) if frames is None else frames
+        waveform = self.prepare(waveform)
+        return self.lay_out(self.fbank(lengthen(waveform, self.fbank.length)), frames)
+
+    def prepare(self, waveform: Tensor) -> Tensor:
+        """Without its mean, as most recipes hand a waveform to Kaldi."""
+        return waveform - waveform.mean(1, keepdim=True)
+
+    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
+        """Log mel [batch, any, mel] as it reaches the encoder, [batch, frames, mel]."""
+        raise NotImplementedError
+
+    def standardise(self, fbank: Tensor) -> Tensor:
+        return (fbank - self.mean) / (2 * self.std)
+
+
+class BirdMAEFrontend(KaldiFrontend):
+    """Padded in time with the clip's own minimum.
+
+    A waveform shorter than a clip is filled up with silence, as in pretraining.
+    """
+
+    def __init__(self, sample_rate: int, samples: int, mean: float, std: float) -> None:
+        super().__init__(sample_rate, mean, std)
+        self.samples = samples
+
+    def raw_frames(self, samples: int) -> int:
+        return self.fbank.frames(max(samples, self.samples))
+
+    def prepare(self, waveform: Tensor) -> Tensor:
+        return super().prepare(lengthen(waveform, self.samples))
+
+    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
+        floor = fbank.amin((1, 2), keepdim=True).expand(-1, max(0, frames - fbank.shape[1]), MELS)
+        return self.standardise(torch.cat([fbank[:, :frames], floor], dim=1))
+
+
+class AudioMAEFrontend(KaldiFrontend):
+    """Padded in time to `clip_frames` at least, with 0 before it is standardised: the end is loud, as in pretraining."""
+
+    def __init__(self, sample_rate: int, clip_frames: int, mean: float, std: float) -> None:
+        super().__init__(sample_rate, mean, std)
+        self.clip_frames = clip_frames
+
+    def frames(self, samples: int) -> int:
+        return max(self.clip_frames, super().frames(samples))
+
+    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
+        return self.standardise(pad(fbank, (0, 0, 0, frames - fbank.shape[1])))
+
+
+class EATFrontend(KaldiFrontend):
+    """Padded in time with 0 after it is standardised: the mean of the data set, neither silence nor the clip's floor."""
+
+    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
+        return pad(self.standardise(fbank), (0, 0, 0, frames - fbank.shape[1]))
+
+
+class BEATsFrontend(EATFrontend):
+    """Of samples scaled to the range of 16-bit integers, their mean left in, through Povey's window."""
+
+    def __init__(self, sample_rate: int, mean: float, std: float) -> None:
+        super().__init__(sample_rate, mean, std, povey)
+
+    def prepare(self, waveform: Tensor) -> Tensor:
+        return waveform * 2**15
+
+
+class KaldiFbank(Tables):
+    """Kaldi's log mel filter bank for a batch: waveform [batch, samples] to [batch, frames, mel].
+
+    Equals `torchaudio.compliance.kaldi.fbank`, which takes one clip at a time, with a window of 25 ms every 10 ms, a mel
+    range from 20 Hz to half the sample rate, no dither and no energy.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, sample_rate: int, window: Callable[[int], Tensor] = symmetric_hann) -> None:
+        super().__init__()
+        self.length = sample_rate * 25 // 1000
+        self.hop = sample_rate * 10 // 1000
+        self.n_fft = 2 ** math.ceil(math.log2(self.length))
+        self.register_buffer("window", window(self.length), persistent=False)
+        self.register_buffer("filters", kaldi_filters(self.n_fft, sample_rate), persistent=False)
+
+    def frames(self, samples: int) -> int:
+        return 1 + (samples - self.length) // self.hop
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        # One clip's frames fit a CPU's cache, a batch's do not: there clip after clip is three times as fast as all at once.
+        pieces = waveform.split(1) if waveform.device.type == "cpu" else [waveform]
+        return torch.cat([self._fbank(piece) for piece in pieces])
+
+    def _fbank(self, waveform: Tensor) -> Tensor:
+        frames = waveform.unfold(1, self.length, self.hop)
+        frames = frames - frames.mean(2, keepdim=True)
+        before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
+        spectrum = torch.fft.rfft((frames - 0.97 * before) * self.window, n=self.n_fft)
+        power = spectrum.real.square() + spectrum.imag.square()
+        mel = torch.matmul(power[..., :-1], self.filters)  # the bin at the Nyquist frequency counts for nothing
+        return mel.clamp(min=torch.finfo(torch.float32).eps).log()
+
+
+def kaldi_filters(n_fft: int, sample_rate: int) -> Tensor:  # [n_fft / 2, mel]
+    """Triangles that are even in Kaldi's mel scale, 1127 ln(1 + f / 700), from 20 Hz to half the sample rate."""
+
+    def mel(hertz: Tensor) -> Tensor:
+        return 1127.0 * (1.0 + hertz / 700.0).log()
+
+    low, high = mel(torch.tensor([KALDI_LOWEST, sample_rate / 2], dtype=torch.float64, device="cpu")).tolist()
+    step = (high - low) / (MELS + 1)
+    bins = mel(sample_rate / n_fft * torch.arange(n_fft // 2))[:, None]
+    edges = low + torch.arange(MELS + 2) * step
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+    return torch.minimum(rising, falling).clamp(min=0.0)

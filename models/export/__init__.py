@@ -1,0 +1,1 @@
+"""An encoder as one ONNX file."""

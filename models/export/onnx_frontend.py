@@ -1,0 +1,155 @@
+"""The frontends as graphs of operators that ONNX knows and runs fast: real numbers only, and no transform of its own."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oscine.models.encoders.frontends.mel import MELS, BATFrontend, Frontend, KaldiFbank, KaldiFrontend, lengthen
+from oscine.models.errors import OscineError
+
+
+def graph_of(frontend: Frontend) -> nn.Module:
+    if isinstance(frontend, BATFrontend):
+        return BATGraph(frontend)
+    if isinstance(frontend, KaldiFrontend):
+        return KaldiGraph(frontend)
+    raise OscineError(f"{type(frontend).__name__} has no form for ONNX yet; the encoder runs in PyTorch")
+
+
+class BATGraph(nn.Module):
+    """`BATFrontend` without complex numbers."""
+
+    def __init__(self, frontend: BATFrontend) -> None:
+        super().__init__()
+        self.n_fft, self.hop = frontend.n_fft, frontend.hop
+        self.frames = frontend.frames
+        self.mel = MelPower(frontend.window, self.n_fft, self.hop, frontend.filters)
+
+    def forward(self, waveform: Tensor) -> Tensor:  # [batch, frames, mel]
+        waveform = fitted(waveform, max(waveform.shape[1], self.n_fft))
+        half = self.n_fft // 2
+        mirrored = F.pad(waveform[:, None], (half, half), mode="reflect")[:, 0]
+        mel = self.mel(framed(mirrored, self.n_fft, self.hop, self.mel.columns))
+        decibels = 10 * mel.clamp(min=1e-10).log10()
+        high = decibels.amax((1, 2), keepdim=True)
+        decibels = torch.maximum(decibels, high - 80)
+        low = decibels.amin((1, 2), keepdim=True)
+        scaled = (decibels - low) / (high - low + 1e-8)
+        return F.pad(scaled, (0, 0, 0, self.frames(waveform.shape[1]) - scaled.shape[1]))
+
+
+class KaldiGraph(nn.Module):
+    """A frontend around Kaldi's filter bank, which alone is exchanged."""
+
+    def __init__(self, frontend: KaldiFrontend) -> None:
+        super().__init__()
+        self.frontend = frontend
+        self.fbank = FbankGraph(frontend.fbank)
+
+    def forward(self, waveform: Tensor) -> Tensor:  # [batch, frames, mel]
+        frames = self.frontend.frames(waveform.shape[1])
+        waveform = lengthen(self.frontend.prepare(waveform), self.fbank.length)
+        return self.frontend.lay_out(self.fbank(waveform), frames)
+
+
+class FbankGraph(nn.Module):
+    """`KaldiFbank` with as much as possible done before samples are repeated in frames.
+
+    Kaldi takes a frame's mean away, then subtracts 0.97 of the sample before. Both are linear, so the samples may come
+    first, and 0.03 of the mean is what remains to be taken. Only a frame's first sample, which has none before it, would
+    differ, and there the windows are 0.
+    """
+
+    def __init__(self, fbank: KaldiFbank) -> None:
+        super().__init__()
+        self.length, self.hop = fbank.length, fbank.hop
+        self.mel = MelPower(fbank.window, fbank.n_fft, fbank.hop, fbank.filters)
+
+    def forward(self, waveform: Tensor) -> Tensor:  # [batch, frames, mel]
+        waveform = waveform - waveform.mean(
+            1, keepdim=True
+        )  # every frame's goes anyway; 0.97 of an offset would be rounded
+        part = self.mel.columns
+        sums = fitted(waveform, waveform.shape[1] // part * part).unflatten(1, (-1, part)).sum(2)
+        means = framed(sums, self.length // part, self.hop // part, 1).sum(0) / self.length
+        steps = waveform - 0.97 * F.pad(waveform, (1, -1))
+        mel = self.mel(framed(steps, self.length, self.hop, part) - 0.03 * means)
+        return mel.clamp(min=torch.finfo(torch.float32).eps).log()
+
+
+def framed(waveform: Tensor, length: int, hop: int, columns: int) -> Tensor:  # [row, batch, frame, column]
+    """Overlapping frames, each of them rows of `columns` samples, of which frames and hops are whole multiples.
+
+    Put together from whole hops; `unfold` would become a gather of single samples.
+    """
+    frames = 1 + (waveform.shape[1] - length) // hop
+    hops = math.ceil(length / hop)
+    rows = rearrange(
+        fitted(waveform, (frames + hops - 1) * hop),
+        "batch (hop row column) -> row batch hop column", row=hop // columns, column=columns,
+    )  # fmt: skip
+    return torch.cat([rows[: (length - late * hop) // columns, :, late : late + frames] for late in range(hops)])
+
+
+def fitted(waveform: Tensor, samples: int) -> Tensor:  # [batch, samples]
+    """Filled up with 0 or cut; the graph gets no copy where nothing is to be done."""
+    missing = samples - waveform.shape[1]
+    return F.pad(waveform, (0, missing)) if missing else waveform
+
+
+class MelPower(nn.Module):
+    """Mel powers of frames [row, batch, frame, column], by a Fourier transform that is two small matrix products.
+
+    onnxruntime has no fast transform of real frames: its own is five times slower than this one, a product with all sines
+    and cosines three times. Cooley and Tukey's split: with n_fft = turns x columns, sample n = columns row + column and bin
+    k = k1 + turns k2, exp(-2 pi i n k / n_fft) = exp(-2 pi i row k1 / turns) exp(-2 pi i column (k1 + turns k2) / n_fft).
+    Real frames need k1 up to turns / 2 only: bin n_fft - k has the power of bin k.
+    """
+
+    window: Tensor  # [row, 1, 1, column]
+    first: Tensor  # [k1 * part, row], parts real and imaginary
+    real: Tensor  # [k1, part * column, k2]
+    imaginary: Tensor
+    filters: Tensor  # [k1 * k2, mel]
+
+    def __init__(self, window: Tensor, n_fft: int, hop: int, filters: Tensor) -> None:
+        super().__init__()
+        common = math.gcd(len(window), hop, n_fft)
+        self.columns = columns = max(size for size in range(1, math.isqrt(n_fft) + 1) if common % size == 0)
+        turns = n_fft // columns
+        k1, row = torch.arange(turns // 2 + 1), torch.arange(len(window) // columns)
+        k2 = column = torch.arange(columns)
+        self.register_buffer("window", rearrange(window, "(row column) -> row 1 1 column", column=columns))
+        cos, sin = circle(k1[:, None] * row, turns)
+        self.register_buffer("first", rearrange([cos, -sin], "part k1 row -> (k1 part) row").float())
+        cos, sin = circle(column[:, None] * (k1[:, None, None] + turns * k2), n_fft)
+        self.register_buffer("real", torch.cat([cos, sin], 1).float())
+        self.register_buffer("imaginary", torch.cat([-sin, cos], 1).float())
+        bins = (k1[:, None] + turns * k2).flatten()
+        self.register_buffer("filters", spread(filters, torch.minimum(bins, n_fft - bins)))
+
+    def forward(self, frames: Tensor) -> Tensor:  # [batch, frame, mel]
+        count = frames.shape[2]
+        inner = self.first @ rearrange(frames * self.window, "row batch frame column -> row (batch frame column)")
+        inner = rearrange(inner, "(k1 part) (frame column) -> k1 frame (part column)", part=2, column=self.columns)
+        power = (inner @ self.real).square() + (inner @ self.imaginary).square()
+        power = rearrange(power, "k1 (batch frame) k2 -> batch frame (k1 k2)", frame=count)
+        return power @ self.filters
+
+
+def circle(turns: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of whole numbers of `parts` of a turn, in float64."""
+    angle = (turns % parts).double() * (2 * math.pi / parts)
+    return angle.cos(), angle.sin()
+
+
+def spread(filters: Tensor, bins: Tensor) -> Tensor:  # [outputs, mel]
+    """Filters [bins, mel] for outputs that give some bins twice, which then count half; bins past the filters count 0."""
+    every = torch.zeros(int(bins.max()) + 1, MELS)
+    every[: len(filters)] = filters
+    return (every / bins.bincount()[:, None])[bins]

@@ -1,0 +1,108 @@
+"""The folder of an encoder by its files: what is in it, and whether it can be an encoder's. No torch is needed to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from oscine.models.errors import OscineError
+from oscine.models.json_text import check_version, read_json, shown
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+SETTINGS = "settings.yaml"  # of the run that made an encoder
+INSIDE = "encoder"  # where a run keeps its encoder
+# What the class of an encoder takes; it stands here because it needs torch to say so.
+SHARED = ("dim", "depth", "heads", "mlp_ratio", "drop_path", "sample_rate", "seconds")
+ENCODER_SETTINGS = {
+    "AudioMAE": (*SHARED, "frames", "mean", "std"),
+    "BAT": (*SHARED, "n_fft", "hop"),
+    "BEATs": (*SHARED, "patch_dim", "conv_width", "conv_groups", "buckets", "max_distance", "mean", "std"),
+    "BirdMAE": (*SHARED, "mean", "std"),
+    "EAT": (*SHARED, "mean", "std"),
+}
+# The least and the most that an encoder's numbers may be: a config.json may be a stranger's, and sizes are allocated.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "dim": (4, 16_384), "depth": (1, 256), "heads": (1, 1_024), "mlp_ratio": (0.01, 64), "drop_path": (0, 0.99),
+    "sample_rate": (1_000, 1_000_000), "seconds": (0.01, 3_600), "mean": (-1e6, 1e6), "std": (1e-6, 1e6),
+    "n_fft": (16, 65_536), "hop": (1, 65_536), "frames": (16, 65_536), "patch_dim": (1, 16_384),
+    "conv_width": (1, 4_096), "conv_groups": (1, 4_096), "buckets": (4, 65_536), "max_distance": (1, 1_000_000),
+}  # fmt: skip
+MOST_SAMPLES = 100_000_000  # of a clip, in memory 400 MB
+MOST_WEIGHTS = 4_000_000_000  # of all blocks, about; the largest encoder of the zoo has 630 million
+
+
+def encoder_folder(path: str | Path) -> Path:
+    """The folder of an encoder: the one that is named, or `encoder` in it, as a run's has it."""
+    folder = Path(path)
+    return folder / INSIDE if (folder / INSIDE / CONFIG).is_file() and not (folder / CONFIG).is_file() else folder
+
+
+def check_folder(folder: Path) -> None:
+    """Raise what its files tell to be wrong with the folder of an encoder, short of reading its weights."""
+    path = folder / CONFIG
+    content = read_content(path)
+    try:
+        check_content(content)
+    except OscineError as error:
+        raise OscineError(f"{path}: {error}") from None
+    check_weights(folder / WEIGHTS)
+
+
+def check_weights(path: str | Path) -> None:
+    """Raise where there is no file of weights."""
+    if not Path(path).exists():
+        raise no_weights(path)
+
+
+def no_weights(path: str | Path) -> OscineError:
+    return OscineError(f"no weights at {path}; check the path, or copy the file there")
+
+
+def read_content(path: Path) -> Any:
+    """What a config.json of this oscine, or an older one, holds: see `check_content`."""
+    try:
+        content = read_json(path, "save the encoder again")
+    except OSError as error:
+        reason = f"{error.strerror}: {CONFIG}"
+        if (path.parent / SETTINGS).is_file():
+            raise OscineError(
+                f"the run in {path.parent} has no {INSIDE} yet; oscine pretrain --resume finishes it, --init starts another "
+                "run from its newest state"
+            ) from None
+        raise OscineError(
+            f"no encoder in {path.parent} ({reason}); expected a folder with {CONFIG} and {WEIGHTS}"
+        ) from None
+    if isinstance(content, dict):
+        check_version(content.get("oscine_version"), path)
+    return content
+
+
+def check_content(content: Any) -> None:
+    """Raise where a config.json does not hold an architecture and its settings; which architecture is not looked at."""
+    if not isinstance(content, dict) or not isinstance(content.get("config"), dict):
+        raise OscineError("no 'architecture' with its 'config', as oscine saves them")
+
+
+def check_settings(encoder: str, names: Iterable[str]) -> None:
+    """Raise where the class of an encoder has no setting of a name."""
+    known = ENCODER_SETTINGS[encoder]
+    if unknown := sorted(set(names) - set(known)):
+        near = get_close_matches(unknown[0], known, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise OscineError(f"{encoder} has no setting {', '.join(unknown)}; {meant}it has {', '.join(known)}")
+
+
+def check_numbers(architecture: str, config: dict[str, Any]) -> None:
+    """Raise where a number of an encoder's config is beyond what any encoder has, alone or with the others."""
+    for name, (least, most) in BOUNDS.items():
+        if name in config and not least <= config[name] <= most:
+            raise OscineError(
+                f"{architecture} cannot have {name}={shown(config[name])}; expected {least:g} to {most:g}"
+            )
+    sizes = {"dim": 0, "depth": 0, "mlp_ratio": 0.0, "sample_rate": 0, "seconds": 0.0} | config
+    if (samples := sizes["seconds"] * sizes["sample_rate"]) > MOST_SAMPLES:
+        raise OscineError(f"{architecture} cannot have clips of {samples:g} samples; expected {MOST_SAMPLES:,} at most")
+    if (weights := sizes["depth"] * sizes["dim"] ** 2 * (4 + 2 * sizes["mlp_ratio"])) > MOST_WEIGHTS:
+        raise OscineError(f"{architecture} cannot have {weights:g} weights; expected {MOST_WEIGHTS:,} at most")

@@ -1,0 +1,170 @@
+"""An encoder as a folder, here or on the Hub: model.safetensors with the published names, config.json with the rest."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from safetensors.torch import save
+
+from oscine import __version__
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.provenance import SOURCE, read_origin
+from oscine.models.encoders.base.state import fingerprint
+from oscine.models.errors import OscineError
+from oscine.models.files import file_hash, whole, write_whole
+from oscine.models.hub.download import Fetched, fetch, fetch_if_there
+from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_content, check_numbers, check_settings, read_content
+from oscine.models.hub.layouts import State
+from oscine.models.hub.origin import licence_on_the_hub, origin_of, set_origin
+from oscine.models.hub.weights import PUBLISHED, check_strictly, read_safetensors
+from oscine.models.json_text import fits, read_json, shown
+from oscine.models.replaced import check_ours, has_fields
+
+ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
+
+
+def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
+    """Write an encoder's weights and configuration into a folder, which `create_model("local-dir:FOLDER")` loads.
+
+    Weights that are somebody else's, or began as theirs, have source.json beside them: whose, and under which licence.
+    """
+    folder, origin = Path(folder), origin_of(encoder)
+    check_own_encoder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"architecture": type(encoder).__name__, "oscine_version": __version__, "config": encoder.config}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+    if origin:  # first, so that at no moment weights lie there as if they were nobody's
+        write_whole(folder / SOURCE, origin.as_json())
+    # config.json comes first: whenever this is killed, it tells that both are oscine's. It never lies beside the weights of
+    # before, which go once the disk has had room for the new ones.
+    with whole(folder / WEIGHTS) as weights, whole(folder / CONFIG) as about:
+        weights.write(save(state, metadata={"format": "pt"}))
+        about.write((json.dumps(config, indent=2) + "\n").encode())
+        for file in (weights, about):
+            file.flush()
+            os.fsync(file.fileno())
+        (folder / WEIGHTS).unlink(missing_ok=True)
+    if not origin:
+        (folder / SOURCE).unlink(missing_ok=True)
+    return folder
+
+
+def check_own_encoder(folder: Path) -> None:
+    """Raise where a folder holds weights or a config.json that are not oscine's; other libraries call theirs the same."""
+    check_ours(folder / CONFIG, partial(has_fields, fields=("architecture", "oscine_version", "config")))
+    check_ours(folder / WEIGHTS, lambda _: (folder / CONFIG).exists())
+
+
+def load_pretrained(folder: str | Path) -> Encoder:
+    """The encoder that `save_pretrained` wrote, strictly: a missing, extra or misshapen tensor is an error."""
+    folder = Path(folder)
+    encoder, origin = read_weights(folder), read_origin(folder)
+    set_provenance(encoder, f"local-dir:{folder}", file_hash(folder / WEIGHTS))
+    if origin and not origin.trained and origin.fingerprint is None:
+        origin = origin._replace(fingerprint=fingerprint(encoder))
+    encoder.origin = origin
+    return encoder
+
+
+def read_weights(folder: Path) -> Encoder:
+    return with_state(
+        partial(read_config, folder / CONFIG), partial(read_safetensors, folder / WEIGHTS), folder / WEIGHTS
+    )
+
+
+def with_state(make: Callable[[], Encoder], read: Callable[[], State], source: Path) -> Encoder:
+    """An encoder with tensors that somebody saved. Its sizes are allocated only once these are known to have them, too."""
+    with torch.device("meta"):
+        expected = make()
+    state = read()
+    check_strictly(expected, state, source)
+    encoder = make()
+    encoder.load_state_dict(state, strict=True)
+    return encoder.eval()
+
+
+def load_from_hub(repository: str, revision: str | None = None, local_files_only: bool = False) -> Encoder:
+    """The encoder that oscine has published in a repository, strictly. Nothing in it is executed or unpickled."""
+    weights, licence = fetch_encoder(repository, revision, local_files_only)
+    encoder, model = read_weights(weights.path.parent), f"hf-hub:{repository}"
+    set_provenance(encoder, model, weights.sha256, repository, weights.revision)
+    set_origin(encoder, model, WEIGHTS, licence)
+    return encoder
+
+
+def fetch_encoder(repository: str, revision: str | None = None, local_files_only: bool = False) -> tuple[Fetched, str]:
+    """The weights of an encoder that oscine has published, and their licence.
+
+    config.json and the card lie beside them in the cache, of the same commit, so that both are known offline as well.
+    """
+    config = fetch(repository, CONFIG, revision, local_files_only=local_files_only)
+    with torch.device("meta"):
+        read_config(config.path)  # what is none of ours is refused before its weights are fetched
+    weights = fetch(repository, WEIGHTS, config.revision, local_files_only=local_files_only)
+    return weights, licence_on_the_hub(repository, weights.revision, local_files_only)
+
+
+def published_by_oscine(repository: str, revision: str | None = None, local_files_only: bool = False) -> bool:
+    """Whether the config.json of a repository is oscine's; where there is none, also offline in the cache, it is not."""
+    try:
+        config = fetch_if_there(repository, CONFIG, revision, local_files_only)
+    except OscineError as error:
+        met = error.__cause__
+        if isinstance(met, LocalEntryNotFoundError) and not isinstance(met.__cause__, HfHubHTTPError):
+            return False
+        raise
+    try:
+        content = read_json(config, "") if config else None
+    except OscineError:
+        return False
+    return isinstance(content, dict) and "oscine_version" in content
+
+
+def set_provenance(
+    encoder: Encoder, model: str, sha256: str, repository: str | None = None, revision: str | None = None
+) -> None:
+    """Note on an encoder where its weights came from; tables of embeddings say it."""
+    encoder.provenance = {"model": model, "repository": repository, "revision": revision, "sha256": sha256}
+
+
+def read_config(path: Path) -> Encoder:
+    """The encoder that a config.json describes, with random weights."""
+    content = read_content(path)
+    try:
+        return from_config(content)
+    except OscineError as error:
+        raise OscineError(f"{path}: {error}") from None
+
+
+def from_config(content: Any) -> Encoder:
+    """The encoder that the content of a config.json describes, with random weights."""
+    check_content(content)
+    name = content.get("architecture")
+    if name not in list(ENCODERS):  # whatever JSON holds, also what cannot be a key
+        raise OscineError(f"unknown architecture {shown(name)}; known are {', '.join(ENCODERS)}")
+    return build(ENCODERS[name], content["config"])
+
+
+def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
+    """An encoder with random weights from its constructor's numbers; other names and types are errors."""
+    name = architecture.__name__
+    check_settings(name, config)
+    known = inspect.signature(architecture).parameters
+    kinds = get_type_hints(architecture.__init__)
+    for setting, value in config.items():
+        if not fits(value, kinds[setting]):
+            raise OscineError(f"{name} cannot have {setting}={shown(value)}; expected {known[setting].annotation}")
+    check_numbers(name, {setting: known[setting].default for setting in known} | config)
+    try:
+        return architecture(**config)
+    except (ArithmeticError, RuntimeError) as error:  # numbers that no tensor can have
+        reason = str(error).partition("\n")[0]
+        raise OscineError(f"{name} cannot be built from {config} ({reason}); expected sizes above 0") from error

@@ -1,0 +1,120 @@
+"""The names under which authors publish tensors, and how each of their layouts becomes an encoder's own state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.layers import CHUNK
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.beats import BEATs
+from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.eat import EAT
+from oscine.models.encoders.frontends.mel import MELS, PATCH
+
+State = dict[str, Tensor]
+
+# Where a training checkpoint keeps its encoder, most specific first; "" is the bare published layout.
+PREFIXES = ("student.encoder.", "encoder.", "model.", "")
+
+# What stands beside an encoder: parts of pretraining and fine-tuning.
+BAT_DISCARDED = ("decoder.", "head.")
+EAT_DISCARDED = ("decoder.", "shared_decoder.", "recon_proj.", "cls_proj.", "center", "fc_norm.", "head.")
+BEATS_DISCARDED = ("predictor.",)
+AUDIO_MAE_DISCARDED = ("decoder", "mask_token", "head.")
+
+# Names in the authors' files, from fairseq and on the Hub, and what they are here: those of BAT, which has the same parts.
+EAT_NAMES = {
+    "modality_encoders.IMAGE.": "",
+    "extra_tokens": "cls_token",
+    "fixed_positional_encoder.positions": "pos_embed",
+    "local_encoder.": "patch_embed.",
+    "context_encoder.norm.": "pre_norm.",
+}
+BEATS_SHARED = "self_attn.relative_attention_bias.weight"  # of the first layer, for all
+
+
+def bat_names(state: State) -> State:
+    """The encoder's tensors of BAT and Bird-MAE under their published names."""
+    prefix = next(prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state) or not prefix)
+    if not prefix:
+        return without(BAT_DISCARDED, state)
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def bird_mae_names(state: State) -> State:
+    """Bird-MAE's tensors. Its training checkpoints have no fc_norm."""
+    return with_norm(bat_names(state), "fc_norm", like="norm")
+
+
+def eat_names(state: State) -> State:
+    """The encoder's tensors out of a checkpoint of EAT or SSLAM: fairseq's, pretrained or fine-tuned, or the Hub's.
+
+    Of a position table for up to 768 patches of time, the rows of one chunk are taken.
+    """
+    tensors = {}
+    for name, tensor in beside(state, "blocks.0.attn.qkv.weight").items():
+        for theirs, ours in EAT_NAMES.items():
+            if name.startswith(theirs):
+                name = ours + name.removeprefix(theirs)
+        tensors[name] = tensor
+    tensors = without(EAT_DISCARDED, tensors)
+    if "pos_embed" in tensors:
+        tensors["pos_embed"] = tensors["pos_embed"][:, : CHUNK // PATCH * MELS // PATCH]
+    return tensors
+
+
+def beats_names(state: State) -> State:
+    """The encoder's tensors out of a checkpoint of BEATs, pretrained or fine-tuned.
+
+    Files name the first layer's table of distances again in every layer, for it is one; a copy that differs is left in.
+    """
+    tensors = without(BEATS_DISCARDED, beside(state, "patch_embedding.weight"))
+    first = tensors.get(f"encoder.layers.0.{BEATS_SHARED}")
+    copies = [name for name in tensors if name.endswith(BEATS_SHARED) and not name.startswith("encoder.layers.0.")]
+    for name in copies:
+        if first is not None and torch.equal(tensors[name], first):
+            del tensors[name]
+    return tensors
+
+
+def audio_mae_names(state: State) -> State:
+    """The encoder's tensors out of a checkpoint of Audio-MAE, from its authors or for timm.
+
+    A pretrained one has no fc_norm, a fine-tuned one no norm.
+    """
+    tensors = without(AUDIO_MAE_DISCARDED, beside(state, "patch_embed.proj.weight"))
+    return with_norm(with_norm(tensors, "fc_norm", like="norm"), "norm", like="fc_norm")
+
+
+def beside(state: State, anchor: str) -> State:
+    """The tensors that stand under the same prefix as the one called `anchor`, without it. No anchor: all, as they are."""
+    prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
+    prefix = min(prefixes, key=len, default="")
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def without(parts: tuple[str, ...], state: State) -> State:
+    return {name: tensor for name, tensor in state.items() if not name.startswith(parts)}
+
+
+def with_norm(state: State, absent: str, like: str) -> State:
+    """With a norm that the file may lack: it enters with weights 1 and biases 0, as it starts."""
+    if f"{absent}.weight" in state or f"{like}.weight" not in state:
+        return state
+    norm = state[f"{like}.weight"]
+    return state | {f"{absent}.weight": torch.ones_like(norm), f"{absent}.bias": torch.zeros_like(norm)}
+
+
+# Every encoder, and how its authors' names become its own.
+PUBLISHED: dict[type[Encoder], Callable[[State], State]] = {
+    BAT: bat_names,
+    BirdMAE: bird_mae_names,
+    EAT: eat_names,
+    BEATs: beats_names,
+    AudioMAE: audio_mae_names,
+}

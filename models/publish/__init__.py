@@ -1,0 +1,1 @@
+"""Weights to the Hub: checks, contents, card, upload; official checkpoints converted."""

@@ -1,0 +1,244 @@
+"""The card of a published encoder: a page for people and metadata for the Hub, made from facts and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub.utils import yaml_dump
+
+from oscine import __version__
+from oscine.models.encoders.base.provenance import Origin
+from oscine.models.hub.origin import PAGES
+from oscine.models.publish.facts import Facts, said_to_be
+from oscine.models.publish.licences import Licence
+from oscine.models.publish.scores import Scores
+
+ON_THE_HUB = r"[\w.-]+/[\w.-]+"
+
+
+def write_card(facts: Facts) -> str:
+    """README.md: metadata as the Hub expects them, then what the facts say, section by section."""
+    sections = {
+        "Use": use(facts),
+        "The encoder": the_encoder(facts),
+        "Pretraining": pretraining(facts),
+        "Data": data(facts),
+        "Scores": scores(facts),
+        "Limits": limits(facts),
+        "Licence": licence(facts),
+        "Citation": citation(facts),
+    }
+    millions = sum(parameter.numel() for parameter in facts.encoder.parameters()) / 1e6
+    what = (
+        f"{facts.kind}, a self-supervised audio encoder with {millions:.1f} M parameters: waveforms at "
+        f"{facts.encoder.sample_rate / 1000:g} kHz in clips of {facts.encoder.seconds:g} s to {facts.encoder.dim} numbers "
+        "a clip, and to the tokens of every layer."
+    )
+    tags = ["self-supervised", facts.kind.lower()]
+    return page(facts, metadata(facts, "feature-extraction", tags), what, sections)
+
+
+def page(facts: Facts, told: ModelCardData, what: str, sections: dict[str, str]) -> str:
+    body = "\n\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items() if text)
+    return f"---\n{told.to_yaml()}\n---\n\n# {facts.name}\n\n{what}\n\n{body}\n"
+
+
+def metadata(facts: Facts, task: str, tags: list[str]) -> ModelCardData:
+    found = sorted({metric for score in facts.scores for metric in score.folds})
+    results = [result for score in facts.scores for result in eval_results(facts, score)]
+    return ModelCardData(
+        library_name="oscine",
+        pipeline_tag=task,
+        tags=["audio", "bioacoustics", *tags] + ([f"arxiv:{facts.paper}"] if facts.paper else []),
+        license="other" if facts.licence.other else facts.licence.name,
+        license_name=facts.licence.name if facts.licence.other else None,
+        license_link=facts.licence.link,
+        datasets=[one.name for one in facts.data if re.fullmatch(ON_THE_HUB, one.name)] or None,
+        base_model=facts.base,
+        metrics=found or None,
+        model_name=facts.name if results else None,
+        eval_results=results or None,
+    )
+
+
+def eval_results(facts: Facts, score: Scores) -> list[EvalResult]:
+    """For the model-index: every metric's mean."""
+    return [
+        EvalResult(
+            task_type="audio-classification",
+            dataset_type=score.benchmark.dataset if score.benchmark else score.table,
+            dataset_name=score.table,
+            metric_type=metric,
+            metric_value=round(mean(values), 6),
+            metric_name=f"{metric}, {facts.treatment} encoder, {score.probe}, mean of {len(values)}",
+        )
+        for metric, values in score.folds.items()
+    ]
+
+
+def benchmark_file(facts: Facts, score: Scores) -> str | None:
+    """The content of an `.eval_results` file, where the score belongs to a data set on the Hub."""
+    if score.benchmark is None:
+        return None
+    dataset, task, metric = score.benchmark
+    values = score.folds[metric]
+    entry = EvalResultEntry(
+        dataset_id=dataset,
+        task_id=task,
+        value=round(mean(values), 6),
+        date=score.date,
+        source_url=f"{PAGES}/{facts.repository}/blob/{facts.tag}/scores/{score.name}.json",
+        source_name="oscine probe",
+        notes=f"{metric}, {facts.treatment} encoder, {score.probe}, mean of {len(values)}",
+    )
+    return yaml_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
+
+
+def use(facts: Facts) -> str:
+    return f"""```python
+from oscine.models import create_model, load_audio, split_clips
+encoder = create_model("hf-hub:{facts.repository}", revision="{facts.tag}")
+features = encoder(split_clips(load_audio("recording.wav", encoder.sample_rate), encoder.samples))
+```
+
+A recording is resampled, mixed down and cut into clips. `features.pooled` is [clip, dim], `features.cls` [layer, clip, dim],
+`features.patches` [layer, clip, time, freq, dim]. Loading is strict and runs nothing from this repository. Saved with oscine
+{__version__}; the weights' sha256 is `{facts.published_sha256}`."""
+
+
+def the_encoder(facts: Facts) -> str:
+    encoder = facts.encoder
+    rows = {
+        "architecture": facts.kind,
+        "sample rate": f"{encoder.sample_rate} Hz",
+        "clip": f"{encoder.seconds:g} s",
+        "patches": f"{encoder.grid[0]} in time, {encoder.grid[1]} in frequency",
+        "layers": f"{encoder.depth}, of width {encoder.dim} with {encoder.heads} heads",
+    }
+    if facts.encoder_origin:
+        rows["begun with" if facts.encoder_origin.trained else "taken from"] = described(facts.encoder_origin)
+    return table(["", ""], [list(row) for row in rows.items()])
+
+
+def described(origin: Origin) -> str:
+    where = f", `{origin.repository}` at `{origin.revision}`" if origin.repository else ""
+    return f"{called(origin)}{where}: `{origin.file}`, sha256 `{origin.sha256}`"
+
+
+def called(origin: Origin) -> str:
+    return f"what is said to be `{origin.model}`" if said_to_be(origin) else f"`{origin.model}`"
+
+
+def pretraining(facts: Facts) -> str:
+    run = facts.run
+    if run is None:
+        return ""
+    lines = [f"{run.steps:,} optimiser steps"]
+    if run.seconds is not None:
+        lines[0] += f" in {duration(run.seconds)}"
+    if run.machine:
+        lines[0] += f" on {run.machine['devices']} x {run.machine['device']} ({run.machine['precision']})"
+    if run.init and not facts.encoder_origin:
+        lines.append(f"begun with the weights of `{run.init}`")
+    lines += [
+        f"{term}: {first:.4g} when first logged, {last:.4g} at the end" for term, (first, last) in run.losses.items()
+    ]
+    text = "\n".join(f"- {line}" for line in lines)
+    if run.settings:
+        text += f"\n\nAll settings, which `settings.yaml` holds too:\n\n```yaml\n{run.settings.rstrip()}\n```"
+    return text
+
+
+def data(facts: Facts) -> str:
+    return table(["data", "licence"], [list(one) for one in facts.data]) if facts.data else ""
+
+
+def scores(facts: Facts) -> str:
+    rows = []
+    for score in facts.scores:
+        for metric, values in score.folds.items():
+            cells = [score.probe, score.table, metric, f"{100 * mean(values):.1f}", interval(score, metric)]
+            rows.append([*cells, ", ".join(f"{100 * value:.1f}" for value in values)])
+    if not rows:
+        return ""
+    return table(["probe", "data", "metric", "mean", "95 % interval", "folds"], rows) + (
+        f"\n\nIn percent, the encoder {facts.treatment}. The interval of several folds is Student's, of their mean as if "
+        "they were independent, which folds are not quite; that of one is the bootstrap's, over groups of judged rows. "
+        "`scores/` holds every setting."
+    )
+
+
+def limits(facts: Facts) -> str:
+    encoder = facts.encoder
+    lines = [
+        f"nothing above {encoder.sample_rate / 2000:g} kHz is heard, whatever the recording holds",
+        f"the pooled vector stands for a whole clip of {encoder.seconds:g} s, in which a shorter sound is one of several",
+        "it names nothing: a probe fitted on labels does, as well as these are like the recordings to come",
+    ]
+    if not facts.scores:
+        lines.append("nothing has been measured with these very weights")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def licence(facts: Facts) -> str:
+    text = f"The weights: {linked(facts.licence)}."
+    origin = facts.encoder_origin
+    if origin is None:
+        return text
+    source = f"They began with {called(origin)}, whose source" if origin.trained else "Their source"
+    return f"{text} {source} states: {origin.licence}."
+
+
+def linked(licence: Licence) -> str:
+    return f"[{licence.name}]({licence.link})" if licence.link else licence.name
+
+
+def citation(facts: Facts) -> str:
+    entries = [bibtex(facts.name, f"{facts.name}: weights of {facts.kind}", f"{PAGES}/{facts.repository}")]
+    if facts.paper:
+        entries.append(bibtex(facts.kind, f"{facts.kind}, arXiv {facts.paper}", f"https://arxiv.org/abs/{facts.paper}"))
+    return "```bibtex\n" + "\n".join(entries) + "\n```"
+
+
+def bibtex(key: str, title: str, url: str) -> str:
+    return f"@misc{{{key}, title = {{{title}}}, url = {{{url}}}}}"
+
+
+def table(header: list[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+# Student's t at 97.5 % by degrees of freedom; what lies between takes the one before, which is the wider.
+STUDENT = {
+    1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228, 15: 2.131,
+    20: 2.086, 30: 2.042,
+}  # fmt: skip
+
+
+def interval(score: Scores, metric: str) -> str:
+    """In which a metric's mean lies, in percent: Student's over folds, of one fold the bootstrap's."""
+    values = score.folds[metric]
+    low, high = students(values) if len(values) > 1 else score.intervals.get(metric, (None, None))
+    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def students(values: Sequence[float]) -> tuple[float, float]:
+    """In which the mean of two or more values lies, at most from 0 to 1."""
+    centre, freedom = mean(values), len(values) - 1
+    spread = (sum((value - centre) ** 2 for value in values) / freedom) ** 0.5
+    reach = STUDENT[max(known for known in STUDENT if known <= freedom)] * spread / len(values) ** 0.5
+    return max(0.0, centre - reach), min(1.0, centre + reach)

@@ -1,0 +1,66 @@
+"""An official checkpoint in oscine's layout: the same weights as a folder, with where they came from and their licence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from oscine.models.errors import OscineError
+from oscine.models.replaced import is_empty, remove_empty
+from oscine.models.zoo import PUBLISHED, Published, check_model, create_model, find_published
+
+if TYPE_CHECKING:
+    from oscine.models.encoders.base.encoder import Encoder
+
+
+def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Path:
+    """Write the official checkpoint of a name of the zoo, as architecture.tag, into a folder that `local-dir:` loads.
+
+    checkpoint: the file as its authors offer it; without, it is fetched from their repository on the Hub. Beside weights and
+    config lies source.json with the file's hash and the licence that its authors state, which publishing carries along.
+    """
+    folder, row = Path(folder), check_conversion(name, folder, checkpoint)
+    encoder = create_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
+    if encoder.origin is None or encoder.origin.model != row.name:
+        found = encoder.provenance and encoder.provenance["sha256"]
+        raise OscineError(
+            f"{checkpoint} has sha256 {found}, {row.name} has {row.sha256 or 'another'}; take the official file"
+        )
+    try:
+        save_and_compare(encoder, folder)
+    except OSError as error:
+        raise OscineError(f"{folder} could not be written ({error.strerror}); make room or name another") from error
+    return folder
+
+
+def check_conversion(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Published:
+    """The row of the zoo that `convert_checkpoint` would convert; raises what is wrong with its arguments, without torch."""
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and is_empty(folder)):
+        raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
+    row = official(name)
+    check_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
+    return row
+
+
+def official(name: str) -> Published:
+    """The row of the zoo with that name; an architecture's first one where no tag is given."""
+    row = find_published(name)
+    if row is None:
+        raise OscineError(f"no official checkpoint {name!r}; there are {', '.join(row.name for row in PUBLISHED)}")
+    return row
+
+
+def save_and_compare(encoder: Encoder, folder: Path) -> None:
+    """Write the folder whole, or not at all: beside where it belongs, and there in one step."""
+    from oscine.models.hub.folder import save_pretrained
+    from oscine.models.publish.contents import check_same_features
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        part = save_pretrained(encoder, Path(temporary, folder.name))
+        check_same_features(encoder, part)
+        if folder.exists():
+            remove_empty(folder)  # not every system puts a folder in the place of another
+        part.rename(folder)

@@ -1,0 +1,98 @@
+"""What is known of an encoder that is published: everything its card and metadata are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.provenance import Origin
+from oscine.models.hub.origin import asked_again, origin_of
+from oscine.models.publish.licences import Licence, choose_licence
+from oscine.models.publish.scores import Scores, check_names, read_scores
+from oscine.models.publish.terms import Data, Terms
+from oscine.models.zoo import ARCHITECTURES, find_published
+
+
+class Run(NamedTuple):
+    """What a pretraining run has written down."""
+
+    steps: int
+    losses: dict[str, tuple[float, float]]  # every logged term, first and last
+    seconds: float | None = None  # of wall time, over all its resumptions
+    machine: dict[str, Any] | None = None
+    settings: str | None = None  # its complete YAML, without this machine's paths
+    init: str | None = None  # whose weights it began with
+    recordings: str | None = None  # what its folder, or list of them, is called
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that is known of what is published as OWNER/NAME, under a tag: an encoder, or a probe that reads it."""
+
+    repository: str
+    tag: str
+    encoder: Encoder
+    published_sha256: str  # of the tensors that are published
+    licence: Licence
+    data: Sequence[Data] = ()
+    run: Run | None = None
+    scores: Sequence[Scores] = ()
+    encoder_origin: Origin | None = None
+
+    @property
+    def name(self) -> str:
+        return self.repository.rpartition("/")[2]
+
+    @property
+    def base(self) -> str | None:
+        """The repository of what this was made from."""
+        return self.encoder_origin.repository if self.encoder_origin else None
+
+    @property
+    def treatment(self) -> str:
+        """Of the encoder, while it was judged."""
+        return "frozen"
+
+    @property
+    def kind(self) -> str:
+        return type(self.encoder).__name__
+
+    @property
+    def official(self) -> str | None:
+        """The zoo's name of these very weights, if it has one."""
+        origin = self.encoder_origin
+        row = find_published(origin.model) if origin and not origin.trained else None
+        return row.name if row else None
+
+    @property
+    def paper(self) -> str | None:
+        """The arXiv number of the method's paper."""
+        origin = self.encoder_origin
+        known = ARCHITECTURES.get(origin.model.partition(".")[0]) if origin else None
+        others = [row for row in ARCHITECTURES.values() if row.encoder == self.kind]
+        papers = [row.paper for row in ([known] if known else []) + others]
+        return next((paper.split()[1] for paper in papers if paper.startswith("arXiv")), None)
+
+
+def said_to_be(origin: Origin) -> bool:
+    """Whether its file is only called by a name of the zoo: it was not fetched, and no hash tells that it is the one."""
+    row = find_published(origin.model)
+    return row is not None and origin.repository is None and origin.sha256 != row.sha256
+
+
+def encoder_facts(saved: Encoder, terms: Terms, run: Run | None = None) -> Facts:
+    """What is known of an encoder, as it was loaded from a folder."""
+    sha256, origin = str((saved.provenance or {})["sha256"]), asked_again(origin_of(saved))
+    chosen = choose_licence(terms.licence, origin, terms.relicence)
+    found = [read_scores(text, sha256) for text in terms.scores]
+    check_names(found)
+    data = terms.data or known_data(run, origin)
+    return Facts(terms.repository, terms.tag, saved, sha256, chosen, data, run, found, origin)
+
+
+def known_data(run: Run | None, origin: Origin | None) -> list[Data]:
+    """What a run and the origin of its weights say that they were trained on."""
+    row = find_published(origin.model) if origin else None
+    return [Data(name) for name in (run and run.recordings, row and row.data) if name]

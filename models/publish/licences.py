@@ -1,0 +1,119 @@
+"""Licences of weights: the Hub's names for them, and which may follow which when weights are trained further."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
+from oscine.models.errors import OscineError
+
+# What each asks of those who hand the weights on: to name whose they are, to keep the licence, to earn nothing with them, to
+# change nothing, to keep to allowed uses. The names are the Hub's.
+LICENCES: dict[str, set[str]] = {
+    "apache-2.0": {"name"}, "mit": {"name"}, "bsd-3-clause": {"name"}, "cc0-1.0": set(), "cc-by-4.0": {"name"},
+    "cc-by-sa-4.0": {"name", "keep"}, "cc-by-nc-4.0": {"name", "earn nothing"},
+    "cc-by-nc-sa-4.0": {"name", "earn nothing", "keep"}, "cc-by-nc-nd-4.0": {"name", "earn nothing", "change nothing"},
+    "openrail": {"name", "keep to uses"},
+}  # fmt: skip
+# Names that the Hub takes (huggingface.co/docs/hub/repositories-licenses); any other one goes there as "other".
+ON_THE_HUB = set(
+    """
+    apache-2.0 mit openrail openrail++ bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
+    bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc
+    cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0
+    cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+    cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl
+    gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl osl-3.0 postgresql ofl-1.1 ncsa
+    unlicense zlib pddl lgpl-lr deepfloyd-if-license
+    """.split()
+)
+# What authors state, as the Hub names it. Audio-MAE's two statements differ: the stricter holds.
+STATED = {"MIT": "mit", "Apache-2.0": "apache-2.0", "CC BY-NC 4.0 (README: CC BY 4.0)": "cc-by-nc-4.0"}
+
+UNCLEAR = {
+    NOT_KNOWN: "it is not known what {} is under",
+    NOT_STATED: "the authors of {} have stated none, which allows nothing",
+}
+
+
+class Licence(NamedTuple):
+    """Of the weights, as the Hub names it; with a link where it has no name for it."""
+
+    name: str
+    link: str | None = None
+
+    @property
+    def other(self) -> bool:
+        """Whether the Hub has no name for it."""
+        return self.link is not None or self.name not in ON_THE_HUB
+
+    @property
+    def text(self) -> str:
+        """As it is given and stated."""
+        return f"{self.name}={self.link}" if self.link else self.name
+
+
+def choose_licence(
+    text: str | None, origin: Origin | None = None, relicence: bool = False, added: bool = False
+) -> Licence:
+    """The licence that was given, or the one that came with the weights; one that asks for less needs a word.
+
+    origin: whose weights these are, or began as. relicence: their owners let these weights go on under another licence.
+    added: whether they go on as a part of something, such as a probe.
+    """
+    if origin is None:
+        return parse_licence(text or "")
+    carried = carried_by(origin)
+    stated = origin.licence not in UNCLEAR
+    chosen = as_stated(carried) if stated and text in (None, "", carried) else parse_licence(text or "")
+    if not relicence:
+        check_allowed(chosen, origin, added)
+    return chosen
+
+
+def check_allowed(chosen: Licence, origin: Origin, added: bool = False) -> None:
+    """Weights may go on under a licence without a word of their owners."""
+    carried = carried_by(origin)
+    if may_follow(chosen.text, carried, origin.trained) or (added and may_follow(chosen.text, carried, True)):
+        return
+    if reason := UNCLEAR.get(origin.licence):
+        reason, remedy = reason.format(origin.model), "say"
+    else:
+        reason, remedy = f"{origin.model} is under {origin.licence}", "leave the licence out to keep that, or say"
+    raise OscineError(
+        f"licence {chosen.text!r}, but {reason}; {remedy} that its owners allow it (--relicence, relicence=True)"
+    )
+
+
+def carried_by(origin: Origin) -> str:
+    return STATED.get(origin.licence, origin.licence)
+
+
+def may_follow(licence: str, carried: str, trained: bool) -> bool:
+    """Whether weights under a licence may go on under another: as they are, only under theirs; trained further, under
+    one that asks for no less."""
+    before = LICENCES.get(carried)
+    if trained and re.search(r"\bnd\b", carried.partition("=")[0]):  # Creative Commons' word for: change nothing
+        return False
+    if not trained or before is None or "keep" in before:
+        return licence == carried
+    return before <= LICENCES.get(licence, set())
+
+
+def as_stated(licence: str) -> Licence:
+    """What the source of weights states, which may be a licence that nobody should choose anew."""
+    name, _, link = licence.partition("=")
+    return Licence(name, link or None)
+
+
+def parse_licence(text: str) -> Licence:
+    """A licence by its name on the Hub, or any other as NAME=LINK."""
+    name, _, link = text.partition("=")
+    if re.fullmatch(r"https?://\S+", link) and re.fullmatch(r"[a-z0-9.-]+", name):
+        return Licence(name, link)
+    if text not in LICENCES:
+        raise OscineError(
+            f"licence {text or 'not given'}; choose one for the weights: {', '.join(LICENCES)}, or another as NAME=https://..."
+        )
+    return Licence(text)

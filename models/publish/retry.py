@@ -1,0 +1,108 @@
+"""What is asked of the Hub while publishing: again where it was busy, and every refusal said in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from huggingface_hub import HfApi, ModelInfo, constants
+from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, LocalEntryNotFoundError
+
+from oscine.models.errors import OscineError
+from oscine.models.hub.client import PASSING, careful_client, retry_after
+from oscine.models.hub.compat import httpx
+from oscine.models.hub.download import REASONS, download, explain
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Seconds to wait before a step is tried again, unless the Hub asks for more.
+PAUSES = (1, 2, 4, 8, 16)
+# OSErrors that are the network's; any other is of this machine's files.
+AFAR = (httpx.HTTPError, ConnectionError, TimeoutError, FileMetadataError, LocalEntryNotFoundError)
+
+
+def ask(repository: str, step: Callable[[], T]) -> T:
+    """Do a step on the Hub that can be done twice; again, where it was busy or the connection broke.
+
+    huggingface_hub does so for some requests only, and not for those that create, commit and tag.
+    """
+    with refusals_in_one_line(repository), careful_client(f"publishing {repository}"):
+        for pause in PAUSES:
+            try:
+                return step()
+            except (httpx.HTTPError, RuntimeError, json.JSONDecodeError, OscineError) as error:
+                asked = asked_to_wait(cause_of(error))
+                if asked is None:
+                    raise
+                wait = max(pause, asked)
+                logger.info("%s; trying again in %d s", type(error).__name__, wait)
+                time.sleep(wait)
+        return step()
+
+
+def cause_of(error: Exception) -> Exception:
+    """What the client met: it wraps what goes wrong on the way of a large file, and `download` says it in one line."""
+    cause = error.__cause__
+    wraps = isinstance(error, (RuntimeError, LocalEntryNotFoundError, OscineError))
+    return cause_of(cause) if wraps and isinstance(cause, Exception) else error
+
+
+def asked_to_wait(error: Exception) -> int | None:
+    """Seconds that the Hub asks to wait; None where that will not help."""
+    if is_here(error) or isinstance(error, OscineError):
+        return None
+    if not isinstance(error, HfHubHTTPError):
+        return 0
+    if error.response.status_code not in PASSING:
+        return None
+    return retry_after(error.response.headers)
+
+
+def is_here(error: Exception) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, AFAR)
+
+
+@contextmanager
+def refusals_in_one_line(repository: str) -> Iterator[None]:
+    """Errors of huggingface_hub become those that a user can mend; those of this machine's files stay what they are."""
+    try:
+        yield
+    except OscineError:
+        raise
+    except json.JSONDecodeError as error:
+        raise OscineError(
+            f"{constants.ENDPOINT} does not answer as the Hub does ({error}); check HF_ENDPOINT"
+        ) from error
+    except tuple(REASONS) as error:
+        met = cause_of(error)
+        if is_here(met) or isinstance(met, OscineError):  # such as too long a wait, met while a file was uploaded
+            raise met from None
+        raise OscineError(explain(error, repository, publishing=True)) from error
+    except ValueError as error:  # metadata or an upload that the Hub refuses
+        reason = " ".join(str(error).split())
+        raise OscineError(f"the Hub refuses what would be published as {repository}: {reason}") from error
+
+
+@contextmanager
+def faults_here_in_one_line() -> Iterator[None]:
+    """What this machine's files and disks cannot do becomes an error that a user can mend."""
+    try:
+        yield
+    except OSError as error:
+        raise OscineError(
+            f"{error.filename or 'the disk'}: {error.strerror or error}, here and not on the Hub; mend it and publish again"
+        ) from error
+
+
+def look(api: HfApi, repository: str, revision: str) -> ModelInfo:
+    return ask(repository, lambda: api.model_info(repository, revision=revision, files_metadata=True))
+
+
+def fetch_again(repository: str, path: str, commit: str, cache: Path) -> Path:
+    return ask(repository, lambda: download(repository, path, commit, cache=cache))

@@ -1,0 +1,90 @@
+"""The rows that make a published encoder one of the zoo: to paste into models/zoo.py and checkpoints.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container
+from itertools import count
+from typing import Any
+
+import torch
+
+from oscine.models.hub.encoder_files import WEIGHTS
+from oscine.models.publish.facts import Facts, said_to_be
+from oscine.models.publish.upload import Receipt
+from oscine.models.zoo import ARCHITECTURES, EMBEDDED, PUBLISHED, Published, create_model, find_published
+
+STATE = "real file"  # of a row whose file has been fetched and compared
+
+
+def rows(facts: Facts, receipt: Receipt) -> list[str]:
+    """What to paste, so that `create_model` knows the encoder by a name of the zoo; why not, where it has one."""
+    old = find_published(facts.official) if facts.official else None
+    if old and (reason := why_it_stays(facts, old)):
+        return [f"{old.name} of models/zoo.py stays as it is: {reason}"]
+    architecture = old.architecture if old else architecture_of(facts)
+    data = ", ".join(one.name for one in facts.data) or "not stated"
+    row = Published(
+        old.name if old else name_of(facts, architecture), data, WEIGHTS, facts.licence.text, old.state if old else STATE,
+        facts.repository, receipt.commit, facts.published_sha256,
+    )  # fmt: skip
+    encoder = facts.encoder
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    paper = ARCHITECTURES[architecture].paper if architecture in ARCHITECTURES else f"arXiv {facts.paper}"
+    new = [] if architecture in ARCHITECTURES else [
+        "models/zoo.py, ARCHITECTURES:",
+        f'    "{architecture}": Architecture("{facts.kind}", {encoder.config}, "{paper}", {parameters:_}, '
+        f"{encoder.sample_rate:_}, {encoder.seconds}),",
+    ]  # fmt: skip
+    return [
+        *new,
+        f"models/zoo.py, PUBLISHED{', in place of the row of that name' if old else ''}:",
+        f"    Published({', '.join(json.dumps(value) for value in row)}),",
+        "checkpoints.md, where they are:",
+        f"| `{row.name}` | `{row.repository}` | `{row.revision}` | `{row.file}` | `{row.sha256}` | {row.licence} |",
+        "checkpoints.md, what they are:",
+        f"| `{row.name}` | {paper} | {data} | {encoder.sample_rate / 1000:g} kHz | {encoder.seconds:g} s | "
+        f"{parameters / 1e6:.1f} M | {row.state} |",
+    ]
+
+
+def why_it_stays(facts: Facts, old: Published) -> str | None:
+    if old.state == EMBEDDED:
+        return "its weights come with oscine"
+    if facts.encoder_origin and said_to_be(facts.encoder_origin):
+        return "no hash tells that these are its weights, only whoever converted them says so"
+    if facts.encoder.config != default(old.architecture):
+        return "these weights have other settings"
+    return None
+
+
+def default(architecture: str) -> dict[str, Any]:
+    """Its settings in the zoo."""
+    with torch.device("meta"):
+        return create_model(architecture).config
+
+
+def architecture_of(facts: Facts) -> str:
+    """The zoo's name of these sizes and settings; one after the repository, and nobody else's, where the zoo has none."""
+    for name, architecture in ARCHITECTURES.items():
+        if architecture.encoder == facts.kind and default(name) == facts.encoder.config:
+            return name
+    return free(slug(facts.name), ARCHITECTURES)
+
+
+def name_of(facts: Facts, architecture: str) -> str:
+    """architecture.tag, the tag naming the data, and nobody else's."""
+    tag = slug(facts.data[0].name if facts.data else facts.name)
+    return free(f"{architecture}.{tag}", [row.name for row in PUBLISHED])
+
+
+def free(name: str, taken: Container[str]) -> str:
+    """That name, or with the first number behind it with which nobody has it."""
+    names = [name] if name not in taken else (f"{name}_{number}" for number in count(2))
+    return next(one for one in names if one not in taken)
+
+
+def slug(name: str) -> str:
+    """A name's last part, as names of the zoo are written."""
+    return re.sub(r"\W+", "_", name.rpartition("/")[2].lower()).strip("_")

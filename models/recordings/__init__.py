@@ -1,0 +1,1 @@
+"""Recordings as people have them: folders, lists, labelled tables, published collections."""

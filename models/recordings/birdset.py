@@ -1,0 +1,204 @@
+"""BirdSet as it lies on the Hub: a folder a configuration, with Parquet metadata and tar files, without a loading script.
+
+    HSN/HSN_metadata_train.parquet · HSN_metadata_test.parquet · HSN_metadata_test_5s.parquet
+    HSN/HSN_train_shard_0001.tar.gz ... · HSN_test_shard_0001.tar.gz ... · HSN_test5s_shard_0001.tar.gz ...
+    XCL/XCL_metadata.parquet · XCL_shard_0001.tar.gz ...                      (XCM likewise: training data alone)
+
+It is what `hf download DBD-research-group/BirdSet --repo-type dataset --revision data --include "HSN/*"` lays down. A row of
+the metadata belongs to the recording of its `filepath`'s last part, in whichever tar that lies. arXiv 2403.10380; layout
+and numbers of files as of version 0.0.4 of the data set's own builder.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pandas import DataFrame, Series
+
+from oscine.models.audio.scan import check_permitted
+from oscine.models.audio.tar import Tars
+from oscine.models.errors import OscineError
+from oscine.models.recordings.events import map_events
+
+WINDOW = 5.0  # seconds of a test window
+
+logger = logging.getLogger(__name__)
+
+
+class Configuration(NamedTuple):
+    """How many tar files hold each split."""
+
+    train: int
+    test: int
+    test_5s: int
+
+
+CONFIGURATIONS = {
+    "HSN": Configuration(7, 3, 1),
+    "NBP": Configuration(32, 1, 1),
+    "NES": Configuration(13, 8, 1),
+    "PER": Configuration(11, 3, 1),
+    "POW": Configuration(9, 3, 1),
+    "SNE": Configuration(21, 5, 1),
+    "SSW": Configuration(29, 36, 4),
+    "UHH": Configuration(5, 7, 1),
+    "XCL": Configuration(98, 0, 0),
+    "XCM": Configuration(182, 0, 0),
+}
+COLUMNS = {
+    "train": ("filepath", "ebird_code", "ebird_code_multilabel", "detected_events", "event_cluster"),
+    "test": ("filepath", "ebird_code", "start_time", "end_time"),
+    "test_5s": ("filepath", "ebird_code_multilabel", "start_time", "end_time"),
+}
+
+
+def is_birdset(folder: Path) -> bool:
+    """Whether a folder holds one of BirdSet's configurations; an error where it holds several, or one that is unknown."""
+    check_permitted(folder)
+    name = _configuration(folder)
+    if name in CONFIGURATIONS:
+        return True
+    if name and any(folder.glob(f"{name}_*shard_*.tar*")):
+        raise OscineError(f"{folder} holds BirdSet's {name}, which is unknown; choose from {', '.join(CONFIGURATIONS)}")
+    below = sorted({path.parent for path in folder.glob("*/*_metadata*.parquet") if path.parent.name in CONFIGURATIONS})
+    if below:
+        raise OscineError(
+            f"{folder} holds {len(below)} configurations of BirdSet; name one of them, such as {below[0]}"
+        )
+    return False
+
+
+class BirdSet:
+    """One split of a configuration: train, test (strong labels) or test_5s (windows of 5 s).
+
+    metadata     the rows of its Parquet, with the columns that are needed
+    recordings   what lies in its tars, to load by number
+    numbers      [row of the metadata] the number of its recording, -1 where no tar holds it
+    """
+
+    def __init__(self, folder: Path, split: str = "train") -> None:
+        if not is_birdset(folder):
+            raise OscineError(
+                f"{folder} holds no configuration of BirdSet; expected files such as HSN_metadata_train.parquet"
+            )
+        self.folder, self.split = folder, split
+        self.configuration = _configuration(folder) or ""
+        tars = self._tars()  # first: that one is missing is said before the others are indexed
+        self.metadata = self._read_metadata()
+        self.recordings = Tars(tars)
+        if self.recordings.cut:
+            raise OscineError(
+                f"{self.recordings.cut[0]} is cut short, and {self.configuration} not whole; download it again"
+            )
+        number = {name: recording for recording, name in enumerate(self.recordings.names.to_pylist())}
+        self.files = [path.rsplit("/", 1)[-1] for path in self.metadata["filepath"].to_pylist()]
+        self.numbers = np.array([number.get(name, -1) for name in self.files], np.int64)
+
+    def events(self) -> DataFrame:
+        """What is learnt from, a row an event: `row` of the metadata, `start`, `end`, `recording` (its number, or -1)."""
+        if self.split != "train":
+            raise OscineError(f"{self.split} has no detected events; its windows are those of `labelled`")
+        try:
+            events = map_events(self.metadata)
+        except OscineError as error:
+            raise OscineError(f"{self._metadata_path()}: {error}") from None
+        return events.assign(recording=self.numbers[events["row"]])
+
+    def species(self, rows: Series) -> Series:
+        """The species (eBird code) of rows of the metadata; "" where there is none."""
+        codes = self.metadata["ebird_code"].cast(pa.string()).fill_null("")
+        return Series(codes.to_numpy()).iloc[rows].reset_index(drop=True)
+
+    def labelled(self) -> DataFrame:
+        """The split as a labelled table: path (for a person), recording, start, end in seconds, labels (sorted eBird codes).
+
+        train: a row an event, with all labels of its recording; test: a row a call; test_5s: a row a window, 5 s from its
+        start, with no label where no bird calls. Rows without a recording are left out.
+        """
+        rows = self.events() if self.split == "train" else self._stretches()
+        missing = rows["recording"].to_numpy() < 0
+        if missing.any():
+            logger.warning(
+                "%s: %d of %d rows left out, whose recordings no tar file holds, such as %s",
+                self._metadata_path(), missing.sum(), len(rows), self.files[rows["row"].to_numpy()[missing.argmax()]],
+            )  # fmt: skip
+        rows = rows[~missing].reset_index(drop=True)
+        column = "ebird_code" if self.split == "test" else "ebird_code_multilabel"
+        labels = [_labels(codes) for codes in self.metadata[column].to_pylist()]
+        place = [str(self.recordings.place(recording)) for recording in rows["recording"]]
+        return rows.assign(path=place, labels=[labels[row] for row in rows["row"]]).drop(columns="row")
+
+    def _stretches(self) -> DataFrame:
+        start, end = (self.metadata[name].cast(pa.float64()).to_numpy() for name in ("start_time", "end_time"))
+        start = np.nan_to_num(start)
+        end = end if self.split == "test" else start + WINDOW
+        return DataFrame({"row": np.arange(len(start)), "start": start, "end": end, "recording": self.numbers})
+
+    def _tars(self) -> list[Path]:
+        """The split's tar files, of which none is missing."""
+        count = CONFIGURATIONS[self.configuration]._asdict().get(self.split, 0)
+        if not count:
+            there = [split for split in COLUMNS if CONFIGURATIONS[self.configuration]._asdict()[split]]
+            raise OscineError(
+                f"BirdSet's {self.configuration} has no split {self.split}; choose from {', '.join(there)}"
+            )
+        stem = self.configuration if self._alone else f"{self.configuration}_{self.split.replace('_', '')}"
+        found = {path.name.split(".")[0]: path for path in self.folder.glob(f"{stem}_shard_*.tar*") if _is_tar(path)}
+        missing = [name for number in range(1, count + 1) if (name := f"{stem}_shard_{number:04d}") not in found]
+        if missing:
+            raise OscineError(
+                f"{self.folder}: {len(missing)} of {count} tar files of {self.configuration}'s {self.split} are missing, "
+                f"such as {missing[0]}.tar.gz; download them"
+            )
+        return [found[name] for name in sorted(found)]
+
+    def _read_metadata(self) -> pa.Table:
+        path, columns = self._metadata_path(), COLUMNS[self.split]
+        try:
+            there = pq.read_schema(path).names
+            missing = [name for name in columns if name not in there]
+            if missing:
+                raise OscineError(f"{path} has no column {missing[0]}; it has {', '.join(there)[:200]}")
+            return pq.read_table(path, columns=list(columns))
+        except FileNotFoundError:
+            raise OscineError(f"no metadata {path}; download it") from None
+        except (pa.ArrowException, OSError) as error:
+            raise OscineError(
+                f"{path} is no Parquet that can be read ({str(error).splitlines()[0]}); download it again"
+            ) from None
+
+    def _metadata_path(self) -> Path:
+        return self.folder / f"{self.configuration}_metadata{'' if self._alone else f'_{self.split}'}.parquet"
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the training data is all there is: its files are then not called so."""
+        return not CONFIGURATIONS[self.configuration].test
+
+
+def classes_of(labelled: DataFrame, *others: DataFrame) -> list[str]:
+    """The sorted labels of labelled tables together, as of train and test_5s of a configuration."""
+    return sorted({label for table in (labelled, *others) for labels in table["labels"] for label in labels})
+
+
+def _configuration(folder: Path) -> str | None:
+    """Whose metadata lies in a folder; None where there is none, an error where there are several."""
+    parts = [path.stem.partition("_metadata") for path in folder.glob("*_metadata*.parquet")]
+    names = sorted({name for name, _, rest in parts if rest in ("", "_train", "_test", "_test_5s")})
+    if len(names) > 1:
+        raise OscineError(f"{folder} holds {' and '.join(names)} of BirdSet side by side; give each its own folder")
+    return names[0] if names else None
+
+
+def _is_tar(path: Path) -> bool:
+    return path.name.endswith((".tar.gz", ".tar")) and path.is_file()
+
+
+def _labels(codes: str | int | list[str] | None) -> list[str]:
+    """A cell's labels: none, one, or several."""
+    return sorted({str(code) for code in (codes if isinstance(codes, list) else [codes]) if code is not None})

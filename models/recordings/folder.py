@@ -1,0 +1,154 @@
+"""What recordings hold, by their headers: what will be embedded, and what cannot be and why."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from oscine.models.audio.channels import EACH, MIX, Channel, missing_channel, one_channel
+from oscine.models.audio.load import AudioError, AudioInfo, read_headers
+from oscine.models.errors import OscineError
+from oscine.models.files import Stamp
+from oscine.models.recordings.inputs import WHOLE, Recordings, Stretch, find_inputs
+
+SHORTEST = 0.001  # seconds of a stretch: less may be rounded to no sample
+
+
+MOST_SHARDS = 100_000
+WITNESSES = 20  # other recordings that are tried where one cannot be opened
+
+
+class Shard(NamedTuple):
+    """One of several jobs that share a folder or a list, counted from 1. A recording's name alone decides whose it is."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    def has(self, name: str) -> bool:
+        return zlib.crc32(name.encode()) % self.of == self.number - 1
+
+
+ALL = Shard(1, 1)
+
+
+class Recording(NamedTuple):
+    """One file to embed, or a stretch or a channel of it.
+
+    name        stands in the table's column `file`
+    stamp       the file's size in bytes, its time in ns, and a hash of its first and last part
+    start, end  of the stretch, in seconds; no end is the file's
+    channel     its number from 1; 0 is the mean of all
+    """
+
+    path: Path
+    name: str
+    info: AudioInfo
+    stamp: Stamp = (0, 0, "")
+    start: float = 0.0
+    end: float | None = None
+    channel: int = 0
+
+    @property
+    def part(self) -> str:
+        """Which part of the file it is, by a text that no other part has."""
+        return f"{self.start!r} {self.end!r} {self.channel}"
+
+    @property
+    def seconds(self) -> float:
+        return (self.info.seconds if self.end is None else min(self.end, self.info.seconds)) - self.start
+
+
+class Survey(NamedTuple):
+    """A folder or a list, or a shard of it.
+
+    recordings  in the order of their names; of one that is read by channels or stretches, one after the other
+    listed      name to reason: what cannot be used, and what is cut short
+    folder      of all shards together: how many recordings, and a hash of their names
+    """
+
+    recordings: list[Recording]
+    listed: dict[str, str]
+    folder: dict[str, int | str]
+
+
+def parse_shard(text: str) -> Shard:
+    """ "2/8" is the second of eight."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
+    if not match or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
+        raise OscineError(
+            f"shard {text[:40]!r}: expected NUMBER/OF with numbers from 1 to {MOST_SHARDS}, such as 1/8 to 8/8"
+        )
+    return Shard(int(match[1]), int(match[2]))
+
+
+def survey(
+    recordings: Recordings,
+    shard: Shard = ALL,
+    tell: Callable[[int, int], None] = lambda *_: None,
+    channel: Channel = MIX,
+) -> Survey:
+    """Read the headers of recordings, which are named as `find_inputs` takes them.
+
+    tell: called with how many headers of how many have been read. channel: which one is to be read, or each.
+    """
+    inputs = find_inputs(recordings)
+    listed = {name: reason for name, reason in inputs.refused.items() if shard.has(name)}
+    mine = sorted(name for name in inputs.places if shard.has(name))
+    found: list[Recording] = []
+    for done, (name, known) in enumerate(zip(mine, read_headers([inputs.places[name] for name in mine])), start=1):
+        tell(done, len(mine))
+        if isinstance(known, AudioError):
+            check_source(inputs.places[name], list(inputs.places.values()))
+            listed[name] = known.reason
+            continue
+        recording = Recording(inputs.places[name], name, *known)
+        parts, complaint = parts_of_file(recording, inputs.stretches.get(name, [WHOLE]), channel)
+        found += parts
+        if reasons := [reason for reason in (recording.info.note, complaint) if reason]:
+            listed[name] = "; ".join(reasons)
+    return Survey(found, listed, inputs.describe())
+
+
+def check_source(path: Path, others: Sequence[Path]) -> None:
+    """Raise an error where a file cannot be opened, and none of some others either: the disk is gone, not a recording."""
+    some = others[:: max(1, len(others) // WITNESSES)]
+    if len(others) > 1 and not any(map(_opens, (path, *some))):
+        raise OscineError(
+            f"neither {path} nor {len(some)} others of its folder or list can be opened; check the disk, or the connection "
+            "to it, and call again: what is done is kept"
+        )
+
+
+def _opens(path: Path) -> bool:
+    """Return whether a file gives its first byte."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return bool(file.read(1)) or not path.stat().st_size
+    except OSError:
+        pass
+    return False
+
+
+def parts_of_file(recording: Recording, stretches: Sequence[Stretch], channel: Channel) -> tuple[list[Recording], str]:
+    """Return the channels and stretches of a recording, and why some cannot be read, or ""."""
+    seconds, channels = recording.info.seconds, recording.info.channels
+    numbers = range(1, channels + 1) if channel == EACH else [one_channel(channel)]
+    if missing := missing_channel(numbers[-1], channels):
+        return [], missing
+    there = [stretch for stretch in stretches if stretch == WHOLE or holds_samples(stretch, seconds)]
+    parts = [recording._replace(start=start, end=end, channel=number) for number in numbers for start, end in there]
+    absent = next((stretch for stretch in stretches if stretch not in there), None)
+    return parts, f"lasts {seconds:.3f} s and has no stretch {absent}; correct its row" if absent else ""
+
+
+def holds_samples(stretch: Stretch, seconds: float) -> bool:
+    """Return whether a stretch of a recording of so many seconds has samples at the rate of any encoder."""
+    end = seconds if stretch.end is None else min(stretch.end, seconds)
+    return end - stretch.start >= SHORTEST

@@ -1,0 +1,1 @@
+"""Recordings to batches: sources, spans, clips, shards."""

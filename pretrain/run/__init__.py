@@ -1,0 +1,1 @@
+"""One pretraining run in one folder: checkpoints, health, pictures, record."""

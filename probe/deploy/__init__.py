@@ -1,0 +1,1 @@
+"""A fitted probe in use: save, load, predict, detect, publish."""

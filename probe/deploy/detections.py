@@ -1,0 +1,216 @@
+"""From a table of probabilities to what was heard and when, as a Raven selection table or as Audacity labels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+import torch
+from pandas import DataFrame
+from torch import Tensor
+
+from oscine.models.audio.channels import MIX, Channel, parse_channel
+from oscine.models.embed.arguments import SHORTEST_CLIP
+from oscine.models.embed.embed import describe, job_of
+from oscine.models.embed.table import read_listed, read_made_by, read_rows, writing
+from oscine.models.embed.table_facts import CHANNEL, keys_of
+from oscine.models.encoders.base.precision import FLOAT32
+from oscine.models.errors import OscineError
+from oscine.models.locks import lock_output
+from oscine.models.recordings.folder import ALL, survey
+from oscine.models.recordings.inputs import Recordings
+from oscine.models.replaced import remove_empty
+from oscine.probe.deploy.arguments import RAVEN, THRESHOLD, check_detections, check_threshold
+from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.predict import Probabilities
+from oscine.probe.metrics.events import find_events
+from oscine.probe.tasks.annotations import COLUMNS, write_audacity, write_raven
+
+SAME = (
+    "fingerprint",
+    "probe_fingerprint",
+    "scaling",
+    "clip_seconds",
+    "hop_seconds",
+    "shard",
+    "folder",
+    "channel",
+    "shortest",
+)
+
+
+def write_detections(
+    fitted: FittedProbe,
+    table: str | Path,
+    recordings: Recordings,
+    out: str | Path,
+    threshold: float | None = None,
+    hop: float | None = None,
+    overwrite: bool = False,
+    *,
+    channel: Channel = MIX,
+    shortest: float = SHORTEST_CLIP,
+) -> int:
+    """Write what a table of predictions amounts to, and return the number of detections.
+
+    A detection is a class whose probability reaches its threshold; rows of one recording that follow one another without a
+    gap are one detection, whose score is the highest of their probabilities.
+
+    table: Parquet or CSV, as `predict_recordings` writes it of these recordings with this probe, `hop`, `channel` and
+    `shortest`. out: FILE.txt, a Raven selection table to be opened with all the recordings in the order of their names; or a
+    new folder, that gets an Audacity label track NAME.txt for every recording NAME of the table (NAME.channel_2.txt with
+    channel "each").
+    Either is written whole or not at all.
+    threshold: for all classes; by default those that the probe brings, else 0.5.
+    """
+    table, out = Path(table), check_detections(out, overwrite)
+    thresholds = thresholds_of(fitted, threshold)
+    found = survey(recordings, channel=channel)
+    now = describe(job_of(Probabilities(fitted), hop, None, shortest=shortest), "float32", parse_channel(channel))
+    check_table(table, now | {"shard": str(ALL), "folder": found.folder})
+    places = {recording.name: recording for recording in found.recordings}
+    median = fitted.median if fitted.frame_seconds else 1
+    heard = {name: find_detections(rows[fitted.classes], thresholds, median) for name, rows in recordings_of(table)}
+    gone = [name for name in heard if name not in places]
+    if gone:
+        raise OscineError(f"{gone[0]} is in {table} and cannot be read any more; make the table anew, with overwrite")
+    with lock_output(out, "choose another name"), writing(out):
+        check_detections(out, overwrite)  # again: another command may have written it meanwhile
+        if out.suffix == RAVEN:
+            # Raven looks for recordings from where it is, not from here.
+            paths = {
+                name: os.fsencode(os.path.abspath(recording.path)).decode(errors="backslashreplace")
+                for name, recording in places.items()
+            }
+            some = [found.assign(path=paths[name]) for name, found in heard.items() if len(found)]
+            detections = pd.concat(some) if some else DataFrame(columns=COLUMNS)
+            if isinstance(parse_channel(channel), int):
+                detections = detections.assign(channel=parse_channel(channel))
+            write_raven(out, detections, {paths[name]: recording.info for name, recording in places.items()})
+        else:
+            write_labels(out, heard)
+    return sum(map(len, heard.values()))
+
+
+def is_current(
+    fitted: FittedProbe,
+    table: str | Path,
+    recordings: Recordings,
+    hop: float | None = None,
+    precision: str = FLOAT32,
+    clock: str | None = None,
+    *,
+    channel: Channel = MIX,
+    shortest: float = SHORTEST_CLIP,
+) -> bool:
+    """Return whether a finished table is what `predict_recordings` would make now: no recording has changed since."""
+    table, found = Path(table), survey(recordings, channel=channel)
+    job = job_of(Probabilities(fitted, precision), hop, None, clock, shortest)
+    now = describe(job, "float32", parse_channel(channel)) | {"shard": str(ALL), "folder": found.folder}
+    try:
+        check_table(table, now, (*SAME, "version", "precision", "clock"))
+        listed = read_listed(table)
+    except OscineError:
+        return False
+    made = table.stat().st_mtime_ns
+    return found.listed.keys() <= listed.keys() and all(recording.stamp[1] < made for recording in found.recordings)
+
+
+def find_detections(rows: DataFrame, thresholds: Tensor, median: int = 1) -> DataFrame:
+    """Detections, with the columns of annotations, in rows as `predict_file` gives them; thresholds [classes]."""
+    found = []
+    times = rows.index.to_frame(index=False)
+    gap = (times["file"] != times["file"].shift()) | (times["start_time"] > times["end_time"].shift() + 1e-6)
+    # A stretch that begins before the last one's end is another one, and so is a channel.
+    gap |= times["start_time"] < times["start_time"].shift()
+    channels = [CHANNEL] if CHANNEL in times else []
+    if channels:
+        gap |= times[CHANNEL] != times[CHANNEL].shift()
+    probabilities = torch.from_numpy(rows.to_numpy(copy=True))
+    for places in times.groupby(gap.cumsum()).indices.values():
+        heard = probabilities[torch.from_numpy(places)]
+        for event in find_events(heard, 1, thresholds, median):
+            first, last = int(event.onset), int(event.offset)
+            found.append(
+                {
+                    "path": times["file"].iat[places[first]],
+                    "start": times["start_time"].iat[places[first]],
+                    "end": times["end_time"].iat[places[last]],
+                    "label": rows.columns[event.label],
+                    "score": heard[first : last + 1, event.label].max().item(),
+                }
+                | {name: times[name].iat[places[first]] for name in channels}
+            )
+    return DataFrame(found, columns=[*COLUMNS, *channels])
+
+
+def thresholds_of(fitted: FittedProbe, threshold: float | None) -> Tensor:  # [classes]
+    """One for all classes if it is given, else the probe's own."""
+    if threshold is None and fitted.thresholds is not None:
+        return fitted.thresholds
+    check_threshold(threshold)
+    return torch.full((len(fitted.classes),), THRESHOLD if threshold is None else threshold, dtype=torch.float64)
+
+
+def check_table(table: Path, now: Mapping[str, Any], same: Sequence[str] = SAME) -> None:
+    """An error where a table was made otherwise than it would be now, or is of other recordings."""
+    made = {CHANNEL: MIX} | read_made_by(table)
+    differ = [key for key in same if made.get(key) != now[key]]
+    if differ:
+        raise OscineError(
+            f"{table} was made with {differ[0]} {made.get(differ[0])!r}, not {now[differ[0]]!r}; choose another name, or "
+            "make it anew with --overwrite, overwrite=True"
+        )
+
+
+def recordings_of(table: Path) -> Iterator[tuple[str, DataFrame]]:
+    """Each recording's name and rows, indexed by file, start_time and end_time; never more than a few held at once."""
+    waiting: list[DataFrame] = []
+    for batch in read_rows(table):
+        for name, rows in batch.groupby("file", sort=False):
+            if waiting and waiting[0]["file"].iat[0] != name:
+                yield _joined(waiting)
+                waiting = []
+            waiting.append(rows)
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(pieces: list[DataFrame]) -> tuple[str, DataFrame]:
+    return str(pieces[0]["file"].iat[0]), pd.concat(pieces).set_index(keys_of(pieces[0].columns.tolist()))
+
+
+def write_labels(out: Path, heard: Mapping[str, DataFrame]) -> None:
+    """A label track for every name, in a folder that is there when all of them are."""
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
+    part.mkdir()
+    tracks = {
+        f"{below(name)}{ending}": track for name, rows in heard.items() for ending, track in tracks_of(rows).items()
+    }
+    if len({below(name) for name in heard}) < len(heard):
+        raise OscineError(f"two recordings would have one label track in {out}; take a table {RAVEN} for Raven")
+    for name, detections in tracks.items():
+        track = part / name
+        track.parent.mkdir(parents=True, exist_ok=True)
+        write_audacity(track, detections)
+    if out.is_dir():
+        remove_empty(out)  # Windows puts no folder in the place of another
+    part.replace(out)
+
+
+def tracks_of(detections: DataFrame) -> dict[str, DataFrame]:
+    """Return the label tracks of a recording by what their names end in: one, or one a channel."""
+    if CHANNEL not in detections:
+        return {RAVEN: detections}
+    return {f".channel_{channel}{RAVEN}": rows for channel, rows in detections.groupby(CHANNEL)}
+
+
+def below(name: str) -> str:
+    """Return a recording's name as one below a folder, also where a list names it from the root or from above."""
+    path = PurePath(name)
+    return "/".join(part for part in path.parts if part not in (path.anchor, ".."))

@@ -1,0 +1,202 @@
+"""A fitted probe with its encoder: waveforms in, probabilities out; and which of a task's probes is the one to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.provenance import Origin
+from oscine.models.encoders.base.state import digest
+from oscine.models.errors import OscineError
+from oscine.probe.fit.frames import FrameJudgement
+from oscine.probe.fit.judge import FeatureSource, FitSettings, Judgement, Progress, fit_probe, judge, prepare, silent
+from oscine.probe.heads.probe import Probe
+from oscine.probe.heads.settings import FRAME_WISE
+from oscine.probe.metrics.calibration import Scaling
+from oscine.probe.metrics.choice import as_probabilities, make_choice
+from oscine.probe.metrics.events import MEDIAN
+from oscine.probe.tasks.frame_task import FrameTask
+from oscine.probe.tasks.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class FittedProbe:
+    """What was learnt, ready to hear.
+
+    head          the settings that the probe was built with, beside encoder and classes
+    classes       names, in the order of the logits
+    seconds       of a clip, which need not be the encoder's
+    single_label  whether a clip has one of the classes (softmax) or any number of them (sigmoid)
+    scaling       what calibrates the logits; None leaves them as they are
+    thresholds    [classes], probabilities from which on to say yes; None where no rows were left to choose them by
+    fitted_on     task, rows and parts that it was fitted on
+    scores        of the task's judgement, by metric
+    origin        whose probe it is, or was before it was fitted further; None where nobody else's
+    median        frames that a frame-wise probe's answers are filtered by before they reach a threshold, see `find_events`
+    """
+
+    probe: Probe
+    encoder: Encoder
+    head: dict[str, Any]
+    classes: list[str]
+    seconds: float
+    single_label: bool
+    scaling: Scaling | None = None
+    thresholds: Tensor | None = None
+    fitted_on: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, float | None] = field(default_factory=dict)
+    origin: Origin | None = None
+    median: int = MEDIAN
+
+    @property
+    def samples(self) -> int:
+        """Of a clip."""
+        return round(self.seconds * self.encoder.sample_rate)
+
+    @property
+    def frame_seconds(self) -> float | None:
+        """From one frame to the next of a frame-wise probe; None where there is one answer a clip."""
+        if self.head.get("pool") not in FRAME_WISE:
+            return None
+        return self.encoder.frontend.patch_seconds
+
+    @torch.inference_mode()
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """Probabilities [batch, classes], frame-wise [batch, time, classes], of clips [batch, samples].
+
+        They are at the encoder's rate; shorter ones are filled up as in its training. It has to be in eval mode, as
+        `load_probe` leaves it.
+        """
+        if waveform.ndim != 2 or not 0 < waveform.shape[1] <= self.samples:
+            raise OscineError(
+                f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples] with up to {self.samples} samples; "
+                f"split_clips(waveform, {self.samples}) cuts a longer one"
+            )
+        return self.probabilities(self.encoder.spectrogram(list(waveform), self.samples))
+
+    def probabilities(self, spectrogram: Tensor) -> Tensor:
+        """The same of what the encoder's frontend makes of clips, [batch, frames, mel]; the probe computes in float32."""
+        features = self.encoder.features(spectrogram, self.probe.needs.layers).to(torch.float32)
+        with torch.autocast(spectrogram.device.type, enabled=False):
+            return as_probabilities(self.probe(features), self.single_label, self.scaling)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, in JSON, without the encoder."""
+        scaling = self.scaling and {name: values.tolist() for name, values in self.scaling._asdict().items()}
+        return {
+            "probe": type(self.probe).__name__,
+            "head": self.head,
+            "classes": self.classes,
+            "single_label": self.single_label,
+            "scaling": scaling,
+            "probe_fingerprint": digest(self.probe.stored()),
+        }
+
+
+@dataclass(frozen=True)
+class ProbeFit:
+    """A task, its features by a frozen encoder, and how probes are fitted on them.
+
+    make_probe  makes a fresh probe, with the settings `head`
+    features    of the task's rows, by the encoder
+    seconds     of a clip, if not the encoder's
+    name        of the task
+    preparing   progress of clips, see `prepare`
+    """
+
+    make_probe: Callable[[], Probe]
+    head: dict[str, Any]
+    encoder: Encoder
+    features: FeatureSource
+    task: Task
+    settings: FitSettings
+    seconds: float | None = None
+    device: str | torch.device = "cpu"
+    name: str = ""
+    preparing: Progress = silent
+
+    def judge(self, progress: Progress = silent) -> Judgement:
+        return judge(
+            self.make_probe, self.features, self.task, self.settings, progress, self.device, preparing=self.preparing
+        )
+
+
+def keep_probe(fit: ProbeFit, judgement: Judgement, progress: Progress = silent) -> FittedProbe:
+    """Return the probe that is worth keeping of those that a task was judged by.
+
+    Of a split it is the judged one, and the split's `valid` rows, if any, choose scaling and thresholds. Of folds it is one
+    that is fitted on all rows; scaling and thresholds come from what each fold's probe said of rows that it had not learnt
+    from: nobody is judged by those choices any more.
+    """
+    probe = judgement.probes[0] if len(fit.task.parts) == 1 else fit_on_all(fit, judgement.steps, progress)
+    return kept(probe.to(fit.encoder.device), fit.encoder, fit.head, fit.task, judgement, fit.seconds, fit.name)
+
+
+def kept(
+    probe: Probe,
+    encoder: Encoder,
+    head: dict[str, Any],
+    task: Task,
+    judgement: Judgement,
+    seconds: float | None = None,
+    name: str = "",
+) -> FittedProbe:
+    """A probe that is kept with its encoder, scaled and with thresholds as `keep_probe` chooses them."""
+    if len(task.parts) == 1:
+        logits, rows = judgement.valid_logits[0], task.parts[0].valid
+    else:
+        logits, rows = torch.cat(judgement.logits), torch.cat([part.test for part in task.parts])
+    choice = make_choice(logits, task.targets[rows], task.single_label) if len(rows) else None
+    learnt = torch.cat([part.train for part in task.parts]).unique()
+    return FittedProbe(
+        probe,
+        encoder,
+        head,
+        task.classes,
+        seconds or encoder.seconds,
+        task.single_label,
+        choice and choice.scaling,
+        choice and choice.thresholds,
+        {"task": name, "rows": len(learnt), "judged": judgement.parts},
+        judgement.as_dict()["mean"],
+    )
+
+
+def keep_frames(
+    judgement: FrameJudgement, encoder: Encoder, head: dict[str, Any], task: FrameTask, name: str = ""
+) -> FittedProbe:
+    """The probe of the first part, with the threshold and the median that its validation rows chose together."""
+    decision = judgement.decision(0)
+    return FittedProbe(
+        judgement.probes[0].to(encoder.device),
+        encoder,
+        head,
+        task.classes,
+        task.seconds,
+        single_label=False,
+        thresholds=torch.full((len(task.classes),), decision.threshold),
+        fitted_on={"task": name, "rows": len(task.parts[0].train), "judged": judgement.parts},
+        scores=judgement.as_dict()["mean"],
+        median=decision.median,
+    )
+
+
+def fit_on_all(fit: ProbeFit, steps: Sequence[int] = (), progress: Progress = silent) -> Probe:
+    """A fresh probe, fitted as `judge` fits, on every row that any part learns from.
+
+    steps: that the parts' probes have learnt from; their median is enough, no row being left to choose a best step by.
+    """
+    rows = torch.cat([part.train for part in fit.task.parts]).unique()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fit.settings.seed)
+        probe = fit.make_probe().to(fit.device)
+        prepared = prepare(probe, fit.features, fit.device, rows, fit.preparing)
+        enough = int(np.median(steps)) if steps else None
+        fit_probe(probe, prepared, fit.task.targets, rows, fit.settings, steps=enough, progress=progress)
+    return probe

@@ -1,0 +1,166 @@
+"""What probe.json says of a fitted probe, and whether this oscine can read it; a stranger may have written it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from oscine.models.encoders.base.provenance import SOURCE
+from oscine.models.errors import OscineError
+from oscine.models.hub.encoder_files import BOUNDS, CONFIG, WEIGHTS, check_folder, check_weights
+from oscine.models.json_text import check_version, fits, read_json, shown
+from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
+
+TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
+OLD_MEDIAN = 3  # of what an older oscine has saved, which did not write it down
+BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
+MARK = ("oscine_version", "probe", "encoder")  # of what oscine wrote, in probe.json
+LONGEST_NAME = 1000
+MOST = 1e30  # of a logit's scale or shift; beyond, the product would leave float32
+LOWEST = -0.5  # of a threshold; 0.1 wrote this where every clip, also one of probability 0, was a yes
+NAME = str | None
+KINDS: dict[str, Any] = {
+    "oscine_version": str, "probe": str, "head": dict[str, Any], "classes": list[str], "single_label": bool,
+    "seconds": float, "scaling": dict[str, list[float]] | None, "thresholds": list[float] | None, "median": int,
+    "probe_fingerprint": str, "fitted_on": dict[str, Any], "scores": dict[str, float | None], "encoder": dict[str, Any],
+}  # fmt: skip
+ENCODER_KINDS: dict[str, Any] = {
+    "model": NAME, "repository": NAME, "revision": NAME, "weights": NAME, "fingerprint": str, "architecture": str,
+    "frontend": str, "config": dict[str, Any], "beside": bool,
+}  # fmt: skip
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What the probe.json of a folder says of a probe that this oscine has."""
+    from oscine.probe.heads.registry import PROBES
+
+    facts = read_content(folder)
+    if facts["probe"] not in PROBES:
+        raise OscineError(f"{folder / FACTS}: unknown probe {shown(facts['probe'])}; known are {', '.join(PROBES)}")
+    return facts
+
+
+def read_content(folder: Path) -> dict[str, Any]:
+    """What the probe.json of a folder says; every key is there, of its kind and size."""
+    path = folder / FACTS
+    try:
+        facts = read_json(path, "save the probe again")
+    except OSError as error:
+        raise OscineError(
+            f"no probe in {folder} ({error.strerror}: {FACTS}); expected a folder with {FACTS} and {TENSORS}"
+        ) from None
+    if not isinstance(facts, dict) or "oscine_version" not in facts:
+        raise OscineError(f"{path} is no probe of oscine's; expected what oscine probe writes")
+    check_version(facts["oscine_version"], path)
+    facts.setdefault("median", OLD_MEDIAN)
+    if wrong := misfits(facts, KINDS) or misfits(facts["encoder"], ENCODER_KINDS):
+        raise OscineError(f"{path} does not say {', '.join(wrong)} as it should; save the probe again")
+    for key, expected in impossible(facts).items():
+        raise OscineError(
+            f"{path} does not say {key} as it should: {shown(facts[key])}, expected {expected}; save the probe again"
+        )
+    return facts
+
+
+def check_probe(probe: str | Path) -> dict[str, Any] | None:
+    """Raise what its files tell to be wrong with a fitted probe, short of reading weights, without torch or a network.
+
+    probe: its folder or a run's, or "hf-hub:OWNER/REPOSITORY", of which only the name is looked at. What probe.json says is
+    returned.
+    """
+    if str(probe).startswith(HUB):
+        check_fetchable(str(probe))
+        return None
+    folder = probe_folder(probe)
+    facts = read_content(folder)
+    check_weights(folder / TENSORS)
+    if facts["encoder"]["beside"]:
+        check_folder(folder / ENCODER)
+        return facts
+    model = named(folder, facts["encoder"])
+    try:
+        check_model(model, pretrained=True, revision=revision_of(facts["encoder"]))
+    except OscineError as error:
+        raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
+    return facts
+
+
+def probe_folder(path: str | Path) -> Path:
+    """The folder of a probe, which may be named by the run that holds it; an error where there is no such folder."""
+    path = Path(str(path).removeprefix(LOCAL))
+    if path.exists() and not path.is_dir():
+        raise OscineError(f"no probe in {path}, which is a file; name the folder of a run, or of its probe")
+    if not path.exists():
+        beside = [other.name for other in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
+        near = get_close_matches(path.name, beside, n=1)
+        meant = f"; did you mean {path.parent / near[0]}?" if near else "; check the path"
+        raise OscineError(f"no probe in {path}: there is no such folder{meant}")
+    return find_probe(path) or path
+
+
+def find_probe(path: Path) -> Path | None:
+    """The folder of the probe that a folder is or holds, if there is one."""
+    path = Path(str(path).removeprefix(LOCAL))
+    return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
+
+
+def named(folder: Path, known: dict[str, Any]) -> str:
+    """The name by which the encoder of probe.json is opened."""
+    if not known["model"]:
+        raise OscineError(f"{folder} does not say which encoder its probe was fitted on; load it with that one")
+    return str(known["model"])
+
+
+def revision_of(known: dict[str, Any]) -> str | None:
+    """What comes with oscine has no revision to ask for, it is known by its hash."""
+    return known["revision"] if known["repository"] else None
+
+
+def misfits(facts: dict[str, Any], kinds: dict[str, Any]) -> list[str]:
+    """What is not there, or of another kind."""
+    return [key for key, kind in kinds.items() if key not in facts or not fits(facts[key], kind)]
+
+
+def impossible(facts: dict[str, Any]) -> dict[str, str]:
+    """Names and numbers of the right kind that no fitted probe has, and what was expected of them."""
+    names, scaling, thresholds = facts["classes"], facts["scaling"], facts["thresholds"]
+    shortest, longest = BOUNDS["seconds"]
+    rules = {
+        "classes": (
+            bool(names) and all(map(is_name, names)),
+            f"names of 1 to {LONGEST_NAME} letters that can be written",
+        ),
+        "seconds": (shortest <= facts["seconds"] <= longest, f"{shortest:g} to {longest:g}"),
+        "scaling": (
+            scaling is None or is_scaling(scaling, len(names)),
+            f"scale above 0 to {MOST:g}, shift from {-MOST:g} to {MOST:g}: one number of each or one a class",
+        ),
+        "thresholds": (
+            thresholds is None
+            or (len(thresholds) == len(names) and all(LOWEST <= number <= 1 for number in thresholds)),
+            "a probability from 0 to 1 a class",
+        ),
+        "median": (0 < facts["median"] < 1000 and facts["median"] % 2 == 1, "an odd number of frames below 1000"),
+    }
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice and rules["classes"][0]:
+        return {"classes": f"each class once, and {shown(twice[0])} is there {names.count(twice[0])} times"}
+    return {key: expected for key, (fine, expected) in rules.items() if not fine}
+
+
+def is_name(name: str) -> bool:
+    """Return whether a class can have a name: some letters, and none that only half of a pair of UTF-16 is."""
+    return 0 < len(name.strip()) <= LONGEST_NAME and not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def is_scaling(scaling: dict[str, list[float]], classes: int) -> bool:
+    """Return whether numbers can calibrate logits: none turns their order round, or makes them infinite."""
+    return (
+        scaling.keys() == {"scale", "shift"}
+        and all(len(numbers) in (1, classes) for numbers in scaling.values())
+        and all(1 / MOST <= number <= MOST for number in scaling["scale"])
+        and all(abs(number) <= MOST for number in scaling["shift"])
+    )

@@ -1,0 +1,167 @@
+"""A fitted probe to the Hub: with its encoder, or with the name of one that is there already."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from huggingface_hub.utils import yaml_dump
+
+from oscine.models.encoders.base.provenance import SOURCE
+from oscine.models.errors import OscineError
+from oscine.models.files import file_hash, without_places
+from oscine.models.hub.download import fetch
+from oscine.models.hub.encoder_files import CONFIG, SETTINGS, WEIGHTS
+from oscine.models.hub.origin import asked_again, origin_of
+from oscine.models.publish.contents import CARD, RECORDS, Kind, Needed, Publication, file_of, score_files
+from oscine.models.publish.facts import Data, Terms, check_names
+from oscine.models.publish.licences import check_allowed, choose_licence
+from oscine.models.publish.retry import faults_here_in_one_line
+from oscine.models.publish.scores import Scores, read_scores
+from oscine.models.publish.upload import publish, would_publish
+from oscine.models.zoo import LOCAL, find_published
+from oscine.probe.deploy.card import ProbeFacts, write_probe_card
+from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.probe_json import BESIDE, FACTS, TENSORS, read_facts
+from oscine.probe.deploy.saved import load_probe, origin_of_probe, save_probe
+
+PROBE = Kind(FACTS, lambda mark: read_facts(mark.parent), re.compile("|".join([RECORDS, *map(re.escape, BESIDE)])))
+
+
+def push_probe_to_hub(
+    fitted: FittedProbe,
+    repository: str,
+    licence: str | None = None,
+    tag: str = "v1",
+    public: bool = False,
+    data: Sequence[Data] = (),
+    scores: Sequence[str] = (),
+    relicence: bool = False,
+    dry_run: bool = False,
+) -> str:
+    """Publish a fitted probe as OWNER/NAME on the Hub, with a card, and return the commit that the tag names.
+
+    An encoder that is on the Hub goes along by its commit, any other one with its weights. Arguments as in `push_to_hub`;
+    data: by default the task that it was fitted on. `load_probe("hf-hub:OWNER/NAME")` loads it.
+    """
+    terms = Terms(repository, tag, licence, data, scores, relicence)
+    with faults_here_in_one_line(), probe_publication(fitted, terms) as (folder, publication, facts):
+        publication.check(folder)
+        return would_publish(publication, facts, public) if dry_run else publish(publication, public).commit
+
+
+@contextmanager
+def probe_publication(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path, Publication, ProbeFacts]]:
+    """What publishes a probe, and the folder in which its files lie for the time being."""
+    encoder_origin, probe_origin = asked_again(origin_of(fitted.encoder)), asked_again(origin_of_probe(fitted))
+    chosen = choose_licence(terms.licence, probe_origin or encoder_origin, terms.relicence, added=not probe_origin)
+    if probe_origin and encoder_origin and not terms.relicence:  # of which neither may be forgotten
+        check_allowed(chosen, encoder_origin, added=True)
+    found = [scores_of_probe(text, fitted) for text in terms.scores]
+    check_names(found)
+    needed = encoder_on_the_hub(fitted)
+    task = without_places(fitted.fitted_on.get("task"))
+    with TemporaryDirectory(prefix="oscine-") as temporary:
+        saved = save_probe(without_place(fitted), temporary, with_encoder=needed is None)
+        fitted = load_probe(saved)
+        facts = ProbeFacts(
+            terms.repository,
+            terms.tag,
+            fitted.encoder,
+            file_hash(saved / TENSORS),
+            chosen,
+            terms.data or ([Data(str(task))] if task else []),
+            scores=found,
+            encoder_origin=encoder_origin,
+            probe_origin=probe_origin,
+            settings=next((yaml_dump(one.settings, sort_keys=False) for one in found if is_of(one, fitted)), None),
+            probe=type(fitted.probe).__name__,
+            head=fitted.head,
+            classes=fitted.classes,
+            seconds=fitted.seconds,
+            single_label=fitted.single_label,
+            calibrated=fitted.scaling is not None,
+            thresholds=fitted.thresholds is not None,
+            fitted_on=fitted.fitted_on,
+            means=fitted.scores,
+            encoder_name=f"`{needed.repository}` at `{needed.revision}`" if needed else "in `encoder/`",
+        )
+        yield saved, publication_of(saved, facts, fitted, needed), facts
+
+
+def encoder_on_the_hub(fitted: FittedProbe) -> Needed | None:
+    """The files of the encoder, if they can be had from a repository, as they are in the cache."""
+    known = fitted.encoder.provenance or {}
+    repository, revision, row = known.get("repository"), known.get("revision"), find_published(str(known.get("model")))
+    if not repository or not revision:
+        return None
+    files = [row.file] if row else [CONFIG, WEIGHTS]
+    return Needed(repository, revision, {file: fetch(repository, file, revision).sha256 for file in files})
+
+
+def without_place(fitted: FittedProbe) -> FittedProbe:
+    """The same, not saying where anything lies on this machine."""
+    encoder = copy(fitted.encoder)
+    if str((encoder.provenance or {}).get("model")).startswith(LOCAL):
+        encoder.provenance = None
+    return replace(fitted, encoder=encoder, fitted_on=without_places(fitted.fitted_on))
+
+
+def scores_of_probe(text: str, fitted: FittedProbe) -> Scores:
+    """A scores.json of the weights that the probe was fitted on, or fine-tuned from."""
+    tuning = fitted.fitted_on.get("finetuned")
+    judged = (tuning.get("began_with") if tuning else fitted.encoder.provenance) or {}
+    found, kind = read_scores(text, str(judged.get("sha256")), bool(tuning)), type(fitted.probe).__name__
+    if found.probe != kind:
+        raise OscineError(f"{text} judges a {found.probe}, this is a {kind}; give the scores of this one")
+    return found
+
+
+def is_of(found: Scores, fitted: FittedProbe) -> bool:
+    """Whether scores are of this very probe: the same classes and, to the last digit, the same means."""
+    content = json.loads(found.content)
+    return bool(content.get("classes") == fitted.classes and content["mean"] == fitted.scores)
+
+
+def own_scores(folder: Path, fitted: FittedProbe) -> Path | None:
+    """The scores.json beside the folder of a probe, where `oscine probe` has written both; it must be of that probe."""
+    path = folder.parent / "scores.json"
+    if folder.name != "probe" or not path.is_file():
+        return None
+    if not is_of(scores_of_probe(str(path), fitted), fitted):
+        raise OscineError(
+            f"{path} judges another probe than {folder}; run oscine probe again, or publish a copy of the latter"
+        )
+    return path
+
+
+def publication_of(saved: Path, facts: ProbeFacts, fitted: FittedProbe, needed: Needed | None) -> Publication:
+    files = {
+        TENSORS: file_of(saved / TENSORS),
+        FACTS: file_of((saved / FACTS).read_bytes()),
+        CARD: file_of(write_probe_card(facts).encode()),
+    }
+    files |= {path: file_of(saved / path) for path in (SOURCE, *BESIDE) if (saved / path).exists()}
+    files |= score_files(facts)
+    if facts.settings:
+        files[SETTINGS] = file_of(facts.settings.encode())
+    return Publication(facts.repository, facts.tag, files, partial(check_same_probabilities, fitted), PROBE, needed)
+
+
+def check_same_probabilities(fitted: FittedProbe, folder: Path) -> None:
+    """What a folder holds loads strictly, with its encoder, and says the same of a clip, to the bit; nothing is NaN."""
+    loaded = load_probe(folder)
+    noise = 0.1 * torch.randn(1, fitted.samples, generator=torch.Generator().manual_seed(0))
+    ours, theirs = fitted(noise), loaded(noise)
+    if not ours.isfinite().all():
+        raise OscineError("the probe's probabilities are not finite; its weights are broken and nothing to publish")
+    if not torch.equal(ours, theirs) or fitted.classes != loaded.classes:
+        raise OscineError(f"the probe in {folder} says something else than the one to publish; save it again")

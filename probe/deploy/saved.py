@@ -1,0 +1,170 @@
+"""A fitted probe as a folder, and back with its encoder by one call.
+
+    probe.safetensors  what `Probe.stored` gives: binarised prototypes keep one bit a weight
+    probe.json         all the rest
+    encoder/           the encoder as `save_pretrained` writes it, where probe.json says so
+    source.json        whose probe it is, or began as, where it is somebody else's
+
+probe.json holds
+
+    oscine_version
+    probe              its class, a key of `PROBES`
+    head               that class's settings, beside encoder and classes
+    classes            their names, in the order of the logits
+    single_label       true: softmax, false: sigmoid
+    seconds            of a clip
+    scaling            {"scale": [...], "shift": [...]}, one number or one a class; or null
+    thresholds         one a class, of probabilities; or null
+    median             frames that a frame-wise probe's answers are filtered by; 3 where a file of an older oscine has none
+    probe_fingerprint  hash of the tensors in probe.safetensors
+    fitted_on, scores  facts: task, rows learnt from, parts judged on; metric to mean over the parts
+    encoder            model (name of the zoo, hf-hub: or local-dir:), repository, revision (the commit that is fetched),
+                       weights (their file's sha256), fingerprint (hash of the weights), architecture, frontend, config;
+                       beside: whether it lies in encoder/
+
+A folder without probe.json holds no probe: it is the last file to be written, and the first to go.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from safetensors.torch import save
+
+from oscine import __version__
+from oscine.models.embed.embed import describe_encoder
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
+from oscine.models.encoders.base.state import digest
+from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+from oscine.models.hub.folder import check_own_encoder, save_pretrained
+from oscine.models.hub.weights import check_state, read_safetensors
+from oscine.models.json_text import fits, one_line, shown
+from oscine.models.replaced import check_ours, has_fields
+from oscine.models.zoo import HUB, LOCAL
+from oscine.probe.deploy.fetch import fetch_probe, open_encoder
+from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.probe_json import ENCODER, FACTS, MARK, TENSORS, probe_folder, read_facts
+from oscine.probe.heads.probe import Probe
+from oscine.probe.heads.registry import PROBES
+from oscine.probe.metrics.calibration import Scaling
+
+
+def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | None = None) -> Path:
+    """Write a fitted probe into a folder, in place of one that is there; `load_probe` reads it.
+
+    with_encoder: put the encoder's weights beside it; None does so only where they could not be found again by a name.
+    """
+    folder = Path(folder)
+    known = describe_encoder(fitted.encoder)
+    if (known["model"] or "").startswith(LOCAL):
+        known["model"] = LOCAL + str(Path(known["model"].removeprefix(LOCAL)).resolve())
+    elif with_encoder is None:
+        with_encoder = not known["repository"]
+    facts = {
+        "oscine_version": __version__,
+        **fitted.describe(),
+        "seconds": fitted.seconds,
+        "thresholds": None if fitted.thresholds is None else fitted.thresholds.clamp(0, 1).tolist(),
+        "median": fitted.median,
+        "fitted_on": fitted.fitted_on,
+        "scores": fitted.scores,
+        "encoder": known | {"beside": bool(with_encoder)},
+    }
+    text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in fitted.probe.stored().items()}
+    origin = origin_of_probe(fitted)
+    check_ours(folder / FACTS, partial(has_fields, fields=MARK))
+    check_own_encoder(folder / ENCODER)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FACTS).unlink(missing_ok=True)
+    (folder / SOURCE).unlink(missing_ok=True)
+    if with_encoder:
+        save_pretrained(fitted.encoder, folder / ENCODER)
+    if origin:
+        write_whole(folder / SOURCE, origin.as_json())
+    write_whole(folder / TENSORS, save(tensors, metadata={"format": "pt"}))
+    write_whole(folder / FACTS, text.encode())
+    return folder
+
+
+def origin_of_probe(fitted: FittedProbe) -> Origin | None:
+    """Whose probe it is; once it is another one, it began as theirs."""
+    origin = fitted.origin
+    return origin and origin._replace(trained=digest(fitted.probe.stored()) != origin.fingerprint)
+
+
+def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProbe:
+    """The probe that `save_probe` wrote, with its encoder, in eval mode and on the encoder's device.
+
+    folder: its own or that of the run that made it; or "hf-hub:OWNER/REPOSITORY" of a published one, also with "@REVISION".
+
+    The encoder is the one beside it, else it is opened by its name, in the revision that it had. encoder: one that is open
+    already; either must have the very weights and settings that the probe was fitted on. A tensor that is missing, too many
+    or misshapen is an error.
+    """
+    fetched = str(folder).startswith(HUB)
+    origin: Origin | None
+    if fetched:
+        folder, origin = fetch_probe(str(folder))
+    else:
+        folder = probe_folder(folder)
+        origin = read_origin(folder)
+    facts = read_facts(folder)
+    if encoder is None:
+        encoder = open_encoder(folder, facts["encoder"], origin if fetched else None)
+    now = describe_encoder(encoder)
+    differ = [key for key in ("architecture", "config", "fingerprint") if now[key] != facts["encoder"][key]]
+    if differ:
+        raise OscineError(
+            f"the probe in {folder} was fitted on {facts['encoder']['model'] or 'an encoder without a name'}, this "
+            f"encoder has another {differ[0]}; load the probe with that one"
+        )
+    probe = _build(folder, facts, encoder)
+    numbers = {name: torch.tensor(it, dtype=torch.float64) for name, it in (facts["scaling"] or {}).items()}
+    thresholds = facts["thresholds"] and torch.tensor(facts["thresholds"], dtype=torch.float64)
+    return FittedProbe(
+        probe.to(encoder.device).eval(),
+        encoder.eval(),
+        scaling=Scaling(**numbers) if numbers else None,
+        thresholds=thresholds,
+        origin=origin,
+        **{
+            name: facts[name]
+            for name in ("head", "classes", "seconds", "single_label", "fitted_on", "scores", "median")
+        },
+    )
+
+
+def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
+    kind, head, classes = PROBES[facts["probe"]], facts["head"], facts["classes"]
+    hints = {name: hint for name, hint in get_type_hints(kind.__init__).items() if name not in ("encoder", "classes")}
+    wrong = [
+        f"{name}={shown(value)}" for name, value in head.items() if name not in hints or not fits(value, hints[name])
+    ]
+    if wrong:
+        raise OscineError(f"{folder / FACTS}: {kind.__name__} cannot have {', '.join(wrong)}; save the probe again")
+    path = folder / TENSORS
+    try:
+        with torch.device(
+            "meta"
+        ):  # nothing of the sizes that probe.json asks for is allocated before the file has them, too
+            expected = kind(encoder, len(classes), **head).stored()
+    except (ArithmeticError, RuntimeError, ValueError, TypeError) as error:  # numbers that no tensor or layer can have
+        reason = one_line(error)
+        raise OscineError(
+            f"{folder / FACTS}: {kind.__name__} cannot be built with {shown(head)} ({reason}); save the probe again"
+        ) from None
+    tensors = read_safetensors(path)
+    check_state(expected, tensors, path, kind.__name__, "save the probe again")
+    if digest(tensors) != facts["probe_fingerprint"]:
+        raise OscineError(f"{path} is not the file that {FACTS} was written with; save the probe again")
+    with torch.random.fork_rng(devices=[]):
+        probe = kind(encoder, len(classes), **head)
+    probe.load_stored(tensors)
+    return probe

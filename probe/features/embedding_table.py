@@ -1,0 +1,143 @@
+"""Features of a task from a table that `oscine embed` has written, for probes that read CLS, means or the pooled vector."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from oscine.models.embed.table import read_made_by, read_schema, read_table
+from oscine.models.embed.table_facts import CHANNEL, KEYS
+from oscine.models.embed.vectors import POOLED, POOLS
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.state import fingerprint
+from oscine.models.errors import OscineError
+from oscine.models.files import common_folder
+from oscine.probe.heads.probe import Needs
+from oscine.probe.tasks.task import LabelledClips, Task, warn_of_longer
+
+
+def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) -> Features:
+    """The features of every row, as `encode_task` has them, from a table in Parquet: nothing is encoded.
+
+    A row is found by its recording, named as below the folder that was embedded, and by its start, at which one of the
+    table's clips must begin; that clip must not go on after the row's end.
+    """
+    path = Path(path)
+    schema, made_by = read_schema(path), read_made_by(path)
+    if "columns" not in made_by:
+        raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
+    if CHANNEL in task.rows:
+        raise OscineError(f"the labels are of channels, the rows of {path} are not; leave the table out")
+    if CHANNEL in schema.names:
+        raise OscineError(
+            f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
+        )
+    _check_encoder(path, made_by, encoder)
+    warn_of_longer(task.rows, encoder.seconds)
+    columns = _columns(path, made_by, encoder, needs)
+    table = read_table(path, list(columns.values()))
+    clips = table.select(KEYS).to_pandas()
+    places = _places(path, clips, LabelledClips(task.rows, encoder.sample_rate, encoder.seconds))
+    layers = encoder.layer_numbers(needs.layers)
+
+    def vectors(pool: str, layer: int) -> Tensor:  # [row, dim], dim being 0 where they are not needed
+        if (pool, layer) not in columns:
+            return torch.empty(len(places), 0)
+        column = table[columns[pool, layer]].combine_chunks()
+        numbers = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, encoder.dim)[places].astype(np.float32)
+        if not np.isfinite(numbers).all():
+            raise OscineError(f"{path} holds numbers that are not finite, of pool {pool}, layer {layer}; make it anew")
+        return torch.from_numpy(numbers)
+
+    means = torch.stack([vectors("mean", layer) for layer in layers])[:, :, None, None]
+    return Features(
+        cls=torch.stack([vectors("cls", layer) for layer in layers]),
+        patches=means
+        if "mean" in needs.parts
+        else torch.empty(len(layers), len(places), 0, encoder.grid[1], encoder.dim),
+        pooled=vectors(POOLED, encoder.depth - 1),
+    )
+
+
+def _check_encoder(path: str | Path, made_by: dict[str, Any], encoder: Encoder) -> None:
+    mine = {
+        "architecture": type(encoder).__name__,
+        "frontend": type(encoder.frontend).__name__,
+        "config": json.loads(json.dumps(encoder.config)),
+        "fingerprint": fingerprint(encoder),
+    }
+    differ = [name if name != "fingerprint" else "weights" for name in mine if made_by[name] != mine[name]]
+    if differ:
+        model = made_by["model"] or "an encoder without a name"
+        raise OscineError(
+            f"{path} was made by {model}, of another {' and '.join(differ)} than this encoder; name the one that made it, "
+            "or embed the recordings with this one"
+        )
+
+
+def _columns(path: str | Path, made_by: dict[str, Any], encoder: Encoder, needs: Needs) -> dict[tuple[str, int], str]:
+    """The column of every needed pool and layer."""
+    others = [part for part in needs.parts if part != POOLED and part not in POOLS]
+    if others:
+        raise OscineError(
+            f"this probe reads {' and '.join(others)} of the encoder, a table of embeddings has "
+            f"{', '.join([*POOLS, POOLED])} at most; leave --embeddings out, or choose another probe or pool"
+        )
+    layers = encoder.layer_numbers(needs.layers)
+    wanted = [(pool, layer) for pool in needs.parts if pool in POOLS for layer in layers]
+    wanted += [(POOLED, encoder.depth - 1)] if POOLED in needs.parts else []
+    held = {(column["pool"], column["layer"]): name for name, column in made_by["columns"].items()}
+    if missing := [pair for pair in wanted if pair not in held]:
+        pool, layer = missing[0]
+        options = f"--pools={','.join(needs.parts)}"
+        options += "" if set(needs.parts) == {POOLED} else f" --layers={','.join(map(str, layers))}"
+        raise OscineError(
+            f"{path} lacks {len(missing)} of the {len(wanted)} columns that this probe reads, such as {pool} of layer "
+            f"{layer}; oscine embed FOLDER --model {made_by['model']} --out TABLE {options} writes them"
+        )
+    return {pair: held[pair] for pair in wanted}
+
+
+def _places(path: str | Path, clips: pd.DataFrame, rows: LabelledClips) -> list[int]:
+    """Of every row, the number of its clip in the table: columns file, start_time, end_time."""
+    begins = [round(start * rows.sample_rate) for start in clips["start_time"]]
+    known = {clip: place for place, clip in enumerate(zip(clips["file"], begins))}
+    ends = clips["end_time"].to_numpy()
+    names = _names(rows.paths, set(clips["file"]))
+    found = [known.get((names[file], round(start * rows.sample_rate))) for file, start in zip(rows.paths, rows.starts)]
+    for row, (file, start, seconds, place) in enumerate(zip(rows.paths, rows.starts, rows.seconds, found)):
+        clip = f"{names[file]} from {start:g} s"
+        if place is None:
+            raise OscineError(
+                f"{path} has no embedding of {found.count(None)} of {len(found)} rows, such as row {row + 2} ({clip}); "
+                "embed the folder that holds them all, with a --hop that meets every start, or leave --embeddings out"
+            )
+        if ends[place] > start + seconds + 1 / rows.sample_rate:
+            raise OscineError(
+                f"{path}: row {row + 2} ({clip}) ends at {start + seconds:g} s, its embedding at {ends[place]:g} s; what "
+                "comes after must not count, so leave --embeddings out"
+            )
+    return [place for place in found if place is not None]
+
+
+def _names(paths: Collection[str], files: Collection[str]) -> dict[str, str]:
+    """Every path as the table names it: below the folder under which it knows the most of them, the highest of several.
+
+    The table of a list may name them from the root.
+    """
+    parts = {
+        path: PurePath(os.fsencode(os.path.normpath(path)).decode(errors="backslashreplace")).parts for path in paths
+    }
+    shared = len(PurePath(common_folder(map(os.path.normpath, paths))).parts)
+    names = [{path: PurePath(*part).as_posix() for path, part in parts.items()}]
+    names += [{path: "/".join(part[above:]) for path, part in parts.items()} for above in range(1, shared + 1)]
+    return max(names, key=lambda candidates: sum(name in files for name in candidates.values()))

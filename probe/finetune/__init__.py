@@ -1,0 +1,1 @@
+"""The encoder learns together with the probe."""

@@ -1,0 +1,260 @@
+"""From a frozen encoder and a task to scores: encode once, fit a probe on each part, judge it on the part's other rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from oscine.models.encoders.base.features import Features
+from oscine.models.errors import OscineError
+from oscine.probe.features.encoding import encode_task as encode_task
+from oscine.probe.fit.draws import balancing_weights, endless_batches
+from oscine.probe.fit.losses import LOSSES
+from oscine.probe.fit.optimise import Learning, StepThreads
+from oscine.probe.fit.settings import FitSettings as FitSettings
+from oscine.probe.fit.settings import check_selection
+from oscine.probe.heads.probe import Probe
+from oscine.probe.metrics.metrics import LARGE, Metrics, multi_label_metrics, single_label_metrics
+from oscine.probe.metrics.metrics import Progress as Progress
+from oscine.probe.metrics.metrics import silent as silent
+from oscine.probe.tasks.task import NO_ROWS, Task
+
+IN_MEMORY = 2**28  # bytes of prepared features that are held there while probes are fitted on them
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a probe makes of an encoder, part by part in the task's order.
+
+    logits        of the rows that a part is judged on, in the order of `Part.test`, [rows, classes]
+    valid_logits  of those that it may choose by, `Part.valid`
+    steps         that each probe has learnt from: all, or those up to the best
+    """
+
+    parts: list[str]
+    metrics: list[Metrics]
+    probes: list[Probe] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
+    valid_logits: list[Tensor] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+    def summary(self, metric: str) -> tuple[float, float]:
+        """Mean and (population) standard deviation of a metric over the parts that define it; NaN if none does."""
+        values = np.array([getattr(metrics, metric) for metrics in self.metrics])
+        values = values[~np.isnan(values)]
+        return (float(values.mean()), float(values.std())) if len(values) else (math.nan, math.nan)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: every part's metrics; mean and spread of those that are shares. None stands for NaN."""
+        shares = [metric.name for metric in fields(Metrics) if metric.type == "float"]
+        tables = {name: asdict(metrics) for name, metrics in zip(self.parts, self.metrics, strict=True)}
+        return {
+            "parts": {name: without_nan(table) for name, table in tables.items()},
+            "mean": without_nan({name: self.summary(name)[0] for name in shares}),
+            "std": without_nan({name: self.summary(name)[1] for name in shares}),
+            "steps": dict(zip(self.parts, self.steps)),
+        }
+
+
+class FeatureSource(Protocol):
+    """The features of all rows of a task: in memory (`Features`), on disk, or encoded whenever they are taken."""
+
+    def take(self, rows: Tensor, /) -> Features: ...
+
+
+class Prepared(NamedTuple):
+    """A source whose features a probe prepares whenever they are taken, on a device."""
+
+    probe: Probe
+    source: FeatureSource
+    device: str | torch.device
+
+    def take(self, rows: Tensor, /) -> Features:
+        return self.probe.prepare(self.source.take(rows).to(self.device))
+
+
+class PreparedRows(NamedTuple):
+    """Prepared features of some rows in memory. rows: their numbers, ascending."""
+
+    features: Features
+    rows: Tensor
+
+    def take(self, rows: Tensor, /) -> Features:
+        places = torch.searchsorted(self.rows, rows).clamp(max=len(self.rows) - 1)
+        absent = rows[self.rows[places] != rows]
+        if len(absent):
+            raise OscineError(f"row {int(absent[0])} was not prepared; give prepare() all rows that will be taken")
+        return self.features.take(places)
+
+
+def prepare(
+    probe: Probe,
+    features: FeatureSource,
+    device: str | torch.device = "cpu",
+    rows: Tensor | None = None,
+    progress: Progress = silent,
+) -> FeatureSource:
+    """Do what a probe does without parameters: once where the outcome fits into memory, else whenever rows are taken.
+
+    rows: all that will be taken. A fit takes each of them hundreds of times, and from a disk that is half of what it costs.
+    Progress counts those that are done once, each of which is encoded for it where no store had room.
+    """
+    if isinstance(features, Features):
+        return probe.prepare(features)
+    whenever = Prepared(probe, features, device)
+    if rows is None or not len(rows):
+        return whenever
+    once: Tensor = torch.unique(rows)
+    if len(once) * sum(tensor.nbytes for tensor in whenever.take(once[:1])) > IN_MEMORY:
+        return whenever
+    taken, done = list[Features](), 0
+    for some in once.split(64):
+        taken.append(whenever.take(some).to("cpu"))
+        done += len(some)
+        progress(done, len(once))
+    return PreparedRows(
+        Features(*(torch.cat(parts, axis) for axis, *parts in zip((1, 1, 0), *taken, strict=True))), once
+    )
+
+
+def judge(
+    make_probe: Callable[[], Probe],
+    features: FeatureSource,
+    task: Task,
+    settings: FitSettings,
+    progress: Progress = silent,
+    device: str | torch.device = "cpu",
+    scoring: Progress = silent,
+    preparing: Progress = silent,
+) -> Judgement:
+    """Fit a fresh probe on every part of the task and score it on the part's own test rows.
+
+    Features stay where they are; the probe, and a batch at a time, are on `device`. Progress counts the steps of all parts;
+    scoring is of each part's scores, where those take some seconds; preparing is of clips, see `prepare`. Error where a best
+    step is asked for and a part has no rows to choose it by.
+    """
+    check_selection(settings.select_every, task.parts)
+    judgement = Judgement([part.name for part in task.parts], [])
+    used = torch.cat([part.all_rows for part in task.parts])
+    with torch.random.fork_rng(devices=[]):
+        prepared = prepare(make_probe(), features, device, used, preparing)
+    for number, part in enumerate(task.parts):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            probe = make_probe().to(device)
+            shown = within(progress, number, len(task.parts))
+            judgement.steps.append(
+                fit_probe(probe, prepared, task.targets, part.train, settings, part.valid, progress=shown)
+            )
+        judgement.probes.append(probe)
+        judgement.logits.append(predict(probe, prepared, part.test))
+        judgement.valid_logits.append(predict(probe, prepared, part.valid))
+        large = judgement.logits[-1].numel() >= LARGE
+        judgement.metrics.append(score(judgement.logits[-1], task.targets[part.test], scoring if large else silent))
+    return judgement
+
+
+def within(progress: Callable[..., None], part: int, parts: int) -> Callable[..., None]:
+    """Progress of one of several parts of equal length, as progress of all of them."""
+    return lambda done, total, *note: progress(part * total + done, parts * total, *note)
+
+
+def joined(judgements: Sequence[Judgement]) -> Judgement:
+    """Judgements of a task's parts, as one."""
+    names = [made.name for made in fields(Judgement)]
+    return Judgement(**{name: [item for one in judgements for item in getattr(one, name)] for name in names})
+
+
+def fit_probe(
+    probe: Probe,
+    prepared: FeatureSource,
+    targets: Tensor,
+    rows: Tensor,
+    settings: FitSettings,
+    valid: Tensor = NO_ROWS,
+    steps: int | None = None,
+    progress: Progress = silent,
+) -> int:
+    """Fit a probe in place on some rows of a task; after how many steps it is as it is left.
+
+    prepared: every row's features, as `prepare` gives them; targets [rows] or [rows, classes] as in `Task`, or of moments
+    [rows, time, classes]; rows: the numbers of those to learn from; valid: of those that the best step is chosen by, where
+    the settings ask for it: without such rows it is the last. steps: stop after so many of `settings.steps`. Nothing is
+    copied but a batch at a time.
+    """
+    loss_function, wanted = choose_loss(settings.loss, probe, targets)
+    device = next(probe.parameters()).device
+
+    def value() -> float:
+        found = score(predict(probe, prepared, valid, settings.batch_size), targets[valid])
+        return getattr(found, main_metric(targets))
+
+    groups = probe.parameter_groups(settings.lr, settings.weight_decay)
+    learning = Learning(probe, groups, settings, value if len(valid) else None, steps)
+    with StepThreads(device) as threads:
+        for batch in islice(learnt_from(rows, targets, settings), learning.last):
+            with threads.step():
+                logits = probe.logits(prepared.take(batch).to(device))
+                learning.take(loss_function(logits, wanted(batch).to(device)) + probe.penalty())
+            progress(learning.step, learning.last)
+    return learning.end()
+
+
+def learnt_from(rows: Tensor, targets: Tensor, settings: FitSettings) -> Iterator[Tensor]:
+    """The rows of one batch after another, without end, as the settings draw them."""
+    weights = balancing_weights(targets[rows]) if settings.balanced else None
+    return (rows[places] for places in endless_batches(len(rows), settings.batch_size, settings.seed, weights))
+
+
+def predict(probe: Probe, prepared: FeatureSource, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]
+    """A fitted probe's logits for some rows of prepared features, on the CPU."""
+    if not len(rows):
+        return torch.empty(0, probe.classes)
+    device = next(probe.parameters()).device
+    with torch.inference_mode():
+        return torch.cat([probe.logits(prepared.take(batch).to(device)).cpu() for batch in rows.split(batch_size)])
+
+
+def score(logits: Tensor, targets: Tensor, progress: Progress = silent) -> Metrics:
+    """The metrics that the targets' shape asks for; moments, [rows, time, classes], are rows."""
+    if targets.ndim == 1:
+        return single_label_metrics(logits, targets, progress)
+    return multi_label_metrics(logits.flatten(0, -2), targets.flatten(0, -2), progress)
+
+
+def main_metric(targets: Tensor) -> str:
+    """The one of `Metrics` that steps and settings are chosen by, as the targets' shape asks for it."""
+    return {1: "accuracy", 2: "cmap", 3: "micro_map"}[targets.ndim]
+
+
+def choose_loss(
+    name: str | None, probe: Probe, targets: Tensor
+) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """The loss of that name, or the one that fits the targets; and what makes of row numbers the targets that it takes."""
+    single = targets.ndim == 1
+    name = name or ("cross_entropy" if single else "binary_cross_entropy")
+    if name == "cross_entropy":
+        if not single:
+            raise OscineError(
+                "cross_entropy takes one label a row, some rows have none or several; use binary_cross_entropy"
+            )
+        return LOSSES[name], lambda rows: targets[rows]
+    return LOSSES[name], lambda rows: shares_of(targets[rows], probe.classes)
+
+
+def shares_of(targets: Tensor, classes: int) -> Tensor:  # [rows, classes], or of moments [rows, time, classes]
+    """Targets of a batch as numbers of which mixtures can be made; those of a whole table might fill gigabytes."""
+    return (one_hot(targets, classes) if targets.ndim == 1 else targets).float()
+
+
+def without_nan(table: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in table.items()}

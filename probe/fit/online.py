@@ -1,0 +1,161 @@
+"""What probes say of an encoder while it is pretrained: a curve beside the loss, which does not tell what is learnt."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from einops import rearrange
+from lightning import Callback, LightningModule, Trainer
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torch.nn.functional import normalize, one_hot
+from torch.optim import Optimizer
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.probe.features.encoding import encode_task
+from oscine.probe.fit.baselines import judge_vectors
+from oscine.probe.fit.judge import Judgement, score
+from oscine.probe.heads.probe import Needs
+from oscine.probe.tasks.task import Task
+
+logger = logging.getLogger(__name__)
+MEAN_PATCH = Needs(layers=[-1], parts=("mean",))
+NEIGHBOURS = 20  # as in arXiv 2104.14294
+TEMPERATURE = 0.07  # of the neighbours' votes, as in arXiv 1805.01978
+CHUNK = 1024  # rows that are compared with all others at once
+
+
+class Watch(Callback):
+    """Judges a run's encoder at its first step and then every so many, frozen, on a task; logs the means over its parts.
+
+    probe/accuracy_knn     by the votes of the nearest rows
+    probe/accuracy_linear  by logistic regression
+    or `probe/cmap_knn` and `probe/cmap_linear`, where rows have none or several labels. Both read the mean patch of the
+    last layer, standardised.
+
+    It may watch any LightningModule with an `encoder`. The processes of a run share the rows. Neither weights nor random
+    numbers change. If the first look fails, that is an error; if a later one does, the log says so and the run goes on.
+    """
+
+    def __init__(self, task: Task, every: int, batch_size: int = 16, workers: int = 0) -> None:
+        self.task, self.every = task, every
+        self.batch_size, self.workers = batch_size, workers
+        self.due = False
+        self.has_seen = False
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        step = trainer.global_step + 1
+        self.due = step == 1 or step % self.every == 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.due:
+            return
+        self.due = False
+        found = self.look(trainer, cast(Encoder, pl_module.encoder))
+        if isinstance(found, dict):
+            self.has_seen = True
+            for log in trainer.loggers:  # in the row of the step's losses, which are counted from zero
+                log.log_metrics(found, trainer.global_step - 1)
+        elif self.has_seen:
+            logger.warning("step %d is not judged: %s", trainer.global_step, found)
+        else:
+            raise OscineError(found)
+
+    def look(self, trainer: Trainer, encoder: Encoder) -> dict[str, float] | str:
+        """The figures, or what went wrong: the same in every process, so that none is left waiting for another."""
+        with trainer.precision_plugin.forward_context():
+            own = self.encode(encoder, trainer.global_rank, trainer.world_size)
+        shares = everyones(own, trainer.world_size)
+        found: dict[str, float] | str = ""
+        if trainer.is_global_zero:
+            found = self.judge(shares)
+        return trainer.strategy.broadcast(found)
+
+    def encode(self, encoder: Encoder, rank: int, ranks: int) -> Tensor | str:  # [share, dim]
+        """The vectors of every so-manieth row. Every process has as many: those that share their weights go in step."""
+        rows = len(self.task.rows)
+        own = np.arange(rank, math.ceil(rows / ranks) * ranks, ranks) % rows
+        share = replace(self.task, rows=self.task.rows.iloc[own])
+        modes = {module: module.training for module in encoder.modules()}
+        try:
+            features = encode_task(encoder, share, MEAN_PATCH, batch_size=self.batch_size, workers=self.workers)
+        except OscineError as error:
+            return str(error)
+        finally:  # a part of an encoder that trains may be in eval mode for good
+            for module, mode in modes.items():
+                module.training = mode
+        return features.patches[0, :, 0, 0].float()
+
+    def judge(self, shares: list[Tensor | str]) -> dict[str, float] | str:
+        for share in shares:
+            if isinstance(share, str):
+                return share
+        vectors = rearrange(cast("list[Tensor]", shares), "rank row dim -> (row rank) dim")[: len(self.task.rows)]
+        try:
+            return figures(vectors, self.task)
+        except OscineError as error:
+            return str(error)
+
+
+def everyones(own: Tensor | str, ranks: int) -> list[Tensor | str]:
+    """What each process has, in the order of their ranks."""
+    shares = [own] * ranks
+    if ranks > 1:
+        torch.distributed.all_gather_object(shares, own)
+    return shares
+
+
+def figures(vectors: Tensor, task: Task) -> dict[str, float]:
+    """What a row's vector, [rows, dim], tells of its labels."""
+    metric = "accuracy" if task.single_label else "cmap"
+    judges: dict[str, Callable[[Tensor, Task], Judgement]] = {
+        "knn": partial(judge_by, neighbours),
+        "linear": judge_vectors if task.single_label else partial(judge_by, logistic),
+    }
+    return {f"probe/{metric}_{name}": judge(vectors, task).summary(metric)[0] for name, judge in judges.items()}
+
+
+def judge_by(answer: Callable[[Tensor, Tensor, Tensor], Tensor], vectors: Tensor, task: Task) -> Judgement:
+    """Standardise by the rows to learn from and score the answers for the others, part by part."""
+    targets = one_hot(task.targets, len(task.classes)) if task.single_label else task.targets
+    metrics = []
+    for part in task.parts:
+        scaler = StandardScaler().fit(vectors[part.train].numpy())
+        train, test = (torch.from_numpy(scaler.transform(vectors[rows].numpy())) for rows in (part.train, part.test))
+        metrics.append(score(answer(train, targets[part.train].to(train.dtype), test), task.targets[part.test]))
+    return Judgement([part.name for part in task.parts], metrics)
+
+
+def neighbours(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:  # [test rows, classes]
+    """Shares of the votes of the nearest rows by cosine, the nearer the more. targets [train rows, classes] of 0 and 1."""
+    train = normalize(train)
+    shares = []
+    for rows in normalize(test).split(CHUNK):
+        nearest = (rows @ train.T).topk(min(NEIGHBOURS, len(train)))
+        votes = (nearest.values / TEMPERATURE).softmax(1)
+        shares.append(torch.einsum("rn,rnc->rc", votes, targets[nearest.indices]))
+    return torch.cat(shares)
+
+
+def logistic(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:  # [test rows, classes]
+    """Probability of every class by a logistic regression of its own. targets [train rows, classes] of 0 and 1."""
+    model = OneVsRestClassifier(LogisticRegression(max_iter=1000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "Label .* is present in all training examples")  # or in none: it is constant
+        model.fit(train.numpy(), targets.int().numpy())
+    return torch.from_numpy(model.predict_proba(test.numpy()))

@@ -1,0 +1,76 @@
+"""Convex gated probing, CGP: prototypes that look at a learned mixture of all layers (arXiv 2602.16305)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.features import Features
+from oscine.probe.heads.probe import SETS, Needs, Probe, group_parameters
+from oscine.probe.heads.settings import ConvexGatedSettings
+from oscine.probe.heads.similarity import extremes
+
+DEFAULTS = ConvexGatedSettings()
+# The patches over which similarities are least and greatest.
+POOLS = {"cls": SETS["clip"], "mean": SETS["clip"], "frames": SETS["frames"]}
+
+
+class ConvexGatedProbe(Probe):
+    """Every token at length 1, mixed over the layers by a softmax gate, compared with prototypes by cosine; linear layer.
+
+    That layer reads three numbers a prototype, side by side: its least, middle and greatest similarity. Least and greatest
+    are over the patches; the middle one is CLS's (pool "cls") or the mean over the patches ("mean"). With "frames" all
+    three are over the freq of each time step, and logits are [batch, time, classes].
+
+    encoder: what it is built for; classes: how many logits; the rest as in `ConvexGatedSettings`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = DEFAULTS.pool,
+        prototypes: int = DEFAULTS.prototypes,
+        dropout: float = DEFAULTS.dropout,
+    ) -> None:
+        super().__init__(encoder, classes)
+        self.pool = ConvexGatedSettings(pool, prototypes, dropout).pool
+        self.needs = Needs(layers=None, parts=("cls", "patches") if pool == "cls" else ("patches",))
+        self.block_attention = nn.Parameter(torch.ones(self.depth))
+        self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
+        self.drop = nn.Dropout(dropout)
+        self.fc = nn.Linear(3 * prototypes, classes)
+
+    @property
+    def gate(self) -> Tensor:  # [layer]
+        """How much each layer counts; sums to 1."""
+        return self.block_attention.softmax(0)
+
+    def prepare(self, features: Features) -> Features:
+        """Every token of every layer at length 1."""
+        needed = self.needs.take(features)
+        return needed._replace(cls=normalize(needed.cls, dim=-1), patches=normalize(needed.patches, dim=-1))
+
+    def logits(self, prepared: Features) -> Tensor:
+        prototypes = normalize(self.prototype_vectors.flatten(1), dim=1)
+        sets = rearrange(
+            self.mix(prepared.patches), POOLS[self.pool]
+        )  # [batch, patch, dim], or [batch, time, freq, dim]
+        # The mean similarity is the similarity of the mean: no pass over all patches and prototypes.
+        middle = self.mix(prepared.cls) if self.pool == "cls" else sets.mean(-2)
+        least, greatest = extremes(sets.flatten(0, -3), prototypes).unflatten(1, sets.shape[:-2])
+        parts = [least, linear(middle, prototypes), greatest]
+        return self.fc(self.drop(rearrange(parts, "part ... prototype -> ... (prototype part)")))
+
+    def mix(self, layers: Tensor) -> Tensor:  # [batch, ..., dim]
+        """Tokens [layer, batch, ..., dim] of length 1, mixed by the gate; the mixture is not brought to length 1 again."""
+        return torch.tensordot(self.gate, layers, dims=1)
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for AdamW: no decay on prototypes, whose length means nothing, nor on gate and bias."""
+        return group_parameters(self, lr, weight_decay, {"prototype_vectors": {"weight_decay": 0.0}})

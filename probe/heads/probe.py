@@ -1,0 +1,128 @@
+"""What every probe is: a small module from the features of a frozen encoder to logits, which says what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.features import Features
+from oscine.models.errors import OscineError
+
+
+class Needs(NamedTuple):
+    """What a probe reads of `Features`, so that no more has to be computed, kept or stored.
+
+    layers  block outputs, as `encoder(waveform, layers=...)` takes them; None is all of them
+    parts   "cls", "pooled", and of the patches "patches" (all), "frames" (means over freq), "bands" (over time) or "mean"
+            (over both)
+    """
+
+    layers: list[int] | None
+    parts: tuple[str, ...]
+
+    def take(self, features: Features) -> Features:
+        """The needed part, as `Features` that the probe reads with the same result.
+
+        Means keep their axes with length 1 ([layer, batch, 1, 1, dim]: the mean over them is what it was); what is not
+        needed is left empty.
+        """
+        cls, patches = features.cls, features.patches
+        if self.layers is not None and len(cls) > len(self.layers):  # else they are those already
+            cls, patches = cls[self.layers], patches[self.layers]
+        crossed = {"frames", "bands"} <= set(self.parts)  # neither can be computed from the other
+        reduced = next((GRIDS[part] for part in GRIDS if crossed or part in self.parts), _no_patches)
+        pooled = features.pooled
+        return Features(
+            cls=cls if "cls" in self.parts else cls.new_empty(*cls.shape[:-1], 0),
+            patches=reduced(patches),
+            pooled=pooled.clone() if "pooled" in self.parts else pooled.new_empty(len(pooled), 0),
+        )
+
+
+def _no_patches(patches: Tensor) -> Tensor:
+    return patches.new_empty(*patches.shape[:2], 0, *patches.shape[3:])  # a view would keep them all in memory
+
+
+# Finest first: every later part can be computed from an earlier one.
+GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "patches": lambda patches: patches,
+    "frames": lambda patches: patches.mean(3, keepdim=True),
+    "bands": lambda patches: patches.mean(2, keepdim=True),
+    "mean": lambda patches: patches.mean((2, 3), keepdim=True),
+}
+
+
+# The sets of patches that a probe of all patches may look at, an answer a set: a clip's, or those of each step of time.
+SETS = {"clip": "batch time freq dim -> batch (time freq) dim", "frames": "batch time freq dim -> batch time freq dim"}
+
+
+class Probe(nn.Module):
+    """From the `Features` of a frozen encoder to logits [batch, classes], or [batch, time, classes] frame-wise.
+
+    A probe is built for an encoder, reads its sizes and does not keep it. `needs` says which features it reads; `prepare`
+    does what has no parameters, so that a fit does it once; `logits` is the rest, and what is fitted.
+    """
+
+    needs: Needs
+
+    def __init__(self, encoder: Encoder, classes: int) -> None:
+        super().__init__()
+        if classes < 1:
+            raise OscineError(f"a probe for {classes} classes has nothing to tell apart; give at least 1")
+        self.classes = classes
+        self.dim = encoder.dim
+        self.depth = encoder.depth
+
+    def forward(self, features: Features) -> Tensor:
+        self.check(features)
+        return self.logits(self.prepare(features))
+
+    def prepare(self, features: Features) -> Features:
+        """The needed part of the features, worked on as far as no parameter is involved."""
+        return self.needs.take(features)
+
+    def logits(self, prepared: Features) -> Tensor:
+        """[batch, classes], or [batch, time, classes] frame-wise, from prepared features."""
+        raise NotImplementedError
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for AdamW: no decay on one-dimensional tensors."""
+        return group_parameters(self, lr, weight_decay)
+
+    def penalty(self) -> Tensor:
+        """What training adds to the loss, a scalar."""
+        return next(self.parameters()).new_zeros(())
+
+    def stored(self) -> dict[str, Tensor]:
+        """What a file of the fitted probe has to hold, by name."""
+        return self.state_dict()
+
+    def load_stored(self, tensors: Mapping[str, Tensor]) -> None:
+        """Become the fitted probe that was stored. It may know less than a state does, and give the same logits."""
+        self.load_state_dict(tensors)
+
+    def check(self, features: Features) -> None:
+        layers, dim = len(features.patches), features.patches.shape[-1]
+        if dim != self.dim:
+            raise OscineError(f"features are {dim} wide, this probe reads {self.dim}: it was made for another encoder")
+        if self.needs.layers is None and layers != self.depth:
+            raise OscineError(
+                f"features of {layers} layers, this probe reads all {self.depth}; encode with layers=None"
+            )
+
+
+def group_parameters(
+    probe: nn.Module, lr: float, weight_decay: float, own: Mapping[str, Mapping[str, float]] | None = None
+) -> list[dict[str, Any]]:
+    """A probe's parameters in groups of equal settings, for AdamW.
+
+    All have `lr`, and `weight_decay` unless they are one-dimensional; `own` says otherwise by parameter name.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in probe.named_parameters():
+        settings = {"lr": lr, "weight_decay": weight_decay if parameter.ndim > 1 else 0.0, **(own or {}).get(name, {})}
+        groups.setdefault((settings["lr"], settings["weight_decay"]), []).append(parameter)
+    return [{"params": members, "lr": lr, "weight_decay": decay} for (lr, decay), members in groups.items()]

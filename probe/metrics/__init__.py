@@ -1,0 +1,1 @@
+"""How good logits are: scores, calibration, bootstrap intervals, sound events."""

@@ -1,0 +1,1 @@
+"""The pages of a run: scores, pictures, examples with their sound."""

@@ -1,0 +1,156 @@
+"""Pictures of what a probe looks at: boxes in spectrograms, and a logit as the sum of what every place adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from torch import Tensor
+
+from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.probe.report.boxes import Box
+from oscine.probe.report.html import COLOURS, INK, MUTED, WIDE, plain_axes
+
+FRAMED = "#7fe0ff"  # seen on every colour of a spectrogram
+
+
+class Cutout(NamedTuple):
+    """A clip [frames, mel], the box in it that excites a prototype, and what is written above; strange: not of the class."""
+
+    spectrogram: Tensor
+    box: Box
+    title: str
+    strange: bool = False
+
+
+def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], ruler: Ruler) -> Figure:
+    """A row a prototype; in it, clip after clip with its box, and beside it the box and its neighbourhood enlarged."""
+    most = max(map(len, prototypes.values()))
+    figure = Figure(figsize=(7.4, 0.3 + 1.3 * len(prototypes)), layout="constrained")
+    rows = figure.subplots(len(prototypes), 2 * most, squeeze=False, width_ratios=[2.1, 1] * most)
+    for row, (name, cutouts) in zip(rows, prototypes.items(), strict=True):
+        for wide, close in zip(row[2 * len(cutouts) :: 2], row[2 * len(cutouts) + 1 :: 2]):
+            wide.set_axis_off()
+            close.set_axis_off()
+        for wide, close, cutout in zip(row[::2], row[1::2], cutouts):
+            _show_cutout(wide, close, cutout, ruler)
+        row[0].set_ylabel(f"{name}\nkHz", fontsize=8.5, color=INK)
+        row[0].tick_params(labelleft=True)
+    for axes in rows[-1][::2]:
+        axes.set_xlabel("seconds", fontsize=8)
+    return figure
+
+
+def _show_cutout(wide: Any, close: Any, cutout: Cutout, ruler: Ruler) -> None:
+    spectrogram, box = cutout.spectrogram, cutout.box
+    for axes in (wide, close):
+        show_spectrogram(axes, spectrogram, ruler)
+        frame(axes, box, ruler)
+        axes.tick_params(labelleft=False, labelsize=7.5)
+    around = box.around(len(spectrogram))
+    close.set_xlim(*around.seconds(ruler.frame_seconds))
+    close.set_ylim(around.low, around.high)
+    close.set_xticks([])
+    close.set_yticks([])
+    (first, last), low, high = box.seconds(ruler.frame_seconds), ruler.hertz(box.low), ruler.hertz(box.high)
+    close.set_title(f"{first:.2f}–{last:.2f} s\n{low / 1000:.1f}–{high / 1000:.1f} kHz", fontsize=7.5, color=INK)
+    colour = COLOURS[1] if cutout.strange else INK
+    wide.set_title(cutout.title, fontsize=7.5, color=colour, loc="left")
+
+
+class Account(NamedTuple):
+    """A logit as a sum.
+
+    bars   name and value of every summand
+    heat   [time, freq] what each patch or finer cell has a part in, of all summands that have a place; None if none has
+    boxes  of the summands that are marked in the clip, with their labels
+    """
+
+    bars: list[tuple[str, float]]
+    heat: Tensor | None
+    boxes: dict[Box, str]
+
+    @property
+    def logit(self) -> float:
+        return sum(value for _, value in self.bars)
+
+
+def account_figure(spectrogram: Tensor, account: Account, ruler: Ruler) -> Figure:
+    """The clip, where in it the logit comes from, and the sum from its constant to the logit, one bar after the other."""
+    heat = account.heat
+    heights = [1.5, *([1.5] if heat is not None else []), 0.5 + 0.21 * (len(account.bars) + 1)]
+    figure = Figure(figsize=(WIDE, 0.7 + sum(heights)), layout="constrained")
+    panels = figure.subplots(len(heights), 1, height_ratios=heights)
+    show_spectrogram(panels[0], spectrogram, ruler)
+    for box, label in account.boxes.items():
+        first, *others = label.split(", ")
+        frame(panels[0], box, ruler, f"{first} +{len(others)}" if len(others) > 1 else label)  # what a box has room for
+    if heat is not None:
+        _show_heat(figure, panels[1], heat, len(spectrogram), ruler)
+    for axes in panels[:-1]:
+        axes.set_ylabel("kHz", fontsize=9)
+        axes.tick_params(labelsize=8.5)
+    panels[-2].set_xlabel("seconds", fontsize=9)
+    _show_sum(panels[-1], account)
+    return figure
+
+
+def _show_heat(figure: Figure, axes: Any, heat: Tensor, frames: int, ruler: Ruler) -> None:
+    limit = max(heat.abs().max().item(), 1e-12)
+    extent = (0.0, frames * ruler.frame_seconds, 0.0, float(ruler.bands))
+    image = axes.imshow(
+        heat.numpy().T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent,
+        interpolation="nearest",
+    )  # fmt: skip
+    _hertz_ticks(axes, ruler)
+    colours = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
+    colours.ax.tick_params(labelsize=8)
+    colours.set_label("added", fontsize=8.5)
+
+
+def _show_sum(axes: Any, account: Account) -> None:
+    names, values = zip(*account.bars)
+    ends = np.cumsum(values)
+    begins = ends - values
+    colours = [MUTED, *(COLOURS[3] if value >= 0 else COLOURS[0] for value in values[1:])]
+    places = np.arange(len(values))
+    axes.barh(places, values, left=begins, color=colours, height=0.7)
+    axes.barh(len(values), account.logit, color=INK, height=0.7)
+    reach = [0.0, *ends]
+    gap = 0.01 * (max(reach) - min(reach))
+    axes.set_xlim(min(reach) - 2 * gap, max(reach) + 9 * gap)  # room for the last number
+    for place, (begin, end, value) in enumerate(zip(begins, ends, values)):
+        axes.text(max(begin, end) + gap, place, f"{value:+.2f}", va="center", fontsize=8, color=INK)
+    axes.text(max(account.logit, 0) + gap, len(values), f"{account.logit:.2f}", va="center", fontsize=8, color=INK)
+    axes.set_yticks(range(len(values) + 1), [*names, "= logit"], fontsize=8.5)
+    axes.invert_yaxis()
+    plain_axes(axes, along="x")
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+
+
+def show_spectrogram(axes: Any, spectrogram: Tensor, ruler: Ruler) -> None:
+    """[frames, mel], over seconds and kHz."""
+    low, high = np.quantile(spectrogram.numpy(), [0.02, 0.995])
+    extent = (0.0, len(spectrogram) * ruler.frame_seconds, 0.0, float(ruler.bands))
+    axes.imshow(
+        spectrogram.numpy().T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent
+    )  # fmt: skip
+    _hertz_ticks(axes, ruler)
+
+
+def frame(axes: Any, box: Box, ruler: Ruler, label: str = "") -> None:
+    (first, last), height = box.seconds(ruler.frame_seconds), box.high - box.low
+    edge = Rectangle((first, box.low), last - first, height, fill=False, edgecolor=FRAMED, linewidth=1.4, zorder=3)
+    axes.add_patch(edge).set_clip_on(False)  # at the clip's end half of the line lies outside
+    if label:
+        inside = (first + 0.1 * (last - first), box.high - 0.15 * height)
+        dark = [withStroke(linewidth=2, foreground="black")]
+        axes.text(*inside, label, color=FRAMED, fontsize=7, weight="bold", va="top", path_effects=dark)
+
+
+def _hertz_ticks(axes: Any, ruler: Ruler) -> None:
+    axes.set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))

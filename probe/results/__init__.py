@@ -1,0 +1,1 @@
+"""What a run leaves: intervals, predictions, its scores beside published ones."""

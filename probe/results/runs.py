@@ -1,0 +1,212 @@
+"""One file in which the runs of all probes accumulate, and the rows that hold them beside the published figures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from oscine.models.errors import OscineError
+from oscine.models.json_text import as_record, parse_json, read_json
+from oscine.models.words import counted
+from oscine.probe.results.published_scores import Figure
+from oscine.probe.results.run_files import SCORES
+
+RESULTS = "results.jsonl"  # in the folder of the runs
+logger = logging.getLogger(__name__)
+
+MOST, LONGEST = 3, 20  # settings that are named in a row, and characters of each: a terminal is about 100 wide
+RECORDINGS = "recordings"  # the key of the scores where events were judged
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of a probe came to. Runs that differ in nothing but their seed are averaged.
+
+    mean, std   metric to score over the parts (folds); None where it is not defined
+    settings    whatever else changes the scores, such as the fit's steps; for JSON
+    name        of its folder; "" in lines of versions that did not note it
+    """
+
+    task: str
+    encoder: str
+    probe: str
+    seed: int
+    mean: dict[str, float | None]
+    std: dict[str, float | None]
+    settings: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        return self.task, self.encoder, self.probe, json.dumps(self.settings, sort_keys=True, default=str)
+
+
+class Score(NamedTuple):
+    """In [0, 1]; spread is a standard deviation or None."""
+
+    value: float
+    spread: float | None
+
+
+class Row(NamedTuple):
+    """What one encoder with one probe came to on a task, and who says so."""
+
+    encoder: str
+    probe: str
+    scores: dict[str, Score]
+    source: str
+
+
+def add_run(path: str | Path, run: Run) -> None:
+    """Add a line to a results file. Several processes may do so at once; what a crash leaves is skipped by who reads."""
+    line = (json.dumps(asdict(run), default=str) + "\n").encode()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+", buffering=0) as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else b"\n" + line
+        file.write(line)  # one write at the end of the file: no two lines mix
+        os.fsync(file.fileno())
+
+
+def read_runs(path: str | Path, name: str = "") -> list[Run]:
+    """The runs of a results file, in their order; of those with the same settings and seed, the last.
+
+    name: of the one run that is wanted, as it was made last; where no line has it, that is logged, and all are returned.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        raise OscineError(f"no results {path}; {_meant(path)}oscine probe writes them") from None
+    found = list(_parse_runs(path, lines))
+    if name:
+        own = [run for run in found if run.name == name]
+        if not own:
+            logger.warning("%s does not say which of its runs is %s: all are shown", path, name)
+        found = [run for run in own if (run.settings, run.seed) == (own[-1].settings, own[-1].seed)] or found
+    runs: dict[Any, Run] = {}
+    for run in found:
+        runs.pop((run.key, run.seed), None)
+        runs[run.key, run.seed] = run
+    return list(runs.values())
+
+
+def _meant(path: Path) -> str:
+    """Return which folder or file beside a path that is not there may be meant, as the begin of a sentence, or ""."""
+    beside = [other.name for other in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
+    near = get_close_matches(path.name, beside, n=1)
+    return f"did you mean {path.parent / near[0]}? " if near else ""
+
+
+def _parse_runs(path: Path, lines: Iterable[bytes]) -> Iterator[Run]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield as_record(Run, parse_json(line, path, ""), path, "")
+        except OscineError:
+            logger.warning("%s: line %d is no run, or was cut short by a crash; it is left out", path, number)
+
+
+def judged_events(run: Path) -> list[dict[str, Any]]:
+    """What the scores of a run say of each recording whose events it judged; none where it judged clips."""
+    try:
+        scores = read_json(run / SCORES, "")
+    except (OSError, OscineError):
+        return []
+    return (scores.get(RECORDINGS) if isinstance(scores, dict) else None) or []
+
+
+def check_predictions(path: Path) -> None:
+    """Raise where there is no file of what a probe said of its rows."""
+    if not path.is_file():
+        raise OscineError(f"no predictions {path}; oscine probe writes them beside a run's scores")
+
+
+def own_rows(runs: Iterable[Run], task: str) -> list[Row]:
+    """A row for the runs of a task that differ in their seed alone; spread over seeds, or the folds of a single run.
+
+    Rows that would look alike have the names of their runs, or where these do not tell, the settings that differ.
+    """
+    groups: dict[Any, list[Run]] = {}
+    for run in runs:
+        if run.task == task:
+            groups.setdefault(run.key, []).append(run)
+    alike: dict[tuple[str, str], list[list[Run]]] = {}
+    for group in groups.values():
+        alike.setdefault((group[0].encoder, _probe(group[0])), []).append(group)
+    marks = {group[0].key: mark for some in alike.values() for group, mark in zip(some, _marks(some), strict=True)}
+    return [
+        Row(
+            group[0].encoder,
+            _probe(group[0]),
+            _mean(group),
+            f"yours, {counted(len(group), 'seed')}" + f": {marks[key]}" * bool(marks[key]),
+        )
+        for key, group in groups.items()
+    ]
+
+
+def _marks(groups: list[list[Run]]) -> list[str]:
+    """What tells groups of runs apart that have one encoder and one probe: "" of one alone."""
+    if len(groups) == 1:
+        return [""]
+    names = [", ".join(dict.fromkeys(run.name for run in group)) for group in groups]
+    if all(run.name for group in groups for run in group) and len(set(names)) == len(names):
+        return names
+    settings = [_flat(group[0].settings) for group in groups]
+    every = dict.fromkeys(name for one in settings for name in one)
+    differ = [name for name in every if len({str(one.get(name)) for one in settings}) > 1]
+    return [", ".join(f"{name} {str(one.get(name))[:LONGEST]}" for name in differ[:MOST]) for one in settings]
+
+
+def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, such as fit.lr."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, dict) and value else {f"{above}{name}": value}
+    return found
+
+
+def _probe(run: Run) -> str:
+    """The name of a run's probe, and what it pools: "linear" is on the mean or the class token where it is published."""
+    head = run.settings.get("head")
+    pool = head.get("pool") if isinstance(head, dict) else None
+    return f"{run.probe} on {pool}" if pool else run.probe
+
+
+def published_rows(figures: Iterable[Figure], task: str) -> list[Row]:
+    """A row for all metrics that one source gives for one encoder with one probe."""
+    rows: dict[tuple[str, str, str], Row] = {}
+    for figure in figures:
+        if figure.task == task:
+            who = figure.encoder, figure.probe, figure.source
+            row = rows.setdefault(who, Row(figure.encoder, figure.probe, {}, figure.source))
+            row.scores[figure.metric] = Score(figure.value, figure.spread)
+    return list(rows.values())
+
+
+def ranked(rows: Iterable[Row], metric: str) -> list[Row]:
+    """The best first; rows without the metric last."""
+    return sorted(rows, key=lambda row: -row.scores[metric].value if metric in row.scores else 1.0)
+
+
+def _mean(group: list[Run]) -> dict[str, Score]:
+    scores = {}
+    for metric in dict.fromkeys(metric for run in group for metric in run.mean):
+        found = [(value, run.std.get(metric)) for run in group if (value := run.mean.get(metric)) is not None]
+        if len(found) == 1:
+            [(value, spread)] = found
+            scores[metric] = Score(value, spread or None)
+        elif found:
+            values = [value for value, _ in found]
+            scores[metric] = Score(float(np.mean(values)), float(np.std(values)))
+    return scores

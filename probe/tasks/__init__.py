@@ -1,0 +1,1 @@
+"""What is asked of an encoder: tables, folders, published sets, annotations, the synthetic chorus."""

@@ -1,0 +1,153 @@
+"""Published tasks, and folders of one's own, as they lie on a disk, each as a `Task`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from pandas import DataFrame
+
+from oscine.models.audio.load import audio_info
+from oscine.models.audio.scan import find_recordings
+from oscine.models.errors import OscineError
+from oscine.probe.tasks.splits import FOLDS, read_class_folders
+from oscine.probe.tasks.task import Part, Task, as_task, split_rows
+
+COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
+UNKNOWN, SILENCE, NOISE = "unknown", "silence", "_background_noise_"
+BEANS = {
+    "watkins": "data/watkins/annotations.{}.csv",
+    "bats": "data/egyptian_fruit_bats/annotations.{}.csv",
+    "cbi": "data/cbi/annotations.{}.csv",
+    "dogs": "data/dogs/annotations.{}.csv",
+    "humbugdb": "data/HumBugDB/data/metadata/{}.csv",
+}
+
+
+def esc50(folder: str | Path, ten: bool = False) -> Task:
+    """ESC-50 with its five folds, or ESC-10, a fifth of it: meta/esc50.csv and audio/ (doi 10.1145/2733373.2806390).
+
+    Accuracy and mean average precision (`map`) are published of it, as mean and spread over the folds.
+    """
+    folder = Path(folder)
+    table = _read_csv(folder / "meta" / "esc50.csv", ["filename", "fold", "category", "esc10", "src_file"])
+    if ten:
+        table = table[table["esc10"].str.lower() == "true"].reset_index(drop=True)
+    rows = DataFrame(
+        {
+            "path": _existing([folder / "audio" / name for name in table["filename"]]),
+            "label": table["category"],
+            "fold": table["fold"],
+            "recording": table["src_file"],
+        }
+    )
+    return _single_label(rows, split_rows(rows, folder))
+
+
+def folder_per_class(folder: str | Path, folds: int = FOLDS, seed: int = 0, negatives: bool = True) -> Task:
+    """A folder that holds one folder a class as a task; arguments as for `read_class_folders`."""
+    return as_task(read_class_folders(folder, folds, seed=seed, negatives=negatives))
+
+
+def speech_commands(folder: str | Path) -> Task:
+    """Speech Commands v2 with 12 classes: ten words, unknown for all others, silence (arXiv 1804.03209).
+
+    As in BAT's tables: unknown is not thinned out; silence is the whole seconds of the noise files, the first 80 % of each
+    to learn from, the next 10 % for validation, the rest to test. So it is not the official test set of 12 classes.
+    Validation rows have the split "valid". A speaker's clips are on one side.
+    """
+    folder = Path(folder)
+    lists = {"valid": "validation_list.txt", "test": "testing_list.txt"}
+    split_of = {name: split for split, file in lists.items() for name in _read_lines(folder / file)}
+    rows: list[dict[str, object]] = []
+    for path in find_recordings(folder):
+        word = path.parent.name
+        if word == NOISE:
+            rows += _silence(path)
+        else:
+            rows.append(
+                {
+                    "path": str(path),
+                    "label": word if word in COMMANDS else UNKNOWN,
+                    "split": split_of.get(f"{word}/{path.name}", "train"),
+                    "recordist": path.name.partition("_nohash_")[0],
+                }
+            )
+    table = DataFrame(rows, columns=["path", "start", "end", "label", "split", "recordist"])
+    table[["start", "end"]] = table[["start", "end"]].astype(float)
+    return _single_label(table, split_rows(table, folder), [*COMMANDS, UNKNOWN, SILENCE])
+
+
+def beans(folder: str | Path, name: str) -> Task:
+    """One of BEANS' classification sets, below the folder in which its scripts were run (arXiv 2210.12300).
+
+    name: watkins, bats, cbi, dogs or humbugdb. Accuracy is published. Validation rows have the split "valid".
+    """
+    if name not in BEANS:
+        raise OscineError(f"no set {name!r} in BEANS' classification; choose from {', '.join(BEANS)}")
+    folder = Path(folder)
+    tables = [
+        _read_csv(folder / BEANS[name].format(split), ["path", "label"]).assign(split=split)
+        for split in ("train", "valid", "test")
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    rows = table[["label", "split"]].assign(path=_existing([folder / path for path in table["path"]]))
+    return _single_label(rows, split_rows(rows, folder))
+
+
+def _silence(path: Path) -> list[dict[str, object]]:
+    pieces = int(audio_info(path).seconds)
+    bounds = np.searchsorted([int(0.8 * pieces), int(0.9 * pieces)], range(pieces), side="right")
+    return [
+        {
+            "path": str(path),
+            "start": second,
+            "end": second + 1,
+            "label": SILENCE,
+            "split": ("train", "valid", "test")[part],
+        }
+        for second, part in enumerate(bounds)
+    ]
+
+
+def _single_label(rows: DataFrame, parts: list[Part], classes: Sequence[str] | None = None) -> Task:
+    classes = list(classes or sorted(rows["label"].unique()))
+    number = {name: index for index, name in enumerate(classes)}
+    targets = torch.tensor([number[label] for label in rows["label"]])
+    labels = pd.Series([[label] for label in rows["label"]], index=rows.index)
+    return Task(rows.assign(labels=labels).drop(columns="label"), classes, targets, parts)
+
+
+def _read_csv(path: Path, columns: Sequence[str]) -> DataFrame:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise OscineError(f"no {path}; name the folder that holds it as it was published") from None
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or "unknown").splitlines()[0]
+        raise OscineError(f"{path} is no table ({reason}); take it as it was published") from None
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise OscineError(f"{path} has no column {', '.join(lacking)}; expected {', '.join(columns)}")
+    return table
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        raise OscineError(f"no {path}; name the folder that holds it as it was published") from None
+    except (OSError, ValueError):
+        raise OscineError(f"{path} is no list of names; take it as it was published") from None
+
+
+def _existing(paths: Iterable[Path]) -> list[str]:
+    names = [str(path) for path in paths]
+    missing = [name for name in names if not os.path.isfile(name)]
+    if missing:
+        raise OscineError(f"{len(missing)} of {len(names)} recordings do not exist, such as {missing[0]}")
+    return names

@@ -1,0 +1,137 @@
+"""`oscine download` and the table of `oscine models`, with a Hub on loopback."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from safetensors.torch import save
+
+from oscine.cli.encode.models import models
+from oscine.cli.hub.download import main
+from oscine.models import zoo
+from oscine.models.errors import Misuse, OscineError
+from oscine.models.hub.folder import save_pretrained
+from oscine.models.zoo import PUBLISHED, Architecture, Published, create_model
+from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.heads.linear import LinearProbe
+from tests.hub_server import Fault, Hub, serving, sha256
+
+TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """With the weights of a row of the zoo, and an encoder that oscine has published."""
+    row = Published("wren_tiny.dawn", "a garden", "model.safetensors", "MIT", zoo.LAYOUT, "wren/weights")
+    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
+    monkeypatch.setattr(zoo, "PUBLISHED", (*PUBLISHED, row))
+    encoder = create_model("wren_tiny")
+    save_pretrained(encoder, tmp_path / "saved")
+    with serving(tmp_path / "home", monkeypatch) as hub:
+        hub.add("wren/weights", {"model.safetensors": save(dict(encoder.state_dict()))})
+        hub.add("robin/tiny", {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()})
+        yield hub
+
+
+def told(out: str) -> dict[str, dict[str, str]]:
+    """What the command printed, by name."""
+    blocks = re.findall(r"^(\S+)\n  file      (.*) \((.*) MB\)\n  revision  (.*)\n  sha256    (.*)$", out, re.MULTILINE)
+    return {name: dict(zip(("file", "size", "revision", "sha256"), values)) for name, *values in blocks}
+
+
+def test_weights_are_fetched_and_what_came_is_told(hub, capsys, monkeypatch):
+    names = ["wren_tiny", "hf-hub:robin/tiny"]
+    main(names)
+    fetched = told(capsys.readouterr().out)
+    assert list(fetched) == names
+    for facts in fetched.values():
+        content = Path(facts["file"]).read_bytes()
+        assert facts["sha256"] == sha256(content)
+        assert facts["size"] == f"{len(content) / 1e6:.1f}"
+    assert fetched["wren_tiny"]["revision"] == hub.repositories["wren/weights"].refs["main"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.requests.clear()
+    for name in names:
+        assert create_model(name, pretrained=True).provenance["sha256"] == fetched[name]["sha256"]
+    assert hub.requests == []
+
+
+def test_a_probe_comes_with_its_encoder(hub, capsys, monkeypatch, tmp_path):
+    encoder = create_model("hf-hub:robin/tiny")
+    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["owl", "wren"], 0.5, False)
+    saved = save_probe(fitted, tmp_path / "probe")
+    hub.add("robin/birds", {path.name: path.read_bytes() for path in saved.iterdir()})
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "new"))
+    main(["hf-hub:robin/birds"])
+    fetched = told(capsys.readouterr().out)
+    assert list(fetched) == ["hf-hub:robin/birds", "hf-hub:robin/tiny"]
+    assert Path(fetched["hf-hub:robin/birds"]["file"]).name == "probe.safetensors"
+    assert fetched["hf-hub:robin/tiny"]["revision"] == hub.repositories["robin/tiny"].refs["main"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    main(["hf-hub:robin/birds", f"hf-hub:robin/tiny@{encoder.provenance['revision']}"])
+    assert load_probe("hf-hub:robin/birds").classes == ["owl", "wren"]
+    with pytest.raises(OscineError, match=r"^config\.json of robin/tiny at main is not in the cache"):
+        main(["hf-hub:robin/tiny"])
+
+
+def test_a_repository_with_neither_encoder_nor_probe_is_said(hub):
+    hub.add("robin/photos", {"wren.jpg": b"feathers"})
+    with pytest.raises(OscineError, match=r"^robin/photos has no file config\.json at main"):
+        main(["hf-hub:robin/photos"])
+
+
+def test_what_is_there_is_told_without_being_fetched_again(hub, capsys):
+    main(["wren_tiny.dawn"])
+    first = told(capsys.readouterr().out)
+    hub.requests.clear()
+    main(["wren_tiny.dawn"])
+    assert told(capsys.readouterr().out) == first
+    assert "GET" not in {method for method, _ in hub.requests}
+
+
+def test_a_damaged_download_is_refused(hub):
+    hub.faults.append(Fault("GET /store/", flip=2000))
+    with pytest.raises(OscineError, match=r"wren/weights/model\.safetensors has sha256 .* expected .*fetch it again"):
+        main(["wren_tiny"])
+
+
+def test_a_name_that_is_not_known_stops_the_command_before_anything_is_fetched(hub):
+    with pytest.raises(OscineError, match=r"no model 'wren_tin'; did you mean 'wren_tiny'"):
+        main(["wren_tiny", "wren_tin"])
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["wren_tiny", "--loud"]])
+def test_a_wrong_call_is_said_in_one_line(arguments):
+    with pytest.raises(Misuse, match="oscine download --help") as caught:
+        main(arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_tells_what_it_does(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert "oscine download NAME [NAME ...]" in out
+    assert "HF_HUB_OFFLINE=1" in out
+
+
+def test_the_table_of_models_tells_where_weights_come_from(capsys):
+    models()
+    out = capsys.readouterr().out
+    for row in PUBLISHED:
+        [line] = [line for line in out.splitlines() if line.split() and line.split()[0] == row.name]
+        assert (row.repository or ("oscine itself" if row.state == zoo.EMBEDDED else row.file)) in line
+    assert max(len(line) for line in out.splitlines()) <= 80
+
+
+def test_the_table_of_models_can_show_only_what_can_be_fetched(capsys):
+    models("*e*_base", pretrained=True)
+    named = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert {"eat_base", "eat_base.as2m", "bird_mae_base", "bird_mae_base.xcl"} <= named
+    assert not named & {"beats_base", "beats_base.as2m", "audio_mae_base.as2m", "bird_mae_large.xcl"}

@@ -1,0 +1,147 @@
+"""`forward_intermediates`: code that was written for timm's models runs on every encoder."""
+
+from __future__ import annotations
+
+import inspect
+from itertools import product
+
+import pytest
+import torch
+from timm.models._features import FeatureGetterNet  # timm exports it under no public name
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+from torch.testing import assert_close
+
+from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.beats import BEATs
+from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.eat import EAT
+from oscine.models.errors import OscineError
+
+DIM, DEPTH, FRAMES = 48, 3, 112
+ENCODERS = {
+    "BAT": lambda: BAT(DIM, DEPTH, heads=4, seconds=1.1),
+    "BirdMAE": lambda: BirdMAE(DIM, DEPTH, heads=4, seconds=1.0),
+    "EAT": lambda: EAT(DIM, DEPTH, heads=4, seconds=1.1),
+    "BEATs": lambda: BEATs(DIM, DEPTH, heads=4, seconds=1.1, patch_dim=24),
+    "AudioMAE": lambda: AudioMAE(DIM, DEPTH, heads=4, seconds=1.0, frames=FRAMES),
+}
+
+
+@pytest.fixture(params=ENCODERS)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    torch.manual_seed(0)
+    return ENCODERS[request.param]().eval().requires_grad_(False)
+
+
+@pytest.fixture
+def image() -> Tensor:
+    return torch.rand(2, 1, FRAMES, 128, generator=torch.Generator().manual_seed(0))
+
+
+def timms_twin(encoder: Encoder) -> VisionTransformer:
+    """timm's vision transformer with Audio-MAE's weights; there is no place for the norm after pooling."""
+    twin = VisionTransformer(
+        img_size=(FRAMES, 128), patch_size=16, in_chans=1, num_classes=0, embed_dim=DIM, depth=DEPTH, num_heads=4
+    )
+    twin.load_state_dict({name: tensor for name, tensor in encoder.state_dict().items() if "fc_norm" not in name})
+    return twin.eval().requires_grad_(False)
+
+
+def test_the_signature_is_timms():
+    ours, theirs = (
+        {
+            name: parameter.default
+            for name, parameter in inspect.signature(model.forward_intermediates).parameters.items()
+        }
+        for model in (Encoder, VisionTransformer)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("indices", [None, 2, [1], [-1, 0], (2, 2)])
+@pytest.mark.parametrize("output_fmt", ["NCHW", "NLC"])
+def test_results_equal_timms_for_every_setting(image, indices, output_fmt):
+    torch.manual_seed(0)
+    encoder = ENCODERS["AudioMAE"]().eval().requires_grad_(False)
+    encoder.norm.weight.add_(torch.rand(DIM))
+    twin = timms_twin(encoder)
+    names = ("return_prefix_tokens", "norm", "stop_early", "intermediates_only", "output_dict")
+    for switches in product([False, True], repeat=len(names)):
+        settings = dict(zip(names, switches, strict=True)) | {"indices": indices, "output_fmt": output_fmt}
+        ours = encoder.forward_intermediates(image, **settings)
+        theirs = twin.forward_intermediates(image, **settings)
+        assert_close(ours, theirs, atol=1e-5, rtol=0, msg=lambda text, settings=settings: f"{settings}: {text}")
+
+
+def test_intermediates_are_the_features_of_the_layers(encoder, image):
+    outputs = encoder.encode(image[:, 0])
+    final, pairs = encoder.forward_intermediates(image, [0, -1], return_prefix_tokens=True)
+    assert torch.equal(final, encoder.finish(outputs[-1]))
+    for (patches, prefix), output in zip(pairs, (outputs[0], outputs[-1]), strict=True):
+        assert patches.shape == (2, DIM, FRAMES // 16, 8)
+        assert torch.equal(patches.permute(0, 2, 3, 1).flatten(1, 2), output[:, 1:])
+        assert torch.equal(prefix, output[:, :1])
+
+
+def test_an_image_and_its_spectrogram_are_the_same(encoder, image):
+    for one, other in zip(
+        encoder.forward_intermediates(image, intermediates_only=True),
+        encoder.forward_intermediates(image[:, 0], intermediates_only=True),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+
+def test_blocks_after_the_last_wanted_one_are_not_run_when_stopping_early(encoder, image):
+    blocks = encoder.encoder.layers if isinstance(encoder, BEATs) else encoder.blocks
+    ran: list[int] = []
+    for number, block in enumerate(blocks):
+        block.register_forward_hook(lambda *_, number=number: ran.append(number))
+    encoder.forward_intermediates(image, [0, 1], stop_early=True)
+    encoder.forward_intermediates(image, [0, 1])
+    encoder.encode(image[:, 0], layers=[0])
+    assert ran == [0, 1, 0, 1, 2, 0]
+
+
+def test_feature_info_names_the_blocks(encoder):
+    blocks = [encoder.get_submodule(info["module"]) for info in encoder.feature_info]
+    assert len(blocks) == DEPTH
+    assert all(any("mlp" in name or "fc1" in name for name, _ in block.named_modules()) for block in blocks)
+
+
+def test_timms_feature_wrapper_takes_every_encoder(encoder, image):
+    wrapped = FeatureGetterNet(encoder, out_indices=[0, 2])
+    assert wrapped.feature_info.channels() == [DIM, DIM]
+    assert wrapped.feature_info.reduction() == [16, 16]
+    assert [tuple(patches.shape) for patches in wrapped(image)] == [(2, DIM, FRAMES // 16, 8)] * 2
+
+
+@pytest.mark.parametrize("name", ["BAT", "EAT", "BEATs"])
+def test_a_long_image_gives_a_long_grid(name):
+    [patches] = ENCODERS[name]().forward_intermediates(torch.rand(1, 1, 1136, 128), 1, intermediates_only=True)
+    assert patches.shape == (1, DIM, 71, 8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"output_fmt": "NHWC"}, r"'NHWC', expected NCHW or NLC"),
+        ({"indices": [3]}, r"layer 3 of an encoder with 3: choose from 0 to 2"),
+        ({"indices": 4}, r"last 4 of 3 layers.*from 1 to 3"),
+        ({"indices": 0}, r"last 0 of 3 layers"),
+        ({"indices": []}, r"no layers asked for"),
+        ({"is_causal": True}, r"leave out attn_mask"),
+        ({"attn_mask": torch.ones(1)}, r"leave out attn_mask"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(encoder, image, settings, words):
+    with pytest.raises(OscineError, match=words):
+        encoder.forward_intermediates(image, **settings)
+
+
+def test_an_image_of_three_colours_is_refused(encoder):
+    with pytest.raises(OscineError, match=r"shape \(1, 3, 112, 128\), expected \[batch, frames, 128\]"):
+        encoder.forward_intermediates(torch.rand(1, 3, FRAMES, 128))

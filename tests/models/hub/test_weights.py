@@ -1,0 +1,381 @@
+"""Strict loading, from every layout that the authors' files come in."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+from argparse import Namespace
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.beats import BEATs
+from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.eat import EAT
+from oscine.models.errors import OscineError
+from oscine.models.files import file_hash
+from oscine.models.hub.weights import PUBLISHED, load_weights
+from oscine.models.zoo import create_model
+
+State = dict[str, Tensor]
+DECODER = {"mask_token": torch.ones(1, 1, 8), "blocks.0.norm1.weight": torch.ones(8)}
+HEAD = {"head.weight": torch.ones(5, 48), "head.bias": torch.ones(5)}
+
+
+def tiny(architecture: type[Encoder]) -> Encoder:
+    return architecture(dim=48, depth=2, heads=4, seconds=1.0)  # type: ignore[call-arg]
+
+
+def seeded(architecture: type[Encoder]) -> State:
+    """Values for every tensor of an encoder, among them those that training never touches."""
+    torch.manual_seed(0)
+    return {name: torch.randn_like(tensor) for name, tensor in tiny(architecture).state_dict().items()}
+
+
+def under(prefix: str, state: State) -> State:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+# name of the file, and what stands in it for an encoder's state
+LAYOUTS: dict[str, Callable[[State], object]] = {
+    "bare.safetensors": lambda state: state,
+    "model_prefix.safetensors": lambda state: under("model.", state),
+    "encoder_prefix.safetensors": lambda state: under("encoder.", state),
+    "beside_a_decoder.safetensors": lambda state: state | under("decoder.", DECODER),
+    "classifier.safetensors": lambda state: state | HEAD,
+    "bare.pt": lambda state: state,
+    "encoder_prefix.pt": lambda state: under("encoder.", state) | under("decoder.", DECODER),
+    "lightning.ckpt": lambda state: {
+        "state_dict": under("student.encoder.", state)
+        | under("student.decoder.", DECODER)
+        | under("teacher.encoder.", {name: tensor + 1 for name, tensor in state.items()}),
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 5e-4}]}],
+        "epoch": 3,
+    },
+    "trainer.pt": lambda state: {
+        "encoder": state,
+        "decoder": DECODER,
+        "ema_encoder": {name: tensor + 1 for name, tensor in state.items()},
+        "optimized_steps": 402_610,
+        "args": Namespace(lr=5e-4, betas=(0.9, 0.95)),
+    },
+}
+
+
+def write(path: Path, content: object) -> Path:
+    if path.suffix == ".safetensors":
+        assert isinstance(content, dict)
+        save_file({name: tensor.contiguous() for name, tensor in content.items()}, path)
+    else:
+        torch.save(content, path)
+    return path
+
+
+def check(encoder: Encoder, state: State) -> None:
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+
+
+@pytest.mark.parametrize("architecture", [BAT, BirdMAE])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_fills_every_tensor(tmp_path, architecture, layout):
+    state, encoder = seeded(architecture), tiny(architecture)
+    load_weights(encoder, write(tmp_path / layout, LAYOUTS[layout](state)))
+    check(encoder, state)
+
+
+@pytest.mark.parametrize("architecture", PUBLISHED)
+def test_every_encoder_loads_what_oscine_itself_saved(tmp_path, architecture):
+    state, encoder = seeded(architecture), tiny(architecture)
+    load_weights(encoder, write(tmp_path / "ours.safetensors", state))
+    check(encoder, state)
+
+
+def renamed(state: State, names: dict[str, str]) -> State:
+    """The tensors under other names, by how their names begin."""
+    for ours, theirs in names.items():
+        state = {theirs + name.removeprefix(ours) if name.startswith(ours) else name: state[name] for name in state}
+    return state
+
+
+def eat_on_the_hub(state: State) -> State:
+    names = {
+        "cls_token": "extra_tokens",
+        "pos_embed": "fixed_positional_encoder.positions",
+        "patch_embed.proj.": "local_encoder.proj.",
+    }
+    return under("model.", renamed(state, names))
+
+
+def eat_of_fairseq(state: State) -> dict[str, object]:
+    names = {
+        "cls_token": "modality_encoders.IMAGE.extra_tokens",
+        "pos_embed": "modality_encoders.IMAGE.fixed_positional_encoder.positions",
+        "patch_embed.proj.": "modality_encoders.IMAGE.local_encoder.proj.",
+        "pre_norm.": "modality_encoders.IMAGE.context_encoder.norm.",
+    }
+    longer = torch.cat([state["pos_embed"], torch.ones(1, 6144 - state["pos_embed"].shape[1], 48)], dim=1)
+    theirs = renamed(state | {"pos_embed": longer}, names)
+    return theirs | {"modality_encoders.IMAGE.decoder.proj.weight": torch.ones(3, 3), "_ema": dict(theirs)}
+
+
+# What the authors of the other encoders publish, as they publish it.
+OTHERS: list[tuple[type[Encoder], str, Callable[[State], object]]] = [
+    (EAT, "hub.safetensors", eat_on_the_hub),
+    (EAT, "fairseq.pt", lambda state: {"args": None, "cfg": Namespace(lr=1), "model": eat_of_fairseq(state)}),
+    (BEATs, "BEATs_iter3.pt", lambda state: {"cfg": {"encoder_layers": 12}, "model": state}),
+    (AudioMAE, "timm.safetensors", lambda state: state | HEAD),
+    (
+        AudioMAE,
+        "pretrained.pth",
+        lambda state: {"model": state | {"mask_token": torch.ones(1), **under("decoder_", DECODER)}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("architecture", "name", "layout"), OTHERS, ids=[name for _, name, _ in OTHERS])
+def test_every_layout_of_the_other_authors_fills_every_tensor(tmp_path, architecture, name, layout):
+    state, encoder = seeded(architecture), tiny(architecture)
+    load_weights(encoder, write(tmp_path / name, layout(state)))
+    check(encoder, state)
+
+
+def test_a_masked_autoencoders_checkpoint_gets_the_identity_for_fc_norm(tmp_path):
+    state = seeded(BirdMAE)
+    trained = {name: tensor for name, tensor in state.items() if not name.startswith("fc_norm")}
+    content = {"state_dict": under("encoder.", trained) | under("decoder.", DECODER), "global_step": 166_000}
+    encoder = tiny(BirdMAE)
+    load_weights(encoder, write(tmp_path / "mae.ckpt", content))
+    loaded = encoder.state_dict()
+    assert torch.equal(loaded["fc_norm.weight"], torch.ones(48))
+    assert torch.equal(loaded["fc_norm.bias"], torch.zeros(48))
+    for name, tensor in trained.items():
+        assert torch.equal(loaded[name], tensor), name
+
+
+def test_create_model_loads_a_checkpoint(tmp_path):
+    state = seeded(BAT)
+    path = write(tmp_path / "lightning.ckpt", LAYOUTS["lightning.ckpt"](state))
+    encoder = create_model("bat_tiny", checkpoint_path=path, dim=48, depth=2, heads=4)
+    check(encoder, state)
+    hashed = {"model": "bat_tiny", "repository": None, "revision": None, "sha256": file_hash(path)}
+    assert encoder.provenance == hashed
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: state.pop("blocks.1.attn.qkv.bias"), r"1 missing \(blocks\.1\.attn\.qkv\.bias\)"),
+        (lambda state: state.update(surplus=torch.ones(1)), r"1 unexpected \(surplus\)"),
+        (
+            lambda state: state.update(cls_token=torch.ones(1, 1, 64)),
+            r"1 of another shape \(cls_token \(1, 1, 64\) for \(1, 1, 48\)\)",
+        ),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named_and_nothing_is_loaded(tmp_path, change, words):
+    encoder = tiny(BAT)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    state = {name: tensor + 1 for name, tensor in before.items()}
+    change(state)
+    with pytest.raises(OscineError, match=rf"odd\.safetensors does not fit BAT: .*{words}") as caught:
+        load_weights(encoder, write(tmp_path / "odd.safetensors", state))
+    assert "\n" not in str(caught.value)
+    for name, tensor in encoder.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_another_architectures_weights_are_refused(tmp_path):
+    path = write(tmp_path / "bat.safetensors", tiny(BAT).state_dict())
+    with pytest.raises(OscineError, match=r"does not fit BirdMAE: .*missing \(.*\.\.\.\).*unexpected \("):
+        load_weights(tiny(BirdMAE), path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    for name in ("gone.safetensors", "gone.pt"):
+        with pytest.raises(OscineError, match=rf"no weights at .*{name}"):
+            load_weights(tiny(BAT), tmp_path / name)
+
+
+@pytest.mark.parametrize("length", [0, 4, 5000])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_cut_short_is_named(tmp_path, suffix, length):
+    path = write(tmp_path / f"cut{suffix}", tiny(BAT).state_dict())
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(OscineError, match=rf"cut\{suffix} is no ") as caught:
+        load_weights(tiny(BAT), path)
+    assert "\n" not in str(caught.value)
+
+
+class Trap:
+    """Unpickling this calls a function."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+TRAPS: dict[str, Callable[[Path], Trap]] = {
+    "code as text": lambda sprung: Trap(exec, f"open({str(sprung)!r}, 'w')"),
+    "a program": lambda sprung: Trap(subprocess.call, ["touch", str(sprung)]),
+    "a file": lambda sprung: Trap(open, str(sprung), "w"),
+}
+REFUSED_TRAPS: dict[str, Callable[[Path], Trap]] = {
+    "the shell": lambda sprung: Trap(os.system, f"touch {sprung}"),
+    "a method of an object": lambda sprung: Trap(Path.touch, sprung),
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_code_in_a_file_is_not_run(tmp_path, trap):
+    sprung, state = tmp_path / "sprung", seeded(BAT)
+    torch.save({"state_dict": state, "extra": TRAPS[trap](sprung)}, tmp_path / "trap.pt")
+    encoder = tiny(BAT)
+    load_weights(encoder, tmp_path / "trap.pt")
+    check(encoder, state)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize(
+    "dump", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content, protocol=2))]
+)
+@pytest.mark.parametrize("trap", REFUSED_TRAPS)
+def test_a_file_whose_code_has_no_stand_in_is_refused_and_not_run(tmp_path, trap, dump):
+    sprung = tmp_path / "sprung"
+    dump({"state_dict": seeded(BAT), "extra": REFUSED_TRAPS[trap](sprung)}, tmp_path / "trap.pt")
+    with pytest.raises(OscineError, match=r"trap\.pt is no torch file with weights alone") as caught:
+        load_weights(tiny(BAT), tmp_path / "trap.pt")
+    assert "\n" not in str(caught.value)
+    assert not sprung.exists()
+
+
+def test_the_traps_would_spring(tmp_path):
+    for number, trap in enumerate((TRAPS | REFUSED_TRAPS).values()):
+        sprung = tmp_path / str(number)
+        pickle.loads(pickle.dumps(trap(sprung)))
+        assert sprung.exists()
+
+
+def test_objects_beside_the_weights_do_nothing_and_their_modules_are_not_imported(tmp_path, monkeypatch):
+    """A module that notes when it is imported; its classes, and others that trainers store, lie in the file."""
+    imported = tmp_path / "imported"
+    code = f"open({str(imported)!r}, 'w')\nclass Settings: pass\nclass AttributeDict(dict): pass\ndef hook(): pass\n"
+    (tmp_path / "somebodys_trainer.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    trainer = importlib.import_module("somebodys_trainer")
+    settings = trainer.Settings()
+    settings.lr = 5e-4
+    state = seeded(BAT)
+    content = {
+        "state_dict": state,
+        "hyper_parameters": trainer.AttributeDict(settings=settings, lr=5e-4),
+        "callbacks": [trainer.hook, trainer.Settings, settings, tmp_path, date(2026, 11, 21)],
+        "scores": (np.float64(0.5), np.arange(3), defaultdict(list, a=[1]), Namespace(lr=1), Counter("ab"), {1, 2}),
+    }
+    torch.save(content, tmp_path / "run.ckpt")
+    imported.unlink()
+    monkeypatch.delitem(sys.modules, "somebodys_trainer")
+    encoder = tiny(BAT)
+    load_weights(encoder, tmp_path / "run.ckpt")
+    check(encoder, state)
+    assert not imported.exists()
+    assert "somebodys_trainer" not in sys.modules
+
+
+def test_what_a_file_names_is_not_trusted_afterwards_either(tmp_path):
+    torch.save({"state_dict": seeded(BAT), "args": Namespace(lr=1)}, tmp_path / "run.ckpt")
+    load_weights(tiny(BAT), tmp_path / "run.ckpt")
+    assert torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / "run.ckpt") == ["argparse.Namespace"]
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"epoch": 3}, torch.ones(3), {"state_dict": [torch.ones(1)]}, {"a": date(2026, 11, 21)}, {}]
+)
+def test_a_torch_file_without_a_state_dict_is_refused(tmp_path, content):
+    with pytest.raises(OscineError, match=r"other\.pt"):
+        load_weights(tiny(BAT), write(tmp_path / "other.pt", content))
+
+
+def test_half_precision_weights_are_loaded_as_float32(tmp_path):
+    state = {name: tensor.half() for name, tensor in tiny(BAT).state_dict().items()}
+    encoder = tiny(BAT)
+    load_weights(encoder, write(tmp_path / "half.safetensors", state))
+    assert {tensor.dtype for tensor in encoder.state_dict().values()} == {torch.float32}
+    assert torch.equal(encoder.pre_norm.weight.half(), state["pre_norm.weight"])
+
+
+NOT_READ = ("float32", "float16", "bfloat16", "float64", "int8", "int64", "uint8", "bool", "complex64", "float8_e4m3fn")
+
+
+@pytest.mark.parametrize("kind", NOT_READ)
+def test_weights_in_other_numbers_are_said_where_they_are_fractions_and_refused_where_not(kind, tmp_path, caplog):
+    """Cast without a word, weights in int8 were an encoder of zeros."""
+    state = {name: tensor.to(getattr(torch, kind)) for name, tensor in seeded(BAT).items()}
+    path = write(tmp_path / "odd.safetensors", state)
+    encoder = tiny(BAT)
+    if kind in NOT_READ[:4]:
+        load_weights(encoder, path)
+        assert {tensor.dtype for tensor in encoder.state_dict().values()} == {torch.float32}
+        said = [record.getMessage() for record in caplog.records]
+        first = f"{len(state)} tensors ({min(state)} {kind}, "
+        assert said == [] if kind == "float32" else len(said) == 1 and first in said[0]
+    else:
+        with pytest.raises(OscineError, match=rf"{len(state)} of another type \({min(state)} {kind} for float32, "):
+            load_weights(encoder, path)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(number, tmp_path):
+    state = seeded(BAT)
+    state["blocks.0.attn.qkv.bias"][3] = number
+    encoder = tiny(BAT)
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    with pytest.raises(
+        OscineError,
+        match=r"1 with NaN or infinity \(blocks.0.attn.qkv.bias\); fetch it again, or take an earlier state",
+    ):
+        load_weights(encoder, write(tmp_path / "odd.safetensors", state))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
+class Call:
+    """An object that calls a function when it is unpickled."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.call
+
+
+@pytest.mark.parametrize("kind", ["raw", "zip", "legacy", "junk", "empty", "cut", "text"])
+def test_nobody_is_told_to_load_a_file_with_less_care(kind, tmp_path):
+    """torch advises to load with weights_only=False, which would run what is in it."""
+    path, evil = tmp_path / "evil.pt", Call(os.mkdir, str(tmp_path / "pwned"))
+    torch.save({"model": evil}, path, _use_new_zipfile_serialization=kind != "legacy")
+    if kind == "raw":
+        path.write_bytes(pickle.dumps(evil))
+    elif kind not in ("zip", "legacy"):
+        path.write_bytes({"junk": b"\x80\x02junk", "empty": b"", "cut": path.read_bytes()[:90], "text": b"hello"}[kind])
+    with pytest.raises(OscineError) as caught:
+        load_weights(tiny(BAT), path)
+    said = str(caught.value)
+    assert "weights_only" not in said
+    assert "torch.load" not in said
+    assert "\n" not in said
+    assert not (tmp_path / "pwned").exists()

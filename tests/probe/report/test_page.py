@@ -1,0 +1,192 @@
+"""The page of a run is whole for every probe, needs nothing else, and its sums are those of the judged logits."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.probe.fit.judge import FitSettings, Judgement, encode_task, judge
+from oscine.probe.fit.layer_scores import ALL_LAYERS
+from oscine.probe.heads.attentive import AttentiveProbe
+from oscine.probe.heads.convex_gated import ConvexGatedProbe
+from oscine.probe.heads.head2toe import Head2ToeProbe
+from oscine.probe.heads.layer_gated import LayerGatedProbe
+from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.heads.probe import Probe
+from oscine.probe.heads.protobin import ProtobinProbe
+from oscine.probe.heads.prototypical import PrototypicalProbe
+from oscine.probe.report.examples import Trial, clear_cases, explain, prototype_cutouts
+from oscine.probe.report.explain import open_prototypes
+from oscine.probe.report.page import portray
+from oscine.probe.results.intervals import weigh
+from oscine.probe.tasks.task import Task, read_task
+
+RATE = 32_000
+BRIEF = FitSettings(steps=15, warmup=1, batch_size=8, lr=1e-2)
+PROBES: dict[str, tuple[type[Probe], dict[str, Any]]] = {
+    "linear": (LinearProbe, {"pool": "mean"}),
+    "linear cls": (LinearProbe, {"pool": "cls"}),
+    "linear bands, batch norm": (LinearProbe, {"pool": "bands", "norm": "batch"}),
+    "layer gated": (LayerGatedProbe, {"pool": "cls"}),
+    "head2toe": (Head2ToeProbe, {"pool": "mean"}),
+    "prototypical": (PrototypicalProbe, {"prototypes_per_class": 2}),
+    "protobin": (ProtobinProbe, {"prototypes": 12}),
+    "cgp": (ConvexGatedProbe, {"prototypes": 12}),
+    "attentive": (AttentiveProbe, {}),
+}
+WITHOUT_SUMS = ("attentive",)
+every_probe = pytest.mark.parametrize("name", PROBES)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    torch.manual_seed(0)
+    return BirdMAE(dim=24, depth=2, heads=2, seconds=1.0).eval()
+
+
+def tones(folder: Path, several: bool) -> Task:
+    """A tone a class in noise, or several; one class, "owl & <wren>", is never judged in the first part."""
+    rng = np.random.default_rng(0)
+    time = np.arange(RATE) / RATE
+    lines = ["path,labels,fold"]
+    for row in range(24):
+        labels = [row % 3, *([(row + 1) % 3] if several and row % 4 == 0 else [])]
+        wave = 0.05 * rng.standard_normal(RATE)
+        for label in labels:
+            wave[8000:16000] += 0.3 * np.sin(2 * np.pi * 700 * 3**label * time[8000:16000])
+        soundfile.write(folder / f"{row}.wav", wave, RATE)
+        lines.append(f"{row}.wav,{';'.join(('a', 'b', 'owl & <wren>')[label] for label in labels)},{row // 3 % 2}")
+    (folder / "table.csv").write_text("\n".join(lines))
+    return read_task(folder / "table.csv")
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return tones(tmp_path_factory.mktemp("single"), several=False)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Task:
+    return tones(tmp_path_factory.mktemp("several"), several=True)
+
+
+def judged(name: str, encoder: Encoder, task: Task) -> tuple[Features, Judgement]:
+    kind, settings = PROBES[name]
+    make = partial(kind, encoder, len(task.classes), **settings)
+    features = encode_task(encoder, task, make().needs)
+    return features, judge(make, features, task, BRIEF)
+
+
+def trial_of(encoder: Encoder, task: Task, features: Features, judgement: Judgement) -> Trial:
+    return Trial(encoder, task, task.parts[0], judgement.probes[0], judgement.logits[0], features)
+
+
+@every_probe
+def test_the_page_has_what_this_probe_can_show_and_nothing_to_fetch(name: str, encoder: Encoder, single: Task) -> None:
+    features, judgement = judged(name, encoder, single)
+    layers = encode_task(encoder, single, ALL_LAYERS)
+    page = portray(
+        "a <run>", {"head": {"pool": "mean"}, "fit": {"lr": 1e-2}}, encoder, single, judgement, features,
+        weigh(judgement, single, draws=20), layers,
+    ).html()  # fmt: skip
+    headings = re.findall("<h2>(.*?)</h2>", page)
+    kind = PROBES[name][0]
+    expected = {
+        "Scores": True,
+        "Layers": True,
+        "What prototypes look at": issubclass(kind, (PrototypicalProbe, ProtobinProbe, ConvexGatedProbe)),
+        "Predictions as sums": name not in WITHOUT_SUMS,
+        "Do the probabilities hold?": True,
+        "Classes": True,
+        "Confusion": True,
+        "Settings": True,
+    }
+    assert headings == [heading for heading, shown in expected.items() if shown]
+    assert ("gate of each layer" in page or "How much of each layer" in page) == (name in ("cgp", "layer gated"))
+    assert "<td>head.pool</td><td>mean</td>" in page
+    sources = re.findall('src="(.{30})', page)
+    assert len(sources) >= 3
+    assert all(source.startswith("data:image/") for source in sources)
+    assert re.findall('alt="(.*?)"', page).count("") == 0
+    assert not re.search("<script|http|url\\(|@import|nan", re.sub('src=".*?"', "", page))
+    assert "owl &amp; &lt;wren&gt;" in page
+
+
+@every_probe
+@pytest.mark.parametrize("labels", ["single", "several"])
+def test_a_sum_comes_to_the_logit_that_was_judged(
+    name: str, labels: str, encoder: Encoder, request: pytest.FixtureRequest
+) -> None:
+    task: Task = request.getfixturevalue(labels)
+    features, judgement = judged(name, encoder, task)
+    trial = trial_of(encoder, task, features, judgement)
+    cases = clear_cases(trial)
+    assert cases
+    for case in cases:
+        found = explain(trial, case)
+        assert (found is None) == (name in WITHOUT_SUMS)
+        if found is None:
+            continue
+        spectrogram, account = found
+        place = task.parts[0].test.tolist().index(case.row)
+        assert account.logit == pytest.approx(judgement.logits[0][place, case.label].item(), abs=1e-4)
+        assert spectrogram.shape == (encoder.grid[0] * 16, 128)
+        if account.heat is not None and isinstance(trial.probe, LinearProbe):
+            assert account.heat.sum().item() == pytest.approx(account.logit - account.bars[0][1], abs=1e-6)
+
+
+def test_the_clear_cases_are_the_surest_right_one_and_the_surest_wrong_one(encoder: Encoder, single: Task) -> None:
+    part = single.parts[0]
+    logits = torch.zeros(len(part.test), 3)
+    truth = single.targets[part.test]
+    logits[torch.arange(len(truth)), truth] = 1.0
+    logits[2, truth[2]] = 4.0
+    logits[5, (truth[5] + 1) % 3] = 3.0
+    probe = LinearProbe(encoder, 3)
+    right, wrong = clear_cases(Trial(encoder, single, part, probe, logits, Features(*[torch.zeros(0)] * 3)))
+    assert (right.row, right.label, right.right) == (part.test[2], truth[2], True)
+    assert (wrong.row, wrong.label, wrong.right) == (part.test[5], (truth[5] + 1) % 3, False)
+    assert right.probability == pytest.approx(np.exp(4) / (np.exp(4) + 2))
+
+
+@pytest.mark.parametrize("name", ["prototypical", "protobin", "cgp"])
+def test_cut_outs_are_of_judged_clips_with_the_weights_of_the_class(name: str, encoder: Encoder, single: Task) -> None:
+    features, judgement = judged(name, encoder, single)
+    trial = trial_of(encoder, single, features, judgement)
+    opened = open_prototypes(trial.probe)
+    assert opened is not None
+    shown = prototype_cutouts(trial, opened, [2, 0], prototypes=2, clips=3)
+    assert list(shown) == [2, 0]
+    judged_names = {trial.name(row) for row in trial.part.test.tolist()}
+    for label, prototypes in shown.items():
+        assert len(prototypes) == 2
+        weights = [float(title.split()[-1]) for title in prototypes]
+        assert weights == sorted(weights, reverse=True)
+        assert weights[0] == pytest.approx(opened.own(label)[1][:, -1].max().item(), abs=0.006)
+        for cutouts in prototypes.values():
+            assert len(cutouts) == 3
+            for cutout in cutouts:
+                labels, _, recording = cutout.title.partition("\n")
+                assert recording.partition(":")[0] in judged_names
+                assert cutout.strange == (labels != single.classes[label])
+                assert cutout.box.end <= encoder.grid[0] * 16
+
+
+def test_a_report_looks_into_a_copy_and_leaves_encoder_and_probes_as_they_were(encoder: Encoder, several: Task) -> None:
+    features, judgement = judged("layer gated", encoder, several)
+    before = [tensor.clone() for module in (encoder, judgement.probes[0]) for tensor in module.state_dict().values()]
+    page = portray("", {}, encoder, several, judgement, features, weigh(judgement, several, draws=20)).html()
+    after = [tensor for module in (encoder, judgement.probes[0]) for tensor in module.state_dict().values()]
+    assert all(torch.equal(first, second) for first, second in zip(before, after, strict=True))
+    assert "Confusion" not in page
+    assert "any number of them a clip" in page
