@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from oscine import __version__
 from oscine.cli.console import config
 from oscine.cli.console.command import call
-from oscine.cli.console.progress import Bar, duration, progress_bar
+from oscine.cli.console.progress import duration, progress_bar
+from oscine.models.embed.progress import Bar
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import read_json

@@ -14,11 +14,11 @@ import lightning
 import torch
 
 from oscine.cli.console import config
-from oscine.cli.console.progress import Bar
 from oscine.cli.pretrain.pretrain import METHODS, Steps, write_settings
 from oscine.cli.quickstart import DETECTIONS, JUDGED
 from oscine.models import Encoder, create_model
 from oscine.models.audio.augment import key
+from oscine.models.embed.progress import Bar
 from oscine.models.encoders.base.features import Features
 from oscine.models.files import common_folder
 from oscine.models.hub.folder import load_pretrained

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine import __version__
+from oscine.models.encoders.base.devices import moved
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED
 from oscine.models.encoders.timm_settings import without_timm_settings
-from oscine.models.errors import OscineError
+from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.compat import check_repository_name
 from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_folder, check_weights, encoder_folder, read_content
@@ -338,3 +339,28 @@ def _suggestion(name: str) -> str:
     near = get_close_matches(name, ARCHITECTURES, n=1)
     known = f"there are {', '.join(sorted(ARCHITECTURES))}, {HUB}OWNER/REPOSITORY and {LOCAL}FOLDER"
     return f"did you mean {near[0]!r}?" if near else known
+
+
+def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> None:
+    """Raise what `open_encoder` would raise, as far as arguments and files tell it, without torch."""
+    if random_weights and (checkpoint or model.startswith((HUB, LOCAL))):
+        raise Misuse(
+            f"{checkpoint or model} brings its own weights; leave out --random-weights, or name a model of the zoo alone"
+        )
+    check_model(model, pretrained=not (checkpoint or random_weights), checkpoint_path=checkpoint)
+
+
+def open_encoder(
+    model: str, checkpoint: Path | None, random_weights: bool, device: str = "cpu", seed: int = 0
+) -> Encoder:
+    """An encoder with published, saved or given weights; untrained only where that is asked for, which it then notes."""
+    check_encoder(model, checkpoint, random_weights)
+    if not random_weights:
+        return moved(create_model(model, pretrained=checkpoint is None, checkpoint_path=checkpoint), device)
+
+    import torch
+
+    torch.manual_seed(seed)
+    encoder = create_model(model)
+    encoder.provenance = {"model": model, "sha256": "random"}
+    return moved(encoder, device)

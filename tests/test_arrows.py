@@ -50,7 +50,7 @@ FOLDERS = {
         "export", "publish",
     ],
     "pretrain": ["", "data", "run"],
-    "probe": ["heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report"],
+    "probe": ["heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report", "run"],
     "cli": ["console", "encode", "pretrain", "probe", "hub", ""],
 }  # fmt: skip
 ABOVE = {"zoo.py", "hear_api.py", "doctor.py"}  # files beside the folders of models that use them

@@ -6,8 +6,9 @@ import inspect
 import re
 import sys
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from textwrap import fill, wrap
 from threading import Timer
@@ -185,6 +186,29 @@ def call(function: Callable[..., int | None], arguments: list[str]) -> int | Non
     positional = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     values = {name: settings[name] for name in inspect.signature(function).parameters}
     return function(*[values.pop(name) for name in positional], **values)
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """What the docstring of a settings class, and of those that it builds on, says of every field."""
+    docs = [docstring_parser.parse(inspect.getdoc(one) or "") for one in reversed(kind.__mro__) if is_dataclass(one)]
+    return {param.arg_name: " ".join((param.description or "").split()) for doc in docs for param in doc.params}
+
+
+def add_fields(made: Parser, kind: type, skip: Collection[str] = ()) -> None:
+    """Add the fields of a settings class as options of their own, those that must be given first; orders are the last.
+
+    A bool that is False by default is a flag. Fields that are settings themselves are left out.
+    """
+    helps, hints = meanings(kind), get_type_hints(kind)
+    given = [field for field in fields(kind) if field.name not in skip and not is_dataclass(hints[field.name])]
+    for field in sorted(given, key=lambda field: field.default is not MISSING):
+        option, text = f"--{field.name}", helps[field.name].rstrip(".")
+        if field.default is False:
+            made.add_argument(*dict.fromkeys((option, option.replace("_", "-"))), action="store_true", help=text)
+        elif field.default is MISSING:
+            made.add_argument(option, type=hints[field.name], required=True, help=text)
+        else:
+            made.add_argument(option, type=hints[field.name], default=field.default, help=text)
 
 
 def parser(function: Callable[..., int | None]) -> Parser:

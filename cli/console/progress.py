@@ -6,22 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from oscine.models.embed.progress import Bar
 from oscine.models.words import escape_lines
 
 EVERY = 30.0  # seconds between two lines of a log
-
-
-class Bar(Protocol):
-    """`task` adds a task to the display and gives the callback (done, total, note) that moves it; `say` adds a line."""
-
-    def task(self, description: str) -> Callable[..., None]: ...
-
-    def say(self, text: str) -> None: ...
 
 
 @contextmanager
@@ -42,18 +34,6 @@ def progress_bar(console: Console | None = None) -> Iterator[Bar]:
     finally:
         with suppress(OSError):  # a terminal that was closed does not end the work
             progress.stop()
-
-
-def when_begun(bar: Bar, description: str) -> Callable[..., None]:
-    """Return the callback of a task that is added to the display only once it is called."""
-    begun: list[Callable[..., None]] = []
-
-    def update(done: int, total: int, note: str = "") -> None:
-        if not begun:
-            begun.append(bar.task(description))
-        begun[0](done, total, note)
-
-    return update
 
 
 class Display:

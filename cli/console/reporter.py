@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from oscine.cli.console.progress import Bar, duration
-from oscine.models.embed.progress import Forecast, Progress, Watcher
+from oscine.cli.console.progress import duration
+from oscine.models.embed.progress import Bar, Forecast, Progress, Watcher
 from oscine.models.files import bytes_in_words
 from oscine.models.words import counted
 

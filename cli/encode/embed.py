@@ -87,15 +87,15 @@ def embed(
         random_weights: leave the encoder untrained, for tests; the table says so.
         overwrite: replace OUT and what an unfinished call has left.
     """
-    from oscine.cli.encode.encoder import check_device, check_encoder, open_encoder
     from oscine.models.audio.channels import parse_channel
     from oscine.models.embed.arguments import check_arguments
     from oscine.models.embed.journal import Journal
     from oscine.models.embed.table import check_target
+    from oscine.models.encoders.base.devices import check_device
     from oscine.models.encoders.base.features import check_layers, check_pools
     from oscine.models.recordings.folder import ALL, parse_shard
     from oscine.models.recordings.inputs import find_inputs
-    from oscine.models.zoo import depth_of
+    from oscine.models.zoo import check_encoder, depth_of, open_encoder
 
     called, target = time.monotonic(), check_target(out, recordings)
     Journal(target).check_free(overwrite)

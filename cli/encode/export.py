@@ -44,8 +44,8 @@ def export(
         random_weights: leave the encoder untrained, for tests; the file says so.
         overwrite: replace OUT if it exists.
     """
-    from oscine.cli.encode.encoder import check_encoder, open_encoder
     from oscine.models.export.onnx_file import check_ready
+    from oscine.models.zoo import check_encoder, open_encoder
 
     check_ready(out, overwrite)
     check_encoder(model, checkpoint, random_weights)

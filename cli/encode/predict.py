@@ -74,11 +74,11 @@ def predict(
         device: where the encoder runs: cpu, cuda, mps; auto: the best that is there.
         overwrite: replace OUT, a selection table, and what an unfinished call has left.
     """
-    from oscine.cli.encode.encoder import check_device, moved
     from oscine.models.audio.channels import parse_channel
     from oscine.models.embed.arguments import check_arguments
     from oscine.models.embed.journal import Journal
     from oscine.models.embed.table import check_target, read_listed
+    from oscine.models.encoders.base.devices import check_device, moved
     from oscine.models.recordings.folder import ALL, parse_shard
     from oscine.models.recordings.inputs import find_inputs
     from oscine.probe.deploy.arguments import check_classes, check_detections, check_threshold

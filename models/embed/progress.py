@@ -1,10 +1,32 @@
-"""What `embed_folder` says while it works, and to whom."""
+"""How long work says how far it is, and to whom."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from oscine.models.recordings.folder import Survey
+
+
+class Bar(Protocol):
+    """A display of progress.
+
+    task: adds a task to it and returns the callback (done, total, note) that moves that task. say: adds a line.
+    """
+
+    def task(self, description: str) -> Callable[..., None]: ...
+
+    def say(self, text: str) -> None: ...
+
+
+class NoBar:
+    """Shows nothing."""
+
+    def task(self, description: str) -> Callable[..., None]:
+        return lambda done, total, note="": None
+
+    def say(self, text: str) -> None:
+        pass
 
 
 class Forecast(NamedTuple):

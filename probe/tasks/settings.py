@@ -1,10 +1,12 @@
-"""What is asked of an encoder: the settings of a task and the names of the published ones, without torch."""
+"""What is asked of an encoder: the settings of clips and tasks, and the names of the published ones, without torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
-from oscine.models.errors import OscineError
+from oscine.models.errors import Misuse, OscineError
 
 FOLDER, ANNOTATED = "folder", "annotated"
 BIRDSET = ("hsn", "nbp", "nes", "per", "pow", "sne", "ssw", "uhh")
@@ -39,3 +41,63 @@ class TaskSettings:
                 f"task.shots is {self.shots}, task.draws {self.draws}: expected 1 clip a class and 1 draw at least, such as "
                 "[1, 5, 10] and 3"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSettings:
+    """Where labelled clips are, how they are read, and what is asked of them.
+
+    Args:
+        table: your labelled table.
+        data: instead of a table: the folder in which task.name lies.
+        folds: how many are made, 5 where it is left out: of a table without a column fold or split, and of task.name folder
+            and annotated.
+        group: column of the table, such as site, whose clips of one value are all in one fold; where it is left out,
+            recording, recordist and site are such columns, or one of a like name.
+        column: of Raven's tables that holds the labels, if not Species.
+        unsure: labels that mean "who knows", separated by ";", such as "?".
+        skip_bad_tables: go on without tables of annotations that cannot be used, and without the recordings that they are
+            about.
+        negatives: how labels and folders called background, noise, silence, other, non-event and the like, or beginning
+            with -, are read in recordings of your own: named: as clips in which no class sounds; none: as classes like all
+            others.
+        background: folder of field recordings, without labels, in which none of your classes sounds: the probe that is kept
+            for predict learns from them, as it does from silence and noise in any case.
+        task: what is asked.
+    """
+
+    table: Path | None = None
+    data: Path | None = None
+    folds: int | None = None
+    group: str | None = None
+    column: str | None = None
+    unsure: str = ""
+    skip_bad_tables: bool = False
+    negatives: Literal["named", "none"] = "named"
+    background: Path | None = None
+    task: TaskSettings = field(default_factory=TaskSettings)
+
+    def __post_init__(self) -> None:
+        if self.folds is not None and self.folds < 1:
+            raise Misuse(f"folds is {self.folds}, expected at least 1; leave it out for 5")
+
+    @property
+    def source(self) -> Path:
+        """The table, or the folder of the task; an error unless one of them is given."""
+        if self.table is not None and self.data is None:
+            return self.table
+        if self.data is not None and self.table is None:
+            return self.data
+        raise Misuse(
+            "give --table FILE.csv, your labelled table, or --data FOLDER, where the task of --task.name lies; one of them"
+        )
+
+    @property
+    def own(self) -> bool:
+        """Whether the clips are the user's, not a published task's."""
+        return bool(self.table) or self.task.name in (FOLDER, ANNOTATED)
+
+    @property
+    def named_negatives(self) -> bool:
+        """Whether labels that mean by their name that no class sounds are no classes."""
+        return self.negatives == "named"

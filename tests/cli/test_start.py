@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from oscine.cli import COMMANDS
-from oscine.cli.encode.encoder import DEVICES
+from oscine.models.encoders.base.devices import DEVICES
 from oscine.models.encoders.bat import BAT
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import ARCHITECTURES

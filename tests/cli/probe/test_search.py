@@ -18,11 +18,11 @@ import soundfile
 import torch
 
 from oscine.cli import dispatch
-from oscine.cli.probe import searching
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.probe import load_probe
 from oscine.probe.fit.judge import FitSettings, Judgement, judge
 from oscine.probe.results.runs import read_runs
+from oscine.probe.run import searching
 from oscine.probe.tasks.task import Task
 from tests.task_layouts import write_birdset, write_dcase
 

@@ -12,13 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jsonargparse import Namespace
-from jsonargparse.typing import PositiveInt
-
-from oscine.cli.console.command import Parser
 from oscine.models.audio.scan import find_recordings
 from oscine.models.errors import Misuse, OscineError
-from oscine.probe.tasks.settings import ANNOTATED, BEANS, BIRDSET, FOLDER, TaskSettings
+from oscine.probe.tasks.settings import ANNOTATED, BEANS, BIRDSET, FOLDER, ClipSettings, TaskSettings
 
 if TYPE_CHECKING:
     from oscine.probe.tasks.frame_task import FrameTask
@@ -53,64 +49,12 @@ PUBLISHED = {
 FRAMES = {"dcase2016": Reader("frame_task", "dcase2016")}  # of which moments are asked, not clips
 
 
-def add_arguments(made: Parser) -> None:
-    """The arguments that `open_task` reads."""
-    made.add_argument("--table", type=Path, default=None, help="your labelled table")
-    made.add_argument("--data", type=Path, default=None, help="instead of a table: the folder in which task.name lies")
-    made.add_class_arguments(TaskSettings, "task")
-    count = PositiveInt | None  # pyright: ignore[reportOperatorIssue]
-    made.add_argument(
-        "--folds",
-        type=count,
-        default=None,
-        help="how many are made, 5 where it is left out: of a table without a column fold or split, and of task.name folder "
-        "and annotated",
-    )
-    made.add_argument(
-        "--group",
-        type=str,
-        default=None,
-        help="column of the table, such as site, whose clips of one value are all in one fold; where it is left out, "
-        "recording, recordist and site are such columns, or one of a like name",
-    )
-    made.add_argument(
-        "--column", type=str, default=None, help="of Raven's tables that holds the labels, if not Species"
-    )
-    made.add_argument(
-        "--unsure", type=str, default="", help='labels that mean "who knows", separated by ";", such as "?"'
-    )
-    made.add_argument(
-        "--skip_bad_tables",
-        "--skip-bad-tables",
-        action="store_true",
-        help="go on without tables of annotations that cannot be used, and without the recordings that they are about",
-    )
-    made.add_argument(
-        "--negatives",
-        choices=["named", "none"],
-        default="named",
-        help="how labels and folders called background, noise, silence, other, non-event and the like, or beginning with -, "
-        "are read in recordings of your own: named: as clips in which no class sounds; none: as classes like all others",
-    )
-    made.add_argument(
-        "--background",
-        type=Path | None,
-        default=None,
-        help="folder of field recordings, without labels, in which none of your classes sounds: the probe that is kept for "
-        "predict learns from them, as it does from silence and noise in any case",
-    )
-
-
-def check_task(settings: Namespace) -> TaskSettings:
-    """Refuse what arguments and files alone show to be no task, before anything is imported to read it."""
-    table, data, asked = settings.table, settings.data, TaskSettings(**settings.task.as_dict())
-    if settings.background and not is_own(settings):
+def check_task(settings: ClipSettings) -> TaskSettings:
+    """Refuse what settings and files alone show to be no task, before anything is imported to read it."""
+    asked = settings.task
+    if settings.background and not settings.own:
         raise Misuse(f"--background goes with recordings of your own; {asked.name} is a published task: leave it out")
-    if (table is None) == (data is None):
-        raise Misuse(
-            "give --table FILE.csv, your labelled table, or --data FOLDER, where the task of --task.name lies; one of them"
-        )
-    if table:
+    if settings.source == settings.table:
         return asked
     if asked.name in FRAMES:
         if asked.valid is not None or asked.shots:
@@ -131,23 +75,23 @@ class Clips(NamedTuple):
     background: Sequence[Path] = ()
 
 
-def read_clips(settings: Namespace) -> Clips:
+def read_clips(settings: ClipSettings) -> Clips:
     """Read labelled clips and list background recordings, once; refuse a folder that is not there."""
     background = find_recordings(settings.background) if settings.background else []
-    if not settings.table and not settings.data.is_dir():
-        raise OscineError(f"no folder {settings.data}; check the path of --data")
+    if not settings.table and not settings.source.is_dir():
+        raise OscineError(f"no folder {settings.source}; check the path of --data")
     if not settings.table and settings.task.name != FOLDER:
         return Clips(None, background)
     from oscine.probe.tasks.splits import FOLDS, read_class_folders, read_labelled  # pandas, which --help does without
 
-    folds, valid, negatives = settings.folds, settings.task.valid, read_by_name(settings)
+    folds, valid, negatives = settings.folds, settings.task.valid, settings.named_negatives
     if settings.table:
         return Clips(read_labelled(settings.table, folds, settings.group, valid, negatives=negatives), background)
-    return Clips(read_class_folders(settings.data, folds or FOLDS, valid, negatives=negatives), background)
+    return Clips(read_class_folders(settings.source, folds or FOLDS, valid, negatives=negatives), background)
 
 
-def open_task(settings: Namespace, seconds: float, clips: Clips | None = None) -> Task:
-    """The task that a command's arguments name. seconds: of a clip, into which annotated recordings are cut.
+def open_task(settings: ClipSettings, seconds: float, clips: Clips | None = None) -> Task:
+    """The task that settings name. seconds: of a clip, into which annotated recordings are cut.
 
     clips: what `read_clips` has read.
     """
@@ -155,7 +99,7 @@ def open_task(settings: Namespace, seconds: float, clips: Clips | None = None) -
     from oscine.probe.tasks.splits import FOLDS
     from oscine.probe.tasks.task import as_task, with_validation
 
-    data, asked = settings.data, check_task(settings)
+    data, asked = settings.source, check_task(settings)
     clips = clips or read_clips(settings)
     if clips.table:
         task = as_task(clips.table)
@@ -167,14 +111,14 @@ def open_task(settings: Namespace, seconds: float, clips: Clips | None = None) -
             settings.column,
             unsure,
             settings.folds or FOLDS,
-            negatives=read_by_name(settings),
+            negatives=settings.named_negatives,
             skip_bad_tables=settings.skip_bad_tables,
         )
     else:
         task = published(asked)(data)
     if asked.valid is not None:
         task = with_validation(task, asked.valid)
-    logger.info("%s: %s", settings.table or data, counts(task))
+    logger.info("%s: %s", data, counts(task))
     return task
 
 
@@ -193,34 +137,25 @@ def counts(task: Task) -> str:
     return said + (f"; {left} are in no split that is used, and left aside" if left else "; none is left aside")
 
 
-def asks_for_moments(settings: Namespace) -> bool:
-    """Whether the task that a command's arguments name asks for events in recordings, not for clips."""
-    return bool(not settings.table and settings.data and settings.task.name in FRAMES)
+def asks_for_moments(settings: ClipSettings) -> bool:
+    """Whether the task that settings name asks for events in recordings, not for clips."""
+    return bool(settings.data and not settings.table and settings.task.name in FRAMES)
 
 
-def open_frames(settings: Namespace) -> FrameTask | None:
-    """The task that a command's arguments name, if it asks for events in recordings; else None, see `open_task`."""
+def open_frames(settings: ClipSettings) -> FrameTask | None:
+    """The task that settings name, if it asks for events in recordings; else None, see `open_task`."""
     if not asks_for_moments(settings):
         return None
     check_task(settings)
-    return FRAMES[settings.task.name](settings.data)
+    return FRAMES[str(settings.task.name)](settings.source)
 
 
-def is_own(settings: Namespace) -> bool:
-    """Whether the clips are the user's, not a published task's."""
-    return bool(settings.table) or settings.task.name in (FOLDER, ANNOTATED)
-
-
-def read_by_name(settings: Namespace) -> bool:
-    """Whether labels that mean by their name that no class sounds are no classes."""
-    return settings.negatives == "named"
-
-
-def task_name(settings: Namespace) -> str:
+def task_name(settings: ClipSettings) -> str:
     """What the task is called in a results file, beside published figures."""
     if settings.table:
         return settings.table.stem
-    return settings.data.resolve().name if settings.task.name in (FOLDER, ANNOTATED) else settings.task.name
+    name = str(settings.task.name)
+    return settings.source.resolve().name if name in (FOLDER, ANNOTATED) else name
 
 
 def digest(task: Task) -> str:

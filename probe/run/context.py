@@ -1,4 +1,4 @@
-"""What `oscine probe` works with in one call, and where the features of its clips come from."""
+"""What one run works with, and where the features of its clips come from."""
 
 from __future__ import annotations
 
@@ -6,42 +6,48 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from jsonargparse import Namespace
-
-from oscine.cli.console.progress import Bar, when_begun
+from oscine.models.embed.progress import Bar
+from oscine.models.encoders.base.devices import clips_at_once
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.files import bytes_in_words
 from oscine.probe.deploy.fitted import ProbeFit
 from oscine.probe.features.embedding_table import read_embedded
 from oscine.probe.features.encoding import Encoding, encode_task
 from oscine.probe.features.shelf import bytes_below, open_store
-from oscine.probe.fit.judge import FeatureSource, FitSettings, Progress
+from oscine.probe.fit.judge import FeatureSource, Progress
 from oscine.probe.fit.search import Search
 from oscine.probe.heads.probe import Needs, Probe
+from oscine.probe.run.settings import ProbeRunSettings
 from oscine.probe.tasks.task import Task
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A probe, an encoder and the settings of one call of the command; whatever else it makes goes into `folder`."""
+class RunContext:
+    """A probe, an encoder and the settings of one run; whatever else it makes goes into its folder.
+
+    background: recordings without labels. searched: what chose the settings, by the names of the task's parts.
+    """
 
     probe: type[Probe]
     encoder: Encoder
-    settings: Namespace
-    folder: Path
+    settings: ProbeRunSettings
     bar: Bar
-    background: Sequence[Path] = ()  # recordings without labels, of --background
-    searched: Mapping[str, Search] = field(default_factory=dict)  # what chose the settings, by the task's parts
+    background: Sequence[Path] = ()
+    searched: Mapping[str, Search] = field(default_factory=dict)
 
     @property
-    def fit(self) -> FitSettings:
-        return FitSettings(**self.settings.fit.as_dict())
+    def folder(self) -> Path:
+        return self.settings.folder
 
     @property
-    def head(self) -> dict[str, Any]:
-        return self.settings.head.as_dict()
+    def device(self) -> str:
+        return str(self.encoder.device)
+
+    @property
+    def batch_size(self) -> int:
+        """Clips that are encoded at once."""
+        return self.settings.batch_size or clips_at_once(self.encoder.device.type)
 
     def preparing(self) -> Progress:
         """Progress of clips that a fit prepares; where no store had room they are encoded then."""
@@ -52,13 +58,13 @@ class Bench:
         return f"{self.settings.encoder}, {self.probe.__name__} on {name}{tuned}"
 
     def maker(self, task: Task) -> Callable[[], Probe]:
-        return partial(self.probe, self.encoder, len(task.classes), **self.head)
+        return partial(self.probe, self.encoder, len(task.classes), **self.settings.head)
 
     def fit_of(self, task: Task, features: FeatureSource, name: str) -> ProbeFit:
         """How the probe is fitted on a task of that name."""
         return ProbeFit(
-            self.maker(task), self.head, self.encoder, features, task, self.fit, self.settings.seconds,
-            self.settings.device, name, self.preparing(),
+            self.maker(task), self.settings.head, self.encoder, features, task, self.settings.fit,
+            self.settings.seconds, self.device, name, self.preparing(),
         )  # fmt: skip
 
     def features(self, task: Task, needs: Needs, seconds: float | None = None) -> FeatureSource:
@@ -74,13 +80,23 @@ class Bench:
         settings = self.settings
         progress = when_begun(self.bar, "encode")
         if settings.store is None:
-            return encode_task(
-                self.encoder, task, needs, seconds, settings.batch_size, settings.workers, progress=progress
-            )
-        encoding = Encoding(self.encoder, task, needs, seconds, settings.batch_size)
+            return encode_task(self.encoder, task, needs, seconds, self.batch_size, settings.workers, progress=progress)
+        encoding = Encoding(self.encoder, task, needs, seconds, self.batch_size)
         self.bar.say(f"features of {len(task.rows)} clips: {bytes_in_words(encoding.nbytes)} below {settings.store}")
         limit = round(settings.store_gb * 1e9)
         source = open_store(encoding, settings.store, limit, settings.workers, progress)
         taken = bytes_in_words(bytes_below(settings.store))
         self.bar.say(f"all stores below {settings.store}: {taken} of {bytes_in_words(limit)}")
         return source
+
+
+def when_begun(bar: Bar, description: str) -> Callable[..., None]:
+    """Return the callback of a task that is added to the display only once it is called."""
+    begun: list[Callable[..., None]] = []
+
+    def update(done: int, total: int, note: str = "") -> None:
+        if not begun:
+            begun.append(bar.task(description))
+        begun[0](done, total, note)
+
+    return update

@@ -1,4 +1,4 @@
-"""What a command names is the task that it gets: a table, a folder of one's own, a published task as it lies on a disk."""
+"""What settings name is the task that one gets: a table, a folder of one's own, a published task as it lies on a disk."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from jsonargparse import Namespace
 
 from oscine.cli.console import config
-from oscine.cli.console.command import Parser
-from oscine.cli.probe.tasks import (
+from oscine.cli.console.command import Parser, add_fields
+from oscine.models.audio import scan
+from oscine.models.errors import Misuse, OscineError
+from oscine.probe.results.published_scores import published_figures
+from oscine.probe.tasks.open import (
     FRAMES,
     PUBLISHED,
-    add_arguments,
     digest,
     open_frames,
     open_task,
     read_clips,
     task_name,
 )
-from oscine.models.audio import scan
-from oscine.models.errors import Misuse, OscineError
-from oscine.probe.results.published_scores import published_figures
-from oscine.probe.tasks.settings import TaskSettings
+from oscine.probe.tasks.settings import ClipSettings, TaskSettings
 from oscine.probe.tasks.task import Task
 from tests.task_layouts import (
     BEANS,
@@ -54,10 +52,12 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
 ASKING = [name for name in config.shipped("probe") if "task" in config.read(config.find("probe", name))]
 
 
-def settings(*arguments: str) -> Namespace:
+def settings(*arguments: str) -> ClipSettings:
     made = Parser("oscine probe")
-    add_arguments(made)
-    return made.parse_args(list(arguments))
+    add_fields(made, ClipSettings)
+    made.add_class_arguments(TaskSettings, "task")
+    parsed = made.parse_args(list(arguments)).as_dict()
+    return ClipSettings(**parsed | {"task": TaskSettings(**parsed["task"])})
 
 
 def opened(*arguments: str) -> Task:
@@ -181,7 +181,7 @@ def test_few_shots_are_drawn_from_what_was_published_of_them(tmp_path: Path) -> 
         (["--data", "b", "--task.name", "esc5"], "no task 'esc5'; it is folder (a class for each folder in --data)"),
         (["--data", "b", "--task.called", "esc50"], "unrecognized arguments: --task.called"),
         (["--data", "b", "--task.valid", "much"], '"task.valid": '),
-        (["--data", "b", "--folds", "0"], '"folds": Not of type PositiveInt: '),
+        (["--data", "b", "--folds", "0"], "folds is 0, expected at least 1"),
     ],
 )
 def test_what_is_no_task_gets_a_clear_line(arguments: list[str], complaint: str) -> None:
@@ -207,7 +207,7 @@ def test_the_task_of_a_yaml_is_complete_and_opens(name: str, tmp_path: Path) -> 
     assert name.startswith(str(asked.name))
     pairs = [f"--task.{key}={'null' if value is None else value}" for key, value in given["task"].items()]
     call = settings("--data", str(LAYOUTS[str(asked.name)](tmp_path)), *pairs)
-    assert call.task.as_dict() == given["task"]
+    assert vars(call.task) == given["task"]
     task = open_frames(call) or open_task(call, seconds=5.0)
     assert task.rows["path"].map(len).all()
 

@@ -1,0 +1,109 @@
+"""One run of a probe in one folder: what `oscine probe` does, from settings to scores and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oscine import __version__
+from oscine.models.embed.progress import Bar, NoBar
+from oscine.models.encoders.base.devices import clips_at_once, pick_device
+from oscine.models.files import write_whole
+from oscine.models.locks import lock_output
+from oscine.models.zoo import open_encoder
+from oscine.probe.fit.settings import check_selection
+from oscine.probe.heads.registry import PROBES
+from oscine.probe.results.run_files import FOLDS_MADE, SCORES, replacing_run
+from oscine.probe.results.runs import RESULTS, Run, add_run
+from oscine.probe.run.context import RunContext
+from oscine.probe.run.finetuning import tune_clips, tune_shots
+from oscine.probe.run.judging import Findings, judge_clips, judge_moments, judge_shots
+from oscine.probe.run.settings import ProbeRunSettings, check_run
+from oscine.probe.tasks.open import Clips, digest, open_frames, open_task, task_name
+from oscine.probe.tasks.settings import ANNOTATED
+from oscine.probe.tasks.splits import write_folds
+from oscine.probe.tasks.task import Task
+
+
+class ProbeRun(NamedTuple):
+    """What a run has left.
+
+    scores   what scores.json holds: settings, every part's metrics, and how far they can be trusted ("evidence")
+    summary  of every task, or every number of shots, "mean" and "std" of each metric over its parts
+    """
+
+    folder: Path
+    scores: dict[str, Any]
+    summary: Mapping[str, Mapping[str, Any]]
+
+
+def run_probe(settings: ProbeRunSettings, *, progress: Bar | None = None, clips: Clips | None = None) -> ProbeRun:
+    """Fit a probe on an encoder, judge it on other clips, and leave scores, predictions, probe and report in a folder.
+
+    progress: a display, such as that of the commands; None shows nothing. clips: what `check_run` has read already.
+    Raises OscineError where the settings do not fit one another or the files, before anything is written.
+    """
+    clips = clips or check_run(settings)
+    device = pick_device(settings.device)
+    settings = replace(settings, device=device, batch_size=settings.batch_size or clips_at_once(device))
+    scenes = open_frames(settings)
+    cut = settings.task.name == ANNOTATED and not settings.seconds  # into clips of the encoder's length
+    task = scenes.whole if scenes else None if cut else open_task(settings, settings.seconds or 0.0, clips)
+    encoder = open_encoder(settings.encoder, None, settings.random_weights, settings.device, settings.fit.seed)
+    task = task or open_task(settings, encoder.seconds, clips)
+    check_selection(settings.fit.select_every, task.parts)
+    name = task_name(settings)
+    run = RunContext(PROBES[settings.probe], encoder, settings, progress or NoBar(), clips.background)
+    run.maker(task)()  # a probe that cannot be built is refused before anything is written
+    with lock_output(run.folder, "choose another --name"):
+        if scenes:
+            found = judge_moments(run, scenes, name)
+        else:
+            by_clips, by_shots = (tune_clips, tune_shots) if settings.finetune else (judge_clips, judge_shots)
+            found = (by_shots if settings.task.shots else by_clips)(run, task, name)
+        facts = {
+            "oscine": __version__,
+            "task": name,
+            "settings": settings.as_dict(),
+            "weights": encoder.provenance,
+            "classes": task.classes,
+            "rows": len(task.rows),
+        }
+        scores = facts | found.scores
+        with replacing_run(run.folder, searched=settings.search.trials > 0):
+            write_whole(run.folder / SCORES, (json.dumps(scores, indent=2, default=str) + "\n").encode())
+            if "fold" in task.rows and settings.own:
+                write_folds(run.folder / FOLDS_MADE, task.rows)
+            found.rest()
+        _note(settings, encoder.provenance, task, found)
+    return ProbeRun(run.folder, scores, found.rows)
+
+
+def _note(settings: ProbeRunSettings, weights: Any, task: Task, found: Findings) -> None:
+    """Add the run to the results file, with whatever changes its scores beside task, encoder, probe and seed."""
+    written = settings.as_dict()
+    changes = {
+        "weights": weights,
+        "rows": digest(task),
+        "features": _kind_of_features(settings),
+        "seconds": settings.seconds,
+        "task": written["task"],
+        "head": written["head"],
+        "fit": {**written["fit"], "seed": None},
+        **({"search": written["search"]} if settings.search.trials else {}),
+        **({"tuning": written["tuning"]} if settings.finetune else {}),
+    }
+    called = "fine-tuned-" * settings.finetune + (settings.called or settings.name)
+    for name, row in found.rows.items():
+        made = Run(name, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes, settings.name)
+        add_run(settings.runs / RESULTS, made)
+
+
+def _kind_of_features(settings: ProbeRunSettings) -> str | None:
+    """How the features were kept that a probe was fitted on; None where the encoder learnt, too."""
+    if settings.finetune:
+        return None
+    return "table" if settings.embeddings else "float32" if settings.store is None else "float16"

@@ -1,0 +1,196 @@
+"""The settings of a probe's run, and what arguments and files alone show to be wrong with them, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from oscine.models.audio.scan import scan_folder
+from oscine.models.encoders.base.devices import AUTO, check_device
+from oscine.models.errors import Misuse, OscineError
+from oscine.models.files import check_name
+from oscine.models.zoo import check_encoder
+from oscine.probe.finetune.settings import TuningSettings
+from oscine.probe.fit.search_settings import SearchSettings, check_optuna
+from oscine.probe.fit.search_space import search_space
+from oscine.probe.fit.settings import FitSettings, check_selection
+from oscine.probe.heads.registry import PROBES
+from oscine.probe.heads.settings import FRAME_WISE, HEADS
+from oscine.probe.results.run_files import check_replaceable, recover
+from oscine.probe.tasks.open import Clips, asks_for_moments, check_task, read_clips
+from oscine.probe.tasks.settings import BIRDSET, ClipSettings
+
+# Where published tasks are found.
+SOURCES = {
+    **{
+        name: "hf download DBD-research-group/BirdSet --repo-type dataset --revision data "
+        f'--include "{name.upper()}/*" --local-dir BirdSet brings it, for --data BirdSet/{name.upper()}'
+        for name in BIRDSET
+    },
+    **dict.fromkeys(("esc50", "esc10"), "git clone https://github.com/karolpiczak/ESC-50 brings it, for --data ESC-50"),
+    "speech_commands": "it is http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz, unpacked",
+    **dict.fromkeys(
+        ("audioset_20k", "audioset_2m"), "its lists are at research.google.com/audioset, its clips on YouTube"
+    ),
+    "dcase2016": "it is one of the open tasks of hearbenchmark.com, at 48 kHz",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRunSettings(ClipSettings):
+    """What `run_probe` does; each is an option of `oscine probe`, by the same name.
+
+    Args:
+        name: of the run.
+        encoder: a model's name, or local-dir:FOLDER.
+        probe: the probe's class.
+        called: what it is called beside other runs and in published tables, such as cgp; null is the name of the run.
+        runs: folder that holds the runs.
+        random_weights: judge the architecture without training: a baseline.
+        seconds: length of a clip, if not the encoder's.
+        batch_size: clips that are encoded at once; 1 on a CPU, else 16.
+        workers: processes that read and resample.
+        device: where it runs: cpu, cuda, mps; auto: the best that is there.
+        store: folder of encoded clips; null: in memory, once.
+        store_gb: the most that it may hold; for new ones, those go that were not used for longest, and none that is in use.
+        embeddings: instead of encoding: a table by `oscine embed`.
+        layer_scores: score every layer by itself, too, for the report.
+        head: the probe's own settings, by name; those that are left out have the probe's defaults.
+        fit: how the probe is fitted.
+        finetune: train the encoder, too. Unlike the probe of a frozen encoder it does not learn from silence and noise, its
+            thresholds alone are above them; tuning.background lays field recordings over clips.
+        tuning: how, if it is trained.
+        search: for settings of fit and head, before the probe is judged.
+        resume: go on with a fine-tuning that has not ended.
+        overwrite: replace the scores of this name.
+    """
+
+    name: str
+    encoder: str
+    probe: str = "LinearProbe"
+    called: str | None = None
+    runs: Path = Path("runs/probe")
+    random_weights: bool = False
+    seconds: float | None = None
+    batch_size: int | None = None
+    workers: int = 2
+    device: str = AUTO
+    store: Path | None = Path("runs/features")
+    store_gb: float = 100.0
+    embeddings: Path | None = None
+    layer_scores: bool = False
+    head: dict[str, Any] = field(default_factory=dict)
+    fit: FitSettings = field(default_factory=FitSettings)
+    finetune: bool = False
+    tuning: TuningSettings = field(default_factory=TuningSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    resume: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in (("seconds", self.seconds), ("batch_size", self.batch_size), ("store_gb", self.store_gb)):
+            if value is not None and not value > 0:
+                raise Misuse(f"{name} is {value}, expected more than 0")
+        if self.workers < 0:
+            raise Misuse(f"workers is {self.workers}, expected 0 (read in the main process) or more")
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.runs / self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is written down with a run: all but what is asked for now."""
+        settings = asdict(self)
+        return {name: value for name, value in settings.items() if name not in ("called", "resume", "overwrite")}
+
+
+def check_run(settings: ProbeRunSettings) -> Clips:
+    """Refuse what settings and files alone show to be wrong, before torch is imported; return the clips that were read.
+
+    A run that a killed call was replacing is put back first.
+    """
+    check_name(settings.name)
+    recover(settings.folder)
+    check_replaceable(settings.folder, settings.overwrite or settings.resume)
+    if settings.probe in HEADS:
+        HEADS[settings.probe](**settings.head)
+    if settings.finetune and settings.tuning.background:
+        scan_folder(settings.tuning.background)
+    _check_source(settings)
+    check_task(settings)
+    _check_together(settings, asks_for_moments(settings))
+    _check_search(settings)
+    check_encoder(settings.encoder, None, settings.random_weights)
+    check_device(settings.device)
+    if settings.embeddings and not settings.embeddings.is_file():
+        raise OscineError(f"no table {settings.embeddings}; check the path of --embeddings")
+    if settings.embeddings:
+        from oscine.models.embed.table import read_schema  # pyarrow, which --help does without
+
+        read_schema(settings.embeddings)
+    clips = read_clips(settings)
+    if clips.table:
+        check_selection(settings.fit.select_every, clips.table.splits)
+    return clips
+
+
+def head_of(probe: str) -> type:
+    """What says which settings a probe has: a dataclass without torch; the class itself where it is not one of oscine's."""
+    return HEADS.get(probe) or PROBES[probe]
+
+
+def _check_source(settings: ProbeRunSettings) -> None:
+    """Refuse a call without clips before anything is fetched for it."""
+    name = settings.task.name
+    if not settings.table and not settings.data and name in SOURCES:
+        raise Misuse(
+            f"no --data FOLDER, where {name} lies; {SOURCES[name]}; or give --table FILE.csv, labelled clips of yours"
+        )
+
+
+def _check_together(settings: ProbeRunSettings, moments: bool) -> None:
+    """Refuse settings that do not go together."""
+    _check_tuning(settings, moments)
+    if (settings.head.get("pool") in FRAME_WISE) != moments:
+        raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
+    if settings.embeddings and (settings.seconds or settings.layer_scores):
+        raise Misuse(
+            "--seconds and --layer_scores ask for clips to be encoded, --embeddings has them encoded; give either"
+        )
+    if settings.layer_scores and (moments or settings.task.shots):
+        raise Misuse("--layer_scores is for clips of which all may be learnt from; leave it out")
+    if settings.background and (settings.finetune or settings.task.shots):
+        raise Misuse(
+            "--background is learnt from by the probe that is kept, of a frozen encoder and all clips; leave it out, or "
+            "--finetune (which has --tuning.background) and --task.shots"
+        )
+    if settings.seconds and moments:
+        raise Misuse("--seconds cuts clips, but dcase2016 asks for whole recordings; leave it out")
+
+
+def _check_tuning(settings: ProbeRunSettings, moments: bool) -> None:
+    if not settings.finetune:
+        if settings.resume:
+            raise Misuse("--resume goes on with a fine-tuning; what was encoded is kept without it: leave it out")
+        return
+    apart = {
+        "--embeddings": settings.embeddings, "--layer_scores": settings.layer_scores,
+        "--search.trials": settings.search.trials, str(settings.task.name): moments,
+    }  # fmt: skip
+    if found := next((name for name, there in apart.items() if there), None):
+        raise Misuse(f"--finetune trains on clips, whose features change: {found} does not go with it; leave one out")
+    if settings.resume and settings.overwrite:
+        raise Misuse("--resume goes on with what --overwrite throws away; give one of them")
+
+
+def _check_search(settings: ProbeRunSettings) -> None:
+    """Refuse a search that cannot be."""
+    search = settings.search
+    if search.trials:
+        if settings.task.shots:
+            raise Misuse("--search.trials chooses by all clips, --task.shots learns from a few; give either")
+        check_optuna()
+        search_space(head_of(settings.probe), search.space.fit, search.space.head)
