@@ -14,7 +14,6 @@ import lightning
 import torch
 
 from oscine.cli.console import config
-from oscine.cli.pretrain.pretrain import METHODS, Steps, write_settings
 from oscine.cli.quickstart import DETECTIONS, JUDGED
 from oscine.models import Encoder, create_model
 from oscine.models.audio.augment import key
@@ -23,11 +22,12 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.files import common_folder
 from oscine.models.hub.folder import load_pretrained
 from oscine.pretrain.data.datamodule import PretrainingData
+from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import ENCODER, STATE, resumable
 from oscine.pretrain.run.health import Health
 from oscine.pretrain.run.pictures import Pictures
 from oscine.pretrain.run.record import step_of
-from oscine.pretrain.run.run import make_trainer, run_pretraining
+from oscine.pretrain.run.run import Steps, fit_recipe, make_trainer, quiet_lightning, write_settings
 from oscine.probe.deploy.fitted import ProbeFit
 from oscine.probe.deploy.negatives import make_negatives
 from oscine.probe.features.encoding import encode_task
@@ -198,7 +198,8 @@ class Stages:
         place = common_folder(recordings)
         write_settings(folder, plan | {"seed": self.seed, "recipe": settings, "data": read | {"recordings": place}})
         data = PretrainingData(recordings, **read, seed=self.seed)
-        run_pretraining(trainer, recipe, data, folder, resume=resumable(folder / STATE))
+        with quiet_lightning():
+            fit_recipe(trainer, recipe, data, folder, resume=resumable(folder / STATE))
 
 
 def untrained(name: str) -> str:

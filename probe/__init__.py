@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from oscine.probe.deploy.predict import predict_file, predict_folder, predict_recordings
     from oscine.probe.deploy.publish import push_probe_to_hub
     from oscine.probe.deploy.saved import load_probe, save_probe
+    from oscine.probe.features.encoding import encode_task
+    from oscine.probe.fit.judge import judge
+    from oscine.probe.fit.settings import FitSettings
     from oscine.probe.heads.attentive import AttentiveProbe
     from oscine.probe.heads.convex_gated import ConvexGatedProbe
     from oscine.probe.heads.efficient import EfficientProbe
@@ -21,11 +24,16 @@ if TYPE_CHECKING:
     from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
     from oscine.probe.heads.prototypical import PrototypicalProbe
     from oscine.probe.heads.simpool import SimPoolProbe
+    from oscine.probe.run.run import run_probe
+    from oscine.probe.run.settings import ProbeRunSettings
+    from oscine.probe.tasks.settings import TaskSettings
+    from oscine.probe.tasks.task import read_task
 else:
     homes = {
         "AttentiveProbe": "heads.attentive",
         "ConvexGatedProbe": "heads.convex_gated",
         "EfficientProbe": "heads.efficient",
+        "FitSettings": "fit.settings",
         "FittedProbe": "deploy.fitted",
         "GatedAttentionProbe": "heads.gated_attention",
         "Head2ToeProbe": "heads.head2toe",
@@ -33,15 +41,21 @@ else:
         "LinearProbe": "heads.linear",
         "MLPProbe": "heads.mlp",
         "Probe": "heads.probe",
+        "ProbeRunSettings": "run.settings",
         "ProtobinProbe": "heads.protobin",
         "ProtofloatProbe": "heads.protobin",
         "PrototypicalProbe": "heads.prototypical",
         "SimPoolProbe": "heads.simpool",
+        "TaskSettings": "tasks.settings",
+        "encode_task": "features.encoding",
+        "judge": "fit.judge",
         "load_probe": "deploy.saved",
         "predict_file": "deploy.predict",
         "predict_folder": "deploy.predict",
         "predict_recordings": "deploy.predict",
         "push_probe_to_hub": "deploy.publish",
+        "read_task": "tasks.task",
+        "run_probe": "run.run",
         "save_probe": "deploy.saved",
     }
     __getattr__, __dir__ = lazily(__name__, homes)
@@ -50,6 +64,7 @@ __all__ = [
     "AttentiveProbe",
     "ConvexGatedProbe",
     "EfficientProbe",
+    "FitSettings",
     "FittedProbe",
     "GatedAttentionProbe",
     "Head2ToeProbe",
@@ -57,14 +72,20 @@ __all__ = [
     "LinearProbe",
     "MLPProbe",
     "Probe",
+    "ProbeRunSettings",
     "ProtobinProbe",
     "ProtofloatProbe",
     "PrototypicalProbe",
     "SimPoolProbe",
+    "TaskSettings",
+    "encode_task",
+    "judge",
     "load_probe",
     "predict_file",
     "predict_folder",
     "predict_recordings",
     "push_probe_to_hub",
+    "read_task",
+    "run_probe",
     "save_probe",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from oscine.models import create_model, list_models
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.settings import TrainerSettings
+from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.judge import FitSettings
 from oscine.probe.report.figures import Mark
 from oscine.probe.tasks.settings import TaskSettings
@@ -24,7 +26,8 @@ from oscine.probe.tasks.settings import TaskSettings
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = config.shipped("pretrain")
 PROBE = config.shipped("probe")
-ASKING = [name for name in PROBE if "task" in config.read(config.find("probe", name))]  # of a published task
+FROZEN = [name for name in PROBE if not name.startswith("finetune/")]
+ASKING = [name for name in FROZEN if "task" in config.read(config.find("probe", name))]  # of a published task
 
 
 def content(kind: str, name: str) -> dict[str, Any]:
@@ -46,10 +49,10 @@ def test_both_methods_come_in_both_sizes_and_every_probe_once_for_any_task() -> 
     assert {"bat_base", "bat_tiny", "bird_mae_base", "bird_mae_tiny"} <= set(PRETRAIN)
     assert {content("pretrain", name)["method"] for name in PRETRAIN} == set(pretrain.METHODS)
     once = [
-        name for name in PROBE if name not in ASKING and name != "linear_mean"
+        name for name in FROZEN if name not in ASKING and name != "linear_mean"
     ]  # which is published, linear is better
     assert sorted(content("probe", name)["probe"] for name in once) == sorted(probe.PROBES)
-    assert len(PROBE) <= 21
+    assert len(FROZEN) <= 21
 
 
 @pytest.mark.parametrize("name", PRETRAIN)
@@ -93,8 +96,10 @@ def test_a_recipes_yaml_builds(name: str) -> None:
 @pytest.mark.parametrize("name", PROBE)
 def test_a_probes_yaml_leaves_nothing_to_a_hidden_default(name: str) -> None:
     given = content("probe", name)
-    assert set(given) - {"task"} == {"name", "probe", "head", "fit"}
-    assert given["name"] == name
+    tuned = {"tuning"} if name not in FROZEN else set()
+    assert set(given) - {"task"} == {"name", "probe", "head", "fit", *tuned}
+    assert given["name"] == (f"{name.removeprefix('finetune/')}_finetuned" if tuned else name)
+    assert set(given.get("tuning", {})) == (arguments(TuningSettings, but=set()) if tuned else set())
     assert set(given.get("task", {})) in (set(), arguments(TaskSettings, but=set()))
     assert set(given["head"]) == arguments(probe.PROBES[given["probe"]], but={"encoder", "classes"})
     assert set(given["fit"]) == arguments(FitSettings, but=set())
@@ -105,7 +110,7 @@ def test_a_probes_yaml_is_read_as_it_stands(name: str) -> None:
     given = content("probe", name)
     parser = probe.parser(given["probe"])
     read = config.parse(parser, config.find("probe", name), ["--encoder", "bat_tiny"]).as_dict()
-    assert {key: read.get(key, {}) for key in given} == given
+    assert json.loads(json.dumps({key: read.get(key, {}) for key in given}, default=str)) == given
 
 
 @pytest.mark.parametrize("name", PROBE)

@@ -24,15 +24,20 @@ CONFIGS = Path(__file__).absolute().parents[2] / "configs"  # beside this room, 
 FIRST = "Take this first"  # how the first line of a configuration begins that is the first choice
 
 
+FOLDERS = {"pretrain": ["pretrain"], "probe": ["probe", "finetune"]}  # where the configurations of a command lie
+
+
 def shipped(kind: str) -> list[str]:
-    """Names of the configurations of a kind ("pretrain", "probe") that come with oscine."""
-    return sorted(file.stem for file in (CONFIGS / kind).iterdir())
+    """Names of the configurations of a command that come with oscine; those of its further folders are FOLDER/NAME."""
+    own, *others = FOLDERS[kind]
+    names = sorted(file.stem for file in (CONFIGS / own).iterdir())
+    return names + [f"{other}/{file.stem}" for other in others for file in sorted((CONFIGS / other).iterdir())]
 
 
 def find(kind: str, config: str) -> Path:
     """The file of a CONFIG, wherever it is."""
     if config in shipped(kind):
-        return CONFIGS / kind / f"{config}.yaml"
+        return CONFIGS / f"{config if '/' in config else f'{kind}/{config}'}.yaml"
     path = Path(config)
     if not path.is_file():
         meant = "".join(f"did you mean {near}? " for near in get_close_matches(config, shipped(kind), n=1))
@@ -112,7 +117,8 @@ def first_line(path: Path) -> str:
 def listed(kind: str, width: int) -> str:
     """The configurations of a kind with what each is: the one to take first, those for any data, those of one task."""
     lines = {name: first_line(find(kind, name)) for name in shipped(kind)}
-    order = sorted(lines, key=lambda name: (not lines[name].startswith(FIRST), "task" in read(find(kind, name)), name))
+    asks = {name: "task" in read(find(kind, name)) for name in lines}
+    order = sorted(lines, key=lambda name: (not lines[name].startswith(FIRST), "/" in name, asks[name], name))
     column = max(map(len, lines)) + 4
     return "\n".join(
         fill(

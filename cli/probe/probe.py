@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,6 @@ from oscine.cli.console import config
 from oscine.cli.console.command import Parser, add_fields, meanings, say_loading
 from oscine.cli.console.progress import progress_bar
 from oscine.cli.console.tables import plain, show
-from oscine.cli.probe.published_tuning import with_published
 from oscine.models.errors import Misuse
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_settings import SearchSettings, Space
@@ -21,11 +21,13 @@ from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.results.run_files import FOLDS_MADE, PROBE, REPORT, SCORES
 from oscine.probe.results.runs import RESULTS
-from oscine.probe.run.settings import ProbeRunSettings, check_run, head_of
+from oscine.probe.run.settings import ProbeRunSettings, as_begun, check_run, head_of
 from oscine.probe.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
     from oscine.probe.run.run import ProbeRun
+
+logger = logging.getLogger(__name__)
 
 PURPOSE = """Judge an encoder, frozen or fine-tuned: fit a probe on labelled clips and score it on others.
 
@@ -35,8 +37,8 @@ it), without which folds are made; start and end may name a part of a file. Or t
 --task.name, in the folder --data, or of a folder of your own: --task.name folder (a class for each folder in it) or
 annotated (Raven or Audacity tables).
 
-With --finetune the encoder learns, too, as its paper fine-tunes it, and is kept with the probe; killed, such a run goes on
-with --resume.
+With a CONFIG of finetune/ the encoder learns, too, as its paper fine-tunes it, and is kept with the probe; killed, such a
+run goes on with --resume.
 
 What a frozen encoder makes of the clips is written once below --store, for every probe, fold and seed to read. RUNS/NAME
 then holds scores.json, predictions.csv (and .parquet), report.html, and probe/, which `oscine predict` and `oscine publish`
@@ -61,7 +63,11 @@ def main(arguments: list[str]) -> int | None:
         raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
     own = content.get("task", {}).get("name")
     called = content.get("name", name).removeprefix(f"{own}_")  # hsn_cgp is cgp, on HSN or another set
+    if tunes(content):
+        called = name.removesuffix("Probe").lower()  # as published: fine-tuned-prototypical
     settings = settings_of(parse(name, path, content, arguments), called)
+    if settings.finetune and not tunes(content):
+        settings = fine_tuned(arguments[0], settings)
     clips = check_run(settings)
     say_loading("probe", settings.encoder)
     from oscine.probe.run.run import run_probe
@@ -73,22 +79,42 @@ def main(arguments: list[str]) -> int | None:
 
 
 def parse(probe: str, path: Path, content: Mapping[str, Any], arguments: list[str]) -> Namespace:
-    """The settings of a call; how to fine-tune depends on some of them, so they are read once to know those."""
-    shipped, given = arguments[0] in config.shipped("probe"), config.added("probe", arguments[1:])
-
-    def read(first: list[str]) -> Namespace:
-        return config.parse(parser(probe), path, [*first, *given])
-
-    plain = [one for one in given if not one.startswith("--print_config")]
-    try:
-        asked = config.parse(parser(probe), path, plain)
-    except Misuse:
-        return read([])  # says what is wrong, or prints what is there
-    if asked.finetune:
-        return with_published(asked, content, shipped, read)
-    return asked if plain == given else read([])
+    """The settings of a call. A CONFIG with a section `tuning` fine-tunes, unless it says `finetune: false`."""
+    made = parser(probe)
+    if tunes(content):
+        made.set_defaults(finetune=True)
+    return config.parse(made, path, config.added("probe", arguments[1:]))
 
 
+def tunes(content: Mapping[str, Any]) -> bool:
+    return bool(content.get("finetune", "tuning" in content))
+
+
+def fine_tuned(name: str, settings: ProbeRunSettings) -> ProbeRunSettings:
+    """The settings of --finetune with a CONFIG that does not ask for it; one that comes with oscine is for frozen encoders.
+
+    A run that oscine 0.1 began with such a CONFIG goes on with the settings in its folder.
+    """
+    if name not in config.shipped("probe"):
+        logger.info("fine-tuning with the numbers of %s", name)
+        return settings
+    if settings.resume and (begun := as_begun(settings)):
+        return begun
+    meant = TUNED.get(name, OTHERS)
+    raise Misuse(f"{name} is for a frozen encoder; to fine-tune, call a CONFIG of its own: oscine probe {meant}")
+
+
+# What fine-tunes on the task of a CONFIG for a frozen encoder.
+TUNED = {
+    "hsn_prototypical": "finetune/bird_mae",
+    "hsn_linear": "finetune/bird_mae or finetune/bat_hsn",
+    "hsn_cgp": "finetune/bat_hsn",
+    "hsn_few_shot_prototypical": "finetune/bird_mae_few_shot",
+    "audioset_20k_cgp": "finetune/bat_audioset_20k",
+    "esc50_cgp": "finetune/bat_esc50",
+    "speech_commands_cgp": "finetune/bat_speech_commands",
+}
+OTHERS = "finetune/bat, or finetune/bird_mae"
 SECTIONS = {"task": TaskSettings, "fit": FitSettings, "tuning": TuningSettings}
 ORDERS = ("resume", "overwrite")
 

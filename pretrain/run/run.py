@@ -1,32 +1,125 @@
-"""One pretraining run in one folder: logs, run states to resume from, and the encoder at its end."""
+"""One pretraining run in one folder: what `oscine pretrain` does, from settings to logs, run states and an encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import lightning
 import pandas as pd
+import torch
+import yaml
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.provenance import read_origin
+from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
 from oscine.models.errors import OscineError
+from oscine.models.files import write_whole
+from oscine.models.hub.encoder_files import SETTINGS
 from oscine.models.hub.folder import from_config, load_pretrained, with_state
+from oscine.models.hub.origin import origin_of
+from oscine.models.hub.weights import load_strictly
 from oscine.models.json_text import one_line
+from oscine.models.locks import lock_output
+from oscine.models.replaced import Replaced
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.distributed import made_for_all
+from oscine.pretrain.distributed import is_first, made_for_all
+from oscine.pretrain.methods import METHODS
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.run.checkpoint import DiskError, StepBoundary, Stopped
-from oscine.pretrain.run.files import ENCODER, LOGS, STATE, parts_of_logs, resumable
+from oscine.pretrain.run.files import ENCODER, LOGS, STATE, parts_of_logs, replaced_run, resumable, stands
 from oscine.pretrain.run.hardware import Machine
+from oscine.pretrain.run.health import Health
+from oscine.pretrain.run.pictures import Pictures
 from oscine.pretrain.run.record import save_with_record, step_of
+from oscine.pretrain.run.settings import PretrainingRunSettings, check_free, check_run, check_same
 from oscine.pretrain.run.states import RunStates, kept, newest_state
+
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, the loss as it is logged
+# Lightning's own use of torch, and what it cannot know of these runs.
+UNSAID = (
+    "`isinstance.treespec, LeafSpec.` is deprecated",
+    "You're resuming from a checkpoint that ended before the epoch",  # clips go by number
+    "The number of training batches .* is smaller than the logging interval",
+    "Checkpoint directory .* exists and is not empty",  # so it should when resuming
+    "Be aware that when using `ckpt_path`",  # save_every, health_every may change
+    "Found .* in eval mode at the start of training",  # the teacher, as it should be
+)
+
+
+def run_pretraining(
+    settings: PretrainingRunSettings, *, progress: Progress | None = None, callbacks: Sequence[Callback] = ()
+) -> Path:
+    """Train a recipe on recordings, and return the folder of its encoder, RUNS/NAME/encoder.
+
+    progress: called after every step. callbacks: of Lightning's, such as one that probes the encoder while it learns.
+    Raises OscineError where settings do not fit one another or the files, before a run is touched; Stopped where the
+    process was told to stop, Diverged where a loss is no number, DiskError where a state could not be written: of all three
+    what was kept goes on with `resume`.
+    """
+    check_run(settings)
+    folder, first = settings.folder, is_first()
+    replaced = replaced_run(folder)
+    # A run that goes on from a state has weights of its own.
+    goes_on = settings.resume and resumable(folder / STATE)
+    start = encoder_with_weights(settings.init) if settings.init and not goes_on else None
+    lightning.seed_everything(settings.seed, verbose=False)
+    encoder = create_model(**cast(dict[str, Any], settings.encoder))
+    if start:
+        begin_with(encoder, start, str(settings.init), settings.change)
+    recipe = METHODS[settings.method](encoder, **settings.recipe)
+    data = PretrainingData(**vars(settings.data), seed=settings.seed)
+    data.changes = settings.change
+    recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
+    own: list[Callback] = [LearningRateMonitor("step"), *looks(settings)]
+    with ExitStack() as held:
+        held.enter_context(quiet_lightning())
+        if first:
+            own.append(Settle(replaced))
+            if progress:
+                own.append(Steps(progress, settings.log_every))
+        trainer = make_trainer(
+            recipe,
+            folder,
+            settings.save_every,
+            settings.log_every,
+            callbacks=[*own, *callbacks],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **asdict(settings.trainer),
+        )
+        if first:  # not before everything else is known to fit
+            held.enter_context(lock_output(folder, "choose another --name"))
+            check_free(settings)  # again: another command may have written it meanwhile
+            held.enter_context(replacing(replaced, settings.overwrite))
+            prepare(folder, settings.as_dict(), origin_of(start) if start else None)
+        return fit_recipe(trainer, recipe, data, folder, settings.resume)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """For the block, keep Lightning from repeating what it was told, advertising, and warning of what is meant so."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for text in UNSAID:
+                warnings.filterwarnings("ignore", text)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def make_trainer(
@@ -60,9 +153,7 @@ def make_trainer(
         raise OscineError(f"no such Trainer: {' '.join(str(error).split())}") from error
 
 
-def run_pretraining(
-    trainer: Trainer, recipe: Recipe, data: PretrainingData, folder: Path, resume: bool = False
-) -> Path:
+def fit_recipe(trainer: Trainer, recipe: Recipe, data: PretrainingData, folder: Path, resume: bool = False) -> Path:
     """Train a recipe to its last step and return the folder of its encoder, `folder`/encoder.
 
     resume: go on from the newest state, if any was kept: a run may have been stopped before its first.
@@ -131,3 +222,77 @@ def loss_curve(folder: Path) -> pd.DataFrame:
         return pd.concat(map(pd.read_csv, parts)).groupby("step").last()
     except (ValueError, LookupError, TypeError) as error:
         raise OscineError(f"{folder / LOGS} holds curves that are not what a run writes ({one_line(error)})") from None
+
+
+@contextmanager
+def replacing(replaced: Replaced, overwrite: bool) -> Iterator[None]:
+    """Move the run to overwrite aside for the block, and put it back if no state of the new one is kept in it."""
+    try:
+        if overwrite:
+            replaced.take()
+        yield
+    finally:
+        replaced.settle(stands(replaced.folder))
+
+
+class Settle(Callback):
+    """Deletes the run that was replaced once the new one stands."""
+
+    def __init__(self, replaced: Replaced) -> None:
+        self.replaced, self.settled = replaced, False
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if not self.settled and stands(self.replaced.folder):
+            self.replaced.discard()
+            self.settled = True
+
+
+def prepare(folder: Path, record: dict[str, Any], origin: Origin | None = None) -> None:
+    """The folder of a run, with its settings and whose weights it begins with."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_settings(folder, record)
+        if origin:
+            write_whole(folder / SOURCE, origin.as_json())
+    except OSError as error:
+        raise OscineError(
+            f"{folder} cannot be written: {error.strerror or error}; make room, or name other --runs"
+        ) from error
+
+
+def write_settings(folder: Path, record: dict[str, Any]) -> None:
+    """Leave a run's settings in its folder."""
+    write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
+
+
+def looks(settings: PretrainingRunSettings) -> list[Callback]:
+    """What looks at the encoder now and then while it learns."""
+    made: list[Callback] = []
+    if settings.health_every:
+        made.append(Health(settings.health_every))
+    if settings.pictures_every:
+        made.append(Pictures(settings.folder, settings.pictures_every))
+    return made
+
+
+class Steps(Callback):
+    """Tells the optimiser steps of a run, and its loss as it is logged."""
+
+    def __init__(self, update: Progress, every: int) -> None:
+        self.update, self.every = update, every
+        self.note = ""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step % self.every == 0:  # reading the loss waits for the device
+            self.note = f"loss {trainer.callback_metrics['loss']:.4f}"
+        self.update(trainer.global_step, trainer.max_steps, self.note)
+
+
+def begin_with(encoder: Encoder, start: Encoder, source: str, change: list[str]) -> None:
+    """Give a run's encoder the weights of another one of its kind."""
+    if type(start) is not type(encoder):
+        raise OscineError(
+            f"{source} is a {type(start).__name__}, the run's encoder a {type(encoder).__name__}; use a recipe with that one"
+        )
+    check_same(source, {"encoder": start.config}, {"encoder": encoder.config}, change)
+    load_strictly(encoder, start.state_dict(), source)

@@ -13,8 +13,9 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import check_fields, differences, read_json
 from oscine.models.locks import lock_exclusive
+from oscine.probe.results.run_files import BEGUN
 
-SETTINGS, LOCK = "settings.json", "lock"
+LOCK = "lock"
 
 
 class TuningStates(MutableMapping[str, Any]):
@@ -27,7 +28,7 @@ class TuningStates(MutableMapping[str, Any]):
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], resume: bool = False, overwrite: bool = False
     ) -> None:
-        self.folder, path = folder, folder / SETTINGS
+        self.folder, path = folder, folder / BEGUN
         given = json.loads(json.dumps(settings, default=str))
         if resume:
             self.check(given)
@@ -36,7 +37,7 @@ class TuningStates(MutableMapping[str, Any]):
                 f"{folder} holds a fine-tuning that has not ended; --resume goes on, --overwrite begins anew"
             )
         elif not path.exists() and any(folder.glob("*.pt")):
-            raise OscineError(f"{folder} holds states without {SETTINGS}, of no fine-tuning; choose another --name")
+            raise OscineError(f"{folder} holds states without {BEGUN}, of no fine-tuning; choose another --name")
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = lock_exclusive(folder / LOCK, f"fine-tuning in {folder.parent}", "choose another name")
         if overwrite:
@@ -44,7 +45,7 @@ class TuningStates(MutableMapping[str, Any]):
         write_whole(path, (json.dumps(given, indent=2) + "\n").encode())
 
     def check(self, given: dict[str, Any]) -> None:
-        path = self.folder / SETTINGS
+        path = self.folder / BEGUN
         try:
             begun = check_fields(read_json(path, "--overwrite begins anew"), {}, path, "--overwrite begins anew")
         except FileNotFoundError:
@@ -94,7 +95,7 @@ class TuningStates(MutableMapping[str, Any]):
 
     def end(self) -> None:
         """Nothing is left to go on with."""
-        (self.folder / SETTINGS).unlink()
+        (self.folder / BEGUN).unlink()
         self.clear()
         self.sweep()
         self.lock.close()

@@ -12,6 +12,7 @@ from oscine.probe.deploy.probe_json import FACTS, MARK
 
 SCORES, PREDICTIONS, READABLE, REPORT = "scores.json", "predictions.parquet", "predictions.csv", "report.html"
 FOLDS_MADE = "folds.csv"
+BEGUN = "settings.json"  # in STATES: what a fine-tuning was begun with
 PROBE, SEARCH, STATES = "probe", "search", "states"
 KIND = b"labels"  # of the metadata of predictions.parquet: one a row, or any number
 LOGIT = "logit "  # before a class's name, in its column's

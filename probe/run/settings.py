@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from oscine.models.audio.scan import scan_folder
 from oscine.models.encoders.base.devices import AUTO, check_device
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import check_name
+from oscine.models.json_text import check_fields, read_json
 from oscine.models.zoo import check_encoder
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_settings import SearchSettings, check_optuna
@@ -17,10 +18,11 @@ from oscine.probe.fit.search_space import search_space
 from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.heads.settings import FRAME_WISE, HEADS
-from oscine.probe.results.run_files import check_replaceable, recover
+from oscine.probe.results.run_files import BEGUN, STATES, check_replaceable, recover
 from oscine.probe.tasks.open import Clips, asks_for_moments, check_task, read_clips
 from oscine.probe.tasks.settings import BIRDSET, ClipSettings
 
+AGAIN = "--overwrite begins anew"
 # Where published tasks are found.
 SOURCES = {
     **{
@@ -135,6 +137,25 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     if clips.table:
         check_selection(settings.fit.select_every, clips.table.splits)
     return clips
+
+
+def as_begun(settings: ProbeRunSettings) -> ProbeRunSettings | None:
+    """The same with head, fit and tuning as the fine-tuning in the run's folder was begun with; None where none was."""
+    path = settings.folder / STATES / BEGUN
+    if not path.is_file():
+        return None
+    sections: dict[str, dict[str, Any]] = {
+        "head": settings.head,
+        "fit": vars(settings.fit),
+        "tuning": vars(settings.tuning),
+    }
+    begun = {name: dict(section) for name, section in sections.items()}
+    for name, value in check_fields(read_json(path, AGAIN), {}, path, AGAIN).items():
+        section, _, key = name.partition(".")
+        if key in sections.get(section, {}):
+            begun[section][key] = value
+    fit, tuning = FitSettings(**begun["fit"]), TuningSettings(**begun["tuning"])
+    return replace(settings, head=begun["head"], fit=fit, tuning=tuning)
 
 
 def head_of(probe: str) -> type:

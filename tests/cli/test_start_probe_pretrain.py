@@ -101,9 +101,9 @@ PROBE: list[tuple[str, int, str]] = [
     ("linear --encoder bird_mae_tiny --table labels.csv --fit.warmup 4000", 1, "fit.warmup is 4000, expected a share"),
     ("linear --encoder bird_mae_tiny --table labels.csv --fit.loss hinge", 1, "no loss 'hinge'"),
     ("linear --encoder bird_mae_tiny --table labels.csv --fit.lr fast", 2, '"fit.lr": Expected a number'),
-    ("linear --encoder bird_mae_tiny --table labels.csv --finetune --tuning.mix 2", 1, "tuning.mix is 2.0"),
-    ("linear --encoder bird_mae_tiny --table labels.csv --finetune --tuning.precision half", 1, "no precision 'half'"),
-    ("linear --encoder bird_mae_tiny --table labels.csv --finetune --layer_scores", 2, "does not go with it"),
+    ("finetune/bat --encoder bird_mae_tiny --table labels.csv --tuning.mix 2", 1, "tuning.mix is 2.0"),
+    ("finetune/bat --encoder bird_mae_tiny --table labels.csv --tuning.precision half", 1, "no precision 'half'"),
+    ("finetune/bat --encoder bird_mae_tiny --table labels.csv --layer_scores", 2, "does not go with it"),
     ("linear --encoder bird_mae_tiny --table labels.csv --search.trials 2 --task.shots [1]", 2, "give either"),
     (
         "linear --encoder bird_mae_tiny --table labels.csv --search.trials 2 --search.space.fit.lrr [0,1]",

@@ -28,7 +28,7 @@ from tests.task_layouts import write_dcase
 
 RATE = 16_000
 FIT = "--workers 0 --seconds 0.6 --fit.steps 6 --fit.warmup 1 --fit.batch_size 4 --tuning.save_every 1".split()
-RUN = Path("runs/probe/linear")
+RUN = Path("runs/probe/bat_finetuned")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def call(table: Path, mine: list[str]) -> list[str]:
-    return ["probe", "linear", "--table", str(table), *mine, *FIT, "--finetune"]
+    return ["probe", "finetune/bat", "--table", str(table), *mine, *FIT]
 
 
 def strict(path: Path) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def test_what_does_not_go_together_is_told_in_one_line(
 def test_moments_are_not_fine_tuned_on_nor_frozen_encoders_resumed(
     tmp_path: Path, mine: list[str], table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scenes = ["probe", "dcase2016_cgp", "--data", str(write_dcase(tmp_path)), *mine, "--finetune"]
+    scenes = ["probe", "finetune/bat", "--data", str(write_dcase(tmp_path)), *mine, "--task.name", "dcase2016"]
     assert dispatch(scenes) == 2
     assert "dcase2016 does not go with it" in capsys.readouterr().err
     assert dispatch(["probe", "linear", "--table", str(table), *mine, *FIT, "--resume"]) == 2
@@ -171,7 +171,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def test_it_is_published_with_its_encoder_and_whose_weights_that_began_with(hub: Hub, table: Path) -> None:
-    call = ["probe", "linear", "--table", str(table), "--encoder", "bird_mae_tiny.esc10", *FIT, "--finetune"]
+    call = ["probe", "finetune/bat", "--table", str(table), "--encoder", "bird_mae_tiny.esc10", *FIT]
     assert dispatch([*call, "--fit.steps", "2"]) == 0
     origin = read_origin(RUN / "probe" / "encoder")
     assert origin is not None

@@ -14,7 +14,7 @@ from oscine.models.errors import OscineError
 from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.run.hardware import Machine, read_machine
-from oscine.pretrain.run.run import LOGS, make_trainer, run_pretraining
+from oscine.pretrain.run.run import LOGS, fit_recipe, make_trainer
 
 
 def test_a_run_writes_down_what_it_ran_on(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_run_writes_down_what_it_ran_on(tmp_path: Path) -> None:
         recipe, tmp_path / "run", callbacks=[Machine()], accelerator="cpu", devices=1,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    run_pretraining(trainer, recipe, PretrainingData(tmp_path / "sound", batch_size=1, workers=0), tmp_path / "run")
+    fit_recipe(trainer, recipe, PretrainingData(tmp_path / "sound", batch_size=1, workers=0), tmp_path / "run")
     written = read_machine(tmp_path / "run" / LOGS)
     assert written == {"device": device_name("cpu"), "devices": 1, "precision": "32-true"}
 

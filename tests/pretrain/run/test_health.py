@@ -17,7 +17,7 @@ from oscine.models import create_model
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE, Health, effective_rank, look, std_over_clips
-from oscine.pretrain.run.run import loss_curve, make_trainer, run_pretraining
+from oscine.pretrain.run.run import fit_recipe, loss_curve, make_trainer
 from oscine.pretrain.schedule import teacher_decay
 
 TINY = {"dim": 24, "depth": 2, "heads": 2}
@@ -58,7 +58,7 @@ def run(
         recipe, folder, save_every=2, log_every=2, callbacks=callbacks, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu", accumulate_grad_batches=parts, gradient_clip_val=0.01,
     )  # fmt: skip
-    run_pretraining(trainer, recipe, PretrainingData(recordings, batch_size, workers=0), folder, resume)
+    fit_recipe(trainer, recipe, PretrainingData(recordings, batch_size, workers=0), folder, resume)
     return recipe
 
 

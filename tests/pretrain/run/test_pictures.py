@@ -21,7 +21,7 @@ from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.recipe import Batch
 from oscine.pretrain.run.pictures import CLIPS, Pictures, colours, draw, first_clips, look, pixels_of
-from oscine.pretrain.run.run import make_trainer, run_pretraining
+from oscine.pretrain.run.run import fit_recipe, make_trainer
 
 TINY = {"dim": 24, "depth": 2, "heads": 2}
 
@@ -64,7 +64,7 @@ def run(recipe: Recipe, recordings: list[Path], folder: Path, callbacks: Sequenc
         recipe, folder, save_every=2, log_every=2, callbacks=callbacks, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu", accumulate_grad_batches=parts,
     )  # fmt: skip
-    run_pretraining(trainer, recipe, PretrainingData(recordings, batch_size=2, workers=0), folder)
+    fit_recipe(trainer, recipe, PretrainingData(recordings, batch_size=2, workers=0), folder)
     return first_clips(trainer)
 
 

@@ -1,0 +1,218 @@
+"""The settings of a pretraining run, and what arguments and files alone show to be wrong with them, without torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from oscine.models.audio.channels import MIX
+from oscine.models.audio.scan import LISTS, SUFFIXES, find_recordings
+from oscine.models.errors import Misuse, OscineError
+from oscine.models.files import check_name
+from oscine.models.hub.encoder_files import SETTINGS, check_folder, check_settings, encoder_folder
+from oscine.models.yaml_text import parse_yaml
+from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, check_model
+from oscine.pretrain.distributed import is_first
+from oscine.pretrain.methods import METHODS
+from oscine.pretrain.run.files import STATE, check_replaceable, replaced_run, resumable, stands
+from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
+
+WARMUP, STEPS = "recipe.warmup", "recipe.steps"
+PACKED = (".tar", ".gz", ".parquet", ".csv", ".json")  # which a folder of shards, BirdSet's or AudioSet's holds
+# What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
+FREE = {
+    "runs", "save_every", "log_every", "health_every", "pictures_every", "probe_every", "probe_table", "data.workers",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+}  # fmt: skip
+ORDERS = ("resume", "overwrite", "change")  # what is asked for now, and is not written down with a run
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingRunSettings:
+    """What `run_pretraining` does; each is an option of `oscine pretrain`, by the same name.
+
+    Args:
+        name: of the run.
+        encoder: name and settings for create_model, such as --encoder.seconds 5.
+        data: which recordings, and how they become batches.
+        method: the recipe's class.
+        runs: folder that holds the runs.
+        seed: of the weights, the order of the clips, cuts and masks.
+        recipe: the recipe's own settings, by name; those that are left out have the recipe's defaults.
+        trainer: on which machine it trains, and in which numbers.
+        save_every: steps from one run state to the next.
+        log_every: steps from one logged loss to the next.
+        health_every: steps between looks at the encoder's health; 0: none.
+        pictures_every: steps from one picture of clips, what is seen of them and what is predicted to the next; 0: none.
+        probe_every: steps from one judgement of the encoder on --probe_table to the next; 0: none.
+        probe_table: labelled table, as `oscine probe` takes it, on which k-NN and logistic regression judge the frozen
+            encoder.
+        init: start from an encoder: a run's folder, local-dir:FOLDER or a zoo name.
+        resume: go on with the run of this name.
+        overwrite: delete the run of this name and start anew.
+        change: settings that may differ from those of the run that goes on, or of the encoder that it starts from.
+    """
+
+    name: str
+    encoder: dict[str, int | float | str]
+    data: DataSettings
+    method: str = "BATPretraining"
+    runs: Path = Path("runs")
+    seed: int = 0
+    recipe: dict[str, Any] = field(default_factory=dict)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    save_every: int = 1000
+    log_every: int = 10
+    health_every: int = 100
+    pictures_every: int = 500
+    probe_every: int = 500
+    probe_table: Path | None = None
+    init: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    change: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name in ("save_every", "log_every", "health_every", "pictures_every", "probe_every"):
+            least = 1 if name in ("save_every", "log_every") else 0
+            if getattr(self, name) < least:
+                raise Misuse(f"{name} is {getattr(self, name)}, expected at least {least}")
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.runs / self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is written down with a run, in plain values: all but what is asked for now."""
+        plain = _plain(self)
+        return {name: value for name, value in plain.items() if name not in ORDERS}
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML has it."""
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def check_run(settings: PretrainingRunSettings) -> None:
+    """Refuse what settings and files alone show to be wrong, before torch is imported.
+
+    A run that a killed call was replacing is put back first.
+    """
+    check_name(settings.name)
+    if is_first():  # of the processes of a run on several devices, which all call this: it looks after the folder
+        replaced_run(settings.folder).recover(stands(settings.folder))
+        check_free(settings)
+        if settings.resume:
+            path = settings.folder / SETTINGS
+            check_same(path, read_settings(path), settings.as_dict(), settings.change)
+    _check_encoder(settings.encoder)
+    if settings.method in RECIPES:
+        RECIPES[settings.method](**settings.recipe)
+    elif settings.method not in METHODS:
+        raise Misuse(f"no method {settings.method!r}; expected one of {', '.join(METHODS)}")
+    _check_recordings(settings.data.recordings)
+    # A run that goes on has weights of its own.
+    if settings.init and not (settings.resume and resumable(settings.folder / STATE)):
+        _check_source(settings.init)
+
+
+def check_free(settings: PretrainingRunSettings) -> None:
+    """Never lose a run: an existing one is resumed or overwritten only by name."""
+    folder, resume = settings.folder, settings.resume
+    if resume and settings.overwrite:
+        raise Misuse("--resume goes on with a run and --overwrite deletes it; name one of them")
+    if resume and not (folder / SETTINGS).exists():
+        raise OscineError(f"nothing to resume: no {folder / SETTINGS}; leave out --resume to start this run")
+    if settings.overwrite:
+        check_replaceable(folder)
+    elif folder.exists() and not resume:
+        raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a run has written down of its settings."""
+    try:
+        return parse_yaml(path.read_bytes(), path, "see the shipped ones")
+    except OSError as error:
+        raise Misuse(f"{path} cannot be read: {error.strerror}") from None
+
+
+def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], change: list[str]) -> None:
+    """What goes on is what it began as: its settings against those that are given now. `change` names keys or sections."""
+    was, now = dict(_flat(saved)), dict(_flat(given))
+    if "data.channel" in now:  # 0.1 read the mix and did not say so
+        was.setdefault("data.channel", MIX)
+    if WARMUP in was and WARMUP in now and _rise(was) == _rise(now):
+        was[WARMUP] = now[WARMUP]
+    differ = {key: f"{key} was {was.get(key)}, now {now.get(key)}" for key in sorted(was.keys() | now.keys())}
+    refused = [
+        key
+        for key in differ
+        if was.get(key) != now.get(key)
+        and key not in FREE
+        and not any(key == named or key.startswith(f"{named}.") for named in change)
+    ]
+    if refused:
+        raise OscineError(
+            f"{source} says otherwise: {'; '.join(differ[key] for key in refused)}; give what was, allow it with "
+            f"--change {' '.join(refused)}, or start another run with --name X"
+        )
+
+
+def _rise(settings: dict[str, Any]) -> int:
+    """The steps of a run's warm-up, which are written as such or, since there are shares, as a share of all steps."""
+    warmup = settings[WARMUP]
+    return round(warmup * settings[STEPS]) if warmup < 1 else warmup
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings by their dotted keys, as they are given on the command line."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _check_source(source: str) -> None:
+    """Refuse what `encoder_with_weights` would, as far as names and files tell it."""
+    folder = Path(source.removeprefix(LOCAL))
+    if not folder.is_dir():
+        check_model(source, pretrained=True)
+    elif not resumable(folder / STATE):  # else of a run, whose newest state has its encoder
+        check_folder(encoder_folder(folder))
+
+
+def _check_recordings(recordings: Path | list[Path]) -> None:
+    """Refuse a file or folder that is not there, and a folder that holds nothing to cut clips from."""
+    if isinstance(recordings, list) or recordings.is_file():
+        return
+    if recordings.suffix.lower() in LISTS and not recordings.exists():
+        raise OscineError(f"no manifest {recordings}; check the path")
+    files = (name.lower() for _, _, names in os.walk(recordings, followlinks=True) for name in names)
+    if not any(name.endswith((*SUFFIXES, *PACKED)) for name in files):
+        find_recordings(recordings)  # says what is wrong
+
+
+def _check_encoder(encoder: dict[str, Any]) -> None:
+    """Refuse a name that is no architecture's, and settings that are no numbers."""
+    if str(encoder["name"]).startswith((HUB, LOCAL)) or {"pretrained", "checkpoint_path"} & encoder.keys():
+        raise Misuse(
+            f"--encoder {encoder} has weights of its own; --encoder.name is an architecture, --init starts from weights"
+        )
+    for key, value in encoder.items():
+        if key != "name" and isinstance(value, str):
+            raise Misuse(f"--encoder.{key} is {value!r}, expected a number")
+    check_model(str(encoder["name"]))
+    architecture = ARCHITECTURES[encoder["name"].partition(".")[0]]
+    check_settings(architecture.encoder, encoder.keys() - {"name"})
