@@ -1,4 +1,4 @@
-"""YAML that a stranger may have written: whatever is wrong with it is one error that names the file."""
+"""YAML, also of a stranger: whatever is wrong with it is one error that names the file."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def parse_yaml(text: bytes | str, source: object, remedy: str) -> dict[str, Any]
         held = "nothing" if content is None else type(content).__name__
         raise Misuse(f"{source} holds {held}, expected keys with values; {remedy}")
     return content
+
+
+def as_yaml(content: dict[str, Any]) -> str:
+    """Write plain values as YAML, in the order that they have."""
+    return yaml.safe_dump(content, sort_keys=False)
 
 
 def is_too_large(node: yaml.Node) -> bool:

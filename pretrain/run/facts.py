@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
 
 from oscine.models.files import without_places
 from oscine.models.publish.facts import Facts, Run, Terms, encoder_facts
-from oscine.models.yaml_text import parse_yaml
+from oscine.models.yaml_text import as_yaml, parse_yaml
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.run.files import ENCODER, LOGS, find_encoder
 from oscine.pretrain.run.hardware import read_machine
@@ -39,7 +38,7 @@ def read_run(folder: Path) -> Run:
         losses={name: (float(values.iloc[0]), float(values.iloc[-1])) for name, values in terms.items() if len(values)},
         seconds=seconds_spent(folder),
         machine=read_machine(folder / LOGS),
-        settings=yaml.safe_dump(settings, sort_keys=False) if settings else None,
+        settings=as_yaml(settings) if settings else None,
         init=settings.get("init"),
         recordings=f"{len(recordings)} recordings"
         if isinstance(recordings, list)

@@ -14,7 +14,6 @@ from typing import Any, cast
 import lightning
 import pandas as pd
 import torch
-import yaml
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -32,6 +31,7 @@ from oscine.models.hub.weights import load_strictly
 from oscine.models.json_text import one_line
 from oscine.models.locks import lock_output
 from oscine.models.replaced import Replaced
+from oscine.models.yaml_text import as_yaml
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.distributed import is_first, made_for_all
@@ -262,7 +262,7 @@ def prepare(folder: Path, record: dict[str, Any], origin: Origin | None = None) 
 
 def write_settings(folder: Path, record: dict[str, Any]) -> None:
     """Leave a run's settings in its folder."""
-    write_whole(folder / SETTINGS, yaml.safe_dump(record, sort_keys=False).encode())
+    write_whole(folder / SETTINGS, as_yaml(record).encode())
 
 
 def looks(settings: PretrainingRunSettings) -> list[Callback]:

@@ -11,13 +11,13 @@ import pytest
 import soundfile
 import torch
 
-from oscine.cli.pretrain.pretrain import check_same
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.clips import ClipDataset
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.data.packing import pack_shards
 from oscine.pretrain.data.shards import Shards
 from oscine.pretrain.data.sources import find_source
+from oscine.pretrain.run.settings import check_same
 from oscine.pretrain.settings import DataSettings
 
 RATE = 8000
