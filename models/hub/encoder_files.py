@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from oscine.models import errors
 from oscine.models.errors import OscineError
 from oscine.models.json_text import check_version, read_json, shown
 
@@ -87,11 +87,7 @@ def check_content(content: Any) -> None:
 
 def check_settings(encoder: str, names: Iterable[str]) -> None:
     """Raise where the class of an encoder has no setting of a name."""
-    known = ENCODER_SETTINGS[encoder]
-    if unknown := sorted(set(names) - set(known)):
-        near = get_close_matches(unknown[0], known, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise OscineError(f"{encoder} has no setting {', '.join(unknown)}; {meant}it has {', '.join(known)}")
+    errors.check_settings(encoder, names, ENCODER_SETTINGS[encoder])
 
 
 def check_numbers(architecture: str, config: dict[str, Any]) -> None:

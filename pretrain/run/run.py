@@ -78,7 +78,7 @@ def run_pretraining(
     encoder = create_model(**cast(dict[str, Any], settings.encoder))
     if start:
         begin_with(encoder, start, str(settings.init), settings.change)
-    recipe = METHODS[settings.method](encoder, **settings.recipe)
+    recipe = METHODS[settings.method](encoder, **settings.whole_recipe())
     data = PretrainingData(**vars(settings.data), seed=settings.seed)
     data.changes = settings.change
     recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched

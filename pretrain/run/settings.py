@@ -10,9 +10,10 @@ from typing import Any
 
 from oscine.models.audio.channels import MIX
 from oscine.models.audio.scan import LISTS, SUFFIXES, find_recordings
-from oscine.models.errors import Misuse, OscineError
+from oscine.models.errors import Misuse, OscineError, check_settings
 from oscine.models.files import check_name
-from oscine.models.hub.encoder_files import SETTINGS, check_folder, check_settings, encoder_folder
+from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
+from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
 from oscine.models.yaml_text import parse_yaml
 from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, check_model
 from oscine.pretrain.distributed import is_first
@@ -86,9 +87,17 @@ class PretrainingRunSettings:
         """Of the run."""
         return self.runs / self.name
 
+    def whole_recipe(self) -> dict[str, Any]:
+        """The recipe's settings with those that were left out; what it does not have, or cannot be, is an error."""
+        kind = RECIPES.get(self.method)
+        if kind is None:
+            return self.recipe
+        check_settings(self.method, self.recipe, [one.name for one in fields(kind)])
+        return vars(kind(**self.recipe))
+
     def as_dict(self) -> dict[str, Any]:
         """As it is written down with a run, in plain values: all but what is asked for now."""
-        plain = _plain(self)
+        plain = _plain(self) | {"recipe": _plain(self.whole_recipe())}
         return {name: value for name, value in plain.items() if name not in ORDERS}
 
 
@@ -109,6 +118,9 @@ def check_run(settings: PretrainingRunSettings) -> None:
     A run that a killed call was replacing is put back first.
     """
     check_name(settings.name)
+    if settings.method not in METHODS:
+        raise Misuse(f"no method {settings.method!r}; expected one of {', '.join(METHODS)}")
+    settings.whole_recipe()
     if is_first():  # of the processes of a run on several devices, which all call this: it looks after the folder
         replaced_run(settings.folder).recover(stands(settings.folder))
         check_free(settings)
@@ -116,10 +128,6 @@ def check_run(settings: PretrainingRunSettings) -> None:
             path = settings.folder / SETTINGS
             check_same(path, read_settings(path), settings.as_dict(), settings.change)
     _check_encoder(settings.encoder)
-    if settings.method in RECIPES:
-        RECIPES[settings.method](**settings.recipe)
-    elif settings.method not in METHODS:
-        raise Misuse(f"no method {settings.method!r}; expected one of {', '.join(METHODS)}")
     _check_recordings(settings.data.recordings)
     # A run that goes on has weights of its own.
     if settings.init and not (settings.resume and resumable(settings.folder / STATE)):
@@ -215,4 +223,4 @@ def _check_encoder(encoder: dict[str, Any]) -> None:
             raise Misuse(f"--encoder.{key} is {value!r}, expected a number")
     check_model(str(encoder["name"]))
     architecture = ARCHITECTURES[encoder["name"].partition(".")[0]]
-    check_settings(architecture.encoder, encoder.keys() - {"name"})
+    check_encoder_settings(architecture.encoder, encoder.keys() - {"name"})

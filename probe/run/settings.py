@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from oscine.models.audio.scan import scan_folder
 from oscine.models.encoders.base.devices import AUTO, check_device
-from oscine.models.errors import Misuse, OscineError
+from oscine.models.errors import Misuse, OscineError, check_settings
 from oscine.models.files import check_name
 from oscine.models.json_text import check_fields, read_json
 from oscine.models.zoo import check_encoder
@@ -117,8 +117,11 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     check_name(settings.name)
     recover(settings.folder)
     check_replaceable(settings.folder, settings.overwrite or settings.resume)
-    if settings.probe in HEADS:
-        HEADS[settings.probe](**settings.head)
+    if kind := HEADS.get(settings.probe):
+        check_settings(settings.probe, settings.head, [one.name for one in fields(kind)])
+        kind(**settings.head)
+    elif settings.probe not in PROBES:
+        raise Misuse(f"no probe {settings.probe!r}; expected one of {', '.join(PROBES)}")
     if settings.finetune and settings.tuning.background:
         scan_folder(settings.tuning.background)
     _check_source(settings)

@@ -1,0 +1,78 @@
+"""A run from Python is the run of the command: the same settings, the same scores."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from oscine.cli import dispatch
+from oscine.cli.console import config
+from oscine.cli.probe.probe import parser, settings_of
+from oscine.models.errors import Misuse, OscineError
+from oscine.probe import FitSettings, ProbeRunSettings, run_probe
+
+RATE = 16_000
+
+
+@pytest.fixture(autouse=True)
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six clips of two tones in two folds, in the folder in which each test works."""
+    monkeypatch.chdir(tmp_path)
+    lines = ["path,label,fold"]
+    for row in range(6):
+        tone = np.sin(2 * np.pi * (400, 4000)[row % 2] * np.arange(RATE // 2) / RATE)
+        soundfile.write(tmp_path / f"{row}.flac", 0.2 * tone, RATE)
+        lines.append(f"{row}.flac,{('low', 'high')[row % 2]},{row // 2 % 2}")
+    (tmp_path / "tones.csv").write_text("\n".join(lines))
+    return tmp_path / "tones.csv"
+
+
+def small(**changes: object) -> ProbeRunSettings:
+    given = {
+        "name": "notebook", "encoder": "bat_tiny", "random_weights": True, "table": Path("tones.csv"), "seconds": 0.6,
+        "workers": 0, "head": {"pool": "bands", "norm": "batch"}, "fit": FitSettings(steps=20, lr=1e-2), "store": None,
+    }  # fmt: skip
+    return ProbeRunSettings(**given | changes)  # type: ignore[arg-type]
+
+
+def test_python_and_the_command_line_give_the_same_scores() -> None:
+    made = run_probe(small())
+    call = ["probe", "linear", "--name", "shell", "--table", "tones.csv", "--encoder", "bat_tiny", "--random-weights"]
+    call += ["--seconds", "0.6", "--workers", "0", "--fit.steps", "20", "--fit.lr", "1e-2", "--store", "null"]
+    assert dispatch(call) == 0
+    shell = json.loads(Path("runs/probe/shell/scores.json").read_text())
+    assert made.folder == Path("runs/probe/notebook")
+    assert json.loads((made.folder / "scores.json").read_text())["parts"] == shell["parts"]
+    assert made.summary["tones"]["mean"] == pytest.approx(shell["mean"])
+    assert (made.folder / "report.html").exists()
+
+
+def test_every_field_is_an_option_with_the_same_value_where_none_is_given() -> None:
+    parsed = config.parse(parser("LinearProbe"), config.find("probe", "linear"), ["--encoder", "bat_tiny"])
+    settings, plain = settings_of(parsed), ProbeRunSettings(name="linear", encoder="bat_tiny")
+    own = {"head", "fit"}  # which the configuration sets
+    differ = {one.name for one in fields(plain) if getattr(settings, one.name) != getattr(plain, one.name)}
+    assert differ <= own
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="batch_size is 0, expected more than 0"):
+        small(batch_size=0)
+    with pytest.raises(OscineError, match=r"no table nowhere\.csv; check the path"):
+        run_probe(small(table=Path("nowhere.csv")))
+    for changes, said in (
+        ({"head": {"pool": "max"}}, "'max' is not known to this probe"),
+        ({"head": {"pol": "mean"}}, "LinearProbe has no setting pol; did you mean pool"),
+        ({"probe": "SuperProbe"}, "no probe 'SuperProbe'; expected one of LinearProbe"),
+    ):
+        with pytest.raises(OscineError, match=said):
+            run_probe(small(**changes))
+    assert not (tmp_path / "runs").exists()
+    run_probe(small())
+    with pytest.raises(OscineError, match=r"scores\.json exists; --overwrite replaces it"):
+        run_probe(small())
