@@ -48,6 +48,7 @@ UNREAD = [  # where their first bytes stand, those, and what it is
 ]  # fmt: skip
 # How the notes begin of files that can be read: cut short, damaged later on, or other than their header says.
 IN_PART = ("truncated: ", "damaged: ", "header: ")
+LOUD = 8.0  # beyond what any gain or filter makes of samples in [-1, 1]
 HEADERS = 16  # that are waited for at a time: a disk on the network answers late, but many at once
 
 logger = logging.getLogger(__name__)
@@ -353,6 +354,8 @@ def decode(
         raise AudioError(file.path, unreadable(file.error))
     if not np.isfinite(mono).all():
         raise AudioError(file.path, "has samples that are infinite or not a number; export it again or leave it out")
+    if len(mono) and np.abs(mono).max() > LOUD:
+        warn_once(file.path, f"has samples beyond {LOUD:g}, expected [-1, 1]; divide by 32768 if they were int16")
     truncated = ""
     if not len(mono):
         truncated = f"damaged: cannot be decoded from {low / source:.3f} s on; copy it again for the rest"

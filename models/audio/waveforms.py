@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oscine.models.audio.load import LOUD
 from oscine.models.errors import OscineError
 
-LOUD = 8.0  # beyond what any gain or filter makes of samples in [-1, 1]
 NO_NUMBER = "has samples that are infinite or not a number; leave it out or mend it"
 logger = logging.getLogger(__name__)
 

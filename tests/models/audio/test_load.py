@@ -316,3 +316,14 @@ def test_a_length_that_another_thread_forgets_at_once_is_known_all_the_same(tmp_
 
     monkeypatch.setattr(audio, "_EXTENTS", Forgetful())
     assert audio_info(written(tmp_path / "a.wav")).seconds == 3
+
+
+def test_a_file_of_floats_on_the_scale_of_int16_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, np.full(400, 3000.0), 16_000, subtype="FLOAT")
+    for _ in range(2):
+        load_audio(path, 16_000)
+    (said,) = caplog.messages
+    assert said == f"{path}: has samples beyond 8, expected [-1, 1]; divide by 32768 if they were int16"
