@@ -8,14 +8,24 @@ from typing import NamedTuple
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.errors import OscineError
 
-# What each asks of those who hand the weights on: to name whose they are, to keep the licence, to earn nothing with them, to
-# change nothing, to keep to allowed uses. The names are the Hub's.
-LICENCES: dict[str, set[str]] = {
-    "apache-2.0": {"name"}, "mit": {"name"}, "bsd-3-clause": {"name"}, "cc0-1.0": set(), "cc-by-4.0": {"name"},
-    "cc-by-sa-4.0": {"name", "keep"}, "cc-by-nc-4.0": {"name", "earn nothing"},
-    "cc-by-nc-sa-4.0": {"name", "earn nothing", "keep"}, "cc-by-nc-nd-4.0": {"name", "earn nothing", "change nothing"},
-    "openrail": {"name", "keep to uses"},
-}  # fmt: skip
+FREE = "cc0-1.0"  # asks for nothing
+NAMED = (  # licences under which it is said whose weights these are
+    "apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0",
+    "openrail",
+)  # fmt: skip
+# Licences that can be chosen, by the Hub's names, with those under which weights may go on that were trained further.
+LICENCES: dict[str, tuple[str, ...]] = {
+    "apache-2.0": NAMED,
+    "mit": NAMED,
+    "bsd-3-clause": NAMED,
+    FREE: (),  # any
+    "cc-by-4.0": NAMED,
+    "cc-by-sa-4.0": ("cc-by-sa-4.0",),
+    "cc-by-nc-4.0": ("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+    "cc-by-nc-sa-4.0": ("cc-by-nc-sa-4.0",),
+    "cc-by-nc-nd-4.0": (),
+    "openrail": ("openrail",),
+}
 # Names that the Hub takes (huggingface.co/docs/hub/repositories-licenses); any other one goes there as "other".
 ON_THE_HUB = set(
     """
@@ -91,14 +101,14 @@ def carried_by(origin: Origin) -> str:
 
 
 def may_follow(licence: str, carried: str, trained: bool) -> bool:
-    """Whether weights under a licence may go on under another: as they are, only under theirs; trained further, under
-    one that asks for no less."""
-    before = LICENCES.get(carried)
-    if trained and re.search(r"\bnd\b", carried.partition("=")[0]):  # Creative Commons' word for: change nothing
-        return False
-    if not trained or before is None or "keep" in before:
+    """Whether weights under `carried` may go on under a licence: as they are, only under theirs."""
+    if not trained:
         return licence == carried
-    return before <= LICENCES.get(licence, set())
+    if carried == FREE:
+        return True
+    if re.search(r"\bnd\b", carried.partition("=")[0]):  # Creative Commons' word for: no derivatives
+        return False
+    return licence in LICENCES.get(carried, (carried,))
 
 
 def as_stated(licence: str) -> Licence:
