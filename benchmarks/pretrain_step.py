@@ -11,13 +11,13 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jsonargparse import auto_cli
 from plain_step import plain_bat, plain_bird_mae, plain_teacher
 from step_flop import flop
-from step_memory import kept_for_backward, peak_on_cpu, peak_on_gpu
+from step_memory import Step, kept_for_backward, peak_on_cpu, peak_on_gpu
 from torch import Tensor
 
 from oscine.models.encoders.bat import BAT
@@ -29,26 +29,6 @@ SIZES = {
     "small": {"dim": 384, "depth": 12, "heads": 6},
     "base": {"dim": 768, "depth": 12, "heads": 12},
 }
-
-
-class Step(NamedTuple):
-    """One way to do a step; what it trains is its recipe's own copy of the weights."""
-
-    recipe: Recipe
-    losses: Callable[[Tensor, Tensor], dict[str, Tensor]]  # of waveform [clips, samples] and keep [views, kept]
-    optimizer: torch.optim.Optimizer
-    move_teacher: Callable[[float], None]
-    mixed: bool  # precision: bfloat16 where autocast has it
-
-    def loss(self, waveform: Tensor, keep: Tensor) -> Tensor:
-        with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.mixed):
-            return torch.stack(list(self.losses(waveform, keep).values())).sum()
-
-    def run(self, waveform: Tensor, keep: Tensor) -> None:
-        self.optimizer.zero_grad()
-        self.loss(waveform, keep).backward()
-        self.optimizer.step()
-        self.move_teacher(0.999)
 
 
 def ours(recipe: Recipe, mixed: bool = False) -> Step:

@@ -5,13 +5,32 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from pretrain_step import Step
+from oscine.pretrain import Recipe
+
+
+class Step(NamedTuple):
+    """One way to do a step; what it trains is its recipe's own copy of the weights."""
+
+    recipe: Recipe
+    losses: Callable[[Tensor, Tensor], dict[str, Tensor]]  # of waveform [clips, samples] and keep [views, kept]
+    optimizer: torch.optim.Optimizer
+    move_teacher: Callable[[float], None]
+    mixed: bool  # precision: bfloat16 where autocast has it
+
+    def loss(self, waveform: Tensor, keep: Tensor) -> Tensor:
+        with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.mixed):
+            return torch.stack(list(self.losses(waveform, keep).values())).sum()
+
+    def run(self, waveform: Tensor, keep: Tensor) -> None:
+        self.optimizer.zero_grad()
+        self.loss(waveform, keep).backward()
+        self.optimizer.step()
+        self.move_teacher(0.999)
 
 
 def kept_for_backward(step: Step, waveform: Tensor, keep: Tensor) -> int:
