@@ -21,7 +21,7 @@ from oscine.models.files import write_whole
 from oscine.pretrain.run.facts import seconds_spent
 from oscine.pretrain.run.files import ENCODER, PICTURES
 from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE
-from oscine.pretrain.run.run import loss_curve
+from oscine.pretrain.run.metrics import loss_curve
 from oscine.probe.report.figures import Mark, gain_figure
 from oscine.probe.report.html import Report, gate_figure, health_figure, loss_figure, write_report
 from oscine.probe.report.mistakes import show_mistakes

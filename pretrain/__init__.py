@@ -1,4 +1,4 @@
-"""Everything needed to make an encoder: the recipes."""
+"""Everything needed to make an encoder: the recipes, and what runs them."""
 
 from typing import TYPE_CHECKING
 
@@ -7,19 +7,36 @@ from oscine.models.lazy import lazily
 if TYPE_CHECKING:
     from oscine.pretrain.bat import BATPretraining
     from oscine.pretrain.bird_mae import BirdMAEPretraining
+    from oscine.pretrain.data.datamodule import PretrainingData
+    from oscine.pretrain.masking import block_keep, dropped_patches, random_keep
     from oscine.pretrain.recipe import Recipe
-    from oscine.pretrain.run.run import run_pretraining
+    from oscine.pretrain.run.health import Health
+    from oscine.pretrain.run.metrics import loss_curve
+    from oscine.pretrain.run.pictures import Pictures
+    from oscine.pretrain.run.run import fit_recipe, make_trainer, run_pretraining
     from oscine.pretrain.run.settings import PretrainingRunSettings
+    from oscine.pretrain.schedule import adamw, warmup_cosine_schedule
     from oscine.pretrain.settings import DataSettings, TrainerSettings
 else:
     homes = {
         "BATPretraining": "bat",
         "BirdMAEPretraining": "bird_mae",
         "DataSettings": "settings",
+        "Health": "run.health",
+        "Pictures": "run.pictures",
+        "PretrainingData": "data.datamodule",
         "PretrainingRunSettings": "run.settings",
         "Recipe": "recipe",
         "TrainerSettings": "settings",
+        "adamw": "schedule",
+        "block_keep": "masking",
+        "dropped_patches": "masking",
+        "fit_recipe": "run.run",
+        "loss_curve": "run.metrics",
+        "make_trainer": "run.run",
+        "random_keep": "masking",
         "run_pretraining": "run.run",
+        "warmup_cosine_schedule": "schedule",
     }
     __getattr__, __dir__ = lazily(__name__, homes)
 
@@ -27,8 +44,19 @@ __all__ = [
     "BATPretraining",
     "BirdMAEPretraining",
     "DataSettings",
+    "Health",
+    "Pictures",
+    "PretrainingData",
     "PretrainingRunSettings",
     "Recipe",
     "TrainerSettings",
+    "adamw",
+    "block_keep",
+    "dropped_patches",
+    "fit_recipe",
+    "loss_curve",
+    "make_trainer",
+    "random_keep",
     "run_pretraining",
+    "warmup_cosine_schedule",
 ]

@@ -15,6 +15,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.layers import GatedPostNormBlock, gather_patches, init_linear
 from oscine.models.encoders.bat import BAT
 from oscine.models.warmup import warmup_steps
+from oscine.pretrain.colours import colours
 from oscine.pretrain.decoder import attend, fill_in
 from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe
@@ -96,6 +97,25 @@ class BATPretraining(Recipe):
             tokens = block(tokens)
             total += standardised(tokens[:, 1:].float())  # now: no layer is kept for later
         return layer_norm(total / self.teacher.depth, total.shape[-1:], eps=EPSILON)
+
+    @torch.no_grad()
+    def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        """Targets and predictions, to be drawn as colours: they are no sound, and too many numbers a patch for more."""
+        targets = self.targets(spectrogram)
+        dropped = dropped_patches(keep, targets.shape[1])
+        tokens = self.encoder.encode(spectrogram, keep, layers=[-1])[0]
+        index = dropped[..., None].expand(-1, -1, targets.shape[2])
+        predictions = torch.full_like(targets, torch.nan)
+        predictions.scatter_(1, index, self.decoder(tokens[:, 1:], keep, dropped).float())
+        shown = colours(targets.double().cpu(), predictions.double().cpu())  # which mixed precision leaves as they are
+        by_time = partial(
+            rearrange, pattern="clip (time freq) colour -> clip time freq colour", freq=self.encoder.grid[1]
+        )
+        of_clip = f"three principal components ({shown.share:.0%} of its variance) as colours"
+        return {
+            f"what the teacher makes of the clip: {of_clip}": by_time(shown.targets),
+            "what the decoder predicts of that, in the same colours": by_time(shown.predictions),
+        }
 
     def configure_optimizers(self) -> Any:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

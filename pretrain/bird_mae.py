@@ -96,8 +96,13 @@ class BirdMAEPretraining(Recipe):
         patches = patches + embedding(keep, self.encoder.patch_positions()[0])
         return self.encoder.finish(self.encoder.block_outputs(patches, None, [self.encoder.depth - 1])[0])
 
+    def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        """The decoder's spectrogram, to be drawn."""
+        title = "what the decoder draws, with the true mean and scale of every hidden patch"
+        return {title: self.predicted_spectrogram(spectrogram, keep)}
+
     @torch.no_grad()
-    def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
+    def predicted_spectrogram(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
         """The spectrogram as seen, with the dropped patches as predicted; mean and scale of a patch are the true ones."""
         targets = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
         mean, scale = mean_and_scale(targets)
@@ -148,12 +153,6 @@ def mean_and_scale(patches: Tensor) -> tuple[Tensor, Tensor]:  # each [clips, pa
     """Mean and standard deviation of every patch's pixels; unbiased, as the authors have it."""
     variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
     return mean, (variance + EPSILON).sqrt()
-
-
-def seen(spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
-    """What `keep` [clips * views, kept] shows of a spectrogram; NaN elsewhere."""
-    pixels = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
-    return spectrogram_of(with_kept(torch.full_like(pixels, torch.nan), pixels, keep), spectrogram.shape[2] // PATCH)
 
 
 def with_kept(others: Tensor, patches: Tensor, keep: Tensor) -> Tensor:  # [views, patches, pixels]

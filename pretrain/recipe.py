@@ -1,4 +1,4 @@
-"""What every recipe is: an encoder, a way to draw masks and the losses they lead to; what outlives it is the encoder."""
+"""Recipe, the base of all of them: an encoder, masks of its clips, and the losses; the encoder alone outlives it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from lightning import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from oscine.models.encoders.base.encoder import Encoder
@@ -31,11 +32,30 @@ class Batch(NamedTuple):
 
 
 STEP = 5  # which of a clip's random numbers, see `drawn_by` in models/augment
+REQUIRED = ("draw_keep", "losses", "configure_optimizers")
 DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
 
 
 class Recipe(LightningModule):
-    """A subclass gives the masks of a clip, the losses and the optimiser, and says which encoders it `takes`.
+    """How an encoder is pretrained. A subclass must give
+
+        draw_keep             what draws the masks of one clip
+        losses                the terms whose sum is minimised, of a batch of spectrograms and their masks
+        configure_optimizers  Lightning's: the optimiser, as a rule with the learning rate over the steps, such as
+                              `warmup_cosine_schedule(adamw(groups, lr), warmup, steps)`
+
+    and may leave out
+
+        takes                 the class of the encoders that it takes; else all with patches
+        rolls_before_filling  whether clips are shifted before silence fills them up; else not
+        augment               what is done to the waveforms of a batch; else nothing
+        targets               what is to be predicted of every patch; else the run's health has no `target_std`
+        reconstruct           what was predicted, to be drawn; else pictures show the clip and what is seen of it alone
+        schedules             numbers that change with the steps, such as a teacher's decay; else none is logged
+
+    A teacher is a module of the recipe without gradients, which `optimizer_step` moves, as in `BATPretraining`. Weights that
+    are not the encoder's (decoder, teacher) are in the states of a run and in nothing else. A constructor hands `encoder`,
+    `steps` and `compile` on to this one; **settings in it stand for those of its parent.
 
     `steps` are a whole run's optimiser steps. `compile` is a mode of torch.compile for the losses, "reduce-overhead" with
     CUDA graphs; None leaves them as they are. Compiled sums come in another order, hence in other last bits.
@@ -49,6 +69,10 @@ class Recipe(LightningModule):
     def __init__(self, encoder: Encoder, steps: int, compile: str | None = None) -> None:
         super().__init__()
         check_compile(compile)
+        if missing := [name for name in REQUIRED if getattr(type(self), name) is getattr(Recipe, name)]:
+            raise OscineError(
+                f"{type(self).__name__} has no {' and no '.join(missing)}; a recipe gives {', '.join(REQUIRED)}, see Recipe"
+            )
         if not isinstance(encoder, self.takes):
             raise OscineError(
                 f"{type(self).__name__} takes a {self.takes.__name__}, not a {type(encoder).__name__}; choose that"
@@ -71,9 +95,16 @@ class Recipe(LightningModule):
         """What is done to a batch of clips before they are looked at. seed [clips], on the CPU."""
         return waveform
 
-    def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, dim]
-        """What the losses want predicted of every patch. spectrogram [clips, frames, mel]."""
-        raise NotImplementedError
+    def targets(self, spectrogram: Tensor) -> Tensor | None:  # [clips, patches, dim]
+        """What the losses want predicted of every patch; None where no such thing is. spectrogram [clips, frames, mel]."""
+        return None
+
+    def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        """What is predicted, to be drawn: by title, spectrograms [clips, frames, mel] or colours [clips, time, freq, 3].
+
+        spectrogram [clips, frames, mel]; keep [clips, kept], one view of each clip. NaN is drawn as nothing.
+        """
+        return {}
 
     def schedules(self) -> dict[str, float]:
         """What changes with the steps besides the learning rate, by name, as it is now."""
@@ -113,13 +144,23 @@ class Recipe(LightningModule):
         checkpoint["encoder"] = {"architecture": type(self.encoder).__name__, "config": self.encoder.config}
 
     def on_train_start(self) -> None:
-        """Learning rate and weight decay are those of the settings; a state brings those that its run had."""
-        planned = cast(dict[str, Any], self.configure_optimizers())
-        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
-        assert isinstance(scheduler, LambdaLR)
-        scheduler.base_lrs = planned["lr_scheduler"]["scheduler"].base_lrs
-        shares = [share(scheduler.last_epoch) for share in scheduler.lr_lambdas]
-        for group, new, peak, share in zip(
-            optimizer.param_groups, planned["optimizer"].param_groups, scheduler.base_lrs, shares, strict=True
+        """Take learning rate and weight decay from the settings: the state of a run that goes on has brought its own.
+
+        Not with schedulers that are no function of the step (LambdaLR): they go on as they were.
+        """
+        configured: Any = self.configure_optimizers()
+        planned = configured["optimizer"] if isinstance(configured, dict) else configured
+        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        if not isinstance(planned, Optimizer) or not all(isinstance(scheduler, LambdaLR) for scheduler in schedulers):
+            return
+        rates = [group.get("initial_lr", group["lr"]) for group in planned.param_groups]  # at a share of one
+        shares = [1.0] * len(rates)
+        for scheduler in cast(list[LambdaLR], schedulers):
+            scheduler.base_lrs = rates
+            shares = [share(scheduler.last_epoch) for share in scheduler.lr_lambdas]
+        for group, new, rate, share in zip(
+            self.trainer.optimizers[0].param_groups, planned.param_groups, rates, shares, strict=True
         ):
-            group["lr"], group["weight_decay"] = peak * share, new["weight_decay"]
+            group["lr"] = rate * share
+            if "weight_decay" in new:
+                group["weight_decay"] = new["weight_decay"]

@@ -60,7 +60,7 @@ def test_a_recipes_yaml_leaves_nothing_to_a_hidden_default(name: str) -> None:
     given = content("pretrain", name)
     assert set(given) == {
         "name", "method", "seed", "encoder", "recipe", "data", "save_every", "log_every", "health_every",
-        "pictures_every", "probe_every", "trainer",
+        "pictures_every", "probe_every", "keep_every", "trainer",
     }  # fmt: skip
     assert given["name"] == given["encoder"]["name"] == name
     assert set(given["recipe"]) == arguments(pretrain.METHODS[given["method"]], but={"encoder"})

@@ -13,7 +13,7 @@ from oscine.cli.console.progress import progress_bar
 from oscine.models.errors import Misuse, OscineError
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
-from oscine.pretrain.run.files import LOGS, PICTURES
+from oscine.pretrain.run.files import ENCODERS, LOGS, PICTURES
 from oscine.pretrain.run.settings import ORDERS, PretrainingRunSettings, check_run
 from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 PURPOSE = """Pretrain an encoder on a folder of recordings and leave it in RUNS/NAME/encoder.
 
-Logs go to RUNS/NAME/logs (CSV, TensorBoard), pictures of clips and of what is predicted to RUNS/NAME/pictures, what is
-needed to go on to RUNS/NAME/states. With --probe_table the encoder is judged, frozen, while it learns. A run that was
+Logs go to RUNS/NAME/logs (CSV, TensorBoard), pictures of clips, of what is predicted and of the curves to
+RUNS/NAME/pictures, what is needed to go on to RUNS/NAME/states. With --keep_every the encoder stays at those steps, too, in
+RUNS/NAME/encoders/step_0001000 and so on. With --probe_table the encoder is judged, frozen, while it learns. A run that was
 stopped or killed goes on with --resume; --overwrite starts anew and deletes the run of this name once the new one has kept a
 state. --init starts a new run from the weights of an encoder; its decoder, teacher and optimiser are new. Settings that are
 not those of the run or encoder are refused unless --change names them."""
@@ -102,7 +103,10 @@ def pretrain(settings: PretrainingRunSettings, table: LabelledTable | None) -> N
         encoder = run_pretraining(settings, progress=bar.task(settings.name), callbacks=watching)
     folder = settings.folder
     pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
-    print(f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}encoder: create_model('local-dir:{encoder}')")
+    over_time = f"encoders over time: {folder / ENCODERS}; " if (folder / ENCODERS).exists() else ""
+    print(
+        f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}{over_time}encoder: create_model('local-dir:{encoder}')"
+    )
 
 
 def watch(settings: PretrainingRunSettings, table: LabelledTable | None) -> list[Callback]:

@@ -13,8 +13,8 @@ from oscine.models.yaml_text import as_yaml, parse_yaml
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.run.files import ENCODER, LOGS, find_encoder
 from oscine.pretrain.run.hardware import read_machine
+from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.record import read_record
-from oscine.pretrain.run.run import loss_curve
 
 
 def gather(path: Path, terms: Terms) -> tuple[Path, Facts]:

@@ -11,14 +11,20 @@ from oscine.models.hub.encoder_files import SETTINGS, encoder_folder
 from oscine.models.replaced import Replaced, check_own, is_empty
 from oscine.models.zoo import LOCAL
 
-LOGS, STATES, ENCODER, PICTURES = "logs", "states", "encoder", "pictures"
+LOGS, STATES, ENCODER, ENCODERS, PICTURES = "logs", "states", "encoder", "encoders", "pictures"
 STATE = Path(STATES, "last.ckpt")
-RUN = (SETTINGS, SOURCE, LOGS, STATES, ENCODER, PICTURES)
+RUN = (SETTINGS, SOURCE, LOGS, STATES, ENCODER, ENCODERS, PICTURES)
 OWN = re.compile(
     rf"(settings\.yaml|source\.json|{LOGS}/version_\d+/[^/]+|{STATES}/last\.[\w.]+|{PICTURES}/[^/]+\.(png|json)"
-    rf"|{ENCODER}/(config|source|run)\.json|{ENCODER}/model\.safetensors|(.+/)?\.[^/]+\.\d+\.part)"
+    rf"|({ENCODER}|{ENCODERS}/(step_\d+|\.step_\d+\.\w+\.part))/((config|source|run)\.json|model\.safetensors)"
+    r"|(.+/)?\.[^/]+\.\d+\.part)"
 )
 WRITER = "a pretraining run"
+
+
+def step_name(step: int) -> str:
+    """What belongs to a step of a run is called, a picture or an encoder; names come in the order of steps."""
+    return f"step_{step:07d}"
 
 
 def before(path: Path) -> Path:

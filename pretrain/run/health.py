@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from lightning import Callback, LightningModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor
 from torch.nn.utils import get_total_norm
-from torch.optim import Optimizer
 
 from oscine.models.encoders.base.state import evaluating
 from oscine.pretrain.recipe import Batch, Recipe
+from oscine.pretrain.run.every import EveryNSteps
 
 logger = logging.getLogger(__name__)
 CLIPS = 32  # of a batch that are looked at: enough for a spread, cheap beside a step
@@ -26,11 +26,12 @@ LEAST_SHARE = 0.02
 LEAST_RANK = 1.2
 
 
-class Health(Callback):
+class Health(EveryNSteps):
     """Logs every so many steps what the losses do not tell, and warns once of a run that collapses.
 
     grad_norm     of all gradients of the step, before they are clipped; not where weights are dealt out over devices (fsdp)
-    target_std    standard deviation over clips of what is to be predicted, the mean over patches and dimensions
+    target_std    standard deviation over clips of what is to be predicted, the mean over patches and dimensions; left out
+                  where the recipe has no `targets`
     feature_std   the same of the encoder's last layer, whose patches are all seen
     feature_rank  effective rank of that layer's patches (RankMe, arXiv 2210.02885)
     and what the recipe's schedules say, such as `teacher_decay`. The means over all processes; names begin with `health/`.
@@ -40,9 +41,9 @@ class Health(Callback):
     """
 
     def __init__(self, every: int, warns: bool = True) -> None:
-        self.every, self.warns = every, warns
-        self.due = False
-        self.figures: dict[str, Any] = {}  # of a step that is to be looked at when it is done
+        super().__init__(every)
+        self.warns = warns
+        self.figures: dict[str, Any] = {}  # of a step that is to be measured when it is done
         self.first_std: float | None = None
         self.warned = False
 
@@ -52,25 +53,16 @@ class Health(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.first_std, self.warned = state_dict["first_std"], state_dict["warned"]
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        assert isinstance(pl_module, Recipe)
-        step = trainer.global_step + 1
-        if step == 1 or step % self.every == 0:
-            self.due, self.figures = True, dict(pl_module.schedules())
-            if not isinstance(trainer.strategy, FSDPStrategy):
-                gradients = [weight.grad for weight in pl_module.parameters() if weight.grad is not None]
-                self.figures["grad_norm"] = get_total_norm(gradients)
+    def begin(self, trainer: Trainer, recipe: Recipe) -> None:
+        self.figures = dict(recipe.schedules())
+        if not isinstance(trainer.strategy, FSDPStrategy):
+            gradients = [weight.grad for weight in recipe.parameters() if weight.grad is not None]
+            self.figures["grad_norm"] = get_total_norm(gradients)
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
-    ) -> None:
-        assert isinstance(pl_module, Recipe)
-        if not self.due:
-            return
+    def look(self, trainer: Trainer, recipe: Recipe, batch: Batch) -> None:
         with trainer.precision_plugin.forward_context():
-            figures = self.figures | look(pl_module, batch.waveform[:CLIPS])
-        self.due = False
-        values = torch.stack([torch.as_tensor(value, device=pl_module.device).float() for value in figures.values()])
+            figures = self.figures | measure_health(recipe, batch.waveform[:CLIPS])
+        values = torch.stack([torch.as_tensor(value, device=recipe.device).float() for value in figures.values()])
         means = dict(zip(figures, trainer.strategy.reduce(values, reduce_op="mean").tolist(), strict=True))
         for log in trainer.loggers:  # in the row of the step's losses, which are counted from zero
             log.log_metrics({f"health/{name}": value for name, value in means.items()}, trainer.global_step - 1)
@@ -92,16 +84,18 @@ class Health(Callback):
 
 
 @torch.no_grad()
-def look(recipe: Recipe, waveform: Tensor) -> dict[str, Tensor]:
+def measure_health(recipe: Recipe, waveform: Tensor) -> dict[str, Tensor]:
     """The figures of an encoder's features and of what it is to predict, on clips as they are. waveform [clips, samples]."""
     encoder = recipe.encoder
     with evaluating(encoder):
         spectrogram = recipe.spectrogram(waveform)
-        targets = recipe.targets(spectrogram).float()
+        targets = recipe.targets(spectrogram)
         features = encoder.finish(encoder.encode(spectrogram, layers=[-1])[0])[:, 1:].float()
     figures = {"feature_rank": effective_rank(rearrange(features, "clip patch dim -> (clip patch) dim"))}
     if len(waveform) > 1:
-        figures |= {"feature_std": std_over_clips(features), "target_std": std_over_clips(targets)}
+        figures["feature_std"] = std_over_clips(features)
+        if targets is not None:
+            figures["target_std"] = std_over_clips(targets.float())
     return figures
 
 

@@ -12,39 +12,37 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning
-import pandas as pd
 import torch
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
+from oscine.models.encoders.base.provenance import SOURCE, Origin
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.hub.encoder_files import SETTINGS
-from oscine.models.hub.folder import from_config, load_pretrained, with_state
 from oscine.models.hub.origin import origin_of
 from oscine.models.hub.weights import load_strictly
-from oscine.models.json_text import one_line
 from oscine.models.locks import lock_output
 from oscine.models.replaced import Replaced
 from oscine.models.yaml_text import as_yaml
-from oscine.models.zoo import LOCAL, create_model
+from oscine.models.zoo import create_model
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.distributed import is_first, made_for_all
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.recipe import Recipe
-from oscine.pretrain.run.checkpoint import DiskError, StepBoundary, Stopped
-from oscine.pretrain.run.files import ENCODER, LOGS, STATE, parts_of_logs, replaced_run, resumable, stands
+from oscine.pretrain.run.checkpoint import DiskError, PreemptionSafeCheckpoint, Stopped
+from oscine.pretrain.run.curves import Curves
+from oscine.pretrain.run.encoders import encoder_with_weights, save_encoder
+from oscine.pretrain.run.files import ENCODER, LOGS, STATE, replaced_run, resumable, stands
 from oscine.pretrain.run.hardware import Machine
 from oscine.pretrain.run.health import Health
+from oscine.pretrain.run.metrics import MetricsLogger
 from oscine.pretrain.run.pictures import Pictures
-from oscine.pretrain.run.record import save_with_record, step_of
 from oscine.pretrain.run.settings import PretrainingRunSettings, check_free, check_run, check_same
-from oscine.pretrain.run.states import RunStates, kept, newest_state
+from oscine.pretrain.run.states import RunStates, describe_state
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, the loss as it is logged
 # Lightning's own use of torch, and what it cannot know of these runs.
@@ -82,7 +80,7 @@ def run_pretraining(
     data = PretrainingData(**vars(settings.data), seed=settings.seed)
     data.changes = settings.change
     recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
-    own: list[Callback] = [LearningRateMonitor("step"), *looks(settings)]
+    own: list[Callback] = [LearningRateMonitor("step"), *diagnostics(settings)]
     with ExitStack() as held:
         held.enter_context(quiet_lightning())
         if first:
@@ -95,6 +93,7 @@ def run_pretraining(
             settings.save_every,
             settings.log_every,
             callbacks=[*own, *callbacks],
+            keep_every=settings.keep_every,
             enable_progress_bar=False,
             enable_model_summary=False,
             **asdict(settings.trainer),
@@ -124,25 +123,28 @@ def quiet_lightning() -> Iterator[None]:
 
 def make_trainer(
     recipe: Recipe,
-    folder: Path,
+    folder: str | Path,
     save_every: int = 1000,
     log_every: int = 10,
     callbacks: Sequence[Callback] = (),
+    keep_every: int = 0,
     **settings: Any,
 ) -> Trainer:
     """The Trainer of a recipe's run in `folder`, which it does not touch yet. `settings` are Lightning's own.
 
     Loss, its terms and the learning rate go to `folder`/logs every `log_every` steps, as CSV and for TensorBoard; everything
-    that is needed to go on goes to `folder`/states every `save_every` steps; the last two states are kept.
+    that is needed to go on goes to `folder`/states every `save_every` steps; the last two states are kept. The encoder stays
+    in `folder`/encoders every `keep_every` steps; 0: nowhere.
     """
-    csv = CSVLogger(folder, name=LOGS, flush_logs_every_n_steps=log_every)
-    boundary = StepBoundary(folder / STATE, log_every, save_every)
+    folder = Path(folder)
+    csv = MetricsLogger(folder, name=LOGS, flush_logs_every_n_steps=1)
+    checkpoint = PreemptionSafeCheckpoint(folder, log_every, save_every, keep_every)
     try:
         return Trainer(
             max_steps=recipe.steps,
             default_root_dir=folder,
             logger=[csv, TensorBoardLogger(folder, name=LOGS, version=csv.version)],
-            callbacks=[Machine(), *callbacks, boundary],
+            callbacks=[Machine(), *callbacks, checkpoint],
             plugins=[RunStates()],
             log_every_n_steps=log_every,
             # The clips' numbers say which rank reads what; a sampler on top would deal them out twice.
@@ -153,75 +155,32 @@ def make_trainer(
         raise OscineError(f"no such Trainer: {' '.join(str(error).split())}") from error
 
 
-def fit_recipe(trainer: Trainer, recipe: Recipe, data: PretrainingData, folder: Path, resume: bool = False) -> Path:
+def fit_recipe(
+    trainer: Trainer, recipe: Recipe, data: PretrainingData, folder: str | Path, resume: bool = False
+) -> Path:
     """Train a recipe to its last step and return the folder of its encoder, `folder`/encoder.
 
     resume: go on from the newest state, if any was kept: a run may have been stopped before its first.
     """
+    folder = Path(folder)
     state = folder / STATE
-    boundary = cast(StepBoundary, trainer.checkpoint_callback)
+    checkpoint = cast(PreemptionSafeCheckpoint, trainer.checkpoint_callback)
     try:
-        with boundary.listening():
+        with checkpoint.handling_signals():
             trainer.fit(recipe, datamodule=data, ckpt_path=state if resume and resumable(state) else None)
         step = trainer.global_step
         if step < recipe.steps:
-            raise Stopped(f"told to stop at step {step}; the state is kept in {state}", boundary.told)
-        made_for_all(trainer, partial(save_encoder, state, folder, step))
+            raise Stopped(f"told to stop at step {step}; the state is kept in {state}", checkpoint.stop_signal)
+        made_for_all(trainer, partial(save_encoder, folder, step))
     except SystemExit as left:  # how Lightning ends the process after Ctrl-C or SIGTERM; that is for the caller to do
         raise KeyboardInterrupt from left
     except OSError as error:  # a full disk, or one that is gone
         reason = " ".join((error.strerror or str(error)).split())
         raise DiskError(
-            f"stopped at step {trainer.global_step}: {reason}; {kept(state)}; when {folder} can be written again",
+            f"stopped at step {trainer.global_step}: {reason}; {describe_state(state)}; when {folder} can be written again",
             resumable(state),
         ) from error
     return folder / ENCODER
-
-
-def save_encoder(state: Path, run: Path, step: int) -> None:
-    """From the run's state, which is whole also where every device holds a part of the weights."""
-    save_with_record(encoder_of_state(*newest_state(state)), run, run / ENCODER, step)
-
-
-def encoder_with_weights(source: str) -> Encoder:
-    """An encoder to start a run from: a run's folder, an encoder's (also local-dir:), or a name with published weights.
-
-    Of a run that has not ended it is the one in its newest state.
-    """
-    folder = Path(source.removeprefix(LOCAL))
-    if resumable(folder / STATE):
-        state, path = newest_state(folder / STATE)
-        if state["global_step"] > step_of(folder / ENCODER):  # it has gone on since
-            encoder = encoder_of_state(state, path)
-            encoder.origin = read_origin(folder)
-            return encoder
-    if (folder / ENCODER).is_dir():
-        return load_pretrained(folder / ENCODER)
-    return load_pretrained(folder) if folder.is_dir() else create_model(source, pretrained=True)
-
-
-def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
-    """The encoder in a run's state, which was read from `path`."""
-    weights = state.get("state_dict")
-    named = weights.items() if isinstance(weights, dict) else ()
-    own = {str(name).removeprefix("encoder."): it for name, it in named if str(name).startswith("encoder.")}
-    if not own or not all(isinstance(tensor, Tensor) for tensor in own.values()):
-        raise OscineError(f"{path} holds no encoder, as the state of a pretraining run does; --overwrite begins anew")
-    try:
-        return with_state(partial(from_config, state.get("encoder")), lambda: own, path)
-    except OscineError as error:
-        raise OscineError(f"{path}: {str(error).removeprefix(f'{path} ')}") from None
-
-
-def loss_curve(folder: Path) -> pd.DataFrame:
-    """What a run has logged, one row a logged step, over all its resumptions; a step done twice counts as done last."""
-    parts = parts_of_logs(folder / LOGS, "metrics.csv")
-    if not parts:
-        raise OscineError(f"no {LOGS}/version_*/metrics.csv in {folder}; is it the folder of a pretraining run?")
-    try:
-        return pd.concat(map(pd.read_csv, parts)).groupby("step").last()
-    except (ValueError, LookupError, TypeError) as error:
-        raise OscineError(f"{folder / LOGS} holds curves that are not what a run writes ({one_line(error)})") from None
 
 
 @contextmanager
@@ -265,13 +224,13 @@ def write_settings(folder: Path, record: dict[str, Any]) -> None:
     write_whole(folder / SETTINGS, as_yaml(record).encode())
 
 
-def looks(settings: PretrainingRunSettings) -> list[Callback]:
-    """What looks at the encoder now and then while it learns."""
+def diagnostics(settings: PretrainingRunSettings) -> list[Callback]:
+    """Callbacks that measure and draw the encoder now and then while it learns."""
     made: list[Callback] = []
     if settings.health_every:
         made.append(Health(settings.health_every))
     if settings.pictures_every:
-        made.append(Pictures(settings.folder, settings.pictures_every))
+        made += [Pictures(settings.folder, settings.pictures_every), Curves(settings.folder, settings.pictures_every)]
     return made
 
 

@@ -25,8 +25,8 @@ WARMUP, STEPS = "recipe.warmup", "recipe.steps"
 PACKED = (".tar", ".gz", ".parquet", ".csv", ".json")  # which a folder of shards, BirdSet's or AudioSet's holds
 # What may differ when a run is resumed: where and how fast it goes, not what becomes of it.
 FREE = {
-    "runs", "save_every", "log_every", "health_every", "pictures_every", "probe_every", "probe_table", "data.workers",
-    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+    "runs", "save_every", "log_every", "health_every", "pictures_every", "probe_every", "probe_table", "keep_every",
+    "data.workers", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
 }  # fmt: skip
 ORDERS = ("resume", "overwrite", "change")  # what is asked for now, and is not written down with a run
 
@@ -47,10 +47,13 @@ class PretrainingRunSettings:
         save_every: steps from one run state to the next.
         log_every: steps from one logged loss to the next.
         health_every: steps between looks at the encoder's health; 0: none.
-        pictures_every: steps from one picture of clips, what is seen of them and what is predicted to the next; 0: none.
+        pictures_every: steps from one picture of clips, what is seen of them and what is predicted to the next, and of the
+            curves; 0: none.
         probe_every: steps from one judgement of the encoder on --probe_table to the next; 0: none.
         probe_table: labelled table, as `oscine probe` takes it, on which k-NN and logistic regression judge the frozen
             encoder.
+        keep_every: steps from one encoder to the next that is left in RUNS/NAME/encoders, for probes to run on each; 0: the
+            last alone is left, in RUNS/NAME/encoder.
         init: start from an encoder: a run's folder, local-dir:FOLDER or a zoo name.
         resume: go on with the run of this name.
         overwrite: delete the run of this name and start anew.
@@ -71,13 +74,14 @@ class PretrainingRunSettings:
     pictures_every: int = 500
     probe_every: int = 500
     probe_table: Path | None = None
+    keep_every: int = 0
     init: str | None = None
     resume: bool = False
     overwrite: bool = False
     change: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for name in ("save_every", "log_every", "health_every", "pictures_every", "probe_every"):
+        for name in ("save_every", "log_every", "health_every", "pictures_every", "probe_every", "keep_every"):
             least = 1 if name in ("save_every", "log_every") else 0
             if getattr(self, name) < least:
                 raise Misuse(f"{name} is {getattr(self, name)}, expected at least {least}")
@@ -85,7 +89,7 @@ class PretrainingRunSettings:
     @property
     def folder(self) -> Path:
         """Of the run."""
-        return self.runs / self.name
+        return Path(self.runs) / self.name
 
     def whole_recipe(self) -> dict[str, Any]:
         """The recipe's settings with those that were left out; what it does not have, or cannot be, is an error."""

@@ -46,8 +46,8 @@ class RunStates(TorchCheckpointIO):
         return state
 
 
-def kept(state: Path) -> str:
-    """What a run that has to stop leaves behind."""
+def describe_state(state: Path) -> str:
+    """Say whether a run that has to stop leaves a state behind."""
     return f"the state kept in {state} is from before" if resumable(state) else "no state was kept yet"
 
 

@@ -24,7 +24,7 @@ from oscine.cli.pretrain import pretrain
 from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.run import checkpoint as boundary
-from oscine.pretrain.run.run import loss_curve
+from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.states import read_state
 
 PROGRAM = Path(__file__).parent / "one_process.py"

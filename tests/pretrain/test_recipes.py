@@ -28,7 +28,7 @@ from oscine.pretrain.bat import BATPretraining, standardised
 from oscine.pretrain.bird_mae import BirdMAEPretraining, patches_of, spectrogram_of
 from oscine.pretrain.masking import dropped_patches
 from oscine.pretrain.recipe import Batch, Recipe
-from oscine.pretrain.run.run import loss_curve
+from oscine.pretrain.run.metrics import loss_curve
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = 2
@@ -382,7 +382,7 @@ def test_a_reconstruction_leaves_what_was_seen_as_it_was():
     recipe = bird_mae_recipe()
     spectrogram, keep = sounds(recipe.encoder), masks(recipe)
     dropped = dropped_patches(keep, 56)
-    made, true = patches_of(recipe.reconstruct(spectrogram, keep)), patches_of(spectrogram)
+    made, true = patches_of(recipe.predicted_spectrogram(spectrogram, keep)), patches_of(spectrogram)
     for clip in range(CLIPS):
         assert torch.equal(made[clip, keep[clip]], true[clip, keep[clip]])
         difference = made[clip, dropped[clip]] - true[clip, dropped[clip]]
@@ -399,7 +399,7 @@ def test_a_perfect_prediction_has_no_loss_and_reconstructs_the_spectrogram(monke
         recipe, "predict", lambda *given: perfect.gather(1, given[-1][..., None].expand(-1, -1, perfect.shape[2]))
     )
     assert recipe.losses(spectrogram, keep)["reconstruction"] == 0
-    assert_close(recipe.reconstruct(spectrogram, keep), spectrogram, atol=1e-5, rtol=0)
+    assert_close(recipe.predicted_spectrogram(spectrogram, keep), spectrogram, atol=1e-5, rtol=0)
 
 
 def test_bird_mae_decays_matrices_and_tokens_only():

@@ -26,8 +26,9 @@ from oscine.models.hub.folder import save_pretrained
 from oscine.models.locks import lock_output
 from oscine.pretrain.bird_mae import BirdMAEPretraining
 from oscine.pretrain.methods import METHODS
+from oscine.pretrain.run.encoders import encoder_with_weights
 from oscine.pretrain.run.files import replaced_run
-from oscine.pretrain.run.run import encoder_with_weights, loss_curve
+from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.states import read_state
 
 TINY = """
@@ -261,7 +262,7 @@ def table(here: Path) -> str:
 
 def test_a_run_that_is_looked_at_and_resumed_ends_with_the_bits_of_one_that_is_not(table: str) -> None:
     assert pretrain("plain", 6, "--health_every", "0") == 0
-    looks = ["--probe_table", table, "--probe_every=2", "--pictures_every=2"]
+    looks = ["--probe_table", table, "--probe_every=2", "--pictures_every=2", "--keep_every=2"]
     assert pretrain("run", 6, *looks) == 0
     curve = loss_curve(Path("runs/run"))
     state = Path("runs/run/states/last.ckpt")
@@ -275,7 +276,10 @@ def test_a_run_that_is_looked_at_and_resumed_ends_with_the_bits_of_one_that_is_n
     assert list(figures.columns) == ["probe/accuracy_knn", "probe/accuracy_linear"]
     assert loss_curve(Path("runs/run")).filter(like="probe/").dropna().equals(figures)
     pictures = sorted(path.name for path in Path("runs/run/pictures").iterdir())
-    assert pictures == [f"step_{step:07d}.png" for step in (1, 2, 4, 6)]
+    assert pictures == ["curves.png", *(f"step_{step:07d}.png" for step in (1, 2, 4, 6))]
+    kept = sorted(Path("runs/run/encoders").iterdir())
+    assert [folder.name for folder in kept] == [f"step_{step:07d}" for step in (2, 4, 6)]
+    assert same(create_model(f"local-dir:{kept[-1]}"), encoder("run"))
 
 
 def test_looks_may_change_when_a_run_goes_on(table: str) -> None:
@@ -283,7 +287,7 @@ def test_looks_may_change_when_a_run_goes_on(table: str) -> None:
     changed = ["--probe_table", table, "--probe_every=3", "--pictures_every=3", "--change", "recipe.steps"]
     assert pretrain("run", 4, "--resume", *changed) == 0
     assert list(loss_curve(Path("runs/run")).filter(like="probe/").dropna().index) == [2]
-    assert [path.name for path in Path("runs/run/pictures").iterdir()] == ["step_0000003.png"]
+    assert sorted(path.name for path in Path("runs/run/pictures").iterdir()) == ["curves.png", "step_0000003.png"]
 
 
 def test_a_run_says_where_its_curves_pictures_and_encoder_lie(capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,10 +295,13 @@ def test_a_run_says_where_its_curves_pictures_and_encoder_lie(capsys: pytest.Cap
     assert capsys.readouterr().out == (
         "curves: runs/run/logs (CSV, TensorBoard); encoder: create_model('local-dir:runs/run/encoder')\n"
     )
-    assert pretrain("run", 1, "--overwrite", "--pictures_every=1") == 0
+    assert pretrain("run", 1, "--overwrite", "--pictures_every=1", "--keep_every=1") == 0
     said = capsys.readouterr().out
-    assert "; pictures: runs/run/pictures; " in said
-    assert list(Path("runs/run/pictures").iterdir())
+    assert "; pictures: runs/run/pictures; encoders over time: runs/run/encoders; encoder: " in said
+    assert sorted(path.name for path in Path("runs/run/pictures").iterdir()) == ["curves.png", "step_0000001.png"]
+    assert same(create_model("local-dir:runs/run/encoders/step_0000001"), encoder("run"))
+    assert pretrain("run", 1, "--overwrite") == 0, "what it has left is the run's own"
+    assert not Path("runs/run/encoders").exists()
 
 
 @pytest.mark.parametrize(

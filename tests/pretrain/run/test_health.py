@@ -16,8 +16,9 @@ from torch import Tensor
 from oscine.models import create_model
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE, Health, effective_rank, look, std_over_clips
-from oscine.pretrain.run.run import fit_recipe, loss_curve, make_trainer
+from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE, Health, effective_rank, measure_health, std_over_clips
+from oscine.pretrain.run.metrics import loss_curve
+from oscine.pretrain.run.run import fit_recipe, make_trainer
 from oscine.pretrain.schedule import teacher_decay
 
 TINY = {"dim": 24, "depth": 2, "heads": 2}
@@ -105,7 +106,7 @@ def test_a_batch_of_one_clip_has_a_rank_and_no_spread(recordings: list[Path], tm
 def test_the_figures_are_of_the_encoder_that_is_kept(name: str) -> None:
     recipe = RECIPES[name]()
     waveform = torch.rand(3, recipe.encoder.samples, generator=torch.Generator().manual_seed(0)) - 0.5
-    figures = look(recipe, waveform)
+    figures = measure_health(recipe, waveform)
     features = recipe.encoder.eval()(waveform, layers=[-1]).patches[0].flatten(1, 2)
     torch.testing.assert_close(figures["feature_std"], std_over_clips(features))
     torch.testing.assert_close(figures["feature_rank"], effective_rank(features.flatten(0, 1)), rtol=1e-4, atol=0)

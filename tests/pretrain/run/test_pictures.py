@@ -18,9 +18,10 @@ from oscine.models import create_model
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.encoders.frontends.mel_scale import Ruler
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
+from oscine.pretrain.colours import colours
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.recipe import Batch
-from oscine.pretrain.run.pictures import CLIPS, Pictures, colours, draw, first_clips, look, pixels_of
+from oscine.pretrain.run.pictures import CLIPS, Pictures, draw, first_clips, panels_of, pixels_of
 from oscine.pretrain.run.run import fit_recipe, make_trainer
 
 TINY = {"dim": 24, "depth": 2, "heads": 2}
@@ -89,7 +90,7 @@ def test_a_picture_is_drawn_at_the_first_step_and_at_every_second(
     clips = run(recipe, recordings, tmp_path, [Pictures(tmp_path, 2)], parts=2)
     pictures = sorted((tmp_path / "pictures").iterdir())
     assert [path.name for path in pictures] == ["step_0000001.png", "step_0000002.png", "step_0000004.png"]
-    panels, losses = look(recipe, clips)
+    panels, losses = panels_of(recipe, clips)
     title = f"step 4: {', '.join(f'{name} {value:.3f}' for name, value in losses.items())}"
     last = pixels_of(draw(panels, title, recipe.encoder.frontend.ruler))
     assert np.array_equal(np.round(imread(pictures[-1])[..., :3] * 255), last), "of the run's first clips"
@@ -108,7 +109,7 @@ def looked_at(recipe: Recipe) -> tuple[list[torch.Tensor], torch.Tensor, Batch]:
     clips = Batch(waveform, heard, keep, seed=torch.zeros(CLIPS, dtype=torch.long))
     time, freq = recipe.encoder.grid
     kept = torch.zeros(CLIPS, time * freq).scatter(1, keep[:, 0], 1).bool().unflatten(1, (time, freq))
-    return list(look(recipe, clips)[0].values()), kept, clips
+    return list(panels_of(recipe, clips)[0].values()), kept, clips
 
 
 def pixels(patches: torch.Tensor) -> torch.Tensor:  # [clips, frames, mel]

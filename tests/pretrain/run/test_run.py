@@ -25,7 +25,7 @@ from oscine.cli import dispatch
 from oscine.models import create_model
 from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.run.run import loss_curve
+from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.states import read_state
 
 TINY = """

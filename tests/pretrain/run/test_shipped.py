@@ -14,7 +14,7 @@ from oscine.cli.console import config
 from oscine.cli.pretrain import pretrain
 from oscine.models import create_model
 from oscine.pretrain import Recipe
-from oscine.pretrain.run.run import loss_curve
+from oscine.pretrain.run.metrics import loss_curve
 from tests.birdset_layout import ogg, train_rows, write_split
 from tests.task_layouts import write, write_audioset
 

@@ -1,0 +1,96 @@
+"""The encoders of a run: the one that it starts from, those that it leaves over time, and the one at its end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from torch import Tensor
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.provenance import read_origin
+from oscine.models.errors import OscineError
+from oscine.models.files import put
+from oscine.models.hub.folder import from_config, load_pretrained, with_state
+from oscine.models.replaced import remove
+from oscine.models.zoo import LOCAL, create_model
+from oscine.pretrain.distributed import made_for_all
+from oscine.pretrain.run.files import ENCODER, ENCODERS, STATE, resumable, step_name
+from oscine.pretrain.run.record import save_with_record, step_of
+from oscine.pretrain.run.states import newest_state
+
+
+def save_encoder(run: Path, step: int) -> None:
+    """Save the encoder of a run at its end, from the state: it is whole also where devices hold parts of the weights."""
+    save_with_record(encoder_of_state(*newest_state(run / STATE)), run, run / ENCODER, step)
+
+
+def keep_encoder(trainer: Trainer, run: Path) -> None:
+    """Save the encoder as it is after this step in a folder of its own, whole or not at all.
+
+    Every process of the run calls it, since each may hold but a part of the weights; the first writes. A step that a resumed
+    run does again writes the same again.
+    """
+    checkpoint = {"state_dict": trainer.strategy.lightning_module_state_dict()}
+    trainer.lightning_module.on_save_checkpoint(checkpoint)
+    step = trainer.global_step
+    folder = run / ENCODERS / step_name(step)
+
+    def save() -> None:
+        with torch.random.fork_rng(devices=[]):  # it is built with random weights first; the run's numbers stay its own
+            encoder = encoder_of_state(checkpoint, folder)
+        write_folder(folder, lambda part: save_with_record(encoder, run, part, step))
+
+    made_for_all(trainer, save)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder beside its place and move it there at the end; what a killed call has left of another one goes."""
+    for left in folder.parent.glob(".step_*.part"):
+        remove(left)
+    part, old = (folder.with_name(f".{folder.name}.{kind}.part") for kind in (os.getpid(), "old"))
+    try:
+        write(part)
+        if folder.exists():
+            put(folder, old)  # no folder takes another one's place by itself
+        put(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)  # a full disk has no room for halves
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def encoder_with_weights(source: str) -> Encoder:
+    """An encoder to start a run from: a run's folder, an encoder's (also local-dir:), or a name with published weights.
+
+    Of a run that has not ended it is the one in its newest state.
+    """
+    folder = Path(source.removeprefix(LOCAL))
+    if resumable(folder / STATE):
+        state, path = newest_state(folder / STATE)
+        if state["global_step"] > step_of(folder / ENCODER):  # it has gone on since
+            encoder = encoder_of_state(state, path)
+            encoder.origin = read_origin(folder)
+            return encoder
+    if (folder / ENCODER).is_dir():
+        return load_pretrained(folder / ENCODER)
+    return load_pretrained(folder) if folder.is_dir() else create_model(source, pretrained=True)
+
+
+def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
+    """The encoder in a run's state, which was read from `path`."""
+    weights = state.get("state_dict")
+    named = weights.items() if isinstance(weights, dict) else ()
+    own = {str(name).removeprefix("encoder."): it for name, it in named if str(name).startswith("encoder.")}
+    if not own or not all(isinstance(tensor, Tensor) for tensor in own.values()):
+        raise OscineError(f"{path} holds no encoder, as the state of a pretraining run does; --overwrite begins anew")
+    try:
+        return with_state(partial(from_config, state.get("encoder")), lambda: own, path)
+    except OscineError as error:
+        raise OscineError(f"{path}: {str(error).removeprefix(f'{path} ')}") from None
