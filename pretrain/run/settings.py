@@ -124,9 +124,11 @@ def check_run(settings: PretrainingRunSettings) -> None:
     check_name(settings.name)
     if settings.method not in METHODS:
         raise Misuse(f"no method {settings.method!r}; expected one of {', '.join(METHODS)}")
-    settings.whole_recipe()
-    if is_first():  # of the processes of a run on several devices, which all call this: it looks after the folder
+    first = is_first()  # of the processes of a run on several devices, which all call this: it looks after the folder
+    if first:
         replaced_run(settings.folder).recover(stands(settings.folder))
+    settings.whole_recipe()
+    if first:
         check_free(settings)
         if settings.resume:
             path = settings.folder / SETTINGS

@@ -341,6 +341,7 @@ def test_two_processes_judge_their_encoder_as_one_does(table: str) -> None:
     assert len(pair) == 2
     assert pair.equals(alone)
     assert sorted(path.name for path in Path("runs/pair/pictures").iterdir()) == [
+        "curves.png",
         "step_0000001.png",
         "step_0000002.png",
     ]
