@@ -37,43 +37,118 @@ def open_store(
 ) -> Store | Encoding:
     """The features of an encoding, from a store below `root`: one that has them, or one that is written now.
 
-    Killed at any moment, the same call goes on where it was; whoever wants what another process is writing waits for it. A
-    store that holds more (further layers, patches where means are needed) serves as well, means then being those of rounded
-    patches. Where a new one would take all stores of `root` beyond `limit` bytes, or the disk beyond its room, those that
-    were not used for longest are removed, but none that a process has open; where even that does not suffice, none is, and
-    the encoding itself is handed back, with the same bits at the price of encoding whatever is taken. workers: processes
-    that read recordings.
+    Killed at any moment, the same call goes on where it was; a second process that asks for the same waits until it is
+    written. A store that holds more (further layers, patches where means are needed) serves as well; means are then those of
+    rounded patches. Where a new store would take all of `root` beyond `limit` bytes, or fill the disk, the stores that were
+    unused for longest are removed, but none that a process has open. Where even that makes too little room, no store is
+    removed and the encoding itself is returned: the same bits, encoded anew each time. workers: processes that read
+    recordings.
     """
-    root = Path(root).absolute()
-    origin, kept = encoding.origin(), encoding.kept()
-    folder = root / name_of(origin, kept)
-
-    def opened(place: Path) -> Store:
-        held = record_of(place)["kept"]["layers"]
-        return Store(place, encoding.needs, encoding.shapes, [held.index(layer) for layer in kept["layers"]])
-
-    with writing(root), _alone(root):
-        if found := _find(root, folder, origin, kept):
-            with suppress(OSError):  # of a place that may be read alone
-                os.utime(found / RECORD)  # which says when it was used last
-            return opened(found)
-        room = _make_room(root, folder, encoding.nbytes, limit)
-        if encoding.nbytes > room:
+    stores = Stores(Path(root).absolute(), encoding, limit)
+    with writing(stores.root), stores.alone():
+        if found := stores.find():
+            return found
+        if encoding.nbytes > (room := stores.evict()):
             logger.warning(
                 "features of %d rows would take %s, %s has %s for them: a clip is encoded whenever it is needed",
                 len(encoding.clips), bytes_in_words(encoding.nbytes), root, bytes_in_words(max(0, room)),
             )  # fmt: skip
             return encoding
-        taken = bytes_in_words(encoding.nbytes)
-        logger.debug("features of %d rows take %s in %s", len(encoding.clips), taken, folder)
-        begin(encoding, folder, origin)
-        reserved = lock_shared(folder / USED)
+        reserved = stores.reserve()
     with reserved or nullcontext():
-        with writing(folder):
-            lock = lock_wait(folder / LOCK, f"encoding the same clips into {folder}")
+        return stores.write(workers, progress)
+
+
+class Stores:
+    """The stores below a folder, for one encoding: find one that serves it, or evict others, reserve a place and write.
+
+    Three locks keep processes out of each other's way. `root`/lock: one process at a time finds, evicts and reserves.
+    STORE/used: shared by all who read or will write a store; who gets it unshared may evict the store. STORE/lock: one
+    process writes it, others that want the same wait.
+    """
+
+    def __init__(self, root: Path, encoding: Encoding, limit: int) -> None:
+        self.root, self.encoding, self.limit = root, encoding, limit
+        self.origin, self.kept = encoding.origin(), encoding.kept()
+        self.folder = root / name_of(self.origin, self.kept)  # of a store of its own
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """For the block, no other process finds, evicts or reserves a store below the folder."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            lock: AbstractContextManager[object] = lock_wait(
+                self.root / LOCK, f"looking after the stores in {self.root}"
+            )
+        except OSError as error:
+            if error.errno not in READ_ONLY:
+                raise
+            lock = nullcontext()
         with lock:
-            write(encoding, folder, workers, progress)
-        return opened(folder)
+            yield
+
+    def find(self) -> Store | None:
+        """Open a whole store that serves: the encoding's own, or the smallest that holds more."""
+        records = _records(self.root)
+        able = [
+            place
+            for place, record in records.items()
+            if record["of"] == self.origin
+            and rows_done(place) == self.origin["rows"]
+            and _covers(record["kept"], self.kept)
+        ]
+        if not able:
+            return None
+        found = min(able, key=lambda place: (place != self.folder, records[place]["bytes"]))
+        with suppress(OSError):  # of a place that may be read alone
+            os.utime(found / RECORD)  # which says when it was used last
+        return self.open(found)
+
+    def evict(self) -> int:
+        """Remove stores that nobody has open, the longest unused first, and return the bytes that a new one may take.
+
+        Where removing all of them would not make room enough, none is removed.
+        """
+        records = {place: record for place, record in _records(self.root).items() if place != self.folder}
+        needed = self.encoding.nbytes
+        within = self.limit - sum(record["bytes"] for record in records.values())
+        free = shutil.disk_usage(self.root).free + _size(self.folder)
+        with ExitStack() as locks:
+            leaving = []
+            for place in sorted(records, key=lambda place: (place / RECORD).stat().st_mtime):
+                if needed <= min(within, free):
+                    break
+                if lock := try_lock(place / USED):
+                    locks.enter_context(lock)
+                    leaving.append((place, lock))
+                    within, free = within + records[place]["bytes"], free + _size(place)
+            if needed <= min(within, free):
+                for place, lock in leaving:
+                    _remove(place, lock)
+        return min(within, free)
+
+    def reserve(self) -> SharedLock | None:
+        """Begin the encoding's own store, whose bytes count from now on, and return the lock by which it stays."""
+        logger.debug(
+            "features of %d rows take %s in %s",
+            len(self.encoding.clips), bytes_in_words(self.encoding.nbytes), self.folder,
+        )  # fmt: skip
+        begin(self.encoding, self.folder, self.origin)
+        return lock_shared(self.folder / USED)
+
+    def write(self, workers: int, progress: Callable[[int, int], None]) -> Store:
+        """Write the reserved store, or wait for the process that does, and open it."""
+        with writing(self.folder):
+            lock = lock_wait(self.folder / LOCK, f"encoding the same clips into {self.folder}")
+        with lock:
+            write(self.encoding, self.folder, workers, progress)
+        return self.open(self.folder)
+
+    def open(self, place: Path) -> Store:
+        """Open a store that holds what is to be kept."""
+        held = record_of(place)["kept"]["layers"]
+        layers = [held.index(layer) for layer in self.kept["layers"]]
+        return Store(place, self.encoding.needs, self.encoding.shapes, layers)
 
 
 def bytes_below(root: Path) -> int:
@@ -92,31 +167,6 @@ def _records(root: Path) -> dict[Path, dict[str, Any]]:
     return {place: record for place, record in found.items() if record}
 
 
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """No other process finds, begins or removes a store of the folder."""
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        lock: AbstractContextManager[object] = lock_wait(root / LOCK, f"looking after the stores in {root}")
-    except OSError as error:
-        if error.errno not in READ_ONLY:
-            raise
-        lock = nullcontext()
-    with lock:
-        yield
-
-
-def _find(root: Path, folder: Path, origin: dict[str, Any], kept: dict[str, list[int]]) -> Path | None:
-    """A whole store with what is to be kept: that of `folder`, or the smallest that holds more."""
-    records = _records(root)
-    able = [
-        place
-        for place, record in records.items()
-        if record["of"] == origin and rows_done(place) == origin["rows"] and _covers(record["kept"], kept)
-    ]
-    return min(able, key=lambda place: (place != folder, records[place]["bytes"]), default=None)
-
-
 def _covers(held: dict[str, list[int]], wanted: dict[str, list[int]]) -> bool:
     """Whether what is held is, or can be averaged to, what is wanted."""
     return set(wanted["layers"]) <= set(held["layers"]) and all(
@@ -124,27 +174,6 @@ def _covers(held: dict[str, list[int]], wanted: dict[str, list[int]]) -> bool:
         for name in Features._fields
         if math.prod(wanted[name])
     )
-
-
-def _make_room(root: Path, folder: Path, needed: int, limit: int) -> int:
-    """Bytes that a store in `folder` may take; as many as are needed if removing those that nobody uses can help it."""
-    records = {place: record for place, record in _records(root).items() if place != folder}
-    others = sorted(records, key=lambda place: (place / RECORD).stat().st_mtime)
-    within = limit - sum(record["bytes"] for record in records.values())
-    free = shutil.disk_usage(root).free + _size(folder)
-    with ExitStack() as locks:
-        leaving = []
-        for place in others:
-            if needed <= min(within, free):
-                break
-            if lock := try_lock(place / USED):
-                locks.enter_context(lock)
-                leaving.append((place, lock))
-                within, free = within + records[place]["bytes"], free + _size(place)
-        if needed <= min(within, free):
-            for place, lock in leaving:
-                _remove(place, lock)
-    return min(within, free)
 
 
 def _size(folder: Path) -> int:
