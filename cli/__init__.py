@@ -18,6 +18,7 @@ from types import FrameType, ModuleType
 
 from oscine import __version__
 from oscine.cli.console.command import complain
+from oscine.cli.console.plugins import allow_plugins, split_plugins
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.words import escape_lines
 
@@ -66,6 +67,9 @@ HELP = f"""usage: oscine COMMAND [ARGUMENTS]
 
   oscine COMMAND --help    what a command takes and does
   oscine --version         the version
+
+  --plugin FILE.py         with any command: use the encoders, recipes and probes
+  --plugin MODULE          in code of your own (docs/extend.md); may be repeated
 """
 GO_ON = {"quickstart", "chorus", "embed", "predict", "shards", "publish"}  # called again in the same way
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
@@ -155,6 +159,11 @@ def command_module(name: str) -> ModuleType:
 
 
 def dispatch(arguments: list[str]) -> int:
+    try:
+        arguments, plugins = split_plugins(arguments)
+    except Misuse as error:
+        complain(f"oscine: {error}")
+        return MISUSED
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
     if name in ("--help", "-h"):
         print(HELP, end="")
@@ -167,6 +176,7 @@ def dispatch(arguments: list[str]) -> int:
         complain(f"oscine: no command {name!r}; {meant}there are {', '.join(COMMANDS)}")
         return MISUSED
     try:
+        allow_plugins(name, plugins)
         return command_module(name).main(rest) or 0
     except OscineError as error:
         if os.environ.get("OSCINE_TRACEBACK"):

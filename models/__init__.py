@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from oscine.models.hub.folder import load_pretrained, save_pretrained
     from oscine.models.publish.convert import convert_checkpoint
     from oscine.models.publish.upload import push_to_hub
-    from oscine.models.zoo import create_model, list_models
+    from oscine.models.zoo import create_model, list_models, register_encoder
 else:
     homes = {
         "AudioError": "audio.load",
@@ -43,6 +43,7 @@ else:
         "merge_tables": "embed.merge",
         "push_to_hub": "publish.upload",
         "read_embeddings": "embed.table",
+        "register_encoder": "zoo",
         "save_pretrained": "hub.folder",
         "split_clips": "audio.load",
     }
@@ -69,6 +70,7 @@ __all__ = [
     "merge_tables",
     "push_to_hub",
     "read_embeddings",
+    "register_encoder",
     "save_pretrained",
     "split_clips",
 ]

@@ -5,22 +5,30 @@ Names are known, listed and checked without torch; what builds or fetches an enc
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine import __version__
 from oscine.models.encoders.base.devices import moved
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED
+from oscine.models.encoders.names import ENCODERS
 from oscine.models.encoders.timm_settings import without_timm_settings
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.compat import check_repository_name
 from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_folder, check_weights, encoder_folder, read_content
 from oscine.models.json_text import fits
+from oscine.models.plugins.classes import DOTTED, parameters_of
+from oscine.models.plugins.load import FLAG, offered_modules
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from oscine.models.encoders.base.encoder import Encoder
     from oscine.models.hub.download import Fetched
 
@@ -119,6 +127,60 @@ HUB, LOCAL = "hf-hub:", "local-dir:"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 
 
+def register_encoder(
+    encoder: type[Encoder] | None = None,
+    /,
+    *,
+    sizes: Mapping[str, Mapping[str, Any]] | None = None,
+    layout: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+    paper: str = "",
+) -> Any:
+    """Make an encoder of your own known: by its class in files of weights, and by names to `create_model`.
+
+    Called with the class, or as a decorator of it, with or without arguments; it returns the class. A name that is taken is
+    an error. What an encoder must promise says docs/extend.md.
+
+    sizes: name to settings of the constructor, such as {"mine_tiny": {"dim": 64}}. layout: takes the tensors of its
+        authors' files and returns those of the encoder, by name; without, both are called the same. paper: its number,
+        such as "arXiv 2504.12880".
+    """
+    if encoder is None:
+        return partial(register_encoder, sizes=sizes, layout=layout, paper=paper)
+    from oscine.models.hub.layouts import PUBLISHED as LAYOUTS
+    from oscine.models.hub.layouts import as_it_is
+
+    rows = {name: _row_of(encoder, dict(settings), name, paper) for name, settings in (sizes or {}).items()}
+    for name in rows:
+        if not re.fullmatch(r"\w+", name):
+            raise OscineError(
+                f"an encoder cannot be called {name!r}; expected letters, digits and _, such as mine_tiny"
+            )
+        if name in ARCHITECTURES and ARCHITECTURES[name].encoder != encoder.__name__:
+            raise OscineError(f"{name} is a {ARCHITECTURES[name].encoder} already; give another name")
+    ENCODERS.register(encoder)
+    LAYOUTS[encoder] = layout or as_it_is
+    ARCHITECTURES.update(rows)
+    return encoder
+
+
+def _row_of(encoder: type[Encoder], settings: dict[str, Any], name: str, paper: str = "") -> Architecture:
+    """What is to be known of somebody's own encoder, which is built for that, without memory for its weights."""
+    import torch
+
+    from oscine.models.hub.folder import build
+
+    with torch.device("meta"):
+        made = build(encoder, settings)
+    if further := sorted(made.config.keys() - parameters_of(encoder).keys()):
+        raise OscineError(
+            f"{encoder.__name__}.config has {', '.join(further)}, which its constructor does not take; config holds what "
+            "builds the same encoder again"
+        )
+    weights = sum(one.numel() for one in made.parameters())
+    key = name if DOTTED.fullmatch(name) else encoder.__name__
+    return Architecture(key, made.config, paper, weights, made.sample_rate, made.seconds)
+
+
 def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
     """Names that match a shell pattern: architectures; with `pretrained`, the weights that `create_model` has or can fetch.
 
@@ -141,7 +203,8 @@ def create_model(
     """An encoder by name, in eval mode.
 
     name: an architecture or architecture.tag, with random weights unless `pretrained`; a bare name means its first tag. Or
-        "hf-hub:OWNER/REPOSITORY" (also with "@REVISION"), or "local-dir:FOLDER" as written by `save_pretrained`.
+        "hf-hub:OWNER/REPOSITORY" (also with "@REVISION"), or "local-dir:FOLDER" as written by `save_pretrained`. Or what
+        `register_encoder` made known, and "module:Class" of a plugin.
     checkpoint_path: a file to load strictly into a named architecture: published weights or the authors' own checkpoints.
     revision: a branch, tag or commit on the Hub. local_files_only: look only into the cache.
     overrides: settings of the architecture, such as `seconds=5.0` or `drop_path=0.1`; what oscine saved brings its own.
@@ -151,7 +214,7 @@ def create_model(
     if overrides and name.startswith(LOCAL):
         raise OscineError(f"{name} {OWN_SETTINGS}")
 
-    from oscine.models.hub.folder import ENCODERS, build, load_from_hub, set_provenance
+    from oscine.models.hub.folder import build, load_from_hub, set_provenance
     from oscine.models.hub.origin import set_origin
     from oscine.models.hub.weights import load_weights
 
@@ -163,7 +226,7 @@ def create_model(
         if overrides:
             raise OscineError(f"{name} {OWN_SETTINGS}")
         return load_from_hub(name.removeprefix(HUB), revision, local_files_only)
-    architecture = ARCHITECTURES[_known(name)]
+    architecture = find_architecture(name)
     weights = fetch_weights(name, revision, local_files_only) if pretrained else None  # before the work of building
     encoder = build(ENCODERS[architecture.encoder], architecture.config | overrides)
     if weights:
@@ -227,7 +290,8 @@ def depth_of(name: str) -> int | None:
         content = read_content(encoder_folder(name.removeprefix(LOCAL)) / CONFIG)
         depth = content["config"].get("depth")
         return depth if fits(depth, int) else None
-    return int(ARCHITECTURES[_known(name)].config["depth"])
+    depth = find_architecture(name).config.get("depth")
+    return depth if fits(depth, int) else None
 
 
 def check_fetchable(name: str, revision: str | None = None) -> None:
@@ -322,11 +386,22 @@ def _repository(row: Published) -> str:
     return row.repository
 
 
+def find_architecture(name: str) -> Architecture:
+    """The row of architecture or architecture.tag; of module:Class one that is made for it."""
+    known = _known(name)
+    return ARCHITECTURES[known] if known in ARCHITECTURES else _row_of(ENCODERS[known], {}, known)
+
+
 def _known(name: str) -> str:
-    """The architecture of a name, which is in the zoo."""
+    """The architecture of a name, which is in the zoo or offered by a plugin; module:Class as it is."""
+    if DOTTED.fullmatch(name) and not Path(name).is_dir():
+        ENCODERS.check(name)
+        return name
     architecture, _, tag = name.partition(".")
-    if architecture not in ARCHITECTURES:
-        raise OscineError(f"no model {name!r}; {_suggestion(name)}")
+    offers = offered_modules()  # each is imported only as long as the name is not known
+    while architecture not in ARCHITECTURES:
+        if next(offers, None) is None:
+            raise OscineError(f"no model {name!r}; {_suggestion(name)}")
     tags = [row.name for row in PUBLISHED if row.architecture == architecture]
     if tag and name not in tags:
         raise OscineError(f"no weights {name!r}; {architecture} has {', '.join(tags) or 'none'}")
@@ -337,7 +412,9 @@ def _suggestion(name: str) -> str:
     if Path(name).is_dir():
         return f"did you mean {LOCAL}{name}?"
     near = get_close_matches(name, ARCHITECTURES, n=1)
-    known = f"there are {', '.join(sorted(ARCHITECTURES))}, {HUB}OWNER/REPOSITORY and {LOCAL}FOLDER"
+    known = (
+        f"there are {', '.join(sorted(ARCHITECTURES))}, {HUB}OWNER/REPOSITORY, {LOCAL}FOLDER, and your own with {FLAG}"
+    )
     return f"did you mean {near[0]!r}?" if near else known
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from oscine.pretrain.bird_mae import BirdMAEPretraining
     from oscine.pretrain.data.datamodule import PretrainingData
     from oscine.pretrain.masking import block_keep, dropped_patches, random_keep
+    from oscine.pretrain.methods import register_recipe
     from oscine.pretrain.recipe import Recipe
     from oscine.pretrain.run.health import Health
     from oscine.pretrain.run.metrics import loss_curve
@@ -35,6 +36,7 @@ else:
         "loss_curve": "run.metrics",
         "make_trainer": "run.run",
         "random_keep": "masking",
+        "register_recipe": "methods",
         "run_pretraining": "run.run",
         "warmup_cosine_schedule": "schedule",
     }
@@ -57,6 +59,7 @@ __all__ = [
     "loss_curve",
     "make_trainer",
     "random_keep",
+    "register_recipe",
     "run_pretraining",
     "warmup_cosine_schedule",
 ]

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.errors import OscineError
+from oscine.models.hub.folder import as_config
 from oscine.pretrain.settings import check_compile
 
 
@@ -141,7 +142,7 @@ class Recipe(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A state says what its encoder is, so that another run can start from it."""
-        checkpoint["encoder"] = {"architecture": type(self.encoder).__name__, "config": self.encoder.config}
+        checkpoint["encoder"] = as_config(self.encoder)
 
     def on_train_start(self) -> None:
         """Take learning rate and weight decay from the settings: the state of a run that goes on has brought its own.

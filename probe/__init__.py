@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from oscine.probe.heads.probe import Probe
     from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
     from oscine.probe.heads.prototypical import PrototypicalProbe
+    from oscine.probe.heads.registry import register_probe
     from oscine.probe.heads.simpool import SimPoolProbe
     from oscine.probe.run.run import run_probe
     from oscine.probe.run.settings import ProbeRunSettings
@@ -55,6 +56,7 @@ else:
         "predict_recordings": "deploy.predict",
         "push_probe_to_hub": "deploy.publish",
         "read_task": "tasks.task",
+        "register_probe": "heads.registry",
         "run_probe": "run.run",
         "save_probe": "deploy.saved",
     }
@@ -86,6 +88,7 @@ __all__ = [
     "predict_recordings",
     "push_probe_to_hub",
     "read_task",
+    "register_probe",
     "run_probe",
     "save_probe",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from oscine.models.encoders.names import ENCODERS
+from oscine.models.hub.layouts import PUBLISHED as LAYOUTS
+from oscine.models.plugins.load import allowed
+from oscine.models.zoo import ARCHITECTURES
+from oscine.pretrain.methods import METHODS
+from oscine.probe.heads.registry import PROBES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,6 +60,30 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
     return waited
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Other people's code, for one test: what it registers and imports is forgotten afterwards."""
+    known = (METHODS.registered, PROBES.registered, ENCODERS.registered, ARCHITECTURES, LAYOUTS, allowed)
+    before, modules = [dict(one) for one in known], {*sys.modules}
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    try:
+        yield
+    finally:
+        for one, was in zip(known, before):
+            one.clear()
+            one.update(was)
+        for name in {*sys.modules} - modules:
+            if not name.startswith("oscine.") and is_of_tests(sys.modules[name]):
+                del sys.modules[name]
+
+
+def is_of_tests(module: object) -> bool:
+    """Whether a test has written the file of a module."""
+    return (
+        Path(tempfile.gettempdir()).resolve() in Path(str(getattr(module, "__file__", None) or "/")).resolve().parents
+    )
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_a_room_imports_only_the_rooms_below_it(room):
 # Inside a room imports run from a later line to an earlier one, or stay on their line.
 FOLDERS = {
     "models": [
-        "", "audio", "recordings", "encoders/frontends", "encoders/base", "encoders", "hub", "embed", "zoo.py",
+        "", "plugins", "audio", "recordings", "encoders/frontends", "encoders/base", "encoders", "hub", "embed", "zoo.py",
         "export", "publish",
     ],
     "pretrain": ["", "data", "run"],

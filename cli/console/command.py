@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 import docstring_parser
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
-from oscine.cli.console.compat import options_of, type_of
+from oscine.cli.console.compat import actions_of, options_of, type_of
 from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
 from oscine.models.words import escape_lines
@@ -192,6 +192,21 @@ def meanings(kind: type) -> dict[str, str]:
     """What the docstring of a settings class, and of those that it builds on, says of every field."""
     docs = [docstring_parser.parse(inspect.getdoc(one) or "") for one in reversed(kind.__mro__) if is_dataclass(one)]
     return {param.arg_name: " ".join((param.description or "").split()) for doc in docs for param in doc.params}
+
+
+def add_class(made: Parser, kind: type, section: str, ours: Mapping[str, type], skip: set[str]) -> None:
+    """Add what the constructor of a class takes as options of a section, with what its docstring says of each.
+
+    ours: name to the settings of oscine's own classes, whose meaning somebody's own that builds on one of them has, too.
+    """
+    made.add_class_arguments(kind, section, skip=skip)
+    helps: dict[str, str] = {}
+    for one in [one.__name__ for one in reversed(kind.__mro__) if one.__name__ in ours]:
+        helps |= meanings(ours[one])
+    for action in actions_of(made):
+        name = action.dest.removeprefix(f"{section}.")
+        if not action.help and name in helps:
+            action.help = helps[name]
 
 
 def add_fields(made: Parser, kind: type, skip: Collection[str] = ()) -> None:

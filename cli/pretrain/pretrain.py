@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from oscine.cli.console import config
-from oscine.cli.console.command import Parser, add_fields, complain, meanings, say_loading
+from oscine.cli.console.command import Parser, add_class, add_fields, complain, meanings, say_loading
 from oscine.cli.console.progress import progress_bar
-from oscine.models.errors import Misuse, OscineError
+from oscine.models.errors import OscineError
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import ENCODERS, LOGS, PICTURES
@@ -38,9 +38,8 @@ def main(arguments: list[str]) -> int | None:
         return 0 if {"-h", "--help"} & set(arguments) else 2
     path = config.find("pretrain", arguments[0])
     name = config.read(path).get("method")
-    if not isinstance(name, str) or name not in METHODS:
-        raise Misuse(f"{path} has method {name!r}; expected one of {', '.join(METHODS)}")
-    settings = settings_of(config.parse(parser(name), path, config.added("pretrain", arguments[1:])))
+    METHODS.check(name, path)
+    settings = settings_of(config.parse(parser(str(name)), path, config.added("pretrain", arguments[1:])))
     check_run(settings)
     table = read_probe_table(settings.probe_table)
     if is_first():
@@ -67,7 +66,7 @@ def parser(method: str) -> Parser:
     add_fields(made, PretrainingRunSettings, skip={"method", "recipe", *ORDERS})
     helps = meanings(PretrainingRunSettings)
     made.add_argument("--method", choices=[method], help=helps["method"])
-    made.add_class_arguments(RECIPES.get(method) or METHODS[method], "recipe", skip={"encoder"})
+    add_class(made, RECIPES.get(method) or METHODS[method], "recipe", RECIPES, skip={"encoder"})
     made.add_class_arguments(DataSettings, "data")
     made.add_class_arguments(TrainerSettings, "trainer")
     for order in ("resume", "overwrite"):

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from rich.table import Table
 
 from oscine.cli.console import config
-from oscine.cli.console.command import Parser, add_fields, meanings, say_loading
+from oscine.cli.console.command import Parser, add_class, add_fields, meanings, say_loading
 from oscine.cli.console.progress import progress_bar
 from oscine.cli.console.tables import plain, show
 from oscine.models.errors import Misuse
@@ -19,6 +19,7 @@ from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_settings import SearchSettings, Space
 from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.registry import PROBES
+from oscine.probe.heads.settings import HEADS
 from oscine.probe.results.run_files import FOLDS_MADE, PROBE, REPORT, SCORES
 from oscine.probe.results.runs import RESULTS
 from oscine.probe.run.settings import ProbeRunSettings, as_begun, check_run, head_of
@@ -59,12 +60,12 @@ def main(arguments: list[str]) -> int | None:
     path = config.find("probe", arguments[0])
     content = config.read(path)
     name = content.get("probe")
-    if not isinstance(name, str) or name not in PROBES:
-        raise Misuse(f"{path} has probe {name!r}; expected one of {', '.join(PROBES)}")
+    PROBES.check(name, path)
+    name = str(name)
     own = content.get("task", {}).get("name")
     called = content.get("name", name).removeprefix(f"{own}_")  # hsn_cgp is cgp, on HSN or another set
     if tunes(content):
-        called = name.removesuffix("Probe").lower()  # as published: fine-tuned-prototypical
+        called = name.rpartition(":")[2].removesuffix("Probe").lower()  # as published: fine-tuned-prototypical
     settings = settings_of(parse(name, path, content, arguments), called)
     if settings.finetune and not tunes(content):
         settings = fine_tuned(arguments[0], settings)
@@ -125,7 +126,7 @@ def parser(probe: str) -> Parser:
     add_fields(made, ProbeRunSettings, skip={"probe", "called", "head", *ORDERS})
     made.add_argument("--probe", choices=[probe], help=meanings(ProbeRunSettings)["probe"].rstrip("."))
     made.add_class_arguments(TaskSettings, "task")
-    made.add_class_arguments(head_of(probe), "head", skip={"encoder", "classes"})
+    add_class(made, head_of(probe), "head", HEADS, skip={"encoder", "classes"})
     made.add_class_arguments(FitSettings, "fit")
     made.add_class_arguments(TuningSettings, "tuning")
     made.add_class_arguments(SearchSettings, "search")

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from oscine.models import errors
+from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import OscineError
 from oscine.models.json_text import check_version, read_json, shown
+from oscine.models.plugins.classes import parameters_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 SETTINGS = "settings.yaml"  # of the run that made an encoder
@@ -45,6 +47,7 @@ def check_folder(folder: Path) -> None:
     content = read_content(path)
     try:
         check_content(content)
+        ENCODERS.check_file(content.get("architecture"), content.get("module"), path)
     except OscineError as error:
         raise OscineError(f"{path}: {error}") from None
     check_weights(folder / WEIGHTS)
@@ -87,17 +90,20 @@ def check_content(content: Any) -> None:
 
 def check_settings(encoder: str, names: Iterable[str]) -> None:
     """Raise where the class of an encoder has no setting of a name."""
-    errors.check_settings(encoder, names, ENCODER_SETTINGS[encoder])
+    errors.check_settings(encoder, names, ENCODER_SETTINGS.get(encoder) or parameters_of(ENCODERS[encoder]))
 
 
 def check_numbers(architecture: str, config: dict[str, Any]) -> None:
     """Raise where a number of an encoder's config is beyond what any encoder has, alone or with the others."""
     for name, (least, most) in BOUNDS.items():
-        if name in config and not least <= config[name] <= most:
+        if isinstance(config.get(name), (int, float)) and not least <= config[name] <= most:
             raise OscineError(
                 f"{architecture} cannot have {name}={shown(config[name])}; expected {least:g} to {most:g}"
             )
-    sizes = {"dim": 0, "depth": 0, "mlp_ratio": 0.0, "sample_rate": 0, "seconds": 0.0} | config
+    sizes = {"dim": 0, "depth": 0, "mlp_ratio": 0.0, "sample_rate": 0, "seconds": 0.0}
+    sizes |= {
+        name: value for name, value in config.items() if isinstance(value, (int, float))
+    }  # somebody's own may differ
     if (samples := sizes["seconds"] * sizes["sample_rate"]) > MOST_SAMPLES:
         raise OscineError(f"{architecture} cannot have clips of {samples:g} samples; expected {MOST_SAMPLES:,} at most")
     if (weights := sizes["depth"] * sizes["dim"] ** 2 * (4 + 2 * sizes["mlp_ratio"])) > MOST_WEIGHTS:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import save
 
 from oscine import __version__
+from oscine.models import errors
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import SOURCE, read_origin
 from oscine.models.encoders.base.state import fingerprint
+from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, whole, write_whole
 from oscine.models.hub.download import Fetched, fetch, fetch_if_there
-from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_content, check_numbers, check_settings, read_content
+from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_content, check_numbers, read_content
 from oscine.models.hub.layouts import State
 from oscine.models.hub.origin import licence_on_the_hub, origin_of, set_origin
-from oscine.models.hub.weights import PUBLISHED, check_strictly, read_safetensors
-from oscine.models.json_text import fits, read_json, shown
+from oscine.models.hub.weights import check_strictly, read_safetensors
+from oscine.models.json_text import fits, one_line, read_json, shown
+from oscine.models.plugins.classes import module_of, parameters_of
+from oscine.models.plugins.load import place_of
 from oscine.models.replaced import check_ours, has_fields
-
-ENCODERS = {architecture.__name__: architecture for architecture in PUBLISHED}
 
 
 def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
@@ -39,7 +40,8 @@ def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
     folder, origin = Path(folder), origin_of(encoder)
     check_own_encoder(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"architecture": type(encoder).__name__, "oscine_version": __version__, "config": encoder.config}
+    config = as_config(encoder)
+    config |= {"oscine_version": __version__, "config": config.pop("config")}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     if origin:  # first, so that at no moment weights lie there as if they were nobody's
         write_whole(folder / SOURCE, origin.as_json())
@@ -55,6 +57,13 @@ def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
     if not origin:
         (folder / SOURCE).unlink(missing_ok=True)
     return folder
+
+
+def as_config(encoder: Encoder) -> dict[str, Any]:
+    """What builds the encoder again, with random weights: its class, with the module of somebody's own, and its numbers."""
+    module = module_of(type(encoder))
+    where = {} if module is None else {"module": module}
+    return {"architecture": type(encoder).__name__, **where, "config": encoder.config}
 
 
 def check_own_encoder(folder: Path) -> None:
@@ -139,32 +148,38 @@ def read_config(path: Path) -> Encoder:
     """The encoder that a config.json describes, with random weights."""
     content = read_content(path)
     try:
-        return from_config(content)
+        return from_config(content, path)
     except OscineError as error:
         raise OscineError(f"{path}: {error}") from None
 
 
-def from_config(content: Any) -> Encoder:
-    """The encoder that the content of a config.json describes, with random weights."""
+def from_config(content: Any, source: object = "the configuration") -> Encoder:
+    """The encoder that `as_config` describes, with random weights. source: the file, to say in a log.
+
+    A class of somebody's own is found where it was registered or allowed; a file never causes an import.
+    """
     check_content(content)
-    name = content.get("architecture")
-    if name not in list(ENCODERS):  # whatever JSON holds, also what cannot be a key
-        raise OscineError(f"unknown architecture {shown(name)}; known are {', '.join(ENCODERS)}")
-    return build(ENCODERS[name], content["config"])
+    return build(ENCODERS.of_file(content.get("architecture"), content.get("module"), source), content["config"])
 
 
 def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
     """An encoder with random weights from its constructor's numbers; other names and types are errors."""
-    name = architecture.__name__
-    check_settings(name, config)
-    known = inspect.signature(architecture).parameters
-    kinds = get_type_hints(architecture.__init__)
+    name, known = architecture.__name__, parameters_of(architecture)
+    errors.check_settings(name, config, known)
     for setting, value in config.items():
-        if not fits(value, kinds[setting]):
-            raise OscineError(f"{name} cannot have {setting}={shown(value)}; expected {known[setting].annotation}")
-    check_numbers(name, {setting: known[setting].default for setting in known} | config)
+        if not fits(value, known[setting].annotation):
+            kind = known[setting].annotation
+            expected = kind.__name__ if isinstance(kind, type) else kind
+            raise OscineError(f"{name} cannot have {setting}={shown(value)}; expected {expected}")
+    defaults = {setting: one.default for setting, one in known.items() if one.default is not one.empty}
+    check_numbers(name, defaults | config)
     try:
         return architecture(**config)
     except (ArithmeticError, RuntimeError) as error:  # numbers that no tensor can have
-        reason = str(error).partition("\n")[0]
+        reason = f"{one_line(error)}{place_of(error)}"
         raise OscineError(f"{name} cannot be built from {config} ({reason}); expected sizes above 0") from error
+    except Exception as error:
+        if module_of(architecture) is None or isinstance(error, OscineError):
+            raise
+        reason = f"{type(error).__name__}: {one_line(error)}{place_of(error)}"  # as its author has written it
+        raise OscineError(f"{name} cannot be built from {config}: {reason}") from error

@@ -110,6 +110,11 @@ def with_norm(state: State, absent: str, like: str) -> State:
     return state | {f"{absent}.weight": torch.ones_like(norm), f"{absent}.bias": torch.zeros_like(norm)}
 
 
+def as_it_is(state: State) -> State:
+    """The tensors of an encoder that has no other layout than its own."""
+    return state
+
+
 # Every encoder, and how its authors' names become its own.
 PUBLISHED: dict[type[Encoder], Callable[[State], State]] = {
     BAT: bat_names,

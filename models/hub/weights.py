@@ -18,7 +18,7 @@ from oscine.models.checksummed import UNPICKLED, quiet, why_not_loaded
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import no_weights
-from oscine.models.hub.layouts import PUBLISHED, State
+from oscine.models.hub.layouts import PUBLISHED, State, as_it_is
 
 # Where a torch file keeps its weights: Lightning; BAT's trainer (the student, as its authors publish); fairseq and others.
 WRAPPERS = ("state_dict", "encoder", "model")
@@ -36,7 +36,7 @@ def load_weights(encoder: Encoder, path: str | Path) -> None:
     path = Path(path)
     state = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     if state.keys() != encoder.state_dict().keys():
-        state = PUBLISHED[type(encoder)](state)
+        state = PUBLISHED.get(type(encoder), as_it_is)(state)
     load_strictly(encoder, state, path)
 
 

@@ -10,6 +10,7 @@ from huggingface_hub.utils import yaml_dump
 
 from oscine import __version__
 from oscine.models.encoders.base.provenance import Origin
+from oscine.models.errors import OscineError
 from oscine.models.hub.origin import PAGES
 from oscine.models.publish.facts import Facts, said_to_be
 from oscine.models.publish.licences import Licence
@@ -97,8 +98,8 @@ def benchmark_file(facts: Facts, score: Scores) -> str | None:
 
 
 def use(facts: Facts) -> str:
-    return f"""```python
-from oscine.models import create_model, load_audio, split_clips
+    return f"""{needed(facts, f"oscine embed RECORDINGS --model hf-hub:{facts.repository} --out FILE.parquet")}```python
+{imports(facts)}from oscine.models import create_model, load_audio, split_clips
 encoder = create_model("hf-hub:{facts.repository}", revision="{facts.tag}")
 features = encoder(split_clips(load_audio("recording.wav", encoder.sample_rate), encoder.samples))
 ```
@@ -106,6 +107,28 @@ features = encoder(split_clips(load_audio("recording.wav", encoder.sample_rate),
 A recording is resampled, mixed down and cut into clips. `features.pooled` is [clip, dim], `features.cls` [layer, clip, dim],
 `features.patches` [layer, clip, time, freq, dim]. Loading is strict and runs nothing from this repository. Saved with oscine
 {__version__}; the weights' sha256 is `{facts.published_sha256}`."""
+
+
+def needed(facts: Facts, command: str) -> str:
+    """What to get before anything can be loaded: the classes that are not oscine's. command: a call that needs them."""
+    if not facts.own_classes:
+        return ""
+    modules = sorted({*facts.own_classes.values()})
+    if "__main__" in modules:
+        names = ", ".join(facts.own_classes)
+        raise OscineError(f"{names} is of a script or notebook, which nobody can import; put it in a file of its own")
+    classes = ", ".join(f"`{name}` of the module `{module}`" for name, module in facts.own_classes.items())
+    plugins = " ".join(f"--plugin {module}.py" for module in modules)
+    return (
+        f"**It needs code that neither oscine nor this repository holds: {classes}.** Its authors have it. Python imports "
+        f"it first, as below; a command is told where it is: `{command} {plugins}`, or `--plugin MODULE` where it is "
+        "installed.\n\n"
+    )
+
+
+def imports(facts: Facts) -> str:
+    """Lines of Python that import the classes that are not oscine's."""
+    return "".join(f"import {module}  # which its authors have\n" for module in sorted({*facts.own_classes.values()}))
 
 
 def the_encoder(facts: Facts) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.hub.origin import asked_again, origin_of
+from oscine.models.plugins.classes import module_of
 from oscine.models.publish.licences import Licence, choose_licence
 from oscine.models.publish.scores import Scores, check_names, read_scores
 from oscine.models.publish.terms import Data, Terms
@@ -58,6 +59,12 @@ class Facts:
     @property
     def kind(self) -> str:
         return type(self.encoder).__name__
+
+    @property
+    def own_classes(self) -> dict[str, str]:
+        """The classes that are not oscine's, without which nothing can be loaded, and the module of each."""
+        module = module_of(type(self.encoder))
+        return {} if module is None else {self.kind: module}
 
     @property
     def official(self) -> str | None:

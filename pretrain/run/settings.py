@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -14,8 +15,9 @@ from oscine.models.errors import Misuse, OscineError, check_settings
 from oscine.models.files import check_name
 from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
 from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
+from oscine.models.plugins.classes import parameters_of
 from oscine.models.yaml_text import parse_yaml
-from oscine.models.zoo import ARCHITECTURES, HUB, LOCAL, check_model
+from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import STATE, check_replaceable, replaced_run, resumable, stands
@@ -95,9 +97,17 @@ class PretrainingRunSettings:
         """The recipe's settings with those that were left out; what it does not have, or cannot be, is an error."""
         kind = RECIPES.get(self.method)
         if kind is None:
-            return self.recipe
+            return self._own_recipe()
         check_settings(self.method, self.recipe, [one.name for one in fields(kind)])
         return vars(kind(**self.recipe))
+
+    def _own_recipe(self) -> dict[str, Any]:
+        """The settings of somebody's own recipe, with those of its constructor that were left out; not its parents'."""
+        kind = METHODS[self.method]
+        check_settings(self.method, self.recipe, parameters_of(kind).keys() - {"encoder"})
+        own = inspect.signature(kind).parameters.values()
+        left_out = {one.name: one.default for one in own if one.default is not one.empty}
+        return left_out | self.recipe
 
     def as_dict(self) -> dict[str, Any]:
         """As it is written down with a run, in plain values: all but what is asked for now."""
@@ -122,8 +132,7 @@ def check_run(settings: PretrainingRunSettings) -> None:
     A run that a killed call was replacing is put back first.
     """
     check_name(settings.name)
-    if settings.method not in METHODS:
-        raise Misuse(f"no method {settings.method!r}; expected one of {', '.join(METHODS)}")
+    METHODS.check(settings.method)
     first = is_first()  # of the processes of a run on several devices, which all call this: it looks after the folder
     if first:
         replaced_run(settings.folder).recover(stands(settings.folder))
@@ -228,5 +237,5 @@ def _check_encoder(encoder: dict[str, Any]) -> None:
         if key != "name" and isinstance(value, str):
             raise Misuse(f"--encoder.{key} is {value!r}, expected a number")
     check_model(str(encoder["name"]))
-    architecture = ARCHITECTURES[encoder["name"].partition(".")[0]]
+    architecture = find_architecture(str(encoder["name"]))
     check_encoder_settings(architecture.encoder, encoder.keys() - {"name"})

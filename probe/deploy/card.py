@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from oscine.models.encoders.base.provenance import Origin
-from oscine.models.publish.card import called, citation, data, described, linked, metadata, page, scores, table
+from oscine.models.publish.card import (
+    called,
+    citation,
+    data,
+    described,
+    imports,
+    linked,
+    metadata,
+    needed,
+    page,
+    scores,
+    table,
+)
 from oscine.models.publish.facts import Facts
 
 
@@ -23,6 +35,7 @@ class ProbeFacts(Facts):
     thresholds: bool
     fitted_on: dict[str, Any]  # task, rows, parts that it was judged on
     means: dict[str, float | None]  # of every metric, over those parts
+    probe_module: str | None = None  # of somebody's own class
     encoder_name: str  # where the encoder is: its repository and commit, or a word for "in this one"
     probe_origin: Origin | None = None  # whose probe it is or began as
     settings: str | None = None  # the complete YAML of the run that judged it, without this machine's paths
@@ -30,6 +43,10 @@ class ProbeFacts(Facts):
     @property
     def base(self) -> str | None:
         return self.probe_origin.repository if self.probe_origin else super().base
+
+    @property
+    def own_classes(self) -> dict[str, str]:
+        return super().own_classes | ({self.probe: self.probe_module} if self.probe_module else {})
 
     @property
     def finetuned(self) -> dict[str, Any]:
@@ -64,8 +81,8 @@ def write_probe_card(facts: ProbeFacts) -> str:
 
 
 def use(facts: ProbeFacts) -> str:
-    return f"""```python
-from oscine import models, probe
+    return f"""{needed(facts, f"oscine predict RECORDINGS --probe hf-hub:{facts.repository} --out FILE.csv")}```python
+{imports(facts)}from oscine import models, probe
 heard = probe.load_probe("hf-hub:{facts.repository}@{facts.tag}")
 said = heard(models.split_clips(models.load_audio("recording.wav", heard.encoder.sample_rate), heard.samples))
 ```

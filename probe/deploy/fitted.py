@@ -14,6 +14,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.encoders.base.state import digest
 from oscine.models.errors import OscineError
+from oscine.models.plugins.classes import module_of
 from oscine.probe.fit.frames import FrameJudgement
 from oscine.probe.fit.judge import FeatureSource, FitSettings, Judgement, Progress, fit_probe, judge, prepare, silent
 from oscine.probe.heads.probe import Probe
@@ -91,6 +92,7 @@ class FittedProbe:
         scaling = self.scaling and {name: values.tolist() for name, values in self.scaling._asdict().items()}
         return {
             "probe": type(self.probe).__name__,
+            **({"probe_module": module} if (module := module_of(type(self.probe))) else {}),
             "head": self.head,
             "classes": self.classes,
             "single_label": self.single_label,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import BOUNDS, CONFIG, WEIGHTS, check_folder, check_weights
 from oscine.models.json_text import check_version, fits, read_json, shown
 from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
+from oscine.probe.heads.registry import PROBES
 
 TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
 OLD_MEDIAN = 3  # of what an older oscine has saved, which did not write it down
@@ -35,12 +37,17 @@ ENCODER_KINDS: dict[str, Any] = {
 
 def read_facts(folder: Path) -> dict[str, Any]:
     """What the probe.json of a folder says of a probe that this oscine has."""
-    from oscine.probe.heads.registry import PROBES
-
     facts = read_content(folder)
-    if facts["probe"] not in PROBES:
-        raise OscineError(f"{folder / FACTS}: unknown probe {shown(facts['probe'])}; known are {', '.join(PROBES)}")
+    check_class(folder, facts)
     return facts
+
+
+def check_class(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Raise where the class that a probe.json names is not here; that of somebody's own is not imported for it."""
+    try:
+        PROBES.check_file(facts["probe"], facts.get("probe_module"), folder / FACTS)
+    except OscineError as error:
+        raise OscineError(f"{folder / FACTS}: {error}") from None
 
 
 def read_content(folder: Path) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def check_probe(probe: str | Path) -> dict[str, Any] | None:
         check_fetchable(str(probe))
         return None
     folder = probe_folder(probe)
-    facts = read_content(folder)
+    facts = read_facts(folder)
     check_weights(folder / TENSORS)
     if facts["encoder"]["beside"]:
         check_folder(folder / ENCODER)

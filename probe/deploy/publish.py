@@ -21,6 +21,7 @@ from oscine.models.files import file_hash, without_places
 from oscine.models.hub.download import fetch
 from oscine.models.hub.encoder_files import CONFIG, SETTINGS, WEIGHTS
 from oscine.models.hub.origin import asked_again, origin_of
+from oscine.models.plugins.classes import module_of
 from oscine.models.publish.contents import CARD, RECORDS, Kind, Needed, Publication, file_of, score_files
 from oscine.models.publish.facts import Data, Terms, check_names
 from oscine.models.publish.licences import check_allowed, choose_licence
@@ -84,6 +85,7 @@ def probe_publication(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path,
             probe_origin=probe_origin,
             settings=next((yaml_dump(one.settings, sort_keys=False) for one in found if is_of(one, fitted)), None),
             probe=type(fitted.probe).__name__,
+            probe_module=module_of(type(fitted.probe)),
             head=fitted.head,
             classes=fitted.classes,
             seconds=fitted.seconds,

@@ -8,7 +8,7 @@
 probe.json holds
 
     oscine_version
-    probe              its class, a key of `PROBES`
+    probe              its class, a key of `PROBES`; of somebody's own class probe_module says where it was defined
     head               that class's settings, beside encoder and classes
     classes            their names, in the order of the logits
     single_label       true: softmax, false: sigmoid
@@ -30,7 +30,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -45,6 +45,7 @@ from oscine.models.files import write_whole
 from oscine.models.hub.folder import check_own_encoder, save_pretrained
 from oscine.models.hub.weights import check_state, read_safetensors
 from oscine.models.json_text import fits, one_line, shown
+from oscine.models.plugins.classes import parameters_of
 from oscine.models.replaced import check_ours, has_fields
 from oscine.models.zoo import HUB, LOCAL
 from oscine.probe.deploy.fetch import fetch_probe, open_encoder
@@ -142,8 +143,10 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
 
 
 def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
-    kind, head, classes = PROBES[facts["probe"]], facts["head"], facts["classes"]
-    hints = {name: hint for name, hint in get_type_hints(kind.__init__).items() if name not in ("encoder", "classes")}
+    kind = PROBES.of_file(facts["probe"], facts.get("probe_module"), folder / FACTS)
+    head, classes = facts["head"], facts["classes"]
+    takes = parameters_of(kind).items()
+    hints = {name: one.annotation for name, one in takes if name not in ("encoder", "classes")}
     wrong = [
         f"{name}={shown(value)}" for name, value in head.items() if name not in hints or not fits(value, hints[name])
     ]

@@ -11,6 +11,7 @@ from oscine.models.encoders.base.devices import AUTO, check_device
 from oscine.models.errors import Misuse, OscineError, check_settings
 from oscine.models.files import check_name
 from oscine.models.json_text import check_fields, read_json
+from oscine.models.plugins.classes import parameters_of
 from oscine.models.zoo import check_encoder
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_settings import SearchSettings, check_optuna
@@ -120,8 +121,10 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     if kind := HEADS.get(settings.probe):
         check_settings(settings.probe, settings.head, [one.name for one in fields(kind)])
         kind(**settings.head)
-    elif settings.probe not in PROBES:
-        raise Misuse(f"no probe {settings.probe!r}; expected one of {', '.join(PROBES)}")
+    else:
+        check_settings(
+            settings.probe, settings.head, parameters_of(PROBES[settings.probe]).keys() - {"encoder", "classes"}
+        )
     if settings.finetune and settings.tuning.background:
         scan_folder(settings.tuning.background)
     _check_source(settings)

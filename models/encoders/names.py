@@ -1,0 +1,23 @@
+"""The encoders by the names of their classes, as config.json and other files have them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oscine.models.plugins.classes import Classes
+
+if TYPE_CHECKING:
+    from oscine.models.encoders.base.encoder import Encoder
+
+ENCODERS: Classes[Encoder] = Classes(
+    "architecture",
+    "oscine.models.encoders.base.encoder:Encoder",
+    "oscine.models",
+    {
+        "BAT": "encoders.bat",
+        "BirdMAE": "encoders.bird_mae",
+        "EAT": "encoders.eat",
+        "BEATs": "encoders.beats",
+        "AudioMAE": "encoders.audio_mae",
+    },
+)

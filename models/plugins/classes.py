@@ -1,0 +1,186 @@
+"""Classes by their names: oscine's own, each imported when it is taken, and those of other people."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from oscine.models.errors import Misuse, OscineError
+from oscine.models.json_text import shown
+from oscine.models.plugins.load import FLAG, allowed, offered_module, offered_modules
+
+T = TypeVar("T")
+OURS = "oscine."  # how the names of oscine's own modules begin
+DOTTED = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")  # module:Class
+
+logger = logging.getLogger(__name__)
+
+
+class Classes(MutableMapping[str, type[T]], Generic[T]):
+    """Classes of one kind by their names; the names of oscine's own need no import.
+
+    A class of somebody else was registered and goes by its name; or its module was imported, and it goes as module:Class,
+    and by its name alone if that was allowed by a --plugin. Or an installed package offers it; that is asked last. What
+    cannot be found is a `Misuse`.
+
+    kind, base: a word for them and the module with the class that all of them are kinds of, Recipe of "a.b:Recipe"
+    homes: name to the file in the room that has the class
+    """
+
+    def __init__(self, kind: str, base: str, room: str, homes: Mapping[str, str]) -> None:
+        self.kind, self.base, self.room, self.homes = kind, base, room, dict(homes)
+        self.registered: dict[str, type[T]] = {}
+
+    def __getitem__(self, name: str) -> type[T]:
+        if name in self.homes:
+            return getattr(import_module(f"{self.room}.{self.homes[name]}"), name)
+        return self._find(name) or self._offered(name)
+
+    def check(self, name: object, source: object = None) -> None:
+        """Raise where no class has that name. Of oscine's own nothing is imported. source: who named it, for the error."""
+        if name in self.homes:
+            return
+        try:
+            if not isinstance(name, str):
+                raise Misuse(f"no {self.kind} {shown(name)}; {self._known()}")
+            self[name]
+        except OscineError as error:
+            no, said = f"no {self.kind} {name!r}", str(error)
+            named = (
+                f"{source} has {self.kind} {name!r}" + said[len(no) :] if said.startswith(no) else f"{source}: {said}"
+            )
+            raise type(error)(named if source else said) from error
+
+    def check_file(self, name: object, module: object, source: object) -> None:
+        """Raise what `of_file` would. Of oscine's own nothing is imported."""
+        if isinstance(module, str) or not isinstance(name, str) or name not in self.homes:
+            self.of_file(name, module, source)
+
+    def of_file(self, name: object, module: object, source: object) -> type[T]:
+        """Return the class that a saved file names, which imports nothing that is not allowed.
+
+        module: of somebody's own class, as `module_of` wrote it down; None of oscine's. source: the file, for the error.
+        """
+        if isinstance(name, str) and isinstance(module, str):
+            found = self._in_module(module, name) or self._find(name)
+            if found and found.__module__ != module:  # its file may have another name by now
+                logger.warning("%s is of %s.%s, and is read with the one of %s", source, module, name, found.__module__)
+        else:
+            found = self[name] if isinstance(name, str) and name in self.homes else self._find(name)
+        if found is None:
+            raise OscineError(f"unknown {self.kind} {shown(name)}; {self._needed(name, module)}")
+        return found
+
+    def register(self, one: type[T]) -> type[T]:
+        """Add a class of somebody else under its own name. Defined anew, as a notebook does, it takes its own place."""
+        self._check_kind(one)
+        there = self.registered.get(one.__name__)
+        if there and (there.__module__, there.__qualname__) != (one.__module__, one.__qualname__):
+            raise OscineError(
+                f"{one.__module__} and {there.__module__} both have {self.kind} {one.__name__}; call one of them otherwise"
+            )
+        self.registered[one.__name__] = one
+        return one
+
+    def __setitem__(self, name: str, value: type[T]) -> None:
+        self.registered[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self.registered[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.homes, *self.registered])
+
+    def __len__(self) -> int:
+        return len(self.homes) + len(self.registered)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.homes or name in self.registered
+
+    def _find(self, name: object) -> type[T] | None:
+        """A class of somebody else that is here already; None where there is none."""
+        if not isinstance(name, str) or name in self.homes:
+            return None
+        if dotted := DOTTED.fullmatch(name):
+            return self._in_module(dotted["module"], dotted["name"])
+        if name in self.registered:
+            return self.registered[name]
+        found = {one for module in allowed if (one := self._in_module(module, name))}
+        if len(found) > 1:
+            ways = " or ".join(sorted(f"{one.__module__}:{name}" for one in found))
+            raise Misuse(f"several plugins have a class {name}; call it {ways}")
+        return next(iter(found), None)
+
+    def _in_module(self, module: str, name: str) -> type[T] | None:
+        registered = self.registered.get(name)
+        if registered and registered.__module__ == module:
+            return registered
+        # What has been imported is looked at; nothing is imported for it, nor by a module that fetches names when asked.
+        holder = sys.modules.get(module)
+        found = vars(holder).get(name) if isinstance(holder, ModuleType) else None
+        if not isinstance(found, type) or found.__module__.startswith(OURS):
+            return None  # what a plugin has imported from oscine is not its own
+        return self._check_kind(found)
+
+    def _offered(self, name: str) -> type[T]:
+        """A class that an installed package offers."""
+        if dotted := DOTTED.fullmatch(name):
+            module = sys.modules.get(dotted["module"]) or offered_module(dotted["module"])
+            found = self._find(name)
+            if module and not found:
+                raise Misuse(f"{module.__name__} has no {self.kind} {dotted['name']}; check {name}")
+        else:
+            found = next((one for _ in offered_modules() if (one := self._find(name))), None)
+        if found is None:
+            raise Misuse(f"no {self.kind} {name!r}; {self._known()}")
+        return found
+
+    def _check_kind(self, one: type) -> type[T]:
+        module, _, name = self.base.partition(":")
+        base = getattr(import_module(module), name)
+        if not (isinstance(one, type) and issubclass(one, base)):
+            raise OscineError(
+                f"{getattr(one, '__name__', one)} is no {self.kind}; expected a class that builds on {name}"
+            )
+        if one.__name__ in self.homes:
+            raise OscineError(f"{one.__name__} is oscine's own {self.kind}; call that of {one.__module__} otherwise")
+        return one
+
+    def _known(self) -> str:
+        return f"expected one of {', '.join(self)}, or module:Class of your own, which {FLAG} allows"
+
+    def _needed(self, name: object, module: object) -> str:
+        allows = f"{FLAG} allows somebody's own, in Python its import"
+        if isinstance(module, str):
+            return f"it is of the module {shown(module)}, which is not oscine's; {allows}"
+        return f"known are {', '.join(self)}; {allows}"
+
+
+def module_of(one: type) -> str | None:
+    """Return the module of somebody's own class; None of oscine's."""
+    return None if one.__module__.startswith(OURS) else one.__module__
+
+
+def parameters_of(kind: type) -> dict[str, inspect.Parameter]:
+    """Return what the constructor of a class takes, by name; with **kwargs also what those of its parents take."""
+    found: dict[str, inspect.Parameter] = {}
+    for one in kind.__mro__:
+        if "__init__" not in vars(one):
+            continue
+        constructor = vars(one)["__init__"]
+        hints = get_type_hints(constructor)
+        own = list(inspect.signature(constructor).parameters.values())[1:]
+        further = any(parameter.kind is parameter.VAR_KEYWORD for parameter in own)
+        for parameter in own:
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                annotation = hints.get(parameter.name, Any)
+                found.setdefault(parameter.name, parameter.replace(annotation=annotation))
+        if not further:
+            break
+    return found
