@@ -88,6 +88,10 @@ class Classes(MutableMapping[str, type[T]], Generic[T]):
         self.registered[one.__name__] = one
         return one
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the class of that name, of oscine's own and those that are registered, or the default."""
+        return self[name] if name in self else default
+
     def __setitem__(self, name: str, value: type[T]) -> None:
         self.registered[name] = value
 
