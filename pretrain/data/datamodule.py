@@ -36,7 +36,7 @@ class PretrainingData(LightningDataModule):
 
     def __init__(
         self,
-        recordings: str | Path | list[Path],
+        recordings: Path | list[Path],
         batch_size: int = DEFAULTS.batch_size,
         workers: int = DEFAULTS.workers,
         seed: int = 0,
@@ -47,8 +47,7 @@ class PretrainingData(LightningDataModule):
         bad_share: float = DEFAULTS.bad_share,
     ) -> None:
         super().__init__()
-        recordings = Path(recordings) if isinstance(recordings, str) else recordings
-        DataSettings(recordings, bad_share=bad_share)  # refuses what cannot be
+        recordings = DataSettings(recordings, bad_share=bad_share).recordings  # refuses what cannot be
         self.seconds = seconds
         # Now: what is not there is said before a run is touched.
         self.source = find_source(recordings, events, seed, channel)
