@@ -178,27 +178,27 @@ class Stages:
         recipe = METHODS[plan["method"]](create_model(**plan["encoder"]), **settings)
         recordings = sorted(set(self.task.rows["path"]))
         log_every = max(1, steps // 100)
-        trainer = make_trainer(
-            recipe,
-            folder,
-            save_every=max(1, steps // 10),
-            log_every=log_every,
-            callbacks=[
-                Steps(self.bar.task(f"pretrain {name}"), log_every),
-                Health(
-                    max(1, steps // 15), warns=False
-                ),  # runs as short as these come near a collapse; the page shows it
-                Pictures(folder, steps),
-            ],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            **plan["trainer"],
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        place = common_folder(recordings)
-        write_settings(folder, plan | {"seed": self.seed, "recipe": settings, "data": read | {"recordings": place}})
-        data = PretrainingData(recordings, **read, seed=self.seed)
         with quiet_lightning():
+            trainer = make_trainer(
+                recipe,
+                folder,
+                save_every=max(1, steps // 10),
+                log_every=log_every,
+                callbacks=[
+                    Steps(self.bar.task(f"pretrain {name}"), log_every),
+                    Health(
+                        max(1, steps // 15), warns=False
+                    ),  # runs as short as these come near a collapse; the page shows it
+                    Pictures(folder, steps),
+                ],
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                **plan["trainer"],
+            )
+            folder.mkdir(parents=True, exist_ok=True)
+            place = common_folder(recordings)
+            write_settings(folder, plan | {"seed": self.seed, "recipe": settings, "data": read | {"recordings": place}})
+            data = PretrainingData(recordings, **read, seed=self.seed)
             fit_recipe(trainer, recipe, data, folder, resume=resumable(folder / STATE))
 
 

@@ -20,3 +20,9 @@ def check_settings(owner: str, names: Iterable[str], known: Collection[str]) -> 
         near = get_close_matches(unknown[0], known, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise OscineError(f"{owner} has no setting {', '.join(unknown)}; {meant}it has {', '.join(known)}")
+
+
+def check_kind(settings: object, name: str, kind: type) -> None:
+    """Raise where a field of settings is not of its own settings class."""
+    if not isinstance(value := getattr(settings, name), kind):
+        raise Misuse(f"{name} is {value!r}, expected {kind.__name__}(...)")

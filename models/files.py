@@ -153,3 +153,9 @@ def without_places(value: Any) -> Any:
         return [without_places(one) for one in value]
     place = PLACE.fullmatch(value) if isinstance(value, str) else None
     return (place[1] or "") + re.split(r"[/\\]", place[0].rstrip("/\\"))[-1] if place else value
+
+
+def as_path(settings: object, name: str) -> None:
+    """Make a field of a frozen settings class that was given as a text a path."""
+    if isinstance(value := getattr(settings, name), str):
+        object.__setattr__(settings, name, Path(value))

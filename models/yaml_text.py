@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -36,6 +37,14 @@ def parse_yaml(text: bytes | str, source: object, remedy: str) -> dict[str, Any]
         held = "nothing" if content is None else type(content).__name__
         raise Misuse(f"{source} holds {held}, expected keys with values; {remedy}")
     return content
+
+
+def read_yaml(path: Path, remedy: str) -> dict[str, Any]:
+    """Return what a file of YAML holds."""
+    try:
+        return parse_yaml(path.read_bytes(), path, remedy)
+    except OSError as error:
+        raise Misuse(f"{path} cannot be read: {error.strerror}") from None
 
 
 def as_yaml(content: dict[str, Any]) -> str:

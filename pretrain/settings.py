@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from oscine.models.audio.channels import MIX, parse_channel
 from oscine.models.errors import OscineError
+from oscine.models.files import as_path
 from oscine.models.warmup import warmup_steps
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # torch.compile's
@@ -133,6 +134,7 @@ class DataSettings:
     bad_share: float = 0.05
 
     def __post_init__(self) -> None:
+        as_path(self, "recordings")
         if isinstance(self.recordings, str):  # as a script has it
             object.__setattr__(self, "recordings", Path(self.recordings))
         if self.batch_size < 1 or self.workers < 0 or not (self.seconds is None or self.seconds > 0):

@@ -17,7 +17,7 @@ from oscine.models import list_models
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 CALLS = re.findall(r"^    oscine (.+?)(?:  +#.*)?$", README, re.MULTILINE)
-FAR = ("hsn", "bat_base", "OWNER")  # what only a network, a cluster or a large download can run
+FAR = ("hsn", "HSN", "bat_base", "OWNER")  # what only a network, a cluster or a large download can run
 OWN = {"FOLDER": "runs/quickstart/chorus_0", "labels.csv": "runs/quickstart/chorus_0/labels.csv"}
 SHORT = {"probe": ["--fit.steps", "4", "--fit.warmup", "1"]}
 
@@ -68,7 +68,7 @@ def test_every_other_call_has_options_that_there_are(call: str, capsys: pytest.C
 
 
 def test_every_command_and_configuration_that_is_named_exists() -> None:
-    for command, name in re.findall(r"oscine (\w+)(?: (\w+))?", README):
+    for command, name in re.findall(r"oscine (\w+)(?: ([\w/]+))?", README):
         if command in COMMANDS and command in ("pretrain", "probe") and name:
             assert name in config.shipped(command)
         else:

@@ -1,4 +1,4 @@
-"""A typed function as a command: its signature is the arguments, its docstring the help."""
+"""Typed functions and settings as commands: their fields are the arguments, their docstrings the help."""
 
 from __future__ import annotations
 
@@ -216,14 +216,16 @@ def add_fields(made: Parser, kind: type, skip: Collection[str] = ()) -> None:
     """
     helps, hints = meanings(kind), get_type_hints(kind)
     given = [field for field in fields(kind) if field.name not in skip and not is_dataclass(hints[field.name])]
-    for field in sorted(given, key=lambda field: field.default is not MISSING):
-        option, text = f"--{field.name}", helps[field.name].rstrip(".")
+    for field in sorted(given, key=lambda field: (field.default, field.default_factory) != (MISSING, MISSING)):
+        option, text = f"--{field.name}", helps[field.name]
         if field.default is False:
             made.add_argument(*dict.fromkeys((option, option.replace("_", "-"))), action="store_true", help=text)
-        elif field.default is MISSING:
-            made.add_argument(option, type=hints[field.name], required=True, help=text)
-        else:
+        elif field.default is not MISSING:
             made.add_argument(option, type=hints[field.name], default=field.default, help=text)
+        elif field.default_factory is not MISSING:
+            made.add_argument(option, type=hints[field.name], default=field.default_factory(), help=text)
+        else:
+            made.add_argument(option, type=hints[field.name], required=True, help=text)
 
 
 def parser(function: Callable[..., int | None]) -> Parser:

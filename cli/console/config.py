@@ -17,7 +17,7 @@ from oscine.cli.console.command import Help, Parser, paragraphs
 from oscine.cli.console.compat import actions_of, hide_config_files, option_of
 from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
-from oscine.models.yaml_text import parse_yaml
+from oscine.models.yaml_text import parse_yaml, read_yaml
 
 CONFIGS = Path(__file__).absolute().parents[2] / "configs"  # beside this room, in a checkout and in an installation
 
@@ -40,9 +40,21 @@ def find(kind: str, config: str) -> Path:
         return CONFIGS / f"{config if '/' in config else f'{kind}/{config}'}.yaml"
     path = Path(config)
     if not path.is_file():
-        meant = "".join(f"did you mean {near}? " for near in get_close_matches(config, shipped(kind), n=1))
+        known = {
+            name.rpartition("/")[2]: name for name in reversed(shipped(kind))
+        }  # also by what stands behind FOLDER/
+        near = get_close_matches(config, [*shipped(kind), *known], n=1)
+        meant = "".join(f"did you mean {known.get(one, one)}? " for one in near)
         raise Misuse(f"no configuration {config!r}: {meant}expected a YAML file or one of {', '.join(shipped(kind))}")
     return path
+
+
+def name_of(path: Path) -> str:
+    """The name by which a configuration is called: its path, or the one that it has among those that come with oscine."""
+    if CONFIGS not in path.parents:
+        return str(path)
+    folder, *name = path.relative_to(CONFIGS).with_suffix("").parts
+    return "/".join(name if folder in (own for own, *_ in FOLDERS.values()) else [folder, *name])
 
 
 def find_quickstart() -> Path:
@@ -52,10 +64,7 @@ def find_quickstart() -> Path:
 
 def read(path: Path) -> dict[str, Any]:
     """The YAML's content, which must be a mapping."""
-    try:
-        return parse_yaml(path.read_bytes(), path, "see the shipped ones")
-    except OSError as error:
-        raise Misuse(f"{path} cannot be read: {error.strerror}") from None
+    return read_yaml(path, "see the shipped ones")
 
 
 def check_content(content: Mapping[str, Any], source: object, orders: Collection[str]) -> None:
@@ -96,6 +105,29 @@ def added(kind: str, arguments: list[str]) -> list[str]:
     return found
 
 
+def contents(kind: str, arguments: list[str]) -> Iterator[dict[str, Any]]:
+    """What every --config of a call holds."""
+    for source in configs_of(added(kind, arguments)):
+        yield parse_yaml(source, "--config", "write it in a file") if written_out(source) else read(Path(source))
+
+
+def written_out(source: str) -> bool:
+    """Whether what stands behind --config is YAML itself, not a file's name."""
+    return source.lstrip().startswith("{")
+
+
+def dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys of settings as they are given on a command line, such as fit.lr."""
+    for key, value in content.items():
+        yield from dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
+
+
+def given(kind: str, arguments: list[str]) -> set[str]:
+    """The keys that a call gives itself, as options or in what it adds with --config."""
+    options = {one.partition("=")[0].removeprefix("--") for one in arguments if one.startswith("--")}
+    return options.union(*(dotted(content) for content in contents(kind, arguments)))
+
+
 def configs_of(arguments: list[str]) -> Iterator[str]:
     """Yield the files, or the YAML that is written out, behind every --config."""
     for one, following in zip(arguments, [*arguments[1:], ""]):
@@ -106,7 +138,7 @@ def configs_of(arguments: list[str]) -> Iterator[str]:
 
 def file_of(kind: str, config: str) -> str:
     """The file of a CONFIG; what is written out as YAML stays as it is."""
-    return config if config.lstrip().startswith("{") else str(find(kind, config))
+    return config if written_out(config) else str(find(kind, config))
 
 
 def first_line(path: Path) -> str:
@@ -146,14 +178,13 @@ def parser(command: str, purpose: str) -> Parser:
 
 def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
     """Arguments on top of a CONFIG's keys, which are the values that --help shows."""
-    own = CONFIGS in path.parents
-    made.prog = made.prog.replace("CONFIG", path.stem if own else str(path))
+    made.prog = made.prog.replace("CONFIG", name_of(path))
     made.default_config_files = [glob.escape(str(path))]
     simplify(made)
     for source in [str(path), *configs_of(arguments)]:
-        written_out = source.lstrip().startswith("{")
-        content = parse_yaml(source, "--config", "write it in a file") if written_out else read(Path(source))
-        check_content(content, "--config" if written_out else source, made.orders)
+        text = written_out(source)
+        content = parse_yaml(source, "--config", "write it in a file") if text else read(Path(source))
+        check_content(content, "--config" if text else source, made.orders)
     try:
         settings = made.parse_args(arguments)
     except RecursionError:

@@ -64,17 +64,16 @@ def main(arguments: list[str]) -> int | None:
     name = str(name)
     own = content.get("task", {}).get("name")
     called = content.get("name", name).removeprefix(f"{own}_")  # hsn_cgp is cgp, on HSN or another set
-    if tunes(content):
-        called = name.rpartition(":")[2].removesuffix("Probe").lower()  # as published: fine-tuned-prototypical
-    settings = settings_of(parse(name, path, content, arguments), called)
-    if settings.finetune and not tunes(content):
-        settings = fine_tuned(arguments[0], settings)
+    tuned = arguments[0].startswith("finetune/")  # shipped ones are called after their probe, as in published tables
+    settings = settings_of(parse(name, path, content, arguments), None if tuned else called)
+    if settings.finetune and not tunes(content, arguments[1:]):
+        settings = fine_tuned(arguments, content, settings)
     clips = check_run(settings)
     say_loading("probe", settings.encoder)
-    from oscine.probe.run.run import run_probe
+    from oscine.probe.run.run import run_checked
 
     with progress_bar() as bar:
-        made = run_probe(settings, progress=bar, clips=clips)
+        made = run_checked(settings, clips, bar)
     show_run(made)
     return None
 
@@ -82,25 +81,31 @@ def main(arguments: list[str]) -> int | None:
 def parse(probe: str, path: Path, content: Mapping[str, Any], arguments: list[str]) -> Namespace:
     """The settings of a call. A CONFIG with a section `tuning` fine-tunes, unless it says `finetune: false`."""
     made = parser(probe)
-    if tunes(content):
+    if tunes(content, arguments[1:]):
         made.set_defaults(finetune=True)
     return config.parse(made, path, config.added("probe", arguments[1:]))
 
 
-def tunes(content: Mapping[str, Any]) -> bool:
-    return bool(content.get("finetune", "tuning" in content))
+def tunes(content: Mapping[str, Any], more: list[str]) -> bool:
+    """Whether CONFIG, or one that is added with --config, asks for fine-tuning; the last one that says has the word."""
+    every = [content, *config.contents("probe", more)]
+    said = [bool(one.get("finetune", True)) for one in every if one.keys() & {"finetune", "tuning"}]
+    return said[-1] if said else False
 
 
-def fine_tuned(name: str, settings: ProbeRunSettings) -> ProbeRunSettings:
+def fine_tuned(arguments: list[str], content: Mapping[str, Any], settings: ProbeRunSettings) -> ProbeRunSettings:
     """The settings of --finetune with a CONFIG that does not ask for it; one that comes with oscine is for frozen encoders.
 
-    A run that oscine 0.1 began with such a CONFIG goes on with the settings in its folder.
+    A run that oscine 0.1 began so goes on with the settings in its folder, where the call does not give others.
     """
-    if name not in config.shipped("probe"):
+    name, own = arguments[0], arguments[0] not in config.shipped("probe")
+    if settings.resume:
+        given = config.given("probe", arguments[1:]) | ({*config.dotted(content)} if own else set())
+        if begun := as_begun(settings, given):
+            return begun
+    if own:
         logger.info("fine-tuning with the numbers of %s", name)
         return settings
-    if settings.resume and (begun := as_begun(settings)):
-        return begun
     meant = TUNED.get(name, OTHERS)
     raise Misuse(f"{name} is for a frozen encoder; to fine-tune, call a CONFIG of its own: oscine probe {meant}")
 
@@ -124,14 +129,14 @@ def parser(probe: str) -> Parser:
     """What `oscine probe` takes: the fields of ProbeRunSettings, with the settings of that probe's class as `head`."""
     made = config.parser("probe", PURPOSE)
     add_fields(made, ProbeRunSettings, skip={"probe", "called", "head", *ORDERS})
-    made.add_argument("--probe", choices=[probe], help=meanings(ProbeRunSettings)["probe"].rstrip("."))
+    made.add_argument("--probe", choices=[probe], help=meanings(ProbeRunSettings)["probe"])
     made.add_class_arguments(TaskSettings, "task")
     add_class(made, head_of(probe), "head", HEADS, skip={"encoder", "classes"})
     made.add_class_arguments(FitSettings, "fit")
     made.add_class_arguments(TuningSettings, "tuning")
     made.add_class_arguments(SearchSettings, "search")
     for order in ORDERS:
-        made.add_order(f"--{order}", action="store_true", help=meanings(ProbeRunSettings)[order].rstrip("."))
+        made.add_order(f"--{order}", action="store_true", help=meanings(ProbeRunSettings)[order])
     return made
 
 

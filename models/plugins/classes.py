@@ -90,7 +90,7 @@ class Classes(MutableMapping[str, type[T]], Generic[T]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the class of that name, of oscine's own and those that are registered, or the default."""
-        return self[name] if name in self else default
+        return self[name] if name in self else default  # noqa: SIM401 - it is `get` that is written here
 
     def __setitem__(self, name: str, value: type[T]) -> None:
         self.registered[name] = value

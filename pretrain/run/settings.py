@@ -11,12 +11,12 @@ from typing import Any
 
 from oscine.models.audio.channels import MIX
 from oscine.models.audio.scan import LISTS, SUFFIXES, find_recordings
-from oscine.models.errors import Misuse, OscineError, check_settings
-from oscine.models.files import check_name
+from oscine.models.errors import Misuse, OscineError, check_kind, check_settings
+from oscine.models.files import as_path, check_name
 from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
 from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
 from oscine.models.plugins.classes import parameters_of
-from oscine.models.yaml_text import parse_yaml
+from oscine.models.yaml_text import read_yaml
 from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
@@ -83,6 +83,12 @@ class PretrainingRunSettings:
     change: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        for name in ("runs", "probe_table"):
+            as_path(self, name)
+        for name, kind in (("data", DataSettings), ("trainer", TrainerSettings), ("change", list)):
+            check_kind(self, name, kind)
+        if "name" not in self.encoder:
+            raise Misuse(f"encoder is {self.encoder!r}, expected a dict with its name, such as {{'name': 'bat_tiny'}}")
         for name in ("save_every", "log_every", "health_every", "pictures_every", "probe_every", "keep_every"):
             least = 1 if name in ("save_every", "log_every") else 0
             if getattr(self, name) < least:
@@ -141,7 +147,7 @@ def check_run(settings: PretrainingRunSettings) -> None:
         check_free(settings)
         if settings.resume:
             path = settings.folder / SETTINGS
-            check_same(path, read_settings(path), settings.as_dict(), settings.change)
+            check_same(path, read_yaml(path, "--overwrite begins anew"), settings.as_dict(), settings.change)
     _check_encoder(settings.encoder)
     _check_recordings(settings.data.recordings)
     # A run that goes on has weights of its own.
@@ -160,14 +166,6 @@ def check_free(settings: PretrainingRunSettings) -> None:
         check_replaceable(folder)
     elif folder.exists() and not resume:
         raise OscineError(f"{folder} exists; --resume goes on with it, --overwrite deletes it, --name X starts another")
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """What a run has written down of its settings."""
-    try:
-        return parse_yaml(path.read_bytes(), path, "see the shipped ones")
-    except OSError as error:
-        raise Misuse(f"{path} cannot be read: {error.strerror}") from None
 
 
 def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], change: list[str]) -> None:

@@ -222,6 +222,14 @@ HEADS: dict[str, type[Any]] = {
 }
 
 
+# What probes are called beside other runs and in published tables, where that is not the name of their class.
+CALLED = {
+    "ConvexGatedProbe": "cgp",
+    "GatedAttentionProbe": "gated_attention",
+    "LayerGatedProbe": "layer_gated",
+}
+
+
 def choose(name: str, choices: Collection[str]) -> str:
     """Return `name` if it is one of the choices, else raise."""
     if name not in choices:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from oscine.models.embed.progress import Bar
-from oscine.models.encoders.base.devices import clips_at_once
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.files import bytes_in_words
 from oscine.probe.deploy.fitted import ProbeFit
@@ -47,7 +46,7 @@ class RunContext:
     @property
     def batch_size(self) -> int:
         """Clips that are encoded at once."""
-        return self.settings.batch_size or clips_at_once(self.encoder.device.type)
+        return self.settings.batch_size or 1
 
     def preparing(self) -> Progress:
         """Progress of clips that a fit prepares; where no store had room they are encoded then."""

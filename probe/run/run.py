@@ -40,15 +40,20 @@ class ProbeRun(NamedTuple):
     summary: Mapping[str, Mapping[str, Any]]
 
 
-def run_probe(settings: ProbeRunSettings, *, progress: Bar | None = None, clips: Clips | None = None) -> ProbeRun:
+def run_probe(settings: ProbeRunSettings, *, progress: Bar | None = None) -> ProbeRun:
     """Fit a probe on an encoder, judge it on other clips, and leave scores, predictions, probe and report in a folder.
 
-    progress: a display, such as that of the commands; None shows nothing. clips: what `check_run` has read already.
+    progress: a display, such as that of the commands; None shows nothing.
     Raises OscineError where the settings do not fit one another or the files, before anything is written.
     """
-    clips = clips or check_run(settings)
+    return run_checked(settings, check_run(settings), progress or NoBar())
+
+
+def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar) -> ProbeRun:
+    """The same of settings that `check_run` has passed, with the clips that it has read."""
     device = pick_device(settings.device)
-    settings = replace(settings, device=device, batch_size=settings.batch_size or clips_at_once(device))
+    at_once = settings.batch_size or clips_at_once(device)
+    settings = replace(settings, device=device, batch_size=at_once, head=settings.whole_head())
     scenes = open_frames(settings)
     cut = settings.task.name == ANNOTATED and not settings.seconds  # into clips of the encoder's length
     task = scenes.whole if scenes else None if cut else open_task(settings, settings.seconds or 0.0, clips)
@@ -56,7 +61,7 @@ def run_probe(settings: ProbeRunSettings, *, progress: Bar | None = None, clips:
     task = task or open_task(settings, encoder.seconds, clips)
     check_selection(settings.fit.select_every, task.parts)
     name = task_name(settings)
-    run = RunContext(PROBES[settings.probe], encoder, settings, progress or NoBar(), clips.background)
+    run = RunContext(PROBES[settings.probe], encoder, settings, bar, clips.background)
     run.maker(task)()  # a probe that cannot be built is refused before anything is written
     with lock_output(run.folder, "choose another --name"):
         if scenes:
@@ -96,10 +101,9 @@ def _note(settings: ProbeRunSettings, weights: Any, task: Task, found: Findings)
         **({"search": written["search"]} if settings.search.trials else {}),
         **({"tuning": written["tuning"]} if settings.finetune else {}),
     }
-    called = "fine-tuned-" * settings.finetune + (settings.called or settings.name)
     for name, row in found.rows.items():
-        made = Run(name, settings.encoder, called, settings.fit.seed, row["mean"], row["std"], changes, settings.name)
-        add_run(settings.runs / RESULTS, made)
+        who = (name, settings.encoder, settings.probe_name, settings.fit.seed)
+        add_run(settings.runs / RESULTS, Run(*who, row["mean"], row["std"], changes, settings.name))
 
 
 def _kind_of_features(settings: ProbeRunSettings) -> str | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from oscine.models.audio.scan import scan_folder
 from oscine.models.encoders.base.devices import AUTO, check_device
-from oscine.models.errors import Misuse, OscineError, check_settings
-from oscine.models.files import check_name
+from oscine.models.errors import Misuse, OscineError, check_kind, check_settings
+from oscine.models.files import as_path, check_name
 from oscine.models.json_text import check_fields, read_json
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.zoo import check_encoder
@@ -18,7 +19,7 @@ from oscine.probe.fit.search_settings import SearchSettings, check_optuna
 from oscine.probe.fit.search_space import search_space
 from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.registry import PROBES
-from oscine.probe.heads.settings import FRAME_WISE, HEADS
+from oscine.probe.heads.settings import CALLED, FRAME_WISE, HEADS
 from oscine.probe.results.run_files import BEGUN, STATES, check_replaceable, recover
 from oscine.probe.tasks.open import Clips, asks_for_moments, check_task, read_clips
 from oscine.probe.tasks.settings import BIRDSET, ClipSettings
@@ -42,13 +43,13 @@ SOURCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRunSettings(ClipSettings):
-    """What `run_probe` does; each is an option of `oscine probe`, by the same name.
+    """What `run_probe` does; all but `called` are options of `oscine probe`, by the same names.
 
     Args:
         name: of the run.
         encoder: a model's name, or local-dir:FOLDER.
         probe: the probe's class.
-        called: what it is called beside other runs and in published tables, such as cgp; null is the name of the run.
+        called: the probe's name beside other runs and in published tables, such as cgp; None is by its class. No option.
         runs: folder that holds the runs.
         random_weights: judge the architecture without training: a baseline.
         seconds: length of a clip, if not the encoder's.
@@ -93,6 +94,10 @@ class ProbeRunSettings(ClipSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("runs", "store", "embeddings"):
+            as_path(self, name)
+        for name, kind in (("fit", FitSettings), ("tuning", TuningSettings), ("search", SearchSettings)):
+            check_kind(self, name, kind)
         for name, value in (("seconds", self.seconds), ("batch_size", self.batch_size), ("store_gb", self.store_gb)):
             if value is not None and not value > 0:
                 raise Misuse(f"{name} is {value}, expected more than 0")
@@ -103,6 +108,21 @@ class ProbeRunSettings(ClipSettings):
     def folder(self) -> Path:
         """Of the run."""
         return self.runs / self.name
+
+    @property
+    def probe_name(self) -> str:
+        """What the probe is called beside other runs and in published tables, such as cgp or fine-tuned-prototypical."""
+        plain = CALLED.get(self.probe, self.probe.removesuffix("Probe").lower())
+        return "fine-tuned-" * self.finetune + (self.called or plain)
+
+    def whole_head(self) -> dict[str, Any]:
+        """The probe's settings with those that were left out; what it does not have, or cannot be, is an error."""
+        if kind := HEADS.get(self.probe):
+            check_settings(self.probe, self.head, [one.name for one in fields(kind)])
+            return vars(kind(**self.head))
+        known = parameters_of(PROBES[self.probe]).keys() - {"encoder", "classes"}
+        check_settings(self.probe, self.head, known)
+        return self.head
 
     def as_dict(self) -> dict[str, Any]:
         """As it is written down with a run: all but what is asked for now."""
@@ -118,13 +138,7 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     check_name(settings.name)
     recover(settings.folder)
     check_replaceable(settings.folder, settings.overwrite or settings.resume)
-    if kind := HEADS.get(settings.probe):
-        check_settings(settings.probe, settings.head, [one.name for one in fields(kind)])
-        kind(**settings.head)
-    else:
-        check_settings(
-            settings.probe, settings.head, parameters_of(PROBES[settings.probe]).keys() - {"encoder", "classes"}
-        )
+    settings.whole_head()
     if settings.finetune and settings.tuning.background:
         scan_folder(settings.tuning.background)
     _check_source(settings)
@@ -145,8 +159,11 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     return clips
 
 
-def as_begun(settings: ProbeRunSettings) -> ProbeRunSettings | None:
-    """The same with head, fit and tuning as the fine-tuning in the run's folder was begun with; None where none was."""
+def as_begun(settings: ProbeRunSettings, given: Collection[str] = ()) -> ProbeRunSettings | None:
+    """The same with head, fit and tuning as the fine-tuning in the run's folder was begun with; None where none was.
+
+    given: names, such as fit.lr, of those that stay as they are here.
+    """
     path = settings.folder / STATES / BEGUN
     if not path.is_file():
         return None
@@ -158,7 +175,7 @@ def as_begun(settings: ProbeRunSettings) -> ProbeRunSettings | None:
     begun = {name: dict(section) for name, section in sections.items()}
     for name, value in check_fields(read_json(path, AGAIN), {}, path, AGAIN).items():
         section, _, key = name.partition(".")
-        if key in sections.get(section, {}):
+        if key in sections.get(section, {}) and name not in given:
             begun[section][key] = value
     fit, tuning = FitSettings(**begun["fit"]), TuningSettings(**begun["tuning"])
     return replace(settings, head=begun["head"], fit=fit, tuning=tuning)
@@ -208,7 +225,7 @@ def _check_tuning(settings: ProbeRunSettings, moments: bool) -> None:
         "--search.trials": settings.search.trials, str(settings.task.name): moments,
     }  # fmt: skip
     if found := next((name for name, there in apart.items() if there), None):
-        raise Misuse(f"--finetune trains on clips, whose features change: {found} does not go with it; leave one out")
+        raise Misuse(f"fine-tuning trains on clips, whose features change: {found} does not go with it; leave one out")
     if settings.resume and settings.overwrite:
         raise Misuse("--resume goes on with what --overwrite throws away; give one of them")
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from oscine.models.errors import Misuse, OscineError
+from oscine.models.errors import Misuse, OscineError, check_kind
+from oscine.models.files import as_path
 
 FOLDER, ANNOTATED = "folder", "annotated"
 BIRDSET = ("hsn", "nbp", "nes", "per", "pow", "sne", "ssw", "uhh")
@@ -78,6 +79,9 @@ class ClipSettings:
     task: TaskSettings = field(default_factory=TaskSettings)
 
     def __post_init__(self) -> None:
+        for name in ("table", "data", "background"):
+            as_path(self, name)
+        check_kind(self, "task", TaskSettings)
         if self.folds is not None and self.folds < 1:
             raise Misuse(f"folds is {self.folds}, expected at least 1; leave it out for 5")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,32 +129,57 @@ def test_the_flag_with_a_config_for_frozen_encoders_names_the_file_to_call(
     assert said.count("\n") == 1
 
 
+def tuned(name: str, *arguments: str) -> ProbeRunSettings:
+    """The settings of a call with --finetune and a CONFIG that does not ask for it."""
+    content = config.read(config.find("probe", name))
+    return fine_tuned([name, *CALL, *arguments], content, read(name, *arguments))
+
+
 def test_the_flag_with_a_config_of_ones_own_takes_its_numbers_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     own = tmp_path / "own.yaml"
     own.write_text(config.find("probe", "linear").read_text())
-    given = read(str(own), "--finetune")
-    assert fine_tuned(str(own), given) == given
+    assert tuned(str(own), "--finetune") == read(str(own), "--finetune")
     assert caplog.messages == [f"fine-tuning with the numbers of {own}"]
 
 
-def test_a_fine_tuning_that_an_older_version_began_goes_on_with_its_own_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["linear", "own"])
+def test_a_fine_tuning_that_was_begun_before_there_were_such_files_goes_on_with_its_numbers(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What runs of the commit before had written down: with a CONFIG that comes with oscine, and with one's own."""
+    begun = (Path(__file__).parent / "begun" / f"{name}.json").read_text()
     monkeypatch.chdir(tmp_path)
-    states = Path("runs/probe/linear/states")
+    states = Path("runs/probe", name, "states")
     states.mkdir(parents=True)
-    begun = {
-        "fit.lr": 5e-5,
-        "fit.beta2": 0.95,
-        "tuning.noise": 0.3,
-        "tuning.noise_snr": [5.0, 25.0],
-        "head.dropout": 0.2,
+    (states / "settings.json").write_text(begun)
+    Path("own.yaml").write_text("name: own\nprobe: LinearProbe\nfit:\n  steps: 4000\n  lr: 1.0e-3\n")
+    called = name if name == "linear" else "own.yaml"
+    facts = {key: value for key, value in json.loads(begun).items() if key.startswith(("fit.", "head.", "tuning."))}
+    found = tuned(called, "--finetune", "--resume").as_dict()
+    assert {key: found[key.partition(".")[0]][key.partition(".")[2]] for key in facts} == facts | {
+        "tuning.noise_snr": [5.0, 25.0]
     }
-    (states / "settings.json").write_text(json.dumps(begun | {"encoder": "bat_tiny", "rows": "abc"}))
-    found = flat(fine_tuned("linear", read("linear", "--finetune", "--resume")))
-    assert {name: found[name] for name in begun} == begun | {"tuning.noise_snr": (5.0, 25.0)}
-    with pytest.raises(Misuse, match="linear is for a frozen encoder"):
-        fine_tuned("linear", read("linear", "--finetune"))
+    other = tuned(called, "--finetune", "--resume", "--fit.lr", "0.5")
+    assert (other.fit.lr, other.fit.beta2) == (0.5, 0.95), (
+        "what is given stands, and is refused as not what it began with"
+    )
+    shutil.rmtree(states)
+    if name == "linear":
+        with pytest.raises(Misuse, match="linear is for a frozen encoder"):
+            tuned("linear", "--finetune", "--resume")
+
+
+def test_a_configuration_that_is_added_may_ask_for_it_too(tmp_path: Path) -> None:
+    assert read("linear", "--config", "finetune/bat").finetune
+    assert not read("finetune/bat", "--config", '{"finetune": false}').finetune
+    assert read("finetune/bat", "--config", "linear").finetune is not False
+
+
+def test_a_configuration_is_called_by_its_whole_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["probe", "finetune/bat", *CALL, "--stps", "3"]) == 2
+    assert "oscine probe finetune/bat --help lists what it takes" in capsys.readouterr().err
+    assert dispatch(["probe", "bat_hsn", *CALL]) == 2
+    assert "did you mean finetune/bat_hsn?" in capsys.readouterr().err

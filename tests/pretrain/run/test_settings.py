@@ -29,7 +29,7 @@ def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(**changes: object) -> PretrainingRunSettings:
     given = {
         "name": "notebook", "method": "BirdMAEPretraining", "encoder": ENCODER, "recipe": RECIPE, "seed": 3,
-        "data": DataSettings(Path("sound"), batch_size=2, workers=0), "trainer": TrainerSettings(accelerator="cpu"),
+        "data": DataSettings("sound", batch_size=2, workers=0), "trainer": TrainerSettings(accelerator="cpu"),
         "health_every": 0, "pictures_every": 0,
     }  # fmt: skip
     return PretrainingRunSettings(**given | changes)  # type: ignore[arg-type]
@@ -59,6 +59,10 @@ def test_the_call_again_with_resume_finds_the_run_finished() -> None:
 def test_what_does_not_fit_is_refused_before_a_run_is_touched() -> None:
     with pytest.raises(Misuse, match="save_every is 0, expected at least 1"):
         settings(save_every=0)
+    with pytest.raises(Misuse, match=r"encoder is \{\}, expected a dict with its name"):
+        settings(encoder={})
+    with pytest.raises(Misuse, match=r"change is 'recipe\.lr', expected list"):
+        settings(change="recipe.lr")
     for changes, said in (
         ({"method": "Mine"}, "no method 'Mine'; expected one of BATPretraining, BirdMAEPretraining"),
         ({"recipe": {"step": 2}}, "BirdMAEPretraining has no setting step; did you mean steps"),

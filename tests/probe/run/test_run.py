@@ -34,7 +34,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def small(**changes: object) -> ProbeRunSettings:
     given = {
-        "name": "notebook", "encoder": "bat_tiny", "random_weights": True, "table": Path("tones.csv"), "seconds": 0.6,
+        "name": "notebook", "encoder": "bat_tiny", "random_weights": True, "table": "tones.csv", "seconds": 0.6,
         "workers": 0, "head": {"pool": "bands", "norm": "batch"}, "fit": FitSettings(steps=20, lr=1e-2), "store": None,
     }  # fmt: skip
     return ProbeRunSettings(**given | changes)  # type: ignore[arg-type]
@@ -47,7 +47,11 @@ def test_python_and_the_command_line_give_the_same_scores() -> None:
     assert dispatch(call) == 0
     shell = json.loads(Path("runs/probe/shell/scores.json").read_text())
     assert made.folder == Path("runs/probe/notebook")
-    assert json.loads((made.folder / "scores.json").read_text())["parts"] == shell["parts"]
+    written = json.loads((made.folder / "scores.json").read_text())
+    ours, theirs = ({**one, "settings": {**one["settings"], "name": ""}} for one in (written, shell))
+    assert ours == theirs
+    lines = [json.loads(line) for line in Path("runs/probe/results.jsonl").read_text().splitlines()]
+    assert {**lines[0], "name": ""} == {**lines[1], "name": ""}
     assert made.summary["tones"]["mean"] == pytest.approx(shell["mean"])
     assert (made.folder / "report.html").exists()
 
@@ -68,6 +72,8 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path)
     for changes, said in (
         ({"head": {"pool": "max"}}, "'max' is not known to this probe"),
         ({"head": {"pol": "mean"}}, "LinearProbe has no setting pol; did you mean pool"),
+        ({"task": {}}, r"task is {}, expected TaskSettings\(\.\.\.\)"),
+        ({"fit": {"steps": 3}}, r"expected FitSettings\(\.\.\.\)"),
         ({"probe": "SuperProbe"}, "no probe 'SuperProbe'; expected one of LinearProbe"),
     ):
         with pytest.raises(OscineError, match=said):
