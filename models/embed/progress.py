@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from oscine.models.recordings.folder import Survey
+if TYPE_CHECKING:
+    from oscine.models.recordings.folder import Survey
 
 
 class Bar(Protocol):

@@ -24,7 +24,7 @@ from oscine.probe.results.predictions import predictions_of, write_predictions
 from oscine.probe.results.run_files import PREDICTIONS, PROBE, REPORT, STATES
 from oscine.probe.run.context import RunContext
 from oscine.probe.run.judging import Findings, curve_findings
-from oscine.probe.tasks.open import digest
+from oscine.probe.tasks.open import hash_rows
 from oscine.probe.tasks.task import Task
 
 
@@ -47,7 +47,7 @@ def facts_of(run: RunContext, task: Task) -> dict[str, Any]:
     flat.pop("tuning.save_every")
     return flat | {
         "encoder": settings.encoder, "weights": fingerprint(run.encoder), "probe": settings.probe,
-        "seconds": settings.seconds, "rows": digest(task), "batch_size": run.batch_size,
+        "seconds": settings.seconds, "rows": hash_rows(task), "batch_size": run.batch_size,
         "device": run.encoder.device.type, "torch": torch.__version__, "oscine": __version__,
     }  # fmt: skip
 

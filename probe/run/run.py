@@ -22,7 +22,7 @@ from oscine.probe.run.context import RunContext
 from oscine.probe.run.finetuning import tune_clips, tune_shots
 from oscine.probe.run.judging import Findings, judge_clips, judge_moments, judge_shots
 from oscine.probe.run.settings import ProbeRunSettings, check_run
-from oscine.probe.tasks.open import Clips, digest, open_frames, open_task, task_name
+from oscine.probe.tasks.open import Clips, hash_rows, open_frames, open_task, task_name
 from oscine.probe.tasks.settings import ANNOTATED
 from oscine.probe.tasks.splits import write_folds
 from oscine.probe.tasks.task import Task
@@ -92,7 +92,7 @@ def _note(settings: ProbeRunSettings, weights: Any, task: Task, found: Findings)
     written = settings.as_dict()
     changes = {
         "weights": weights,
-        "rows": digest(task),
+        "rows": hash_rows(task),
         "features": _kind_of_features(settings),
         "seconds": settings.seconds,
         "task": written["task"],

@@ -19,7 +19,7 @@ from oscine.probe.fit.search_space import search_space
 from oscine.probe.results.run_files import SEARCH
 from oscine.probe.run.context import RunContext
 from oscine.probe.tasks.frame_task import FrameTask
-from oscine.probe.tasks.open import digest
+from oscine.probe.tasks.open import hash_rows
 from oscine.probe.tasks.task import Part, Task, with_validation
 
 
@@ -123,7 +123,7 @@ def _record(run: RunContext, task: Task) -> dict[str, Any]:
         "torch": torch.__version__,
         "encoder": fingerprint(run.encoder),
         "probe": run.probe.__name__,
-        "rows": digest(task),
+        "rows": hash_rows(task),
         "seconds": settings.seconds,
         "batch_size": run.batch_size,
         "embeddings": settings.embeddings,

@@ -158,7 +158,7 @@ def task_name(settings: ClipSettings) -> str:
     return settings.source.resolve().name if name in (FOLDER, ANNOTATED) else name
 
 
-def digest(task: Task) -> str:
+def hash_rows(task: Task) -> str:
     """A hash of a task's rows, wherever they lie, and of which are learnt from, judged and chosen by."""
     columns = ["path", "start", "end", *task.rows.columns.intersection(["channel"])]
     rows = task.rows.reindex(columns=columns).assign(path=task.rows["path"].map(os.path.basename))

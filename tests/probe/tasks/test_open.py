@@ -20,7 +20,7 @@ from oscine.probe.results.published_scores import published_figures
 from oscine.probe.tasks.open import (
     FRAMES,
     PUBLISHED,
-    digest,
+    hash_rows,
     open_frames,
     open_task,
     read_clips,
@@ -222,7 +222,7 @@ def test_a_tasks_hash_is_that_of_its_targets_as_one_json(wrens: Path, labels: st
     parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
     targets = task.targets if task.single_label else task.targets.float()
     content = json.dumps([rows.to_csv(index=False), task.classes, targets.tolist(), parts])
-    assert digest(task) == hashlib.sha256(content.encode()).hexdigest()[:16]
+    assert hash_rows(task) == hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def test_a_folder_and_its_background_are_listed_once_for_a_whole_call(
