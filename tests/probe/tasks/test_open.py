@@ -49,7 +49,8 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "dcase2016": write_dcase,
     **{name: partial(write_beans, name=name) for name in BEANS},
 }
-ASKING = [name for name in config.shipped("probe") if "task" in config.read(config.find("probe", name))]
+NAMED = {name: config.read(config.find("probe", name)).get("task", {}).get("name") for name in config.shipped("probe")}
+ASKING = [name for name, task in NAMED.items() if task]
 
 
 def settings(*arguments: str) -> ClipSettings:
@@ -204,7 +205,7 @@ def test_the_task_of_a_yaml_is_complete_and_opens(name: str, tmp_path: Path) -> 
     given = config.read(config.find("probe", name))
     asked = TaskSettings(**given["task"])
     assert set(given["task"]) == set(vars(asked))
-    assert name.startswith(str(asked.name))
+    assert name.startswith((str(asked.name), "finetune/"))
     pairs = [f"--task.{key}={'null' if value is None else value}" for key, value in given["task"].items()]
     call = settings("--data", str(LAYOUTS[str(asked.name)](tmp_path)), *pairs)
     assert vars(call.task) == given["task"]
