@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from oscine.models.encoders.audio_mae import AudioMAE
     from oscine.models.encoders.base.encoder import Encoder
     from oscine.models.encoders.base.features import Features
+    from oscine.models.encoders.base.patch_encoder import PatchEncoder
     from oscine.models.encoders.bat import BAT
     from oscine.models.encoders.beats import BEATs
     from oscine.models.encoders.bird_mae import BirdMAE
@@ -32,6 +33,7 @@ else:
         "Encoder": "encoders.base.encoder",
         "Features": "encoders.base.features",
         "OscineError": "errors",
+        "PatchEncoder": "encoders.base.patch_encoder",
         "convert_checkpoint": "publish.convert",
         "create_model": "zoo",
         "embed_file": "embed.embed",
@@ -59,6 +61,7 @@ __all__ = [
     "Encoder",
     "Features",
     "OscineError",
+    "PatchEncoder",
     "convert_checkpoint",
     "create_model",
     "embed_file",

@@ -67,7 +67,7 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:  # [sound, 
     shares = torch.tensor([clip.shape[1] / waveform.shape[1] for clip in clips], device=encoder.device)
     with torch.no_grad(), evaluating(encoder):
         vectors = [
-            torch.cat([encoder.features(made, [-1]).pooled for made in _spectrograms(encoder, clip)]) for clip in clips
+            torch.cat([encoder.features(made, [-1]).pooled for made in _prepared(encoder, clip)]) for clip in clips
         ]
         return torch.einsum("csd,c->sd", torch.stack(vectors).float(), shares)
 
@@ -82,7 +82,7 @@ def get_timestamp_embeddings(
     is put together in the order of time.
     """
     encoder, waveform = model.encoder, _at_encoders_rate(audio, model)
-    patch = encoder.frontend.patch_seconds
+    patch = encoder.step_seconds
     shifts = math.ceil(patch / SPACING)
     step = patch / shifts
     count = max(1, math.ceil((waveform.shape[1] / encoder.sample_rate - patch / 2) / step))
@@ -104,21 +104,21 @@ def hear_rate(sample_rate: int) -> int:
 
 def _patch_rows(encoder: Encoder, waveform: Tensor, count: int) -> Tensor:  # [sound, time, dim]
     """Encode the beginning of a waveform [sound, samples]: so many patches in time, each as its mean over frequency."""
-    patch = encoder.frontend.patch_seconds
-    patches = max(1, int(encoder.seconds / patch + 1e-6))  # whole ones in a clip
+    patch = encoder.step_seconds
+    patches = max(1, min(encoder.grid[0], int(encoder.seconds / patch + 1e-6)))  # whole ones in a clip
     rows = []
     for begin in range(0, count, patches):
         start = round(begin * patch * encoder.sample_rate)
         clip = waveform[:, start : start + encoder.samples]
-        made = [encoder.features(one, [-1]).patches[0].mean(2) for one in _spectrograms(encoder, clip)]
+        made = [encoder.features(one, [-1]).patches[0].mean(2) for one in _prepared(encoder, clip)]
         rows.append(torch.cat(made)[:, : min(patches, count - begin)])
     return torch.cat(rows, dim=1)
 
 
-def _spectrograms(encoder: Encoder, clips: Tensor) -> Iterator[Tensor]:
-    """Make the spectrograms of clips [sound, samples], some at a time."""
+def _prepared(encoder: Encoder, clips: Tensor) -> Iterator[Tensor]:
+    """Prepare clips [sound, samples] for the encoder, some at a time."""
     for some in clips.split(BATCH):
-        yield encoder.spectrogram(list(some))
+        yield encoder.prepare_clips(list(some))
 
 
 def _at_encoders_rate(audio: Tensor, model: HearModel) -> Tensor:  # [sound, samples]

@@ -11,8 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.layers import GatedPostNormBlock, gather_patches, init_linear
+from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.warmup import warmup_steps
 from oscine.pretrain.colours import colours
@@ -37,7 +37,7 @@ class BATPretraining(Recipe):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: PatchEncoder,
         views: int = DEFAULTS.views,
         mask_ratio: float = DEFAULTS.mask_ratio,
         block: int = DEFAULTS.block,
@@ -143,7 +143,7 @@ class BATPretraining(Recipe):
 class BATDecoder(nn.Module):
     """Gated post-norm blocks over kept tokens and mask tokens, with trained positions; predicts the dropped patches."""
 
-    def __init__(self, encoder: Encoder, depth: int, heads: int, dim: int | None, mlp_ratio: float) -> None:
+    def __init__(self, encoder: PatchEncoder, depth: int, heads: int, dim: int | None, mlp_ratio: float) -> None:
         super().__init__()
         dim = dim or encoder.dim
         self.in_proj = nn.Linear(encoder.dim, dim, bias=False) if dim != encoder.dim else nn.Identity()

@@ -12,8 +12,8 @@ from torch.nn.functional import embedding, linear, pad
 
 from oscine.models.audio.augment import coloured_noise, draw_mix, mix
 from oscine.models.compat import Attention, Block, LayerNorm
-from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.layers import frozen, gather_patches, init_linear
+from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.warmup import warmup_steps
@@ -118,7 +118,7 @@ class BirdMAEPretraining(Recipe):
 class BirdMAEDecoder(nn.Module):
     """Plain blocks over CLS, kept tokens and mask tokens; predicts patches' pixels."""
 
-    def __init__(self, encoder: Encoder, dim: int, depth: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, encoder: PatchEncoder, dim: int, depth: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
         self.decoder_embed = nn.Linear(encoder.dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import as_config
@@ -62,7 +63,7 @@ class Recipe(LightningModule):
     CUDA graphs; None leaves them as they are. Compiled sums come in another order, hence in other last bits.
     """
 
-    takes: type[Encoder] = Encoder
+    takes: type[PatchEncoder] = PatchEncoder
     rolls_before_filling = (
         False  # whether a clip is shifted around the end of its recording, or of the silence behind that
     )
@@ -78,7 +79,7 @@ class Recipe(LightningModule):
             raise OscineError(
                 f"{type(self).__name__} takes a {self.takes.__name__}, not a {type(encoder).__name__}; choose that"
             )
-        self.encoder: Encoder = encoder.train()
+        self.encoder: PatchEncoder = encoder.train()
         self.steps = steps
         self.compile_mode = compile
         self.compiled: Callable[..., dict[str, Tensor]] | None = None

@@ -201,6 +201,6 @@ def describe_encoder(encoder: Encoder) -> dict[str, Any]:
         "weights": known.get("sha256"),
         "fingerprint": fingerprint(encoder),
         "architecture": type(encoder).__name__,
-        "frontend": type(encoder.frontend).__name__,
+        "frontend": encoder.frontend_name,
         "config": encoder.config,
     }

@@ -16,9 +16,9 @@ from oscine.models.encoders.base.precision import FLOAT32, choose_precision, com
 class Outputs:
     """Clips, [samples] each, to the numbers that stand in a table's rows, in float32.
 
-    A clip may be shorter than `samples`, as `Encoder.spectrogram` has it; the encoder has to be in eval mode, into which
-    `embed_folder` puts it. A subclass says what is read of a spectrogram (`read`) and what a table has to say of it
-    (`describe`).
+    A clip may be shorter than `samples`, as `Encoder.prepare_clips` has it; the encoder has to be in eval mode, into which
+    `embed_folder` puts it. A subclass says what is read of what the encoder has prepared (`read`) and what a table has to
+    say of it (`describe`).
 
     widths     name of a column to the numbers of its list, in the order of the numbers; None is a number by itself
     samples    of a whole clip
@@ -34,8 +34,8 @@ class Outputs:
         self.samples = samples
         self.precision = choose_precision(precision, encoder.device)
 
-    def read(self, spectrogram: Tensor) -> Tensor:
-        """[clip, ...] of a spectrogram [clip, frames, mel]: the numbers of each clip's rows, row by row."""
+    def read(self, prepared: Tensor) -> Tensor:
+        """[clip, ...] of prepared clips, [clip, ...]: the numbers of each clip's rows, row by row."""
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Outputs:
     def __call__(self, clips: Sequence[Tensor]) -> Tensor:
         """On the encoder's device."""
         with computing(self.precision, self.encoder.device):
-            return self.read(self.encoder.spectrogram(clips, self.samples))
+            return self.read(self.encoder.prepare_clips(clips, self.samples))
 
     def of_batches(self, clips: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
         """Clips [samples], as they come, to what is read of each, [row, numbers], in memory of the CPU, batch by batch.

@@ -1,4 +1,4 @@
-"""The vectors of clips: which of an encoder's layers and pools are wanted, and how a spectrogram becomes them."""
+"""The vectors of clips: which of an encoder's layers and pools are wanted, and how prepared clips become them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Vectors(Outputs):
 
     pools: "pooled" is the column `embedding`; "cls" and "mean" (of the patches) are taken of every one of the `layers`, by
     default the last: columns `cls_11`, `mean_11`, with layers counted from 0. precision: as in `Outputs`. compiled: from
-    the spectrogram on through torch.compile, for batches of one size.
+    what is prepared on through torch.compile, for batches of one size.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class Vectors(Outputs):
         self.compiled = compiled
         self._read = _compiled(self._vectors) if compiled else self._vectors
 
-    def read(self, spectrogram: Tensor) -> Tensor:  # [clip, column, dim]
-        return self._read(spectrogram)
+    def read(self, prepared: Tensor) -> Tensor:  # [clip, column, dim]
+        return self._read(prepared)
 
     def describe(self) -> dict[str, Any]:
         """columns: the pool and the layer, counted from 0, of each."""
         return {"columns": {name: {"pool": pool, "layer": layer} for name, (pool, layer) in self.columns.items()}}
 
-    def _vectors(self, spectrogram: Tensor) -> Tensor:
-        features = self.encoder.features(spectrogram, self.layers)
+    def _vectors(self, prepared: Tensor) -> Tensor:
+        features = self.encoder.features(prepared, self.layers)
         vectors = [
             features.pooled if pool == POOLED else POOLS[pool](features, self.layers.index(layer))
             for pool, layer in self.columns.values()
@@ -58,9 +58,9 @@ def _compiled(read: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
     compiled = torch.compile(read, dynamic=False)
 
-    def run(spectrogram: Tensor) -> Tensor:
+    def run(prepared: Tensor) -> Tensor:
         try:
-            return compiled(spectrogram)
+            return compiled(prepared)
         except BackendCompilerFailed as error:
             reason = str(error.inner_exception).strip().partition("\n")[0]
             raise OscineError(
@@ -72,6 +72,15 @@ def _compiled(read: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 def _layer_numbers(encoder: Encoder, layers: Sequence[int] | None, pools: Sequence[str]) -> list[int]:
     check_pools(pools, layers)
+    if (
+        layers is not None
+        and not encoder.stacked
+        and {layer % encoder.depth for layer in layers} != {encoder.depth - 1}
+    ):
+        raise OscineError(
+            f"layers {', '.join(map(str, layers))}: those of {type(encoder).__name__} differ in width, and a table has its "
+            f"last one alone, {encoder.depth - 1}; leave layers out"
+        )
     return list(dict.fromkeys(encoder.layer_numbers([-1] if layers is None else layers)))
 
 

@@ -1,1 +1,1 @@
-"""One file an architecture, each a subclass of `base/encoder.py`'s `Encoder`."""
+"""One file an architecture, each a subclass of `Encoder`, the contract in `base/encoder.py`."""

@@ -26,10 +26,14 @@ class AudioMAE(MAE):
         mean: float = -4.2677393,
         std: float = 4.5689974,
     ) -> None:
-        config = {
-            "dim": dim, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio, "drop_path": drop_path,
-            "sample_rate": sample_rate, "seconds": seconds, "frames": frames, "mean": mean, "std": std,
-        }  # fmt: skip
         if frames % PATCH:
             raise OscineError(f"frames={frames}, expected a multiple of {PATCH}, such as 1024")
-        super().__init__(config, AudioMAEFrontend(sample_rate, frames, mean, std))
+        super().__init__(
+            AudioMAEFrontend(sample_rate, frames, mean, std),
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            seconds=seconds,
+            mlp_ratio=mlp_ratio,
+            drop_path=drop_path,
+        )

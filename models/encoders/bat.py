@@ -26,11 +26,15 @@ class BAT(PostNormEncoder):
         n_fft: int = 1024,
         hop: int = 160,
     ) -> None:
-        config = {
-            "dim": dim, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio, "drop_path": drop_path,
-            "sample_rate": sample_rate, "seconds": seconds, "n_fft": n_fft, "hop": hop,
-        }  # fmt: skip
-        super().__init__(config, BATFrontend(sample_rate, n_fft, hop))
+        super().__init__(
+            BATFrontend(sample_rate, n_fft, hop),
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            seconds=seconds,
+            mlp_ratio=mlp_ratio,
+            drop_path=drop_path,
+        )
 
     def position_table(self, dim: int) -> Tensor:
         return sincos_positions((CHUNK // PATCH, MELS // PATCH), dim)

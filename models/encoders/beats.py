@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oscine.models.compat import DropPath
-from oscine.models.encoders.base.encoder import ChunkedEncoder
 from oscine.models.encoders.base.layers import drop_path_rates, gather_patches, init_linear, run_blocks
+from oscine.models.encoders.base.patch_encoder import ChunkedEncoder
 from oscine.models.encoders.frontends.mel import PATCH, BEATsFrontend
 from oscine.models.errors import OscineError
 
@@ -50,14 +50,11 @@ class BEATs(ChunkedEncoder):
         mean: float = 15.41663,
         std: float = 6.55582,
     ) -> None:
-        config = {
-            "dim": dim, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio, "drop_path": drop_path,
-            "patch_dim": patch_dim, "conv_width": conv_width, "conv_groups": conv_groups, "buckets": buckets,
-            "max_distance": max_distance, "sample_rate": sample_rate, "seconds": seconds, "mean": mean, "std": std,
-        }  # fmt: skip
         if dim % conv_groups:
             raise OscineError(f"dim={dim}, conv_groups={conv_groups}: dim must be a multiple of conv_groups")
-        super().__init__(config, BEATsFrontend(sample_rate, mean, std))
+        frontend = BEATsFrontend(sample_rate, mean, std)
+        super().__init__(frontend, dim=dim, depth=depth, heads=heads, seconds=seconds)
+        self.patch_embedding = nn.Conv2d(1, patch_dim, PATCH, PATCH, bias=False)
         self.buckets = buckets
         self.max_distance = max_distance
         self.layer_norm = nn.LayerNorm(patch_dim)
@@ -66,7 +63,7 @@ class BEATs(ChunkedEncoder):
         self.init_weights()
 
     def add_patch_embedding(self) -> None:
-        self.patch_embedding = nn.Conv2d(1, self.config["patch_dim"], PATCH, PATCH, bias=False)
+        """It has one of its own, `patch_embedding`."""
 
     def init_weights(self) -> None:
         """Xavier-uniform, branches scaled down by depth as deep norm asks (arXiv 2203.00555)."""

@@ -21,8 +21,12 @@ class BirdMAE(MAE):
         mean: float = -7.2,
         std: float = 4.43,
     ) -> None:
-        config = {
-            "dim": dim, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio, "drop_path": drop_path,
-            "sample_rate": sample_rate, "seconds": seconds, "mean": mean, "std": std,
-        }  # fmt: skip
-        super().__init__(config, BirdMAEFrontend(sample_rate, round(seconds * sample_rate), mean, std))
+        super().__init__(
+            BirdMAEFrontend(sample_rate, round(seconds * sample_rate), mean, std),
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            seconds=seconds,
+            mlp_ratio=mlp_ratio,
+            drop_path=drop_path,
+        )

@@ -28,11 +28,15 @@ class EAT(PostNormEncoder):
         mean: float = -4.59864076,
         std: float = 4.357353477,
     ) -> None:
-        config = {
-            "dim": dim, "depth": depth, "heads": heads, "mlp_ratio": mlp_ratio, "drop_path": drop_path,
-            "sample_rate": sample_rate, "seconds": seconds, "mean": mean, "std": std,
-        }  # fmt: skip
-        super().__init__(config, EATFrontend(sample_rate, mean, std))
+        super().__init__(
+            EATFrontend(sample_rate, mean, std),
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            seconds=seconds,
+            mlp_ratio=mlp_ratio,
+            drop_path=drop_path,
+        )
 
     def position_table(self, dim: int) -> Tensor:
         # With its axes exchanged the table of Bird-MAE and BAT is what it was meant to be: frequency, then time.

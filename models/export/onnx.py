@@ -19,6 +19,7 @@ from oscine.models.errors import OscineError
 from oscine.models.export.onnx_file import check_ready
 from oscine.models.export.onnx_frontend import graph_of
 from oscine.models.files import without_places, write_whole
+from oscine.models.json_text import one_line
 from oscine.models.locks import lock_output
 
 INPUT, OUTPUT, LOGITS = "waveform", "embedding", "logits"
@@ -50,6 +51,10 @@ def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False, hea
     refused.
     """
     path = Path(path)
+    if not encoder.exportable:
+        raise OscineError(
+            f"{type(encoder).__name__} cannot be written as an ONNX file: PyTorch does not follow it; run it in Python"
+        )
     check_ready(path, overwrite)
     _check_weights(encoder, head)
     with lock_output(path, "choose another name"):
@@ -102,11 +107,17 @@ def onnx_bytes(encoder: Encoder, head: Head | None = None) -> bytes:
     batch = {INPUT: {0: torch.export.Dim("batch")}}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's, of what is deprecated inside it
-        # Strict, so that Python's own len() of a batch stays free as well.
-        program = torch.export.export(graph, (example,), dynamic_shapes=batch, strict=True)
-        program = program.run_decompositions(DECOMPOSITIONS)
-        # The optimiser takes BAT's 1e-8, without which silence is no number, for nothing. Readers have one of their own.
-        made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
+        try:
+            # Strict, so that Python's own len() of a batch stays free as well.
+            program = torch.export.export(graph, (example,), dynamic_shapes=batch, strict=True)
+            program = program.run_decompositions(DECOMPOSITIONS)
+            # The optimiser takes BAT's 1e-8, without which silence is no number, for nothing. Readers have one of their own.
+            made = torch.onnx.export(program, dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
+        except RuntimeError as error:  # all of the exporter's are
+            raise OscineError(
+                f"{type(encoder).__name__} cannot be written as an ONNX file: PyTorch does not follow it "
+                f"({one_line(error)}); run it in Python"
+            ) from error
     assert made is not None
     for value in [value for node in made.model.graph for value in node.outputs if value.name in (OUTPUT, LOGITS)]:
         value.name = f"inner_{value.name}"  # BEATs looks up an embedding of its own
@@ -131,15 +142,15 @@ def _described(model: Any, properties: dict[str, str]) -> Any:
 
 
 class PooledGraph(nn.Module):
-    """What the file computes: the encoder from waveform to `pooled`, with a frontend that ONNX can say and run fast."""
+    """What the file computes: the encoder from waveform to `pooled`, prepared in a way that ONNX can say and run fast."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.frontend = graph_of(encoder.frontend)
+        self.frontend = graph_of(encoder.preparing)  # tensors in files are named by it
         self.encoder = encoder
 
     def forward(self, waveform: Tensor) -> Tensor:  # [batch, dim]
-        return self.encoder.pool(self.encoder.encode(self.frontend(waveform), layers=[-1])[0])
+        return self.encoder.features(self.frontend(waveform), [-1]).pooled
 
 
 class ProbedGraph(nn.Module):
@@ -147,7 +158,7 @@ class ProbedGraph(nn.Module):
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
-        self.frontend = graph_of(encoder.frontend)
+        self.frontend = graph_of(encoder.preparing)  # tensors in files are named by it
         self.encoder, self.head, self.layers = encoder, head.module, head.layers
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:  # [batch, dim], [batch, classes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
@@ -13,12 +14,15 @@ from oscine.models.encoders.frontends.mel import MELS, BATFrontend, Frontend, Ka
 from oscine.models.errors import OscineError
 
 
-def graph_of(frontend: Frontend) -> nn.Module:
+def graph_of(frontend: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A frontend in such operators; what is none of ours is left as it is, for the exporter to follow."""
     if isinstance(frontend, BATFrontend):
         return BATGraph(frontend)
     if isinstance(frontend, KaldiFrontend):
         return KaldiGraph(frontend)
-    raise OscineError(f"{type(frontend).__name__} has no form for ONNX yet; the encoder runs in PyTorch")
+    if isinstance(frontend, Frontend):
+        raise OscineError(f"{type(frontend).__name__} has no form for ONNX yet; the encoder runs in PyTorch")
+    return frontend
 
 
 class BATGraph(nn.Module):

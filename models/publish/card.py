@@ -133,12 +133,13 @@ def imports(facts: Facts) -> str:
 
 def the_encoder(facts: Facts) -> str:
     encoder = facts.encoder
+    heads = encoder.config.get("heads")
     rows = {
         "architecture": facts.kind,
         "sample rate": f"{encoder.sample_rate} Hz",
         "clip": f"{encoder.seconds:g} s",
         "patches": f"{encoder.grid[0]} in time, {encoder.grid[1]} in frequency",
-        "layers": f"{encoder.depth}, of width {encoder.dim} with {encoder.heads} heads",
+        "layers": f"{encoder.depth}, of width {encoder.dim}{f' with {heads} heads' if heads else ''}",
     }
     if facts.encoder_origin:
         rows["begun with" if facts.encoder_origin.trained else "taken from"] = described(facts.encoder_origin)

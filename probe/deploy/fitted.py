@@ -65,7 +65,7 @@ class FittedProbe:
         """From one frame to the next of a frame-wise probe; None where there is one answer a clip."""
         if self.head.get("pool") not in FRAME_WISE:
             return None
-        return self.encoder.frontend.patch_seconds
+        return self.encoder.step_seconds
 
     @torch.inference_mode()
     def __call__(self, waveform: Tensor) -> Tensor:
@@ -79,12 +79,12 @@ class FittedProbe:
                 f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples] with up to {self.samples} samples; "
                 f"split_clips(waveform, {self.samples}) cuts a longer one"
             )
-        return self.probabilities(self.encoder.spectrogram(list(waveform), self.samples))
+        return self.probabilities(self.encoder.prepare_clips(list(waveform), self.samples))
 
-    def probabilities(self, spectrogram: Tensor) -> Tensor:
-        """The same of what the encoder's frontend makes of clips, [batch, frames, mel]; the probe computes in float32."""
-        features = self.encoder.features(spectrogram, self.probe.needs.layers).to(torch.float32)
-        with torch.autocast(spectrogram.device.type, enabled=False):
+    def probabilities(self, prepared: Tensor) -> Tensor:
+        """The same of what the encoder has prepared of clips, [batch, ...]; the probe computes in float32."""
+        features = self.encoder.features(prepared, self.probe.needs.layers).to(torch.float32)
+        with torch.autocast(prepared.device.type, enabled=False):
             return as_probabilities(self.probe(features), self.single_label, self.scaling)
 
     def describe(self) -> dict[str, Any]:

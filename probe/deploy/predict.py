@@ -17,7 +17,6 @@ from oscine.models.embed.outputs import Outputs
 from oscine.models.embed.progress import SILENT, Watcher
 from oscine.models.embed.table import Summary
 from oscine.models.encoders.base.precision import FLOAT32
-from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.errors import OscineError
 from oscine.models.recordings.folder import ALL, Shard
 from oscine.models.recordings.inputs import Recordings
@@ -35,10 +34,10 @@ class Probabilities(Outputs):
         check_classes(fitted.classes)
         super().__init__(fitted.encoder, dict.fromkeys(fitted.classes), fitted.samples, precision)
         self.fitted = fitted
-        self.frames = fitted.encoder.frontend.frames(fitted.samples) // PATCH
+        self.frames = fitted.encoder.steps(fitted.samples)
 
-    def read(self, spectrogram: Tensor) -> Tensor:
-        return self.fitted.probabilities(spectrogram)
+    def read(self, prepared: Tensor) -> Tensor:
+        return self.fitted.probabilities(prepared)
 
     def describe(self) -> dict[str, Any]:
         return self.fitted.describe()

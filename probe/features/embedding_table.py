@@ -71,7 +71,7 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
 def _check_encoder(path: str | Path, made_by: dict[str, Any], encoder: Encoder) -> None:
     mine = {
         "architecture": type(encoder).__name__,
-        "frontend": type(encoder.frontend).__name__,
+        "frontend": encoder.frontend_name,
         "config": json.loads(json.dumps(encoder.config)),
         "fingerprint": fingerprint(encoder),
     }

@@ -22,7 +22,6 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.base.precision import FLOAT32, choose_precision, computing
 from oscine.models.encoders.base.state import evaluating, fingerprint
-from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.errors import OscineError
 from oscine.models.files import Stamp, file_stamp
 from oscine.probe.heads.probe import Needs
@@ -82,7 +81,7 @@ class Encoding:
         """What is kept of a batch of clips, [samples] each: by the field of `Features`, [clip, layer, ...]."""
         encoder = self.encoder
         with evaluating(encoder), computing(self.precision, encoder.device):
-            features = encoder.features(encoder.spectrogram(clips, self.clips.samples), self.needs.layers)
+            features = encoder.features(encoder.prepare_clips(clips, self.clips.samples), self.needs.layers)
         kept = self.needs.take(features.to(torch.float32))
         return {name: self.rounded(clips) for name, clips in by_clip(kept).items()}
 
@@ -106,7 +105,7 @@ class Encoding:
             "torch": torch.__version__,
             "fingerprint": fingerprint(encoder),
             "architecture": type(encoder).__name__,
-            "frontend": type(encoder.frontend).__name__,
+            "frontend": encoder.frontend_name,
             "config": json.loads(json.dumps(encoder.config)),  # as it will be read again
             "device": encoder.device.type,
             "precision": self.precision,
@@ -193,11 +192,12 @@ def count_bytes(encoder: Encoder, needs: Needs, rows: int, seconds: float | None
 
 def shapes_of(encoder: Encoder, needs: Needs, seconds: float | None = None) -> Shapes:
     """Of what `needs` takes of a clip."""
+    check_layers_of(encoder, needs)
     layers, samples = (
         len(encoder.layer_numbers(needs.layers)),
         round((seconds or encoder.seconds) * encoder.sample_rate),
     )
-    time, freq = encoder.frontend.frames(samples) // PATCH, encoder.grid[1]
+    time, freq = encoder.steps(samples), encoder.grid[1]
     with torch.device("meta"):  # shapes without numbers
         one = Features(
             cls=torch.empty(layers, 1, encoder.dim),
@@ -206,6 +206,15 @@ def shapes_of(encoder: Encoder, needs: Needs, seconds: float | None = None) -> S
         )
     kept = needs.take(one)
     return {"cls": kept.cls[:, 0].shape, "patches": kept.patches[:, 0].shape, "pooled": kept.pooled[0].shape}
+
+
+def check_layers_of(encoder: Encoder, needs: Needs) -> None:
+    """Raise where layers are to be kept side by side that differ in width."""
+    if needs.layers is None and not encoder.stacked:
+        raise OscineError(
+            f"features of all layers were asked for, those of {type(encoder).__name__} differ in width; ask for its last "
+            "layer, as LinearProbe does"
+        )
 
 
 def stamps_of(paths: Iterable[str]) -> list[Stamp]:

@@ -22,7 +22,7 @@ GAIN = (-18.0, 6.0)  # decibels, there too
 def hear(
     encoder: Encoder, clips: Clips, targets: Tensor, single_label: bool, settings: TuningSettings
 ) -> tuple[Tensor, Tensor]:
-    """Augmented spectrograms [clips, frames, mel], on the encoder's device, and their labels [clips, classes], on the CPU.
+    """Augmented clips as the encoder prepares them, on its device, and their labels [clips, classes], on the CPU.
 
     targets [clips, classes]. What is done to a clip depends on its own seed; which clips it is mixed with, on the batch. A
     clip that has to have one label keeps it, being louder than what is laid over it.
@@ -44,9 +44,10 @@ def hear(
         targets = torch.where(instead[:, None], 0.0, targets)
     if settings.hiss:
         waveform = waveform + settings.hiss * white(waveform, seed ^ HISS)
-    spectrogram = encoder.frontend(waveform, encoder.frontend.frames(waveform.shape[1]))
-    spectrogram = hide(spectrogram, seed, settings.masks, settings.time_mask, settings.freq_mask)
-    return mixup(spectrogram, targets, seed, settings.mixup)
+    prepared = encoder.prepare(waveform)
+    if settings.masks:  # refused before, where this is no spectrogram
+        prepared = hide(prepared, seed, settings.masks, settings.time_mask, settings.freq_mask)
+    return mixup(prepared, targets, seed, settings.mixup)
 
 
 def shift(waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
@@ -96,14 +97,14 @@ def hide(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq: int) 
     return spectrogram
 
 
-def mixup(spectrogram: Tensor, targets: Tensor, seed: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+def mixup(prepared: Tensor, targets: Tensor, seed: Tensor, probability: float) -> tuple[Tensor, Tensor]:
     """Clips, with `probability`, and their labels, blended with the batch's in reverse order, by Beta(0.8, 0.8).
 
-    spectrogram [clips, frames, mel]; targets [clips, classes]. As BAT does (arXiv 2602.16305).
+    prepared [clips, ...]; targets [clips, classes]. As BAT does (arXiv 2602.16305).
     """
     share = beta(seed, MIXUP, 0.8) * (drawn_by(seed, MIXUP, 1) < probability)
     return (
-        spectrogram.lerp(spectrogram.flip(0), sent(share, spectrogram)[:, None]),
+        prepared.lerp(prepared.flip(0), sent(share, prepared).view(-1, *[1] * (prepared.ndim - 1))),
         targets.lerp(targets.flip(0), share),
     )
 

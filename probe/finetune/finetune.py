@@ -23,7 +23,7 @@ from oscine.models.hub.origin import origin_of
 from oscine.probe.deploy.fitted import FittedProbe, kept
 from oscine.probe.finetune.augment import hear
 from oscine.probe.finetune.clips import Clips, TrainingClips, read_steps
-from oscine.probe.finetune.layer_decay import encoder_groups
+from oscine.probe.finetune.layer_decay import encoder_groups, has_blocks
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.judge import (
     FitSettings,
@@ -58,16 +58,16 @@ def within(progress: Progress, name: str, before: int, total: int) -> Progress:
 
 
 class Learner(nn.Module):
-    """An encoder and a probe that learn together: spectrograms [clips, frames, mel] to logits [clips, classes]."""
+    """An encoder and a probe that learn together: prepared clips [clips, ...] to logits [clips, classes]."""
 
     def __init__(self, encoder: Encoder, probe: Probe) -> None:
         super().__init__()
         self.encoder = encoder
         self.probe = probe
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        features = self.encoder.features(spectrogram, self.probe.needs.layers).to(torch.float32)
-        with torch.autocast(spectrogram.device.type, enabled=False):
+    def forward(self, prepared: Tensor) -> Tensor:
+        features = self.encoder.features(prepared, self.probe.needs.layers).to(torch.float32)
+        with torch.autocast(prepared.device.type, enabled=False):
             return self.probe(features)
 
 
@@ -90,6 +90,7 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         check_selection(self.fit.select_every, self.task.parts)
+        check_able(self.encoder, self.tuning)
         choose_precision(self.tuning.precision, self.encoder.device)  # an error where that would be fatal
         _ = self.background  # what is not there is said before anything is done
 
@@ -174,7 +175,8 @@ class FineTuning:
 
     def begin(self) -> Learner:
         """A fresh probe and the encoder's weights, with drop path: the same for every part."""
-        encoder = rebuilt(self.encoder, drop_path=self.tuning.drop_path)
+        changes = {"drop_path": self.tuning.drop_path} if "drop_path" in self.encoder.config else {}
+        encoder = rebuilt(self.encoder, **changes)
         return Learner(encoder, self.fresh_probe()).to(self.encoder.device)
 
     def learning(self, learner: Learner, valid: Tensor, steps: int | None) -> Learning:
@@ -200,9 +202,9 @@ class FineTuning:
 
         def cost(clips: Clips) -> Tensor:
             own = shares_of(self.task.targets[clips.rows], learner.probe.classes)
-            spectrogram, wanted = hear(learner.encoder, clips, own, single_label, self.tuning)
+            prepared, wanted = hear(learner.encoder, clips, own, single_label, self.tuning)
             with computing(precision, device):
-                logits = learner(spectrogram)
+                logits = learner(prepared)
             return function(logits, wanted.to(device)) + learner.probe.penalty()
 
         return cost
@@ -240,7 +242,7 @@ class FineTuning:
         clips = LabelledClips(self.task.rows.iloc[rows.numpy()], encoder.sample_rate, self.seconds or encoder.seconds)
         batches = read_batches(clips, self.batch_size, self.workers)
         with computing(FLOAT32, encoder.device):
-            return torch.cat([learner(encoder.spectrogram(batch, clips.samples)).cpu() for batch in batches])
+            return torch.cat([learner(encoder.prepare_clips(batch, clips.samples)).cpu() for batch in batches])
 
     def encoder_of(self, state: Mapping[str, Any]) -> Encoder:
         """A fine-tuned encoder: like the one that was given, and it says with whose weights it began, not to have them."""
@@ -258,6 +260,27 @@ class FineTuning:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.fit.seed)
             return self.make_probe()
+
+
+def check_able(encoder: Encoder, tuning: TuningSettings) -> None:
+    """Raise where an encoder cannot learn, or not in the way that is asked for."""
+    name = type(encoder).__name__
+    if not encoder.trainable:
+        raise OscineError(f"{name} cannot be fine-tuned: no gradients reach its weights; leave --finetune out")
+    if tuning.drop_path and "drop_path" not in encoder.config:
+        raise OscineError(
+            f"tuning.drop_path is {tuning.drop_path:g}, but {name} has no paths to drop; give --tuning.drop_path 0"
+        )
+    if tuning.masks and not encoder.spectral:
+        raise OscineError(
+            f"tuning.masks is {tuning.masks:g}, but {name} computes on no spectrogram in which bands can be hidden; give "
+            "--tuning.masks 0"
+        )
+    if tuning.layer_decay < 1 and not has_blocks(encoder):
+        raise OscineError(
+            f"tuning.layer_decay is {tuning.layer_decay:g}, but {name} has no layers below {encoder.block_path!r} by which "
+            "learning rates could decay; give --tuning.layer_decay 1, or set its block_path"
+        )
 
 
 def rebuilt(encoder: Encoder, **changes: Any) -> Encoder:

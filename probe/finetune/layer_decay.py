@@ -21,6 +21,11 @@ def layer_of(name: str, encoder: Encoder) -> int:
     return encoder.depth + 1 if name.partition(".")[0] in TOP else 0
 
 
+def has_blocks(encoder: Encoder) -> bool:
+    """Whether there are parameters where an encoder says that its layers are."""
+    return any(0 < layer_of(name, encoder) <= encoder.depth for name, _ in encoder.named_parameters())
+
+
 def encoder_groups(encoder: Encoder, lr: float, weight_decay: float, decay: float) -> list[dict[str, Any]]:
     """An encoder's trained parameters for AdamW and timm's schedulers, which multiply what they say by `lr_scale`.
 

@@ -13,6 +13,7 @@ from oscine.probe.heads.probe import SETS, Needs, Probe
 from oscine.probe.heads.settings import AttentiveSettings
 
 DEFAULTS = AttentiveSettings()
+USUAL_WIDTH = 64  # of a head, in vision transformers of every size
 
 
 class AttentiveProbe(Probe):
@@ -29,7 +30,7 @@ class AttentiveProbe(Probe):
     def __init__(self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool) -> None:
         super().__init__(encoder, classes)
         self.pool = AttentiveSettings(pool).pool
-        self.heads = encoder.heads
+        self.heads = getattr(encoder, "heads", None) or usual_heads(encoder.dim)
         self.query = nn.Parameter(0.02 * torch.randn(1, 1, self.dim))
         self.key = nn.Linear(self.dim, self.dim, bias=False)
         self.value = nn.Linear(self.dim, self.dim, bias=False)
@@ -49,3 +50,8 @@ class AttentiveProbe(Probe):
         attention = einsum(asked, patches, "head dim, ... patch dim -> ... head patch").softmax(-1)
         seen = einsum(attention @ patches, value, "... head dim, head part dim -> ... head part")
         return self.fc(self.ln(seen.flatten(-2)))
+
+
+def usual_heads(dim: int) -> int:
+    """How many heads attention of such a width has where the encoder has none to go by: about 64 numbers each."""
+    return max(heads for heads in range(1, max(1, dim // USUAL_WIDTH) + 1) if dim % heads == 0)

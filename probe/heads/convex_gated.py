@@ -30,6 +30,8 @@ class ConvexGatedProbe(Probe):
     encoder: what it is built for; classes: how many logits; the rest as in `ConvexGatedSettings`.
     """
 
+    layers = None
+
     def __init__(
         self,
         encoder: Encoder,
@@ -40,7 +42,7 @@ class ConvexGatedProbe(Probe):
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = ConvexGatedSettings(pool, prototypes, dropout).pool
-        self.needs = Needs(layers=None, parts=("cls", "patches") if pool == "cls" else ("patches",))
+        self.needs = Needs(self.layers, parts=("cls", "patches") if pool == "cls" else ("patches",))
         self.block_attention = nn.Parameter(torch.ones(self.depth))
         self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
         self.drop = nn.Dropout(dropout)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -50,7 +49,6 @@ class LinearProbe(Probe):
     """
 
     pools: Mapping[str, Callable[[Features], Tensor]] = POOLS
-    layers: ClassVar[list[int] | None] = [-1]  # that it reads, None for all
 
     def __init__(
         self,

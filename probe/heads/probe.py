@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -66,12 +66,18 @@ class Probe(nn.Module):
     does what has no parameters, so that a fit does it once; `logits` is the rest, and what is fitted.
     """
 
+    layers: ClassVar[list[int] | None] = [-1]  # that it reads; None is all, side by side
     needs: Needs
 
     def __init__(self, encoder: Encoder, classes: int) -> None:
         super().__init__()
         if classes < 1:
             raise OscineError(f"a probe for {classes} classes has nothing to tell apart; give at least 1")
+        if self.layers is None and not encoder.stacked:
+            raise OscineError(
+                f"{type(self).__name__} reads all layers side by side, those of {type(encoder).__name__} differ in width; "
+                "take a probe of the last layer, such as LinearProbe"
+            )
         self.classes = classes
         self.dim = encoder.dim
         self.depth = encoder.depth

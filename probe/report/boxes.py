@@ -1,10 +1,8 @@
-"""Where in a clip a patch lies: frames and mel bands."""
+"""Where in the picture of a clip a patch lies: frames and mel bands."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-from oscine.models.encoders.frontends.mel import MELS, PATCH
 
 
 class Box(NamedTuple):
@@ -18,20 +16,26 @@ class Box(NamedTuple):
     def seconds(self, frame_seconds: float) -> tuple[float, float]:
         return self.start * frame_seconds, self.end * frame_seconds
 
-    def around(self, frames: int) -> Box:
-        """With a patch more on each side, as far as a spectrogram of so many frames reaches."""
+    def around(self, frames: int, bands: int) -> Box:
+        """With as much again on each side, as far as a spectrogram of so many frames and mel bands reaches."""
+        wide, high = self.end - self.start, self.high - self.low
         return Box(
-            max(0, self.start - PATCH), max(0, self.low - PATCH),
-            min(frames, self.end + PATCH), min(MELS, self.high + PATCH),
-        )  # fmt: skip
+            max(0, self.start - wide),
+            max(0, self.low - high),
+            min(frames, self.end + wide),
+            min(bands, self.high + high),
+        )
 
 
-def box_of(cell: int, cells: tuple[int, int], grid: tuple[int, int]) -> Box:
+def box_of(cell: int, cells: tuple[int, int], grid: tuple[int, int], patch: tuple[float, float]) -> Box:
     """The patch in which a cell lies, which is counted time-major.
 
-    cells, grid: (time, freq) cells of a clip, and its patches, of which there are as many or fewer. Of a cell on a grid
-    twice as fine as the patches, this patch makes up nine sixteenths or more; the rest is blended in from its neighbours.
+    cells, grid: (time, freq) cells of a clip, and its patches, of which there are as many or fewer. patch: frames and mel
+    bands that one covers. Of a cell on a grid twice as fine as the patches, this patch makes up nine sixteenths or more; the
+    rest is blended in from its neighbours.
     """
     time, freq = divmod(cell, cells[1])
-    start, low = time * grid[0] // cells[0] * PATCH, freq * grid[1] // cells[1] * PATCH
-    return Box(start, low, start + PATCH, low + PATCH)
+    time, freq = time * grid[0] // cells[0], freq * grid[1] // cells[1]
+    return Box(
+        round(time * patch[0]), round(freq * patch[1]), round((time + 1) * patch[0]), round((freq + 1) * patch[1])
+    )

@@ -51,7 +51,7 @@ def _show_cutout(wide: Any, close: Any, cutout: Cutout, ruler: Ruler) -> None:
         show_spectrogram(axes, spectrogram, ruler)
         frame(axes, box, ruler)
         axes.tick_params(labelleft=False, labelsize=7.5)
-    around = box.around(len(spectrogram))
+    around = box.around(*spectrogram.shape)
     close.set_xlim(*around.seconds(ruler.frame_seconds))
     close.set_ylim(around.low, around.high)
     close.set_xticks([])

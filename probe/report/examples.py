@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from torch import Tensor
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.base.state import evaluating
-from oscine.models.encoders.frontends.mel import PATCH
+from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.encoders.frontends.picture import Picture
 from oscine.probe.fit.judge import FeatureSource
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs, Probe
@@ -52,9 +54,26 @@ class Trial:
     features: FeatureSource
     seconds: float | None = None
 
-    def hear(self, rows: Sequence[int]) -> Tensor:  # [row, frames, mel]
-        """The spectrograms of some rows, as the encoder sees them; on its device."""
-        return hear(self.encoder, self.task.rows.iloc[list(rows)], self.seconds)
+    def pictures(self, rows: Sequence[int]) -> list[Picture]:
+        return pictures(self.encoder, self.task.rows.iloc[list(rows)], self.seconds)
+
+    def clips(self, rows: Sequence[int]) -> LabelledClips:
+        return clips_of(self.encoder, self.task.rows.iloc[list(rows)], self.seconds)
+
+    @cached_property
+    def ruler(self) -> Ruler:
+        """Of its pictures, whatever is seen in them."""
+        return self.encoder.picture(torch.zeros(self.encoder.samples)).ruler
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(time, freq) patches of a clip."""
+        return self.encoder.steps(self.clips([]).samples), self.encoder.grid[1]
+
+    @property
+    def patch(self) -> tuple[float, float]:
+        """Frames and mel bands of a picture that a patch covers."""
+        return self.encoder.step_seconds / self.ruler.frame_seconds, self.ruler.bands / self.encoder.grid[1]
 
     def labels(self, row: int) -> list[str]:
         return self.task.rows["labels"].iloc[row]
@@ -65,11 +84,15 @@ class Trial:
         return Path(self.task.rows["path"].iloc[row]).stem + (f" @ {start:g} s" if start > 0 else "")
 
 
-def hear(encoder: Encoder, rows: DataFrame, seconds: float | None = None) -> Tensor:  # [row, frames, mel]
-    """The spectrograms of some rows, as the encoder sees them. seconds: length of a clip, if not the encoder's."""
-    clips = LabelledClips(rows, encoder.sample_rate, seconds or encoder.seconds)
+def pictures(encoder: Encoder, rows: DataFrame, seconds: float | None = None) -> list[Picture]:
+    """The spectrograms of some rows. seconds: length of a clip, if not the encoder's."""
+    clips = clips_of(encoder, rows, seconds)
     with evaluating(encoder), torch.inference_mode():
-        return encoder.spectrogram([clips[row] for row in range(len(clips))], clips.samples)
+        return [encoder.picture(clips[row], clips.samples) for row in range(len(clips))]
+
+
+def clips_of(encoder: Encoder, rows: DataFrame, seconds: float | None) -> LabelledClips:
+    return LabelledClips(rows, encoder.sample_rate, seconds or encoder.seconds)
 
 
 def prototype_cutouts(
@@ -84,14 +107,14 @@ def prototype_cutouts(
     columns = [number for some in chosen.values() for number, _ in some]
     finding = strongest(trial.probe, opened, trial.features, trial.part.test, torch.tensor(columns), clips)
     rows = finding.rows.unique().tolist()
-    spectrograms = dict(zip(rows, trial.hear(rows).cpu()))
+    shown = dict(zip(rows, trial.pictures(rows)))
     found = iter(zip(finding.rows.T.tolist(), finding.activations.T.tolist(), finding.places.T.tolist()))
     made: dict[int, dict[str, list[Cutout]]] = {}
     for label, some in chosen.items():
         made[label] = {}
         for number, weight in some:
             made[label][f"prototype {number}\nweight {weight:.2f}"] = [
-                _cutout(trial, spectrograms[row], row, activation, place, finding.cells, trial.task.classes[label])
+                _cutout(trial, shown[row].spectrogram, row, activation, place, finding.cells, trial.task.classes[label])
                 for row, activation, place in zip(*next(found))
             ]
     return made
@@ -102,12 +125,7 @@ def _cutout(
 ) -> Cutout:
     labels = trial.labels(row)
     title = f"{(', '.join(labels) or 'no label')[:28]}\n{trial.name(row)[:24]}: {activation:.2f}"
-    return Cutout(spectrogram, box_of(place, cells, patch_grid(spectrogram)), title, wanted not in labels)
-
-
-def patch_grid(spectrogram: Tensor) -> tuple[int, int]:
-    """(time, freq) patches of [frames, mel]."""
-    return spectrogram.shape[0] // PATCH, spectrogram.shape[1] // PATCH
+    return Cutout(spectrogram, box_of(place, cells, trial.grid, trial.patch), title, wanted not in labels)
 
 
 class Case(NamedTuple):
@@ -134,21 +152,20 @@ def clear_cases(trial: Trial) -> list[Case]:
     return cases
 
 
-def explain(trial: Trial, case: Case) -> tuple[Tensor, Account] | None:
-    """The clip's spectrogram [frames, mel] and its logit as a sum; None where the probe's logits are no such sums."""
+def explain(trial: Trial, case: Case) -> tuple[Picture, Account] | None:
+    """The clip's picture and its logit as a sum; None where the probe's logits are no such sums."""
     opened = open_prototypes(trial.probe)
     if opened is None and not (has_patch_terms(trial.probe) and isinstance(trial.probe, LinearProbe)):
         return None
-    spectrogram = trial.hear([case.row])
     if opened is not None:
-        account = by_prototypes(trial, opened, case, patch_grid(spectrogram[0]))
+        account = by_prototypes(trial, opened, case)
     else:
         assert isinstance(trial.probe, LinearProbe)
-        account = by_patches(trial, trial.probe, case, spectrogram)
-    return spectrogram[0].cpu(), account
+        account = by_patches(trial, trial.probe, case)
+    return trial.pictures([case.row])[0], account
 
 
-def by_prototypes(trial: Trial, opened: Prototypes, case: Case, grid: tuple[int, int]) -> Account:
+def by_prototypes(trial: Trial, opened: Prototypes, case: Case) -> Account:
     """The summands that count most, either way, on their own; all others together."""
     prepared = trial.probe.prepare(trial.features.take(torch.tensor([case.row])))
     terms = prototype_terms(opened, prepared, case.label)
@@ -163,7 +180,7 @@ def by_prototypes(trial: Trial, opened: Prototypes, case: Case, grid: tuple[int,
             (f"{mark}: prototype {number}{kinds[index % len(kinds)]} ({activations[index]:.2f})", values[index].item())
         )
         if places[index] != NOWHERE:
-            box = box_of(int(places[index]), terms.found.cells, grid)
+            box = box_of(int(places[index]), terms.found.cells, trial.grid, trial.patch)
             boxes[box] = f"{boxes[box]}, {mark}" if box in boxes else str(mark)
     rest = order[NAMED:]
     for kind, name in enumerate(kinds):
@@ -176,11 +193,12 @@ def by_prototypes(trial: Trial, opened: Prototypes, case: Case, grid: tuple[int,
     return Account(bars, heat, boxes)
 
 
-def by_patches(trial: Trial, probe: LinearProbe, case: Case, spectrogram: Tensor) -> Account:
+def by_patches(trial: Trial, probe: LinearProbe, case: Case) -> Account:
     """What the patches add, by layer where the probe reads several, else by band; or what each layer's CLS adds."""
     needs = Needs(probe.layers, ("cls", "patches"))
-    with evaluating(trial.encoder), torch.inference_mode():
-        clip = needs.take(trial.encoder.features(spectrogram, needs.layers)).to("cpu")
+    encoder, clips = trial.encoder, trial.clips([case.row])
+    with evaluating(encoder), torch.inference_mode():
+        clip = needs.take(encoder.features(encoder.prepare_clips([clips[0]], clips.samples), needs.layers)).to("cpu")
     terms = patch_terms(probe, Features(*(tensor.clone() for tensor in clip)), typical_clip(trial), case.label)
     layers, bands = terms.values.sum((1, 2)).tolist(), terms.values.sum((0, 1)).tolist()
     if len(layers) > 1 or probe.pool == "cls":
@@ -189,7 +207,7 @@ def by_patches(trial: Trial, probe: LinearProbe, case: Case, spectrogram: Tensor
             for layer, value in enumerate(layers)
         ]
     else:
-        edges = [trial.encoder.frontend.ruler.hertz(band * PATCH) / 1000 for band in range(len(bands) + 1)]
+        edges = [trial.ruler.hertz(band * trial.patch[1]) / 1000 for band in range(len(bands) + 1)]
         bars = [(f"{low:.1f} to {high:.1f} kHz", value) for low, high, value in zip(edges, edges[1:], bands)]
     return Account([("constant", terms.constant), *bars], None if probe.pool == "cls" else terms.values.sum(0), {})
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.probe.fit.frames import THRESHOLDS, Decision, FrameJudgement, score_events
 from oscine.probe.metrics.events import Matches, find_events, onset_matches, segment_matches, total
-from oscine.probe.report.examples import hear
+from oscine.probe.report.examples import pictures
 from oscine.probe.report.figures import interval_rows, share_text
 from oscine.probe.report.frame_figures import Scene, busiest, scene_figure, threshold_figure
 from oscine.probe.report.html import Report
@@ -167,14 +167,18 @@ def _recordings(page: Report, encoder: Encoder, task: FrameTask, judgement: Fram
 
 
 def _recording(page: Report, encoder: Encoder, task: FrameTask, judgement: FrameJudgement, one: Heard) -> None:
-    spectrogram = hear(encoder, task.rows.iloc[[one.row]], task.seconds)[0].cpu()
-    ruler, true = encoder.frontend.ruler, task.events[one.row]
+    [picture] = pictures(encoder, task.rows.iloc[[one.row]], task.seconds)
+    true = task.events[one.row]
     probabilities = judgement.logits[one.part][one.place].sigmoid()
     begin, end = busiest(true, SHOWN_SECONDS, len(probabilities) * judgement.hop)
     found = one.onsets(task)
     page.figure(
         scene_figure(
-            Scene(spectrogram, probabilities, judgement.hop, true, one.found), task.classes, ruler, begin, end
+            Scene(picture.spectrogram, probabilities, judgement.hop, true, one.found),
+            task.classes,
+            picture.ruler,
+            begin,
+            end,
         ),
         f"{Path(task.rows['path'].iloc[one.row]).stem}, {begin:.0f} to {end:.0f} s. Of all its {found.annotated} events "
         f"the onsets of {found.matched} are found, among {found.found} that were said to be there (F1 {found.f1:.3f}).",

@@ -16,7 +16,7 @@ from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.negatives import FINETUNED, read_false_positives
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.report.cutouts import show_spectrogram
-from oscine.probe.report.examples import hear
+from oscine.probe.report.examples import pictures
 from oscine.probe.report.html import WIDE, Report
 from oscine.probe.tasks.class_names import listed
 from oscine.probe.tasks.task import LabelledClips, Task
@@ -111,11 +111,11 @@ def name_of(task: Task, row: int) -> str:
 
 def _show_clip(page: Report, encoder: Encoder, task: Task, row: int, title: str) -> None:
     rows = task.rows.iloc[[row]]
-    spectrogram = hear(encoder, rows)[0].cpu()
+    [picture] = pictures(encoder, rows)
     with page.column():
         page.heading(title, level=3)
         page.figure(
-            clip_figure(spectrogram, encoder.frontend.ruler), name_of(task, row), "webp", f"spectrogram: {title}"
+            clip_figure(picture.spectrogram, picture.ruler), name_of(task, row), "webp", f"spectrogram: {title}"
         )
         page.sound(LabelledClips(rows, encoder.sample_rate, encoder.seconds)[0], encoder.sample_rate, title)
 

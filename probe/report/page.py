@@ -123,7 +123,7 @@ def _prototypes(page: Report, trial: Trial) -> None:
     )
     for label, shown in prototype_cutouts(trial, opened, classes).items():
         page.figure(
-            cutout_figure(shown, trial.encoder.frontend.ruler),
+            cutout_figure(shown, trial.ruler),
             f"Prototypes of {trial.task.classes[label]}, each with the judged clips that excite it most.",
             "webp",
         )
@@ -145,10 +145,10 @@ def _clips(page: Report, trial: Trial) -> None:
         f"A logit is the sum of what is drawn here: nothing is estimated. {_summands(trial.probe)} That a summand is large "
         "says what this probe went by here; not that the sound there is the class's, nor that another probe would go by it."
     )
-    for case, (spectrogram, account) in explained:
+    for case, (picture, account) in explained:
         labels = ", ".join(trial.labels(case.row)) or "no label"
         page.figure(
-            account_figure(spectrogram, account, trial.encoder.frontend.ruler),
+            account_figure(picture.spectrogram, account, picture.ruler),
             f"{trial.name(case.row)}, {labels}: why {trial.task.classes[case.label]}, with a probability of "
             f"{case.probability:.3f}, {'rightly' if case.right else 'wrongly'} so. Of all clips that were judged "
             f"{'rightly' if case.right else 'wrongly'} in {trial.part.name}, the probe is surest of this one. "

@@ -230,10 +230,10 @@ def score_row(name: str, soundscapes: Sequence[Soundscape], matches: Sequence[Ma
 def show_soundscape(page: Report, soundscape: Soundscape, encoder: Encoder) -> None:
     waveform = load_audio(soundscape.path, encoder.sample_rate)
     with evaluating(encoder), torch.inference_mode():
-        spectrogram = encoder.frontend(waveform[None].to(encoder.device))[0].cpu()
+        picture = encoder.picture(waveform)
     name = soundscape.path.stem
     page.figure(
-        soundscape_figure(spectrogram, encoder.frontend.ruler, len(waveform) / encoder.sample_rate, soundscape),
+        soundscape_figure(picture.spectrogram, picture.ruler, len(waveform) / encoder.sample_rate, soundscape),
         f"{name}: top, the recording; below, for every species, its annotated songs and what was detected.",
         "webp",
     )

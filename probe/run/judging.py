@@ -132,7 +132,7 @@ def judge_moments(run: RunContext, scenes: FrameTask, name: str) -> Findings:
     make_probe = run.maker(scenes.whole)
     judgement = judge_frames(
         make_probe, features, scenes, run.settings.fit, run.bar.task("fit"), run.device,
-        run.encoder.frontend.patch_seconds, run.preparing(),
+        run.encoder.step_seconds, run.preparing(),
     )  # fmt: skip
     recordings = judged_recordings(judgement, scenes)
     evidence = weigh_frames(recordings)

@@ -14,6 +14,8 @@ from oscine.models.encoders.base.devices import clips_at_once, pick_device
 from oscine.models.files import write_whole
 from oscine.models.locks import lock_output
 from oscine.models.zoo import open_encoder
+from oscine.probe.features.encoding import check_layers_of
+from oscine.probe.fit.layer_scores import ALL_LAYERS
 from oscine.probe.fit.settings import check_selection
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.results.run_files import FOLDS_MADE, SCORES, replacing_run
@@ -63,6 +65,8 @@ def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar) -> ProbeRun:
     name = task_name(settings)
     run = RunContext(PROBES[settings.probe], encoder, settings, bar, clips.background)
     run.maker(task)()  # a probe that cannot be built is refused before anything is written
+    if settings.layer_scores:
+        check_layers_of(encoder, ALL_LAYERS)
     with lock_output(run.folder, "choose another --name"):
         if scenes:
             found = judge_moments(run, scenes, name)

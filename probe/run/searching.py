@@ -50,7 +50,7 @@ def search_moments(run: RunContext, features: FeatureSource, scenes: FrameTask) 
 
     def evaluate(tried: RunContext, part: Part) -> float:
         seen = replace(scenes, parts=[part])
-        hop = run.encoder.frontend.patch_seconds
+        hop = run.encoder.step_seconds
         judgement = judge_frames(
             tried.maker(seen.whole),
             features,

@@ -2,68 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from oscine.models.audio.waveforms import Waveforms, as_batch, as_clips, is_list
-from oscine.models.compat import PatchEmbed
 from oscine.models.encoders.base.features import Features, check_layers
-from oscine.models.encoders.base.layers import CHUNK, gather_patches, join_chunks, run_blocks
 from oscine.models.encoders.base.provenance import Origin
-from oscine.models.encoders.frontends.mel import MELS, PATCH, Frontend
+from oscine.models.encoders.frontends.picture import Picture, log_mel_picture
 from oscine.models.errors import OscineError
-
-# timm's names for the layouts of patches, in which height is time and width is frequency
-LAYOUTS = {
-    "NCHW": "batch (time freq) dim -> batch dim time freq",
-    "NLC": "batch (time freq) dim -> batch (time freq) dim",
-}
 
 
 class Encoder(nn.Module):
-    """A vision transformer over the patches of a spectrogram, together with the frontend that makes the spectrogram.
+    """What probes, embeddings, predictions and exports need of an encoder; what it is made of is its own affair.
 
-    A subclass adds its blocks and norms under the published parameter names and says how a sequence begins (`begin`), how
-    the last layer is finished (`finish`) and what its one vector a clip is (`pool`).
+    A subclass hands its sizes to this constructor and gives `features`; also `prepare`, where it computes on more than the
+    waveform, and `steps`, where it takes clips of any length. What it needs to compute the same again lies in its
+    parameters and buffers: records, stores and saved folders know an encoder by its `state_dict` and its config.
 
-    config       the constructor's numbers; `Class(**config)` builds the same architecture, config.json stores them
-    grid         (time, freq) patches of one clip
-    dim, depth   width of a token, number of blocks
-    heads        attention heads of a block
-    sample_rate  of the waveforms it takes, in Hz
-    samples      of one clip
-    provenance   where its weights came from (model, repository, revision, sha256); None where they are random
-    origin       whose weights they are, or were before they were trained further; None where nobody else's
+    config        the numbers that it was constructed with; `Class(**config)` builds the same architecture
+    dim, depth    width of the last layer, number of layers
+    grid          (time, freq) of the map that `Features.patches` has for one clip; frames without frequencies have freq 1
+    step_seconds  from one time step of that map to the next
+    sample_rate   of the waveforms it takes, in Hz
+    samples       of one clip
+    provenance    where its weights came from (model, repository, revision, sha256); None where they are random
+    origin        whose weights they are, or were before they were trained further; None where nobody else's
+
+    What an encoder can do, for those who call it to ask:
+
+    any_length    clips of any length; otherwise shorter ones are filled up with silence and longer ones refused
+    stacked       all layers have one width and grid, so that `Features` holds any number of them; otherwise it holds one
+    trainable     gradients reach its weights, so that it can be fine-tuned
+    exportable    PyTorch can follow it from the waveform on, so that it can be written as an ONNX file
+    spectral      its input is a spectrogram [batch, frames, mel], in which bands can be hidden
     """
 
-    patch_embed: PatchEmbed
-    cls_token: nn.Parameter
-    pos_embed: nn.Parameter
-    blocks: nn.ModuleList
+    config: dict[str, Any]
     provenance: dict[str, str | None] | None = None
     origin: Origin | None = None
-    block_path = "blocks"  # where a subclass keeps its blocks
+    block_path = "blocks"  # where a subclass keeps its layers' modules: by them fine-tuning lowers the learning rate
+    any_length = False
+    stacked = True
+    trainable = True
+    exportable = True
+    spectral = False
 
-    def __init__(self, config: dict[str, Any], frontend: Frontend) -> None:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Encoder:
+        """Note the constructor's own numbers, so that no subclass has to write its config down."""
+        made = super().__new__(cls)
+        made.config = constructed_with(cls, args, kwargs)
+        return made
+
+    def __init__(
+        self, *, dim: int, depth: int, sample_rate: int, seconds: float, grid: tuple[int, int], step_seconds: float
+    ) -> None:
         super().__init__()
-        self.config = config
-        self.frontend = frontend
-        self.dim: int = config["dim"]
-        self.depth: int = config["depth"]
-        self.heads: int = config["heads"]
-        self.sample_rate: int = config["sample_rate"]
-        self.samples = round(config["seconds"] * self.sample_rate)
-        self._check_sizes(frontend)
-        self.grid = (frontend.frames(self.samples) // PATCH, MELS // PATCH)
-        self.add_patch_embedding()
-
-    def add_patch_embedding(self) -> None:
-        """The projection of patches to tokens; a method, because BEATs has one of its own under another name."""
-        self.patch_embed = PatchEmbed(img_size=None, patch_size=PATCH, in_chans=1, embed_dim=self.dim)
+        self.dim, self.depth, self.grid = dim, depth, grid
+        self.sample_rate = sample_rate
+        self.samples = round(seconds * sample_rate)
+        self.step_seconds = step_seconds
+        if min(dim, depth, sample_rate, self.samples, *grid, step_seconds) <= 0:
+            raise OscineError(
+                f"{type(self).__name__} has dim={dim}, depth={depth}, sample_rate={sample_rate}, seconds={seconds:g}, "
+                f"grid={grid}, step_seconds={step_seconds:g}; expected all above 0"
+            )
 
     @property
     def seconds(self) -> float:
@@ -72,7 +80,8 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        weight = next(chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if weight is None else weight.device
 
     @property
     def num_features(self) -> int:
@@ -80,12 +89,14 @@ class Encoder(nn.Module):
         return self.dim
 
     @property
-    def feature_info(self) -> list[dict[str, Any]]:
-        """What timm's wrappers ask of a model: the name, width and stride of every layer that it can return."""
-        return [
-            {"module": f"{self.block_path}.{layer}", "num_chs": self.dim, "reduction": PATCH}
-            for layer in range(self.depth)
-        ]
+    def frontend_name(self) -> str:
+        """Of what makes the input, as records have it; by default the encoder itself."""
+        return type(self).__name__
+
+    @property
+    def preparing(self) -> Callable[[Tensor], Tensor]:
+        """What `prepare` computes, of which export has forms that ONNX can say and run fast."""
+        return self.prepare
 
     def forward(
         self, waveform: Waveforms, sample_rate: int | None = None, layers: Sequence[int] | None = None
@@ -95,163 +106,82 @@ class Encoder(nn.Module):
         Or a list of clips of several lengths, [samples] each, up to the encoder's: each is filled up as in the encoder's
         training, so that no clip depends on the others. Arrays are taken as tensors are, and to the encoder's device.
         sample_rate: the waveform's, if you want it checked; one that differs from the encoder's is an error.
-        layers: which block outputs to return, in that order; negative numbers count from the end; None is all of them.
+        layers: which layers to return, in that order; negative numbers count from the end; None is all of them, or the
+        last where they are not `stacked`.
         """
         if is_list(waveform):
             clips = as_clips(waveform, self.samples)  # type: ignore[arg-type]
             self._check_sample_rate(sample_rate)
-            return self.features(self.spectrogram(clips), layers)
+            return self.features(self.prepare_clips(clips), layers)
         batch = as_batch(waveform)  # type: ignore[arg-type]
         self._check_sample_rate(sample_rate)
-        return self.features(self.frontend(batch if batch is waveform else self._on_device(batch)), layers)
+        return self.features(self.prepare(batch if batch is waveform else self.on_device(batch)), layers)
 
-    def spectrogram(self, clips: Sequence[Tensor], samples: int | None = None) -> Tensor:  # [clip, frames, mel]
-        """What the frontend makes of clips, [samples] each; shorter ones are filled up as the recipe does.
+    def prepare(self, waveform: Tensor) -> Tensor:
+        """What `features` takes of clips [batch, samples], [batch, ...]: here the waveform itself, in float32.
 
-        That need not be with silence. samples: of a whole clip, by default the encoder's. On the encoder's device.
+        Clip by clip: none depends on the others. Of an encoder of one length, filled up with silence to that.
         """
-        frames = self.frontend.frames(samples or self.samples)
-        made: dict[int, Tensor] = {}
-        for length in {len(clip) for clip in clips}:
-            places = [place for place, clip in enumerate(clips) if len(clip) == length]
-            waveform = self._on_device(torch.stack([clips[place] for place in places]))
-            made |= zip(places, self.frontend(waveform, frames))
-        return torch.stack([made[place] for place in range(len(clips))])
-
-    def features(self, spectrogram: Tensor, layers: Sequence[int] | None = None) -> Features:
-        """What `forward` makes of a spectrogram [batch, frames, mel] of its frontend."""
-        wanted = self.layer_numbers(layers)
-        outputs = self.encode(spectrogram, layers=[*wanted, -1])
-        last = outputs.pop()
-        outputs = [
-            self.finish(last) if layer == self.depth - 1 else tokens
-            for layer, tokens in zip(wanted, outputs, strict=True)
-        ]
-        freq = self.grid[1]
-        return Features(
-            cls=torch.stack([tokens[:, 0] for tokens in outputs]),
-            patches=torch.stack(
-                [
-                    rearrange(tokens[:, 1:], "batch (time freq) dim -> batch time freq dim", freq=freq)
-                    for tokens in outputs
-                ]
-            ),
-            pooled=self.pool(last),
-        )
-
-    def encode(
-        self, spectrogram: Tensor, keep: Tensor | None = None, layers: Sequence[int] | None = None
-    ) -> list[Tensor]:
-        """Raw outputs of the blocks, CLS first: each [batch, 1 + patches, dim].
-
-        spectrogram [batch, frames, mel], as the frontend makes it. keep [batch * views, kept] are the patches that are seen,
-        ascending, every view of a clip after the other; the outputs are then [batch * views, 1 + kept, dim].
-        """
-        return self.block_outputs(self.embed(spectrogram), keep, self.layer_numbers(layers))
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | Sequence[int] | None = None,
-        return_prefix_tokens: bool = False,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-        output_dict: bool = False,
-        attn_mask: Tensor | None = None,
-        is_causal: bool = False,
-    ) -> list[Any] | tuple[Tensor, list[Any]] | dict[str, Any]:
-        """Features of several layers, with timm's signature and results, for code that was written for timm.
-
-        x: a spectrogram [batch, frames, mel], or the image [batch, 1, frames, mel]. indices: layers by number, or how many
-        from the end; they come in the order of depth. output_fmt: "NCHW", [batch, dim, time, freq], or "NLC", [batch,
-        patches, dim]. norm: apply the final norm to every layer, where there is one. The prefix is CLS, [batch, 1, dim],
-        or what an encoder without one puts in its place. Masked attention is refused.
-        """
-        if attn_mask is not None or is_causal:
+        if self.any_length:
+            return waveform.float()
+        if waveform.shape[1] > self.samples:
             raise OscineError(
-                "an attention mask came, these encoders attend to every patch; leave out attn_mask, is_causal"
+                f"waveform has {waveform.shape[1]} samples, clips of {type(self).__name__} have {self.samples}; "
+                f"split_clips(waveform, {self.samples}) cuts a longer recording"
             )
-        if output_fmt not in LAYOUTS:
-            raise OscineError(f"output_fmt is {output_fmt!r}, expected {' or '.join(LAYOUTS)}")
-        wanted = self._indices(indices)
-        image = x.ndim == 4 and x.shape[1] == 1
-        outputs = self.encode(x[:, 0] if image else x, layers=wanted if stop_early else [*wanted, -1])
-        final = self.finish(outputs[-1])
-        chosen = [self.finish(tokens) if norm else tokens for tokens in outputs[: len(wanted)]]
-        prefix = [tokens[:, :1] for tokens in chosen]
-        patches = [rearrange(tokens[:, 1:], LAYOUTS[output_fmt], freq=self.grid[1]).contiguous() for tokens in chosen]
-        if output_dict:
-            return (
-                {"image_intermediates": patches}
-                | ({"image_intermediates_prefix": prefix} if return_prefix_tokens else {})
-                | ({} if intermediates_only else {"image_features": final})
+        return pad(waveform.float(), (0, self.samples - waveform.shape[1]))
+
+    def prepare_clips(self, clips: Sequence[Tensor], samples: int | None = None) -> Tensor:  # [clip, ...]
+        """The same of clips of several lengths, [samples] each; shorter ones are filled up, here with silence.
+
+        samples: of a whole clip, by default the encoder's. On the encoder's device.
+        """
+        whole = samples or self.samples
+        return self.prepare(self.on_device(torch.stack([pad(clip, (0, max(0, whole - len(clip)))) for clip in clips])))
+
+    def features(self, input: Tensor, layers: Sequence[int] | None = None) -> Features:
+        """What `forward` makes of what `prepare` has made; `Features.of_patches` puts it together. layers: as there."""
+        raise NotImplementedError(f"{type(self).__name__} has no features(input, layers), which makes its Features")
+
+    def steps(self, samples: int) -> int:
+        """Time steps that `Features.patches` has for clips of so many samples."""
+        if self.any_length and samples != self.samples:
+            raise NotImplementedError(f"{type(self).__name__} takes any length, so it has to give steps(samples)")
+        if samples > self.samples:
+            raise OscineError(
+                f"clips of {samples / self.sample_rate:g} s were asked for, those of {type(self).__name__} have "
+                f"{self.seconds:g} s; ask for {self.seconds:g} s, or take an encoder of any length"
             )
-        intermediates = list(zip(patches, prefix)) if return_prefix_tokens else patches
-        return intermediates if intermediates_only else (final, intermediates)
+        return self.grid[0]
 
-    def embed(self, spectrogram: Tensor) -> Tensor:  # [batch, patches, dim]
-        """Patch tokens with their positions, time-major; no CLS yet."""
-        self._check_spectrogram(spectrogram)
-        image = rearrange(spectrogram, "batch frames mel -> batch 1 frames mel")
-        tokens = self.patch_embed(image.to(self.patch_embed.proj.weight.dtype))
-        return tokens + self.patch_positions()[:, : tokens.shape[1]]
+    def picture(self, waveform: Tensor, samples: int | None = None) -> Picture:
+        """A spectrogram of a waveform [samples] for people to look at, whatever the encoder itself computes on.
 
-    def block_outputs(self, patches: Tensor, keep: Tensor | None, wanted: Sequence[int]) -> list[Tensor]:
-        """Embedded patches [batch, patches, dim] to the raw outputs of the wanted blocks, as `encode` returns them."""
-        tokens = self.begin(patches if keep is None else gather_patches(patches, keep))
-        return run_blocks(self.blocks, tokens, wanted)
-
-    def position_table(self, dim: int) -> Tensor:  # [patches, dim]
-        """The fixed positions of patches, for tokens of any width: a recipe's decoder uses them too."""
-        raise NotImplementedError
-
-    def patch_positions(self) -> Tensor:  # [1, patches, dim]
-        """The part of `pos_embed` that belongs to patches."""
-        raise NotImplementedError
-
-    def begin(self, tokens: Tensor) -> Tensor:
-        """[batch, patches, dim] to what the first block reads, [batch, 1 + patches, dim]."""
-        raise NotImplementedError
-
-    def finish(self, last: Tensor) -> Tensor:
-        """The last block's raw output as it stands in `Features`."""
-        return last
-
-    def pool(self, last: Tensor) -> Tensor:  # [batch, dim]
-        """One vector a clip from the last block's raw output, as the published model returns it."""
-        raise NotImplementedError
+        The frequencies of `grid`, if it has several, lie evenly over the picture's bands. samples: as far as it is filled
+        up with silence.
+        """
+        return log_mel_picture(pad(waveform, (0, max(0, (samples or 0) - len(waveform)))), self.sample_rate)
 
     def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
-        """Layers counted from 0, of any that are counted from the end; None is all of them."""
+        """Layers counted from 0, of any that are counted from the end; None is all, or the last if they are not stacked."""
         if layers is None:
-            return list(range(self.depth))
+            return list(range(self.depth)) if self.stacked else [self.depth - 1]
         if isinstance(layers, int):
             raise OscineError(f"layers is {layers}, expected a list; layers=[{layers}] asks for that layer alone")
         check_layers(layers, self.depth)
-        return [layer % self.depth for layer in layers]
-
-    def _indices(self, indices: int | Sequence[int] | None) -> list[int]:
-        """Layers as timm names them: all, the last few, or some; from the first to the last, each once."""
-        if not isinstance(indices, int):
-            return sorted(set(self.layer_numbers(indices)))
-        if not 0 < indices <= self.depth:
+        numbers = [layer % self.depth for layer in layers]
+        if not self.stacked and len(set(numbers)) > 1:
             raise OscineError(
-                f"the last {indices} of {self.depth} layers were asked for; choose from 1 to {self.depth}"
+                f"layers {', '.join(map(str, numbers))} of {type(self).__name__} differ in width, so that one tensor cannot "
+                "hold them; ask for one at a time"
             )
-        return list(range(self.depth - indices, self.depth))
+        return numbers
 
-    def _on_device(self, waveform: Tensor) -> Tensor:
+    def on_device(self, waveform: Tensor) -> Tensor:
+        """A waveform where the encoder is."""
         if waveform.device.type == "cpu" and self.device.type == "cuda":
             return waveform.pin_memory().to(self.device, non_blocking=True)  # while the batch before is computed
         return waveform.to(self.device)
-
-    def _check_sizes(self, frontend: Frontend) -> None:
-        if self.heads < 1 or self.dim % self.heads or self.dim % 4:
-            raise OscineError(f"dim={self.dim}, heads={self.heads}: dim must be a multiple of heads and of 4")
-        if self.depth < 1 or frontend.raw_frames(self.samples) < 1 or self.samples < 1:
-            raise OscineError(f"depth={self.depth}, seconds={self.seconds:g}: expected a block and a frame at least")
 
     def _check_sample_rate(self, sample_rate: int | None) -> None:
         if sample_rate is not None and sample_rate != self.sample_rate:
@@ -260,42 +190,16 @@ class Encoder(nn.Module):
                 f"load_audio(path, {self.sample_rate}) resamples"
             )
 
-    def _check_spectrogram(self, spectrogram: Tensor) -> None:
-        fits = spectrogram.ndim == 3 and spectrogram.shape[2] == MELS and spectrogram.shape[1] % PATCH == 0
-        if not fits or not spectrogram.numel():
-            raise OscineError(
-                f"spectrogram has shape {tuple(spectrogram.shape)}, expected [batch, frames, {MELS}] with frames a "
-                f"multiple of {PATCH}; encoder.frontend(waveform) makes one"
-            )
 
-
-class ChunkedEncoder(Encoder):
-    """An encoder that takes any length: a longer spectrogram is encoded in chunks of 1024 frames.
-
-    Each chunk has a CLS token and positions of its own; patches are joined in time, CLS is the mean over chunks, each
-    counted once however short it is.
-    """
-
-    def encode(
-        self, spectrogram: Tensor, keep: Tensor | None = None, layers: Sequence[int] | None = None
-    ) -> list[Tensor]:
-        """As `Encoder.encode`, for any number of frames; `keep` only for what fits one chunk."""
-        self._check_spectrogram(spectrogram)
-        frames = spectrogram.shape[1]
-        if frames <= CHUNK:
-            return super().encode(spectrogram, keep, layers)
-        if keep is not None:
-            raise OscineError(
-                f"patches can be kept in up to {CHUNK} frames, the spectrogram has {frames}; cut it first"
-            )
-        whole = frames // CHUNK * CHUNK
-        batch = len(spectrogram)
-        full = super().encode(
-            rearrange(spectrogram[:, :whole], "batch (chunk frames) mel -> (batch chunk) frames mel", frames=CHUNK),
-            layers=layers,
-        )
-        chunks = [rearrange(tokens, "(batch chunk) token dim -> batch chunk token dim", batch=batch) for tokens in full]
-        if whole == frames:
-            return [join_chunks(tokens) for tokens in chunks]
-        rest = super().encode(spectrogram[:, whole:], layers=layers)
-        return [join_chunks(tokens, tail) for tokens, tail in zip(chunks, rest, strict=True)]
+def constructed_with(kind: type[Encoder], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a class's constructor is called with, its defaults included, in the order of its parameters."""
+    signature = inspect.signature(kind.__init__)
+    try:
+        bound = signature.bind_partial(None, *args, **kwargs)
+    except TypeError:
+        return {}  # the constructor itself will say what is wrong with them
+    bound.apply_defaults()
+    config: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        config |= value if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return config

@@ -23,6 +23,18 @@ class Features(NamedTuple):
     patches: Tensor
     pooled: Tensor
 
+    @classmethod
+    def of_patches(cls, layers: Sequence[Tensor], pooled: Tensor | None = None) -> Features:
+        """Of an encoder without CLS, whose layers are [batch, time, freq, dim] each: their means stand for CLS.
+
+        pooled [batch, dim]: the one vector a clip; by default the last layer's mean.
+        """
+        import torch  # here: the names below are read where torch is not to be imported
+
+        patches = torch.stack(list(layers))
+        means = patches.mean((2, 3))
+        return cls(means, patches, means[-1] if pooled is None else pooled)
+
     @property
     def frames(self) -> Tensor:  # [layer, batch, time, dim]
         """One vector a step of time: the patches averaged over frequency."""

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from oscine.models.compat import Block, LayerNorm
-from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.layers import drop_path_rates, frozen, init_linear, sincos_positions
+from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.frontends.mel import Frontend
 from oscine.models.errors import OscineError
 
 
-class MAE(Encoder):
+class MAE(PatchEncoder):
     """What a masked autoencoder keeps: pre-norm blocks on CLS and the patches of exactly one clip.
 
     In `Features` the last layer has passed the final norm; `pooled` is `fc_norm` of the mean raw patch token.
     """
 
-    def __init__(self, config: dict[str, Any], frontend: Frontend) -> None:
-        super().__init__(config, frontend)
+    def __init__(
+        self,
+        frontend: Frontend,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        seconds: float,
+        mlp_ratio: float,
+        drop_path: float,
+    ) -> None:
+        super().__init__(frontend, dim=dim, depth=depth, heads=heads, seconds=seconds)
         no_position = torch.zeros(1, self.dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.dim))
         self.pos_embed = frozen(torch.cat([no_position, self.position_table(self.dim)])[None])
         self.blocks = nn.ModuleList(
-            Block(self.dim, self.heads, config["mlp_ratio"], qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
-            for rate in drop_path_rates(config["drop_path"], self.depth)
+            Block(self.dim, self.heads, mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
+            for rate in drop_path_rates(drop_path, self.depth)
         )
         self.norm = LayerNorm(self.dim)
         self.fc_norm = LayerNorm(self.dim)

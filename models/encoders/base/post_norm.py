@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from oscine.models.compat import LayerNorm
-from oscine.models.encoders.base.encoder import ChunkedEncoder
 from oscine.models.encoders.base.layers import PostNormBlock, drop_path_rates, frozen, init_linear
+from oscine.models.encoders.base.patch_encoder import ChunkedEncoder
 from oscine.models.encoders.frontends.mel import Frontend
 
 
@@ -21,14 +19,23 @@ class PostNormEncoder(ChunkedEncoder):
 
     block = PostNormBlock
 
-    def __init__(self, config: dict[str, Any], frontend: Frontend) -> None:
-        super().__init__(config, frontend)
+    def __init__(
+        self,
+        frontend: Frontend,
+        *,
+        dim: int,
+        depth: int,
+        heads: int,
+        seconds: float,
+        mlp_ratio: float,
+        drop_path: float,
+    ) -> None:
+        super().__init__(frontend, dim=dim, depth=depth, heads=heads, seconds=seconds)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.dim))
         self.pos_embed = frozen(self.position_table(self.dim)[None])
         self.pre_norm = LayerNorm(self.dim)
         self.blocks = nn.ModuleList(
-            self.block(self.dim, self.heads, config["mlp_ratio"], rate)
-            for rate in drop_path_rates(config["drop_path"], self.depth)
+            self.block(self.dim, self.heads, mlp_ratio, rate) for rate in drop_path_rates(drop_path, self.depth)
         )
         self.init_weights()
 

@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 from oscine.cli import dispatch
-from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.probe import load_probe
 from oscine.probe.fit.judge import FitSettings, Judgement, judge
 from oscine.probe.results.runs import read_runs
@@ -119,8 +119,8 @@ def test_what_will_be_judged_does_not_change_what_is_chosen(table: Path) -> None
 
 def test_clips_are_encoded_once_for_all_trials(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[int] = []
-    features = Encoder.features
-    monkeypatch.setattr(Encoder, "features", lambda self, *given: encoded.append(1) or features(self, *given))
+    features = PatchEncoder.features
+    monkeypatch.setattr(PatchEncoder, "features", lambda self, *given: encoded.append(1) or features(self, *given))
     call = ["probe", "linear", "--table", str(table), *SMALL]
     assert dispatch([*call, *SEARCH]) == 0
     searched = len(encoded)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from oscine.models.encoders.audio_mae import AudioMAE
-from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
@@ -31,7 +31,7 @@ ENCODERS = {
 
 
 @pytest.fixture(params=ENCODERS)
-def encoder(request: pytest.FixtureRequest) -> Encoder:
+def encoder(request: pytest.FixtureRequest) -> PatchEncoder:
     torch.manual_seed(0)
     return ENCODERS[request.param]().eval().requires_grad_(False)
 
@@ -41,7 +41,7 @@ def image() -> Tensor:
     return torch.rand(2, 1, FRAMES, 128, generator=torch.Generator().manual_seed(0))
 
 
-def timms_twin(encoder: Encoder) -> VisionTransformer:
+def timms_twin(encoder: PatchEncoder) -> VisionTransformer:
     """timm's vision transformer with Audio-MAE's weights; there is no place for the norm after pooling."""
     twin = VisionTransformer(
         img_size=(FRAMES, 128), patch_size=16, in_chans=1, num_classes=0, embed_dim=DIM, depth=DEPTH, num_heads=4
@@ -56,7 +56,7 @@ def test_the_signature_is_timms():
             name: parameter.default
             for name, parameter in inspect.signature(model.forward_intermediates).parameters.items()
         }
-        for model in (Encoder, VisionTransformer)
+        for model in (PatchEncoder, VisionTransformer)
     )
     assert ours == theirs
 

@@ -24,7 +24,7 @@ from oscine.probe.metrics.metrics import average_precisions
 
 CLASSES, DIM, GRID = 10, 64, (4, 8)
 CLIPS, TRAIN = 1200, 800
-ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=1, heads=4, grid=GRID))
+ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=1, heads=4, grid=GRID, stacked=True))
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from oscine.probe.report.explain import (
 from oscine.probe.report.patch_terms import has_patch_terms, patch_terms
 
 DIM, DEPTH, GRID, CLASSES = 12, 3, (5, 8), 4
-ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=DEPTH, heads=4, grid=GRID))
+ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=DEPTH, heads=4, grid=GRID, stacked=True))
 PROTOTYPICAL: dict[str, tuple[type[Probe], dict[str, Any]]] = {
     "bound to classes": (PrototypicalProbe, {"prototypes_per_class": 3}),
     "bound to classes, not focal": (PrototypicalProbe, {"prototypes_per_class": 3, "focal": False}),
@@ -107,7 +107,7 @@ def test_a_prototype_is_found_in_the_patch_where_it_was_planted(name: str, place
     found = strongest(probe, opened(probe), features, torch.arange(6), torch.tensor([number, 0]), 2)
     assert found.rows[0, 0] == row
     assert found.activations[0, 0] > found.activations[1, 0]
-    box = box_of(int(found.places[0, 0]), found.cells, GRID)
+    box = box_of(int(found.places[0, 0]), found.cells, GRID, (16.0, 16.0))
     assert box == (16 * time, 16 * freq, 16 * time + 16, 16 * freq + 16)
 
 

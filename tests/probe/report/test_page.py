@@ -137,7 +137,7 @@ def test_a_sum_comes_to_the_logit_that_was_judged(
         assert (found is None) == (name in WITHOUT_SUMS)
         if found is None:
             continue
-        spectrogram, account = found
+        (spectrogram, _), account = found
         place = task.parts[0].test.tolist().index(case.row)
         assert account.logit == pytest.approx(judgement.logits[0][place, case.label].item(), abs=1e-4)
         assert spectrogram.shape == (encoder.grid[0] * 16, 128)
