@@ -20,11 +20,13 @@ from torch.testing import assert_close
 
 from oscine.models.embed.embed import embed_file, embed_folder
 from oscine.models.embed.vectors import Vectors
-from oscine.models.encoders.base.encoder import Encoder, parameters_of
+from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import Head, export_onnx, onnx_bytes, session_of
 from oscine.models.hear_api import HearModel, get_scene_embeddings, get_timestamp_embeddings
+from oscine.models.plugins.classes import parameters_of
+from oscine.models.zoo import create_model, register_encoder
 from oscine.pretrain.bird_mae import BirdMAEPretraining
 from oscine.probe.deploy.fitted import ProbeFit, keep_probe
 from oscine.probe.deploy.predict import predict_folder
@@ -298,6 +300,19 @@ def test_a_fitted_probe_is_saved_loaded_and_predicts(encoder: Encoder, task: Tas
     assert len(whole) == (encoder.grid[0] if pool == "frames" else 1)
     with pytest.raises(OscineError, match="encoder has another fingerprint"):
         load_probe(tmp_path / "probe", type(encoder)().eval())
+
+
+def test_registered_it_is_loaded_by_name_and_with_its_probe(
+    encoder: Encoder, task: Task, tmp_path: Path, door: None
+) -> None:
+    register_encoder(type(encoder))
+    fit = fit_of(encoder, task, pool="mean")
+    save_probe(keep_probe(fit, fit.judge()), tmp_path / "probe", with_encoder=True)
+    loaded = load_probe(tmp_path / "probe")
+    again = create_model(f"local-dir:{tmp_path / 'probe/encoder'}")
+    for one in (loaded.encoder, again):
+        assert (type(one), one.config) == (type(encoder), encoder.config)
+        assert torch.equal(one(clips(encoder)).pooled, encoder(clips(encoder)).pooled)
 
 
 def test_a_report_is_drawn(encoder: Encoder, task: Task) -> None:

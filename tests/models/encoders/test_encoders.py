@@ -15,6 +15,7 @@ from torch.testing import assert_close
 
 from oscine.models.encoders.audio_mae import AudioMAE
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.patch_encoder import ChunkedEncoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
@@ -66,6 +67,18 @@ def test_features_may_be_made_of_a_spectrogram(encoder):
     of_waveform = encoder(clips(encoder), layers=[0])
     for one, other in zip(encoder.features(encoder.frontend(clips(encoder)), [0]), of_waveform, strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_contract_says_what_the_frontend_does(encoder):
+    assert encoder.any_length == isinstance(encoder, ChunkedEncoder)
+    assert (encoder.frontend_name, encoder.spectral) == (type(encoder.frontend).__name__, True)
+    assert encoder.step_seconds == encoder.frontend.patch_seconds
+    for samples in [700, encoder.samples, *[2 * encoder.samples] * encoder.any_length]:
+        waveform = noise(1, samples)
+        assert encoder(waveform).patches.shape[2] == encoder.steps(samples)
+        assert torch.equal(encoder.prepare(waveform), encoder.frontend(waveform))
+        assert torch.equal(encoder.picture(waveform[0]).spectrogram, encoder.frontend(waveform)[0])
+    assert torch.equal(encoder.spectrogram([waveform[0]], samples), encoder.prepare_clips([waveform[0]], samples))
 
 
 def test_a_clip_does_not_depend_on_its_batch(encoder):
