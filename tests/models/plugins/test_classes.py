@@ -34,7 +34,6 @@ class Wren(BirdMAE):
 
     def __init__(self, pitch: float = 1.0, **kwargs: float) -> None:
         super().__init__(**kwargs)  # type: ignore[arg-type]
-        self.config = {"pitch": pitch, **self.config}
 
 
 def test_every_class_of_oscine_has_a_name_and_a_layout() -> None:
@@ -125,6 +124,7 @@ def test_a_config_that_does_not_build_the_encoder_again_is_refused() -> None:
     class Lark(BirdMAE):
         def __init__(self) -> None:
             super().__init__(**TINIEST)  # type: ignore[arg-type]
+            self.config = {**TINIEST}  # instead of what it was constructed with, which is nothing
 
     with pytest.raises(OscineError, match=r"^Lark.config has depth, dim, .*, which its constructor does not take"):
         register_encoder(Lark, sizes={"lark": {}})
