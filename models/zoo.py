@@ -42,6 +42,7 @@ class Architecture(NamedTuple):
     parameters: int
     sample_rate: int  # Hz
     seconds: float  # of a clip
+    sizes: Mapping[str, int] = {}  # dim and depth, where config has neither
 
 
 AUDIO_MAE_PAPER = "arXiv 2207.06405"
@@ -178,7 +179,8 @@ def _row_of(encoder: type[Encoder], settings: dict[str, Any], name: str, paper: 
         )
     weights = sum(one.numel() for one in made.parameters())
     key = name if DOTTED.fullmatch(name) else encoder.__name__
-    return Architecture(key, made.config, paper, weights, made.sample_rate, made.seconds)
+    sizes = {"dim": made.dim, "depth": made.depth}
+    return Architecture(key, made.config, paper, weights, made.sample_rate, made.seconds, sizes)
 
 
 def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
@@ -290,7 +292,8 @@ def depth_of(name: str) -> int | None:
         content = read_content(encoder_folder(name.removeprefix(LOCAL)) / CONFIG)
         depth = content["config"].get("depth")
         return depth if fits(depth, int) else None
-    depth = find_architecture(name).config.get("depth")
+    row = find_architecture(name)
+    depth = {**row.sizes, **row.config}["depth"]
     return depth if fits(depth, int) else None
 
 

@@ -92,7 +92,7 @@ def test_the_source_distribution_holds_what_a_checkout_does(built):
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
         packed = {member.name.partition("/")[2] for member in tar if member.isfile()}
-    expected = {name for folder in [*ROOMS, "tests", "benchmarks"] for name in files(folder)}
+    expected = {name for folder in [*ROOMS, "docs", "tests", "benchmarks"] for name in files(folder)}
     assert expected <= packed
     assert {"README.md", "LICENSE", "CHANGELOG.md", "checkpoints.md", "pyproject.toml"} <= packed
 

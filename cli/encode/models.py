@@ -46,12 +46,13 @@ def origin(row: Published) -> str:
 def describe(name: str) -> tuple[str, ...]:
     """An encoder's row."""
     row = ARCHITECTURES[name]
+    sizes = {**row.sizes, **row.config}
     tags = [row.name.partition(".")[2] for row in PUBLISHED if row.architecture == name]
     return (
         name,
         f"{row.parameters / 1e6:.1f} M",
-        str(row.config["dim"]),
-        str(row.config["depth"]),
+        str(sizes["dim"]),
+        str(sizes["depth"]),
         f"{row.sample_rate / 1000:g} kHz",
         f"{row.seconds:g} s",
         ", ".join(tags) or NONE,
