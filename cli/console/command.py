@@ -194,12 +194,12 @@ def meanings(kind: type) -> dict[str, str]:
     return {param.arg_name: " ".join((param.description or "").split()) for doc in docs for param in doc.params}
 
 
-def add_class(made: Parser, kind: type, section: str, ours: Mapping[str, type], skip: set[str]) -> None:
+def add_class(made: Parser, kind: type, section: str, ours: Mapping[str, type], skip: Collection[str]) -> None:
     """Add what the constructor of a class takes as options of a section, with what its docstring says of each.
 
     ours: name to the settings of oscine's own classes, whose meaning somebody's own that builds on one of them has, too.
     """
-    made.add_class_arguments(kind, section, skip=skip)
+    made.add_class_arguments(kind, section, skip={*skip})
     helps: dict[str, str] = {}
     for one in [one.__name__ for one in reversed(kind.__mro__) if one.__name__ in ours]:
         helps |= meanings(ours[one])
