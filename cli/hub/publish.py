@@ -11,9 +11,9 @@ from oscine.models.encoders.base.provenance import read_origin
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import WEIGHTS, check_folder
 from oscine.models.publish.licences import LICENCES, choose_licence
+from oscine.models.publish.publish_settings import Terms, check_terms, parse_data
 from oscine.models.publish.retry import faults_here_in_one_line
 from oscine.models.publish.scores import check_names, read_scores
-from oscine.models.publish.terms import Terms, check_terms, parse_data
 from oscine.models.zoo import find_file
 from oscine.pretrain.run.files import find_encoder
 from oscine.probe.deploy.probe_json import check_probe, find_probe

@@ -22,7 +22,7 @@ import soundfile
 import soxr
 
 from oscine.models.audio.channels import MIX, Channel, missing_channel, one_channel
-from oscine.models.audio.coded_length import after_tags, framed
+from oscine.models.audio.compressed_length import after_tags, framed
 from oscine.models.audio.file_parts import Part
 from oscine.models.audio.pcm_length import Extent, at, chunked
 from oscine.models.audio.sound_file import BLOCK, BUFFER, LAST_PAGE, Chained, Recorded, error_of, open_chain

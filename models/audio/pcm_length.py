@@ -1,7 +1,7 @@
 """Where a file's sound lies and how much of it there is, whatever its header says: WAV, RF64, W64, AIFF, AU, CAF.
 
 Recorders and pipes write the header before they know the length, and some count wrongly. libsndfile believes them. What is
-found here lets it read the same sound behind a header that is right. FLAC, MP3 and Ogg: `coded_length.py`.
+found here lets it read the same sound behind a header that is right. FLAC, MP3 and Ogg: `compressed_length.py`.
 """
 
 from __future__ import annotations

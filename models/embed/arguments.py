@@ -23,7 +23,7 @@ def check_arguments(
     shortest: float = SHORTEST_CLIP,
 ) -> None:
     """Raise what is wrong with the arguments of `embed_recordings`, as far as that depends on no encoder."""
-    from oscine.models.embed.table_facts import DTYPES  # pandas, which settings and --help do without
+    from oscine.models.embed.table_metadata import DTYPES  # pandas, which settings and --help do without
     from oscine.models.recordings.timestamps import Clock
 
     if hop is not None and not 0 < hop < math.inf:

@@ -14,7 +14,7 @@ from oscine.models.embed.job import Job
 from oscine.models.embed.journal import Journal
 from oscine.models.embed.progress import Forecast
 from oscine.models.embed.table import CSV_BYTES
-from oscine.models.embed.table_facts import DTYPES
+from oscine.models.embed.table_metadata import DTYPES
 from oscine.models.errors import OscineError
 from oscine.models.files import bytes_in_words
 from oscine.models.recordings.folder import Survey

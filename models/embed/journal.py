@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.embed.table import Note, Summary, check_absent, check_ours, writing
-from oscine.models.embed.table_facts import reading
+from oscine.models.embed.table_metadata import reading
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import check_fields, differences, parse_json, read_json

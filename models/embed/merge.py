@@ -25,7 +25,7 @@ from oscine.models.embed.table import (
     write_table,
     writing,
 )
-from oscine.models.embed.table_facts import CONTENT, made_by
+from oscine.models.embed.table_metadata import CONTENT, made_by
 from oscine.models.errors import OscineError
 from oscine.models.json_text import differences
 from oscine.models.locks import lock_exclusive

@@ -16,7 +16,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from oscine.models import replaced
-from oscine.models.embed.table_facts import (
+from oscine.models.embed.table_metadata import (
     AGAIN,
     CHANNEL,
     CONTENT,

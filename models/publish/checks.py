@@ -11,8 +11,8 @@ from huggingface_hub import HfApi, ModelInfo, constants, get_token
 
 from oscine.models.errors import OscineError
 from oscine.models.publish.contents import Publication
+from oscine.models.publish.publish_settings import check_terms
 from oscine.models.publish.retry import ask, fetch_again, look
-from oscine.models.publish.terms import check_terms
 
 # What gives access to something: found by the prefix that its issuer chose for that, or by the word before it.
 SECRET = re.compile(

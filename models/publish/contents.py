@@ -21,7 +21,7 @@ from oscine.models.hub.folder import read_config, read_weights
 from oscine.models.hub.origin import CARD
 from oscine.models.publish.card import benchmark_file, write_card
 from oscine.models.publish.facts import Facts
-from oscine.models.publish.terms import DRAFT
+from oscine.models.publish.publish_settings import DRAFT
 
 
 class File(NamedTuple):

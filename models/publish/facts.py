@@ -11,8 +11,8 @@ from oscine.models.encoders.base.provenance import Origin
 from oscine.models.hub.origin import asked_again, origin_of
 from oscine.models.plugins.classes import module_of
 from oscine.models.publish.licences import Licence, choose_licence
+from oscine.models.publish.publish_settings import Data, Terms
 from oscine.models.publish.scores import Scores, check_names, read_scores
-from oscine.models.publish.terms import Data, Terms
 from oscine.models.zoo import ARCHITECTURES, find_published
 
 

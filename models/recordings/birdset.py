@@ -23,7 +23,7 @@ from pandas import DataFrame, Series
 from oscine.models.audio.scan import check_permitted
 from oscine.models.audio.tar import Tars
 from oscine.models.errors import OscineError
-from oscine.models.recordings.events import map_events
+from oscine.models.recordings.birdset_events import map_events
 
 WINDOW = 5.0  # seconds of a test window
 

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset, Sampler, default_collate
 from oscine.models.audio.augment import key
 from oscine.models.audio.load import AudioError, one_clip
 from oscine.models.errors import OscineError
+from oscine.pretrain.data.bad_files import Tally, readable
 from oscine.pretrain.data.spans import Source, cut_up
-from oscine.pretrain.data.tally import Tally, readable
 from oscine.pretrain.recipe import Batch, DrawKeep
 
 logger = logging.getLogger(__name__)

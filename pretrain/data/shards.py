@@ -34,7 +34,7 @@ from oscine.models.audio.channels import MIX, Channel
 from oscine.models.audio.load import AudioError
 from oscine.models.audio.tar import load_member
 from oscine.models.audio.workers import cores
-from oscine.models.embed.table_facts import reading
+from oscine.models.embed.table_metadata import reading
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.json_text import check_fields, read_json

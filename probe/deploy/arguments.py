@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oscine.models.embed.table import KEY_COLUMNS
-from oscine.models.embed.table_facts import METADATA
+from oscine.models.embed.table_metadata import METADATA
 from oscine.models.errors import OscineError
 from oscine.models.replaced import check_ours, is_empty
 
@@ -23,7 +23,7 @@ def check_detections(out: str | Path, overwrite: bool) -> Path:
     if not out.parent.is_dir():
         raise OscineError(f"no folder {out.parent} to write {out.name} to; make it first")
     if out.suffix == RAVEN and out.is_file() and overwrite:
-        from oscine.probe.tasks.annotations import is_raven_of_ours  # brings pandas
+        from oscine.probe.tasks.selection_tables import is_raven_of_ours  # brings pandas
 
         check_ours(out, is_raven_of_ours)
         return out

@@ -17,7 +17,7 @@ from oscine.models.audio.channels import MIX, Channel, parse_channel
 from oscine.models.embed.arguments import SHORTEST_CLIP
 from oscine.models.embed.embed import describe, job_of
 from oscine.models.embed.table import read_listed, read_made_by, read_rows, writing
-from oscine.models.embed.table_facts import CHANNEL, keys_of
+from oscine.models.embed.table_metadata import CHANNEL, keys_of
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
 from oscine.models.locks import lock_output
@@ -27,8 +27,8 @@ from oscine.models.replaced import remove_empty
 from oscine.probe.deploy.arguments import RAVEN, THRESHOLD, check_detections, check_threshold
 from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.predict import Probabilities
-from oscine.probe.metrics.events import find_events
-from oscine.probe.tasks.annotations import COLUMNS, write_audacity, write_raven
+from oscine.probe.metrics.sound_events import find_events
+from oscine.probe.tasks.selection_tables import COLUMNS, write_audacity, write_raven
 
 SAME = (
     "fingerprint",

@@ -21,7 +21,7 @@ from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.settings import FRAME_WISE
 from oscine.probe.metrics.calibration import Scaling
 from oscine.probe.metrics.choice import as_probabilities, make_choice
-from oscine.probe.metrics.events import MEDIAN
+from oscine.probe.metrics.sound_events import MEDIAN
 from oscine.probe.tasks.frame_task import FrameTask
 from oscine.probe.tasks.task import Task
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from oscine.models.embed.table import read_made_by, read_schema, read_table
-from oscine.models.embed.table_facts import CHANNEL, KEYS
+from oscine.models.embed.table_metadata import CHANNEL, KEYS
 from oscine.models.embed.vectors import POOLED, POOLS
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features

@@ -27,8 +27,8 @@ from oscine.probe.fit.judge import (
 )
 from oscine.probe.fit.settings import check_selection
 from oscine.probe.heads.probe import Probe
-from oscine.probe.metrics.events import MEDIAN, Files, Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.metrics.metrics import Metrics
+from oscine.probe.metrics.sound_events import MEDIAN, Files, Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.tasks.frame_task import HOP, FrameTask
 
 MEDIANS = (1, 3, 5, 7, 9, 11)  # frames

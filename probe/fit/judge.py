@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.probe.features.encoding import encode_task as encode_task
-from oscine.probe.fit.draws import balancing_weights, endless_batches
+from oscine.probe.fit.batch_order import balancing_weights, endless_batches
 from oscine.probe.fit.losses import LOSSES
 from oscine.probe.fit.optimise import Learning, StepThreads
 from oscine.probe.fit.settings import FitSettings as FitSettings

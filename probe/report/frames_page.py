@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.probe.fit.frames import THRESHOLDS, Decision, FrameJudgement, score_events
-from oscine.probe.metrics.events import Matches, find_events, onset_matches, segment_matches, total
+from oscine.probe.metrics.sound_events import Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.report.examples import pictures
 from oscine.probe.report.figures import interval_rows, share_text
 from oscine.probe.report.frame_figures import Scene, busiest, scene_figure, threshold_figure

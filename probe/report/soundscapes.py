@@ -30,12 +30,12 @@ from oscine.probe.deploy.predict import predict_file
 from oscine.probe.fit.frames import MEDIANS, THRESHOLDS, Decision
 from oscine.probe.fit.judge import predict, prepare
 from oscine.probe.heads.probe import Probe
-from oscine.probe.metrics.events import Matches, find_events, segment_matches, total
+from oscine.probe.metrics.sound_events import Matches, find_events, segment_matches, total
 from oscine.probe.report.cutouts import show_spectrogram
 from oscine.probe.report.html import COLOURS, INK, WIDE, Report, plain_axes
-from oscine.probe.tasks.annotations import read_raven, write_raven
 from oscine.probe.tasks.chorus import MARK, soundscape_path
 from oscine.probe.tasks.frame_task import Event
+from oscine.probe.tasks.selection_tables import read_raven, write_raven
 from oscine.probe.tasks.task import Task
 
 FALSE_POSITIVES = "silence_and_noise.json"  # beside the detections

@@ -10,7 +10,7 @@ from pandas import DataFrame
 from oscine.models.errors import OscineError
 from oscine.probe.fit.frames import FrameJudgement
 from oscine.probe.metrics.bootstrap import Comparison, Score, compare, confidence_interval, over_parts, share
-from oscine.probe.metrics.events import Matches
+from oscine.probe.metrics.sound_events import Matches
 from oscine.probe.results.intervals import LEAST, Evidence
 from oscine.probe.results.runs import judged_events
 from oscine.probe.tasks.frame_task import FrameTask

@@ -13,7 +13,7 @@ from oscine.models.files import bytes_in_words
 from oscine.probe.deploy.fitted import ProbeFit
 from oscine.probe.features.embedding_table import read_embedded
 from oscine.probe.features.encoding import Encoding, encode_task
-from oscine.probe.features.shelf import bytes_below, open_store
+from oscine.probe.features.stores import bytes_below, open_store
 from oscine.probe.fit.judge import FeatureSource, Progress
 from oscine.probe.fit.search import Search
 from oscine.probe.heads.probe import Needs, Probe

@@ -17,9 +17,9 @@ from oscine.models.audio.load import AudioInfo, audio_info
 from oscine.models.audio.scan import find_tabled
 from oscine.models.errors import OscineError
 from oscine.models.recordings.spreadsheet import read_text
-from oscine.probe.tasks.annotations import BEGIN, COLUMNS, RecordingNames, audacity_rows, raven_rows
 from oscine.probe.tasks.class_names import check_names, name_classes
 from oscine.probe.tasks.groups import assign_folds
+from oscine.probe.tasks.selection_tables import BEGIN, COLUMNS, RecordingNames, audacity_rows, raven_rows
 from oscine.probe.tasks.task import Task, multi_hot, split_rows
 
 ROUNDED = 0.01  # seconds beyond the end that are only how a number was rounded, or a file decoded

@@ -19,7 +19,7 @@ from oscine.models.encoders.bat import BAT
 from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.saved import save_probe
 from oscine.probe.heads.linear import LinearProbe
-from oscine.probe.tasks.annotations import read_raven
+from oscine.probe.tasks.selection_tables import read_raven
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from oscine.models.embed.embed import embed_file, embed_folder
 from oscine.models.embed.merge import merge_tables
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.embed.table import read_embeddings, read_table
-from oscine.models.embed.table_facts import Keys, made_by
+from oscine.models.embed.table_metadata import Keys, made_by
 from oscine.models.embed.vectors import Vectors
 from oscine.models.encoders.audio_mae import AudioMAE
 from oscine.models.encoders.base import precision

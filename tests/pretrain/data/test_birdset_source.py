@@ -13,11 +13,11 @@ import torch
 from oscine.cli import dispatch
 from oscine.models.audio import gzip_index as gzip_points
 from oscine.models.errors import OscineError
+from oscine.pretrain.data.bad_files import readable
 from oscine.pretrain.data.birdset_source import Events
 from oscine.pretrain.data.clips import ClipDataset
 from oscine.pretrain.data.sources import find_source
 from oscine.pretrain.data.spans import Files, cut_up
-from oscine.pretrain.data.tally import readable
 from tests.birdset_layout import RATE, ogg, train_rows, write_split
 
 CALLS = {f"XC{number}.ogg": (20.0 - 2 * number, 20.5 - 2 * number) for number in range(8)}

@@ -11,12 +11,12 @@ import soundfile
 import torch
 
 from oscine.models.errors import OscineError
+from oscine.pretrain.data.bad_files import readable
 from oscine.pretrain.data.clips import ClipDataset
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.data.manifests import read_manifest
 from oscine.pretrain.data.sources import find_source
 from oscine.pretrain.data.spans import Span, cut_up
-from oscine.pretrain.data.tally import readable
 
 RATE = 8000
 

@@ -17,9 +17,9 @@ from oscine.cli import dispatch
 from oscine.models.audio.load import AudioError, load_audio
 from oscine.models.audio.tar import load_member
 from oscine.models.errors import OscineError
+from oscine.pretrain.data.bad_files import readable
 from oscine.pretrain.data.sources import find_source
 from oscine.pretrain.data.spans import Files, Span
-from oscine.pretrain.data.tally import readable
 
 RATE = 16_000
 LENGTHS = {"a/0001": 1.5, "a/0002": 0.4, "b_0003": 3.0, "b_0004": 1.0}

@@ -24,7 +24,7 @@ from oscine.probe.deploy.detections import find_detections, recordings_of, thres
 from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.predict import predict_folder
 from oscine.probe.heads.linear import LinearProbe
-from oscine.probe.tasks.annotations import BEGIN, COLUMNS, END, HEADER, HIGH, LOW, read_audacity, read_raven
+from oscine.probe.tasks.selection_tables import BEGIN, COLUMNS, END, HEADER, HIGH, LOW, read_audacity, read_raven
 
 HALF = torch.tensor([0.5, 0.5], dtype=torch.float64)
 
@@ -351,7 +351,7 @@ def test_labels_are_there_all_or_none(folder: Path, tmp_path: Path, monkeypatch:
             raise KeyboardInterrupt
         path.write_bytes(content)
 
-    monkeypatch.setattr("oscine.probe.tasks.annotations.write_whole", write)
+    monkeypatch.setattr("oscine.probe.tasks.selection_tables.write_whole", write)
     with pytest.raises(KeyboardInterrupt):
         write_detections(learnt, table, folder, tmp_path / "labels")
     assert not (tmp_path / "labels").exists()

@@ -11,7 +11,7 @@ import torch
 
 from oscine.models.errors import OscineError
 from oscine.probe.features.encoding import Encoding
-from oscine.probe.features.shelf import open_store
+from oscine.probe.features.stores import open_store
 from oscine.probe.finetune.states import TuningStates
 from oscine.probe.fit.search import Tried, _read
 from oscine.probe.tasks.task import Task, read_task

@@ -22,8 +22,8 @@ from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
 from oscine.probe.features import store
 from oscine.probe.features.encoding import Encoding, count_bytes, encode_task
-from oscine.probe.features.shelf import open_store
 from oscine.probe.features.store import Store
+from oscine.probe.features.stores import open_store
 from oscine.probe.fit.judge import FitSettings, judge
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe

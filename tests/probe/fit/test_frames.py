@@ -21,7 +21,7 @@ from oscine.probe.fit.judge import FitSettings, fit_probe, predict, prepare, sco
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe
-from oscine.probe.metrics.events import find_events
+from oscine.probe.metrics.sound_events import find_events
 from oscine.probe.tasks.frame_task import HOP, Event, FrameTask
 from oscine.probe.tasks.task import Part
 

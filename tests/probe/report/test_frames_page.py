@@ -30,8 +30,8 @@ from oscine.probe.report.frame_figures import Scene, busiest, scene_figure
 from oscine.probe.report.frames_page import CLASS_HEADER, class_rows, hear_again, portray_frames
 from oscine.probe.report.html import Report
 from oscine.probe.results.frame_intervals import judged_recordings, weigh_frames
-from oscine.probe.tasks.annotations import read_raven
 from oscine.probe.tasks.frame_task import Event, FrameTask
+from oscine.probe.tasks.selection_tables import read_raven
 from oscine.probe.tasks.task import Part
 
 RATE, SECONDS, ROWS = 16_000, 8.0, 12

@@ -35,8 +35,8 @@ from oscine.probe.report.soundscapes import (
     soundscapes_of,
     write_soundscapes,
 )
-from oscine.probe.tasks.annotations import COLUMNS, write_raven
 from oscine.probe.tasks.chorus import make_chorus
+from oscine.probe.tasks.selection_tables import COLUMNS, write_raven
 from oscine.probe.tasks.task import Part, Task, read_task
 
 CLASSES = ["high", "low"]

@@ -13,7 +13,7 @@ import torch
 from oscine.models.errors import OscineError
 from oscine.probe.fit.frames import Decision, FrameJudgement, score_events
 from oscine.probe.metrics.bootstrap import confidence_interval, share
-from oscine.probe.metrics.events import total
+from oscine.probe.metrics.sound_events import total
 from oscine.probe.results.frame_intervals import (
     compare_recordings,
     event_scores,

@@ -14,8 +14,8 @@ import soundfile
 from oscine.models.audio.load import AudioInfo, audio_info
 from oscine.models.errors import OscineError
 from oscine.probe.tasks.annotated import Annotated, annotated_task, cut_clips, read_annotated
-from oscine.probe.tasks.annotations import COLUMNS, write_raven
 from oscine.probe.tasks.groups import check_groups
+from oscine.probe.tasks.selection_tables import COLUMNS, write_raven
 
 RATE = 8_000
 RAVEN = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\n"

@@ -13,7 +13,7 @@ from pandas.testing import assert_frame_equal
 
 from oscine.models.audio.load import AudioInfo
 from oscine.models.errors import OscineError
-from oscine.probe.tasks.annotations import (
+from oscine.probe.tasks.selection_tables import (
     COLUMNS,
     RecordingNames,
     read_audacity,

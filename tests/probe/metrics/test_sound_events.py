@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from oscine.models.errors import OscineError
-from oscine.probe.metrics.events import Matches, find_events, median_filter, onset_matches, segment_matches, total
+from oscine.probe.metrics.sound_events import Matches, find_events, median_filter, onset_matches, segment_matches, total
 from oscine.probe.tasks.frame_task import Event, frame_targets
 
 HOP = 0.16

@@ -22,10 +22,10 @@ import torch
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.probe.features import shelf
+from oscine.probe.features import stores
 from oscine.probe.features.encoding import Encoding, count_bytes
-from oscine.probe.features.shelf import bytes_below, open_store
 from oscine.probe.features.store import Store
+from oscine.probe.features.stores import bytes_below, open_store
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import Task, read_task
 from tests.forked import FORK, PATIENCE, ended, started
@@ -395,7 +395,7 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
 ) -> None:
     encoding = Encoding(bat, task, EVERYTHING, batch_size=3)
     usage = type("Usage", (), {"free": encoding.nbytes - 1})
-    monkeypatch.setattr(shelf.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(stores.shutil, "disk_usage", lambda _: usage)
     assert open_store(encoding, tmp_path / "stores") is encoding
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert not folders(tmp_path / "stores")
