@@ -27,7 +27,7 @@ from oscine.pretrain.run.files import ENCODER, STATE, resumable
 from oscine.pretrain.run.health import Health
 from oscine.pretrain.run.pictures import Pictures
 from oscine.pretrain.run.record import step_of
-from oscine.pretrain.run.run import Steps, fit_recipe, make_trainer, quiet_lightning, write_settings
+from oscine.pretrain.run.run import ProgressCallback, fit_recipe, make_trainer, quiet_lightning, write_settings
 from oscine.probe.deploy.fitted import ProbeFit
 from oscine.probe.deploy.negatives import make_negatives
 from oscine.probe.features.encoding import encode_task
@@ -185,7 +185,7 @@ class Stages:
                 save_every=max(1, steps // 10),
                 log_every=log_every,
                 callbacks=[
-                    Steps(self.bar.task(f"pretrain {name}"), log_every),
+                    ProgressCallback(self.bar.task(f"pretrain {name}"), log_every),
                     Health(
                         max(1, steps // 15), warns=False
                     ),  # runs as short as these come near a collapse; the page shows it

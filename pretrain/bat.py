@@ -16,7 +16,7 @@ from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.warmup import warmup_steps
 from oscine.pretrain.colours import colours
-from oscine.pretrain.decoder import attend, fill_in
+from oscine.pretrain.decoder import attention_rows, insert_mask_tokens
 from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe
 from oscine.pretrain.schedule import adamw, teacher_decay, warmup_cosine_schedule
@@ -157,7 +157,7 @@ class BATDecoder(nn.Module):
     def forward(self, tokens: Tensor, keep: Tensor, dropped: Tensor) -> Tensor:  # [views, dropped, dim]
         """tokens [views, kept, dim]; keep [views, kept] and dropped [views, dropped] are their places and the others."""
         positions = self.pos_embed[:, : keep.shape[1] + dropped.shape[1]]
-        tokens = fill_in(self.in_proj(tokens), keep, self.mask_token, positions)
+        tokens = insert_mask_tokens(self.in_proj(tokens), keep, self.mask_token, positions)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
         return self.out_proj(block_at(cast(GatedPostNormBlock, self.blocks[-1]), tokens, dropped))
@@ -166,7 +166,7 @@ class BATDecoder(nn.Module):
 def block_at(block: GatedPostNormBlock, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
     """The block's output at some places, without the rest: kept patches are keys and values of the last block only."""
     rows = gather_patches(tokens, places)
-    rows = block.norm1(rows + attend(block.attn, rows, tokens))
+    rows = block.norm1(rows + attention_rows(block.attn, rows, tokens))
     return block.norm2(rows + block.mlp(rows))
 
 

@@ -17,10 +17,10 @@ from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.warmup import warmup_steps
-from oscine.pretrain.decoder import attend, fill_in
+from oscine.pretrain.decoder import attention_rows, insert_mask_tokens
 from oscine.pretrain.masking import dropped_patches, random_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
-from oscine.pretrain.schedule import adamw, matrices_decay, vectors, warmup_cosine_schedule
+from oscine.pretrain.schedule import adamw, decay_groups, no_decay_names, warmup_cosine_schedule
 from oscine.pretrain.settings import BirdMAESettings
 
 DEFAULTS = BirdMAESettings()
@@ -59,7 +59,7 @@ class BirdMAEPretraining(Recipe):
         self.mask_ratio, self.mix, self.mix_most, self.noise = mask_ratio, mix, mix_most, noise
         self.lr, self.weight_decay = lr, weight_decay
         self.warmup = warmup_steps(warmup, steps, "recipe")
-        self.vectors = vectors(self)
+        self.no_decay = no_decay_names(self)
 
     @property
     def draw_keep(self) -> DrawKeep:
@@ -111,7 +111,7 @@ class BirdMAEPretraining(Recipe):
         return spectrogram_of(with_kept(predictions, targets, keep), self.encoder.grid[1])
 
     def configure_optimizers(self) -> Any:
-        optimizer = adamw(matrices_decay(self, self.vectors, self.weight_decay), self.lr)
+        optimizer = adamw(decay_groups(self, self.no_decay, self.weight_decay), self.lr)
         return warmup_cosine_schedule(optimizer, self.warmup, self.steps)
 
 
@@ -135,7 +135,7 @@ class BirdMAEDecoder(nn.Module):
     def forward(self, tokens: Tensor, keep: Tensor, wanted: Tensor) -> Tensor:  # [views, wanted, pixels]
         """tokens [views, 1 + kept, dim], CLS first; keep [views, kept]; wanted [views, wanted], patches to predict."""
         places = pad(keep + 1, (1, 0))  # CLS comes first
-        tokens = fill_in(self.decoder_embed(tokens), places, self.mask_token, self.decoder_pos_embed)
+        tokens = insert_mask_tokens(self.decoder_embed(tokens), places, self.mask_token, self.decoder_pos_embed)
         for block in self.blocks[:-1]:
             tokens = block(tokens)
         rows = block_at(cast(Block, self.blocks[-1]), tokens, wanted + 1)
@@ -145,7 +145,9 @@ class BirdMAEDecoder(nn.Module):
 def block_at(block: Block, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
     """The block's output at some places, without the rest: other tokens are keys and values of the last block only."""
     normed = block.norm1(tokens)
-    rows = gather_patches(tokens, places) + attend(cast(Attention, block.attn), gather_patches(normed, places), normed)
+    rows = gather_patches(tokens, places) + attention_rows(
+        cast(Attention, block.attn), gather_patches(normed, places), normed
+    )
     return rows + block.mlp(block.norm2(rows))
 
 

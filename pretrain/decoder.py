@@ -1,4 +1,4 @@
-"""Tokens at some places of every clip: put in, and attention that is asked for them alone."""
+"""Parts of decoders: mask tokens between the kept ones, and attention whose output is needed at some places alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from oscine.models.compat import Attention
 from oscine.models.encoders.base.layers import numbered
 
 
-def fill_in(tokens: Tensor, places: Tensor, mask_token: Tensor, positions: Tensor) -> Tensor:  # [views, all, dim]
+def insert_mask_tokens(
+    tokens: Tensor, places: Tensor, mask_token: Tensor, positions: Tensor
+) -> Tensor:  # [views, all, dim]
     """Tokens [views, places, dim] at their places, the mask token everywhere else, positions [1, all, dim] added to all."""
     tokens = tokens + embedding(places, positions[0])
     empty = repeat(mask_token + positions, "1 all dim -> (view all) dim", view=len(places))
@@ -18,7 +20,7 @@ def fill_in(tokens: Tensor, places: Tensor, mask_token: Tensor, positions: Tenso
     return rearrange(filled, "(view all) dim -> view all dim", view=len(places))
 
 
-def attend(attention: Attention, rows: Tensor, tokens: Tensor) -> Tensor:  # [views, rows, dim]
+def attention_rows(attention: Attention, rows: Tensor, tokens: Tensor) -> Tensor:  # [views, rows, dim]
     """What timm's attention, gated or not, gives these rows [views, rows, dim] of all the tokens [views, tokens, dim]."""
     dim = attention.attn_dim
     weight, bias = attention.qkv.weight.split([dim, 2 * dim]), attention.qkv.bias.split([dim, 2 * dim])

@@ -1,4 +1,4 @@
-"""What the processes of a run settle among themselves, so that none waits for one that has failed."""
+"""Agreement of the processes of a run, so that none waits for one that has failed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def is_first() -> bool:
     return int(next((os.environ[name] for name in RANKS if name in os.environ), "0")) == 0
 
 
-def made_for_all(trainer: Trainer, make: Callable[[], Made]) -> Made:
-    """What the first process of a run makes, in every one of them; what keeps it from that is an error in every one.
+def rank_zero_then_broadcast(trainer: Trainer, make: Callable[[], Made]) -> Made:
+    """Return in every process what the first one makes; what keeps it from that is an error in every one.
 
     The others wait for it, no longer than their strategy's timeout allows.
     """
@@ -41,6 +41,6 @@ def made_for_all(trainer: Trainer, make: Callable[[], Made]) -> Made:
     return made[0]
 
 
-def same_in_all(trainer: Trainer, mine: str) -> bool:
-    """Whether every process of a run has the same as the first."""
+def equal_on_all_ranks(trainer: Trainer, mine: str) -> bool:
+    """Return whether every process of a run has the same as the first."""
     return trainer.strategy.reduce_boolean_decision(mine == trainer.strategy.broadcast(mine))

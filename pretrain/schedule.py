@@ -47,19 +47,19 @@ def teacher_decay(step: int, start: float, end: float, ramp: int) -> float:
     return torch.linspace(start, end, ramp, dtype=torch.float32)[step].item()
 
 
-def vectors(module: nn.Module) -> set[str]:
+def no_decay_names(module: nn.Module) -> set[str]:
     """Names of the parameters with one axis: biases and norms. Asked for early: dealt out to devices, all have one axis."""
     return {name for name, parameter in module.named_parameters() if parameter.ndim <= 1}
 
 
-def matrices_decay(module: nn.Module, vectors: set[str], weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW groups: weight decay for matrices and tokens, none for the vectors."""
+def decay_groups(module: nn.Module, no_decay: set[str], weight_decay: float) -> list[dict[str, Any]]:
+    """AdamW groups: weight decay for matrices and tokens, none for the parameters of the names `no_decay`."""
     trained = {
         name.replace("_fsdp_wrapped_module.", ""): parameter
         for name, parameter in module.named_parameters()
         if parameter.requires_grad
     }
     return [
-        {"params": [trained[name] for name in trained if name not in vectors], "weight_decay": weight_decay},
-        {"params": [trained[name] for name in trained if name in vectors], "weight_decay": 0.0},
+        {"params": [trained[name] for name in trained if name not in no_decay], "weight_decay": weight_decay},
+        {"params": [trained[name] for name in trained if name in no_decay], "weight_decay": 0.0},
     ]

@@ -19,8 +19,8 @@ from oscine.models.audio.workers import one_thread
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.clips import ClipDataset, ClipNumbers, collate, stretches_of
 from oscine.pretrain.data.sources import find_source
-from oscine.pretrain.data.variation import vary
-from oscine.pretrain.distributed import made_for_all, same_in_all
+from oscine.pretrain.data.variation import roll_and_gain
+from oscine.pretrain.distributed import equal_on_all_ranks, rank_zero_then_broadcast
 from oscine.pretrain.recipe import Batch, Recipe
 from oscine.pretrain.settings import DataSettings
 
@@ -69,7 +69,9 @@ class PretrainingData(LightningDataModule):
 
         rate = encoder.sample_rate
         # By one process for all, as a disk may hesitate for one of them; a stretch's number must mean the same to all.
-        stretches = made_for_all(trainer, partial(stretches_of, self.source, samples / rate, self.bad_share))
+        stretches = rank_zero_then_broadcast(
+            trainer, partial(stretches_of, self.source, samples / rate, self.bad_share)
+        )
         self.dataset = ClipDataset(self.source, rate, samples, recipe.draw_keep, self.seed, self.bad_share, stretches)
         parts = trainer.accumulate_grad_batches
         self.order = sha256(stretches.tobytes()).hexdigest()[:16]
@@ -108,7 +110,7 @@ class PretrainingData(LightningDataModule):
         return batch._replace(waveform=waveform, keep=keep)  # what is read on the CPU stays there
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return vary(batch, self.recipe.rolls_before_filling, self.gain)
+        return roll_and_gain(batch, self.recipe.rolls_before_filling, self.gain)
 
     # Going on
 
@@ -129,7 +131,7 @@ class PretrainingData(LightningDataModule):
     def check_same_clips(self) -> None:
         """A run goes on with the clips that it would have had, and as many a step, unless that is to change."""
         before, trainer = self.went_before, self.running
-        if trainer.world_size > 1 and not same_in_all(trainer, self.dataset.names()):
+        if trainer.world_size > 1 and not equal_on_all_ranks(trainer, self.dataset.names()):
             raise OscineError(
                 "the processes of this run find other recordings than the first; is the folder the same everywhere?"
             )

@@ -1,4 +1,4 @@
-"""What a clip goes through on its recipe's device before it is looked at: it begins elsewhere, it is louder or softer."""
+"""Random roll and gain of the clips of a batch, on the recipe's device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oscine.pretrain.recipe import Batch
 SHIFT, GAIN = 3, 4  # which of a clip's random numbers, see `drawn_by`
 
 
-def vary(batch: Batch, before_filling: bool, gain: bool) -> Batch:
+def roll_and_gain(batch: Batch, before_filling: bool, gain: bool) -> Batch:
     """Shift each clip around its end by a random number of samples; with `gain`, times Beta(10, 10) + 0.5.
 
     before_filling: it is the recording's end, behind which silence stays; else the clip's.

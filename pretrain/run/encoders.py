@@ -20,7 +20,7 @@ from oscine.models.files import put
 from oscine.models.hub.folder import from_config, load_pretrained, with_state
 from oscine.models.replaced import remove
 from oscine.models.zoo import LOCAL, create_model
-from oscine.pretrain.distributed import made_for_all
+from oscine.pretrain.distributed import rank_zero_then_broadcast
 from oscine.pretrain.run.files import ENCODER, ENCODERS, STATE, resumable, step_name
 from oscine.pretrain.run.record import save_with_record, step_of
 from oscine.pretrain.run.states import newest_state
@@ -47,7 +47,7 @@ def keep_encoder(trainer: Trainer, run: Path) -> None:
             encoder = encoder_of_state(checkpoint, folder)
         write_folder(folder, lambda part: save_with_record(encoder, run, part, step))
 
-    made_for_all(trainer, save)
+    rank_zero_then_broadcast(trainer, save)
 
 
 def write_folder(folder: Path, write: Callable[[Path], None]) -> None:

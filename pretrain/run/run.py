@@ -30,7 +30,7 @@ from oscine.models.replaced import Replaced
 from oscine.models.yaml_text import as_yaml
 from oscine.models.zoo import create_model
 from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.distributed import is_first, made_for_all
+from oscine.pretrain.distributed import is_first, rank_zero_then_broadcast
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.run.checkpoint import DiskError, PreemptionSafeCheckpoint, Stopped
@@ -75,7 +75,7 @@ def run_pretraining(
     lightning.seed_everything(settings.seed, verbose=False)
     encoder = create_model(**cast(dict[str, Any], settings.encoder))
     if start:
-        begin_with(encoder, start, str(settings.init), settings.change)
+        copy_weights(encoder, start, str(settings.init), settings.change)
     recipe = METHODS[settings.method](encoder, **settings.whole_recipe())
     data = PretrainingData(**vars(settings.data), seed=settings.seed)
     data.changes = settings.change
@@ -84,9 +84,9 @@ def run_pretraining(
     with ExitStack() as held:
         held.enter_context(quiet_lightning())
         if first:
-            own.append(Settle(replaced))
+            own.append(DiscardReplaced(replaced))
             if progress:
-                own.append(Steps(progress, settings.log_every))
+                own.append(ProgressCallback(progress, settings.log_every))
         trainer = make_trainer(
             recipe,
             folder,
@@ -171,7 +171,7 @@ def fit_recipe(
         step = trainer.global_step
         if step < recipe.steps:
             raise Stopped(f"told to stop at step {step}; the state is kept in {state}", checkpoint.stop_signal)
-        made_for_all(trainer, partial(save_encoder, folder, step))
+        rank_zero_then_broadcast(trainer, partial(save_encoder, folder, step))
     except SystemExit as left:  # how Lightning ends the process after Ctrl-C or SIGTERM; that is for the caller to do
         raise KeyboardInterrupt from left
     except OSError as error:  # a full disk, or one that is gone
@@ -194,7 +194,7 @@ def replacing(replaced: Replaced, overwrite: bool) -> Iterator[None]:
         replaced.settle(stands(replaced.folder))
 
 
-class Settle(Callback):
+class DiscardReplaced(Callback):
     """Deletes the run that was replaced once the new one stands."""
 
     def __init__(self, replaced: Replaced) -> None:
@@ -234,7 +234,7 @@ def diagnostics(settings: PretrainingRunSettings) -> list[Callback]:
     return made
 
 
-class Steps(Callback):
+class ProgressCallback(Callback):
     """Tells the optimiser steps of a run, and its loss as it is logged."""
 
     def __init__(self, update: Progress, every: int) -> None:
@@ -247,7 +247,7 @@ class Steps(Callback):
         self.update(trainer.global_step, trainer.max_steps, self.note)
 
 
-def begin_with(encoder: Encoder, start: Encoder, source: str, change: list[str]) -> None:
+def copy_weights(encoder: Encoder, start: Encoder, source: str, change: list[str]) -> None:
     """Give a run's encoder the weights of another one of its kind."""
     if type(start) is not type(encoder):
         raise OscineError(

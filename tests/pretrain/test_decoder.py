@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from oscine.models.encoders.base.layers import GatedPostNormBlock, gather_patches
 from oscine.pretrain import bat, bird_mae
-from oscine.pretrain.decoder import fill_in
+from oscine.pretrain.decoder import insert_mask_tokens
 
 PLACES = torch.tensor([[0, 3, 4], [1, 2, 6]])
 
@@ -34,9 +34,9 @@ def test_views_of_a_clip_take_its_tokens() -> None:
 def test_tokens_go_to_their_places_and_the_mask_token_to_the_others() -> None:
     tokens, mask, positions = torch.arange(1.0, 5.0).view(2, 2, 1), torch.full((1, 1, 1), 9.0), torch.zeros(1, 4, 1)
     places = torch.tensor([[0, 3], [1, 2]])
-    assert fill_in(tokens, places, mask, positions)[..., 0].tolist() == [[1, 9, 9, 2], [9, 3, 4, 9]]
+    assert insert_mask_tokens(tokens, places, mask, positions)[..., 0].tolist() == [[1, 9, 9, 2], [9, 3, 4, 9]]
     positions = torch.tensor([10.0, 20.0, 30.0, 40.0]).view(1, 4, 1)
-    assert fill_in(tokens, places, mask, positions)[..., 0].tolist() == [[11, 29, 39, 42], [19, 23, 34, 49]]
+    assert insert_mask_tokens(tokens, places, mask, positions)[..., 0].tolist() == [[11, 29, 39, 42], [19, 23, 34, 49]]
 
 
 def gradients(outputs: Tensor, block: nn.Module, tokens: Tensor) -> list[Tensor]:

@@ -23,7 +23,7 @@ from oscine.cli.console import config
 from oscine.cli.pretrain import pretrain
 from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.recipe import Recipe
-from oscine.pretrain.run import checkpoint as boundary
+from oscine.pretrain.run.checkpoint import SYNC_EVERY
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.states import read_state
 
@@ -163,7 +163,7 @@ def test_of_two_processes_one_is_told_to_stop_and_both_do(folder: Path, tmp_path
     assert process.returncode == 75, said
     step = read_state(tmp_path / "run" / "states" / "last.ckpt")["global_step"]
     assert f"told to stop at step {step}; " in said
-    assert step % boundary.AGREE == 0
+    assert step % SYNC_EVERY == 0
 
 
 def test_the_process_whose_loss_is_no_number_names_its_recordings(folder: Path, tmp_path: Path) -> None:

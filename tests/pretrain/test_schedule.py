@@ -10,9 +10,9 @@ from torch import nn
 
 from oscine.pretrain.schedule import (
     adamw,
-    matrices_decay,
+    decay_groups,
+    no_decay_names,
     teacher_decay,
-    vectors,
     warmup_cosine,
     warmup_cosine_schedule,
 )
@@ -86,7 +86,7 @@ def test_only_matrices_and_tokens_decay():
     module.token = nn.Parameter(torch.zeros(1, 1, 2))
     module.table = nn.Parameter(torch.zeros(1, 4, 2), requires_grad=False)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    decayed, spared = matrices_decay(module, vectors(module), 0.1)
+    decayed, spared = decay_groups(module, no_decay_names(module), 0.1)
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
     assert sorted(names[id(p)] for p in decayed["params"]) == ["linear.weight", "token"]
     assert sorted(names[id(p)] for p in spared["params"]) == ["linear.bias", "norm.bias", "norm.weight"]
@@ -94,10 +94,10 @@ def test_only_matrices_and_tokens_decay():
 
 def test_what_decays_is_known_although_all_that_is_dealt_out_to_devices_has_one_axis():
     module = nn.Linear(3, 2)
-    early = vectors(module)
+    early = no_decay_names(module)
     for parameter in module.parameters():
         parameter.data = parameter.data.flatten()
-    decayed, spared = matrices_decay(module, early, 0.1)
+    decayed, spared = decay_groups(module, early, 0.1)
     assert [len(group["params"][0]) for group in (decayed, spared)] == [6, 2]
 
 

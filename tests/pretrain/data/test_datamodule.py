@@ -18,7 +18,7 @@ from oscine.pretrain.data.clips import ClipDataset, ClipNumbers, collate
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.data.sources import find_source
 from oscine.pretrain.data.spans import Files, cut_up
-from oscine.pretrain.data.variation import vary
+from oscine.pretrain.data.variation import roll_and_gain
 from oscine.pretrain.masking import random_keep
 from oscine.pretrain.recipe import Batch
 
@@ -94,7 +94,7 @@ def batch_of(*heard: int, samples: int = 12) -> Batch:
 
 def test_clips_are_rolled_each_by_its_own_number_before_or_after_they_are_filled_up() -> None:
     batch = batch_of(5, 12, 1)
-    before, after = vary(batch, True, gain=False).waveform, vary(batch, False, gain=False).waveform
+    before, after = roll_and_gain(batch, True, gain=False).waveform, roll_and_gain(batch, False, gain=False).waveform
     shifts = {int(before[1].argmin()), int(after[0].argmax())}
     assert len(shifts) == 2
     assert not before[0, 5:].any()
@@ -108,12 +108,15 @@ def test_what_is_done_to_a_clip_does_not_depend_on_its_batch() -> None:
     batch = batch_of(5, 12, 7)
     alone = Batch(*(tensor[2:] for tensor in batch))
     for before_filling in (True, False):
-        together, single = vary(batch, before_filling, gain=True), vary(alone, before_filling, gain=True)
+        together, single = (
+            roll_and_gain(batch, before_filling, gain=True),
+            roll_and_gain(alone, before_filling, gain=True),
+        )
         assert torch.equal(together.waveform[2:], single.waveform)
 
 
 def test_gain_stays_between_a_half_and_one_and_a_half() -> None:
-    louder = vary(batch_of(*[12] * 20), False, gain=True).waveform.amax(1) / 12
+    louder = roll_and_gain(batch_of(*[12] * 20), False, gain=True).waveform.amax(1) / 12
     assert len(louder.unique()) == 20
     assert all(0.5 <= gain <= 1.5 for gain in louder.tolist())
 
