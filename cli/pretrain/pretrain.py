@@ -99,7 +99,7 @@ def pretrain(settings: PretrainingRunSettings, table: LabelledTable | None) -> N
         run_pretraining(settings, callbacks=watching)
         return
     with progress_bar() as bar:
-        encoder = run_pretraining(settings, progress=bar.task(settings.name), callbacks=watching)
+        encoder = run_pretraining(settings, progress=bar, callbacks=watching)
     folder = settings.folder
     pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
     over_time = f"encoders over time: {folder / ENCODERS}; " if (folder / ENCODERS).exists() else ""

@@ -18,6 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from oscine.models.embed.progress import Bar
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import SOURCE, Origin
 from oscine.models.errors import OscineError
@@ -57,11 +58,12 @@ UNSAID = (
 
 
 def run_pretraining(
-    settings: PretrainingRunSettings, *, progress: Progress | None = None, callbacks: Sequence[Callback] = ()
+    settings: PretrainingRunSettings, *, progress: Bar | None = None, callbacks: Sequence[Callback] = ()
 ) -> Path:
     """Train a recipe on recordings, and return the folder of its encoder, RUNS/NAME/encoder.
 
-    progress: called after every step. callbacks: of Lightning's, such as one that probes the encoder while it learns.
+    progress: a display, such as that of the commands; None shows nothing. callbacks: of Lightning's, such as one that
+    probes the encoder while it learns.
     Raises OscineError where settings do not fit one another or the files, before a run is touched; Stopped where the
     process was told to stop, Diverged where a loss is no number, DiskError where a state could not be written: of all three
     what was kept goes on with `resume`.
@@ -86,7 +88,7 @@ def run_pretraining(
         if first:
             own.append(DiscardReplaced(replaced))
             if progress:
-                own.append(ProgressCallback(progress, settings.log_every))
+                own.append(ProgressCallback(progress.task(settings.name), settings.log_every))
         trainer = make_trainer(
             recipe,
             folder,

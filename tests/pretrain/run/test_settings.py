@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import yaml
 
 from oscine.cli import dispatch
 from oscine.cli.console import config
+from oscine.models.embed.progress import NoBar
 from oscine.models.errors import Misuse, OscineError
 from oscine.pretrain import DataSettings, PretrainingRunSettings, TrainerSettings, run_pretraining
 
@@ -37,7 +39,12 @@ def settings(**changes: object) -> PretrainingRunSettings:
 
 def test_python_and_the_command_line_make_the_same_encoder() -> None:
     seen: list[int] = []
-    encoder = run_pretraining(settings(), progress=lambda done, total, note: seen.append(done))
+
+    class Seen(NoBar):
+        def task(self, description: str) -> Callable[..., None]:
+            return lambda done, total, note="": seen.append(done)
+
+    encoder = run_pretraining(settings(), progress=Seen())
     assert (encoder, seen) == (Path("runs/notebook/encoder"), [1, 2])
     own = settings(name="shell").as_dict()
     Path("shell.yaml").write_text(yaml.safe_dump(own | {"data": own["data"] | {"recordings": "sound"}}))
