@@ -86,7 +86,8 @@ class Help(DefaultHelpFormatter):
         if value is None and not action.required and "." in action.dest:
             value = "null"  # a word of YAML, of whose keys it is said
         if value not in (None, SUPPRESS, []):
-            return f"{meaning} (default: {value})"
+            # Two numbers as YAML and the command line have them.
+            return f"{meaning} (default: {list(value) if isinstance(value, tuple) else value})"
         return f"{meaning} (required)" if action.required else meaning
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from oscine.cli.console import progress
 from oscine.cli.console.command import say_if_slow
 from oscine.cli.console.progress import duration, progress_bar
+from oscine.probe.run.context import when_begun
 
 
 @pytest.fixture
@@ -95,8 +96,8 @@ def test_times_and_sizes_are_said_in_words() -> None:
 def test_a_task_that_may_never_begin_is_added_when_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
     with progress_bar(terminal) as bar:
-        progress.when_begun(bar, "never")
-        update = progress.when_begun(bar, "scores")
+        when_begun(bar, "never")
+        update = when_begun(bar, "scores")
         update(1, 2)
         update(2, 2)
     shown = terminal.file.getvalue()  # type: ignore[attr-defined]
