@@ -118,9 +118,7 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
                 "noise_snr": [3.0, 30.0], "hiss": 0.0, "loudness": False, "gain": 0.0,
             "masks": 0.0, "time_mask": 0, "freq_mask": 0, "background": None, "precision": "float32", "save_every": 100,
         },
-        "resume": False,
         "search": {"trials": 0, "sobol": 8, "space": {"fit": {}, "head": {}}},
-        "overwrite": False,
     }  # fmt: skip
 
 
