@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -122,3 +122,12 @@ def fits(value: object, kind: Any) -> bool:
     if kind in (int, float):  # finite, and not beyond what a float can be
         return isinstance(value, (int, kind)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return isinstance(value, origin or kind)
+
+
+def dotted(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings by their dotted keys, such as fit.lr, as they are given on a command line."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

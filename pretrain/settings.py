@@ -135,8 +135,6 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         as_path(self, "recordings")
-        if isinstance(self.recordings, str):  # as a script has it
-            object.__setattr__(self, "recordings", Path(self.recordings))
         if self.batch_size < 1 or self.workers < 0 or not (self.seconds is None or self.seconds > 0):
             raise OscineError(
                 f"data.batch_size is {self.batch_size}, data.workers {self.workers}, data.seconds {self.seconds}: expected "

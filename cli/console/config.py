@@ -17,6 +17,7 @@ from oscine.cli.console.command import Help, Parser, paragraphs
 from oscine.cli.console.compat import actions_of, hide_config_files, option_of
 from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
+from oscine.models.json_text import dotted
 from oscine.models.yaml_text import parse_yaml, read_yaml
 
 CONFIGS = Path(__file__).absolute().parents[2] / "configs"  # beside this room, in a checkout and in an installation
@@ -107,8 +108,12 @@ def added(kind: str, arguments: list[str]) -> list[str]:
 
 def contents(kind: str, arguments: list[str]) -> Iterator[dict[str, Any]]:
     """What every --config of a call holds."""
-    for source in configs_of(added(kind, arguments)):
-        yield parse_yaml(source, "--config", "write it in a file") if written_out(source) else read(Path(source))
+    yield from map(content_of, configs_of(added(kind, arguments)))
+
+
+def content_of(source: str) -> dict[str, Any]:
+    """What stands behind a --config: YAML that is written out there, or a file's."""
+    return parse_yaml(source, "--config", "write it in a file") if written_out(source) else read(Path(source))
 
 
 def written_out(source: str) -> bool:
@@ -116,16 +121,10 @@ def written_out(source: str) -> bool:
     return source.lstrip().startswith("{")
 
 
-def dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The keys of settings as they are given on a command line, such as fit.lr."""
-    for key, value in content.items():
-        yield from dotted(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
-
-
 def given(kind: str, arguments: list[str]) -> set[str]:
     """The keys that a call gives itself, as options or in what it adds with --config."""
     options = {one.partition("=")[0].removeprefix("--") for one in arguments if one.startswith("--")}
-    return options.union(*(dotted(content) for content in contents(kind, arguments)))
+    return options.union(*(dict(dotted(content)) for content in contents(kind, arguments)))
 
 
 def configs_of(arguments: list[str]) -> Iterator[str]:
@@ -182,9 +181,7 @@ def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
     made.default_config_files = [glob.escape(str(path))]
     simplify(made)
     for source in [str(path), *configs_of(arguments)]:
-        text = written_out(source)
-        content = parse_yaml(source, "--config", "write it in a file") if text else read(Path(source))
-        check_content(content, "--config" if text else source, made.orders)
+        check_content(content_of(source), "--config" if written_out(source) else source, made.orders)
     try:
         settings = made.parse_args(arguments)
     except RecursionError:

@@ -15,6 +15,7 @@ from oscine.cli.console.command import Parser, add_class, add_fields, meanings, 
 from oscine.cli.console.progress import progress_bar
 from oscine.cli.console.tables import plain, show
 from oscine.models.errors import Misuse
+from oscine.models.json_text import dotted
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_settings import SearchSettings, Space
 from oscine.probe.fit.settings import FitSettings
@@ -100,7 +101,7 @@ def fine_tuned(arguments: list[str], content: Mapping[str, Any], settings: Probe
     """
     name, own = arguments[0], arguments[0] not in config.shipped("probe")
     if settings.resume:
-        given = config.given("probe", arguments[1:]) | ({*config.dotted(content)} if own else set())
+        given = config.given("probe", arguments[1:]) | (dict(dotted(content)).keys() if own else set())
         if begun := as_begun(settings, given):
             return begun
     if own:

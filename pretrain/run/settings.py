@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from oscine.models.errors import Misuse, OscineError, check_kind, check_settings
 from oscine.models.files import as_path, check_name
 from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
 from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
+from oscine.models.json_text import dotted
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.yaml_text import read_yaml
 from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
@@ -97,7 +97,7 @@ class PretrainingRunSettings:
     @property
     def folder(self) -> Path:
         """Of the run."""
-        return Path(self.runs) / self.name
+        return self.runs / self.name
 
     def whole_recipe(self) -> dict[str, Any]:
         """The recipe's settings with those that were left out; what it does not have, or cannot be, is an error."""
@@ -170,7 +170,7 @@ def check_free(settings: PretrainingRunSettings) -> None:
 
 def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], change: list[str]) -> None:
     """What goes on is what it began as: its settings against those that are given now. `change` names keys or sections."""
-    was, now = dict(_flat(saved)), dict(_flat(given))
+    was, now = dict(dotted(saved)), dict(dotted(given))
     if "data.channel" in now:  # 0.1 read the mix and did not say so
         was.setdefault("data.channel", MIX)
     if WARMUP in was and WARMUP in now and _rise(was) == _rise(now):
@@ -194,15 +194,6 @@ def _rise(settings: dict[str, Any]) -> int:
     """The steps of a run's warm-up, which are written as such or, since there are shares, as a share of all steps."""
     warmup = settings[WARMUP]
     return round(warmup * settings[STEPS]) if warmup < 1 else warmup
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by their dotted keys, as they are given on the command line."""
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _check_source(source: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.json_text import dotted
 from oscine.probe.fit.judge import FeatureSource, Judgement
 from oscine.probe.fit.layer_scores import layer_metric, layer_scores
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
@@ -68,16 +69,7 @@ def portray(
 def show_settings(page: Report, settings: Mapping[str, Any]) -> None:
     shown = {name: value for name, value in settings.items() if name != "tuning" or settings.get("finetune")}
     page.heading("Settings")
-    page.table(["setting", "value"], [[name, str(value)] for name, value in _flat(shown)])
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted, as they are given on the command line."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
+    page.table(["setting", "value"], [[name, str(value)] for name, value in dotted(shown)])
 
 
 def _layers(page: Report, task: Task, judgement: Judgement, layers: FeatureSource | None) -> None:
