@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +62,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Other people's code, for one test: what it registers and imports is forgotten afterwards."""
     known = (METHODS.registered, PROBES.registered, ENCODERS.registered, ARCHITECTURES, LAYOUTS, allowed)
     before, modules = [dict(one) for one in known], {*sys.modules}
@@ -75,15 +74,9 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             one.clear()
             one.update(was)
         for name in {*sys.modules} - modules:
-            if not name.startswith("oscine.") and is_of_tests(sys.modules[name]):
+            written_here = Path(getattr(sys.modules[name], "__file__", None) or "/")
+            if tmp_path.resolve() in written_here.resolve().parents:
                 del sys.modules[name]
-
-
-def is_of_tests(module: object) -> bool:
-    """Whether a test has written the file of a module."""
-    return (
-        Path(tempfile.gettempdir()).resolve() in Path(str(getattr(module, "__file__", None) or "/")).resolve().parents
-    )
 
 
 @pytest.fixture
