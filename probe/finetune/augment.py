@@ -1,4 +1,4 @@
-"""What fine-tuning does to the clips of a step: to their waveforms, spectrograms and labels."""
+"""Augment a batch of fine-tuning: its waveforms, spectrograms and labels."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from oscine.models.audio.augment import Mix, coloured_noise, draw_mix, drawn_by,
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.probe.finetune.clips import Clips, backgrounds_of
 from oscine.probe.finetune.settings import TuningSettings
+from oscine.probe.tasks.kinds import TaskKind
 
 SHIFT, LOUDNESS, MIXUP, HISS, MASKS = 3, 4, 5, 8, 16  # of a clip's random numbers, see models/audio/augment.py
 MIX_SNR, SNR = (2.0, 30.0), (3.0, 30.0)  # decibels, of mixed clips and of backgrounds: arXiv 2504.12880
@@ -19,10 +20,10 @@ GAIN = (-18.0, 6.0)  # decibels, there too
 
 
 @torch.no_grad()
-def hear(
-    encoder: Encoder, clips: Clips, targets: Tensor, single_label: bool, settings: TuningSettings
+def augment_batch(
+    encoder: Encoder, clips: Clips, targets: Tensor, kind: TaskKind, settings: TuningSettings
 ) -> tuple[Tensor, Tensor]:
-    """Augmented clips as the encoder prepares them, on its device, and their labels [clips, classes], on the CPU.
+    """Augment a batch and prepare it: input [clips, ...] on the encoder's device, labels [clips, classes] on the CPU.
 
     targets [clips, classes]. What is done to a clip depends on its own seed; which clips it is mixed with, on the batch. A
     clip that has to have one label keeps it, being louder than what is laid over it.
@@ -31,53 +32,53 @@ def hear(
     waveform = shift(clips.waveform.to(encoder.device), seed)
     drawn = draw_mix(waveform.shape, settings.mix, snr=MIX_SNR, generator=torch.Generator().manual_seed(int(seed[0])))
     waveform = mix(waveform, drawn)
-    targets = targets if single_label else united(targets, drawn)
+    targets = targets if kind is TaskKind.SINGLE else union_labels(targets, drawn)
     if clips.background.numel():
         over, instead, level = backgrounds_of(seed)
         background = clips.background.to(waveform.device)
-        laid = lay_over(waveform, background, SNR[0] + (SNR[1] - SNR[0]) * level)
+        laid = mix_noise(waveform, background, SNR[0] + (SNR[1] - SNR[0]) * level)
         waveform = torch.where(sent(over[:, None], waveform), laid, waveform)
     waveform = coloured_noise(waveform, seed, encoder.sample_rate, settings.noise, settings.noise_snr)
-    waveform = vary_loudness(waveform, seed, settings.gain, settings.loudness)
-    if clips.background.numel() and not single_label:
+    waveform = random_gain(waveform, seed, settings.gain, settings.loudness)
+    if clips.background.numel() and kind is not TaskKind.SINGLE:
         waveform = torch.where(sent(instead[:, None], waveform), background, waveform)
         targets = torch.where(instead[:, None], 0.0, targets)
     if settings.hiss:
         waveform = waveform + settings.hiss * white(waveform, seed ^ HISS)
     prepared = encoder.prepare(waveform)
     if settings.masks:  # refused before, where this is no spectrogram
-        prepared = hide(prepared, seed, settings.masks, settings.time_mask, settings.freq_mask)
+        prepared = mask_bands(prepared, seed, settings.masks, settings.time_mask, settings.freq_mask)
     return mixup(prepared, targets, seed, settings.mixup)
 
 
 def shift(waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
-    """Every clip shifted around its end by any number of samples."""
+    """Shift every clip around its end by any number of samples."""
     return roll(waveform, sent((drawn_by(seed, SHIFT, 1) * waveform.shape[1]).long(), waveform))
 
 
-def united(targets: Tensor, drawn: Mix) -> Tensor:  # [clips, classes]
-    """The labels of mixed clips: each has its own and those of what is laid over it. targets [clips, classes] of 0 and 1."""
+def union_labels(targets: Tensor, drawn: Mix) -> Tensor:  # [clips, classes]
+    """Give each mixed clip its own labels and those of what is laid over it. targets [clips, classes] of 0 and 1."""
     if not len(drawn.chosen):
         return targets
     own = targets[drawn.chosen]
     return targets.index_copy(0, drawn.chosen, torch.stack([own, *own[drawn.others]]).amax(0))
 
 
-def lay_over(waveform: Tensor, background: Tensor, decibels: Tensor) -> Tensor:  # [clips, samples]
-    """Clips over backgrounds, [clips, samples], at signal-to-noise ratios [clips, 1]; silence adds nothing."""
+def mix_noise(waveform: Tensor, background: Tensor, decibels: Tensor) -> Tensor:  # [clips, samples]
+    """Lay backgrounds [clips, samples] over clips, at signal-to-noise ratios [clips, 1]; silence adds nothing."""
     level = sent(10 ** (-decibels / 20), waveform)
     return waveform + rms(waveform) * level * background / rms(background).clamp(min=torch.finfo(background.dtype).eps)
 
 
-def vary_loudness(waveform: Tensor, seed: Tensor, probability: float, every: bool = True) -> Tensor:  # [clips, samples]
-    """Some clips, with `probability`, by a draw from `GAIN`; and all times Beta(10, 10) + 0.5, as in arXiv 2504.12880."""
+def random_gain(waveform: Tensor, seed: Tensor, probability: float, every: bool = True) -> Tensor:  # [clips, samples]
+    """Scale some clips, with `probability`, by a draw from `GAIN`; and all by Beta(10, 10) + 0.5, as in arXiv 2504.12880."""
     drawn = drawn_by(seed, LOUDNESS, 2)
     much = torch.where(drawn[:, :1] < probability, 10 ** ((GAIN[0] + (GAIN[1] - GAIN[0]) * drawn[:, 1:]) / 20), 1.0)
     little = beta(seed, LOUDNESS, 10.0) + 0.5 if every else 1.0
     return waveform * sent(little * much, waveform)
 
 
-def hide(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq: int) -> Tensor:  # [clips, frames, mel]
+def mask_bands(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq: int) -> Tensor:  # [clips, frames, mel]
     """Put 0 into bands of time, and of mel, up to so many frames and mel bands wide: in every clip its own.
 
     count: how many of each; what is left of a whole number is the chance of one more, drawn for each clip: arXiv 2504.12880
@@ -98,7 +99,7 @@ def hide(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq: int) 
 
 
 def mixup(prepared: Tensor, targets: Tensor, seed: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """Clips, with `probability`, and their labels, blended with the batch's in reverse order, by Beta(0.8, 0.8).
+    """Blend clips, with `probability`, and their labels with the batch's in reverse order, by Beta(0.8, 0.8).
 
     prepared [clips, ...]; targets [clips, classes]. As BAT does (arXiv 2602.16305).
     """
@@ -110,6 +111,6 @@ def mixup(prepared: Tensor, targets: Tensor, seed: Tensor, probability: float) -
 
 
 def beta(seed: Tensor, which: int, shape: float) -> Tensor:  # [clips, 1]
-    """Draws from Beta(shape, shape), as `drawn_by` draws."""
+    """Draw from Beta(shape, shape), as `drawn_by` draws."""
     drawn = [np.random.default_rng(int(one) ^ which).beta(shape, shape) for one in seed]
     return torch.tensor(drawn, dtype=torch.float32)[:, None]

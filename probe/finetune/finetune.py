@@ -21,7 +21,7 @@ from oscine.models.encoders.base.precision import FLOAT32, choose_precision, com
 from oscine.models.errors import OscineError
 from oscine.models.hub.origin import origin_of
 from oscine.probe.deploy.fitted import FittedProbe, kept
-from oscine.probe.finetune.augment import hear
+from oscine.probe.finetune.augment import augment_batch
 from oscine.probe.finetune.clips import Clips, TrainingClips, read_steps
 from oscine.probe.finetune.layer_decay import encoder_groups, has_blocks
 from oscine.probe.finetune.settings import TuningSettings
@@ -30,7 +30,7 @@ from oscine.probe.fit.judge import (
     Judgement,
     choose_loss,
     learnt_from,
-    main_metric,
+    main_score,
     score,
     shares_of,
     silent,
@@ -195,14 +195,14 @@ class FineTuning:
 
     def loss(self, learner: Learner) -> Callable[[Clips], Tensor]:
         """What a step's clips cost, augmented and with the probe's penalty."""
-        single_label, device, precision = self.task.single_label, self.encoder.device, self.precision
+        device, precision = self.encoder.device, self.precision
         function, _ = choose_loss(self.fit.loss, learner.probe, self.task.targets)
         if function is LOSSES["cross_entropy"]:
             function = cross_entropy  # torch's, which takes shares: blended clips have them of two classes
 
         def cost(clips: Clips) -> Tensor:
             own = shares_of(self.task.targets[clips.rows], learner.probe.classes)
-            prepared, wanted = hear(learner.encoder, clips, own, single_label, self.tuning)
+            prepared, wanted = augment_batch(learner.encoder, clips, own, self.task.kind, self.tuning)
             with computing(precision, device):
                 logits = learner(prepared)
             return function(logits, wanted.to(device)) + learner.probe.penalty()
@@ -230,8 +230,7 @@ class FineTuning:
 
     def value(self, learner: Learner, rows: Tensor) -> float:
         """What a step is worth by rows to choose by."""
-        targets = self.task.targets
-        return getattr(score(self.answers(learner, rows), targets[rows]), main_metric(targets))
+        return main_score(self.answers(learner, rows), self.task.targets[rows])
 
     @torch.inference_mode()
     def answers(self, learner: Learner, rows: Tensor) -> Tensor:  # [rows, classes], on the CPU

@@ -16,6 +16,7 @@ from oscine.models.audio.load import one_clip
 from oscine.models.encoders.frontends.mel import KaldiFbank
 from oscine.models.errors import OscineError
 from oscine.probe.fit.judge import Judgement, score
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import LabelledClips, Task, read_batches
 
 SAMPLE_RATE = 32_000  # Hz; keeps what birds and most recorders reach
@@ -34,7 +35,7 @@ def log_mel_statistics(task: Task, seconds: float, batch_size: int = 16) -> Tens
 
 def judge_vectors(vectors: Tensor, task: Task) -> Judgement:
     """Logistic regression on one standardised vector a row, [rows, dim], scored on every part of a single-label task."""
-    if not task.single_label:
+    if task.kind is not TaskKind.SINGLE:
         raise OscineError("logistic regression takes one label a row; this table has rows with none or several")
     judgement = Judgement([part.name for part in task.parts], [])
     for part in task.parts:

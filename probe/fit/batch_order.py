@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from oscine.probe.tasks.kinds import TaskKind
+
 
 def endless_batches(rows: int, batch_size: int, seed: int, weights: Tensor | None = None) -> Iterator[Tensor]:
     """Row numbers batch by batch, shuffled anew every epoch; an epoch's batches are of nearly one size.
@@ -31,8 +33,9 @@ def balancing_weights(targets: Tensor) -> Tensor:  # [rows]
     targets as in `Task`, or of recordings [rows, time, classes]. Of several classes the mean counts, as for AudioSet-2M in
     BAT's code (arXiv 2602.16305); rows without any are a class of their own.
     """
-    if targets.ndim == 1:
+    kind = TaskKind.of(targets)
+    if kind is TaskKind.SINGLE:
         return 1 / targets.bincount()[targets].double()
-    labels = (targets.amax(1) if targets.ndim == 3 else targets).double()
+    labels = (targets.amax(1) if kind is TaskKind.FRAMES else targets).double()
     labels = torch.cat([labels, (labels.sum(1, keepdim=True) == 0).double()], dim=1)
     return (labels / labels.sum(0).clamp(min=1)).sum(1) / labels.sum(1)

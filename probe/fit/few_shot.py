@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oscine.models.errors import OscineError
 from oscine.probe.fit.judge import Judgement
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,10 @@ def few_shot_curve(
 
 
 def _drawn(task: Task, train: Tensor, shots: int, rng: np.random.Generator) -> Tensor:
-    if not task.single_label:
+    single = task.kind is TaskKind.SINGLE
+    if not single:
         train = train[task.targets[train].sum(1) == 1]
-    labels = task.targets[train] if task.single_label else task.targets[train].argmax(1)
+    labels = task.targets[train] if single else task.targets[train].argmax(1)
     clips = DataFrame({"row": train, "label": labels, "path": task.rows["path"].iloc[train.numpy()].to_numpy()})
     clips = clips.iloc[rng.permutation(len(clips))]
     clips = clips.iloc[np.argsort(clips.duplicated(["path", "label"]), kind="stable")]

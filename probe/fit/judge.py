@@ -25,6 +25,7 @@ from oscine.probe.heads.probe import Probe
 from oscine.probe.metrics.metrics import LARGE, Metrics, multi_label_metrics, single_label_metrics
 from oscine.probe.metrics.metrics import Progress as Progress
 from oscine.probe.metrics.metrics import silent as silent
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import NO_ROWS, Task
 
 IN_MEMORY = 2**28  # bytes of prepared features that are held there while probes are fitted on them
@@ -194,8 +195,7 @@ def fit_probe(
     device = next(probe.parameters()).device
 
     def value() -> float:
-        found = score(predict(probe, prepared, valid, settings.batch_size), targets[valid])
-        return getattr(found, main_metric(targets))
+        return main_score(predict(probe, prepared, valid, settings.batch_size), targets[valid])
 
     groups = probe.parameter_groups(settings.lr, settings.weight_decay)
     learning = Learning(probe, groups, settings, value if len(valid) else None, steps)
@@ -224,25 +224,25 @@ def predict(probe: Probe, prepared: FeatureSource, rows: Tensor, batch_size: int
 
 
 def score(logits: Tensor, targets: Tensor, progress: Progress = silent) -> Metrics:
-    """The metrics that the targets' shape asks for; moments, [rows, time, classes], are rows."""
-    if targets.ndim == 1:
+    """Score logits as the kind of the targets asks for, see `TaskKind`; frames, [rows, time, classes], are rows."""
+    if TaskKind.of(targets) is TaskKind.SINGLE:
         return single_label_metrics(logits, targets, progress)
     return multi_label_metrics(logits.flatten(0, -2), targets.flatten(0, -2), progress)
 
 
-def main_metric(targets: Tensor) -> str:
-    """The one of `Metrics` that steps and settings are chosen by, as the targets' shape asks for it."""
-    return {1: "accuracy", 2: "cmap", 3: "micro_map"}[targets.ndim]
+def main_score(logits: Tensor, targets: Tensor) -> float:
+    """Score logits by the one metric that steps are chosen by; shapes as for `score`."""
+    return getattr(score(logits, targets), TaskKind.of(targets).metric)
 
 
 def choose_loss(
     name: str | None, probe: Probe, targets: Tensor
 ) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """The loss of that name, or the one that fits the targets; and what makes of row numbers the targets that it takes."""
-    single = targets.ndim == 1
-    name = name or ("cross_entropy" if single else "binary_cross_entropy")
+    kind = TaskKind.of(targets)
+    name = name or kind.loss
     if name == "cross_entropy":
-        if not single:
+        if kind is not TaskKind.SINGLE:
             raise OscineError(
                 "cross_entropy takes one label a row, some rows have none or several; use binary_cross_entropy"
             )
@@ -252,7 +252,7 @@ def choose_loss(
 
 def shares_of(targets: Tensor, classes: int) -> Tensor:  # [rows, classes], or of moments [rows, time, classes]
     """Targets of a batch as numbers of which mixtures can be made; those of a whole table might fill gigabytes."""
-    return (one_hot(targets, classes) if targets.ndim == 1 else targets).float()
+    return (one_hot(targets, classes) if TaskKind.of(targets) is TaskKind.SINGLE else targets).float()
 
 
 def without_nan(table: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from oscine.probe.fit.baselines import judge_vectors
 from oscine.probe.fit.judge import FeatureSource, Judgement
 from oscine.probe.fit.online import judge_by, logistic
 from oscine.probe.heads.probe import Needs
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task
 
 ALL_LAYERS = Needs(layers=None, parts=("cls", "mean"))
@@ -34,12 +35,7 @@ def layer_scores(features: FeatureSource, task: Task) -> dict[str, np.ndarray]:
     return {name: np.array([_by_part(layer.float(), task) for layer in layers]).T for name, layers in read.items()}
 
 
-def layer_metric(task: Task) -> str:
-    """The one of `Metrics` by which layers are compared."""
-    return "accuracy" if task.single_label else "cmap"
-
-
 def _by_part(vectors: Tensor, task: Task) -> list[float]:
-    judge = judge_vectors if task.single_label else partial(judge_by, logistic)
+    judge = judge_vectors if task.kind is TaskKind.SINGLE else partial(judge_by, logistic)
     judgement: Judgement = judge(vectors, task)
-    return [getattr(metrics, layer_metric(task)) for metrics in judgement.metrics]
+    return [getattr(metrics, task.kind.metric) for metrics in judgement.metrics]

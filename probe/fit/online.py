@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from torch.nn.functional import normalize, one_hot
+from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
 from oscine.models.encoders.base.encoder import Encoder
@@ -28,7 +28,8 @@ from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.baselines import judge_vectors
 from oscine.probe.fit.judge import Judgement, score
 from oscine.probe.heads.probe import Needs
-from oscine.probe.tasks.task import Task
+from oscine.probe.tasks.kinds import TaskKind
+from oscine.probe.tasks.task import Task, as_columns
 
 logger = logging.getLogger(__name__)
 MEAN_PATCH = Needs(layers=[-1], parts=("mean",))
@@ -121,17 +122,17 @@ def everyones(own: Tensor | str, ranks: int) -> list[Tensor | str]:
 
 def figures(vectors: Tensor, task: Task) -> dict[str, float]:
     """What a row's vector, [rows, dim], tells of its labels."""
-    metric = "accuracy" if task.single_label else "cmap"
+    metric, single = task.kind.metric, task.kind is TaskKind.SINGLE
     judges: dict[str, Callable[[Tensor, Task], Judgement]] = {
         "knn": partial(judge_by, neighbours),
-        "linear": judge_vectors if task.single_label else partial(judge_by, logistic),
+        "linear": judge_vectors if single else partial(judge_by, logistic),
     }
     return {f"probe/{metric}_{name}": judge(vectors, task).summary(metric)[0] for name, judge in judges.items()}
 
 
 def judge_by(answer: Callable[[Tensor, Tensor, Tensor], Tensor], vectors: Tensor, task: Task) -> Judgement:
     """Standardise by the rows to learn from and score the answers for the others, part by part."""
-    targets = one_hot(task.targets, len(task.classes)) if task.single_label else task.targets
+    targets = as_columns(task.targets, len(task.classes))
     metrics = []
     for part in task.parts:
         scaler = StandardScaler().fit(vectors[part.train].numpy())

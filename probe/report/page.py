@@ -12,7 +12,7 @@ import torch
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.json_text import dotted
 from oscine.probe.fit.judge import FeatureSource, Judgement
-from oscine.probe.fit.layer_scores import layer_metric, layer_scores
+from oscine.probe.fit.layer_scores import layer_scores
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.layer_gated import LayerGatedProbe
 from oscine.probe.heads.probe import Probe
@@ -77,7 +77,7 @@ def _layers(page: Report, task: Task, judgement: Judgement, layers: FeatureSourc
         page.heading("Layers")
         show_gates(page, judgement.probes)
     if layers is not None:
-        metric = layer_metric(task)
+        metric = task.kind.metric
         page.figure(
             layer_figure(layer_scores(layers, task), metric),
             f"What each layer tells by itself: {metric} of a logistic regression on its CLS and on the mean of its patches, "

@@ -12,7 +12,7 @@ from oscine.probe.deploy.saved import save_probe
 from oscine.probe.fit.few_shot import few_shot_curve
 from oscine.probe.fit.frames import judge_frames
 from oscine.probe.fit.judge import FeatureSource, Judgement, joined, judge, silent, within
-from oscine.probe.fit.layer_scores import ALL_LAYERS, layer_metric
+from oscine.probe.fit.layer_scores import ALL_LAYERS
 from oscine.probe.report.frames_page import portray_frames
 from oscine.probe.report.html import Report, write_report
 from oscine.probe.report.mistakes import show_false_positives
@@ -118,7 +118,7 @@ def curve_findings(run: RunContext, task: Task, name: str, judge_draw: Callable[
 
     def rest() -> None:
         page = Report(run.title(name))
-        show_few_shot(page, {run.probe.__name__: curve}, layer_metric(task))
+        show_few_shot(page, {run.probe.__name__: curve}, task.kind.metric)
         write_report(page, run.folder / REPORT)
 
     points = [point.as_dict() for point in curve]

@@ -13,7 +13,7 @@ import torch
 from oscine import __version__
 from oscine.models.encoders.base.state import fingerprint
 from oscine.probe.fit.frames import judge_frames
-from oscine.probe.fit.judge import FeatureSource, judge, main_metric, within
+from oscine.probe.fit.judge import FeatureSource, judge, within
 from oscine.probe.fit.search import Settings, blind, search
 from oscine.probe.fit.search_space import search_space
 from oscine.probe.results.run_files import SEARCH
@@ -30,7 +30,7 @@ def search_clips(run: RunContext, features: FeatureSource, task: Task) -> RunCon
     """
     if not run.settings.search.trials:
         return run
-    held, metric, preparing = with_validation(task), main_metric(task.targets), run.preparing()
+    held, metric, preparing = with_validation(task), task.kind.metric, run.preparing()
 
     def evaluate(tried: RunContext, part: Part) -> float:
         seen = replace(held, parts=[part])
@@ -46,7 +46,7 @@ def search_moments(run: RunContext, features: FeatureSource, scenes: FrameTask) 
     """The same for events in recordings, by all frames as rows."""
     if not run.settings.search.trials:
         return run
-    metric, preparing = "micro_map", run.preparing()
+    metric, preparing = scenes.kind.metric, run.preparing()
 
     def evaluate(tried: RunContext, part: Part) -> float:
         seen = replace(scenes, parts=[part])

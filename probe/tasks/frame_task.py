@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from oscine.models.audio.load import audio_info
 from oscine.models.errors import OscineError
 from oscine.models.json_text import read_json
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Part, Task, split_rows
 
 HOP = 0.16  # seconds from one step of an encoder's patches to the next: 750 of them in two minutes
@@ -28,6 +29,7 @@ class FrameTask:
     classes: list[str]
     events: list[list[Event]]  # of every row
     parts: list[Part]
+    kind: ClassVar = TaskKind.FRAMES
 
     def targets(self, frames: int, hop: float = HOP) -> Tensor:  # [rows, frames, classes]
         """1 where a frame's left edge lies within an event."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine.models.audio.scan import find_recordings
 from oscine.models.errors import Misuse, OscineError
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.settings import ANNOTATED, BEANS, BIRDSET, FOLDER, ClipSettings, TaskSettings
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ PUBLISHED = {
     "esc50": Reader("published", "esc50"),
     "esc10": Reader("published", "esc50", {"ten": True}),
     "speech_commands": Reader("published", "speech_commands"),
-    "audioset_20k": Reader("audioset", "audioset"),
-    "audioset_2m": Reader("audioset", "audioset", {"unbalanced": True}),
+    "audioset_20k": Reader("published", "audioset"),
+    "audioset_2m": Reader("published", "audioset", {"unbalanced": True}),
     **{name: Reader("birdset", "birdset", {"name": name.upper()}) for name in BIRDSET},
     **{name: Reader("published", "beans", {"name": name}) for name in BEANS},
 }
@@ -126,7 +127,7 @@ def counts(task: Task) -> str:
     """Say how many clips are read, how they are used, and how many are left aside."""
     used = {row for part in task.parts for rows in part[1:] for row in rows.tolist()}
     said = f"{len(task.rows)} clips of {len(task.classes)} classes"
-    if not task.single_label and (silent := int((task.targets.sum(1) == 0).sum())):
+    if task.kind is TaskKind.MULTI and (silent := int((task.targets.sum(1) == 0).sum())):
         said += f", {silent} of them of none"
     if len(task.parts) > 1:
         said += f", in {len(task.parts)} folds"
@@ -172,7 +173,7 @@ def hash_rows(task: Task) -> str:
 
 def _targets_in_json(task: Task) -> Iterator[bytes]:
     """A task's targets in JSON, row by row, as there may be 10^9: numbers of classes, or lists of 0.0 and 1.0."""
-    if task.single_label:
+    if task.kind is TaskKind.SINGLE:
         yield json.dumps(task.targets.tolist()).encode()
         return
     zeros = json.dumps([0.0] * len(task.classes)).encode()

@@ -30,6 +30,7 @@ from oscine.probe.tasks.groups import (
     hold_out,
     join_groups,
 )
+from oscine.probe.tasks.kinds import TaskKind
 
 NO_ROWS = np.empty(0, dtype=np.int64)
 FOLDS = 5  # as many as there are usually; fewer where there are fewer groups
@@ -130,7 +131,7 @@ def find_classes(
     if not (classes := name_classes(clips, source, negatives)):
         raise OscineError(f"all labels of {source} mean that no class sounds; name classes, or give --negatives none")
     targets = as_targets(labels, classes)
-    if len(classes) == 1 and targets.ndim == 1:
+    if len(classes) == 1 and TaskKind.of(targets) is TaskKind.SINGLE:
         raise OscineError(
             f"every clip of {source} has the one class, {classes[0]}; add clips in which it does not sound"
         )
@@ -218,8 +219,8 @@ def _note_unused(read: DataFrame, rows: DataFrame, table: str | Path) -> None:
 
 def _crosses(names: Series, targets: np.ndarray) -> bool:
     """Whether any class occurs in several groups, so that it can be learnt from in one and judged in another."""
-    found, columns = (np.arange(len(targets)), targets) if targets.ndim == 1 else targets.nonzero()
-    pairs = DataFrame({"group": names.to_numpy()[found], "class": columns})
+    found, numbers = as_sparse(targets).nonzero()
+    pairs = DataFrame({"group": names.to_numpy()[found], "class": numbers})
     return bool((pairs.groupby("class")["group"].nunique() > 1).any())
 
 

@@ -23,6 +23,7 @@ from oscine.models.audio.tar import Tars
 from oscine.models.audio.workers import one_thread
 from oscine.models.errors import OscineError
 from oscine.probe.tasks import splits
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.splits import LabelledTable, Split, read_labelled, set_aside
 
 NO_ROWS = torch.empty(0, dtype=torch.long)
@@ -57,8 +58,12 @@ class Task:
     parts: list[Part]
 
     @property
+    def kind(self) -> TaskKind:
+        return TaskKind.of(self.targets)
+
+    @property
     def single_label(self) -> bool:
-        return self.targets.ndim == 1
+        return self.kind is TaskKind.SINGLE
 
 
 def read_task(table: str | Path, folds: int | None = None, group: str | None = None) -> Task:
@@ -93,7 +98,7 @@ def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> Tensor: 
 
 def as_columns(targets: Tensor, classes: int) -> Tensor:  # [rows, classes] of 0 and 1
     """Targets of a task with a column a class: of class numbers, in a byte each, as `one_hot` takes eight."""
-    if targets.ndim > 1:
+    if TaskKind.of(targets) is not TaskKind.SINGLE:
         return targets
     return torch.zeros(len(targets), classes, dtype=torch.uint8).scatter_(1, targets[:, None], 1)
 

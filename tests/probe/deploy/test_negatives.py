@@ -40,9 +40,8 @@ from oscine.probe.features.encoding import encode_task, encode_waveforms
 from oscine.probe.fit.judge import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.tasks.class_names import means_no_class
-from oscine.probe.tasks.published import folder_per_class
-from oscine.probe.tasks.splits import read_labelled
-from oscine.probe.tasks.task import Task, read_task
+from oscine.probe.tasks.splits import read_class_folders, read_labelled
+from oscine.probe.tasks.task import Task, as_task, read_task
 from tests.tiny_encoders import shaken
 
 RATE, SECONDS, CLIPS = 16_000, 0.8, 24
@@ -109,10 +108,10 @@ def test_folders_without_a_class_are_of_none(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for number in range(2):
             soundfile.write(tmp_path / name / f"{number}.wav", np.zeros(800), RATE)
-    task = folder_per_class(tmp_path, 2)
+    task = as_task(read_class_folders(tmp_path, 2))
     assert task.classes == ["owl", "wren"]
     assert task.targets.tolist() == [[0, 0]] * 2 + [[1, 0]] * 2 + [[0, 1]] * 2
-    assert folder_per_class(tmp_path, 2, negatives=False).targets.tolist() == [0, 0, 1, 1, 2, 2]
+    assert read_class_folders(tmp_path, 2, negatives=False).targets.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_noise_has_every_level_and_the_colours_in_turn() -> None:

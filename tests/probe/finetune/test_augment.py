@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from oscine.models.audio.augment import draw_mix, key, rms
-from oscine.probe.finetune.augment import hear, hide, lay_over, mixup, shift, united, vary_loudness
+from oscine.probe.finetune.augment import augment_batch, mask_bands, mix_noise, mixup, random_gain, shift, union_labels
 from oscine.probe.finetune.clips import Clips, backgrounds_of
 from oscine.probe.finetune.settings import TuningSettings
+from oscine.probe.tasks.kinds import TaskKind
 from tests.tiny_encoders import TINY, noise
 
 SEEDS = torch.tensor([key(7, 1, row) for row in range(64)])
@@ -26,17 +27,18 @@ def clips_of(waveform: Tensor, seed: Tensor = SEEDS, background: Tensor | None =
 @pytest.mark.parametrize("name", ["BAT", "BirdMAE"])
 def test_what_is_done_to_a_clip_does_not_depend_on_its_batch(name: str) -> None:
     encoder, waveform, targets = TINY[name](), noise(6, 12_000), torch.eye(6)
-    together, _ = hear(encoder, clips_of(waveform), targets, True, OWN)
+    together, _ = augment_batch(encoder, clips_of(waveform), targets, TaskKind.SINGLE, OWN)
     for clip in range(6):
         alone = clips_of(waveform[clip : clip + 1], SEEDS[clip : clip + 1])
-        spectrogram, _ = hear(encoder, alone, targets[clip : clip + 1], True, OWN)
+        spectrogram, _ = augment_batch(encoder, alone, targets[clip : clip + 1], TaskKind.SINGLE, OWN)
         torch.testing.assert_close(spectrogram[0], together[clip])
 
 
 def test_another_seed_does_something_else_and_the_same_one_the_same() -> None:
     encoder, waveform, targets = TINY["BAT"](), noise(3, 12_000), torch.eye(3)
     first, again, other = (
-        hear(encoder, clips_of(waveform, seed), targets, True, OWN)[0] for seed in (SEEDS, SEEDS, SEEDS[3:])
+        augment_batch(encoder, clips_of(waveform, seed), targets, TaskKind.SINGLE, OWN)[0]
+        for seed in (SEEDS, SEEDS, SEEDS[3:])
     )
     assert torch.equal(first, again)
     assert all(not torch.equal(one, another) for one, another in zip(first, other))
@@ -52,19 +54,21 @@ def test_clips_are_shifted_around_their_end() -> None:
 
 
 def test_loudness_varies_as_much_as_published() -> None:
-    factors = vary_loudness(torch.ones(64, 1), SEEDS, 0.0)[:, 0]
+    factors = random_gain(torch.ones(64, 1), SEEDS, 0.0)[:, 0]
     assert 0.5 < factors.min() < 0.95
     assert 1.05 < factors.max() < 1.5
-    decibels = 20 * torch.log10(vary_loudness(torch.ones(64, 1), SEEDS, 1.0)[:, 0] / factors)
+    decibels = 20 * torch.log10(random_gain(torch.ones(64, 1), SEEDS, 1.0)[:, 0] / factors)
     assert -18 < decibels.min() < -13
     assert 1 < decibels.max() < 6
 
 
 def test_a_clip_is_as_loud_as_it_was_unless_told_otherwise() -> None:
     waveform = noise(64, 100)
-    assert torch.equal(vary_loudness(waveform, SEEDS, 0.0, every=False), waveform)
+    assert torch.equal(random_gain(waveform, SEEDS, 0.0, every=False), waveform)
     encoder, clips, targets = TINY["BirdMAE"](), clips_of(noise(3, 12_000)), torch.eye(3)
-    plain, louder = (hear(encoder, clips, targets, True, TuningSettings(loudness=on))[0] for on in (False, True))
+    plain, louder = (
+        augment_batch(encoder, clips, targets, TaskKind.SINGLE, TuningSettings(loudness=on))[0] for on in (False, True)
+    )
     shifted = shift(clips.waveform, clips.seed)
     assert torch.equal(plain, encoder.frontend(shifted, plain.shape[1]))
     assert not torch.equal(plain, louder)
@@ -73,38 +77,38 @@ def test_a_clip_is_as_loud_as_it_was_unless_told_otherwise() -> None:
 def test_noise_is_as_loud_as_its_setting_says() -> None:
     encoder, clips, targets = TINY["BirdMAE"](), clips_of(noise(3, 12_000)), torch.eye(3)
     heard = [
-        hear(encoder, clips, targets, True, TuningSettings(noise=1.0, noise_snr=snr))[0]
+        augment_batch(encoder, clips, targets, TaskKind.SINGLE, TuningSettings(noise=1.0, noise_snr=snr))[0]
         for snr in ((10.0, 10.0), (60.0, 60.0))
     ]
-    quiet = hear(encoder, clips, targets, True, TuningSettings())[0]
+    quiet = augment_batch(encoder, clips, targets, TaskKind.SINGLE, TuningSettings())[0]
     assert (heard[1] - quiet).abs().mean() < 0.1 * (heard[0] - quiet).abs().mean()
 
 
 def test_mixed_clips_have_the_labels_of_all_that_sounds() -> None:
     targets = torch.eye(8)
     drawn = draw_mix((8, 100), 0.7, generator=torch.Generator().manual_seed(3))
-    found = united(targets, drawn)
+    found = union_labels(targets, drawn)
     assert 2 <= len(drawn.chosen) < 8
     for place, clip in enumerate(drawn.chosen.tolist()):
         heard = {clip, *drawn.chosen[drawn.others[:, place]].tolist()}
         assert set(found[clip].nonzero()[:, 0].tolist()) == heard
     apart = [clip for clip in range(8) if clip not in drawn.chosen]
     assert torch.equal(found[apart], targets[apart])
-    assert united(targets, draw_mix((8, 100), 0.0)) is targets
+    assert union_labels(targets, draw_mix((8, 100), 0.0)) is targets
 
 
 def test_labels_are_united_where_a_clip_may_have_several_alone() -> None:
     encoder, waveform, targets = TINY["BAT"](), noise(6, 12_000), torch.eye(6)
     mixing = TuningSettings(mix=1.0)
-    assert torch.equal(hear(encoder, clips_of(waveform), targets, True, mixing)[1], targets)
-    several = hear(encoder, clips_of(waveform), targets, False, mixing)[1]
+    assert torch.equal(augment_batch(encoder, clips_of(waveform), targets, TaskKind.SINGLE, mixing)[1], targets)
+    several = augment_batch(encoder, clips_of(waveform), targets, TaskKind.MULTI, mixing)[1]
     assert (several.sum(1) > 1).all()
     assert torch.equal(several.diagonal(), torch.ones(6))
 
 
 def test_a_background_is_as_loud_as_the_ratio_says_and_silence_adds_nothing() -> None:
     waveform, background = noise(2, 5000), noise(2, 5000, seed=1) * torch.tensor([[3.0], [0.0]])
-    laid = lay_over(waveform, background, torch.tensor([[12.0], [12.0]]))
+    laid = mix_noise(waveform, background, torch.tensor([[12.0], [12.0]]))
     assert 20 * torch.log10(rms(waveform[:1]) / rms(laid[:1] - waveform[:1])).item() == pytest.approx(12, abs=0.01)
     assert torch.equal(laid[1], waveform[1])
 
@@ -116,17 +120,19 @@ def test_a_clip_that_a_background_replaces_has_no_label() -> None:
     over, instead, _ = backgrounds_of(SEEDS)
     assert 0 < instead.sum() < 15
     assert 20 < over.sum() < 44
-    spectrogram, found = hear(encoder, clips_of(waveform, background=tone), targets, False, TuningSettings())
+    spectrogram, found = augment_batch(
+        encoder, clips_of(waveform, background=tone), targets, TaskKind.MULTI, TuningSettings()
+    )
     assert torch.equal(found == 0, instead[:, None].expand(64, 2))
     alone = encoder.frontend(tone[:1], spectrogram.shape[1])
     torch.testing.assert_close(spectrogram[instead], alone.expand(int(instead.sum()), -1, -1))
-    _, kept = hear(encoder, clips_of(waveform, background=tone), targets, True, TuningSettings())
+    _, kept = augment_batch(encoder, clips_of(waveform, background=tone), targets, TaskKind.SINGLE, TuningSettings())
     assert torch.equal(kept, targets), "a clip that has to have one label is not replaced"
 
 
 def test_bands_of_time_and_mel_are_hidden_in_every_clip_its_own() -> None:
     spectrogram = torch.ones(64, 112, 128)
-    hidden = hide(spectrogram, SEEDS, 1.0, 30, 50) == 0
+    hidden = mask_bands(spectrogram, SEEDS, 1.0, 30, 50) == 0
     for axis, widest in ((1, 30), (2, 50)):
         whole = hidden.all(3 - axis)  # [clips, size]
         widths = whole.sum(1)
@@ -139,12 +145,12 @@ def test_bands_of_time_and_mel_are_hidden_in_every_clip_its_own() -> None:
 
 @pytest.mark.parametrize(("count", "low", "high"), [(0.0, 0, 0), (0.3, 8, 32), (1.0, 56, 64)])
 def test_the_fraction_of_masks_is_the_chance_of_one_more(count: float, low: int, high: int) -> None:
-    masked = (hide(torch.ones(64, 112, 128), SEEDS, count, 30, 0) == 0).any((1, 2))
+    masked = (mask_bands(torch.ones(64, 112, 128), SEEDS, count, 30, 0) == 0).any((1, 2))
     assert low <= masked.sum() <= high
 
 
 def test_two_masks_hide_more_than_one() -> None:
-    one, two = ((hide(torch.ones(64, 112, 128), SEEDS, count, 30, 30) == 0).sum() for count in (1.0, 2.0))
+    one, two = ((mask_bands(torch.ones(64, 112, 128), SEEDS, count, 30, 30) == 0).sum() for count in (1.0, 2.0))
     assert two > 1.5 * one
 
 

@@ -17,6 +17,7 @@ from oscine.cli.console.command import Parser, add_fields
 from oscine.models.audio import scan
 from oscine.models.errors import Misuse, OscineError
 from oscine.probe.results.published_scores import published_figures
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.open import (
     FRAMES,
     PUBLISHED,
@@ -221,7 +222,7 @@ def test_a_tasks_hash_is_that_of_its_targets_as_one_json(wrens: Path, labels: st
     task = opened("--table", str(table))
     rows = task.rows.reindex(columns=["path", "start", "end"]).assign(path=task.rows["path"].map(os.path.basename))
     parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
-    targets = task.targets if task.single_label else task.targets.float()
+    targets = task.targets if task.kind is TaskKind.SINGLE else task.targets.float()
     content = json.dumps([rows.to_csv(index=False), task.classes, targets.tolist(), parts])
     assert hash_rows(task) == hashlib.sha256(content.encode()).hexdigest()[:16]
 

@@ -9,9 +9,18 @@ import pytest
 from oscine.models.errors import OscineError
 from oscine.probe.tasks.frame_task import Event, dcase2016
 from oscine.probe.tasks.groups import check_groups
-from oscine.probe.tasks.published import beans, esc50, folder_per_class, speech_commands
-from oscine.probe.tasks.task import Task, split_rows
-from tests.task_layouts import BEANS, write, write_beans, write_dcase, write_esc50, write_speech_commands
+from oscine.probe.tasks.published import audioset, beans, esc50, speech_commands
+from oscine.probe.tasks.splits import read_class_folders
+from oscine.probe.tasks.task import Task, as_task, split_rows
+from tests.task_layouts import (
+    BEANS,
+    write,
+    write_audioset,
+    write_beans,
+    write_dcase,
+    write_esc50,
+    write_speech_commands,
+)
 
 
 def names(task: Task, rows: list[int]) -> set[str]:
@@ -50,14 +59,14 @@ def test_every_folder_is_a_class(tmp_path: Path) -> None:
     for number in range(6):
         write(tmp_path / "wren" / f"{number}.wav")
         write(tmp_path / "tit" / "garden" / f"{number}.wav")
-    task = folder_per_class(tmp_path, folds=3)
+    task = as_task(read_class_folders(tmp_path, folds=3))
     assert task.classes == ["tit", "wren"]
     assert task.targets.tolist() == [0] * 6 + [1] * 6
     for part in task.parts:  # both classes in every fold
         assert task.targets[part.test].bincount().tolist() == [2, 2]
     write(tmp_path / "stray.wav")
     with pytest.raises(OscineError, match=r"stray.wav lies in no class's folder; .* should hold one folder a class"):
-        folder_per_class(tmp_path)
+        read_class_folders(tmp_path)
 
 
 def test_speech_commands_has_ten_words_unknown_and_silence(tmp_path: Path) -> None:
@@ -122,3 +131,21 @@ def test_a_label_that_is_no_class_gets_a_clear_line(scenes: Path) -> None:
     (scenes / "test.json").unlink()
     with pytest.raises(OscineError, match=r"no .*test.json; name the folder of HEAR's release"):
         dcase2016(scenes)
+
+
+def test_balanced_clips_are_the_small_set_and_all_the_large_one(tmp_path: Path) -> None:
+    folder = write_audioset(tmp_path)
+    small, large = audioset(folder), audioset(folder, unbalanced=True)
+    for task, train in ((small, 2), (large, 3)):
+        (part,) = task.parts
+        assert (len(part.train), len(part.test)) == (train, 2)
+        check_groups(task.rows, task.parts)
+
+
+def test_classes_are_those_of_the_evaluation_clips_and_other_labels_are_passed_over(tmp_path: Path) -> None:
+    task = audioset(write_audioset(tmp_path))
+    assert task.classes == ["Applause", "Bark", "Cough"]
+    assert task.targets.tolist() == [[1, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0]]
+    assert [Path(path).name for path in task.rows["path"]] == [
+        "Y--PJHxphWEs.wav", "YYsTNz1tNqfk.wav", "Yeeeeeeeeeee.wav", "Yfffffffffff.wav",
+    ]  # fmt: skip

@@ -16,6 +16,7 @@ from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.probe.features.encoding import Encoding
 from oscine.probe.heads.probe import Needs
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import LabelledClips, Task, multi_hot, read_task, warn_of_longer, with_validation
 
 RATE = 8_000
@@ -38,13 +39,13 @@ def test_classes_are_sorted_and_targets_are_their_numbers(tmp_path: Path) -> Non
     task = task_of(tmp_path, "path,label,fold\na.wav,wren,1\nb.wav,tit,2\nc.wav,owl,1\n")
     assert task.classes == ["owl", "tit", "wren"]
     assert task.targets.tolist() == [2, 1, 0]
-    assert task.single_label
+    assert task.kind is TaskKind.SINGLE
 
 
 def test_several_labels_of_a_row_are_several_ones(tmp_path: Path) -> None:
     task = task_of(tmp_path, "path,labels,fold\na.wav,wren;tit,1\nb.wav,tit,2\nc.wav,owl;tit;wren,1\n")
     assert task.targets.tolist() == [[0, 1, 1], [0, 1, 0], [1, 1, 1]]
-    assert not task.single_label
+    assert task.kind is TaskKind.MULTI
 
 
 def test_a_labels_column_with_one_label_everywhere_is_single_label(tmp_path: Path) -> None:
