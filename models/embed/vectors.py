@@ -10,7 +10,7 @@ from torch import Tensor
 
 from oscine.models.embed.outputs import Outputs
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import POOLED, POOLS, check_pools
+from oscine.models.encoders.base.features import LAYER_VECTORS, Features, Selection, check_pools
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
 
@@ -27,7 +27,7 @@ class Vectors(Outputs):
         self,
         encoder: Encoder,
         layers: Sequence[int] | None = None,
-        pools: Sequence[str] = (POOLED,),
+        pools: Sequence[str] = (Selection.POOLED,),
         precision: str = FLOAT32,
         compiled: bool = False,
     ) -> None:
@@ -46,11 +46,14 @@ class Vectors(Outputs):
 
     def _vectors(self, prepared: Tensor) -> Tensor:
         features = self.encoder.features(prepared, self.layers)
-        vectors = [
-            features.pooled if pool == POOLED else POOLS[pool](features, self.layers.index(layer))
-            for pool, layer in self.columns.values()
-        ]
+        vectors = [_vector(features, pool, self.layers.index(layer)) for pool, layer in self.columns.values()]
         return torch.stack([vector.float() for vector in vectors], dim=1)
+
+
+def _vector(features: Features, pool: str, index: int) -> Tensor:  # [batch, dim]
+    """Return a pool of the layer at that index, without the work of pooling the other layers."""
+    one = slice(index, index + 1)
+    return Features(features.cls[one], features.patches[one], features.pooled).select(pool)[0]
 
 
 def _compiled(read: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -86,5 +89,7 @@ def _layer_numbers(encoder: Encoder, layers: Sequence[int] | None, pools: Sequen
 
 def _columns(layers: list[int], pools: Sequence[str], depth: int) -> dict[str, tuple[str, int]]:
     """Name of a column to its pool and layer; the model's own vector first."""
-    columns = {"embedding": (POOLED, depth - 1)} if POOLED in pools else {}
-    return columns | {f"{pool}_{layer}": (pool, layer) for layer in layers for pool in POOLS if pool in pools}
+    columns: dict[str, tuple[str, int]] = {}
+    if Selection.POOLED in pools:
+        columns["embedding"] = (Selection.POOLED, depth - 1)
+    return columns | {f"{pool}_{layer}": (pool, layer) for layer in layers for pool in LAYER_VECTORS if pool in pools}

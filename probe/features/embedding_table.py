@@ -15,9 +15,8 @@ from torch import Tensor
 
 from oscine.models.embed.table import read_made_by, read_schema, read_table
 from oscine.models.embed.table_metadata import CHANNEL, KEYS
-from oscine.models.embed.vectors import POOLED, POOLS
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import LAYER_VECTORS, VECTORS, Features, Selection
 from oscine.models.encoders.base.state import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.files import common_folder
@@ -58,13 +57,13 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
             raise OscineError(f"{path} holds numbers that are not finite, of pool {pool}, layer {layer}; make it anew")
         return torch.from_numpy(numbers)
 
-    means = torch.stack([vectors("mean", layer) for layer in layers])[:, :, None, None]
+    means = torch.stack([vectors(Selection.MEAN, layer) for layer in layers])[:, :, None, None]
     return Features(
-        cls=torch.stack([vectors("cls", layer) for layer in layers]),
+        cls=torch.stack([vectors(Selection.CLS, layer) for layer in layers]),
         patches=means
-        if "mean" in needs.parts
+        if Selection.MEAN in needs.parts
         else torch.empty(len(layers), len(places), 0, encoder.grid[1], encoder.dim),
-        pooled=vectors(POOLED, encoder.depth - 1),
+        pooled=vectors(Selection.POOLED, encoder.depth - 1),
     )
 
 
@@ -86,20 +85,21 @@ def _check_encoder(path: str | Path, made_by: dict[str, Any], encoder: Encoder) 
 
 def _columns(path: str | Path, made_by: dict[str, Any], encoder: Encoder, needs: Needs) -> dict[tuple[str, int], str]:
     """The column of every needed pool and layer."""
-    others = [part for part in needs.parts if part != POOLED and part not in POOLS]
+    others = [part for part in needs.parts if part not in VECTORS]
     if others:
         raise OscineError(
             f"this probe reads {' and '.join(others)} of the encoder, a table of embeddings has "
-            f"{', '.join([*POOLS, POOLED])} at most; leave --embeddings out, or choose another probe or pool"
+            f"{', '.join([*LAYER_VECTORS, Selection.POOLED])} at most; "
+            "leave --embeddings out, or choose another probe or pool"
         )
     layers = encoder.layer_numbers(needs.layers)
-    wanted = [(pool, layer) for pool in needs.parts if pool in POOLS for layer in layers]
-    wanted += [(POOLED, encoder.depth - 1)] if POOLED in needs.parts else []
+    wanted = [(pool, layer) for pool in needs.parts if pool in LAYER_VECTORS for layer in layers]
+    wanted += [(Selection.POOLED, encoder.depth - 1)] if Selection.POOLED in needs.parts else []
     held = {(column["pool"], column["layer"]): name for name, column in made_by["columns"].items()}
     if missing := [pair for pair in wanted if pair not in held]:
         pool, layer = missing[0]
         options = f"--pools={','.join(needs.parts)}"
-        options += "" if set(needs.parts) == {POOLED} else f" --layers={','.join(map(str, layers))}"
+        options += "" if set(needs.parts) == {Selection.POOLED} else f" --layers={','.join(map(str, layers))}"
         raise OscineError(
             f"{path} lacks {len(missing)} of the {len(wanted)} columns that this probe reads, such as {pool} of layer "
             f"{layer}; oscine embed FOLDER --model {made_by['model']} --out TABLE {options} writes them"

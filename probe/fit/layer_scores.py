@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oscine.models.encoders.base.features import Selection
 from oscine.models.errors import OscineError
 from oscine.probe.fit.baselines import judge_vectors
 from oscine.probe.fit.judge import FeatureSource, Judgement
@@ -16,7 +17,7 @@ from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task
 
-ALL_LAYERS = Needs(layers=None, parts=("cls", "mean"))
+ALL_LAYERS = Needs(layers=None, parts=(Selection.CLS, Selection.MEAN))
 
 
 def layer_scores(features: FeatureSource, task: Task) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.features import Selection
 from oscine.models.errors import OscineError
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.baselines import judge_vectors
@@ -32,7 +33,7 @@ from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task, as_columns
 
 logger = logging.getLogger(__name__)
-MEAN_PATCH = Needs(layers=[-1], parts=("mean",))
+MEAN_PATCH = Needs(layers=[-1], parts=(Selection.MEAN,))
 NEIGHBOURS = 20  # as in arXiv 2104.14294
 TEMPERATURE = 0.07  # of the neighbours' votes, as in arXiv 1805.01978
 CHUNK = 1024  # rows that are compared with all others at once

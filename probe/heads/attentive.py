@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from oscine.models.compat import LayerNorm
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.probe.heads.probe import SETS, Needs, Probe
 from oscine.probe.heads.settings import AttentiveSettings
 
@@ -25,7 +25,7 @@ class AttentiveProbe(Probe):
     encoder: what it is built for; classes: how many logits; the rest as in `AttentiveSettings`.
     """
 
-    needs = Needs(layers=[-1], parts=("patches",))
+    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
     def __init__(self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool) -> None:
         super().__init__(encoder, classes)

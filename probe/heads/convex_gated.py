@@ -10,14 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.probe.heads.probe import SETS, Needs, Probe, group_parameters
 from oscine.probe.heads.settings import ConvexGatedSettings
 from oscine.probe.heads.similarity import extremes
 
 DEFAULTS = ConvexGatedSettings()
-# The patches over which similarities are least and greatest.
-POOLS = {"cls": SETS["clip"], "mean": SETS["clip"], "frames": SETS["frames"]}
 
 
 class ConvexGatedProbe(Probe):
@@ -42,7 +40,8 @@ class ConvexGatedProbe(Probe):
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = ConvexGatedSettings(pool, prototypes, dropout).pool
-        self.needs = Needs(self.layers, parts=("cls", "patches") if pool == "cls" else ("patches",))
+        with_cls = (Selection.CLS,) if pool == Selection.CLS else ()
+        self.needs = Needs(self.layers, parts=(*with_cls, Selection.PATCHES))
         self.block_attention = nn.Parameter(torch.ones(self.depth))
         self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
         self.drop = nn.Dropout(dropout)
@@ -60,11 +59,10 @@ class ConvexGatedProbe(Probe):
 
     def logits(self, prepared: Features) -> Tensor:
         prototypes = normalize(self.prototype_vectors.flatten(1), dim=1)
-        sets = rearrange(
-            self.mix(prepared.patches), POOLS[self.pool]
-        )  # [batch, patch, dim], or [batch, time, freq, dim]
+        pattern = SETS[Selection.FRAMES if self.pool == Selection.FRAMES else "clip"]
+        sets = rearrange(self.mix(prepared.patches), pattern)  # [batch, patch, dim], or [batch, time, freq, dim]
         # The mean similarity is the similarity of the mean: no pass over all patches and prototypes.
-        middle = self.mix(prepared.cls) if self.pool == "cls" else sets.mean(-2)
+        middle = self.mix(prepared.cls) if self.pool == Selection.CLS else sets.mean(-2)
         least, greatest = extremes(sets.flatten(0, -3), prototypes).unflatten(1, sets.shape[:-2])
         parts = [least, linear(middle, prototypes), greatest]
         return self.fc(self.drop(rearrange(parts, "part ... prototype -> ... (prototype part)")))

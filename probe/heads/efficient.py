@@ -7,7 +7,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.errors import OscineError
 from oscine.probe.heads.probe import SETS, Needs, Probe
 from oscine.probe.heads.settings import EfficientSettings
@@ -21,7 +21,7 @@ class EfficientProbe(Probe):
     encoder: what it is built for; classes: how many logits; the rest as in `EfficientSettings`.
     """
 
-    needs = Needs(layers=[-1], parts=("patches",))
+    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
     def __init__(
         self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool, queries: int = DEFAULTS.queries

@@ -6,7 +6,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.probe.heads.probe import SETS, Needs, Probe
 from oscine.probe.heads.settings import GatedAttentionSettings
 
@@ -19,7 +19,7 @@ class GatedAttentionProbe(Probe):
     encoder: what it is built for; classes: how many logits; the rest as in `GatedAttentionSettings`.
     """
 
-    needs = Needs(layers=[-1], parts=("patches",))
+    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
     def __init__(self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool, gated: bool = DEFAULTS.gated) -> None:
         super().__init__(encoder, classes)

@@ -7,7 +7,7 @@ from einops import rearrange
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.probe.heads.linear import LAYER_POOLS, LinearProbe
+from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.settings import Head2ToeSettings
 
 DEFAULTS = Head2ToeSettings()
@@ -19,7 +19,7 @@ class Head2ToeProbe(LinearProbe):
     encoder: what it is built for; classes: how many logits; the rest as in `Head2ToeSettings`.
     """
 
-    pools = LAYER_POOLS
+    pools = Head2ToeSettings.pools
     layers = None
     group_scale: Tensor
 

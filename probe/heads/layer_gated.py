@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.probe.heads.linear import LAYER_POOLS, LinearProbe
+from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.settings import LayerGatedSettings
 
 DEFAULTS = LayerGatedSettings()
@@ -18,7 +18,7 @@ class LayerGatedProbe(LinearProbe):
     encoder: what it is built for; classes: how many logits; the rest as in `LayerGatedSettings`.
     """
 
-    pools = LAYER_POOLS
+    pools = LayerGatedSettings.pools
     layers = None
 
     def __init__(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
+from typing import ClassVar
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.encoders.base.layers import LayerNorm
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.heads.settings import LinearSettings, choose
@@ -27,19 +27,6 @@ class Standardised(nn.BatchNorm1d):
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": LayerNorm, "batch": Standardised, "none": nn.Identity}
-# Every layer's vector, [layer, batch, width], or one a frame, [layer, batch, time, dim].
-POOLS: dict[str, Callable[[Features], Tensor]] = {
-    "cls": lambda features: features.cls,
-    "mean": lambda features: features.patches.mean((2, 3)),
-    "bands": lambda features: features.patches.mean(2).flatten(2),
-    "frames": lambda features: features.patches.mean(3),
-    "frame_bands": lambda features: rearrange(
-        features.patches, "layer clip time freq dim -> layer clip time (freq dim)"
-    ),
-    "pooled": lambda features: features.pooled[None],
-}
-# The pooled vector is of no layer, and the bands of every frame are many numbers to join over layers.
-LAYER_POOLS = {name: pool for name, pool in POOLS.items() if name not in ("pooled", "frame_bands")}
 
 
 class LinearProbe(Probe):
@@ -48,7 +35,7 @@ class LinearProbe(Probe):
     encoder: what it is built for; classes: how many logits; the rest as in `LinearSettings`.
     """
 
-    pools: Mapping[str, Callable[[Features], Tensor]] = POOLS
+    pools: ClassVar[Collection[str]] = LinearSettings.pools
 
     def __init__(
         self,
@@ -60,14 +47,14 @@ class LinearProbe(Probe):
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = choose(pool, self.pools)
-        self.needs = Needs(self.layers, parts=("patches" if pool == "frame_bands" else pool,))
+        self.needs = Needs(self.layers, parts=(Selection.PATCHES if pool == Selection.FRAME_BANDS else pool,))
         width = self.width(encoder)
         self.ln = NORMS[choose(norm, NORMS)](width)
         self.drop = nn.Dropout(dropout)
         self.fc: nn.Module = nn.Linear(width, classes)
 
     def logits(self, prepared: Features) -> Tensor:
-        return self.fc(self.drop(self.ln(self.join(self.pools[self.pool](prepared)))))
+        return self.fc(self.drop(self.ln(self.join(prepared.select(self.pool)))))
 
     def join(self, layers: Tensor) -> Tensor:  # [batch, ..., width]
         """What is classified, made of the vectors of the layers that are read, [layer, batch, ..., numbers]."""
@@ -75,4 +62,4 @@ class LinearProbe(Probe):
 
     def width(self, encoder: Encoder) -> int:
         """Of what is classified."""
-        return self.dim * encoder.grid[1] if self.pool in ("bands", "frame_bands") else self.dim
+        return self.dim * encoder.grid[1] if self.pool in (Selection.BANDS, Selection.FRAME_BANDS) else self.dim

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.errors import OscineError
 
 
@@ -16,8 +16,8 @@ class Needs(NamedTuple):
     """What a probe reads of `Features`, so that no more has to be computed, kept or stored.
 
     layers  block outputs, as `encoder(waveform, layers=...)` takes them; None is all of them
-    parts   "cls", "pooled", and of the patches "patches" (all), "frames" (means over freq), "bands" (over time) or "mean"
-            (over both)
+    parts   names of `Selection`: cls, pooled, and of the patches patches (all), frames (means over freq), bands (over
+            time) or mean (over both)
     """
 
     layers: list[int] | None
@@ -32,13 +32,13 @@ class Needs(NamedTuple):
         cls, patches = features.cls, features.patches
         if self.layers is not None and len(cls) > len(self.layers):  # else they are those already
             cls, patches = cls[self.layers], patches[self.layers]
-        crossed = {"frames", "bands"} <= set(self.parts)  # neither can be computed from the other
+        crossed = {Selection.FRAMES, Selection.BANDS} <= set(self.parts)  # neither can be computed from the other
         reduced = next((GRIDS[part] for part in GRIDS if crossed or part in self.parts), _no_patches)
         pooled = features.pooled
         return Features(
-            cls=cls if "cls" in self.parts else cls.new_empty(*cls.shape[:-1], 0),
+            cls=cls if Selection.CLS in self.parts else cls.new_empty(*cls.shape[:-1], 0),
             patches=reduced(patches),
-            pooled=pooled.clone() if "pooled" in self.parts else pooled.new_empty(len(pooled), 0),
+            pooled=pooled.clone() if Selection.POOLED in self.parts else pooled.new_empty(len(pooled), 0),
         )
 
 
@@ -48,15 +48,18 @@ def _no_patches(patches: Tensor) -> Tensor:
 
 # Finest first: every later part can be computed from an earlier one.
 GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
-    "patches": lambda patches: patches,
-    "frames": lambda patches: patches.mean(3, keepdim=True),
-    "bands": lambda patches: patches.mean(2, keepdim=True),
-    "mean": lambda patches: patches.mean((2, 3), keepdim=True),
+    Selection.PATCHES: lambda patches: patches,
+    Selection.FRAMES: lambda patches: patches.mean(3, keepdim=True),
+    Selection.BANDS: lambda patches: patches.mean(2, keepdim=True),
+    Selection.MEAN: lambda patches: patches.mean((2, 3), keepdim=True),
 }
 
 
 # The sets of patches that a probe of all patches may look at, an answer a set: a clip's, or those of each step of time.
-SETS = {"clip": "batch time freq dim -> batch (time freq) dim", "frames": "batch time freq dim -> batch time freq dim"}
+SETS = {
+    "clip": "batch time freq dim -> batch (time freq) dim",
+    Selection.FRAMES: "batch time freq dim -> batch time freq dim",
+}
 
 
 class Probe(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.probe.heads.probe import SETS, Needs, Probe, group_parameters
 from oscine.probe.heads.settings import ProtofloatSettings
 from oscine.probe.heads.similarity import extremes
@@ -26,7 +26,7 @@ class ProtofloatProbe(Probe):
     encoder: what it is built for; classes: how many logits; the rest as in `ProtofloatSettings`.
     """
 
-    needs = Needs(layers=[-1], parts=("patches",))
+    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from torch.linalg import vector_norm
 from torch.nn.functional import interpolate, pad
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.probe.heads.probe import Needs, Probe, group_parameters
 from oscine.probe.heads.settings import PrototypicalSettings
 from oscine.probe.heads.similarity import extremes
@@ -41,7 +41,7 @@ class PrototypicalProbe(Probe):
     ) -> None:
         super().__init__(encoder, classes)
         PrototypicalSettings(prototypes_per_class)  # refuses what cannot be
-        self.needs = Needs(layers=[-1], parts=("cls", "patches") if focal else ("patches",))
+        self.needs = Needs(layers=[-1], parts=(Selection.CLS, Selection.PATCHES) if focal else (Selection.PATCHES,))
         self.focal = focal
         self.prototype_lr = prototype_lr
         self.authors_reshape = authors_reshape

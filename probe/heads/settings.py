@@ -6,13 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from oscine.models.encoders.base.features import Selection
 from oscine.models.errors import OscineError
 
-POOLS = ("cls", "mean", "bands", "frames", "frame_bands", "pooled")
-LAYER_POOLS = ("cls", "mean", "bands", "frames")  # of which every layer has its own
-FRAME_WISE = ("frames", "frame_bands")  # of probes that answer for every step of time
+# That probes of several layers take: the pooled vector is of no layer, and the bands of every frame are too many numbers.
+LAYER_POOLS = (Selection.CLS, Selection.MEAN, Selection.BANDS, Selection.FRAMES)
+POOLS = (*LAYER_POOLS, Selection.FRAME_BANDS, Selection.POOLED)
+FRAME_WISE = (Selection.FRAMES, Selection.FRAME_BANDS)  # of probes that answer for every step of time
 NORMS = ("layer", "batch", "none")
-SETS = ("clip", "frames")
+SETS = ("clip", Selection.FRAMES)
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class ConvexGatedSettings:
     prototypes: int = 10_000
     dropout: float = 0.0
 
-    pools: ClassVar[Collection[str]] = ("cls", "mean", "frames")
+    pools: ClassVar[Collection[str]] = (Selection.CLS, Selection.MEAN, Selection.FRAMES)
 
     def __post_init__(self) -> None:
         choose(self.pool, self.pools)

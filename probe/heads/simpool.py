@@ -6,7 +6,7 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.encoders.base.layers import LayerNorm
 from oscine.probe.heads.probe import SETS, Needs, Probe
 from oscine.probe.heads.settings import SimPoolSettings
@@ -20,7 +20,7 @@ class SimPoolProbe(Probe):
     encoder: what it is built for; classes: how many logits; the rest as in `SimPoolSettings`.
     """
 
-    needs = Needs(layers=[-1], parts=("patches",))
+    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
     def __init__(self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool) -> None:
         super().__init__(encoder, classes)

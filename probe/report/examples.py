@@ -13,7 +13,7 @@ from pandas import DataFrame
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.encoders.base.state import evaluating
 from oscine.models.encoders.frontends.mel_scale import Ruler
 from oscine.models.encoders.frontends.picture import Picture
@@ -195,13 +195,13 @@ def by_prototypes(trial: Trial, opened: Prototypes, case: Case) -> Account:
 
 def by_patches(trial: Trial, probe: LinearProbe, case: Case) -> Account:
     """What the patches add, by layer where the probe reads several, else by band; or what each layer's CLS adds."""
-    needs = Needs(probe.layers, ("cls", "patches"))
+    needs = Needs(probe.layers, (Selection.CLS, Selection.PATCHES))
     encoder, clips = trial.encoder, trial.clips([case.row])
     with evaluating(encoder), torch.inference_mode():
         clip = needs.take(encoder.features(encoder.prepare_clips([clips[0]], clips.samples), needs.layers)).to("cpu")
     terms = patch_terms(probe, Features(*(tensor.clone() for tensor in clip)), typical_clip(trial), case.label)
     layers, bands = terms.values.sum((1, 2)).tolist(), terms.values.sum((0, 1)).tolist()
-    if len(layers) > 1 or probe.pool == "cls":
+    if len(layers) > 1 or probe.pool == Selection.CLS:
         bars = [
             (f"layer {layer if len(layers) > 1 else trial.encoder.depth - 1}", value)
             for layer, value in enumerate(layers)
@@ -209,7 +209,9 @@ def by_patches(trial: Trial, probe: LinearProbe, case: Case) -> Account:
     else:
         edges = [trial.ruler.hertz(band * trial.patch[1]) / 1000 for band in range(len(bands) + 1)]
         bars = [(f"{low:.1f} to {high:.1f} kHz", value) for low, high, value in zip(edges, edges[1:], bands)]
-    return Account([("constant", terms.constant), *bars], None if probe.pool == "cls" else terms.values.sum(0), {})
+    return Account(
+        [("constant", terms.constant), *bars], None if probe.pool == Selection.CLS else terms.values.sum(0), {}
+    )
 
 
 def typical_clip(trial: Trial) -> Features:

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import linear, normalize
 
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.probe.fit.judge import FeatureSource
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.probe import Probe
@@ -98,7 +98,7 @@ def open_gated(probe: ConvexGatedProbe) -> Prototypes:
     numbers = torch.arange(len(vectors))
 
     def middle(prepared: Features) -> Tensor:
-        return probe.mix(prepared.cls) if probe.pool == "cls" else probe.mix(prepared.patches).mean((1, 2))
+        return probe.mix(prepared.cls) if probe.pool == Selection.CLS else probe.mix(prepared.patches).mean((1, 2))
 
     return Prototypes(
         vectors,

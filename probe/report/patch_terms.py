@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.encoders.base.layers import LayerNorm
-from oscine.probe.heads.linear import LAYER_POOLS, LinearProbe, Standardised
+from oscine.probe.heads.linear import LinearProbe, Standardised
 from oscine.probe.heads.probe import Probe
+from oscine.probe.heads.settings import LAYER_POOLS
 
 
 class PatchTerms(NamedTuple):
@@ -32,8 +33,8 @@ def patch_terms(probe: LinearProbe, clip: Features, typical: Features, label: in
     ours, theirs = (_read(probe, features).double() for features in (clip, typical))
     with torch.enable_grad():
         source = ours.float().requires_grad_()
-        tokens = clip._replace(cls=source[:, :, 0, 0]) if probe.pool == "cls" else clip._replace(patches=source)
-        vector = probe.join(probe.pools[probe.pool](tokens))
+        tokens = clip._replace(cls=source[:, :, 0, 0]) if probe.pool == Selection.CLS else clip._replace(patches=source)
+        vector = probe.join(tokens.select(probe.pool))
         slope = _slope(probe, vector.detach()[0], label)
         (reached,) = torch.autograd.grad(vector, source, slope[None])
         logit = probe.fc(probe.ln(vector))[0, label].item()
@@ -48,7 +49,7 @@ def has_patch_terms(probe: Probe) -> bool:
 
 def _read(probe: LinearProbe, features: Features) -> Tensor:  # [layer, 1, time, freq, dim]
     """What the probe pools."""
-    return features.cls[:, :, None, None] if probe.pool == "cls" else features.patches
+    return features.cls[:, :, None, None] if probe.pool == Selection.CLS else features.patches
 
 
 def _slope(probe: LinearProbe, vector: Tensor, label: int) -> Tensor:  # [width]

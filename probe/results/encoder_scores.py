@@ -13,7 +13,7 @@ import torch
 
 from oscine.models.checksummed import read_sealed, write_sealed
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.errors import OscineError
 from oscine.probe.fit.baselines import judge_vectors
 from oscine.probe.fit.judge import FitSettings, Judgement, Progress, judge, silent
@@ -24,7 +24,7 @@ from oscine.probe.metrics.metrics import Metrics
 from oscine.probe.tasks.task import Task
 
 LOGISTIC = "logistic regression"
-NEEDS = Needs(layers=None, parts=("cls", "patches"))  # of all probes together
+NEEDS = Needs(layers=None, parts=(Selection.CLS, Selection.PATCHES))  # of all probes together
 Judgements = dict[str, Judgement]  # by the probe's name
 
 

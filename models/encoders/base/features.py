@@ -1,14 +1,38 @@
-"""What an encoder returns: a value that every encoder makes and every probe reads."""
+"""Define Features, which every encoder returns, and the names of what is selected of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from oscine.models.errors import OscineError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Selection(str, Enum):
+    """Name a part of `Features`; these names stand in YAMLs, tables and files of probes.
+
+    cls          [layer, batch, dim]              the CLS token
+    mean         [layer, batch, dim]              the mean over all patches
+    bands        [layer, batch, freq * dim]       the mean over time, one freq after the other
+    frames       [layer, batch, time, dim]        the mean over freq
+    frame_bands  [layer, batch, time, freq * dim] every step of time, one freq after the other
+    patches      [layer, batch, time, freq, dim]  all patches
+    pooled       [1, batch, dim]                  the published model's own vector, of its last layer
+    """
+
+    CLS = "cls"
+    MEAN = "mean"
+    BANDS = "bands"
+    FRAMES = "frames"
+    FRAME_BANDS = "frame_bands"
+    PATCHES = "patches"
+    POOLED = "pooled"
+
+    __str__ = str.__str__  # as enum.StrEnum of Python 3.11 does
 
 
 class Features(NamedTuple):
@@ -40,6 +64,10 @@ class Features(NamedTuple):
         """One vector a step of time: the patches averaged over frequency."""
         return self.patches.mean(3)
 
+    def select(self, selection: str) -> Tensor:  # [layer, batch, ...], see Selection
+        """Return the part of that name."""
+        return _SELECT[selection](self)
+
     def take(self, clips: Tensor | slice) -> Features:
         """The features of some clips of the batch, by index, boolean mask or slice."""
         return Features(self.cls[:, clips], self.patches[:, clips], self.pooled[clips])
@@ -49,11 +77,17 @@ class Features(NamedTuple):
         return Features(*(tensor.to(*args, **kwargs) for tensor in self))  # type: ignore[call-overload]
 
 
-POOLED = "pooled"  # the model's own, of its last layer: the column `embedding`
-POOLS: dict[str, Callable[[Features, int], Tensor]] = {
-    "cls": lambda features, layer: features.cls[layer],
-    "mean": lambda features, layer: features.patches[layer].mean((1, 2)),
+_SELECT: dict[str, Callable[[Features], Tensor]] = {
+    Selection.CLS: lambda features: features.cls,
+    Selection.MEAN: lambda features: features.patches.mean((2, 3)),
+    Selection.BANDS: lambda features: features.patches.mean(2).flatten(2),
+    Selection.FRAMES: lambda features: features.frames,
+    Selection.FRAME_BANDS: lambda features: features.patches.flatten(3),
+    Selection.PATCHES: lambda features: features.patches,
+    Selection.POOLED: lambda features: features.pooled[None],
 }
+LAYER_VECTORS = (Selection.CLS, Selection.MEAN)  # one vector a clip and layer, as wide as the encoder
+VECTORS = (Selection.POOLED, *LAYER_VECTORS)  # that a table of embeddings may have as columns
 
 
 def check_layers(layers: Sequence[int], depth: int) -> None:
@@ -69,8 +103,10 @@ def check_layers(layers: Sequence[int], depth: int) -> None:
 
 def check_pools(pools: Sequence[str], layers: Sequence[int] | None = None) -> None:
     """Raise where pools are asked for that no encoder has, or layers of a pool that has none."""
-    unknown = [pool for pool in pools if pool != POOLED and pool not in POOLS]
+    unknown = [pool for pool in pools if pool not in VECTORS]
     if unknown or not pools:
-        raise OscineError(f"pools {', '.join(unknown) or 'are none'}; choose from {', '.join([POOLED, *POOLS])}")
-    if layers is not None and set(pools) == {POOLED}:
-        raise OscineError(f"{POOLED} is of the last layer alone; layers go with the pools {', '.join(POOLS)}")
+        raise OscineError(f"pools {', '.join(unknown) or 'are none'}; choose from {', '.join(VECTORS)}")
+    if layers is not None and set(pools) == {Selection.POOLED}:
+        raise OscineError(
+            f"{Selection.POOLED} is of the last layer alone; layers go with the pools {', '.join(LAYER_VECTORS)}"
+        )

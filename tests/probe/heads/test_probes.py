@@ -25,7 +25,7 @@ from oscine.probe.heads.efficient import EfficientProbe
 from oscine.probe.heads.gated_attention import GatedAttentionProbe
 from oscine.probe.heads.head2toe import Head2ToeProbe
 from oscine.probe.heads.layer_gated import LayerGatedProbe
-from oscine.probe.heads.linear import LAYER_POOLS, LinearProbe
+from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.mlp import MLPProbe
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
@@ -552,7 +552,6 @@ def test_a_layer_gate_starts_even_and_picks_a_layer() -> None:
 
 
 def test_layers_have_no_published_vector_to_pool() -> None:
-    assert "pooled" not in LAYER_POOLS
     for kind in (LayerGatedProbe, Head2ToeProbe):
         with pytest.raises(OscineError, match=r"'pooled'.*cls, mean, bands, frames$"):
             kind(sizes(), CLASSES, pool="pooled")

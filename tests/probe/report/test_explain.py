@@ -145,11 +145,11 @@ def test_what_patches_add_is_what_the_logit_loses_without_them(kind: str, pool: 
     )
     typical = typical._replace(patches=typical.patches.mean((2,), keepdim=True))
     norm_layer = cast(Any, probe.ln)
-    read = probe.join(probe.pools[pool](clip))
+    read = probe.join(clip.select(pool))
     variance = read.var(unbiased=False).item()
 
     def logit(features: Features) -> float:
-        vector = probe.join(probe.pools[pool](features))
+        vector = probe.join(features.select(pool))
         if norm == "layer":
             centred = vector - vector.mean()
             vector = centred / (variance + norm_layer.eps) ** 0.5 * norm_layer.weight + norm_layer.bias
