@@ -16,7 +16,7 @@ import torch
 from oscine.cli.console import config
 from oscine.cli.quickstart import DETECTIONS, JUDGED
 from oscine.models import Encoder, create_model
-from oscine.models.audio.augment import key
+from oscine.models.audio.clip_random import derive_seed
 from oscine.models.embed.progress import Bar
 from oscine.models.encoders.base.features import Features
 from oscine.models.files import common_folder
@@ -141,7 +141,7 @@ class Stages:
         number = self.recipes.index(name)
 
         def random() -> Encoder:
-            torch.manual_seed(key(self.seed, 2 * number + 1))
+            torch.manual_seed(derive_seed(self.seed, 2 * number + 1))
             return create_model(**config.read(config.find("pretrain", name))["encoder"]).eval()
 
         return {untrained(name): self.judged(untrained(name), random)}

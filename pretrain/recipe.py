@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from oscine.models.audio.clip_random import STEP
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.frontends.mel import PATCH
@@ -33,7 +34,6 @@ class Batch(NamedTuple):
     seed: Tensor
 
 
-STEP = 5  # which of a clip's random numbers, see `drawn_by` in models/augment
 REQUIRED = ("draw_keep", "losses", "configure_optimizers")
 DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-NOISE, WHITE = 1, 2  # which of a seed's random numbers, see `drawn_by`
+from oscine.models.audio.clip_random import NOISE, per_clip_noise, per_clip_rand, to_device
 
 
 def coloured_noise(
@@ -30,24 +29,18 @@ def coloured_noise(
     it brighter, above it darker. All of it depends on the clip's own seed, on no other clip. From the downstream training of
     arXiv 2504.12880.
     """
-    drawn = drawn_by(seed, NOISE, 3)
+    drawn = per_clip_rand(seed, NOISE, 3)
     chosen = (drawn[:, 0] < probability).nonzero()[:, 0]
     if not len(chosen):
         return waveform
     level = 10 ** (-(snr[0] + (snr[1] - snr[0]) * drawn[chosen, 1:2]) / 20)
     slope = decay[0] + (decay[1] - decay[0]) * drawn[chosen, 2:3]
-    places = sent(chosen, waveform)
+    places = to_device(chosen, waveform)
     clips = waveform.index_select(0, places)
-    spectrum = torch.fft.rfft(white(clips, seed[chosen]))
+    spectrum = torch.fft.rfft(per_clip_noise(clips, seed[chosen]))
     x = torch.linspace(1, (sample_rate / 2) ** 0.5, spectrum.shape[1], device=waveform.device)
-    noise = torch.fft.irfft(spectrum * x ** -sent(slope, waveform), n=clips.shape[1])
-    return waveform.index_copy(0, places, clips + rms(clips) * sent(level, waveform) / rms(noise) * noise)
-
-
-def white(clips: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
-    """Normal noise, drawn on the clips' device, for each clip from a generator with its own seed."""
-    generators = (torch.Generator(clips.device).manual_seed(int(one) ^ WHITE) for one in seed)
-    return torch.stack([torch.empty_like(clip).normal_(generator=own) for clip, own in zip(clips, generators)])
+    noise = torch.fft.irfft(spectrum * x ** -to_device(slope, waveform), n=clips.shape[1])
+    return waveform.index_copy(0, places, clips + rms(clips) * to_device(level, waveform) / rms(noise) * noise)
 
 
 class Mix(NamedTuple):
@@ -96,12 +89,12 @@ def mix(waveform: Tensor, drawn: Mix) -> Tensor:  # [clips, samples]
     """Clips with what `draw_mix` has drawn to be laid over them. waveform [clips, samples]."""
     if not len(drawn.chosen):
         return waveform
-    level, places = sent(drawn.level, waveform), sent(drawn.chosen, waveform)
+    level, places = to_device(drawn.level, waveform), to_device(drawn.chosen, waveform)
     mixed = waveform.index_select(0, places)
     sources = mixed / rms(mixed).clamp(min=torch.finfo(mixed.dtype).eps)
     for others, shifts in zip(drawn.others, drawn.shifts):
-        partners = sources.index_select(0, sent(others, waveform))
-        mixed = mixed + rms(mixed) * level * roll(partners, sent(shifts, waveform))
+        partners = sources.index_select(0, to_device(others, waveform))
+        mixed = mixed + rms(mixed) * level * roll(partners, to_device(shifts, waveform))
     return waveform.index_copy(0, places, mixed)
 
 
@@ -118,18 +111,3 @@ def roll(waveform: Tensor, shifts: Tensor, around: Tensor | None = None) -> Tens
 def rms(waveform: Tensor) -> Tensor:  # [clips, 1]
     """Root mean square of every clip."""
     return waveform.square().mean(1, keepdim=True).sqrt()
-
-
-def sent(numbers: Tensor, to: Tensor) -> Tensor:
-    """Numbers drawn on the CPU, on a tensor's device, without waiting for it."""
-    return numbers.pin_memory().to(to.device, non_blocking=True) if to.is_cuda else numbers.to(to.device)
-
-
-def drawn_by(seed: Tensor, which: int, count: int) -> Tensor:  # [clips, count], in [0, 1)
-    """Random numbers that depend, for each clip, on its own seed and on which of its numbers they are."""
-    return torch.stack([torch.rand(count, generator=torch.Generator().manual_seed(int(one) ^ which)) for one in seed])
-
-
-def key(*numbers: int) -> int:
-    """A seed that depends on all the numbers and on nothing else."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

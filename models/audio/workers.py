@@ -1,4 +1,4 @@
-"""Processes that read for others: how many, on one thread each, and gone with whoever they read for."""
+"""Read in several processes: how many, on one thread each, and gone with the process that they read for."""
 
 from __future__ import annotations
 
@@ -6,26 +6,63 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from multiprocessing import parent_process
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from oscine.models.errors import OscineError
+
 if TYPE_CHECKING:
     import torch
+    from torch.utils.data import Dataset
 
 
 def cores() -> int:
-    """That this process may use, which a cluster's job may have fewer of than its machine."""
+    """Count the cores that this process may use: a cluster's job may have fewer of them than its machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers(device: torch.device) -> int:
-    """Processes that read: a CPU is busy with the encoder, any other device waits for what is read."""
+    """Choose how many processes read: a CPU is busy with the encoder, any other device waits for what is read."""
     return max(1, min(2 if device.type == "cpu" else 16, cores() - 1))
 
 
-def begin_worker(worker: int) -> None:
-    one_thread(worker)
+def read_in_processes(items: Dataset[Any], order: Iterable[Any] | None = None, *, workers: int) -> Iterator[Any]:
+    """Read items in order, in so many processes; 0 reads in this one. The global random state stays as it is.
+
+    order: what the items are asked for, one by one as they come; all of their numbers by default. An item that is an error
+    of ours is raised here: a worker would raise it as the text of its traceback.
+    """
+    import torch
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(
+        items,
+        batch_size=None,
+        sampler=order,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        worker_init_fn=_begin_worker,
+        generator=torch.Generator(),
+    )
+    try:
+        for item in loader:
+            if isinstance(item, OscineError):
+                raise item
+            yield item
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OscineError("a process that reads was killed, perhaps for want of memory; take fewer workers") from None
+
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+def _begin_worker(worker: int) -> None:
+    one_thread()
     Thread(target=_leave_with, args=(os.getppid(), parent_process()), daemon=True).start()
 
 
@@ -37,8 +74,8 @@ def _leave_with(number: int, parent: Any) -> None:
     os._exit(1)
 
 
-def one_thread(worker: int) -> None:
-    """For the processes that read for a DataLoader: several threads in each of several slow one another down."""
+def one_thread() -> None:
+    """Let a process that reads for others have one thread: several in each of several slow one another down."""
     import torch
 
     torch.set_num_threads(1)

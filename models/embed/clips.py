@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from oscine.models.audio.load import AudioError, count_clips, decode, open_recording, split_clips
-from oscine.models.audio.workers import begin_worker
+from oscine.models.audio.workers import read_in_processes
 from oscine.models.embed.arguments import SHORTEST_CLIP
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
@@ -149,21 +149,7 @@ def parts_of(
 
 def read_ahead(pieces: Iterable[Piece], windows: Windows, workers: int) -> Iterator[Read]:
     """The pieces' samples, in order, from so many processes; 0 reads in this one."""
-    loader = DataLoader(
-        Reader(windows),
-        sampler=pieces,  # pieces instead of their numbers: no process has to hold them all
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]
-        worker_init_fn=begin_worker,
-        generator=torch.Generator(),  # its own: reading leaves the caller's random numbers alone
-    )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise OscineError("a process that reads was killed, perhaps for want of memory; take fewer workers") from None
+    return read_in_processes(Reader(windows), pieces, workers=workers)
 
 
 def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[list[Tensor], int]:
@@ -179,7 +165,3 @@ def clips_of(piece: Piece, read: Read, windows: Windows) -> tuple[list[Tensor], 
     clips = split_clips(torch.from_numpy(read.waveform), windows.samples, windows.hop)
     clips = clips[: min(piece.clips, windows.clips(total) - piece.first)]
     return [clip[: total - number * windows.hop] for number, clip in enumerate(clips, piece.first)], total
-
-
-def _as_it_is(read: Read) -> Read:
-    return read

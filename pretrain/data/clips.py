@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
-from oscine.models.audio.augment import key
+from oscine.models.audio.clip_random import derive_seed
 from oscine.models.audio.load import AudioError, one_clip
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.bad_files import Tally, readable
@@ -50,8 +50,10 @@ class ClipDataset(Dataset[Batch]):
         self.tally = Tally(bad_share)
 
     def __getitem__(self, number: int) -> Batch:
-        generator = torch.Generator().manual_seed(key(self.seed, number))
-        seed = torch.tensor(key(self.seed, number, 2))  # another one: what is mixed is not to go with what was cut
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, number))
+        seed = torch.tensor(
+            derive_seed(self.seed, number, 2)
+        )  # another one: what is mixed is not to go with what was cut
         stretch = self.stretch(number)
         first: AudioError | None = None
         for _ in range(PATIENCE):
@@ -78,7 +80,7 @@ class ClipDataset(Dataset[Batch]):
     def stretch(self, number: int) -> int:
         """Which stretch a clip is cut from."""
         epoch, place = divmod(number, len(self.stretches))
-        return int(shuffled(len(self.stretches), key(self.seed, epoch, 1))[place])
+        return int(shuffled(len(self.stretches), derive_seed(self.seed, epoch, 1))[place])
 
     def of_next_recording(self, stretch: int) -> int:
         """The first stretch after this one that is of another recording; the same one where there is no other."""

@@ -171,7 +171,7 @@ class PretrainingData(LightningDataModule):
 
 def _begin_reading(worker: int) -> None:
     """A cluster tells every process of a job that it is to stop; only the run is to, when its step is done."""
-    one_thread(worker)
+    one_thread()
     if sys.platform != "win32" and hasattr(signal, "SIGUSR1"):  # there nobody sends it
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGHUP):

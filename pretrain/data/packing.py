@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.audio.channels import EACH, MIX, Channel, parse_channel
-from oscine.models.audio.workers import cores
+from oscine.models.audio.workers import cores, read_in_processes
 from oscine.models.embed.table import writing
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
@@ -125,7 +125,7 @@ def read_packed(out: Path) -> Packed:
 def _pack(
     found: Survey, out: Path, scratch: Path, plan: dict[str, Any], workers: int, tell: Callable[[int, int], None]
 ) -> None:
-    from oscine.pretrain.data.transcode import Transcoder, transcode
+    from oscine.pretrain.data.transcode import Transcoder
 
     done = _finished(out)
     listed = dict(found.listed)
@@ -135,7 +135,7 @@ def _pack(
     transcoder = Transcoder(found.recordings, scratch, plan["sample_rate"], plan["format"])
     shard = ShardWriter(out, out / WORK, len(done))
     try:
-        for number, made in zip(numbers, transcode(transcoder, numbers, workers)):
+        for number, made in zip(numbers, read_in_processes(transcoder, numbers, workers=workers)):
             recording, path = found.recordings[number], transcoder.place(number)
             name = recording.name
             if made.failed:

@@ -12,11 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from oscine.models.audio.load import AudioError, Decoded, decode, open_recording
-from oscine.models.audio.workers import one_thread
-from oscine.models.errors import OscineError
 from oscine.models.recordings.folder import Recording
 from oscine.pretrain.data.shards import FORMATS
 
@@ -81,24 +79,6 @@ class Sink(io.FileIO):
         return len(content) - len(rest)
 
 
-def transcode(transcoder: Transcoder, numbers: range, workers: int) -> Iterator[Transcoded]:
-    """Recordings of those numbers, in order, by so many processes; 0 is this one."""
-    loader = DataLoader(
-        transcoder,
-        sampler=numbers,
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]
-        worker_init_fn=one_thread,
-    )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise OscineError("a process was killed, perhaps for want of memory; take fewer workers") from None
-
-
 def read_pieces(recording: Recording, sample_rate: int) -> Iterator[Decoded]:
     """A recording minute by minute, as far as it can be decoded."""
     with open_recording(recording.path) as file:
@@ -135,7 +115,3 @@ def _ogg_checksum(page: bytes | bytearray) -> int:
     """Ogg's CRC has zlib's polynomial, but takes bits from the other end, begins with 0 and is not inverted."""
     mirrored = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)
-
-
-def _as_it_is(transcoded: Transcoded) -> Transcoded:
-    return transcoded

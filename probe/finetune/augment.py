@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from oscine.models.audio.augment import Mix, coloured_noise, draw_mix, drawn_by, mix, rms, roll, sent, white
+from oscine.models.audio.augment import Mix, coloured_noise, draw_mix, mix, rms, roll
+from oscine.models.audio.clip_random import (
+    HISS,
+    LOUDNESS,
+    MASKS,
+    MIXUP,
+    SHIFT,
+    per_clip_beta,
+    per_clip_noise,
+    per_clip_rand,
+    to_device,
+)
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.probe.finetune.clips import Clips, backgrounds_of
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.tasks.kinds import TaskKind
 
-SHIFT, LOUDNESS, MIXUP, HISS, MASKS = 3, 4, 5, 8, 16  # of a clip's random numbers, see models/audio/augment.py
 MIX_SNR, SNR = (2.0, 30.0), (3.0, 30.0)  # decibels, of mixed clips and of backgrounds: arXiv 2504.12880
 GAIN = (-18.0, 6.0)  # decibels, there too
 
@@ -37,14 +46,14 @@ def augment_batch(
         over, instead, level = backgrounds_of(seed)
         background = clips.background.to(waveform.device)
         laid = mix_noise(waveform, background, SNR[0] + (SNR[1] - SNR[0]) * level)
-        waveform = torch.where(sent(over[:, None], waveform), laid, waveform)
+        waveform = torch.where(to_device(over[:, None], waveform), laid, waveform)
     waveform = coloured_noise(waveform, seed, encoder.sample_rate, settings.noise, settings.noise_snr)
     waveform = random_gain(waveform, seed, settings.gain, settings.loudness)
     if clips.background.numel() and kind is not TaskKind.SINGLE:
-        waveform = torch.where(sent(instead[:, None], waveform), background, waveform)
+        waveform = torch.where(to_device(instead[:, None], waveform), background, waveform)
         targets = torch.where(instead[:, None], 0.0, targets)
     if settings.hiss:
-        waveform = waveform + settings.hiss * white(waveform, seed ^ HISS)
+        waveform = waveform + settings.hiss * per_clip_noise(waveform, seed ^ HISS)
     prepared = encoder.prepare(waveform)
     if settings.masks:  # refused before, where this is no spectrogram
         prepared = mask_bands(prepared, seed, settings.masks, settings.time_mask, settings.freq_mask)
@@ -53,7 +62,7 @@ def augment_batch(
 
 def shift(waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
     """Shift every clip around its end by any number of samples."""
-    return roll(waveform, sent((drawn_by(seed, SHIFT, 1) * waveform.shape[1]).long(), waveform))
+    return roll(waveform, to_device((per_clip_rand(seed, SHIFT, 1) * waveform.shape[1]).long(), waveform))
 
 
 def union_labels(targets: Tensor, drawn: Mix) -> Tensor:  # [clips, classes]
@@ -66,16 +75,16 @@ def union_labels(targets: Tensor, drawn: Mix) -> Tensor:  # [clips, classes]
 
 def mix_noise(waveform: Tensor, background: Tensor, decibels: Tensor) -> Tensor:  # [clips, samples]
     """Lay backgrounds [clips, samples] over clips, at signal-to-noise ratios [clips, 1]; silence adds nothing."""
-    level = sent(10 ** (-decibels / 20), waveform)
+    level = to_device(10 ** (-decibels / 20), waveform)
     return waveform + rms(waveform) * level * background / rms(background).clamp(min=torch.finfo(background.dtype).eps)
 
 
 def random_gain(waveform: Tensor, seed: Tensor, probability: float, every: bool = True) -> Tensor:  # [clips, samples]
     """Scale some clips, with `probability`, by a draw from `GAIN`; and all by Beta(10, 10) + 0.5, as in arXiv 2504.12880."""
-    drawn = drawn_by(seed, LOUDNESS, 2)
+    drawn = per_clip_rand(seed, LOUDNESS, 2)
     much = torch.where(drawn[:, :1] < probability, 10 ** ((GAIN[0] + (GAIN[1] - GAIN[0]) * drawn[:, 1:]) / 20), 1.0)
-    little = beta(seed, LOUDNESS, 10.0) + 0.5 if every else 1.0
-    return waveform * sent(little * much, waveform)
+    little = per_clip_beta(seed, LOUDNESS, 10.0) + 0.5 if every else 1.0
+    return waveform * to_device(little * much, waveform)
 
 
 def mask_bands(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq: int) -> Tensor:  # [clips, frames, mel]
@@ -86,7 +95,7 @@ def mask_bands(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq:
     the mean of their data; Bird-MAE's authors put it in before they standardise, which makes it loud.
     """
     most = math.ceil(count)
-    drawn = drawn_by(seed, MASKS, 6 * most).view(len(seed), 2, most, 3)
+    drawn = per_clip_rand(seed, MASKS, 6 * most).view(len(seed), 2, most, 3)
     for axis, widest in ((1, time), (2, freq)):
         size = spectrogram.shape[axis]
         chance, width, start = drawn[:, axis - 1].unbind(-1)  # [clips, most]
@@ -94,7 +103,7 @@ def mask_bands(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq:
         begin = (start * (size - width)).long()
         place = torch.arange(size)
         hidden = ((begin[..., None] <= place) & (place < (begin + width.long())[..., None])).any(1)  # [clips, size]
-        spectrogram = spectrogram.masked_fill(sent(hidden, spectrogram).unsqueeze(3 - axis), 0.0)
+        spectrogram = spectrogram.masked_fill(to_device(hidden, spectrogram).unsqueeze(3 - axis), 0.0)
     return spectrogram
 
 
@@ -103,14 +112,8 @@ def mixup(prepared: Tensor, targets: Tensor, seed: Tensor, probability: float) -
 
     prepared [clips, ...]; targets [clips, classes]. As BAT does (arXiv 2602.16305).
     """
-    share = beta(seed, MIXUP, 0.8) * (drawn_by(seed, MIXUP, 1) < probability)
+    share = per_clip_beta(seed, MIXUP, 0.8) * (per_clip_rand(seed, MIXUP, 1) < probability)
     return (
-        prepared.lerp(prepared.flip(0), sent(share, prepared).view(-1, *[1] * (prepared.ndim - 1))),
+        prepared.lerp(prepared.flip(0), to_device(share, prepared).view(-1, *[1] * (prepared.ndim - 1))),
         targets.lerp(targets.flip(0), share),
     )
-
-
-def beta(seed: Tensor, which: int, shape: float) -> Tensor:  # [clips, 1]
-    """Draw from Beta(shape, shape), as `drawn_by` draws."""
-    drawn = [np.random.default_rng(int(one) ^ which).beta(shape, shape) for one in seed]
-    return torch.tensor(drawn, dtype=torch.float32)[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from oscine.models.audio.augment import drawn_by, key
+from oscine.models.audio.clip_random import BACKGROUND, WHICH_BACKGROUND, derive_seed, per_clip_rand
 from oscine.models.audio.load import audio_info, load_audio, one_clip
 from oscine.models.errors import OscineError
-from oscine.probe.tasks.task import LabelledClips, Task, read_all, warn_of_longer
+from oscine.probe.tasks.task import LabelledClips, Task, warn_of_longer
 
-BACKGROUND, WHICH = 6, 7  # of a clip's random numbers, see models/audio/augment.py
 OVER, INSTEAD = 0.5, 0.075  # shares of clips over a background, and that a background replaces: arXiv 2504.12880
 
 
@@ -35,7 +34,7 @@ class Clips(NamedTuple):
 
 def backgrounds_of(seed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which clips are laid over a background, which one replaces, [clips], and a number in [0, 1) of each, [clips, 1]."""
-    drawn = drawn_by(seed, BACKGROUND, 3)
+    drawn = per_clip_rand(seed, BACKGROUND, 3)
     return drawn[:, 0] < OVER, drawn[:, 1] < INSTEAD, drawn[:, 2:]
 
 
@@ -55,7 +54,7 @@ class TrainingClips(Dataset["Clips | OscineError"]):
 
     def __getitem__(self, step: tuple[int, Tensor]) -> Clips | OscineError:
         number, rows = step
-        seed = torch.tensor([key(self.seed, number, row) for row in rows.tolist()])
+        seed = torch.tensor([derive_seed(self.seed, number, row) for row in rows.tolist()])
         try:
             waveform = torch.stack([one_clip(self.clips[row], self.clips.samples) for row in rows.tolist()])
             return Clips(rows, waveform, seed, self.backgrounds(seed))
@@ -66,7 +65,7 @@ class TrainingClips(Dataset["Clips | OscineError"]):
         if not self.background:
             return torch.empty(len(seed), 0)
         over, instead, _ = backgrounds_of(seed)
-        which = drawn_by(seed, WHICH, 2)
+        which = per_clip_rand(seed, WHICH_BACKGROUND, 2)
         made = torch.zeros(len(seed), self.clips.samples)
         for clip in (over | instead).nonzero()[:, 0].tolist():
             made[clip] = self.stretch(*which[clip].tolist())
@@ -79,8 +78,3 @@ class TrainingClips(Dataset["Clips | OscineError"]):
         start = where * max(0.0, audio_info(path).seconds - seconds)
         heard = load_audio(path, self.clips.sample_rate, start, seconds)
         return heard.repeat(math.ceil(samples / max(1, len(heard))))[:samples]
-
-
-def read_steps(clips: TrainingClips, steps: Iterable[tuple[int, Tensor]], workers: int = 0) -> Iterator[Clips]:
-    """The clips of steps, given their numbers and rows; leaves the global random state as it is."""
-    return (Clips(*batch) for batch in read_all(clips, steps, workers))

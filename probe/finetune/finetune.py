@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from oscine.models.audio.augment import key
+from oscine.models.audio.clip_random import derive_seed
 from oscine.models.audio.scan import find_recordings
+from oscine.models.audio.workers import read_in_processes
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.precision import FLOAT32, choose_precision, computing
 from oscine.models.errors import OscineError
 from oscine.models.hub.origin import origin_of
 from oscine.probe.deploy.fitted import FittedProbe, kept
 from oscine.probe.finetune.augment import augment_batch
-from oscine.probe.finetune.clips import Clips, TrainingClips, read_steps
+from oscine.probe.finetune.clips import Clips, TrainingClips
 from oscine.probe.finetune.layer_decay import encoder_groups, has_blocks
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.judge import (
@@ -165,7 +166,8 @@ class FineTuning:
             learning.resume(now)
         with torch.random.fork_rng(devices=[self.encoder.device] if self.encoder.device.type == "cuda" else []):
             for step, clips in enumerate(self.clips(part.train, learning.step, learning.last), learning.step + 1):
-                torch.manual_seed(key(self.fit.seed, step))  # of dropout and drop path: whoever resumes draws the same
+                # Of dropout and drop path: whoever resumes draws the same.
+                torch.manual_seed(derive_seed(self.fit.seed, step))
                 found = loss(clips)
                 learning.take(found, partial(self.check_finite, step, clips))
                 if step % self.tuning.save_every == 0 or step == learning.last:
@@ -191,7 +193,7 @@ class FineTuning:
         steps = zip(count(first + 1), islice(learnt_from(rows, self.task.targets, self.fit), first, last))
         seconds = self.seconds or self.encoder.seconds
         clips = TrainingClips(self.task, self.encoder.sample_rate, seconds, self.fit.seed, self.background)
-        return read_steps(clips, steps, self.workers)
+        return read_in_processes(clips, steps, workers=self.workers)
 
     def loss(self, learner: Learner) -> Callable[[Clips], Tensor]:
         """What a step's clips cost, augmented and with the probe's penalty."""

@@ -9,18 +9,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from oscine.models.audio.channels import MIX
 from oscine.models.audio.load import load_audio
 from oscine.models.audio.tar import Tars
-from oscine.models.audio.workers import one_thread
+from oscine.models.audio.workers import read_in_processes
 from oscine.models.errors import OscineError
 from oscine.probe.tasks import splits
 from oscine.probe.tasks.kinds import TaskKind
@@ -163,28 +163,9 @@ def _inside_tars(paths: Sequence[str]) -> dict[str, tuple[Tars, int]]:
 
 def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[list[Tensor]]:
     """All waveforms, [samples] at most, in order, read by so many processes; leaves the global random state as it is."""
-    for batch in read_all(_Batches(clips, batch_size), workers=workers):
+    for batch in read_in_processes(_Batches(clips, batch_size), workers=workers):
         waveforms, lengths = batch
         yield list(waveforms.split(lengths))
-
-
-def read_all(items: Dataset[Any], order: Iterable[Any] | None = None, workers: int = 0) -> Iterator[Any]:
-    """Items one by one, read by so many processes, in an order; leaves the global random state as it is.
-
-    An item that is an error of ours is raised here: a worker would raise it as the text of its traceback.
-    """
-    loader = DataLoader(
-        items,
-        batch_size=None,
-        sampler=order,
-        num_workers=workers,
-        worker_init_fn=one_thread,
-        generator=torch.Generator(),
-    )
-    for item in loader:
-        if isinstance(item, OscineError):
-            raise item
-        yield item
 
 
 class _Batches(Dataset["tuple[Tensor, list[int]] | OscineError"]):

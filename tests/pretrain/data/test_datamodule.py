@@ -12,7 +12,7 @@ import soundfile
 import torch
 from torch.utils.data import DataLoader
 
-from oscine.models.audio.augment import key
+from oscine.models.audio.clip_random import derive_seed
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.clips import ClipDataset, ClipNumbers, collate
 from oscine.pretrain.data.datamodule import PretrainingData
@@ -88,7 +88,7 @@ def test_short_recordings_are_filled_up_with_silence(tmp_path: Path) -> None:
 def batch_of(*heard: int, samples: int = 12) -> Batch:
     """Clips that count their samples from one, and are silent behind those that are heard."""
     waveform = torch.stack([(torch.arange(samples) + 1.0) * (torch.arange(samples) < length) for length in heard])
-    seed = torch.tensor([key(7, clip) for clip in range(len(heard))])
+    seed = torch.tensor([derive_seed(7, clip) for clip in range(len(heard))])
     return Batch(waveform, torch.tensor(heard), torch.zeros(len(heard), 1, 1), seed)
 
 
@@ -247,4 +247,4 @@ def test_the_seeds_of_a_batch_stay_where_they_are_read(recordings: list[Path]) -
 
 
 def test_seeds_differ_in_every_number() -> None:
-    assert len({key(a, b) for a in range(20) for b in range(20)}) == 400
+    assert len({derive_seed(a, b) for a in range(20) for b in range(20)}) == 400

@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from oscine.models.audio.augment import draw_mix, key, rms
+from oscine.models.audio.augment import draw_mix, rms
+from oscine.models.audio.clip_random import derive_seed
 from oscine.probe.finetune.augment import augment_batch, mask_bands, mix_noise, mixup, random_gain, shift, union_labels
 from oscine.probe.finetune.clips import Clips, backgrounds_of
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.tasks.kinds import TaskKind
 from tests.tiny_encoders import TINY, noise
 
-SEEDS = torch.tensor([key(7, 1, row) for row in range(64)])
+SEEDS = torch.tensor([derive_seed(7, 1, row) for row in range(64)])
 OWN = TuningSettings(noise=0.5, hiss=0.01, gain=0.5, masks=1.5, time_mask=30, freq_mask=30)  # all that is a clip's own
 
 
