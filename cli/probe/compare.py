@@ -12,15 +12,14 @@ from rich.table import Table
 from oscine.cli.console.command import Help, Parser, say_loading
 from oscine.cli.console.tables import plain, show
 from oscine.models.errors import Misuse, OscineError
-from oscine.probe.results.published_scores import published_figures
-from oscine.probe.results.run_files import PREDICTIONS
+from oscine.probe.results.run_files import PREDICTIONS, check_predictions
 from oscine.probe.results.runs import (
     RESULTS,
     Row,
     Score,
-    check_predictions,
     judged_events,
     own_rows,
+    published_figures,
     published_rows,
     ranked,
     read_runs,
@@ -159,7 +158,7 @@ def by_moments(first: Events, second: Events) -> dict[str, tuple[list[float], un
     """The same of runs that found events."""
     from pandas import DataFrame
 
-    from oscine.probe.results.frame_intervals import compare_recordings, event_scores
+    from oscine.probe.results.intervals import compare_recordings, event_scores
 
     one, other = DataFrame(first), DataFrame(second)
     return {

@@ -20,7 +20,7 @@ from oscine.probe.fit.judge import FeatureSource, FitSettings, Judgement, Progre
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.settings import FRAME_WISE
 from oscine.probe.metrics.calibration import Scaling
-from oscine.probe.metrics.choice import as_probabilities, make_choice
+from oscine.probe.metrics.decisions import as_probabilities, fit_decision_rule
 from oscine.probe.metrics.sound_events import MEDIAN
 from oscine.probe.tasks.frame_task import FrameTask
 from oscine.probe.tasks.task import Task
@@ -154,7 +154,7 @@ def kept(
         logits, rows = judgement.valid_logits[0], task.parts[0].valid
     else:
         logits, rows = torch.cat(judgement.logits), torch.cat([part.test for part in task.parts])
-    choice = make_choice(logits, task.targets[rows], task.single_label) if len(rows) else None
+    choice = fit_decision_rule(logits, task.targets[rows]) if len(rows) else None
     learnt = torch.cat([part.train for part in task.parts]).unique()
     return FittedProbe(
         probe,

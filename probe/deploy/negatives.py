@@ -28,7 +28,7 @@ from oscine.probe.deploy.probe_json import misfits
 from oscine.probe.features.encoding import encode_waveforms
 from oscine.probe.fit.judge import FeatureSource, Judgement, Progress, predict, prepare, silent, within
 from oscine.probe.heads.probe import Needs
-from oscine.probe.metrics.choice import as_probabilities
+from oscine.probe.metrics.decisions import as_probabilities
 from oscine.probe.tasks.class_names import listed, means_no_class, plain
 from oscine.probe.tasks.task import LabelledClips, Task, as_columns
 

@@ -1,10 +1,11 @@
-"""How sure a score is, and a difference of two: intervals over clips, or over groups of clips that belong together."""
+"""Compute confidence intervals of a score, or of the difference of two, over groups of clips that belong together."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from oscine.models.errors import OscineError
-from oscine.probe.metrics.metrics import check_logits, check_targets
+from oscine.probe.metrics.metrics import Progress, check_logits, check_targets, silent
 
 # From how often each row was drawn [draws, rows] to the score of each draw [draws], 0 to 1; NaN where it is not defined.
 Score = Callable[[Tensor], Tensor]
@@ -44,86 +45,66 @@ class Comparison(NamedTuple):
     ahead: float
 
 
-class Distribution(Protocol):
-    """Where a score may lie that rows like these give: an interval and a share of it are of one and the same."""
+@dataclass(frozen=True)
+class Resampling:
+    """How often groups are drawn, and the share of the distribution that an interval holds."""
 
-    def quantile(self, share: float) -> float:
-        """The value below which so much of it lies."""
-        ...
+    draws: int = 1000
+    level: float = 0.95
+    seed: int = 0
 
-    def below(self, value: float) -> float:
-        """How much of it lies below a value; what lies on it counts for the side that is nearer to a half."""
-        ...
+
+USUAL = Resampling()
 
 
 def confidence_interval(
-    score: Score,
-    groups: Sequence[object],
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-    *,
-    progress: Callable[[int], None] = lambda done: None,
+    score: Score, groups: Sequence[object], how: Resampling = USUAL, *, progress: Progress = silent
 ) -> Interval:
-    """The interval of a score over groups of rows: the bootstrap's, or Student's where there are few groups.
+    """Compute the interval of a score over groups of rows: the bootstrap's, or Student's where there are few groups.
 
     groups [rows]: rows with the same value are drawn together, such as a recordist's, see `join_groups`; with `range(rows)`,
-    each is alone. Rows that are alike and not grouped make the interval too narrow. progress: called with the draws that are
-    done.
+    each is alone. Rows that are alike and not grouped make the interval too narrow. progress: of the draws.
     """
-    whole, found = _distribution(score, groups, draws, level, seed, progress)
-    return _interval(whole, found, level)
+    whole, found = _distribution(score, groups, how, progress)
+    return _interval(whole, found, how.level)
 
 
-def compare(
-    first: Score, second: Score, groups: Sequence[object], draws: int = 1000, level: float = 0.95, seed: int = 0
-) -> Comparison:
-    """How much better the first is on the same rows: two encoders, two probes. What both find hard cancels out.
+def compare(first: Score, second: Score, groups: Sequence[object], how: Resampling = USUAL) -> Comparison:
+    """Compute how much better one score is than another on the same rows. What both find hard cancels out.
 
-    Other arguments as for `confidence_interval`.
+    groups as for `confidence_interval`.
     """
-
-    def difference(counts: Tensor) -> Tensor:
-        return first(counts) - second(counts)
-
-    whole, found = _distribution(difference, groups, draws, level, seed)
-    return Comparison(_interval(whole, found, level, lowest=-1.0), math.nan if found is None else 1 - found.below(0.0))
+    whole, found = _distribution(lambda counts: first(counts) - second(counts), groups, how)
+    ahead = math.nan if found is None else 1 - found.below(0.0)
+    return Comparison(_interval(whole, found, how.level, lowest=-1.0), ahead)
 
 
 def _distribution(
-    score: Score,
-    groups: Sequence[object],
-    draws: int,
-    level: float,
-    seed: int,
-    progress: Callable[[int], None] = lambda done: None,
-) -> tuple[float, Distribution | None]:
-    """The score of all rows, and its distribution; None where it is not defined."""
+    score: Score, groups: Sequence[object], how: Resampling, progress: Progress = silent
+) -> tuple[float, Percentiles | Student | None]:
+    """Return the score of all rows, and where scores of such rows lie; None where it is not defined."""
     of_row = _group_numbers(groups)
-    whole, total = score(torch.ones(1, len(of_row), dtype=torch.float64)).item(), int(of_row.max()) + 1
-    if total < FEW:
-        return whole, _student(score, of_row, whole, draws, seed, progress)
-    values = _of_draws(score, groups, draws, seed, progress)
-    return whole, _bootstrapped(whole, values[~values.isnan()], level)
+    whole = score(torch.ones(1, len(of_row), dtype=torch.float64)).item()
+    if int(of_row.max()) + 1 < FEW:
+        return whole, _student(score, of_row, whole, how, progress)
+    return whole, _percentiles(whole, _scores_of_draws(score, groups, how, progress), how.level)
 
 
-def _of_draws(
-    score: Score, groups: Sequence[object], draws: int, seed: int, progress: Callable[[int], None]
-) -> Tensor:  # [draws]
+def _scores_of_draws(score: Score, groups: Sequence[object], how: Resampling, progress: Progress) -> Tensor:
+    """Score every draw; [draws] without those for which the score is not defined."""
     values: list[Tensor] = []
-    for counts in resamples(groups, draws, seed):
+    for counts in resamples(groups, how):
         values.append(score(counts))
-        progress(sum(map(len, values)))
-    return torch.cat(values)
+        progress(sum(map(len, values)), how.draws)
+    drawn = torch.cat(values)
+    return drawn[~drawn.isnan()]
 
 
-def _student(
-    score: Score, of_row: Tensor, whole: float, draws: int, seed: int, progress: Callable[[int], None]
-) -> Distribution | None:
+def _student(score: Score, of_row: Tensor, whole: float, how: Resampling, progress: Progress) -> Student | None:
     """Of few groups: Student's t around the score, with the jackknife's error, each group being left out in turn.
 
-    It holds what it says with few groups, of any sizes, where draws of the groups are too alike (MacKinnon, Nielsen and
-    Webb 2023, doi 10.1002/jae.2969, who call that error CV3).
+    of_row: the number of each row's group, [rows]. It holds what it says with few groups, of any sizes, where draws of the
+    groups are too alike (MacKinnon, Nielsen and Webb 2023, doi 10.1002/jae.2969, who call that error CV3).
     """
     total = int(of_row.max()) + 1
     left_out = score((of_row != torch.arange(total)[:, None]).double())
@@ -133,21 +114,17 @@ def _student(
         return None
     error = (left_out.var(correction=0) * (count - 1)).sqrt().item()
     # Few groups may agree by luck: not better than their rows would if they were not alike within a group.
-    alone = _of_draws(score, range(len(of_row)), draws, seed, progress)
-    return Student(whole, max(error, alone[~alone.isnan()].std(correction=0).nan_to_num(0.0).item()), count - 1)
+    alone = _scores_of_draws(score, range(len(of_row)), how, progress)
+    return Student(whole, max(error, alone.std(correction=0).nan_to_num(0.0).item()), count - 1)
 
 
-def _bootstrapped(whole: float, values: Tensor, level: float) -> Distribution | None:
-    """Corrected percentiles where draws reach to both ends of the interval and around the value, else a normal."""
+def _percentiles(whole: float, values: Tensor, level: float) -> Percentiles | Student | None:
+    """Return corrected percentiles where the draws [draws] reach both ends of the interval and the score, else a normal."""
     if math.isnan(whole) or not len(values):
         return None
     ranked = Percentiles(whole, values.sort().values)
-    tail = (1 - level) / 2
-    if (
-        ranked.reaches(tail)
-        and ranked.reaches(1 - tail)
-        and ranked.quantile(tail) <= whole <= ranked.quantile(1 - tail)
-    ):
+    low, high = (1 - level) / 2, (1 + level) / 2
+    if ranked.reaches(low) and ranked.reaches(high) and ranked.quantile(low) <= whole <= ranked.quantile(high):
         return ranked
     # So far out, as with hundreds of rare classes, that draws do not reach to the corrected percentiles. Plain ones need
     # not hold the value, nor need reflected ones; normal quantiles of the draws' spread do (Efron and Tibshirani 1993,
@@ -155,7 +132,7 @@ def _bootstrapped(whole: float, values: Tensor, level: float) -> Distribution | 
     return Student(whole, values.std(correction=0).item(), math.inf)
 
 
-def _interval(whole: float, found: Distribution | None, level: float, lowest: float = 0.0) -> Interval:
+def _interval(whole: float, found: Percentiles | Student | None, level: float, lowest: float = 0.0) -> Interval:
     """lowest: that the value can be, as 1 is the highest."""
     if found is None:
         return Interval(whole, math.nan, math.nan)
@@ -173,28 +150,29 @@ class Percentiles:
 
     def __init__(self, whole: float, ordered: Tensor) -> None:
         self.ordered = ordered
-        self.bias = _normal_quantile(
-            (self._reached(whole, False) + self._reached(whole, True) + 1) / 2 / (len(ordered) + 1)
-        )
+        self.bias = float(ndtri((sum(self._reached(whole)) + 1) / 2 / (len(ordered) + 1)))
 
-    def _reached(self, value: float, itself: bool) -> int:
-        """How many draws are below a value, or as low."""
-        return int(torch.searchsorted(self.ordered, value, side="right" if itself else "left"))
+    def _reached(self, value: float) -> tuple[int, int]:
+        """Count the draws below a value, and those that are not above it."""
+        low, high = (int(torch.searchsorted(self.ordered, value, side=side)) for side in ("left", "right"))
+        return low, high
 
     def _rank(self, share: float) -> int:
-        """The draw, from 1 on, that is the corrected quantile."""
-        return math.ceil(_normal_share(2 * self.bias + _normal_quantile(share)) * (len(self.ordered) + 1))
+        """Return the number of the draw, from 1 on, that is the corrected quantile."""
+        return math.ceil(float(ndtr(2 * self.bias + float(ndtri(share)))) * (len(self.ordered) + 1))
 
     def reaches(self, share: float) -> bool:
         return 1 < self._rank(share) < len(self.ordered)
 
     def quantile(self, share: float) -> float:
+        """Return the value below which so much of the distribution lies."""
         return self.ordered[self._rank(share) - 1].item()
 
     def below(self, value: float) -> float:
-        reached, total = [self._reached(value, itself) for itself in (False, True)], len(self.ordered)
-        ends = [count / (total + 1) if count < total else 1.0 for count in reached]
-        low, high = (_normal_share(_normal_quantile(end) - 2 * self.bias) for end in ends)
+        """Return how much lies below a value; what lies on it counts for the side that is nearer to a half."""
+        total = len(self.ordered)
+        ends = [count / (total + 1) if count < total else 1.0 for count in self._reached(value)]
+        low, high = (float(ndtr(float(ndtri(end)) - 2 * self.bias)) for end in ends)
         return min(max(low, 0.5), high)
 
 
@@ -205,22 +183,16 @@ class Student:
         self.value, self.error, self.freedom = value, error, freedom
 
     def quantile(self, share: float) -> float:
-        far = _normal_quantile(share) if math.isinf(self.freedom) else stdtrit(self.freedom, share)
+        """Return the value below which so much of the distribution lies."""
+        far = ndtri(share) if math.isinf(self.freedom) else stdtrit(self.freedom, share)
         return self.value + self.error * float(far)
 
     def below(self, value: float) -> float:
+        """Return how much of the distribution lies below a value."""
         if not self.error:
             return 0.5 if value == self.value else float(self.value < value)
         far = (value - self.value) / self.error
-        return _normal_share(far) if math.isinf(self.freedom) else float(stdtr(self.freedom, far))
-
-
-def _normal_quantile(share: float) -> float:
-    return float(ndtri(share))
-
-
-def _normal_share(far: float) -> float:
-    return float(ndtr(far))
+        return float(ndtr(far) if math.isinf(self.freedom) else stdtr(self.freedom, far))
 
 
 def _group_numbers(groups: Sequence[object]) -> Tensor:  # [rows]
@@ -230,12 +202,12 @@ def _group_numbers(groups: Sequence[object]) -> Tensor:  # [rows]
     return torch.from_numpy(of_row)
 
 
-def resamples(groups: Sequence[object], draws: int, seed: int) -> Iterator[Tensor]:
-    """How often each row is drawn [draws, rows], a chunk of the draws at a time."""
+def resamples(groups: Sequence[object], how: Resampling) -> Iterator[Tensor]:
+    """Draw as many groups as there are; yield how often each row is drawn [draws, rows], a chunk of the draws at a time."""
     of_row = _group_numbers(groups)
     total = int(of_row.max()) + 1
-    generator = torch.Generator().manual_seed(seed)
-    left = draws
+    generator = torch.Generator().manual_seed(how.seed)
+    left = how.draws
     while left:
         chunk = min(left, math.ceil(AT_ONCE / len(of_row)))
         drawn = torch.randint(total, (chunk, total), generator=generator)
@@ -251,7 +223,7 @@ def accuracy(logits: Tensor, targets: Tensor) -> Score:
     targets = targets.bool()
     labelled = targets.any(1)
     hits = targets.gather(1, logits.argmax(1, keepdim=True))[:, 0] & labelled
-    return share(hits, labelled)
+    return ratio(hits, labelled)
 
 
 def mean_average_precision(logits: Tensor, targets: Tensor) -> Score:
@@ -260,9 +232,9 @@ def mean_average_precision(logits: Tensor, targets: Tensor) -> Score:
     For one label a row, give the softmax and one-hot targets. Both [rows, classes].
     """
 
-    def average_precision(found: Found) -> Tensor:
-        hits = found.gained.cumsum(0)
-        return (found.gained * hits / (found.above + found.tied).clamp(min=1)).sum(0) / hits[-1]
+    def average_precision(counts: RankCounts) -> Tensor:
+        hits = counts.positives.cumsum(0)
+        return (counts.positives * hits / (counts.above + counts.tied).clamp(min=1)).sum(0) / hits[-1]
 
     return _mean_over_classes(average_precision, logits, targets)
 
@@ -270,16 +242,17 @@ def mean_average_precision(logits: Tensor, targets: Tensor) -> Score:
 def mean_auroc(logits: Tensor, targets: Tensor) -> Score:
     """Macro area under the ROC curve of the classes with positives and negatives among the rows drawn, `Metrics.auroc`."""
 
-    def area(found: Found) -> Tensor:
-        hits = found.gained.cumsum(0)
-        negatives = found.rows - hits[-1]
-        beaten = negatives - (found.above - (hits - found.gained)) - (found.tied - found.gained) / 2
-        return (found.gained * beaten).sum(0) / (hits[-1] * negatives)
+    def area(counts: RankCounts) -> Tensor:
+        positives = counts.positives
+        hits = positives.cumsum(0)
+        negatives = counts.rows - hits[-1]
+        beaten = negatives - (counts.above - (hits - positives)) - (counts.tied - positives) / 2
+        return (positives * beaten).sum(0) / (hits[-1] * negatives)
 
     return _mean_over_classes(area, logits, targets)
 
 
-def share(part: Tensor, whole: Tensor) -> Score:
+def ratio(part: Tensor, whole: Tensor) -> Score:
     """A ratio of sums over rows, each [rows]. Hits of all rows; or, for F1, twice the matches of all that is compared."""
     part, whole = part.double(), whole.double()
     return lambda counts: counts @ part / (counts @ whole)
@@ -292,51 +265,59 @@ def over_parts(scores: Sequence[Score], rows: Sequence[Tensor]) -> Score:
     )
 
 
-class Found(NamedTuple):
-    """What is drawn of a class's scores, the highest first: every score that a positive has is a place, [place, draws].
+class RankCounts(NamedTuple):
+    """Rows drawn at each score that a positive has, the highest score first; [scores, draws].
 
-    gained: positives at a place. above, tied: rows of either kind with higher scores, and with this one. rows: all, [draws].
+    positives: with this score. above, tied: rows of either kind with higher scores, and with this one. rows: all, [draws].
     """
 
-    gained: Tensor
+    positives: Tensor
     above: Tensor
     tied: Tensor
     rows: Tensor
 
 
-class Ranking:
+class RankedScores:
     """The rows by a class's scores [rows], the highest first, of which targets [rows] names the positives.
 
-    A curve moves at positives alone, and they are few: between them, rows need only be counted.
+    A curve moves at positives alone, and they are few: between them, rows need only be counted. Of seven rows whose scores
+    are 9 8 8 6 5 5 2, with positives (+) at 8 and 5, `bounds` begins the bags
+
+        row      0 | 1  2 | 3 | 4  5 | 6
+        score    9 | 8  8 | 6 | 5  5 | 2
+        positive   | +    |   | +  + |
+        bounds   0   1      3   4      6
+
+    of which every second one, from the second on, holds the rows that tie with a positive.
     """
 
     def __init__(self, scores: Tensor, targets: Tensor) -> None:
         ordered, self.order = scores.sort(descending=True)
         hits = targets[self.order].bool()
         tie = (ordered.diff(prepend=ordered[:1]) != 0).cumsum(0)  # the number of each row's score
-        places, sizes = tie[hits].unique_consecutive(return_counts=True)
+        of_positives, sizes = tie[hits].unique_consecutive(return_counts=True)
         self.positives, self.starts = self.order[hits], sizes.cumsum(0) - sizes
-        bounds = torch.stack([torch.searchsorted(tie, places, side=side) for side in ("left", "right")], dim=1)
-        self.bounds = torch.cat([bounds.new_zeros(1), bounds.flatten()])  # of what lies between places, and at them
+        ends = [torch.searchsorted(tie, of_positives, side=side) for side in ("left", "right")]
+        self.bounds = torch.cat([sizes.new_zeros(1), torch.stack(ends, dim=1).flatten()])
 
-    def count(self, table: Tensor) -> Found:
-        """table: how often each row was drawn, [rows, draws]."""
-        counts = embedding_bag(self.order, table, self.bounds, mode="sum").double()
-        reached = counts.cumsum(0)
-        gained = embedding_bag(self.positives, table, self.starts, mode="sum").double()
-        return Found(gained, reached[:-1:2], counts[1::2], reached[-1])
+    def resample(self, table: Tensor) -> RankCounts:
+        """Count what was drawn. table: how often each row was drawn, [rows, draws]."""
+        bags = embedding_bag(self.order, table, self.bounds, mode="sum").double()
+        reached = bags.cumsum(0)
+        positives = embedding_bag(self.positives, table, self.starts, mode="sum").double()
+        return RankCounts(positives, above=reached[:-1:2], tied=bags[1::2], rows=reached[-1])
 
 
-def _mean_over_classes(summary: Callable[[Found], Tensor], logits: Tensor, targets: Tensor) -> Score:
+def _mean_over_classes(summary: Callable[[RankCounts], Tensor], logits: Tensor, targets: Tensor) -> Score:
     """The mean over the classes that have positives."""
     _check(logits, targets)
     columns = zip(logits.detach().cpu().double().T, targets.cpu().T, strict=True)
-    rankings = [Ranking(scores, wanted) for scores, wanted in columns if wanted.any()]
+    ranked = [RankedScores(scores, wanted) for scores, wanted in columns if wanted.any()]
 
     def score(counts: Tensor) -> Tensor:
         whole = counts.sum(1).max() < EXACT
         table = counts.T.to(torch.float32 if whole else torch.float64).contiguous()
-        values = [summary(ranking.count(table)) for ranking in rankings] or [counts.new_full((len(counts),), math.nan)]
+        values = [summary(one.resample(table)) for one in ranked] or [counts.new_full((len(counts),), math.nan)]
         return torch.stack(values).nanmean(0)
 
     return score

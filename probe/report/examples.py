@@ -20,7 +20,7 @@ from oscine.models.encoders.frontends.picture import Picture
 from oscine.probe.fit.judge import FeatureSource
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs, Probe
-from oscine.probe.metrics.choice import as_probabilities
+from oscine.probe.metrics.decisions import as_probabilities
 from oscine.probe.report.boxes import Box, box_of
 from oscine.probe.report.cutouts import Account, Cutout
 from oscine.probe.report.explain import (

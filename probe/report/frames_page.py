@@ -14,7 +14,7 @@ from oscine.probe.report.figures import interval_rows, share_text
 from oscine.probe.report.frame_figures import Scene, busiest, scene_figure, threshold_figure
 from oscine.probe.report.html import Report
 from oscine.probe.report.page import gated, show_gates, show_settings
-from oscine.probe.results.intervals import Evidence
+from oscine.probe.results.intervals import Assessment
 from oscine.probe.tasks.frame_task import Event, FrameTask
 
 SHOWN_SECONDS = 30.0  # of a recording: longer ones have events too short to be seen
@@ -27,7 +27,7 @@ def portray_frames(
     encoder: Encoder,
     task: FrameTask,
     judgement: FrameJudgement,
-    evidence: Evidence,
+    evidence: Assessment,
 ) -> Report:
     """The report of what a frame-wise probe made of a frozen encoder.
 
@@ -35,7 +35,7 @@ def portray_frames(
         title: of the page.
         settings: of the run, nested as in its YAML.
         encoder, task: what `judgement` was made of.
-        evidence: of `weigh_frames`, about it.
+        evidence: of `assess_frames`, about it.
     """
     page = Report(title)
     heard = hear_again(task, judgement)
@@ -121,14 +121,14 @@ def _scores(page: Report, task: FrameTask, judgement: FrameJudgement) -> None:
     )
 
 
-def _show_intervals(page: Report, evidence: Evidence) -> None:
+def _show_intervals(page: Report, evidence: Assessment) -> None:
     if evidence.intervals:
         page.table(["over all parts", "value", "95 % interval"], interval_rows(evidence.intervals))
         page.paragraph(
             f"Intervals are from {evidence.method}, by the published decision and by the chosen one. They say how far other "
             "recordings of the same kind might have moved the score; not how far another seed would."
         )
-    for sentence in evidence.unsaid.values():
+    for sentence in evidence.omitted.values():
         page.paragraph(f"Left out: {sentence}.")
 
 

@@ -23,7 +23,7 @@ from oscine.probe.report.figures import layer_figure
 from oscine.probe.report.html import Report, gate_figure
 from oscine.probe.report.patch_terms import has_patch_terms
 from oscine.probe.report.score_sections import show_classes, show_reliability, show_scores
-from oscine.probe.results.intervals import Evidence
+from oscine.probe.results.intervals import Assessment
 from oscine.probe.tasks.task import Task
 
 PLACES = "Below it: what every place adds, red for the class, blue against it. "
@@ -37,7 +37,7 @@ def portray(
     task: Task,
     judgement: Judgement,
     features: FeatureSource,
-    evidence: Evidence,
+    evidence: Assessment,
     layers: FeatureSource | None = None,
     seconds: float | None = None,
 ) -> Report:
@@ -47,7 +47,7 @@ def portray(
         title: of the page.
         settings: of the run, nested as in its YAML.
         encoder, task, features, seconds: what `judgement` was made of.
-        evidence: what `weigh` says of it.
+        evidence: what `assess` says of it.
         layers: features of all layers as `layers.ALL_LAYERS` needs them, for the scores of each; None leaves these out.
     """
     page = Report(title)

@@ -23,14 +23,14 @@ from oscine.probe.report.figures import (
     share_text,
 )
 from oscine.probe.report.html import Report
-from oscine.probe.results.intervals import PLAIN, Evidence
+from oscine.probe.results.intervals import PLAIN, Assessment
 from oscine.probe.results.predictions import predictions_of
 from oscine.probe.tasks.task import Task
 
 DRAWN_SCALINGS = (PLAIN, "platt")  # a temperature alone differs little from the latter
 
 
-def show_scores(page: Report, task: Task, judgement: Judgement, evidence: Evidence) -> None:
+def show_scores(page: Report, task: Task, judgement: Judgement, evidence: Assessment) -> None:
     """What was judged, the scores with their intervals, and part by part."""
     judged = sum(len(part.test) for part in task.parts)
     page.paragraph(
@@ -51,11 +51,11 @@ def show_scores(page: Report, task: Task, judgement: Judgement, evidence: Eviden
         values = [getattr(metrics, name) for metrics in judgement.metrics]
         rows.append([name, *(share_text(value) for value in (*values, *judgement.summary(name)))])
     page.table(["score", *judgement.parts, "mean", "spread"], rows)
-    for sentence in evidence.unsaid.values():
+    for sentence in evidence.omitted.values():
         page.paragraph(f"Left out: {sentence}.")
 
 
-def show_reliability(page: Report, evidence: Evidence) -> None:
+def show_reliability(page: Report, evidence: Assessment) -> None:
     """Calibration errors of all scalings, and the curves of some."""
     page.heading("Do the probabilities hold?")
     drawn = {name: found for name, found in evidence.calibration.items() if name in DRAWN_SCALINGS}

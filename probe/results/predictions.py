@@ -1,4 +1,4 @@
-"""What a probe said of every row that it was judged on: in a file for comparing runs, and in one for Excel and R."""
+"""Write and read what a probe predicts for every judged row: a Parquet to compare runs, a CSV for Excel and R."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.words import as_cell
 from oscine.probe.fit.judge import Judgement
-from oscine.probe.metrics.choice import as_probabilities
-from oscine.probe.results.run_files import KIND, LOGIT
-from oscine.probe.results.runs import check_predictions
+from oscine.probe.metrics.decisions import as_probabilities
+from oscine.probe.results.run_files import KIND, LOGIT, check_predictions
 from oscine.probe.tasks.groups import join_groups
 from oscine.probe.tasks.task import Task, as_columns, multi_hot
 
@@ -54,7 +53,7 @@ class Predictions:
 
 
 def predictions_of(judgement: Judgement, task: Task) -> Predictions:
-    """The rows that a task's probes were judged on, part by part, with what they said of them."""
+    """Collect the rows that a task's probes were judged on, part by part, with their logits."""
     judged = torch.cat([part.test for part in task.parts])
     rows = task.rows.iloc[judged.numpy()]
     names = [part.name for part in task.parts for _ in part.test]
@@ -72,7 +71,7 @@ def predictions_of(judgement: Judgement, task: Task) -> Predictions:
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
-    """A Parquet with file, path, start, end, part, group, labels, and logits of every class in a column "logit CLASS".
+    """Write a Parquet with file, path, start, end, part, group, labels, and logits of every class in a column "logit CLASS".
 
     Beside it the CSV of `as_csv`, under the same name.
     """
@@ -91,7 +90,7 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
 def as_csv(predictions: Predictions) -> bytes:
     """Return file, path, start, end, part, labels, predicted, right, and a column "probability CLASS" for every class.
 
-    Several labels stand with ";" between them; names are written by `cells.as_cell`. predicted: the likeliest class where a
+    Several labels stand with ";" between them; names are written by `as_cell`. predicted: the likeliest class where a
     row has one label, else every one of at least 0.5. right: whether they are the labels. Of big tables the probabilities
     are left out.
     """
@@ -118,7 +117,7 @@ def _joined(row: Tensor, classes: list[str]) -> str:
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """What `write_predictions` wrote."""
+    """Read what `write_predictions` wrote."""
     check_predictions(Path(path))
     try:
         table = pq.read_table(path)
@@ -134,8 +133,8 @@ def read_predictions(path: str | Path) -> Predictions:
     return Predictions(rows, classes, targets, logits, kind == b"one")
 
 
-def same_rows(first: Predictions, second: Predictions) -> Predictions:
-    """The second in the order of the first; an error unless both were judged on the same rows, parts and labels."""
+def align_rows(first: Predictions, second: Predictions) -> Predictions:
+    """Put the second in the order of the first; raise unless both were judged on the same rows, parts and labels."""
     if first.classes != second.classes:
         raise OscineError(
             f"the two know {len(first.classes)} and {len(second.classes)} classes, not the same; compare runs of one task"

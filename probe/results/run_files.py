@@ -1,4 +1,4 @@
-"""The files in the folder of a probe's run: their names, and what a new run may replace. No torch is needed."""
+"""Name the files in the folder of a probe's run, and replace them. No torch is needed."""
 
 from __future__ import annotations
 
@@ -55,6 +55,12 @@ def is_predictions(path: Path) -> bool:
     except (OSError, pa.ArrowException):
         return False
     return (schema.metadata or {}).keys() >= {KIND} and any(name.startswith(LOGIT) for name in schema.names)
+
+
+def check_predictions(path: Path) -> None:
+    """Raise where there is no file of what a probe said of its rows."""
+    if not path.is_file():
+        raise OscineError(f"no predictions {path}; oscine probe writes them beside a run's scores")
 
 
 def replacing_run(folder: Path, searched: bool) -> AbstractContextManager[None]:

@@ -19,7 +19,7 @@ from oscine.probe.fit.judge import Judgement, silent
 from oscine.probe.report.html import write_report
 from oscine.probe.report.mistakes import show_false_positives
 from oscine.probe.report.page import portray
-from oscine.probe.results.intervals import weigh
+from oscine.probe.results.intervals import assess
 from oscine.probe.results.predictions import predictions_of, write_predictions
 from oscine.probe.results.run_files import PREDICTIONS, PROBE, REPORT, STATES
 from oscine.probe.run.context import RunContext
@@ -56,7 +56,7 @@ def tune_clips(run: RunContext, task: Task, name: str) -> Findings:
     """What `judge_clips` does, of an encoder that learns."""
     (plan, states), settings = begin(run, task), run.settings
     judgement = plan.judge(states, run.bar.task("fine-tune"))
-    evidence = weigh(judgement, task, progress=run.bar.task("intervals of the scores"))
+    evidence = assess(judgement, task, progress=run.bar.task("intervals of the scores"))
     found = judgement.as_dict() | {"evidence": evidence.as_dict()}
 
     def rest() -> None:

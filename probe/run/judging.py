@@ -19,8 +19,7 @@ from oscine.probe.report.mistakes import show_false_positives
 from oscine.probe.report.page import portray
 from oscine.probe.report.score_sections import show_few_shot
 from oscine.probe.report.search_section import show_search
-from oscine.probe.results.frame_intervals import judged_recordings, weigh_frames
-from oscine.probe.results.intervals import weigh
+from oscine.probe.results.intervals import assess, assess_frames, judged_recordings
 from oscine.probe.results.predictions import predictions_of, write_predictions
 from oscine.probe.results.run_files import PREDICTIONS, PROBE, REPORT
 from oscine.probe.results.runs import RECORDINGS
@@ -50,7 +49,7 @@ def judge_clips(run: RunContext, task: Task, name: str) -> Findings:
     settings = run.settings
     layers = run.features(task, ALL_LAYERS, seconds) if settings.layer_scores else None
     judgement = judge_parts(run, features, task)
-    evidence = weigh(judgement, task, progress=run.bar.task("intervals of the scores"))
+    evidence = assess(judgement, task, progress=run.bar.task("intervals of the scores"))
     found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(run)
 
     def rest() -> None:
@@ -135,7 +134,7 @@ def judge_moments(run: RunContext, scenes: FrameTask, name: str) -> Findings:
         run.encoder.step_seconds, run.preparing(),
     )  # fmt: skip
     recordings = judged_recordings(judgement, scenes)
-    evidence = weigh_frames(recordings)
+    evidence = assess_frames(recordings)
     found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(run)
     found[RECORDINGS] = recordings.to_dict("records")
 

@@ -43,8 +43,9 @@ from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs
 from oscine.probe.heads.prototypical import PrototypicalProbe
 from oscine.probe.heads.registry import PROBES
+from oscine.probe.metrics.bootstrap import Resampling
 from oscine.probe.report.page import portray
-from oscine.probe.results.intervals import weigh
+from oscine.probe.results.intervals import assess
 from oscine.probe.tasks.task import Task, read_task
 from tests.stand_in_encoders import DIM, RATE, STAND_INS, stand_in
 from tests.tiny_encoders import noise
@@ -319,7 +320,7 @@ def test_a_report_is_drawn(encoder: Encoder, task: Task) -> None:
     for kind, head in ((LinearProbe, {"pool": "bands"}), (PrototypicalProbe, {"prototypes_per_class": 2})):
         fit = fit_of(encoder, task, kind, **head)
         judgement = fit.judge()
-        evidence = weigh(judgement, task, draws=20)
+        evidence = assess(judgement, task, Resampling(20))
         page = portray("run", {}, encoder, task, judgement, fit.features, evidence).html()
         assert "Predictions as sums" in page
         assert page.count("data:image/") >= 3

@@ -19,7 +19,7 @@ from oscine.probe.deploy.fitted import FittedProbe, ProbeFit, fit_on_all, keep_p
 from oscine.probe.fit.judge import FitSettings, Judgement, judge
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.metrics.calibration import fit_platt, fit_temperature
-from oscine.probe.metrics.thresholds import best_thresholds
+from oscine.probe.metrics.decisions import best_thresholds
 from oscine.probe.tasks.task import NO_ROWS, Part, Task, with_validation
 from tests.tiny_encoders import noise, shaken
 

@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 
 from oscine.models.errors import OscineError
 from oscine.probe.metrics.bootstrap import (
+    Resampling,
     Score,
     accuracy,
     compare,
@@ -19,8 +20,8 @@ from oscine.probe.metrics.bootstrap import (
     mean_auroc,
     mean_average_precision,
     over_parts,
+    ratio,
     resamples,
-    share,
 )
 from oscine.probe.metrics.metrics import Metrics, multi_label_metrics, single_label_metrics
 
@@ -40,7 +41,7 @@ def drawn(seed: int = 0, signal: float = 1.0) -> tuple[Tensor, Tensor]:
 )
 def test_the_score_of_a_draw_is_that_of_the_rows_drawn(make: Callable[[Tensor, Tensor], Score], name: str) -> None:
     logits, targets = drawn()
-    (counts,) = resamples(range(ROWS), 20, seed=0)
+    (counts,) = resamples(range(ROWS), Resampling(20, seed=0))
     values = make(logits, targets)(counts)
     for value, count in zip(values, counts, strict=True):
         rows = torch.arange(ROWS).repeat_interleave(count.long())
@@ -78,7 +79,7 @@ def test_counting_at_positives_alone_gives_what_every_threshold_gives(
     targets = (torch.rand(90, 6, generator=draw) < chances).long()
     logits = torch.randint(levels, (90, 6), generator=draw).float()
     score = make(logits, targets)
-    for counts in resamples([row % groups for row in range(90)], 30, seed=1):
+    for counts in resamples([row % groups for row in range(90)], Resampling(30, seed=1)):
         expected = [plain(logits, targets, count, name) for count in counts]
         assert score(counts).tolist() == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
@@ -111,7 +112,7 @@ def test_single_labels_are_one_hot_targets() -> None:
 
 def test_the_interval_of_a_share_is_that_of_the_normal_distribution() -> None:
     hits = torch.arange(400) % 4 == 0
-    found = confidence_interval(share(hits, torch.ones(400)), range(400), draws=4000)
+    found = confidence_interval(ratio(hits, torch.ones(400)), range(400), Resampling(4000))
     deviation = (0.25 * 0.75 / 400) ** 0.5
     assert found.value == 0.25
     assert found.low == pytest.approx(0.25 - 1.96 * deviation, abs=0.005)
@@ -124,7 +125,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(300):
         chances = torch.rand(80, generator=draw) < 0.15
-        found = confidence_interval(share(chances, torch.ones(80)), range(80), draws=400, level=0.9, seed=seed)
+        found = confidence_interval(ratio(chances, torch.ones(80)), range(80), Resampling(400, 0.9, seed))
         covered += found.low <= 0.15 <= found.high
     assert covered / 300 == pytest.approx(0.9, abs=0.05)
 
@@ -136,8 +137,8 @@ def test_rare_classes_do_not_push_an_interval_beside_its_score() -> None:
     targets[200 + torch.arange(16), 4 + torch.arange(16)] = 1
     logits = torch.randn(400, 20, generator=draw) + 2 * targets
     score = mean_average_precision(logits, targets)
-    found = confidence_interval(score, range(400), draws=500)
-    drawn = torch.cat([score(counts) for counts in resamples(range(400), 500, seed=0)])
+    found = confidence_interval(score, range(400), Resampling(500))
+    drawn = torch.cat([score(counts) for counts in resamples(range(400), Resampling(500, seed=0))])
     plain = drawn.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
     assert abs(found.high + found.low - 2 * found.value) < abs(plain.sum() - 2 * found.value)
 
@@ -149,7 +150,7 @@ def test_a_score_that_is_not_defined_has_no_interval() -> None:
 
 def test_rows_that_belong_together_count_as_one() -> None:
     hits = (torch.arange(400) // 10) % 4 == 0  # 40 recordings of ten clips that are right together or wrong together
-    score = share(hits, torch.ones(400))
+    score = ratio(hits, torch.ones(400))
     alone = confidence_interval(score, range(400))
     together = confidence_interval(score, [f"recording {row // 10}" for row in range(400)])
     assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(10**0.5, rel=0.1)
@@ -157,7 +158,7 @@ def test_rows_that_belong_together_count_as_one() -> None:
 
 def test_a_group_is_drawn_whole_and_as_many_groups_as_there_are() -> None:
     groups = ["a", "b", "b", None, "c", "c"]
-    (counts,) = resamples(groups, 50, seed=0)
+    (counts,) = resamples(groups, Resampling(50, seed=0))
     assert torch.equal(counts[:, 1], counts[:, 2])
     assert torch.equal(counts[:, 4], counts[:, 5])
     assert (counts[:, [0, 1, 3, 4]].sum(1) == 4).all()
@@ -165,16 +166,16 @@ def test_a_group_is_drawn_whole_and_as_many_groups_as_there_are() -> None:
 
 def test_chunks_of_draws_are_no_more_than_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     score = mean_average_precision(*drawn())
-    whole = confidence_interval(score, range(ROWS), draws=100)
+    whole = confidence_interval(score, range(ROWS), Resampling(100))
     monkeypatch.setattr("oscine.probe.metrics.bootstrap.AT_ONCE", 7 * ROWS)
-    assert len(list(resamples(range(ROWS), 100, seed=0))) == 15
-    assert confidence_interval(score, range(ROWS), draws=100) == pytest.approx(whole, rel=1e-14)
+    assert len(list(resamples(range(ROWS), Resampling(100, seed=0)))) == 15
+    assert confidence_interval(score, range(ROWS), Resampling(100)) == pytest.approx(whole, rel=1e-14)
 
 
 def test_the_seed_decides_the_draws() -> None:
     score = mean_average_precision(*drawn())
-    assert confidence_interval(score, range(ROWS), seed=1) == confidence_interval(score, range(ROWS), seed=1)
-    assert confidence_interval(score, range(ROWS), seed=1) != confidence_interval(score, range(ROWS), seed=2)
+    one, same, other = (confidence_interval(score, range(ROWS), Resampling(seed=seed)) for seed in (1, 1, 2))
+    assert one == same != other
 
 
 def test_a_score_does_not_differ_from_itself() -> None:
@@ -230,9 +231,9 @@ def test_an_interval_holds_its_value_and_leaves_not_what_a_score_can_be(rows: in
         groups = [row % max(2, rows // 4) for row in range(rows)]
         for make in (accuracy, mean_average_precision):
             one, other = make(good, targets), make(poor, targets)
-            value, low, high = confidence_interval(one, groups, 100, level, trial)
+            value, low, high = confidence_interval(one, groups, Resampling(100, level, trial))
             assert 0 <= low <= value <= high <= 1
-            value, low, high = compare(one, other, groups, 100, level, trial).difference
+            value, low, high = compare(one, other, groups, Resampling(100, level, trial)).difference
             assert -1 <= low <= value <= high <= 1
 
 
@@ -259,7 +260,9 @@ def test_an_interval_leaves_0_out_just_where_the_share_above_it_is_beyond_the_le
         make = (accuracy, mean_average_precision)[trial % 2]
         of_row = [row % groups for row in range(ROWS)]
         for one, other in ((good, poor), (poor, good)):
-            (_, low, high), ahead = compare(make(one, targets), make(other, targets), of_row, 100, level, trial)
+            (_, low, high), ahead = compare(
+                make(one, targets), make(other, targets), of_row, Resampling(100, level, trial)
+            )
             if not math.isclose(abs(2 * ahead - 1), level):  # just at the end
                 assert (low > 0) == (ahead > (1 + level) / 2)
                 assert (high < 0) == (ahead < (1 - level) / 2)
@@ -275,7 +278,7 @@ def test_few_groups_that_differ_have_an_interval_that_covers_the_truth_as_often_
     for seed in range(200):
         chances = (0.7 + 0.15 * torch.randn(groups, generator=draw)).clamp(0, 1)[of_row]
         hits = torch.rand(len(of_row), generator=draw) < chances
-        found = confidence_interval(share(hits, torch.ones(len(of_row))), of_row.tolist(), draws=50, seed=seed)
+        found = confidence_interval(ratio(hits, torch.ones(len(of_row))), of_row.tolist(), Resampling(50, seed=seed))
         covered += found.low <= 0.7 <= found.high
     assert 0.9 < covered / 200 <= 1
 
@@ -284,7 +287,7 @@ def test_the_interval_of_few_groups_is_that_of_their_means() -> None:
     means = torch.tensor([0.5, 0.6, 0.7, 0.8])
     hits = (torch.arange(1000) / 1000 < means[:, None]).flatten()
     value, low, high = confidence_interval(
-        share(hits, torch.ones(4000)), torch.arange(4).repeat_interleave(1000).tolist()
+        ratio(hits, torch.ones(4000)), torch.arange(4).repeat_interleave(1000).tolist()
     )
     assert value == pytest.approx(0.65)
     half = 3.182 * (means.var() / 4).sqrt().item()  # Student's, with 3 degrees of freedom
@@ -293,7 +296,7 @@ def test_the_interval_of_few_groups_is_that_of_their_means() -> None:
 
 def test_few_groups_that_agree_by_luck_are_no_surer_than_their_rows() -> None:
     hits = torch.arange(60) % 4 > 0
-    value, low, high = confidence_interval(share(hits, torch.ones(60)), [row // 20 for row in range(60)])
+    value, low, high = confidence_interval(ratio(hits, torch.ones(60)), [row // 20 for row in range(60)])
     error = (0.75 * 0.25 / 60) ** 0.5
     assert value == 0.75
     assert high == pytest.approx(min(1.0, 0.75 + 4.303 * error), abs=0.03)

@@ -26,10 +26,11 @@ from oscine.probe.fit.judge import FitSettings
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe
+from oscine.probe.metrics.bootstrap import Resampling
 from oscine.probe.report.frame_figures import Scene, busiest, scene_figure
 from oscine.probe.report.frames_page import CLASS_HEADER, class_rows, hear_again, portray_frames
 from oscine.probe.report.html import Report
-from oscine.probe.results.frame_intervals import judged_recordings, weigh_frames
+from oscine.probe.results.intervals import assess_frames, judged_recordings
 from oscine.probe.tasks.frame_task import Event, FrameTask
 from oscine.probe.tasks.selection_tables import read_raven
 from oscine.probe.tasks.task import Part
@@ -81,7 +82,7 @@ def judgement(encoder: Encoder, task: FrameTask) -> FrameJudgement:
 
 
 def portrayed(encoder: Encoder, task: FrameTask, judgement: FrameJudgement, title: str = "") -> Report:
-    evidence = weigh_frames(judged_recordings(judgement, task), draws=100)
+    evidence = assess_frames(judged_recordings(judgement, task), Resampling(100))
     return portray_frames(title, {"fit": {"lr": 1e-2}}, encoder, task, judgement, evidence)
 
 
@@ -104,7 +105,9 @@ def test_the_page_has_all_that_can_be_shown_and_nothing_to_fetch(
         "from Student's t over 4 recordings, each left out in turn" in page
         or "from Student&#x27;s t over 4 recordings" in page
     )
-    for name, (value, low, high) in weigh_frames(judged_recordings(judgement, task), draws=100).intervals.items():
+    for name, (value, low, high) in assess_frames(
+        judged_recordings(judgement, task), Resampling(100)
+    ).intervals.items():
         assert f"<td>{name}</td><td>{value:.3f}</td><td>{low:.3f} to {high:.3f}</td>" in page
 
 

@@ -25,10 +25,11 @@ from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.protobin import ProtobinProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
+from oscine.probe.metrics.bootstrap import Resampling
 from oscine.probe.report.examples import Trial, clear_cases, explain, prototype_cutouts
 from oscine.probe.report.explain import open_prototypes
 from oscine.probe.report.page import portray
-from oscine.probe.results.intervals import weigh
+from oscine.probe.results.intervals import assess
 from oscine.probe.tasks.task import Task, read_task
 
 RATE = 32_000
@@ -97,7 +98,7 @@ def test_the_page_has_what_this_probe_can_show_and_nothing_to_fetch(name: str, e
     layers = encode_task(encoder, single, ALL_LAYERS)
     page = portray(
         "a <run>", {"head": {"pool": "mean"}, "fit": {"lr": 1e-2}}, encoder, single, judgement, features,
-        weigh(judgement, single, draws=20), layers,
+        assess(judgement, single, Resampling(20)), layers,
     ).html()  # fmt: skip
     headings = re.findall("<h2>(.*?)</h2>", page)
     kind = PROBES[name][0]
@@ -185,7 +186,7 @@ def test_cut_outs_are_of_judged_clips_with_the_weights_of_the_class(name: str, e
 def test_a_report_looks_into_a_copy_and_leaves_encoder_and_probes_as_they_were(encoder: Encoder, several: Task) -> None:
     features, judgement = judged("layer gated", encoder, several)
     before = [tensor.clone() for module in (encoder, judgement.probes[0]) for tensor in module.state_dict().values()]
-    page = portray("", {}, encoder, several, judgement, features, weigh(judgement, several, draws=20)).html()
+    page = portray("", {}, encoder, several, judgement, features, assess(judgement, several, Resampling(20))).html()
     after = [tensor for module in (encoder, judgement.probes[0]) for tensor in module.state_dict().values()]
     assert all(torch.equal(first, second) for first, second in zip(before, after, strict=True))
     assert "Confusion" not in page

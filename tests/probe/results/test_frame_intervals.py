@@ -12,17 +12,16 @@ import torch
 
 from oscine.models.errors import OscineError
 from oscine.probe.fit.frames import Decision, FrameJudgement, score_events
-from oscine.probe.metrics.bootstrap import confidence_interval, share
+from oscine.probe.metrics.bootstrap import Resampling, confidence_interval, ratio
 from oscine.probe.metrics.sound_events import total
-from oscine.probe.results.frame_intervals import (
+from oscine.probe.results.intervals import (
+    assess_frames,
     compare_recordings,
     event_scores,
     judged_recordings,
-    read_recordings,
-    weigh_frames,
 )
 from oscine.probe.results.run_files import SCORES
-from oscine.probe.results.runs import RECORDINGS
+from oscine.probe.results.runs import RECORDINGS, judged_events
 from oscine.probe.tasks.frame_task import HOP, Event, FrameTask
 from oscine.probe.tasks.task import Part
 
@@ -58,21 +57,21 @@ def judged(task: FrameTask, missing: float, chosen: bool = True, seed: int = 1) 
 def test_an_interval_is_of_the_very_score_and_over_groups_of_recordings(task: FrameTask) -> None:
     judgement = judged(task, 0.1)
     recordings = judged_recordings(judgement, task)
-    found = weigh_frames(recordings, draws=300, seed=2)
+    found = assess_frames(recordings, Resampling(300, seed=2))
     assert found.groups == 20
     for name, judged_by in (("", judgement.published), ("chosen_", judgement.chosen)):
         for kind in ("onset", "segment"):
             value, low, high = found.intervals[f"{name}{kind}_f1"]
             assert value == pytest.approx(sum(getattr(one, kind).f1 for one in judged_by if one) / 2)
             assert 0 < low < value < high < 1
-    assert not found.unsaid
+    assert not found.omitted
     first = recordings[recordings["part"] == "fold 0"]
     matches = judgement.published[0].onsets
-    score = share(
+    score = ratio(
         torch.tensor([2 * one.matched for one in matches]), torch.tensor([one.annotated + one.found for one in matches])
     )
-    assert weigh_frames(first, 300).intervals["onset_f1"] == confidence_interval(
-        score, [row // 2 for row in range(20)], 300
+    assert assess_frames(first, Resampling(300)).intervals["onset_f1"] == confidence_interval(
+        score, [row // 2 for row in range(20)], Resampling(300)
     )
 
 
@@ -90,14 +89,14 @@ def test_a_draw_scores_what_its_recordings_score_together(task: FrameTask) -> No
 
 def test_without_validation_rows_only_the_published_decision_has_intervals(task: FrameTask) -> None:
     recordings = judged_recordings(judged(task, 0.1, chosen=False), task)
-    assert list(weigh_frames(recordings, 20).intervals) == ["onset_f1", "segment_f1"]
+    assert list(assess_frames(recordings, Resampling(20)).intervals) == ["onset_f1", "segment_f1"]
 
 
 def test_recordings_of_one_group_have_no_interval_and_the_reason_is_given(task: FrameTask) -> None:
     alike = replace(task, rows=task.rows.assign(site="here"))
-    found = weigh_frames(judged_recordings(judged(task, 0.1), alike))
+    found = assess_frames(judged_recordings(judged(task, 0.1), alike))
     assert not found.intervals
-    assert found.unsaid["intervals"] == "1 group of recordings is too few for an interval, which takes 3 at least"
+    assert found.omitted["intervals"] == "1 group of recordings is too few for an interval, which takes 3 at least"
 
 
 def written(recordings: pd.DataFrame, run: Path) -> Path:
@@ -108,27 +107,25 @@ def written(recordings: pd.DataFrame, run: Path) -> Path:
 def test_runs_are_compared_recording_by_recording_whatever_their_order(task: FrameTask, tmp_path: Path) -> None:
     good, poor = (judged_recordings(judged(task, missing), task) for missing in (0.05, 0.3))
     shuffled = poor.sample(frac=1, random_state=0)
-    one, other = (read_recordings(written(run, tmp_path)) for run in (good, shuffled))
-    assert one is not None
-    assert other is not None
+    one, other = (pd.DataFrame(judged_events(written(run, tmp_path))) for run in (good, shuffled))
     pd.testing.assert_frame_equal(
         one.map(str), good.map(lambda value: str(list(value) if isinstance(value, tuple) else value))
     )
-    found = compare_recordings(one, other, draws=200)
+    found = compare_recordings(one, other, Resampling(200))
     for name in ("onset_f1", "chosen_segment_f1"):
-        values = [weigh_frames(run, 2).intervals[name].value for run in (good, poor)]
+        values = [assess_frames(run, Resampling(2)).intervals[name].value for run in (good, poor)]
         assert found[name].difference.value == pytest.approx(values[0] - values[1])
         assert found[name].difference.low > 0
         assert found[name].ahead == 1
-    for same in compare_recordings(one, one, draws=50).values():
+    for same in compare_recordings(one, one, Resampling(50)).values():
         assert same == ((0, 0, 0), 0.5)
 
 
 def test_scores_that_both_runs_have_are_compared(task: FrameTask) -> None:
     one, other = (judged_recordings(judged(task, 0.1, chosen), task) for chosen in (True, False))
     assert (
-        list(compare_recordings(one, other, 20))
-        == list(compare_recordings(other, one, 20))
+        list(compare_recordings(one, other, Resampling(20)))
+        == list(compare_recordings(other, one, Resampling(20)))
         == ["onset_f1", "segment_f1"]
     )
 
@@ -146,5 +143,5 @@ def test_other_recordings_and_other_events_are_not_compared(task: FrameTask) -> 
 
 def test_a_run_that_judged_clips_has_no_recordings(tmp_path: Path) -> None:
     (tmp_path / SCORES).write_text("{}")
-    assert read_recordings(tmp_path) is None
-    assert read_recordings(tmp_path / "nowhere") is None
+    assert judged_events(tmp_path) == []
+    assert judged_events(tmp_path / "nowhere") == []

@@ -13,7 +13,13 @@ import torch
 from oscine.models.errors import OscineError
 from oscine.models.words import from_cell
 from oscine.probe.fit.judge import Judgement
-from oscine.probe.results.predictions import Predictions, predictions_of, read_predictions, same_rows, write_predictions
+from oscine.probe.results.predictions import (
+    Predictions,
+    align_rows,
+    predictions_of,
+    read_predictions,
+    write_predictions,
+)
 from oscine.probe.tasks.task import Part, Task
 
 ORDER = torch.tensor([3, 1])  # not ascending: predictions are in the order of the parts
@@ -138,7 +144,7 @@ def test_rows_in_another_order_are_put_into_the_first_ones() -> None:
     second = replace(
         first, rows=first.rows.iloc[order.numpy()], targets=first.targets[order], logits=first.logits[order]
     )
-    found = same_rows(first, second)
+    found = align_rows(first, second)
     pd.testing.assert_frame_equal(found.rows, first.rows)
     assert torch.equal(found.logits, first.logits)
 
@@ -154,7 +160,7 @@ def test_rows_in_another_order_are_put_into_the_first_ones() -> None:
 )
 def test_what_is_no_run_of_the_same_task_gets_a_clear_line(change: dict[str, object], complaint: str) -> None:
     with pytest.raises(OscineError, match=complaint) as caught:
-        same_rows(judged(), replace(judged(), **change))  # type: ignore[arg-type]
+        align_rows(judged(), replace(judged(), **change))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 

@@ -14,8 +14,16 @@ import pytest
 
 from oscine.models.errors import OscineError
 from oscine.probe.metrics.metrics import Metrics
-from oscine.probe.results.published_scores import published_figures
-from oscine.probe.results.runs import Run, Score, add_run, own_rows, published_rows, ranked, read_runs
+from oscine.probe.results.runs import (
+    Run,
+    Score,
+    add_run,
+    own_rows,
+    published_figures,
+    published_rows,
+    ranked,
+    read_runs,
+)
 
 RUN = Run(
     "esc50",

@@ -16,7 +16,7 @@ from oscine.cli.console import config
 from oscine.cli.console.command import Parser, add_fields
 from oscine.models.audio import scan
 from oscine.models.errors import Misuse, OscineError
-from oscine.probe.results.published_scores import published_figures
+from oscine.probe.results.runs import published_figures
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.open import (
     FRAMES,

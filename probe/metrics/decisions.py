@@ -1,11 +1,46 @@
-"""From scores to yes and no: the threshold of every class that gives the best F1 on validation rows."""
+"""Choose by validation rows how logits become probabilities, and from which probability on to say yes."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from oscine.probe.metrics.calibration import Scaling, fit_platt, fit_temperature
 from oscine.probe.metrics.metrics import check_logits, check_targets
+from oscine.probe.tasks.kinds import TaskKind
+from oscine.probe.tasks.task import as_columns
+
+FITS = {"temperature": fit_temperature, "platt": fit_platt}
+
+
+class DecisionRule(NamedTuple):
+    """How a probe's logits are scaled, and thresholds [classes] of the probabilities so scaled."""
+
+    scaling: Scaling
+    thresholds: Tensor
+
+
+def fit_decision_rule(logits: Tensor, targets: Tensor) -> DecisionRule:
+    """Fit both to rows that are neither learnt from nor judged. logits [rows, classes], targets as in `Task`.
+
+    One scaling for all classes together, which rare ones cannot overfit.
+    """
+    kind = TaskKind.of(targets)
+    scaling = FITS[str(kind.scaling)](logits, targets)
+    found = as_probabilities(logits.double(), kind is TaskKind.SINGLE, scaling)
+    return DecisionRule(scaling, best_thresholds(found, as_columns(targets, logits.shape[1])))
+
+
+def as_probabilities(logits: Tensor, single_label: bool, scaling: Scaling | None = None) -> Tensor:
+    """Turn logits [..., classes] into probabilities; softmax where a row has one class, else sigmoid.
+
+    In double precision they hardly ever tie.
+    """
+    if scaling:
+        logits = scaling(logits)
+    return logits.softmax(-1) if single_label else logits.sigmoid()
 
 
 def best_thresholds(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]

@@ -6,8 +6,8 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 
 from oscine.models.errors import OscineError
+from oscine.probe.metrics.decisions import best_thresholds
 from oscine.probe.metrics.metrics import f1_scores
-from oscine.probe.metrics.thresholds import best_thresholds
 
 
 def drawn(seed: int = 0, rows: int = 40, classes: int = 4) -> tuple[Tensor, Tensor]:
