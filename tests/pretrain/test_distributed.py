@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.run.checkpoint import SYNC_EVERY
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.states import read_state
+from tests.forked import Program, two_processes
+from tests.pretrain import one_process
 
-PROGRAM = Path(__file__).parent / "one_process.py"
 SCRIPTS = Path(__file__).resolve().parents[2] / "configs" / "slurm"
 TINY = """
 --encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.workers 0 --log_every 1 --save_every 2 --health_every 0
@@ -49,42 +50,38 @@ def weights(runs: Path, name: str) -> dict[str, torch.Tensor]:
     return load_file(runs / name / "encoder" / "model.safetensors")
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def two_nodes(program: list[str]) -> None:
-    for code, said in on_two_nodes(program):
-        assert code == 0, said
-
-
-def on_two_nodes(program: list[str]) -> list[tuple[int, str]]:
-    """Exit codes and all that is said by a program on two nodes with a process each, as torchrun starts them."""
-    port = str(free_port())
-    begin = "--nnodes 2 --nproc-per-node 1 --master-addr 127.0.0.1 --master-port".split()
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *begin, port]
-    started = [
-        subprocess.Popen(
-            [*torchrun, "--node-rank", str(node), *program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for node in range(2)
-    ]
-    said = [process.communicate(timeout=300)[0] for process in started]
-    return [(process.returncode, text) for process, text in zip(started, said)]
-
-
 # In float64: a bias of keys has no gradient but rounding, which AdamW would make a step of.
 EXACT = ["--trainer.precision", "64-true"]
 
 
-@pytest.mark.parametrize("yaml", RECIPES)
-def test_two_nodes_with_half_the_batch_do_what_one_does_with_all_of_it(yaml: str, folder: Path, tmp_path: Path) -> None:
+def by_torchrun(arguments: list[str]) -> list[int]:
+    """Exit codes of torchrun on two nodes with a process each."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    joined = [*torchrun, "--master-addr", "127.0.0.1", "--master-port", port, "--node-rank"]
+    nodes = [subprocess.Popen([*joined, str(node), one_process.__file__, *arguments]) for node in range(2)]
+    return [node.wait(timeout=300) for node in nodes]
+
+
+def by_forking(arguments: list[str]) -> list[int]:
+    return [process.end().code for process in two_processes(arguments, nodes=2, work=one_process.run)]
+
+
+WAYS = [("bat_tiny", by_forking), ("bird_mae_tiny", by_forking)]
+
+
+@pytest.mark.parametrize(
+    ("yaml", "on_two_nodes"), [*WAYS, pytest.param("bat_tiny", by_torchrun, marks=pytest.mark.slow)]
+)
+def test_two_nodes_with_half_the_batch_do_what_one_does_with_all_of_it(
+    yaml: str, on_two_nodes: Callable[[list[str]], list[int]], folder: Path, tmp_path: Path
+) -> None:
     alone = arguments(yaml, "alone", folder, tmp_path, *EXACT, "--data.batch_size=4")
-    subprocess.run([sys.executable, str(PROGRAM), str(tmp_path), *alone], check=True, capture_output=True)
+    assert Program([str(tmp_path), *alone], work=one_process.run).end().code == 0
     pair = ["--data.batch_size=2", "--trainer.strategy=ddp", "--trainer.num_nodes=2", "--trainer.devices=1"]
-    two_nodes([str(PROGRAM), str(tmp_path), *arguments(yaml, "pair", folder, tmp_path, *EXACT, *pair)])
+    assert on_two_nodes([str(tmp_path), *arguments(yaml, "pair", folder, tmp_path, *EXACT, *pair)]) == [0, 0]
     whole, first, second = (torch.load(tmp_path / f"{name}.pt") for name in ("alone", 0, 1))
 
     assert len(whole["gradients"]) == len(first["gradients"]) == 3
@@ -145,50 +142,37 @@ def test_a_run_that_is_told_to_stop_keeps_its_state_and_goes_on_to_the_same_bits
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(tmp_path, "run").items())
 
 
-def in_two_processes(name: str, folder: Path, runs: Path, *more: str) -> subprocess.Popen[str]:
+def in_two_processes(name: str, folder: Path, runs: Path, *more: str) -> list[Program]:
     pair = ["--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=1"]
-    command = [sys.executable, "-m", "oscine", *arguments("bird_mae_tiny", name, folder, runs, *pair, *more)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return two_processes(arguments("bird_mae_tiny", name, folder, runs, *pair, *more))
 
 
 def test_of_two_processes_one_is_told_to_stop_and_both_do(folder: Path, tmp_path: Path) -> None:
-    process = in_two_processes("run", folder, tmp_path, "--recipe.steps=100000", "--save_every=100000")
     logs = tmp_path / "run" / "logs"
-    for _ in range(6000):
-        if process.poll() is not None or any(path.stat().st_size > 200 for path in logs.glob("*/metrics.csv")):
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGUSR1)
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 75, said
+    first, second = in_two_processes("run", folder, tmp_path, "--recipe.steps=100000", "--save_every=100000")
+    first.send_when(signal.SIGUSR1, lambda: any(path.stat().st_size > 200 for path in logs.glob("*/metrics.csv")))
+    said = first.end()
+    assert said.code == second.end().code == 75, said.err
     step = read_state(tmp_path / "run" / "states" / "last.ckpt")["global_step"]
-    assert f"told to stop at step {step}; " in said
+    assert f"told to stop at step {step}; " in said.err
     assert step % SYNC_EVERY == 0
 
 
-def test_the_process_whose_loss_is_no_number_names_its_recordings(folder: Path, tmp_path: Path) -> None:
-    program = tmp_path / "spoilt.py"
-    program.write_text(
-        "import os, sys\n"
-        "from oscine.cli import dispatch\n"
-        "from oscine.pretrain import BirdMAEPretraining\n"
-        "losses = BirdMAEPretraining.losses\n"
-        "def spoilt(recipe, *batch):\n"
-        "    bad = os.environ['RANK'] == '1' and recipe.trainer.global_step == 2\n"
-        "    return {name: term / 0 if bad else term for name, term in losses(recipe, *batch).items()}\n"
-        "BirdMAEPretraining.losses = spoilt\n"
-        "sys.exit(dispatch(sys.argv[1:]))\n"
-    )
-    pair = ["--trainer.strategy=ddp", "--trainer.num_nodes=2", "--trainer.devices=1", "--data.batch_size=1"]
-    late = [
-        "--recipe.steps=8",
-        "--log_every=5",
-        "--save_every=8",
-    ]  # after the gradients have spoilt the other process, too
-    call = [str(program), *arguments("bird_mae_tiny", "run", folder, tmp_path, *pair, *late)]
-    said = [text.strip().splitlines() for code, text in on_two_nodes(call) if code == 1]
-    assert len(said) == 2
-    lines = [line for lines in said for line in lines if "not finite at step 3" in line]
+def test_the_process_whose_loss_is_no_number_names_its_recordings(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = BirdMAEPretraining.losses
+
+    def spoilt(recipe: Recipe, *batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        bad = os.environ["RANK"] == "1" and recipe.trainer.global_step == 2
+        return {name: term / 0 if bad else term for name, term in losses(recipe, *batch).items()}
+
+    monkeypatch.setattr(BirdMAEPretraining, "losses", spoilt)
+    # After the gradients have spoilt the other process, too.
+    late = ["--recipe.steps=8", "--log_every=5", "--save_every=8"]
+    said = [process.end() for process in in_two_processes("run", folder, tmp_path, *late)]
+    assert [one.code for one in said] == [1, 1]
+    lines = [line for one in said for line in one.err.splitlines() if "not finite at step 3" in line]
     assert any("in another process" in line for line in lines)
     (named,) = (line for line in lines if "in a batch of" in line)
     assert str(folder) in named
@@ -201,11 +185,11 @@ def test_what_one_of_two_processes_cannot_read_ends_both_in_one_line(tmp_path: P
     for number in range(6):
         soundfile.write(recordings / f"{number}.flac", np.random.default_rng(number).uniform(-0.3, 0.3, 16_000), 16_000)
         os.truncate(recordings / f"{number}.flac", 200)  # its header promises a second
-    process = in_two_processes("run", recordings, tmp_path, "--recipe.steps=4")
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 1
-    assert "recordings" in said.strip().splitlines()[-1]
-    assert "Traceback" not in said
+    for process in in_two_processes("run", recordings, tmp_path, "--recipe.steps=4"):
+        said = process.end()
+        assert said.code == 1
+        assert "recordings" in said.err.strip().splitlines()[-1]
+        assert "Traceback" not in said.err
 
 
 @pytest.fixture
