@@ -9,16 +9,18 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from oscine.cli import main
 
-PATIENCE = 60  # seconds after which what should have happened will not
-FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
+PATIENCE = 120  # seconds after which what should have happened will not
+Work = Callable[[list[str]], None]
+# A process of its own at once: importing torch anew takes seconds. Windows has none.
+FORK: Any = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
 
 
 def started(work: Callable[..., None], *arguments: Any, **how: Any) -> Any:
@@ -30,6 +32,13 @@ def started(work: Callable[..., None], *arguments: Any, **how: Any) -> Any:
 def ended(process: Any) -> None:
     process.join(PATIENCE)
     assert process.exitcode is not None
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 class Ended(NamedTuple):
@@ -47,20 +56,26 @@ class Program:
     """
 
     def __init__(
-        self, arguments: list[str], *, work: Callable[[list[str]], None] = main, **environment: str | int
+        self,
+        arguments: list[str],
+        *,
+        work: Work = main,
+        before: Callable[[], None] | None = None,
+        **environment: str | int,
     ) -> None:
-        self.outputs = [tempfile.TemporaryFile("w+") for _ in range(2)]
-        self.process = started(say_and_run, self.outputs, environment, work, arguments)
+        outputs = [os.pipe() for _ in range(2)]
+        self.process = started(say_and_run, [end for _, end in outputs], environment, before, work, arguments)
+        readers = ThreadPoolExecutor(2)  # who is not read does not go on
+        self.said = [readers.submit(read_all, begin) for begin, _ in outputs]
+        readers.shutdown(wait=False)
+        for _, end in outputs:
+            os.close(end)
 
     def send(self, order: signal.Signals) -> None:
         os.kill(self.process.pid, order)
 
-    def send_when(self, order: signal.Signals, happened: Callable[[], bool]) -> None:
-        """Send a signal as soon as something has happened, or the process has ended by itself."""
-        until = time.monotonic() + PATIENCE
-        while self.process.is_alive() and not happened() and time.monotonic() < until:
-            time.sleep(0.01)
-        self.send(order)
+    def has_ended(self) -> bool:
+        return not self.process.is_alive()
 
     def kill_all(self) -> int:
         """Kill it with all processes that it has started; return its exit code."""
@@ -70,25 +85,35 @@ class Program:
     def end(self) -> Ended:
         """Wait for its end."""
         ended(self.process)
-        for output in self.outputs:
-            output.seek(0)
-        out, err = (output.read() for output in self.outputs)
+        out, err = (said.result(PATIENCE) for said in self.said)
         return Ended(self.process.exitcode, out, err)
 
 
+def read_all(output: int) -> str:
+    with open(output) as pipe:
+        return pipe.read()
+
+
 def say_and_run(
-    outputs: list[IO[str]], environment: dict[str, str | int], work: Callable[[list[str]], None], arguments: list[str]
+    outputs: list[int],
+    environment: dict[str, str | int],
+    before: Callable[[], None] | None,
+    work: Work,
+    arguments: list[str],
 ) -> None:
     os.setsid()
     os.environ.update({name: str(value) for name, value in environment.items()})
     for number, output in enumerate(outputs, start=1):
-        os.dup2(output.fileno(), number)
-    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
+        os.dup2(output, number)
+        os.close(output)
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
     logging.getLogger().handlers.clear()  # pytest's; the command brings its own
+    if before:
+        before()
     work(arguments)
 
 
-def two_processes(arguments: list[str], *, nodes: int = 1, work: Callable[[list[str]], None] = main) -> list[Program]:
+def two_processes(arguments: list[str], *, nodes: int = 1, work: Work = main) -> list[Program]:
     """Start two processes of one run as torchrun does: both on one node, or each on its own."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

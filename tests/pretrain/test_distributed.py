@@ -26,7 +26,7 @@ from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.run.checkpoint import SYNC_EVERY
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.states import read_state
-from tests.forked import Program, two_processes
+from tests.forked import Program, two_processes, wait_for
 from tests.pretrain import one_process
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "configs" / "slurm"
@@ -150,7 +150,8 @@ def in_two_processes(name: str, folder: Path, runs: Path, *more: str) -> list[Pr
 def test_of_two_processes_one_is_told_to_stop_and_both_do(folder: Path, tmp_path: Path) -> None:
     logs = tmp_path / "run" / "logs"
     first, second = in_two_processes("run", folder, tmp_path, "--recipe.steps=100000", "--save_every=100000")
-    first.send_when(signal.SIGUSR1, lambda: any(path.stat().st_size > 200 for path in logs.glob("*/metrics.csv")))
+    wait_for(lambda: first.has_ended() or any(path.stat().st_size > 200 for path in logs.glob("*/metrics.csv")))
+    first.send(signal.SIGUSR1)
     said = first.end()
     assert said.code == second.end().code == 75, said.err
     step = read_state(tmp_path / "run" / "states" / "last.ckpt")["global_step"]

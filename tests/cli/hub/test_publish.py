@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from oscine.models.errors import Misuse, OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.publish.convert import convert_checkpoint
 from oscine.models.zoo import create_model
+from tests.forked import Program, wait_for
 from tests.hub_server import Hub, environment, serving, sha256
 from tests.models.test_checkpoints import what, where
 
@@ -412,62 +412,30 @@ def test_what_cannot_be_read_here_is_no_fault_of_the_network(hub, tmp_path):
     assert hub.requests == []
 
 
-# Starts publishing again and again without importing everything each time; prints each one's process and exit code.
-DRIVER = """
-import os, sys
-from oscine.cli.hub.publish import main
-from oscine.models.errors import OscineError
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        print(os.getpid(), flush=True)
-        os.dup2(2, 1)
-        try:
-            main(line.split())
-        except OscineError as error:
-            print(error, file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
 class Publisher:
-    """Another process that publishes, and may be killed at a request that it makes: before or after it is answered."""
+    """Publishes in a process of its own, which may be killed at a request that it makes: before or after it is answered."""
 
-    def __init__(self, hub: Hub, home: Path) -> None:
+    def __init__(self, hub: Hub) -> None:
         self.hub, self.seen = hub, 0
-        settings = os.environ | environment(hub, home) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER], env=settings, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
 
     def publish(self, repository: str, kill_at: int | None = None) -> int:
         """Its exit code; `seen` counts the moments at which it can be killed."""
-        self.seen, pids = 0, list[int]()
+        self.seen, running = 0, list[Program]()
 
         def watch(request: str, done: bool) -> None:
             self.seen += 1
             if self.seen == kill_at:
-                while not pids:
-                    time.sleep(0.01)
-                os.kill(pids[0], signal.SIGKILL)
+                wait_for(lambda: bool(running))
+                running[0].send(signal.SIGKILL)
 
         self.hub.watch = watch
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(f"runs/bird {repository} --licence mit\n")
-        self.process.stdin.flush()
-        pids.append(int(self.process.stdout.readline()))
-        return int(self.process.stdout.readline())
+        running.append(Program(["runs/bird", repository, "--licence", "mit"], work=main))
+        return running[0].end().code
 
 
 @pytest.fixture
-def publisher(hub: Hub, tmp_path: Path) -> Iterator[Publisher]:
-    publisher = Publisher(hub, tmp_path / "other")
-    yield publisher
-    publisher.process.kill()
-    publisher.process.wait()
+def publisher(hub: Hub) -> Publisher:
+    return Publisher(hub)
 
 
 def check_killed_and_run_again(publisher: Publisher, repository: str, kill_at: int, weights: str) -> None:

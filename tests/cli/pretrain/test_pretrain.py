@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +28,7 @@ from oscine.pretrain.run.encoders import encoder_with_weights
 from oscine.pretrain.run.files import replaced_run
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.states import read_state
+from tests.forked import Ended, Program, two_processes, wait_for
 
 TINY = """
 --encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.batch_size 2 --data.workers 0 --log_every 1 --save_every 2
@@ -203,7 +202,7 @@ def test_a_run_goes_on_with_the_recordings_that_it_began_with(capsys: pytest.Cap
 def test_a_run_goes_on_with_as_many_clips_a_step_on_other_devices_and_none_comes_twice(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert in_two_processes("run", "--data.batch_size=3").returncode == 0
+    assert [done.code for done in in_two_processes("run", "--data.batch_size=3")] == [0, 0]
     state = Path("runs/run/states/last.ckpt")
     assert read_state(state)["PretrainingData"]["clips"] == 12, "two steps of two processes"
     alone = ["--resume", "--recipe.lr=0", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.strategy=auto"]
@@ -225,15 +224,12 @@ def test_under_slurm_the_run_itself_hears_that_its_time_is_up(here: Path, monkey
         monkeypatch.setenv(f"SLURM_{name}", value)
     given = ["--name", "run", "--data.recordings", "sound", "--recipe.steps=100000", "--save_every=100000"]
     cpu = ["--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.num_nodes=1"]
-    command = [sys.executable, "-m", "oscine", "pretrain", "bird_mae_tiny", *TINY, *given, *cpu]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for _ in range(6000):
-        if process.poll() is not None or any(path.stat().st_size > 200 for path in here.glob("runs/run/logs/*/*.csv")):
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGUSR1)
-    said = process.communicate(timeout=120)[1]
-    assert process.returncode == 75, said
+    process = Program(["pretrain", "bird_mae_tiny", *TINY, *given, *cpu])
+    logs = here / "runs/run/logs"
+    wait_for(lambda: process.has_ended() or any(path.stat().st_size > 200 for path in logs.glob("*/*.csv")))
+    process.send(signal.SIGUSR1)
+    code, _, said = process.end()
+    assert code == 75, said
     assert "told to stop at step" in said
     assert not Path("scontrol.called").exists()
     assert not list(here.rglob("hpc_ckpt*"))
@@ -325,17 +321,16 @@ def test_a_table_that_cannot_be_judged_on_is_refused_before_a_run_is_touched(
     assert Path("runs/run/encoder").exists()
 
 
-def in_two_processes(name: str, *more: str) -> subprocess.CompletedProcess[str]:
+def in_two_processes(name: str, *more: str) -> list[Ended]:
     pair = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp", "--pictures_every=1"]
     given = ["--name", name, "--data.recordings", "sound", "--recipe.steps=2", "--recipe.lr=0", *pair, *more]
-    command = [sys.executable, "-m", "oscine", "pretrain", "bird_mae_tiny", *TINY, *given]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    return [process.end() for process in two_processes(["pretrain", "bird_mae_tiny", *TINY, *given])]
 
 
 def test_two_processes_judge_their_encoder_as_one_does(table: str) -> None:
     looks = ["--probe_table", table, "--probe_every=1"]
-    done = in_two_processes("pair", *looks)
-    assert done.returncode == 0, done.stderr
+    for done in in_two_processes("pair", *looks):
+        assert done.code == 0, done.err
     assert pretrain("alone", 2, "--recipe.lr=0", *looks) == 0
     pair, alone = (loss_curve(Path("runs", name)).filter(like="probe/") for name in ("pair", "alone"))
     assert len(pair) == 2
@@ -349,10 +344,10 @@ def test_two_processes_judge_their_encoder_as_one_does(table: str) -> None:
 
 def test_what_one_of_two_processes_cannot_judge_stops_both(table: str) -> None:
     Path("3_again.flac").write_bytes(b"no sound")  # the second row, which the second process has
-    done = in_two_processes("pair", "--probe_table", table, "--probe_every=1")
-    assert done.returncode == 1
-    assert "3_again.flac" in done.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    for done in in_two_processes("pair", "--probe_table", table, "--probe_every=1"):
+        assert done.code == 1
+        assert "3_again.flac" in done.err.strip().splitlines()[-1]
+        assert "Traceback" not in done.err
 
 
 class LouderPretraining(BirdMAEPretraining):

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from oscine.models import create_model, save_pretrained
 from oscine.models.encoders.base.provenance import read_origin
 from oscine.probe import load_probe
 from oscine.probe.results.runs import read_runs
+from tests.forked import Program, wait_for
 from tests.hub_server import Hub, serving
 from tests.task_layouts import write_dcase
 
@@ -140,14 +137,9 @@ def test_a_few_clips_a_class_are_fine_tuned_on_from_the_same_weights_each_time(c
 def test_a_killed_run_goes_on_and_ends_with_the_same_bits(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch([*call, "--name", "whole"]) == 0
     states = RUN / "states"
-    with subprocess.Popen([sys.executable, "-m", "oscine", *call]) as run:
-        deadline = time.monotonic() + 120
-        while not (states / "0.pt").exists():  # the first fold is done
-            assert run.poll() is None, "it ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        os.kill(run.pid, signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
+    run = Program(call)
+    wait_for(lambda: run.has_ended() or (states / "0.pt").exists())  # the first fold is done
+    assert run.kill_all() == -signal.SIGKILL, "it ended before it could be killed"
     assert dispatch(call) == 1
     assert "has not ended; --resume goes on, --overwrite begins anew" in capsys.readouterr().err
     assert dispatch([*call, "--resume", "--fit.lr", "1"]) == 1

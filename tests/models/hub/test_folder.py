@@ -25,6 +25,7 @@ from oscine.models.hub import folder as hub_room
 from oscine.models.hub.download import fetch
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import Architecture, Published, create_model, fetch_weights
+from tests.forked import Program
 from tests.hub_server import Fault, Hub, environment, serving, sha256
 from tests.models.hub.test_weights import eat_on_the_hub
 
@@ -434,18 +435,11 @@ def test_a_cache_that_cannot_be_written_is_named(hub, tmp_path, monkeypatch):
     assert "make room or set HF_HOME" in message
 
 
-FULL = """
-import resource, sys
-from oscine.models import create_model
-from oscine.models.errors import OscineError
-limit, name = sys.argv[1:]
-if limit != "none":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
-try:
-    print(create_model(name).cls_token.sum().item())
-except OscineError as error:
-    print(error)
-"""
+def load_and_say(arguments: list[str]) -> None:
+    try:
+        print(create_model(*arguments).cls_token.sum().item())
+    except OscineError as error:
+        print(error)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files there")
@@ -454,20 +448,20 @@ def test_a_disk_that_fills_up_is_said_in_one_line_and_leaves_nothing_broken(hub,
     """No file of that process can grow beyond the limit, as where a disk or a quota ends."""
     encoder = seeded()
     hub.add(REPOSITORY, files_of(encoder, tmp_path / "saved"))
-    home = tmp_path / "other"
+    home = tmp_path / "home"  # of the hub
 
-    def run(limit: object) -> str:
-        command = [sys.executable, "-c", FULL, str(limit), NAME]
-        settings = os.environ | environment(hub, home)
-        return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300, check=True).stdout
+    def limit_files() -> None:
+        import resource  # not on Windows
 
-    told = run(limit)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    told = Program([NAME], work=load_and_say, before=limit_files).end().out
     assert told.startswith(f"{file} of robin/tiny could not be fetched into {home}/hub (")
     assert told.endswith("; make room or set HF_HOME, and try again\n")
     assert told.count("\n") == 1
     shown = [path.name for path in home.glob("hub/models--*/snapshots/*/*")]
     assert shown == ([] if file == "config.json" else ["config.json"])
-    assert run("none") == f"{encoder.cls_token.sum().item()}\n"
+    assert Program([NAME], work=load_and_say).end().out == f"{encoder.cls_token.sum().item()}\n"
 
 
 def test_the_small_hub_answers_what_else_its_client_can_ask(hub, tmp_path):
@@ -526,22 +520,22 @@ def test_weights_are_fetched_without_being_loaded(hub, row, tmp_path):
     (fetched.path.parent / "config.json").read_text()
 
 
-@pytest.mark.parametrize("revision", [None, "v1"])
-def test_another_process_loads_offline_what_was_downloaded_ahead(hub, tmp_path, revision):
+def test_another_process_loads_offline_what_was_downloaded_ahead(hub, tmp_path):
     encoder = seeded()
     commit = hub.add(REPOSITORY, files_of(encoder, tmp_path / "saved"))
     hub.repositories[REPOSITORY].refs["v1"] = commit
-    name = f"{NAME}@{revision}" if revision else NAME
+    names = [NAME, f"{NAME}@v1"]
 
-    def run(code: str, **more: str) -> str:
+    def run(code: str, **more: str) -> list[str]:
         settings = os.environ | environment(hub, tmp_path / "other") | more
         command = [sys.executable, "-c", code]
-        return subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300, check=True).stdout
+        done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=300, check=True)
+        return done.stdout.split()
 
-    told = run(f"from oscine.models.zoo import fetch_weights; print(fetch_weights({name!r}).revision)")
-    assert told.strip() == commit
+    fetch = "from oscine.models.zoo import fetch_weights"
+    assert run(f"{fetch}; print(*[fetch_weights(name).revision for name in {names}])") == [commit, commit]
     hub.shutdown()
     hub.server_close()
-    load = f"import torch; from oscine.models import create_model; torch.manual_seed(0); e = create_model({name!r})"
-    told = run(load + "; print(e.provenance['revision'], e.cls_token.sum().item())", HF_HUB_OFFLINE="1")
-    assert told.split() == [commit, str(encoder.cls_token.sum().item())]
+    load = "import torch; from oscine.models import create_model; torch.manual_seed(0)"
+    say = f"[print(e.provenance['revision'], e.cls_token.sum().item()) for e in map(create_model, {names})]"
+    assert run(f"{load}; {say}", HF_HUB_OFFLINE="1") == 2 * [commit, str(encoder.cls_token.sum().item())]

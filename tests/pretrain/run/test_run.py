@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.states import read_state
+from tests.forked import Program, wait_for
 
 TINY = """
 --encoder.dim 24 --encoder.depth 1 --encoder.heads 2 --data.batch_size 2 --data.workers 1 --log_every 1 --save_every 3
@@ -64,19 +64,14 @@ def state_of(runs: Path, name: str) -> dict[str, Any]:
 
 def kill_at(step: int, command: list[str], folder: Path) -> None:
     """Start `oscine` and kill it, with all processes that read for it, as soon as its log has that step."""
-    # As many threads as here: sums in another order end in other bits.
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "oscine", *command], start_new_session=True, stderr=subprocess.DEVNULL, env=environment
-    )
-    for _ in range(6000):
-        logged = sum(len(path.read_text().splitlines()) - 1 for path in folder.glob("logs/version_*/metrics.csv"))
-        if logged >= step or process.poll() is not None:
-            break
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process = Program(command)
+    wait_for(lambda: process.has_ended() or step <= logged_steps(folder))
+    assert process.kill_all() == -signal.SIGKILL
     assert not (folder / "encoder").exists(), "killed while it ran"
+
+
+def logged_steps(folder: Path) -> int:
+    return sum(len(path.read_text().splitlines()) - 1 for path in folder.glob("logs/version_*/metrics.csv"))
 
 
 WAYS = [  # workers, parts of a step
@@ -153,10 +148,10 @@ def test_what_is_no_number_is_kept_in_no_state_also_where_a_run_is_told_to_stop(
     assert not list((tmp_path / "run").glob("states/*"))
 
 
-@pytest.mark.parametrize("config", RECIPES)
-def test_two_processes_train_one_encoder(config: str, folder: Path, tmp_path: Path) -> None:
+def test_two_processes_train_one_encoder(folder: Path, tmp_path: Path) -> None:
+    """The second one is started by Lightning; tests/pretrain/test_distributed.py has more of two, and of other recipes."""
     pair = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    command = [sys.executable, "-m", "oscine", *arguments(config, "pair", folder, tmp_path, 3, *pair)]
+    command = [sys.executable, "-m", "oscine", *arguments("bat_tiny", "pair", folder, tmp_path, 3, *pair)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("create_model(") == 1
@@ -196,18 +191,6 @@ def test_a_run_with_a_torn_state_goes_on_from_the_one_before_and_ends_with_the_s
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(tmp_path, "run").items())
 
 
-def run_with_full_disk(command: list[str], most: int) -> subprocess.CompletedProcess[str]:
-    """`oscine` in a process that cannot write files of more than `most` bytes."""
-    return subprocess.run(
-        [sys.executable, "-m", "oscine", *command],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
-    )
-
-
 def test_a_recording_replaced_by_another_of_the_same_length_is_noticed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -231,14 +214,14 @@ def test_a_full_disk_stops_a_run_with_one_line_and_leaves_its_states(most: int, 
     states = {path: path.read_bytes() for path in (tmp_path / "run" / "states").iterdir()}
     # No worker: batches come from one through files in memory.
     more = [*first, "--data.workers=0", "--recipe.steps=90", "--resume", "--change", "recipe.steps"]
-    done = run_with_full_disk(more, most)
-    assert done.returncode == 1
-    said = done.stderr.strip().splitlines()[-1]
+    done = Program(more, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))).end()
+    assert done.code == 1
+    said = done.err.strip().splitlines()[-1]
     assert said.startswith("oscine pretrain: stopped at step ")
     assert (
         f"File too large; the state kept in {tmp_path / 'run' / 'states' / 'last.ckpt'} is from before; when " in said
     )
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.err
     assert {path: path.read_bytes() for path in (tmp_path / "run" / "states").iterdir()} == states
     assert dispatch([*first, "--recipe.steps=10", "--resume", "--change", "recipe.steps"]) == 0
     assert loss_curve(tmp_path / "run").index[-1] == 9
@@ -275,12 +258,11 @@ def test_a_disk_without_room_stops_a_run_which_goes_on_when_there_is_some(
     disk = os.statvfs(small_disk)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(disk.f_bavail * disk.f_frsize - int(room * len(before))))
-    command = [sys.executable, "-m", "oscine", *first, "--data.workers=0", "--resume"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 1
-    said = done.stderr.strip().splitlines()[-1]
+    done = Program([*first, "--data.workers=0", "--resume"]).end()
+    assert done.code == 1
+    said = done.err.strip().splitlines()[-1]
     assert complaint.format(last=last) in said
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.err
     assert [path.name for path in last.parent.iterdir()] == [last.name]
     assert last.read_bytes() == before
     ballast.unlink()
