@@ -23,10 +23,10 @@ from torch.nn.functional import pad
 
 from oscine.models import BirdMAE, Encoder, create_model, embed_folder, load_audio
 from oscine.models.audio.workers import default_workers
-from oscine.models.embed.clips import Reader, clips_of, cut, parts_of
+from oscine.models.embed.clips import ChunkReader, cut_clips, make_layout, split_recording
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.progress import Progress, Watcher
 from oscine.models.embed.table import read_embeddings
-from oscine.models.embed.vectors import Vectors
 from oscine.models.encoders.base.precision import BFLOAT16, FLOAT32, bfloat16_gain
 from oscine.models.recordings.folder import survey
 
@@ -99,7 +99,7 @@ def embed(
             print(f"bfloat16 to float32: cosine at least {cosine.min():.5f}, {cosine.mean():.5f} on average")
 
 
-class BusyVectors(Vectors):
+class BusyVectors(EmbeddingExtractor):
     """Notes when the encoder's device begins and ends with every batch, on a GPU by the GPU's own clock."""
 
     def __init__(self, encoder: Encoder, precision: str) -> None:
@@ -148,17 +148,17 @@ def record(path: Path, seconds: float, seed: int) -> None:
 
 def shares(encoder: Encoder, folder: Path, batch_size: int) -> None:
     """How much of the work is reading, frontend and encoder, each by itself and one after the other."""
-    windows = cut(encoder)
-    reader = Reader(windows)
-    pieces = [piece for part in parts_of(survey(folder).recordings, windows, lambda _: 1) for piece in part]
+    layout = make_layout(encoder)
+    reader = ChunkReader(layout)
+    chunks = [chunk for one in survey(folder).recordings for chunk in split_recording(one, layout)]
     begin = time.perf_counter()
-    clips = [clip for piece in pieces for clip in clips_of(piece, reader[piece], windows)[0]]
+    clips = [clip for chunk in chunks for clip in cut_clips(chunk, reader[chunk], layout)[0]]
     reading = (time.perf_counter() - begin) / len(clips)
-    whole = [clip for clip in clips if len(clip) == windows.samples]
+    whole = [clip for clip in clips if len(clip) == layout.samples]
     batch = torch.stack(whole[:batch_size]).to(encoder.device)
     with torch.inference_mode():
         frontend = fastest(lambda: encoder.frontend(batch), encoder.device) / len(batch)
-        both = fastest(lambda: Vectors(encoder)(list(batch)), encoder.device) / len(batch)
+        both = fastest(lambda: EmbeddingExtractor(encoder)(list(batch)), encoder.device) / len(batch)
     work = {"reading": reading, "frontend": frontend, "encoder": both - frontend}
     said = ", ".join(f"{name} {1e3 * took:.1f} ms ({took / sum(work.values()):.0%})" for name, took in work.items())
     print(f"a clip, in one process: {said}")

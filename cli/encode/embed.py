@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from oscine.cli.console.command import call, say_if_slow, say_loading
 from oscine.cli.console.progress import progress_bar
-from oscine.models.embed.arguments import SHORTEST_CLIP
+from oscine.models.embed.settings import SHORTEST_CLIP
 from oscine.models.errors import Misuse
 from oscine.models.words import counted
 
@@ -87,13 +87,13 @@ def embed(
         random_weights: leave the encoder untrained, for tests; the table says so.
         overwrite: replace OUT and what an unfinished call has left.
     """
-    from oscine.models.audio.channels import parse_channel
-    from oscine.models.embed.arguments import check_arguments
+    from oscine.models.audio.scan import ALL, parse_shard
     from oscine.models.embed.journal import Journal
+    from oscine.models.embed.settings import EmbedSettings
     from oscine.models.embed.table import check_target
     from oscine.models.encoders.base.devices import check_device
     from oscine.models.encoders.base.features import check_layers, check_pools
-    from oscine.models.recordings.folder import ALL, parse_shard
+    from oscine.models.encoders.base.precision import check_precision
     from oscine.models.recordings.inputs import find_inputs
     from oscine.models.zoo import check_encoder, depth_of, open_encoder
 
@@ -102,35 +102,24 @@ def embed(
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)
     check_pools(pools.split(","), chosen)
-    check_arguments(
-        hop=hop,
-        dtype=dtype,
-        precision=precision,
-        clock=clock,
-        batch_size=batch_size,
-        workers=workers,
-        shortest=shortest,
-    )
+    settings = EmbedSettings(hop, dtype, clock, channel, shortest, share, overwrite, batch_size, workers)
+    check_precision(precision)
     check_device(device)
     check_encoder(model, checkpoint, random_weights)
     if chosen is not None and (depth := depth_of(model)):
         check_layers(chosen, depth)
-    which = parse_channel(channel)
     with say_if_slow("embed", "finding the recordings"):
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
     say_loading("embed", model)
 
     from oscine.cli.console.reporter import Reporter
-    from oscine.models.embed.embed import embed_recordings
-    from oscine.models.embed.vectors import Vectors
+    from oscine.models.embed.embed import embed_to_table
+    from oscine.models.embed.extractor import EmbeddingExtractor
 
     encoder = open_encoder(model, checkpoint, random_weights, device)
-    vectors = Vectors(encoder, chosen, pools.split(","), precision, compile)
+    extractor = EmbeddingExtractor(encoder, chosen, pools.split(","), precision, compile)
     with say_if_lost(target), progress_bar() as bar:
-        summary = embed_recordings(
-            vectors, inputs, target, hop, dtype, clock, share, overwrite, batch_size, workers, Reporter(bar, called),
-            channel=which, shortest=shortest,
-        )  # fmt: skip
+        summary = embed_to_table(extractor, inputs, target, settings=settings, watcher=Reporter(bar, called))
     say(summary)
     return LISTED if summary.listed else 0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from oscine.cli.console.command import call, say_if_slow, say_loading
 from oscine.cli.console.progress import progress_bar
 from oscine.cli.encode.embed import LISTED, say, say_if_lost
-from oscine.models.embed.arguments import SHORTEST_CLIP
+from oscine.models.embed.settings import SHORTEST_CLIP
 from oscine.models.errors import Misuse
 from oscine.models.words import counted
 
@@ -74,12 +74,12 @@ def predict(
         device: where the encoder runs: cpu, cuda, mps; auto: the best that is there.
         overwrite: replace OUT, a selection table, and what an unfinished call has left.
     """
-    from oscine.models.audio.channels import parse_channel
-    from oscine.models.embed.arguments import check_arguments
+    from oscine.models.audio.scan import ALL, parse_shard
     from oscine.models.embed.journal import Journal
+    from oscine.models.embed.settings import EmbedSettings
     from oscine.models.embed.table import check_target, read_listed
     from oscine.models.encoders.base.devices import check_device, moved
-    from oscine.models.recordings.folder import ALL, parse_shard
+    from oscine.models.encoders.base.precision import FLOAT32, check_precision
     from oscine.models.recordings.inputs import find_inputs
     from oscine.probe.deploy.arguments import check_classes, check_detections, check_threshold
     from oscine.probe.deploy.probe_json import check_probe
@@ -94,21 +94,20 @@ def predict(
     if detections:
         check_detections(detections, overwrite)
     check_threshold(threshold)
-    check_arguments(
-        hop=hop, precision=precision, clock=clock, batch_size=batch_size, workers=workers, shortest=shortest
-    )
+    settings = EmbedSettings(hop, FLOAT32, clock, channel, shortest, share, overwrite, batch_size, workers)
+    check_precision(precision)
     check_device(device)
     facts = check_probe(probe)
     check_classes(facts["classes"] if facts else [])
-    which = parse_channel(channel)
     with say_if_slow("predict", "finding the recordings"):
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
     say_loading("predict", str(probe))
 
     from oscine.cli.console.reporter import Reporter
+    from oscine.models.embed.embed import embed_to_table
     from oscine.probe.deploy.detections import is_current, write_detections
     from oscine.probe.deploy.negatives import describe_false_positives
-    from oscine.probe.deploy.predict import check_hop, predict_recordings
+    from oscine.probe.deploy.predict import Probabilities, check_hop
     from oscine.probe.deploy.saved import load_probe
 
     fitted = load_probe(probe)
@@ -116,25 +115,23 @@ def predict(
     moved(fitted.encoder, device)
     fitted.probe.to(fitted.encoder.device)
     if made and overwrite and detections:
-        made = detections.exists() and not journal.folder.exists() and is_current(
-            fitted, target, inputs, hop, precision, clock, channel=which, shortest=shortest
-        )  # fmt: skip
+        made = (
+            detections.exists()
+            and not journal.folder.exists()
+            and is_current(fitted, target, inputs, precision, settings=settings)
+        )
         if made:
             print(f"{target}: is what this call would make, and not made again")
     if made:
         listed = read_listed(target)
     else:
         with say_if_lost(target), progress_bar() as bar:
-            summary = predict_recordings(
-                fitted, inputs, target, hop, precision, clock, share, overwrite, batch_size, workers, Reporter(bar, called),
-                channel=which, shortest=shortest,
-            )  # fmt: skip
+            extractor = Probabilities(fitted, precision)
+            summary = embed_to_table(extractor, inputs, target, settings=settings, watcher=Reporter(bar, called))
         listed = summary.listed
         say(summary, "frame" if fitted.frame_seconds else "clip")
     if detections:
-        count = write_detections(
-            fitted, target, inputs, detections, threshold, hop, overwrite, channel=which, shortest=shortest
-        )
+        count = write_detections(fitted, target, inputs, detections, threshold=threshold, settings=settings)
         print(
             f"{detections}: {counted(count, 'detection')}, of probabilities from {describe_thresholds(fitted, threshold)}"
         )

@@ -1,4 +1,4 @@
-"""Recordings in, a table of embeddings out: one row a clip, and nothing lost on the way."""
+"""Embed recordings: one row a clip of a table, and nothing lost on the way."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ import pandas as pd
 import torch
 
 from oscine import __version__
-from oscine.models.audio.channels import EACH, MIX, Channel, parse_channel
+from oscine.models.audio.channels import EACH, MIX, Channel
 from oscine.models.audio.load import AudioError, audio_info
+from oscine.models.audio.scan import ALL, Shard
 from oscine.models.audio.workers import default_workers
-from oscine.models.embed.arguments import SHORTEST_CLIP, check_arguments
-from oscine.models.embed.clips import Recording, cut, read_ahead
-from oscine.models.embed.estimate import foretell, measure_cost
+from oscine.models.embed.clips import make_layout, read_chunks
+from oscine.models.embed.estimate import estimate, measure_cost
+from oscine.models.embed.extractor import EmbeddingExtractor, Extractor
 from oscine.models.embed.job import PARTS, Job, embed_part, embed_parts
 from oscine.models.embed.journal import Journal
-from oscine.models.embed.outputs import Outputs
 from oscine.models.embed.progress import SILENT, Watcher
-from oscine.models.embed.table import Note, Summary, as_frame, as_table, check_target, schema_of, write_table
-from oscine.models.embed.vectors import Vectors
+from oscine.models.embed.settings import SHORTEST_CLIP, EmbedSettings
+from oscine.models.embed.table import FileError, Summary, as_frame, as_table, check_target, schema_of, write_table
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.state import evaluating, fingerprint
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import ALL, Shard, Survey, parts_of_file, survey
+from oscine.models.recordings.folder import Recording, Survey, parts_of_file, survey
 from oscine.models.recordings.inputs import WHOLE, Recordings
-from oscine.models.recordings.timestamps import Clock
 
 logger = logging.getLogger(__name__)
 
 
 def embed_file(
-    encoder: Encoder | Outputs,
+    encoder: Encoder | Extractor,
     path: str | Path,
     hop: float | None = None,
     batch_size: int | None = None,
@@ -42,30 +41,32 @@ def embed_file(
     channel: Channel = MIX,
     shortest: float = SHORTEST_CLIP,
 ) -> pd.DataFrame:
-    """The embeddings of one recording: a row a clip, indexed by file, start_time, end_time; columns embedding_0 and on.
+    """Embed one recording: a row a clip, indexed by file, start_time, end_time; columns embedding_0 and on.
 
     Arguments as in `embed_recordings`; with channel "each", the index has the channel, too. Of a file that is cut short the
     readable part is embedded, with a warning in the log; AudioError where nothing can be used.
     """
     check_order(encoder, path, "embed_file(encoder, path)")
-    channel = parse_channel(channel)
-    recordings, missing = parts_of_file(Recording(Path(path), str(path), audio_info(path)), [WHOLE], channel)
+    job = make_job(encoder, EmbedSettings(hop=hop, batch_size=batch_size, channel=channel, shortest=shortest))
+    recordings, missing = parts_of_file(
+        Recording(Path(path), str(path), audio_info(path)), [WHOLE], job.settings.channel
+    )
     if missing:
         raise AudioError(path, missing)
-    job = job_of(encoder, hop, batch_size, shortest=shortest)._replace(recordings=recordings)
-    pieces = list(chain.from_iterable(job.parts()))
-    with evaluating(job.outputs.encoder):
-        rows, notes = embed_part(job, pieces, read_ahead(pieces, job.windows, workers=0), {})
-    note = notes.get(str(path), Note(recordings[0].info.note, refused=False))
-    if note.refused or not rows.keys:
-        raise AudioError(path, note.reason)
-    if note.reason:
-        logger.warning("%s: %s", path, note.reason)
-    return as_frame(as_table(rows, schema_of(job.outputs.widths, channels=channel == EACH)))
+    job = job._replace(recordings=recordings)
+    chunks = list(chain.from_iterable(job.parts()))
+    with evaluating(job.extractor.encoder):
+        rows, errors = embed_part(job, zip(chunks, read_chunks(chunks, job.layout, workers=0)), {})
+    error = errors.get(str(path), FileError(recordings[0].info.note, refused=False))
+    if error.refused or not rows.keys:
+        raise AudioError(path, error.reason)
+    if error.reason:
+        logger.warning("%s: %s", path, error.reason)
+    return as_frame(as_table(rows, schema_of(job.extractor.widths, channels=job.settings.channel == EACH)))
 
 
 def embed_recordings(
-    encoder: Encoder | Outputs,
+    encoder: Encoder | Extractor,
     recordings: Recordings,
     out: str | Path,
     hop: float | None = None,
@@ -94,8 +95,8 @@ def embed_recordings(
     Neither file is there before it is complete. Until then finished parts lie in OUT.journal: the same call continues after
     a crash and gives the same table; a call that would give another is refused. overwrite: start anew, replace `out`.
 
-    encoder: gives its `pooled` in float32; `Vectors(encoder, ...)` has other layers, pools and precisions, and other
-    `Outputs`, such as a probe's, have other numbers. hop: seconds from one clip's start to the next one's, a clip's length
+    encoder: gives its `pooled` in float32; `EmbeddingExtractor(encoder, ...)` has other layers, pools and precisions, and
+    other extractors, such as a probe's, other numbers. hop: seconds from one clip's start to the next one's, a clip's length
     by default. dtype: float32 or float16, of the table. clock: adds the column `recorded`, as `Clock` has it. shard: only
     this job's share of the recordings; `merge_tables` joins those that were made in one precision.
     batch_size: 16 on a CPU, else 64. workers: processes that read, by default what the machine has to spare. channel: "mix"
@@ -103,27 +104,39 @@ def embed_recordings(
     shortest: the share of a clip that the last one of a recording must have to be a row, unless it is the only one.
     """
     check_order(encoder, recordings, "embed_recordings(encoder, recordings, out)")
-    target, channel = check_target(out, recordings), parse_channel(channel)
-    check_arguments(dtype=dtype, workers=workers)
-    job = job_of(encoder, hop, batch_size, clock, shortest)
-    encoder = job.outputs.encoder
-    workers = default_workers(encoder.device) if workers is None else workers
+    check_target(out, recordings)
+    settings = EmbedSettings(hop, dtype, clock, channel, shortest, shard, overwrite, batch_size, workers)
+    return embed_to_table(encoder, recordings, out, settings=settings, watcher=watcher)
+
+
+def embed_to_table(
+    encoder: Encoder | Extractor,
+    recordings: Recordings,
+    out: str | Path,
+    *,
+    settings: EmbedSettings,
+    watcher: Watcher = SILENT,
+) -> Summary:
+    """`embed_recordings`, as its settings say."""
+    target, job = check_target(out, recordings), make_job(encoder, settings)
+    extractor, encoder = job.extractor, job.extractor.encoder
+    workers = default_workers(encoder.device) if settings.workers is None else settings.workers
 
     with Journal(target) as journal, evaluating(encoder):
-        journal.check_free(overwrite)
-        found = survey(recordings, shard, watcher.scanned, channel)
+        journal.check_free(settings.overwrite)
+        found = survey(recordings, settings.shard, watcher.scanned, settings.channel)
         job = job._replace(recordings=found.recordings)
         cost = measure_cost(job)  # now: an encoder that cannot compute leaves no journal
-        made_by = describe(job, dtype, channel) | {"shard": str(shard)}
+        made_by = describe(job) | {"shard": str(settings.shard)}
         plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type, "parts": PARTS}
-        metadata = made_by | {"folder": found.folder}
-        schema = schema_of(job.outputs.widths, dtype, clock, metadata, channels=channel == EACH)
-        if made := journal.open(plan, stamps(found), overwrite, schema):
+        metadata, each = made_by | {"folder": found.folder}, settings.channel == EACH
+        schema = schema_of(extractor.widths, settings.dtype, settings.clock, metadata, channels=each)
+        if made := journal.open(plan, stamps(found), settings.overwrite, schema):
             return made
-        watcher.forecast(foretell(job, found, journal, cost, workers, dtype))
-        for rows, notes in embed_parts(job, journal.parts, journal.notes, workers, watcher.progress):
-            journal.add(as_table(rows, schema), notes)
-        listed = found.listed | {name: note.reason for name, note in journal.notes.items()}
+        watcher.forecast(estimate(job, found, journal, cost=cost, workers=workers))
+        for rows, errors in embed_parts(job, journal.parts, journal.errors, workers, watcher.progress):
+            journal.add(as_table(rows, schema), errors)
+        listed = found.listed | {name: error.reason for name, error in journal.errors.items()}
         summary = write_table(target, journal.folder, schema, journal.rows, listed)
         journal.finish(summary)
     return summary
@@ -134,8 +147,8 @@ embed_folder = embed_recordings  # its name while a folder was all that it took
 
 def check_order(encoder: object, recordings: object, call: str) -> None:
     """Raise an error where the encoder is not the first argument."""
-    if not isinstance(encoder, (Encoder, Outputs)):
-        advice = "" if isinstance(recordings, (Encoder, Outputs)) else ", with the encoder that create_model returns"
+    if not isinstance(encoder, (Encoder, Extractor)):
+        advice = "" if isinstance(recordings, (Encoder, Extractor)) else ", with the encoder that create_model returns"
         raise OscineError(f"the first argument is {str(encoder)[:80]!r}, expected an encoder; call {call}{advice}")
 
 
@@ -149,46 +162,37 @@ def stamps(found: Survey) -> dict[str, list[Any]]:
     return made
 
 
-def job_of(
-    encoder: Encoder | Outputs,
-    hop: float | None,
-    batch_size: int | None,
-    clock: str | None = None,
-    shortest: float = SHORTEST_CLIP,
-) -> Job:
-    """What a call asks for, of no recordings yet."""
-    check_arguments(hop=hop, batch_size=batch_size, shortest=shortest)
-    outputs = encoder if isinstance(encoder, Outputs) else Vectors(encoder)
-    encoder = outputs.encoder
-    if batch_size is None:
-        batch_size = 16 if encoder.device.type == "cpu" else 64
-    windows = cut(encoder, hop, outputs.samples, shortest)
-    return Job(outputs, windows, batch_size, Clock(clock) if clock else None, [], shortest)
+def make_job(encoder: Encoder | Extractor, settings: EmbedSettings) -> Job:
+    """Make the job that a call asks for, of no recordings yet."""
+    extractor = encoder if isinstance(encoder, Extractor) else EmbeddingExtractor(encoder)
+    batch_size = settings.batch_size or (16 if extractor.encoder.device.type == "cpu" else 64)
+    layout = make_layout(extractor.encoder, settings.hop, extractor.samples, settings.shortest)
+    return Job(extractor, layout, settings, batch_size, [])
 
 
-def describe(job: Job, dtype: str, channel: Channel = MIX) -> dict[str, Any]:
-    """What makes a table, as it stands in its metadata under the key "oscine", in JSON; and what its outputs say."""
-    encoder, outputs = job.outputs.encoder, job.outputs
+def describe(job: Job) -> dict[str, Any]:
+    """Describe what makes a table, as it stands in its metadata under the key "oscine"; and what its extractor says."""
+    encoder, extractor, settings = job.extractor.encoder, job.extractor, job.settings
     return {
         "version": __version__,
         "torch": torch.__version__,
         **describe_encoder(encoder),
         "dim": encoder.dim,
         "sample_rate": encoder.sample_rate,
-        "clip_seconds": job.windows.samples / encoder.sample_rate,
-        "hop_seconds": job.windows.hop / encoder.sample_rate,
-        **outputs.describe(),
-        "dtype": dtype,
-        "precision": outputs.precision,
-        "compiled": outputs.compiled,
-        "clock": job.clock.name if job.clock else None,
-        "channel": channel,
-        "shortest": job.shortest,
+        "clip_seconds": job.layout.samples / encoder.sample_rate,
+        "hop_seconds": job.layout.hop / encoder.sample_rate,
+        **extractor.describe(),
+        "dtype": settings.dtype,
+        "precision": extractor.precision,
+        "compiled": extractor.compiled,
+        "clock": settings.clock,
+        "channel": settings.channel,
+        "shortest": settings.shortest,
     }
 
 
 def describe_encoder(encoder: Encoder) -> dict[str, Any]:
-    """Which encoder it is, for JSON.
+    """Describe an encoder, for JSON.
 
     weights: their file's sha256, "random", or None where neither is known; fingerprint: a hash of the weights as they are in
     memory.

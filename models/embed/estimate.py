@@ -1,4 +1,4 @@
-"""What embedding a folder will cost, by a timed trial of it: seconds and bytes."""
+"""Estimate what embedding a folder will cost, by a timed trial of it: seconds and bytes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from itertools import cycle, islice
 from time import perf_counter
 from typing import NamedTuple
 
-from torch import Tensor
-
-from oscine.models.embed.clips import clips_of, pieces_of, read_ahead
+from oscine.models.embed.clips import cut_clips, read_chunks, split_recording
+from oscine.models.embed.extractor import Clip
 from oscine.models.embed.job import Job
 from oscine.models.embed.journal import Journal
 from oscine.models.embed.progress import Forecast
@@ -35,38 +34,33 @@ class Cost(NamedTuple):
 
 
 def measure_cost(job: Job) -> Cost:
-    """Measure what a clip of a job costs, by a few of them."""
-    clips, reading = read_some(job)
+    """Measure what a clip of a job costs, by those at the beginnings of a few recordings."""
+    chosen = job.recordings[:: max(1, len(job.recordings) // READ)][:READ]
+    chunks = [next(split_recording(recording, job.layout)) for recording in chosen]
+    begin = perf_counter()
+    read = zip(chunks, read_chunks(chunks, job.layout, workers=0))
+    clips = [Clip(clip) for chunk, audio in read for clip in cut_clips(chunk, audio, job.layout)[0]]
+    reading = (perf_counter() - begin) / max(1, len(clips))
     return Cost(reading, encoding_seconds(job, clips))
 
 
-def read_some(job: Job) -> tuple[list[Tensor], float]:
-    """Clips from the beginnings of a few recordings, and the seconds that each took to be read."""
-    chosen = job.recordings[:: max(1, len(job.recordings) // READ)][:READ]
-    pieces = [next(pieces_of(recording, job.windows)) for recording in chosen]
-    begin = perf_counter()
-    reads = zip(pieces, read_ahead(pieces, job.windows, workers=0))
-    clips = [clip for piece, read in reads for clip in clips_of(piece, read, job.windows)[0]]
-    return clips, (perf_counter() - begin) / max(1, len(clips))
-
-
-def encoding_seconds(job: Job, clips: list[Tensor]) -> float:
-    """Seconds of a clip on its way through frontend and encoder, after a warm-up; 0 where none could be read."""
+def encoding_seconds(job: Job, clips: list[Clip]) -> float:
+    """Measure seconds of a clip on its way through frontend and encoder, after a warm-up; 0 where none could be read."""
     # A batch as it will come; but on a CPU a few clips tell as much, unless they are compiled, and filled up to a batch.
-    whole = job.outputs.compiled or job.outputs.encoder.device.type != "cpu"
+    whole = job.extractor.compiled or job.extractor.encoder.device.type != "cpu"
     count = min(job.batch_size, job.clips, job.batch_size if whole else ENCODED)
     trial, begin = list(islice(cycle(clips), count)), 0.0
     for batch in (trial if whole else trial[:1], trial):
         begin = perf_counter()
-        list(job.outputs.of_batches(batch, job.batch_size))
+        list(job.extractor.run(batch, job.batch_size))
     return (perf_counter() - begin) / max(1, count)
 
 
-def foretell(job: Job, found: Survey, journal: Journal, cost: Cost, workers: int, dtype: str) -> Forecast:
-    """What is to come; an error where the disk has no room for it."""
-    clips, done = job.clips, job.progress(journal.parts).clips
-    numbers = clips * len(job.outputs.times(0.0, job.windows.samples / job.windows.sample_rate)) * job.outputs.numbers
-    number_bytes = DTYPES[dtype].bit_width // 8
+def estimate(job: Job, found: Survey, journal: Journal, *, cost: Cost, workers: int) -> Forecast:
+    """Estimate what is to come; an error where the disk has no room for it."""
+    clips, done, extractor = job.clips, job.progress(journal.parts).clips, job.extractor
+    numbers = clips * len(extractor.times(0.0, job.layout.samples / job.layout.sample_rate)) * extractor.row_width
+    number_bytes = DTYPES[job.settings.dtype].bit_width // 8
     size = numbers * (CSV_BYTES if journal.target.suffix == ".csv" else number_bytes)
     need = size + numbers * number_bytes * (clips - done) // max(1, clips)
     free = shutil.disk_usage(journal.folder).free
@@ -75,14 +69,5 @@ def foretell(job: Job, found: Survey, journal: Journal, cost: Cost, workers: int
             f"{journal.target} and its journal need {bytes_in_words(need)}, the disk has {bytes_in_words(free)}; make "
             "room, choose another place, dtype float16, a longer hop, or fewer layers and pools"
         )
-    return Forecast(
-        found,
-        clips,
-        done,
-        job.outputs.precision,
-        cost.of(clips - done, workers),
-        size,
-        free,
-        job.left_out,
-        job.shortest,
-    )
+    seconds, shortest = cost.of(clips - done, workers), job.settings.shortest
+    return Forecast(found, clips, done, extractor.precision, seconds, size, free, job.left_out, shortest)

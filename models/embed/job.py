@@ -1,35 +1,23 @@
-"""A job, part by part: pieces of recordings become rows, the same rows whatever was done before."""
+"""Compute a job part by part: chunks of recordings become rows, the same rows whatever was done before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from functools import partial
 from itertools import chain, islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from oscine.models.embed.arguments import SHORTEST_CLIP
-from oscine.models.embed.clips import (
-    Piece,
-    Read,
-    Recording,
-    Windows,
-    clips_of,
-    count,
-    first_sample,
-    parts_of,
-    read_ahead,
-    total_samples,
-)
-from oscine.models.embed.outputs import Outputs
+from oscine.models.embed.clips import Chunk, ChunkAudio, ClipLayout, cut_clips, group_chunks, read_chunks
+from oscine.models.embed.extractor import Clip, Extractor, Key
 from oscine.models.embed.progress import Progress
-from oscine.models.embed.table import Note
+from oscine.models.embed.settings import EmbedSettings
+from oscine.models.embed.table import FileError
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import check_source
+from oscine.models.recordings.folder import Recording, check_source
 from oscine.models.recordings.timestamps import Clock
 
 # Batches in a part, about, which is what a stop can cost: a quarter of what was done before it, and 32 at most. With 32 from
@@ -39,34 +27,33 @@ PARTS = "growing"  # in a journal's plan: those of versions without it are of an
 
 
 class Rows(NamedTuple):
-    """The keys of every row, in the order of `table.KEY_COLUMNS`, and the numbers of its columns, [row, number]."""
+    """The keys of every row, and the numbers of its columns, [row, number]."""
 
-    keys: list[tuple[str, float, float, int, Any]]
+    keys: list[Key]
     numbers: Tensor
 
 
 class Job(NamedTuple):
     """How clips become rows, and of which recordings."""
 
-    outputs: Outputs
-    windows: Windows
+    extractor: Extractor
+    layout: ClipLayout
+    settings: EmbedSettings
     batch_size: int
-    clock: Clock | None
     recordings: list[Recording]
-    shortest: float = SHORTEST_CLIP  # the share of a clip by which the windows were cut
 
     @property
     def clips(self) -> int:
-        return sum(count(recording, self.windows) for recording in self.recordings)
+        return sum(map(self.layout.clips_of, self.recordings))
 
     @property
     def left_out(self) -> int:
         """Last clips that are too short to be one."""
-        return sum(self.windows.leaves_out(total_samples(one, self.windows)) for one in self.recordings)
+        return sum(self.layout.leaves_out(self.layout.total_samples(one)) for one in self.recordings)
 
-    def parts(self, skip: int = 0) -> Iterator[list[Piece]]:
+    def parts(self, skip: int = 0) -> Iterator[list[Chunk]]:
         """Batches never cross a part, so that its numbers, to the last bit, depend on no other."""
-        return islice(parts_of(self.recordings, self.windows, self.clips_after), skip, None)
+        return islice(group_chunks(self.recordings, self.layout, self.clips_after), skip, None)
 
     def clips_after(self, done: int) -> int:
         """Clips of the part that comes after so many."""
@@ -80,77 +67,84 @@ class Job(NamedTuple):
             progress = self.advance(progress, part)
         return progress
 
-    def advance(self, progress: Progress, part: list[Piece]) -> Progress:
-        seconds = sum(piece.clips * self.share(piece) for piece in part)
-        return progress.plus(sum(piece.last for piece in part), sum(piece.clips for piece in part), seconds)
+    def advance(self, progress: Progress, part: list[Chunk]) -> Progress:
+        seconds = sum(chunk.clips * self.clip_seconds(chunk.recording) for chunk in part)
+        return progress.plus(sum(chunk.last for chunk in part), sum(chunk.clips for chunk in part), seconds)
 
-    def share(self, piece: Piece) -> float:
-        """Seconds of the recording to each of its clips."""
-        return piece.recording.seconds / count(piece.recording, self.windows)
+    def clip_seconds(self, recording: Recording) -> float:
+        """Seconds of a recording to each of its clips."""
+        return recording.seconds / self.layout.clips_of(recording)
 
 
 def embed_parts(
-    job: Job, skip: int, known: Mapping[str, Note], workers: int, tell: Callable[[Progress], None]
-) -> Iterator[tuple[Rows, dict[str, Note]]]:
-    """All parts but the first `skip`. known: the notes of parts before, to which the caller adds those handed out."""
+    job: Job, skip: int, known: Mapping[str, FileError], workers: int, on_progress: Callable[[Progress], None]
+) -> Iterator[tuple[Rows, dict[str, FileError]]]:
+    """Compute all parts but the first `skip`.
+
+    known: the errors of parts before, to which the caller adds those handed out.
+    """
     progress = job.progress(skip)
-    tell(progress)
-    reads = read_ahead(chain.from_iterable(job.parts(skip)), job.windows, workers)
+    on_progress(progress)
+    read = read_chunks(chain.from_iterable(job.parts(skip)), job.layout, workers)
     for part in job.parts(skip):
-        yield embed_part(job, part, reads, known, partial(_tell_more, tell, progress))
+        yield embed_part(job, zip(part, read), known, lambda *done, before=progress: on_progress(before.plus(0, *done)))
         progress = job.advance(progress, part)
-        tell(progress)
-
-
-def not_finite(outputs: Outputs, name: str, start: float) -> OscineError:
-    """Return the error of a clip, whose samples are finite, of which numbers came that are not."""
-    model = (outputs.encoder.provenance or {}).get("model") or type(outputs.encoder).__name__
-    lower = "" if outputs.precision == FLOAT32 else f", or too large for {outputs.precision}: take precision {FLOAT32}"
-    return OscineError(f"what {model} makes of {name} from {start:g} s is not finite; its weights are broken{lower}")
-
-
-def _tell_more(tell: Callable[[Progress], None], before: Progress, clips: int, seconds: float) -> None:
-    tell(before.plus(0, clips, seconds))
+        on_progress(progress)
 
 
 def embed_part(
     job: Job,
-    part: list[Piece],
-    reads: Iterator[Read],
-    known: Mapping[str, Note],
-    tell: Callable[[int, float], None] = lambda *_: None,
-) -> tuple[Rows, dict[str, Note]]:
-    """The rows of some pieces, and what is to be said of their recordings. tell: clips and seconds that are done."""
-    notes: dict[str, Note] = {}
-    keys: list[list[tuple[str, float, float, int, Any]]] = []  # of every clip's rows
-    shares: list[float] = []
-
-    def clips() -> Iterator[Tensor]:
-        for piece, read in zip(part, reads):
-            recording, name = piece.recording, piece.recording.name
-            note = notes.get(name) or known.get(name)
-            if note and (note.refused or note.part == recording.part):  # what may follow is not used
-                continue
-            if read.refused or read.truncated:
-                check_source(recording.path, [one.path for one in job.recordings])
-                notes[name] = Note(read.refused or read.truncated, bool(read.refused), recording.part)
-            made, total = clips_of(piece, read, job.windows)
-            begin, channel = first_sample(recording, job.windows), recording.channel
-            began = job.clock.began(name) if job.clock else None
-            for number, clip in enumerate(made, piece.first):
-                times = job.outputs.times(*job.windows.times(number, total, begin))
-                keys.append(
-                    [(name, start, end, channel, began and began + timedelta(seconds=start)) for start, end in times]
-                )
-                shares.append(job.share(piece))
-                yield clip
-
-    numbers = [torch.empty(0, job.outputs.numbers)]
+    chunks: Iterator[tuple[Chunk, ChunkAudio]],
+    known: Mapping[str, FileError],
+    on_progress: Callable[[int, float], None] = lambda *_: None,
+) -> tuple[Rows, dict[str, FileError]]:
+    """Compute the rows of some chunks, and what is to be said of their recordings. on_progress: of clips and seconds."""
+    errors: dict[str, FileError] = {}
+    keys: list[Key] = []
+    numbers = [torch.empty(0, job.extractor.row_width)]
     seconds = 0.0
-    for clip, rows in enumerate(job.outputs.of_batches(clips(), job.batch_size)):
+    clips = clips_of_part(job, chunks, known, errors)
+    for done, (clip, rows) in enumerate(job.extractor.run(clips, job.batch_size), start=1):
         if not rows.isfinite().all():
-            raise not_finite(job.outputs, *keys[clip][0][:2])
-        seconds += shares[clip]
-        numbers.append(rows[: len(keys[clip])])  # what lies beyond the recording's end has no time
-        tell(clip + 1, seconds)
-    return Rows(list(chain.from_iterable(keys)), torch.cat(numbers)), notes
+            raise not_finite(job.extractor, *clip.keys[0][:2])
+        keys += clip.keys
+        numbers.append(rows[: len(clip.keys)])  # what lies beyond the recording's end has no time
+        seconds += clip.seconds
+        on_progress(done, seconds)
+    return Rows(keys, torch.cat(numbers)), errors
+
+
+def clips_of_part(
+    job: Job,
+    chunks: Iterator[tuple[Chunk, ChunkAudio]],
+    known: Mapping[str, FileError],
+    errors: dict[str, FileError],
+) -> Iterator[Clip]:
+    """Cut chunks into clips with their keys; put into `errors` which recordings are read no further."""
+    clock = Clock(job.settings.clock) if job.settings.clock else None
+    for chunk, audio in chunks:
+        recording, name = chunk.recording, chunk.recording.name
+        error = errors.get(name) or known.get(name)
+        if error and (error.refused or error.part == recording.part):  # what may follow is not used
+            continue
+        if audio.refused or audio.truncated:
+            check_source(recording.path, [one.path for one in job.recordings])
+            errors[name] = FileError(audio.refused or audio.truncated, bool(audio.refused), recording.part)
+        made, total = cut_clips(chunk, audio, job.layout)
+        begin, seconds = job.layout.first_sample(recording), job.clip_seconds(recording)
+        began = clock.began(name) if clock else None
+        for number, clip in enumerate(made, chunk.first):
+            times = job.extractor.times(*job.layout.times(number, total, begin))
+            keys = [
+                (name, start, end, recording.channel, began and began + timedelta(seconds=start))
+                for start, end in times
+            ]
+            yield Clip(clip, keys, seconds)
+
+
+def not_finite(extractor: Extractor, name: str, start: float) -> OscineError:
+    """Return the error of a clip, whose samples are finite, of which numbers came that are not."""
+    model = (extractor.encoder.provenance or {}).get("model") or type(extractor.encoder).__name__
+    precision = extractor.precision
+    lower = "" if precision == FLOAT32 else f", or too large for {precision}: take precision {FLOAT32}"
+    return OscineError(f"what {model} makes of {name} from {start:g} s is not finite; its weights are broken{lower}")

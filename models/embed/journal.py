@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oscine.models.embed.table import Note, Summary, check_absent, check_ours, writing
+from oscine.models.embed.table import FileError, Summary, check_absent, check_ours, writing
 from oscine.models.embed.table_metadata import reading
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
@@ -43,7 +43,7 @@ class Journal:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.folder = target.with_name(f"{target.name}.journal")
-        self.notes: dict[str, Note] = {}
+        self.errors: dict[str, FileError] = {}
         self.parts = 0
         self.held: Lock | None = None  # while this process has it
 
@@ -105,21 +105,21 @@ class Journal:
                 self._clear()
                 write_whole(self.folder / PLAN, json.dumps(plan).encode())
         while self._part(self.parts).exists():
-            self._note(_read_notes(self._part(self.parts), schema))
+            self._finished(_read_errors(self._part(self.parts), schema))
         return None
 
-    def add(self, rows: pa.Table, notes: dict[str, Note]) -> None:
+    def add(self, rows: pa.Table, errors: dict[str, FileError]) -> None:
         """Put the next part on disk."""
-        metadata = {**rows.schema.metadata, NOTES: json.dumps(notes), ROWS: str(len(rows))}
+        metadata = {**rows.schema.metadata, NOTES: json.dumps(errors), ROWS: str(len(rows))}
         buffer = io.BytesIO()
         pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="none", write_page_checksum=True)
         with writing(self.target):
             write_whole(self._part(self.parts), buffer.getvalue())
-        self._note(notes)
+        self._finished(errors)
 
     def rows(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
         """Part by part, without the rows of recordings that were refused later on."""
-        refused = {name for name, note in self.notes.items() if note.refused}
+        refused = {name for name, error in self.errors.items() if error.refused}
         wanted = None if columns is None else list(dict.fromkeys([*columns, "file"]))
         for number in range(self.parts):
             path = self._part(number)
@@ -179,13 +179,13 @@ class Journal:
     def _part(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
 
-    def _note(self, notes: Mapping[str, Sequence[Any]]) -> None:
+    def _finished(self, errors: Mapping[str, Sequence[Any]]) -> None:
         self.parts += 1
-        self.notes |= {name: Note(*note) for name, note in notes.items()}
+        self.errors |= {name: FileError(*error) for name, error in errors.items()}
 
 
-def _read_notes(path: Path, schema: pa.Schema) -> dict[str, list[Any]]:
-    """Return the notes of a finished part, whose columns and number of rows are as it was written."""
+def _read_errors(path: Path, schema: pa.Schema) -> dict[str, list[Any]]:
+    """Read the errors of a finished part, whose columns and number of rows are as it was written."""
     with reading(path), pq.ParquetFile(path) as part:
         own, rows = part.schema_arrow, part.metadata.num_rows
     said = own.metadata or {}

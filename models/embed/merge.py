@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from oscine.models.audio.scan import ALL, parse_shard
 from oscine.models.embed.table import (
     Summary,
     check_absent,
@@ -29,7 +30,6 @@ from oscine.models.embed.table_metadata import CONTENT, made_by
 from oscine.models.errors import OscineError
 from oscine.models.json_text import differences
 from oscine.models.locks import lock_exclusive
-from oscine.models.recordings.folder import ALL, parse_shard
 
 LOCK = "lock"
 PART = re.compile(r"(table|errors|metadata)|\.(table|errors|metadata)\.\d+\.part")  # in a folder of work

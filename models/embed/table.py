@@ -51,7 +51,7 @@ CSV_BYTES = 12  # of a number in CSV, about
 Source = Callable[[Sequence[str] | None], Iterator[pa.Table]]
 
 
-class Note(NamedTuple):
+class FileError(NamedTuple):
     """Why a recording stands in the error table.
 
     refused: its earlier rows must go too, and no later ones are read. Else it is cut short in this `part`, of which no later

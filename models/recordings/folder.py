@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from oscine.models.audio.channels import EACH, MIX, Channel, missing_channel, one_channel
 from oscine.models.audio.load import AudioError, AudioInfo, read_headers
+from oscine.models.audio.scan import ALL, Shard
 from oscine.models.errors import OscineError
 from oscine.models.files import Stamp
 from oscine.models.recordings.inputs import WHOLE, Recordings, Stretch, find_inputs
 
 SHORTEST = 0.001  # seconds of a stretch: less may be rounded to no sample
-
-
-MOST_SHARDS = 100_000
 WITNESSES = 20  # other recordings that are tried where one cannot be opened
-
-
-class Shard(NamedTuple):
-    """One of several jobs that share a folder or a list, counted from 1. A recording's name alone decides whose it is."""
-
-    number: int
-    of: int
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-    def has(self, name: str) -> bool:
-        return zlib.crc32(name.encode()) % self.of == self.number - 1
-
-
-ALL = Shard(1, 1)
 
 
 class Recording(NamedTuple):
@@ -75,16 +55,6 @@ class Survey(NamedTuple):
     recordings: list[Recording]
     listed: dict[str, str]
     folder: dict[str, int | str]
-
-
-def parse_shard(text: str) -> Shard:
-    """ "2/8" is the second of eight."""
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
-    if not match or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
-        raise OscineError(
-            f"shard {text[:40]!r}: expected NUMBER/OF with numbers from 1 to {MOST_SHARDS}, such as 1/8 to 8/8"
-        )
-    return Shard(int(match[1]), int(match[2]))
 
 
 def survey(

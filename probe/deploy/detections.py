@@ -13,15 +13,16 @@ import torch
 from pandas import DataFrame
 from torch import Tensor
 
-from oscine.models.audio.channels import MIX, Channel, parse_channel
-from oscine.models.embed.arguments import SHORTEST_CLIP
-from oscine.models.embed.embed import describe, job_of
+from oscine.models.audio.channels import MIX
+from oscine.models.audio.scan import ALL
+from oscine.models.embed.embed import describe, make_job
+from oscine.models.embed.settings import EmbedSettings
 from oscine.models.embed.table import read_listed, read_made_by, read_rows, writing
 from oscine.models.embed.table_metadata import CHANNEL, keys_of
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
 from oscine.models.locks import lock_output
-from oscine.models.recordings.folder import ALL, survey
+from oscine.models.recordings.folder import survey
 from oscine.models.recordings.inputs import Recordings
 from oscine.models.replaced import remove_empty
 from oscine.probe.deploy.arguments import RAVEN, THRESHOLD, check_detections, check_threshold
@@ -30,17 +31,10 @@ from oscine.probe.deploy.predict import Probabilities
 from oscine.probe.metrics.sound_events import find_events
 from oscine.probe.tasks.selection_tables import COLUMNS, write_audacity, write_raven
 
+DEFAULTS = EmbedSettings()
 SAME = (
-    "fingerprint",
-    "probe_fingerprint",
-    "scaling",
-    "clip_seconds",
-    "hop_seconds",
-    "shard",
-    "folder",
-    "channel",
-    "shortest",
-)
+    "fingerprint", "probe_fingerprint", "scaling", "clip_seconds", "hop_seconds", "shard", "folder", "channel", "shortest",
+)  # fmt: skip
 
 
 def write_detections(
@@ -48,29 +42,25 @@ def write_detections(
     table: str | Path,
     recordings: Recordings,
     out: str | Path,
-    threshold: float | None = None,
-    hop: float | None = None,
-    overwrite: bool = False,
     *,
-    channel: Channel = MIX,
-    shortest: float = SHORTEST_CLIP,
+    threshold: float | None = None,
+    settings: EmbedSettings = DEFAULTS,
 ) -> int:
     """Write what a table of predictions amounts to, and return the number of detections.
 
     A detection is a class whose probability reaches its threshold; rows of one recording that follow one another without a
     gap are one detection, whose score is the highest of their probabilities.
 
-    table: Parquet or CSV, as `predict_recordings` writes it of these recordings with this probe, `hop`, `channel` and
-    `shortest`. out: FILE.txt, a Raven selection table to be opened with all the recordings in the order of their names; or a
-    new folder, that gets an Audacity label track NAME.txt for every recording NAME of the table (NAME.channel_2.txt with
-    channel "each").
-    Either is written whole or not at all.
-    threshold: for all classes; by default those that the probe brings, else 0.5.
+    table: Parquet or CSV, as `predict_recordings` writes it of these recordings with this probe. out: FILE.txt, a
+    Raven selection table to be opened with all the recordings in the order of their names; or a new folder, that gets an
+    Audacity label track NAME.txt for every recording NAME of the table (NAME.channel_2.txt with channel "each"). Either is
+    written whole or not at all. threshold: for all classes; by default those that the probe brings, else 0.5. settings: as
+    the table was made with; and whether a selection table may be replaced.
     """
-    table, out = Path(table), check_detections(out, overwrite)
+    table, out = Path(table), check_detections(out, settings.overwrite)
     thresholds = thresholds_of(fitted, threshold)
-    found = survey(recordings, channel=channel)
-    now = describe(job_of(Probabilities(fitted), hop, None, shortest=shortest), "float32", parse_channel(channel))
+    found = survey(recordings, channel=settings.channel)
+    now = describe(make_job(Probabilities(fitted), settings))
     check_table(table, now | {"shard": str(ALL), "folder": found.folder})
     places = {recording.name: recording for recording in found.recordings}
     median = fitted.median if fitted.frame_seconds else 1
@@ -79,7 +69,7 @@ def write_detections(
     if gone:
         raise OscineError(f"{gone[0]} is in {table} and cannot be read any more; make the table anew, with overwrite")
     with lock_output(out, "choose another name"), writing(out):
-        check_detections(out, overwrite)  # again: another command may have written it meanwhile
+        check_detections(out, settings.overwrite)  # again: another command may have written it meanwhile
         if out.suffix == RAVEN:
             # Raven looks for recordings from where it is, not from here.
             paths = {
@@ -88,8 +78,8 @@ def write_detections(
             }
             some = [found.assign(path=paths[name]) for name, found in heard.items() if len(found)]
             detections = pd.concat(some) if some else DataFrame(columns=COLUMNS)
-            if isinstance(parse_channel(channel), int):
-                detections = detections.assign(channel=parse_channel(channel))
+            if isinstance(settings.channel, int):
+                detections = detections.assign(channel=settings.channel)
             write_raven(out, detections, {paths[name]: recording.info for name, recording in places.items()})
         else:
             write_labels(out, heard)
@@ -100,18 +90,15 @@ def is_current(
     fitted: FittedProbe,
     table: str | Path,
     recordings: Recordings,
-    hop: float | None = None,
     precision: str = FLOAT32,
-    clock: str | None = None,
     *,
-    channel: Channel = MIX,
-    shortest: float = SHORTEST_CLIP,
+    settings: EmbedSettings = DEFAULTS,
 ) -> bool:
     """Return whether a finished table is what `predict_recordings` would make now: no recording has changed since."""
-    table, found = Path(table), survey(recordings, channel=channel)
-    job = job_of(Probabilities(fitted, precision), hop, None, clock, shortest)
-    now = describe(job, "float32", parse_channel(channel)) | {"shard": str(ALL), "folder": found.folder}
+    table, found = Path(table), survey(recordings, channel=settings.channel)
+    job = make_job(Probabilities(fitted, precision), settings)
     try:
+        now = describe(job) | {"shard": str(ALL), "folder": found.folder}
         check_table(table, now, (*SAME, "version", "precision", "clock"))
         listed = read_listed(table)
     except OscineError:

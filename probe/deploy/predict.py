@@ -11,23 +11,23 @@ import pandas as pd
 from torch import Tensor
 
 from oscine.models.audio.channels import MIX, Channel
-from oscine.models.embed.arguments import SHORTEST_CLIP
-from oscine.models.embed.embed import embed_file, embed_recordings
-from oscine.models.embed.outputs import Outputs
+from oscine.models.audio.scan import ALL, Shard
+from oscine.models.embed.embed import embed_file, embed_to_table
+from oscine.models.embed.extractor import Extractor
 from oscine.models.embed.progress import SILENT, Watcher
-from oscine.models.embed.table import Summary
+from oscine.models.embed.settings import SHORTEST_CLIP, EmbedSettings
+from oscine.models.embed.table import Summary, check_target
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import ALL, Shard
 from oscine.models.recordings.inputs import Recordings
 from oscine.probe.deploy.arguments import check_classes
 from oscine.probe.deploy.fitted import FittedProbe
 
 
-class Probabilities(Outputs):
+class Probabilities(Extractor):
     """Clips to the probability of every class, [clip, classes]; of a frame-wise probe, [clip, time, classes].
 
-    precision: of the encoder, as in `Outputs`; the probe computes in float32.
+    precision: of the encoder, as in `Extractor`; the probe computes in float32.
     """
 
     def __init__(self, fitted: FittedProbe, precision: str = FLOAT32) -> None:
@@ -36,7 +36,7 @@ class Probabilities(Outputs):
         self.fitted = fitted
         self.frames = fitted.encoder.steps(fitted.samples)
 
-    def read(self, prepared: Tensor) -> Tensor:
+    def compute(self, prepared: Tensor) -> Tensor:
         return self.fitted.probabilities(prepared)
 
     def describe(self) -> dict[str, Any]:
@@ -91,11 +91,9 @@ def predict_recordings(
     """
     check_order(fitted, recordings, "predict_recordings(fitted, recordings, out)")
     check_hop(fitted, hop)
-    outputs = Probabilities(fitted, precision)
-    return embed_recordings(
-        outputs, recordings, out, hop, clock=clock, shard=shard, overwrite=overwrite, batch_size=batch_size,
-        workers=workers, watcher=watcher, channel=channel, shortest=shortest,
-    )  # fmt: skip
+    check_target(out, recordings)
+    settings = EmbedSettings(hop, FLOAT32, clock, channel, shortest, shard, overwrite, batch_size, workers)
+    return embed_to_table(Probabilities(fitted, precision), recordings, out, settings=settings, watcher=watcher)
 
 
 predict_folder = predict_recordings  # its name while a folder was all that it took

@@ -21,8 +21,8 @@ import soundfile
 import torch
 
 from oscine.models.embed.embed import embed_recordings
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.merge import merge_tables
-from oscine.models.embed.vectors import Vectors
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import load_pretrained, save_pretrained
@@ -329,14 +329,14 @@ def test_a_pipe_is_neither_read_nor_replaced(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def vectors(tmp_path: Path) -> Vectors:
+def vectors(tmp_path: Path) -> EmbeddingExtractor:
     soundfile.write(put(tmp_path / "in/a.wav"), np.zeros(16_000), 16_000)
     torch.manual_seed(0)
-    return Vectors(BAT(24, 1, 2, seconds=0.6).eval())
+    return EmbeddingExtractor(BAT(24, 1, 2, seconds=0.6).eval())
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.npz", "t.csv.errors.csv", "t.metadata.json"])
-def test_a_table_replaces_tables_of_oscine_alone(name: str, vectors: Vectors, tmp_path: Path) -> None:
+def test_a_table_replaces_tables_of_oscine_alone(name: str, vectors: EmbeddingExtractor, tmp_path: Path) -> None:
     out = tmp_path / (name if name.count(".") == 1 else "t.csv")
     embed_recordings(vectors, tmp_path / "in", out, workers=0)
     first = out.read_bytes()
@@ -377,7 +377,7 @@ def csv_of_others(path: Path) -> None:
 
 @pytest.mark.parametrize("write", [parquet_of_others, npz_of_others, csv_of_others])
 def test_a_table_of_another_program_that_looks_alike_is_not_replaced(
-    write: Callable[[Path], None], vectors: Vectors, tmp_path: Path
+    write: Callable[[Path], None], vectors: EmbeddingExtractor, tmp_path: Path
 ) -> None:
     out = tmp_path / f"t.{write.__name__.partition('_')[0]}"
     write(out)

@@ -24,13 +24,14 @@ import torch
 
 from oscine import __version__
 from oscine.models.audio.load import AudioError, count_clips, load_audio, split_clips
-from oscine.models.embed import clips as windows
+from oscine.models.audio.scan import Shard, parse_shard
+from oscine.models.embed import clips
 from oscine.models.embed.embed import embed_file, embed_folder
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.merge import merge_tables
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.embed.table import read_embeddings, read_table
 from oscine.models.embed.table_metadata import Keys, made_by
-from oscine.models.embed.vectors import Vectors
 from oscine.models.encoders.audio_mae import AudioMAE
 from oscine.models.encoders.base import precision
 from oscine.models.encoders.base.encoder import Encoder
@@ -41,7 +42,7 @@ from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
 from oscine.models.recordings.error_list import errors_path
-from oscine.models.recordings.folder import Shard, parse_shard, survey
+from oscine.models.recordings.folder import survey
 from oscine.models.recordings.timestamps import Clock
 
 
@@ -142,7 +143,7 @@ def test_rows_depend_on_neither_batch_size_nor_workers_nor_pieces(
 ) -> None:
     folder = folder_of(tmp_path / "in")
     embed_folder(encoder, folder, tmp_path / "one.parquet", hop=0.2, workers=0)
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 1)
     monkeypatch.setattr("oscine.models.embed.table.ROW_GROUP", 4)
     embed_folder(encoder, folder, tmp_path / "two.parquet", hop=0.2, batch_size=batch_size, workers=workers)
     one, two = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("one", "two"))
@@ -173,9 +174,9 @@ def test_a_long_recording_is_never_read_whole(
         lengths.append(len(decoded.waveform))
         return decoded
 
-    decode = windows.decode
-    monkeypatch.setattr(windows, "decode", watched)
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 3)
+    decode = clips.decode
+    monkeypatch.setattr(clips, "decode", watched)
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 3)
     assert len(embed_file(encoder, path)) == 60
     assert max(lengths) <= 3 * 16000
     assert sum(lengths) == 30 * 16000
@@ -309,7 +310,7 @@ def test_bad_recordings_are_listed_and_the_good_ones_embedded(encoder: Encoder, 
 def test_numbers_gone_wrong_late_in_a_recording_refuse_all_of_it(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 1)
     sound = np.full(16000 * 4, 0.1, dtype=np.float32)
     sound[16000 * 2] = np.inf
     (tmp_path / "in").mkdir()
@@ -325,7 +326,7 @@ def test_numbers_gone_wrong_late_in_a_recording_refuse_all_of_it(
 def test_of_a_recording_cut_short_the_readable_part_is_embedded_and_the_file_listed(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, hop: float
 ) -> None:
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 1)
     path = record(tmp_path / f"in/a.{suffix}", 8.0)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     record(tmp_path / "in/b.wav", 1.0)
@@ -439,7 +440,7 @@ def test_what_cannot_work_is_refused_before_any_work(encoder: Encoder, tmp_path:
 )
 def test_vectors_that_cannot_be_are_refused(encoder: Encoder, wrong: dict[str, Any], complaint: str) -> None:
     with pytest.raises(OscineError, match=complaint):
-        Vectors(encoder, **wrong)
+        EmbeddingExtractor(encoder, **wrong)
 
 
 def test_a_folder_of_every_odd_and_every_broken_file_is_finished(
@@ -470,7 +471,7 @@ def test_a_folder_of_every_odd_and_every_broken_file_is_finished(
 def test_layers_and_pools_are_columns_that_say_what_they_are(encoder: Encoder, tmp_path: Path) -> None:
     path = record(tmp_path / "in/a.wav", 1.0)
     out = tmp_path / "out.parquet"
-    embed_folder(Vectors(encoder, [-1, 0, 1], ["mean", "cls", "pooled"]), tmp_path / "in", out)
+    embed_folder(EmbeddingExtractor(encoder, [-1, 0, 1], ["mean", "cls", "pooled"]), tmp_path / "in", out)
     rows = pd.read_parquet(out)
     assert list(rows.columns)[3:] == ["embedding", "cls_1", "mean_1", "cls_0", "mean_0"]
     with torch.inference_mode():
@@ -481,7 +482,7 @@ def test_layers_and_pools_are_columns_that_say_what_they_are(encoder: Encoder, t
         np.testing.assert_allclose(values(rows, f"mean_{layer}"), features.patches[layer].mean((1, 2)), atol=1e-5)
     said = json.loads(pq.read_schema(out).metadata[b"oscine"])["columns"]
     assert said["mean_0"] == {"pool": "mean", "layer": 0}
-    alone = embed_file(Vectors(encoder, [0], ["mean"]), path)
+    alone = embed_file(EmbeddingExtractor(encoder, [0], ["mean"]), path)
     np.testing.assert_allclose(alone[[f"mean_0_{n}" for n in range(48)]], values(rows, "mean_0"), atol=1e-5)
 
 
@@ -516,7 +517,7 @@ def test_every_format_holds_the_same_numbers(encoder: Encoder, tmp_path: Path, d
     record(folder / "SMM0_20240501_043000.wav", 0.7)
     outs = [tmp_path / f"{suffix}.{suffix}" for suffix in ("parquet", "npz", "csv")]
     for out in outs:
-        embed_folder(Vectors(encoder, pools=["pooled", "cls"]), folder, out, dtype=dtype, clock="UTC")
+        embed_folder(EmbeddingExtractor(encoder, pools=["pooled", "cls"]), folder, out, dtype=dtype, clock="UTC")
     rows = pd.read_parquet(outs[0])
     archive = np.load(outs[1])
     table = pd.read_csv(outs[2])
@@ -733,7 +734,7 @@ def test_bfloat16_is_close_and_said_in_the_table(
     folder = folder_of(tmp_path / "in")
     embed_folder(encoder, folder, tmp_path / "exact.parquet")
     with torch.backends.mkldnn.flags(enabled=False):  # see the fixture `bfloat16`
-        embed_folder(Vectors(encoder, precision="bfloat16"), folder, tmp_path / "half.parquet")
+        embed_folder(EmbeddingExtractor(encoder, precision="bfloat16"), folder, tmp_path / "half.parquet")
     exact, half = (values(pd.read_parquet(tmp_path / f"{name}.parquet")) for name in ("exact", "half"))
     assert half.dtype == np.float32
     assert np.abs(exact - half).max() > 1e-5
@@ -758,10 +759,10 @@ def test_tables_of_one_machine_agree_whether_the_job_is_short_long_or_a_shard(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "oscine.models.embed.outputs.choose_precision", lambda asked, device: f"{asked} of a {device.type}"
+        "oscine.models.embed.extractor.choose_precision", lambda asked, device: f"{asked} of a {device.type}"
     )
-    monkeypatch.setattr("oscine.models.embed.outputs.computing", lambda *_: nullcontext())
-    folder, vectors = folder_of(tmp_path / "in"), Vectors(encoder, precision="auto")
+    monkeypatch.setattr("oscine.models.embed.extractor.computing", lambda *_: nullcontext())
+    folder, vectors = folder_of(tmp_path / "in"), EmbeddingExtractor(encoder, precision="auto")
     whole, parts = tmp_path / "whole.parquet", [tmp_path / f"{number}.parquet" for number in (1, 2)]
     embed_folder(vectors, folder, whole)
     for number, part in enumerate(parts, 1):
@@ -780,7 +781,7 @@ def test_shards_in_two_precisions_are_refused_with_what_would_do(
     folder, parts = folder_of(tmp_path / "in"), [tmp_path / f"{number}.parquet" for number in (1, 2)]
     with torch.backends.mkldnn.flags(enabled=False):  # see the fixture `bfloat16`
         for number, (part, asked) in enumerate(zip(parts, ("float32", "bfloat16")), 1):
-            embed_folder(Vectors(encoder, precision=asked), folder, part, shard=Shard(number, 2))
+            embed_folder(EmbeddingExtractor(encoder, precision=asked), folder, part, shard=Shard(number, 2))
     with pytest.raises(
         OscineError, match=r"precision 'bfloat16', not 'float32'; make one of them again with the other's"
     ):
@@ -793,7 +794,7 @@ def test_float32_means_no_coarser_convolutions_on_a_gpu(
 ) -> None:
     monkeypatch.setattr("oscine.models.encoders.base.precision.bfloat16_gain", lambda: 2.0)
     seen: list[bool] = []
-    vectors = Vectors(encoder, precision=precision)
+    vectors = EmbeddingExtractor(encoder, precision=precision)
     encoder.patch_embed.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
     before = torch.backends.cudnn.allow_tf32
     with torch.backends.mkldnn.flags(enabled=False):
@@ -806,7 +807,7 @@ def test_bfloat16_that_would_kill_the_process_is_refused(encoder: Encoder, monke
     monkeypatch.setattr(precision, "TRIAL", "import os, signal; os.kill(os.getpid(), signal.SIGILL)")
     precision.bfloat16_gain.cache_clear()
     with pytest.raises(OscineError, match=r"dies of them .*; use float32"):
-        Vectors(encoder, precision="bfloat16")
+        EmbeddingExtractor(encoder, precision="bfloat16")
     monkeypatch.setattr(precision, "TRIAL", "print(1.5)")
     precision.bfloat16_gain.cache_clear()
     assert precision.bfloat16_gain() == 1.5
@@ -824,7 +825,7 @@ def test_without_a_compiler_compiled_is_refused_in_one_line(
     with pytest.raises(
         OscineError, match=r"torch\.compile failed \(.*\); install a C\+\+ compiler.* do not compile"
     ) as caught:
-        embed_folder(Vectors(encoder, compiled=True), tmp_path / "in", tmp_path / "out.parquet")
+        embed_folder(EmbeddingExtractor(encoder, compiled=True), tmp_path / "in", tmp_path / "out.parquet")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("out*"))
 
@@ -834,7 +835,7 @@ def test_without_a_compiler_compiled_is_refused_in_one_line(
 def test_compiled_vectors_are_the_same_whatever_is_left_for_the_last_batch(encoder: Encoder, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "in")
     embed_folder(encoder, folder, tmp_path / "plain.parquet", batch_size=4)
-    embed_folder(Vectors(encoder, compiled=True), folder, tmp_path / "compiled.parquet", batch_size=4)
+    embed_folder(EmbeddingExtractor(encoder, compiled=True), folder, tmp_path / "compiled.parquet", batch_size=4)
     plain, compiled = (values(pd.read_parquet(tmp_path / f"{name}.parquet")) for name in ("plain", "compiled"))
     np.testing.assert_allclose(plain, compiled, atol=1e-4)
 

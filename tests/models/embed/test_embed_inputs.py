@@ -16,7 +16,8 @@ import soundfile
 import torch
 
 from oscine.models.audio.load import AudioError, load_audio
-from oscine.models.embed import clips as windows
+from oscine.models.audio.scan import Shard
+from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.embed import embed_file, embed_folder, embed_recordings
 from oscine.models.embed.merge import merge_tables
@@ -25,7 +26,7 @@ from oscine.models.embed.table import read_embeddings, read_listed
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import Shard, survey
+from oscine.models.recordings.folder import survey
 from tests.forked import started
 
 
@@ -212,7 +213,7 @@ def test_killed_on_a_list_it_goes_on_and_ends_the_same(
     encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, str]
 ) -> None:
     monkeypatch.setattr(parts, "BATCHES", 1)
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 1)
     text = written(
         folder, "path,start,end\na.wav,0.9,\na.wav,0.3,0.5\nbelow/b.flac,0.25,0.95\nnone.wav,,\nc.ogg,,\na.wav,,\n"
     )
@@ -261,11 +262,11 @@ def test_shards_of_a_list_are_merged(encoder: Encoder, folder: Path, tmp_path: P
 
 def test_what_readers_are_handed_can_be_sent_to_another_process(encoder: Encoder, folder: Path) -> None:
     text = written(folder, "path,start,end\na.wav,0.3,0.5\nbelow/b.flac,,\n")
-    cut = windows.cut(encoder)
-    pieces = [piece for one in survey(text, channel="each").recordings for piece in windows.pieces_of(one, cut)]
-    assert pickle.loads(pickle.dumps(pieces)) == pieces
-    reader = pickle.loads(pickle.dumps(windows.Reader(cut)))
-    assert [len(reader[piece].waveform) for piece in pieces] == [3200, 17600, 17600]
+    layout = clips.make_layout(encoder)
+    chunks = [chunk for one in survey(text, channel="each").recordings for chunk in clips.split_recording(one, layout)]
+    assert pickle.loads(pickle.dumps(chunks)) == chunks
+    reader = pickle.loads(pickle.dumps(clips.ChunkReader(layout)))
+    assert [len(reader[chunk].waveform) for chunk in chunks] == [3200, 17600, 17600]
 
 
 def test_processes_that_read_give_the_same_rows(encoder: Encoder, folder: Path, tmp_path: Path) -> None:

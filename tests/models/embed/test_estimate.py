@@ -12,12 +12,11 @@ import soundfile
 import torch
 from torch import Tensor
 
-from oscine.models.embed import clips as windows
+from oscine.models.embed import clips, extractor
 from oscine.models.embed import estimate as forecast
-from oscine.models.embed import vectors
 from oscine.models.embed.embed import embed_folder
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.progress import Forecast, Watcher
-from oscine.models.embed.vectors import Vectors
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 
@@ -47,8 +46,8 @@ def spend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def spend(seconds: float) -> None:
         now[0] += seconds
 
-    decode = windows.decode
-    monkeypatch.setattr(windows, "decode", lambda *asked: [spend(READ), decode(*asked)][1])
+    decode = clips.decode
+    monkeypatch.setattr(clips, "decode", lambda *asked: [spend(READ), decode(*asked)][1])
     monkeypatch.setattr(forecast, "perf_counter", lambda: now[0])
     return spend
 
@@ -60,7 +59,7 @@ class Told(Watcher):
         self.said = forecast
 
 
-def seconds(what: Encoder | Vectors, folder: Path, **how: Any) -> float:
+def seconds(what: Encoder | EmbeddingExtractor, folder: Path, **how: Any) -> float:
     embed_folder(what, folder, folder.parent / "out.parquet", overwrite=True, watcher=(told := Told()), **how)
     return told.said.seconds
 
@@ -99,8 +98,10 @@ def test_what_compiling_takes_is_not_still_to_come_and_a_compiled_batch_is_a_who
         spend(next(compiling, 0.0) + 0.8)
         return encoder.features(seen, [-1]).pooled[:, None]
 
-    monkeypatch.setattr(vectors, "_compiled", lambda _: compiled)
-    assert seconds(Vectors(encoder, compiled=True), folder, batch_size=8, workers=0) == pytest.approx(4 * READ + 0.8)
+    monkeypatch.setattr(extractor, "_compiled", lambda _: compiled)
+    assert seconds(EmbeddingExtractor(encoder, compiled=True), folder, batch_size=8, workers=0) == pytest.approx(
+        4 * READ + 0.8
+    )
 
 
 def test_recordings_of_which_nothing_can_be_read_cost_nothing(encoder: Encoder, tmp_path: Path) -> None:

@@ -18,13 +18,12 @@ import pytest
 import soundfile
 import torch
 
-from oscine.models.embed import clips as windows
+from oscine.models.embed import clips, journal
 from oscine.models.embed import job as parts
-from oscine.models.embed import journal
 from oscine.models.embed.embed import embed_folder
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.embed.table import read_listed
-from oscine.models.embed.vectors import Vectors
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
@@ -35,8 +34,8 @@ from tests.forked import FORK, PATIENCE, Bomb, ended, started
 
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of a second and parts of six clips or more, so that recordings reach over parts."""
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    """Chunks of a second and parts of six clips or more, so that recordings reach over parts."""
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 1)
     monkeypatch.setattr(parts, "BATCHES", 2)
 
 
@@ -63,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(encoder: Encoder | Vectors, folder: Path, out: Path, **how: Any) -> None:
+def run(encoder: Encoder | EmbeddingExtractor, folder: Path, out: Path, **how: Any) -> None:
     embed_folder(encoder, folder, out, **{"batch_size": 3, "workers": 0, **how})
 
 
@@ -209,7 +208,7 @@ def test_a_stop_costs_a_batch_at_first_then_a_quarter_and_never_more_than_a_part
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(parts, "BATCHES", 32)
-    job = parts.Job(None, None, 16, None, [])  # type: ignore[arg-type]
+    job = parts.Job(None, None, None, 16, [])  # type: ignore[arg-type]
     assert [job.clips_after(16 * batches) for batches in (0, 1, 7, 8, 40, 128, 9000)] == [
         16, 16, 16, 32, 160, 512, 512,
     ]  # fmt: skip
@@ -229,8 +228,8 @@ def test_what_is_done_is_not_done_again(encoder: Encoder, stopped: Path, monkeyp
         def forecast(self, forecast: Forecast) -> None:
             said.append(forecast)
 
-    open_recording = windows.open_recording
-    monkeypatch.setattr(windows, "open_recording", lambda path: [read.append(path.name), open_recording(path)][1])
+    open_recording = clips.open_recording
+    monkeypatch.setattr(clips, "open_recording", lambda path: [read.append(path.name), open_recording(path)][1])
     run(encoder, stopped.parent / "in", stopped, watcher=Look())
     assert said[0].clips_done == seen[0] >= 6
     assert "0.flac" not in read
@@ -260,7 +259,7 @@ def test_other_arguments_are_refused_and_named(
 
 def test_other_columns_are_refused(encoder: Encoder, stopped: Path) -> None:
     with pytest.raises(OscineError, match=r"was begun with columns \{'embedding'.*, not \{'cls_1'"):
-        run(Vectors(encoder, pools=["cls"]), stopped.parent / "in", stopped)
+        run(EmbeddingExtractor(encoder, pools=["cls"]), stopped.parent / "in", stopped)
 
 
 def test_other_weights_are_refused(encoder: Encoder, stopped: Path) -> None:
@@ -326,11 +325,11 @@ def test_what_was_begun_in_another_precision_is_refused_with_what_would_do(
 ) -> None:
     out = tmp_path / "out.parquet"
     with pytest.raises(KeyboardInterrupt):
-        run(Vectors(encoder, precision="auto"), folder, out, watcher=Stop(20))
+        run(EmbeddingExtractor(encoder, precision="auto"), folder, out, watcher=Stop(20))
     monkeypatch.setattr("oscine.models.encoders.base.precision.bfloat16_gain", lambda: 2.0)
     with pytest.raises(OscineError, match=r"was begun with precision 'float32', not 'bfloat16'; call it as then"):
-        run(Vectors(encoder, precision="bfloat16"), folder, out)
-    run(Vectors(encoder, precision="float32"), folder, out)
+        run(EmbeddingExtractor(encoder, precision="bfloat16"), folder, out)
+    run(EmbeddingExtractor(encoder, precision="float32"), folder, out)
 
 
 def complaint(limit: int, answer: Any, *arguments: Any) -> None:
@@ -421,13 +420,13 @@ def test_a_folder_of_that_name_that_holds_anything_else_is_left_alone(
 def test_a_reader_that_is_killed_is_said_in_one_line(
     encoder: Encoder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caller, open_recording = os.getpid(), windows.open_recording
+    caller, open_recording = os.getpid(), clips.open_recording
 
     def suicide(path: Path) -> soundfile.SoundFile:
         if os.getpid() != caller:  # who reads the trial that is timed
             os.kill(os.getpid(), signal.SIGKILL)
         return open_recording(path)
 
-    monkeypatch.setattr(windows, "open_recording", suicide)
+    monkeypatch.setattr(clips, "open_recording", suicide)
     with pytest.raises(OscineError, match=r"a process that reads was killed, .*take fewer workers"):
         run(encoder, folder, tmp_path / "out.parquet", workers=1)

@@ -15,18 +15,18 @@ import pytest
 import soundfile
 import torch
 
+from oscine.models.audio.scan import Shard
 from oscine.models.embed import job as parts
 from oscine.models.embed import table
 from oscine.models.embed.embed import embed_file, embed_folder
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.merge import merge_tables
 from oscine.models.embed.progress import Progress, Watcher
 from oscine.models.embed.table import read_embeddings, read_listed, read_rows, read_schema
-from oscine.models.embed.vectors import Vectors
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import export_onnx
 from oscine.models.recordings.error_list import errors_in_csv, errors_path
-from oscine.models.recordings.folder import Shard
 from tests.forked import FORK
 from tests.tiny_encoders import small_encoder
 
@@ -269,9 +269,9 @@ def test_an_encoder_that_is_broken_is_not_exported(tmp_path: Path) -> None:
 
 
 def test_numbers_beyond_half_precision_are_refused_by_the_clip(made: Path, tmp_path: Path) -> None:
-    class Loud(Vectors):
-        def read(self, spectrogram: torch.Tensor) -> torch.Tensor:
-            return 1e6 * super().read(spectrogram)
+    class Loud(EmbeddingExtractor):
+        def compute(self, spectrogram: torch.Tensor) -> torch.Tensor:
+            return 1e6 * super().compute(spectrogram)
 
     said = refused(
         lambda: embed_folder(Loud(small_encoder()), made / "in", tmp_path / "o.parquet", dtype="float16", workers=0)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from oscine.models.embed.embed import embed_file, embed_folder
-from oscine.models.embed.vectors import Vectors
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
@@ -264,7 +264,7 @@ def test_clips_of_another_length_are_encoded_or_refused(encoder: Encoder, task: 
 
 def test_a_table_of_embeddings_is_made_and_read(encoder: Encoder, task: Task, tmp_path: Path) -> None:
     table = tmp_path / "table.parquet"
-    embed_folder(Vectors(encoder, [-1], ("pooled", "cls", "mean")), folder_of(task), table, workers=0)
+    embed_folder(EmbeddingExtractor(encoder, [-1], ("pooled", "cls", "mean")), folder_of(task), table, workers=0)
     needs = Needs(layers=[-1], parts=("mean", "pooled"))
     read, usual = read_embedded(table, encoder, task, needs), encode_task(encoder, task, needs)
     assert_close(read.pooled, usual.pooled, atol=1e-5, rtol=0)
@@ -276,7 +276,7 @@ def test_a_table_has_no_layer_of_another_width() -> None:
     with pytest.raises(
         OscineError, match=r"layers 0: those of Stages differ in width.*last one alone, 2; leave"
     ) as error:
-        Vectors(stand_in("stages"), [0], ("mean",))
+        EmbeddingExtractor(stand_in("stages"), [0], ("mean",))
     assert one_line(error)
 
 

@@ -17,6 +17,7 @@ import torch
 from pandas import DataFrame
 from pandas.testing import assert_frame_equal
 
+from oscine.models.embed.settings import EmbedSettings
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.locks import lock_output
@@ -220,21 +221,29 @@ def test_detections_of_each_channel_stand_apart_and_raven_gets_the_channel(folde
         tmp_path / "out.parquet",
         tmp_path / "birds.txt",
     )
+    each = EmbedSettings(channel="each")
     predict_folder(learnt, folder / "stereo.wav", table, workers=0, channel="each")
     with pytest.raises(OscineError, match="was made with channel 'each', not 'mix'"):
         write_detections(learnt, table, folder / "stereo.wav", out)
-    assert write_detections(learnt, table, folder / "stereo.wav", out, channel="each") == 4
+    assert write_detections(learnt, table, folder / "stereo.wav", out, settings=each) == 4
     raven = pd.read_csv(out, sep="\t")
     assert sorted(zip(raven["Channel"], raven["Species"], raven["File Offset (s)"])) == [
         (1, "owl", 0.0), (1, "wren", 0.0), (2, "owl", 0.0), (2, "wren", 0.0),
     ]  # fmt: skip
     assert (raven["End Time (s)"] - raven["Begin Time (s)"] == 2.0).all()
-    assert write_detections(learnt, table, folder / "stereo.wav", tmp_path / "labels", channel="each") == 4
+    assert (
+        write_detections(
+            learnt, table, folder / "stereo.wav", tmp_path / "labels", settings=EmbedSettings(channel="each")
+        )
+        == 4
+    )
     tracks = sorted(path.name for path in (tmp_path / "labels").iterdir())
     assert tracks == ["stereo.wav.channel_1.txt", "stereo.wav.channel_2.txt"]
 
     predict_folder(learnt, folder / "stereo.wav", tmp_path / "right.parquet", workers=0, channel="right")
-    write_detections(learnt, tmp_path / "right.parquet", folder / "stereo.wav", tmp_path / "r.txt", channel=2)
+    write_detections(
+        learnt, tmp_path / "right.parquet", folder / "stereo.wav", tmp_path / "r.txt", settings=EmbedSettings(channel=2)
+    )
     assert set(pd.read_csv(tmp_path / "r.txt", sep="\t")["Channel"]) == {2}
 
 
@@ -301,40 +310,40 @@ def test_a_table_of_another_probe_hop_or_folder_is_refused(folder: Path, tmp_pat
     other = fitted()
     other.probe.fc.bias.add_(1)
     out = tmp_path / "birds.txt"
-    for complaint, how in {
-        "probe_fingerprint": (other, table, folder, out),
-        r"hop_seconds 0\.5, not 0\.25": (learnt, table, folder, out, None, 0.25),
-        "folder": (learnt, table, folder / "b", out),
+    for complaint, (*how, hop) in {
+        "probe_fingerprint": (other, table, folder, out, None),
+        r"hop_seconds 0\.5, not 0\.25": (learnt, table, folder, out, 0.25),
+        "folder": (learnt, table, folder / "b", out, None),
     }.items():
         with pytest.raises(
             OscineError, match=rf"out\.parquet was made with {complaint}.*; choose another name"
         ) as caught:
-            write_detections(*how)
+            write_detections(*how, settings=EmbedSettings(hop=hop))
         assert "\n" not in str(caught.value)
     assert not out.exists()
 
 
 def test_nothing_that_is_there_is_replaced_but_a_selection_table_where_it_may_be(folder: Path, tmp_path: Path) -> None:
     learnt, table, _ = made(fitted(), folder, tmp_path)
-    raven, labels = tmp_path / "birds.txt", tmp_path / "labels"
+    raven, labels, again = tmp_path / "birds.txt", tmp_path / "labels", EmbedSettings(overwrite=True)
     raven.write_text("mine")
     labels.mkdir()
     (labels / "mine.txt").touch()
     for out, overwrite in ((raven, False), (labels, False), (labels, True), (folder, True)):
         with pytest.raises(OscineError, match=r"exists already; choose another name, or (move|replace) it"):
-            write_detections(learnt, table, folder, out, overwrite=overwrite)
+            write_detections(learnt, table, folder, out, settings=EmbedSettings(overwrite=overwrite))
     with pytest.raises(OscineError, match=r"birds\.txt was not written by oscine, and is not replaced"):
-        write_detections(learnt, table, folder, raven, overwrite=True)
+        write_detections(learnt, table, folder, raven, settings=again)
     assert raven.read_text() == "mine"
     by_hand = "\t".join(("Selection", "View", "Channel", BEGIN, END, LOW, HIGH, "Species"))
     raven.write_text(by_hand + "\n1\tSpectrogram 1\t1\t0.5\t1.5\t200\t4000\twren\n")
     with pytest.raises(OscineError, match=r"birds\.txt was not written by oscine, and is not replaced"):
-        write_detections(learnt, table, folder, raven, overwrite=True)
+        write_detections(learnt, table, folder, raven, settings=again)
     assert raven.read_text().startswith(by_hand)
     raven.write_text("\t".join(HEADER) + "\n")
     with lock_output(raven, "wait"), pytest.raises(OscineError, match=r"is writing .*birds\.txt; wait for it"):
-        write_detections(learnt, table, folder, raven, overwrite=True)
-    assert write_detections(learnt, table, folder, raven, overwrite=True) == len(raven.read_text().splitlines()) - 1
+        write_detections(learnt, table, folder, raven, settings=again)
+    assert write_detections(learnt, table, folder, raven, settings=again) == len(raven.read_text().splitlines()) - 1
     with pytest.raises(OscineError, match=r"expected FILE\.txt for Raven, or a new folder for Audacity's labels"):
         write_detections(learnt, table, folder, tmp_path / "birds.csv")
     with pytest.raises(OscineError, match=r"no folder .*nowhere to write birds\.txt to"):

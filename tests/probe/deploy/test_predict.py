@@ -19,6 +19,7 @@ import soundfile
 import torch
 
 from oscine.models.audio.load import load_audio
+from oscine.models.audio.scan import Shard
 from oscine.models.embed import clips as windows
 from oscine.models.embed import job as parts
 from oscine.models.embed.embed import embed_folder
@@ -29,7 +30,6 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import Shard
 from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.predict import Probabilities, predict_file, predict_folder
 from oscine.probe.heads.attentive import AttentiveProbe

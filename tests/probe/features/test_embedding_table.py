@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from oscine.models.embed.embed import embed_folder
-from oscine.models.embed.vectors import Vectors
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
@@ -61,7 +61,7 @@ def task(folder: Path) -> Task:
 @pytest.fixture(scope="module")
 def table(encoder: Encoder, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tables") / "all.parquet"
-    embed_folder(Vectors(encoder, [0, 1, 2], ["pooled", "cls", "mean"]), folder, out, batch_size=4)
+    embed_folder(EmbeddingExtractor(encoder, [0, 1, 2], ["pooled", "cls", "mean"]), folder, out, batch_size=4)
     return out
 
 
@@ -118,7 +118,7 @@ def test_a_probe_is_fitted_on_a_table(encoder: Encoder, task: Task, table: Path)
 def test_columns_that_lack_are_named_with_the_call_that_writes_them(
     encoder: Encoder, folder: Path, task: Task, tmp_path: Path, pools: list[str], layers: Any, needs: Needs, remedy: str
 ) -> None:
-    embed_folder(Vectors(encoder, layers, pools), folder, tmp_path / "few.parquet")
+    embed_folder(EmbeddingExtractor(encoder, layers, pools), folder, tmp_path / "few.parquet")
     with pytest.raises(OscineError, match=remedy):
         read_embedded(tmp_path / "few.parquet", encoder, task, needs)
 

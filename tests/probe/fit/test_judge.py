@@ -22,8 +22,8 @@ from torch import Tensor
 from oscine.cli.probe import probe as command
 from oscine.models.audio.load import AudioError
 from oscine.models.embed.embed import embed_folder
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.table import read_embeddings
-from oscine.models.embed.vectors import Vectors
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bat import BAT
@@ -216,7 +216,7 @@ def test_a_recording_has_the_vectors_that_a_table_of_embeddings_gives_it(
     (tmp_path / "table.csv").write_text("\n".join(lines))
     features = encode_task(encoder, read_task(tmp_path / "table.csv"), EVERYTHING, batch_size=1)
     out = tmp_path / "out.parquet"
-    embed_folder(Vectors(encoder, pools=["pooled", "cls"]), tmp_path, out, batch_size=1)
+    embed_folder(EmbeddingExtractor(encoder, pools=["pooled", "cls"]), tmp_path, out, batch_size=1)
     np.testing.assert_array_equal(torch.cat([features.pooled, features.cls[-1]], dim=1), read_embeddings(out))
 
 
