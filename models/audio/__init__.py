@@ -1,1 +1,1 @@
-"""From files to waveforms: decoding, true lengths, archives, channels, workers and augmentations."""
+"""Turn files into waveforms: decode, find true lengths, read archives and channels, augment."""

@@ -1,4 +1,4 @@
-"""Augmentations of waveforms, batched on their device. What decides on shapes is drawn on the CPU: no step waits for it.
+"""Augment waveforms, batched on their device. What decides on shapes is drawn on the CPU: no step waits for it.
 
 They lie in this room because pretraining and fine-tuning, which do not know each other, both use them.
 """
@@ -63,7 +63,7 @@ def draw_mix(
     snr: tuple[float, float] = (5.0, 25.0),
     generator: torch.Generator | None = None,
 ) -> Mix:
-    """Which clips of a batch are to be laid quietly over one another; each takes part with `probability`.
+    """Draw which clips of a batch are laid quietly over one another; each takes part with `probability`.
 
     Those that do get 1 to `most` others of them added, as many for all, each shifted around its end and as loud as the
     clip's signal-to-noise ratio says, drawn from `snr` in decibels, over what the mix is by then: several may be louder than
@@ -86,7 +86,7 @@ def draw_mix(
 
 
 def mix(waveform: Tensor, drawn: Mix) -> Tensor:  # [clips, samples]
-    """Clips with what `draw_mix` has drawn to be laid over them. waveform [clips, samples]."""
+    """Lay over clips what `draw_mix` has drawn for them. waveform [clips, samples]."""
     if not len(drawn.chosen):
         return waveform
     level, places = to_device(drawn.level, waveform), to_device(drawn.chosen, waveform)
@@ -109,5 +109,5 @@ def roll(waveform: Tensor, shifts: Tensor, around: Tensor | None = None) -> Tens
 
 
 def rms(waveform: Tensor) -> Tensor:  # [clips, 1]
-    """Root mean square of every clip."""
+    """Compute the root mean square of every clip. waveform [clips, samples]."""
     return waveform.square().mean(1, keepdim=True).sqrt()

@@ -1,4 +1,4 @@
-"""Which channel of a recording is read: the mean of all, one of them, or each by itself."""
+"""Name the channel of a recording that is read: the mean of all, one of them, or each by itself."""
 
 from __future__ import annotations
 
@@ -25,15 +25,6 @@ def one_channel(channel: Channel) -> int:
     if number == EACH:
         raise OscineError(f"channel {EACH} is several waveforms; ask for one channel at a time, by its number from 1")
     return 0 if number == MIX else int(number)
-
-
-def is_one_channel(channel: Channel) -> bool:
-    """Return whether a text or a number names one channel."""
-    try:
-        one_channel(channel)
-    except OscineError:
-        return False
-    return True
 
 
 def missing_channel(channel: int, channels: int) -> str:

@@ -1,10 +1,11 @@
-"""How much sound FLAC, MP3 and Ogg files have, by their last frames, whatever their first ones say."""
+"""Find how much sound FLAC, MP3 and Ogg files have, by their last frames, whatever their first ones say."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice, takewhile
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -40,7 +41,7 @@ def framed(file: BinaryIO, size: int) -> Extent | None:
 
 
 def after_tags(file: BinaryIO) -> int:
-    """Where a file begins behind its ID3 tags."""
+    """Find where a file begins behind its ID3 tags."""
     place = 0
     for _ in range(8):
         head = at(file, place, 10)
@@ -90,12 +91,13 @@ def _flac(file: BinaryIO, size: int, begin: int) -> Extent | None:
 
 
 def _flac_samples(file: BinaryIO, size: int, begin: int, known: Streaminfo) -> int | None:
-    """Samples up to the end of the last whole frame; None where there is none to be found."""
+    """Count samples up to the end of the last whole frame; None where there is none to be found."""
     length = SEARCH
     while length <= MOST:
         first = max(begin, size - length)
         data = at(file, first, size - first)
-        frames = list(_frames(data, known))[-TRIED:]
+        heads = re.finditer(b"\xff[\xf8\xf9]", data)
+        frames = [frame for head in heads if (frame := _frame(data, head.start(), known))][-TRIED:]
         ends = [frame.place for frame in frames[1:]] + [len(data)]
         for number in reversed(range(len(frames))):
             frame = frames[number]
@@ -120,13 +122,6 @@ def _ends_within(data: bytes) -> bool:
         if not crc:
             return True
     return False
-
-
-def _frames(data: bytes, known: Streaminfo) -> Iterator[Frame]:
-    """Every place in `data` that looks like the head of a frame of this stream."""
-    for match in re.finditer(b"\xff[\xf8\xf9]", data):
-        if frame := _frame(data, match.start(), known):
-            yield frame
 
 
 def _frame(data: bytes, place: int, known: Streaminfo) -> Frame | None:
@@ -209,21 +204,31 @@ def _ogg(file: BinaryIO, size: int, begin: int) -> Extent:
 def _is_one_stream(file: BinaryIO, tail: bytes, begin: int, end: int) -> bool:
     """Whether the last page is of a stream that begins the file, and one of as many pages as fit in."""
     last = tail[tail.rfind(b"OggS\0") :]
-    if end - begin <= PAGE or last[14:18] not in _first_serials(file, begin):
+    # The streams that begin with the file have their first pages before all others.
+    first = takewhile(lambda page: page[1][5] & 2, islice(_pages(file, begin, end), 64))
+    if end - begin <= PAGE or last[14:18] not in {head[14:18] for _, head in first}:
         return False
     # Another stream may have the same number, but its last page then comes too early: pages are of about one length.
     pages = int.from_bytes(last[18:22], "little") + 1
     return pages * len(tail) / max(1, tail.count(b"OggS\0")) > SHARE * (end - begin)
 
 
+def _pages(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Yield where pages begin, and their heads, as long as they follow one another."""
+    place = begin
+    while place < end and (head := at(file, place, 27)).startswith(b"OggS") and len(head) == 27:
+        length = 27 + head[26] + sum(file.read(head[26]))
+        yield place, head
+        place += length
+
+
 def _ogg_pieces(file: BinaryIO, begin: int, end: int) -> tuple[int, ...]:
     """Where files begin that are one behind another: at a stream's first page that no other's first page is before."""
-    places, place, first = [], begin, False
-    while place < end and (head := at(file, place, 27)).startswith(b"OggS") and len(head) == 27:
+    places, first = [], False
+    for place, head in _pages(file, begin, end):
         if head[5] & 2 and not first:
             places.append(place)
         first = bool(head[5] & 2)
-        place += 27 + head[26] + sum(file.read(head[26]))
     return tuple(places)
 
 
@@ -234,19 +239,6 @@ def _ends_in_last_page(tail: bytes) -> bool:
     if len(page) < 27 or len(page) < 27 + page[26]:
         return False
     return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
-
-
-def _first_serials(file: BinaryIO, begin: int) -> set[bytes]:
-    """The numbers of the streams that begin with the file, whose first pages come before all others."""
-    serials: set[bytes] = set()
-    place = begin
-    while len(serials) < 64:
-        head = at(file, place, 27)
-        if len(head) < 27 or head[:4] != b"OggS" or not head[5] & 2:
-            break
-        serials.add(head[14:18])
-        place += 27 + head[26] + sum(file.read(head[26]))
-    return serials
 
 
 # MP3: the first frame may hold no sound but the number of frames, as LAME and Xing write it; without it decoders guess
@@ -274,7 +266,9 @@ def _mp3(file: BinaryIO, size: int, begin: int) -> Extent | None:
     tag = Numbers.read(first[head.sound : head.sound + 144])
     if tag is None:
         return _mp3_without_number(file, begin, end, first[:4], head)
-    shortest, longest = (_mp3_length(first, bitrate) for bitrate in (1, 14))
+    # Of a frame like the first one at the lowest and the highest bitrate of its row.
+    others = [_mp3_head(bytes([first[0], first[1], first[2] & 0x0C | bitrate << 4, first[3]])) for bitrate in (1, 14)]
+    shortest, longest = (other.length if other else 0 for other in others)
     if (
         abs(tag.length - (end - begin)) <= longest
         and tag.frames * shortest <= end - begin <= (tag.frames + 2) * longest
@@ -287,12 +281,6 @@ def _mp3(file: BinaryIO, size: int, begin: int) -> Extent | None:
     stated = tag.frames * head.samples - tag.delay - tag.padding if tag.frames not in (0, held) else None
     samples = held * head.samples - tag.delay - (DECODER if tag.delay else 0)
     return Extent(stated, max(0, samples), header, begin + len(header), end - begin - len(header), note)
-
-
-def _mp3_length(first: bytes, bitrate: int) -> int:
-    """Bytes of a frame like the first one at another bitrate of its row."""
-    head = _mp3_head(bytes([first[0], first[1], first[2] & 0x0C | bitrate << 4, first[3]]))
-    return head.length if head else 0
 
 
 class Numbers(NamedTuple):
@@ -316,7 +304,7 @@ class Numbers(NamedTuple):
         return cls(content, frames, length, ends >> 12, ends & 4095, lame)
 
     def write(self, frames: int, length: int) -> bytes:
-        """The same with other numbers, where it has room for both."""
+        """Write the same with other numbers, where it has room for both."""
         flags = int.from_bytes(self.content[4:8], "big")
         if flags & 3 != 3:
             return self.content[:4] + b"".join(number.to_bytes(4, "big") for number in (3, frames, length))

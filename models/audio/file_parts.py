@@ -1,4 +1,4 @@
-"""Parts of files as files of their own, for libsndfile, which calls them from C: an error is kept, not raised."""
+"""Read parts of files as files of their own, for libsndfile, which calls them from C: an error is kept, not raised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 
 class Content(io.RawIOBase):
-    """So many bytes that are read at `place`, which is anywhere; what they are is for those that are made of it to say."""
+    """So many bytes that are read at `place`, which is anywhere; a subclass says which bytes these are."""
 
     def __init__(self, size: int) -> None:
         self.size, self.place = size, 0
@@ -26,6 +26,16 @@ class Content(io.RawIOBase):
     def tell(self) -> int:
         return self.place
 
+    def readinto(self, buffer: Any) -> int:
+        content = self.take(len(buffer))
+        buffer[: len(content)] = content
+        self.place += len(content)
+        return len(content)
+
+    def take(self, count: int) -> bytes:
+        """Return bytes at `place`, at most so many; none at the end."""
+        raise NotImplementedError
+
 
 class Part(Content):
     """These bytes, and then `length` bytes of a file from `begin`, as a file.
@@ -38,21 +48,14 @@ class Part(Content):
         self.file, self.begin, self.header = file, begin, header
         self.error: Exception | None = None
 
-    def readinto(self, buffer: Any) -> int:
-        first = len(self.header)
-        if self.place < first:
-            content = self.header[self.place : self.place + len(buffer)]
-        else:
-            content = self._read(self.place - first, min(len(buffer), self.size - self.place))
-        buffer[: len(content)] = content
-        self.place += len(content)
-        return len(content)
-
-    def _read(self, place: int, count: int) -> bytes:
+    def take(self, count: int) -> bytes:
+        if self.place < len(self.header):
+            return self.header[self.place : self.place + count]
+        count = min(count, self.size - self.place)
         if count <= 0 or self.error:
             return b""
         try:
-            self.file.seek(self.begin + place)
+            self.file.seek(self.begin + self.place - len(self.header))
             content = self.file.read(count) or b""
             under = getattr(self.file, "raw", None)
             self.error = under.error if isinstance(under, Part) else None
@@ -70,14 +73,11 @@ class Ends(Content):
         self.head, self.tail = head, tail
         self.asked = False
 
-    def readinto(self, buffer: Any) -> int:
+    def take(self, count: int) -> bytes:
         begin = self.size - len(self.tail)
         if self.place < len(self.head):
-            content = self.head[self.place : self.place + len(buffer)]
-        elif self.place >= begin:
-            content = self.tail[self.place - begin : self.place - begin + len(buffer)]
-        else:
-            self.asked, content = True, b""
-        buffer[: len(content)] = content
-        self.place += len(content)
-        return len(content)
+            return self.head[self.place : self.place + count]
+        if self.place >= begin:
+            return self.tail[self.place - begin : self.place - begin + count]
+        self.asked = True
+        return b""

@@ -1,4 +1,4 @@
-"""From files to waveforms: mono, float32, at the rate that is asked for. A bad file is an error that names it.
+"""Load waveforms from files: mono, float32, at the rate that is asked for. A bad file is an error that names it.
 
 Headers are read without torch, which is imported where a waveform is made.
 """
@@ -89,7 +89,7 @@ class Decoded(NamedTuple):
 def load_audio(
     path: str | Path, sample_rate: int, start: float = 0.0, seconds: float | None = None, channel: Channel = MIX
 ) -> Tensor:
-    """A recording, or a part of it, as a mono waveform [samples], float32 in [-1, 1], at `sample_rate` Hz.
+    """Load a recording, or a part of it: mono [samples], float32 in [-1, 1], at `sample_rate` Hz.
 
     start, seconds: the part; only it is read, and it equals the same slice of the whole. A part that reaches beyond the end
     gives what is there. Of a file that is cut short the readable part is used, with a warning in the log.
@@ -113,7 +113,7 @@ def load_audio(
 
 
 def load(file: Recorded | Chained, sample_rate: int, first: int, count: int | None, channel: int = 0) -> Tensor:
-    """`decode` a recording and close it; warn of what is to be said of it, once."""
+    """Decode an open recording and close it; warn of what is to be said of it, once."""
     with file:
         waveform, truncated = decode(file, sample_rate, first, count, channel)
     if not len(waveform):
@@ -124,7 +124,7 @@ def load(file: Recorded | Chained, sample_rate: int, first: int, count: int | No
 
 
 def audio_info(path: str | Path) -> AudioInfo:
-    """Length, rate and channels of a recording; nothing is decoded. AudioError as for `load_audio`."""
+    """Read length, rate and channels of a recording, without decoding. AudioError as for `load_audio`."""
     with open_recording(path) as file:
         return _info(file)
 
@@ -134,7 +134,7 @@ def _info(file: Recorded | Chained) -> AudioInfo:
 
 
 def read_headers(paths: Sequence[Path]) -> Iterator[tuple[AudioInfo, Stamp] | AudioError]:
-    """`audio_info` of every recording, in order, and what tells its file from another; what cannot be read is its error."""
+    """Read `audio_info` of recordings, in order, and what tells each file from another; or its error."""
     with ThreadPoolExecutor(HEADERS) as threads:
         yield from threads.map(_read_header, paths)
 
@@ -154,7 +154,7 @@ def _read_header(path: Path) -> tuple[AudioInfo, Stamp] | AudioError:
 
 
 def split_clips(waveform: Tensor | np.ndarray, samples: int, hop: int | None = None) -> Tensor:  # [clips, samples]
-    """A long waveform [samples] as a batch of clips that begin every `hop` samples; the last is filled up with silence.
+    """Cut a long waveform [samples] into clips that begin every `hop` samples; silence fills up the last.
 
     hop: a clip's length by default. Clips that overlap share their memory: clone them before changing them in place.
     """
@@ -175,14 +175,14 @@ def split_clips(waveform: Tensor | np.ndarray, samples: int, hop: int | None = N
 
 
 def one_clip(waveform: Tensor, samples: int) -> Tensor:  # [samples]
-    """The beginning of a waveform as one clip, filled up with silence where it is shorter."""
+    """Cut one clip from the beginning of a waveform [samples]; silence fills it up where that is shorter."""
     from torch.nn.functional import pad
 
     return pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
 
 def count_clips(total: int, samples: int, hop: int) -> int:
-    """How many clips `split_clips` makes of `total` samples: as few as cover the recording."""
+    """Count the clips that `split_clips` makes of `total` samples: as few as cover the recording."""
     return 1 + math.ceil(max(0, total - max(samples, hop)) / hop)
 
 
@@ -197,7 +197,10 @@ def _name(path: str | Path) -> str | bytes:
 
 
 def open_stream(file: BinaryIO, path: str | Path, name: str | bytes | None = None) -> Recorded | Chained:
-    """`open_recording` of an open file, which is closed with it. path: for a person; name: for libsndfile to open."""
+    """Open the recording that an open file holds, which is closed with it.
+
+    path: for a person; name: for libsndfile to open. Errors as of `open_recording`.
+    """
     try:
         return _opened(file, path, name)
     except (AudioError, OSError) as error:
@@ -326,7 +329,7 @@ def _why_unread(head: bytes, size: int) -> str:
 def decode(
     file: Recorded | Chained, sample_rate: int, first: int = 0, count: int | None = None, channel: int = 0
 ) -> Decoded:
-    """Samples `first` to `first + count` of an open recording as they are at `sample_rate`; None is all that follow.
+    """Decode samples `first` to `first + count` of a recording, counted at `sample_rate`; None is all that follow.
 
     channel: its number from 1; 0 is the mean of all.
 
@@ -403,5 +406,5 @@ def _read_mono(file: Recorded | Chained, low: int, high: int, channel: int) -> n
 
 @cache
 def warn_once(path: str | Path, reason: str) -> None:
-    """One line a file and process, however often the file is read."""
+    """Warn of a file, once a process, however often it is read."""
     logger.warning("%s: %s", path, reason)

@@ -1,4 +1,4 @@
-"""Where a file's sound lies and how much of it there is, whatever its header says: WAV, RF64, W64, AIFF, AU, CAF.
+"""Find where the sound of WAV, RF64, W64, AIFF, AU and CAF files lies, whatever their headers say.
 
 Recorders and pipes write the header before they know the length, and some count wrongly. libsndfile believes them. What is
 found here lets it read the same sound behind a header that is right. FLAC, MP3 and Ogg: `compressed_length.py`.
@@ -79,11 +79,11 @@ class Layout(NamedTuple):
         return self.name + self.size
 
     def body(self, number: int) -> int:
-        """Bytes that follow a chunk's head."""
+        """Count the bytes that follow a chunk's head."""
         return number - self.head if self.whole else number
 
     def end(self, place: int, number: int) -> int:
-        """Where the next chunk begins."""
+        """Find where the next chunk begins."""
         end = place + self.head + self.body(number)
         return end + -end % self.align
 
@@ -242,7 +242,9 @@ def _held(file: BinaryIO, size: int, layout: Layout | None, sound: Sound) -> Ext
     if is_open:
         if _is_metadata(file, size, layout, begin, 0):
             return Extent(None, 0, begin=begin)
-        stated = _by_first_bytes(sound)
+        # Up to the end of the file, as its first bytes say, unless they leave that open, too.
+        stated = sound.end - begin
+        stated = 0 if _is_open(sound, stated) or _is_open(sound, sound.end - 8) else stated
     end = stop = begin + stated
     if not _is_metadata(file, size, layout, stop, LITTLE):
         end = _before_zeros(file, min(stop, size), size)
@@ -250,7 +252,9 @@ def _held(file: BinaryIO, size: int, layout: Layout | None, sound: Sound) -> Ext
     elif not is_open:
         return Extent(stated, stated, begin=begin, length=stated)
     held = stated if end == stop and not is_open else _before_metadata(file, end, layout, begin)
-    said = None if (is_open and end == stop) or not stated or _same(stated, held, begin) else stated
+    # Some writers forget padding, some count the header up to `begin`, too: what is there is meant.
+    meant = stated != held and (abs(stated - held) <= LITTLE or stated - held in (begin, begin - 8))
+    said = None if (is_open and end == stop) or not stated or meant else stated
     zeros = size - end if size - end > PADDING else 0
     return Extent(said, held, begin=begin, length=held, zeros=zeros, whole=whole)
 
@@ -260,11 +264,6 @@ def _without_rest(found: Extent, size: int) -> Extent:
     return found._replace(stated=None) if found.right and found.held < size - found.begin else found
 
 
-def _same(stated: int, there: int, begin: int) -> bool:
-    """Whether a size is meant to be what is there: some writers forget padding, some count the header up to `begin`, too."""
-    return stated != there and (abs(stated - there) <= LITTLE or stated - there in (begin, begin - 8))
-
-
 def _is_open(sound: Sound, number: int) -> bool:
     """Whether a size is one that a writer leaves who does not know it."""
     if number <= 0 or number >= UNKNOWN or number in GUESSES:
@@ -272,12 +271,6 @@ def _is_open(sound: Sound, number: int) -> bool:
     whole_blocks = any(number == guess - guess % sound.block for guess in GUESSES)
     # As if the file were as long as 31 or 32 bits can say.
     return whole_blocks or any(ones - number in (sound.begin - 8, sound.begin) for ones in (2**31 - 1, 2**32 - 1))
-
-
-def _by_first_bytes(sound: Sound) -> int:
-    """Bytes from a sound's beginning to the end of its file, as its first bytes say; 0 where they leave it open."""
-    length = sound.end - sound.begin
-    return 0 if _is_open(sound, length) or _is_open(sound, sound.end - 8) else length
 
 
 def _is_metadata(file: BinaryIO, size: int, layout: Layout | None, place: int, slack: int) -> bool:
@@ -293,9 +286,10 @@ def _is_metadata(file: BinaryIO, size: int, layout: Layout | None, place: int, s
         if rest <= (layout.head if layout and number else slack):
             return rest <= slack or number > 0
         head = at(file, place, layout.head if layout else 16)
-        if head.startswith(TAGS) or _is_padding(file, size, place):
+        padding = rest <= PADDING and not at(file, place, rest).strip(b"\0")
+        if head.startswith(TAGS) or padding:
             return True
-        if not layout or len(head) < layout.head or not _is_name(head[:4]):
+        if not layout or len(head) < layout.head or not all(32 <= byte < 127 for byte in head[:4]):
             return False
         following = layout.end(place, int.from_bytes(head[layout.name :], layout.order))
         if following <= place:
@@ -304,10 +298,6 @@ def _is_metadata(file: BinaryIO, size: int, layout: Layout | None, place: int, s
             return following - size < layout.align or head[:4] in METADATA
         place = following
     return True
-
-
-def _is_padding(file: BinaryIO, size: int, place: int) -> bool:
-    return size - place <= PADDING and not at(file, place, size - place).strip(b"\0")
 
 
 def _before_zeros(file: BinaryIO, first: int, size: int) -> int:
@@ -326,7 +316,7 @@ def _before_zeros(file: BinaryIO, first: int, size: int) -> int:
 
 
 def before_tags(file: BinaryIO, size: int) -> int:
-    """Where a file ends before the tags that may follow its sound, whatever their order: ID3, APE and Lyrics3."""
+    """Find where a file ends before the tags behind its sound, in any order: ID3, APE and Lyrics3."""
     end = size
     for _ in range(TAGS_AT_MOST):
         first = max(0, end - 128)
@@ -353,10 +343,6 @@ def _last_tag(file: BinaryIO, tail: bytes, end: int) -> int:
     return 0
 
 
-def _is_name(name: bytes) -> bool:
-    return all(32 <= byte < 127 for byte in name)
-
-
 def _before_metadata(file: BinaryIO, size: int, layout: Layout | None, begin: int) -> int:
     """Bytes from `begin` to the first of a row of chunks that ends with the file, or to the end where there is none."""
     if layout is None:
@@ -365,7 +351,9 @@ def _before_metadata(file: BinaryIO, size: int, layout: Layout | None, begin: in
     tail = np.frombuffer(at(file, first, size - first), np.uint8)
     if len(tail) < layout.head:
         return max(0, size - begin)
-    places = np.flatnonzero(_names(tail, len(tail) - layout.head + 1))
+    # A name is four bytes that can be printed.
+    printed, count = (tail >= 32) & (tail < 127), len(tail) - layout.head + 1
+    places = np.flatnonzero(np.logical_and.reduce([printed[shift : shift + count] for shift in range(4)]))
     digits = tail[places[:, None] + layout.name + np.arange(layout.size)].astype(np.float64)
     weights = 256.0 ** np.arange(layout.size)
     bodies = digits @ (weights if layout.order == "little" else weights[::-1]) - (layout.head if layout.whole else 0)
@@ -376,9 +364,3 @@ def _before_metadata(file: BinaryIO, size: int, layout: Layout | None, begin: in
         if not begins.isdisjoint(range(end, end + layout.align)):
             begins.add(place)
     return first + min(begins) - begin
-
-
-def _names(tail: np.ndarray, count: int) -> np.ndarray:
-    """Where four bytes that can be printed stand."""
-    printed = (tail >= 32) & (tail < 127)
-    return np.logical_and.reduce([printed[shift : shift + count] for shift in range(4)])

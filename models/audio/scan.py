@@ -1,4 +1,4 @@
-"""Folders of recordings: which files below them are recordings, by their names alone."""
+"""Find the recordings in folders, by their names alone, and those of one of several jobs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SUFFIXES = (
 )  # fmt: skip
 UNREAD_SUFFIXES = (".aac", ".amr", ".m4a", ".mp4", ".webm", ".wma")  # recordings too, but not for soundfile
 
-LISTS = (".csv", ".tsv", ".txt", ".parquet")  # of recordings, as `oscine.models.recordings.lists` reads them
+LISTS = (".csv", ".tsv", ".txt", ".parquet")  # of recordings, as `oscine.models.recordings.tables` reads them
 MOST_SHARDS = 100_000
 
 logger = logging.getLogger(__name__)
 
 
 def is_recording(name: str) -> bool:
-    """Whether a name ends as those of recordings do."""
+    """Return whether a name ends as those of recordings do."""
     return name.lower().endswith((*SUFFIXES, *UNREAD_SUFFIXES))
 
 
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 def find_recordings(folder: str | Path) -> list[Path]:
-    """All recordings in a folder and the folders below it, in the order of their names.
+    """Find all recordings in a folder and the folders below it, in the order of their names.
 
     Upper-case suffixes count, hidden files (".name") do not; links are followed, each folder is entered once. What cannot
     be used (a folder without permission, a format that is not read) is logged. A folder without recordings is an error.
@@ -50,7 +50,7 @@ def find_recordings(folder: str | Path) -> list[Path]:
 
 
 def find_tabled(folder: str | Path) -> list[Path]:
-    """`find_recordings` without those of which no table can hold the name, because it is no UTF-8; they are logged."""
+    """Find recordings whose names a table can hold; those whose name is no UTF-8 are logged."""
     recordings = find_recordings(folder)
     named = [path for path in recordings if is_utf8(path)]
     if len(named) < len(recordings):
@@ -73,7 +73,7 @@ def is_utf8(path: Path) -> bool:
 
 
 def scan_folder(folder: str | Path) -> Found:
-    """`find_recordings`, with what cannot be used handed back instead of logged."""
+    """Find recordings as `find_recordings` does, and return what cannot be used instead of logging it."""
     folder = Path(folder)
     check_permitted(folder)
     if not folder.exists():
@@ -158,7 +158,7 @@ ALL = Shard(1, 1)
 
 
 def parse_shard(text: str) -> Shard:
-    """ "2/8" is the second of eight."""
+    """Parse a shard: "2/8" is the second of eight."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
     if not match or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
         raise OscineError(

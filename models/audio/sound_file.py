@@ -1,4 +1,4 @@
-"""Recordings that are open for reading: by libsndfile, whose errors then name them, or several that are one."""
+"""Open recordings for reading: by libsndfile, whose errors then name them, or several as one."""
 
 from __future__ import annotations
 

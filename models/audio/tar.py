@@ -1,4 +1,4 @@
-"""Recordings in tar and tar.gz files, read where they lie: nothing is unpacked, an index beside each file is made once.
+"""Read recordings in tar and tar.gz files without unpacking them; an index beside each file is made once.
 
     .index/NAME.parquet       a row a recording: name, offset in bytes of the tar's content, length in bytes, frames, rate
     .index/NAME.points.npy    of a tar.gz: where inflating can begin, every 2 MB or so; see `oscine.models.audio.gzip_index`
@@ -16,7 +16,7 @@ import io
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -29,11 +29,10 @@ import pyarrow.parquet as pq
 
 from oscine.models.audio.channels import MIX, Channel, one_channel
 from oscine.models.audio.file_parts import Ends, Part
-from oscine.models.audio.gzip_index import WINDOW, Inflated, Inflating
+from oscine.models.audio.gzip_index import WINDOW, GzipIndexer, GzipReader
 from oscine.models.audio.load import BUFFER, AudioError, load, open_stream, unreadable, warn_once
 from oscine.models.audio.scan import SUFFIXES, check_permitted
-from oscine.models.audio.sparse_tar import Map, Runs, Sparse
-from oscine.models.audio.tar_headers import Entry, TarError, read_entries
+from oscine.models.audio.tar_headers import Entry, Map, Runs, Sparse, TarError, read_entries
 from oscine.models.audio.workers import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import DIGITS, file_stamp, whole, write_whole
@@ -114,11 +113,11 @@ class Tars:
         self.seconds = np.where(frames > 0, frames / np.maximum(rate, 1), np.nan)
 
     def place(self, recording: int) -> Path:
-        """Where it lies, for a person."""
+        """Name where a recording lies, for a person."""
         return self.paths[self.tar[recording]] / self.names[recording].as_py()
 
     def unread(self) -> dict[int, AudioError]:
-        """Number to error, of the recordings that cannot be read; what is to be said of others is logged."""
+        """Return number to error of recordings that cannot be read; log what is to be said of others."""
         errors = {}
         for recording in np.flatnonzero(self.notes.to_numpy(zero_copy_only=False) != "").tolist():
             note = self.notes[recording].as_py()
@@ -131,7 +130,7 @@ class Tars:
     def load(
         self, recording: int, sample_rate: int, start: float, seconds: float, channel: Channel = MIX
     ) -> Tensor:  # [samples]
-        """`load_audio` by number; of a tar only the part is read."""
+        """Load a recording by its number, as `load_audio` does; of a tar only the part is read."""
         place, offset, length = self.place(recording), int(self.offset[recording]), int(self.length[recording])
         index, path = self.indices[self.tar[recording]], self.paths[self.tar[recording]]
         runs = _as_runs(self.runs[recording].as_py())
@@ -142,7 +141,7 @@ class Tars:
                 file: Any = stack.enter_context(path.open("rb", buffering=0))
                 if index.points is not None:
                     windows = stack.enter_context(index.windows.open("rb", buffering=0))
-                    file = Inflating(file, index.points, windows, offset + _stored(length, runs))
+                    file = GzipReader(file, index.points, windows, offset + _stored(length, runs))
             except OSError as error:
                 raise AudioError(place, unreadable(error)) from None
             try:
@@ -183,7 +182,7 @@ def load_member(
     seconds: float,
     channel: Channel = MIX,
 ) -> Tensor:  # [samples]
-    """`load_audio` of a recording that is `length` bytes of a tar file from `offset`; `name` is for a person."""
+    """Load a recording that is `length` bytes of a tar file from `offset`; `name` is for a person."""
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:
@@ -287,7 +286,9 @@ def _make(path: Path, stop: Event) -> Index:
 
 def _write(path: Path, folder: Path, stop: Event) -> Index:
     try:
-        stamp, is_gzip = _stamp(path), _is_gzip(path)
+        stamp = _stamp(path)
+        with path.open("rb") as file:
+            is_gzip = file.read(2) == GZIP_MAGIC
     except OSError as error:
         raise OscineError(f"{path} could not be read ({error.strerror or error}); check the disk") from None
     array = io.BytesIO()
@@ -311,11 +312,6 @@ def _write(path: Path, folder: Path, stop: Event) -> Index:
     if index is None:
         raise OscineError(f"{path} changed while it was indexed; call again once it is complete")
     return index
-
-
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == GZIP_MAGIC
 
 
 class Stoppable(io.FileIO):
@@ -353,6 +349,14 @@ class Scan(NamedTuple):
 
 def _scan(path: Path, stop: Event, windows: BinaryIO | None = None) -> Scan:
     """Read a tar from end to end. windows: takes those of the points of a gzip file."""
+
+    def keep(window: bytes) -> None:
+        assert windows is not None, "they are kept of a gzip file alone"
+        try:
+            windows.write(window)
+        except OSError as error:
+            raise OscineError(f"an index could not be written ({error.strerror or error}); make room for it") from None
+
     rows: list[Member] = []
     cut, inflated = "", None
     try:
@@ -360,7 +364,7 @@ def _scan(path: Path, stop: Event, windows: BinaryIO | None = None) -> Scan:
             if windows is None:
                 found = _members(path, file)
             else:
-                inflated = Inflated(file, _keeping(windows))
+                inflated = GzipIndexer(file, keep)
                 found = _members_inflated(path, file, inflated, windows)
             try:
                 rows.extend(found)
@@ -379,16 +383,6 @@ def _scan(path: Path, stop: Event, windows: BinaryIO | None = None) -> Scan:
     return Scan(pa.table(arrays, schema=MEMBERS), inflated.array() if inflated else None, cut)
 
 
-def _keeping(windows: BinaryIO) -> Callable[[bytes], None]:
-    def keep(window: bytes) -> None:
-        try:
-            windows.write(window)
-        except OSError as error:
-            raise OscineError(f"an index could not be written ({error.strerror or error}); make room for it") from None
-
-    return keep
-
-
 def _is_recording(entry: Entry) -> bool:
     name = PurePosixPath(entry.name)
     return name.suffix.lower() in SUFFIXES and not name.name.startswith(".")
@@ -405,14 +399,13 @@ def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
             raise EOFError("ends too early")
         if _is_recording(entry):
             place = file.tell()
-            yield _member(
-                path, entry, io.BufferedReader(_as_part(file, entry.offset, entry.length, entry.runs), BUFFER)
-            )
+            part = _as_part(file, entry.offset, entry.length, entry.runs)
+            yield _member(path, entry, io.BufferedReader(part, BUFFER))
             file.seek(place)
         file.seek(entry.end)
 
 
-def _members_inflated(path: Path, file: BinaryIO, inflated: Inflated, windows: BinaryIO) -> Iterator[Member]:
+def _members_inflated(path: Path, file: BinaryIO, inflated: GzipIndexer, windows: BinaryIO) -> Iterator[Member]:
     """The recordings of a tar.gz, whose headers are read from their ends, as far as those suffice; EOFError as above."""
     content = io.BufferedReader(inflated, 2**20)
     found: list[tuple[Entry, Member, bool]] = []
@@ -434,9 +427,14 @@ def _members_inflated(path: Path, file: BinaryIO, inflated: Inflated, windows: B
     except EOFError as error:
         cut = error
     size = max((entry.offset + entry.size for entry, _, _ in found), default=0)
-    inside = Inflating(file, inflated.array(), windows, size)
+    inside = GzipReader(file, inflated.array(), windows, size)
     for entry, member, asked in found:
-        yield _member_inside(path, entry, inside) if asked else member
+        if asked:  # whose ends do not say how long it is
+            try:
+                member = _member(path, entry, _open_inside(inside, entry.offset, entry.length, entry.runs))
+            except UNREADABLE as error:
+                member = _member(path, entry, io.BytesIO())._replace(note=unreadable(error))
+        yield member
     if cut:
         raise cut
 
@@ -454,15 +452,6 @@ def _pass_over(content: BinaryIO, size: int, keep: bool) -> tuple[bytes, bytes]:
     if left or len(head) < min(size, EDGE):
         raise EOFError("ends too early")
     return head, tail
-
-
-def _member_inside(path: Path, entry: Entry, inside: Inflating) -> Member:
-    """A recording of a tar.gz whose ends do not say how long it is."""
-    try:
-        stream = _open_inside(inside, entry.offset, entry.length, entry.runs)
-    except UNREADABLE as error:
-        return _member(path, entry, io.BytesIO())._replace(note=unreadable(error))
-    return _member(path, entry, stream)
 
 
 def _member(path: Path, entry: Entry, content: BinaryIO) -> Member:

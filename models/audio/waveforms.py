@@ -1,4 +1,4 @@
-"""The waveforms that an encoder is called with: tensors, arrays or lists of clips, checked."""
+"""Check the waveforms that an encoder is called with: tensors, arrays or lists of clips."""
 
 from __future__ import annotations
 

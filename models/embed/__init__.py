@@ -1,1 +1,1 @@
-"""A folder of recordings to one table of embeddings, with its journal."""
+"""Turn recordings into one table of embeddings, with its journal."""

@@ -33,22 +33,22 @@ class ClipLayout(NamedTuple):
     shortest: int = 0
 
     def first_sample(self, recording: Recording) -> int:
-        """Where a recording's stretch begins."""
+        """Return the first sample of a recording's stretch."""
         return round(recording.start * self.sample_rate)
 
     def total_samples(self, recording: Recording) -> int:
-        """Samples of a recording, or of its stretch."""
+        """Count the samples of a recording, or of its stretch."""
         last = math.ceil(recording.info.frames * self.sample_rate / recording.info.sample_rate)
         if recording.end is not None:
             last = min(last, round(recording.end * self.sample_rate))
         return last - self.first_sample(recording)
 
     def clips(self, total: int) -> int:
-        """Clips that so many samples are cut into."""
+        """Count the clips that so many samples are cut into."""
         return count_clips(total, self.samples, self.hop) - self.leaves_out(total)
 
     def clips_of(self, recording: Recording) -> int:
-        """Clips of a whole recording."""
+        """Count the clips of a whole recording."""
         return self.clips(self.total_samples(recording))
 
     def leaves_out(self, total: int) -> bool:
@@ -57,7 +57,7 @@ class ClipLayout(NamedTuple):
         return clips > 1 and total - (clips - 1) * self.hop < self.shortest
 
     def times(self, clip: int, total: int, begin: int = 0) -> tuple[float, float]:
-        """Start and end of a clip in seconds; silence that fills it up does not count.
+        """Return start and end of a clip in seconds; silence that fills it up does not count.
 
         total: samples of what is cut into clips. begin: where that begins in its recording, in samples.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -117,12 +118,12 @@ def embed_to_table(
     settings: EmbedSettings,
     watcher: Watcher = SILENT,
 ) -> Summary:
-    """`embed_recordings`, as its settings say."""
+    """Embed recordings as `embed_recordings` does, with its arguments as settings."""
     target, job = check_target(out, recordings), make_job(encoder, settings)
     extractor, encoder = job.extractor, job.extractor.encoder
     workers = default_workers(encoder.device) if settings.workers is None else settings.workers
 
-    with Journal(target) as journal, evaluating(encoder):
+    with closing(Journal(target)) as journal, evaluating(encoder):
         journal.check_free(settings.overwrite)
         found = survey(recordings, settings.shard, watcher.scanned, settings.channel)
         job = job._replace(recordings=found.recordings)

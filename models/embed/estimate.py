@@ -29,7 +29,7 @@ class Cost(NamedTuple):
     encoding: float
 
     def of(self, clips: int, workers: int) -> float:
-        """Seconds for so many clips: whoever is slower sets the pace, unless one process does both in turns."""
+        """Estimate seconds for so many clips: the slower of both sets the pace, unless one process does both in turns."""
         return clips * (max(self.reading / workers, self.encoding) if workers else self.reading + self.encoding)
 
 

@@ -47,15 +47,15 @@ class Extractor:
         self.precision = choose_precision(precision, encoder.device)
 
     def compute(self, prepared: Tensor) -> Tensor:
-        """The numbers of each clip's rows, row by row, [clip, ...], of prepared clips [clip, ...]."""
+        """Compute the numbers of each clip's rows, row by row, [clip, ...], from prepared clips [clip, ...]."""
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:
-        """What else makes a table beside the encoder, as it stands in its metadata."""
+        """Describe what makes a table beside the encoder, as it stands in its metadata."""
         raise NotImplementedError
 
     def times(self, start: float, end: float) -> list[tuple[float, float]]:
-        """Start and end, in seconds, of the rows that a clip becomes: one row, unless a subclass has more."""
+        """Return start and end, in seconds, of the rows that a clip becomes: one, unless a subclass has more."""
         return [(start, end)]
 
     @property
@@ -129,7 +129,7 @@ class EmbeddingExtractor(Extractor):
         return self._compute(prepared)
 
     def describe(self) -> dict[str, Any]:
-        """columns: the pool and the layer, counted from 0, of each."""
+        """Describe the columns: the pool and the layer, counted from 0, of each."""
         return {"columns": {name: {"pool": pool, "layer": layer} for name, (pool, layer) in self.columns.items()}}
 
     def _vectors(self, prepared: Tensor) -> Tensor:

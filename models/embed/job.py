@@ -52,15 +52,15 @@ class Job(NamedTuple):
         return sum(self.layout.leaves_out(self.layout.total_samples(one)) for one in self.recordings)
 
     def parts(self, skip: int = 0) -> Iterator[list[Chunk]]:
-        """Batches never cross a part, so that its numbers, to the last bit, depend on no other."""
+        """Yield the chunks of every part: no batch crosses one, so its numbers, to the last bit, depend on no other."""
         return islice(group_chunks(self.recordings, self.layout, self.clips_after), skip, None)
 
     def clips_after(self, done: int) -> int:
-        """Clips of the part that comes after so many."""
+        """Count the clips of the part that comes after so many."""
         return self.batch_size * min(BATCHES, max(1, done // self.batch_size // QUARTER))
 
     def progress(self, parts: int) -> Progress:
-        """Where the job stands when so many parts are done."""
+        """Return where the job stands when so many parts are done."""
         seconds = sum(recording.seconds for recording in self.recordings)
         progress = Progress(0, len(self.recordings), 0, self.clips, 0.0, seconds)
         for part in islice(self.parts(), parts):
@@ -72,7 +72,7 @@ class Job(NamedTuple):
         return progress.plus(sum(chunk.last for chunk in part), sum(chunk.clips for chunk in part), seconds)
 
     def clip_seconds(self, recording: Recording) -> float:
-        """Seconds of a recording to each of its clips."""
+        """Return the seconds of a recording to each of its clips."""
         return recording.seconds / self.layout.clips_of(recording)
 
 
@@ -115,10 +115,7 @@ def embed_part(
 
 
 def clips_of_part(
-    job: Job,
-    chunks: Iterator[tuple[Chunk, ChunkAudio]],
-    known: Mapping[str, FileError],
-    errors: dict[str, FileError],
+    job: Job, chunks: Iterator[tuple[Chunk, ChunkAudio]], known: Mapping[str, FileError], errors: dict[str, FileError]
 ) -> Iterator[Clip]:
     """Cut chunks into clips with their keys; put into `errors` which recordings are read no further."""
     clock = Clock(job.settings.clock) if job.settings.clock else None

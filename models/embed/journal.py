@@ -1,4 +1,4 @@
-"""What a run has done so far: parts that are whole or absent, in a folder beside the table that they will become."""
+"""Keep what a run has done so far: parts that are whole or absent, in a folder beside its table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
@@ -48,7 +47,7 @@ class Journal:
         self.held: Lock | None = None  # while this process has it
 
     def plan(self) -> Plan | None:
-        """Of the run that was begun here, if it is not all over; without a finished part or table it binds nobody."""
+        """Return the plan of the run that was begun here, if that is not over; without a finished part it binds nobody."""
         path = self.folder / PLAN
         try:
             plan = check_fields(read_json(path, ANEW), FIELDS, path, ANEW, {"made": dict[str, Any]})
@@ -69,7 +68,7 @@ class Journal:
             return False
 
     def check_free(self, overwrite: bool) -> None:
-        """An error where another's files are in the way of the table or of its journal."""
+        """Raise where another's files are in the way of the table or of its journal."""
         others = sorted(path.name for path in self._files() if not OWN.fullmatch(path.name) and not is_litter(path))
         if others:
             raise OscineError(
@@ -118,7 +117,7 @@ class Journal:
         self._finished(errors)
 
     def rows(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-        """Part by part, without the rows of recordings that were refused later on."""
+        """Yield rows part by part, without those of recordings that were refused later on."""
         refused = {name for name, error in self.errors.items() if error.refused}
         wanted = None if columns is None else list(dict.fromkeys([*columns, "file"]))
         for number in range(self.parts):
@@ -130,18 +129,12 @@ class Journal:
             yield (table if columns is None else table.select(columns)).replace_schema_metadata(None)
 
     def finish(self, summary: Summary) -> None:
-        """When the table is in its place. Whoever is killed in here finds that it was made, and removes the rest."""
+        """Remove the journal of a table that is in its place; whoever is killed in here finds that it was made."""
         plan = json.loads((self.folder / PLAN).read_bytes())
         made = {key: value for key, value in summary._asdict().items() if key not in ("out", "errors")}
         with writing(self.target):
             write_whole(self.folder / PLAN, json.dumps(plan | {"made": made}).encode())
         self._remove()
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self.close()
 
     def close(self) -> None:
         held, self.held = self.held, None

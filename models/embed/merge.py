@@ -1,4 +1,4 @@
-"""The tables of several jobs as one: all shards of a folder, in the order that one job alone would have written."""
+"""Merge the tables of several jobs: all shards of a folder, in the order that one job would have written."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Shards(NamedTuple):
     schema: pa.Schema
 
     def rows(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-        """All rows in the order of file and time."""
+        """Yield all rows in the order of file and time."""
         last, earlier = "", -1
         runs = [_runs(number, path, columns) for number, path in enumerate(self.paths)]
         for run in merge(*runs, key=lambda run: (run.file, run.start)):

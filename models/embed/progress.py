@@ -1,4 +1,4 @@
-"""How long work says how far it is, and to whom."""
+"""Show how far work is: what it says, and who listens."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class Watcher:
     """Looks on while `embed_folder` works; this one says nothing."""
 
     def scanned(self, files: int, of_files: int) -> None:
-        """So many headers have been read."""
+        """Take how many headers have been read."""
 
     def forecast(self, forecast: Forecast) -> None:
-        """Said once, before the first clip of the table is read."""
+        """Take the forecast, once, before the first clip of the table is read."""
 
     def progress(self, progress: Progress) -> None:
-        """Said at the start, and again and again."""
+        """Take how far it is, at the start, and again and again."""
 
 
 SILENT = Watcher()

@@ -1,4 +1,4 @@
-"""A table of what was computed of clips, as Parquet, NumPy archive or CSV, and the list of bad files beside it."""
+"""Write and read tables of what was computed of clips (Parquet, NumPy, CSV) and their lists of bad files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Summary(NamedTuple):
 
 
 def check_target(out: str | Path, recordings: object = None) -> Path:
-    """The path of a table that could be written; an error before any work where it could not.
+    """Return the path of a table that can be written; raise, before any work, where it cannot.
 
     recordings: that the table will be of; they, or a list of them in a file, are never replaced.
     """
@@ -97,86 +97,47 @@ def check_target(out: str | Path, recordings: object = None) -> Path:
 
 
 def check_absent(out: Path) -> None:
-    """An error where a table, or what is written beside it, would replace a file, perhaps another table's."""
+    """Raise where a table, or what is written beside it, would replace a file, perhaps another table's."""
     for path in (out, *beside(out).values()):
-        if path.exists() and (path == out or out.exists() or not _is_leftover(path)):
+        # What lies beside a table that is not there is of a call that was killed before its last step.
+        if path.exists() and (path == out or out.exists() or not _is_ours(path, out)):
             raise OscineError(
                 f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)"
             )
 
 
 def check_ours(out: Path) -> None:
-    """An error where a table to replace, or what is beside it, was not written by oscine."""
+    """Raise where a table to replace, or what is beside it, was not written by oscine."""
     for path in (*beside(out).values(), out):
-        replaced.check_ours(path, _is_error_list if path == errors_path(out) else OURS[path.suffix])
+        replaced.check_ours(path, lambda path: _is_ours(path, out))
 
 
-def _is_leftover(path: Path) -> bool:
-    """Whether a file beside a table that is not there is of a call that was killed before its last step."""
+def _is_ours(path: Path, out: Path) -> bool:
+    """Return whether a file is such a table, or beside it, by what no other program writes; others are not replaced."""
+    made: bytes | str
     try:
-        if path.suffix == ".csv":
+        if path == errors_path(out):
             read_errors(path)
+            return True
+        if path.suffix == ".parquet":
+            made = (pq.read_schema(path).metadata or {}).get(METADATA, b"")
+        elif path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive, archive.open(f"{METADATA.decode()}.npy") as entry:
+                made = str(np.lib.format.read_array(entry, allow_pickle=False))
+        elif path.suffix == ".csv":  # others write such columns, too; none says beside the table what made it
+            with path.open("rb") as file:
+                begins = file.read(100).replace(b'"', b"").startswith(",".join(KEYS).encode())
+            made = beside(path)["metadata"].read_bytes() if begins else b""
         else:
-            check_made(read_json(path, AGAIN), path)
-    except OscineError:
-        return False
-    return True
-
-
-def _is_error_list(path: Path) -> bool:
-    try:
-        read_errors(path)
-    except OscineError:
-        return False
-    return True
-
-
-def _is_parquet_of_ours(path: Path) -> bool:
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowException, OSError, UnicodeDecodeError):
-        return False
-    return _says_what_made_it(metadata.get(METADATA, b""))
-
-
-def _is_npz_of_ours(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{METADATA.decode()}.npy") as entry:
-            return _says_what_made_it(str(np.lib.format.read_array(entry, allow_pickle=False)))
-    except (zipfile.BadZipFile, OSError, KeyError, ValueError, EOFError):
-        return False
-
-
-def _is_csv_of_ours(path: Path) -> bool:
-    """Others write such columns, too; none of them says beside the table what made it."""
-    with path.open("rb") as file:
-        begins = file.read(100).replace(b'"', b"").startswith(",".join(KEYS).encode())
-    return begins and _is_metadata_of_ours(beside(path)["metadata"])
-
-
-def _is_metadata_of_ours(path: Path) -> bool:
-    return replaced.has_fields(path, MADE_BY)
-
-
-def _says_what_made_it(text: bytes | str) -> bool:
-    try:
-        content = parse_json(text, "", "")
-    except OscineError:
+            made = path.read_bytes()
+        content = parse_json(made, path, "")
+    except (OscineError, pa.ArrowException, zipfile.BadZipFile, OSError, LookupError, ValueError, EOFError):
         return False
     return isinstance(content, dict) and content.keys() >= MADE_BY.keys()
 
 
-# Whether a file is a table of ours, or what lies beside it, by what no other program writes; others are not replaced.
-OURS: dict[str, Callable[[Path], bool]] = {
-    ".parquet": _is_parquet_of_ours,
-    ".npz": _is_npz_of_ours,
-    ".csv": _is_csv_of_ours,
-    ".json": _is_metadata_of_ours,
-}
-
-
 def read_listed(table: Path) -> dict[str, str]:
-    """File to reason, of a table's error list: as many as the table says."""
+    """Read a table's error list, file to reason: as many as the table says."""
     content = read_made_by(table).get(CONTENT)
     if content is None:  # 0.1 had one name for the lists of FILE.parquet and FILE.csv, and wrote it always
         return read_errors(table.with_suffix(".errors.csv"))
@@ -189,7 +150,7 @@ def read_listed(table: Path) -> dict[str, str]:
 
 
 def beside(out: Path) -> dict[str, Path]:
-    """The files that go with a table."""
+    """Name the files that go with a table."""
     files = {"errors": errors_path(out)}
     if out.suffix == ".csv":  # which has no place of its own for what made it
         files["metadata"] = out.with_suffix(".metadata.json")
@@ -203,9 +164,9 @@ def schema_of(
     metadata: dict[str, Any] | None = None,
     channels: bool = False,
 ) -> pa.Schema:
-    """file, start_time, end_time, with a clock `recorded`, and columns of vectors so wide; None is of a number each.
+    """Make the schema of a table: file, start_time, end_time, with a clock `recorded`, and columns of vectors.
 
-    channels: whether there is a column `channel`.
+    widths: of the vectors, None of a column of single numbers. channels: whether there is a column `channel`.
     """
     fields = {name: KINDS[name] for name in KEYS}
     if channels:
@@ -285,41 +246,29 @@ def with_metadata(schema: pa.Schema, metadata: dict[str, Any]) -> pa.Schema:
 
 
 def as_table(rows: Rows, schema: pa.Schema) -> pa.Table:
+    """Make a table of rows, with the columns of a schema."""
+    keys = zip(*rows.keys) if rows.keys else [()] * len(KEY_COLUMNS)
     arrays = [
-        pa.array(values, schema.field(name).type)
-        for name, values in zip(KEY_COLUMNS, zip(*rows.keys) if rows.keys else [()] * len(KEY_COLUMNS))
-        if name in schema.names
+        pa.array(values, schema.field(name).type) for name, values in zip(KEY_COLUMNS, keys) if name in schema.names
     ]
     kinds = schema.types[len(arrays) :]
-    widths = [kind.list_size if pa.types.is_fixed_size_list(kind) else 1 for kind in kinds]
-    if DTYPES["float16"] in [kind.value_type if pa.types.is_fixed_size_list(kind) else kind for kind in kinds]:
-        _check_half(rows)
-    for numbers, kind in zip(rows.numbers.split(widths, dim=1), kinds):
-        arrays.append(_numbers(numbers.contiguous().numpy().ravel(), kind))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _check_half(rows: Rows) -> None:
-    """Raise an error where numbers are beyond half precision."""
-    beyond = ~rows.numbers.half().isfinite().all(dim=1)
-    if beyond.any():
+    widths = [kind.list_size if pa.types.is_fixed_size_list(kind) else None for kind in kinds]
+    half = DTYPES["float16"] in [kind.value_type if width else kind for kind, width in zip(kinds, widths)]
+    if half and (beyond := ~rows.numbers.half().isfinite().all(dim=1)).any():
         row = int(beyond.nonzero()[0])
         name, start = rows.keys[row][:2]
         raise OscineError(
             f"the numbers of {name} from {start:g} s reach {rows.numbers[row].abs().max():.0f}, beyond float16; take dtype "
             "float32"
         )
-
-
-def _numbers(flat: np.ndarray, kind: pa.DataType) -> pa.Array:
-    vectors = pa.types.is_fixed_size_list(kind)
-    if (kind.value_type if vectors else kind) == DTYPES["float16"]:
-        flat = flat.astype(np.float16)
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), kind.list_size) if vectors else pa.array(flat)
+    for numbers, width in zip(rows.numbers.split([width or 1 for width in widths], dim=1), widths):
+        flat = numbers.contiguous().numpy().ravel().astype(np.float16 if half else np.float32)
+        arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), width) if width else pa.array(flat))
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def as_frame(table: pa.Table) -> pd.DataFrame:
-    """Indexed by file, start_time and end_time, and the channel if there is one; a column a number: embedding_0, ..."""
+    """Return a table as a DataFrame, indexed by file, times and channel, if any; a column a number: embedding_0, ..."""
     import pandas as pd
 
     keys = keys_of(table.column_names)
@@ -328,12 +277,12 @@ def as_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def read_embeddings(path: str | Path) -> pd.DataFrame:
-    """A table in Parquet as a DataFrame indexed by file, start_time and end_time, a column a number: embedding_0, ..."""
+    """Read a table in Parquet: indexed by file, start_time and end_time, a column a number: embedding_0, ..."""
     return as_frame(read_table(Path(path)))
 
 
 def read_schema(path: str | Path) -> pa.Schema:
-    """The columns of a table in Parquet and what made it; an error where `embed_folder` has not written it."""
+    """Read the columns of a table in Parquet and what made it; an error where oscine has not written it."""
     try:
         schema = pq.read_schema(path)
     except FileNotFoundError:
@@ -388,7 +337,7 @@ def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, lis
 
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Makes of a disk that is full, or gone, one line."""
+    """Raise one line where a disk is full, or gone."""
     try:
         yield
     except OSError as error:
@@ -436,8 +385,12 @@ def _write_npz(file: BinaryIO, schema: pa.Schema, source: Source) -> None:
         longest = max(longest, *map(len, table["file"].to_pylist()), 1)
     with zipfile.ZipFile(file, "w") as archive:
         for field in schema:
-            dtype = np.dtype(f"<U{longest}") if field.name == "file" else _numpy_type(field.type)
-            shape = (rows, field.type.list_size) if pa.types.is_fixed_size_list(field.type) else (rows,)
+            vectors, dtype = pa.types.is_fixed_size_list(field.type), np.dtype("datetime64[us]")
+            if field.name == "file":
+                dtype = np.dtype(f"<U{longest}")
+            elif not pa.types.is_timestamp(field.type):
+                dtype = np.dtype((field.type.value_type if vectors else field.type).to_pandas_dtype())
+            shape = (rows, field.type.list_size) if vectors else (rows,)
             with archive.open(f"{field.name}.npy", "w", force_zip64=True) as entry:
                 header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(entry, header)
@@ -445,12 +398,6 @@ def _write_npz(file: BinaryIO, schema: pa.Schema, source: Source) -> None:
                     entry.write(_numpy(table[field.name]).astype(dtype).tobytes())
         with archive.open("oscine.npy", "w") as entry:
             np.lib.format.write_array(entry, np.array(schema.metadata[METADATA].decode()))
-
-
-def _numpy_type(kind: pa.DataType) -> np.dtype:
-    if pa.types.is_timestamp(kind):
-        return np.dtype("datetime64[us]")
-    return np.dtype((kind.value_type if pa.types.is_fixed_size_list(kind) else kind).to_pandas_dtype())
 
 
 def _numpy(column: pa.ChunkedArray) -> np.ndarray:

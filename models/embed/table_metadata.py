@@ -1,4 +1,4 @@
-"""What a table says of itself in its metadata: what made it, and what it holds; compared with what such tables have."""
+"""Read and check what a table says of itself in its metadata: what made it, and what it holds."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_made(content: Any, source: object) -> dict[str, Any]:
 
 
 def keys_of(columns: Sequence[str]) -> list[str]:
-    """Those of a table's columns that say which row it is."""
+    """Return those of a table's columns that say which row it is."""
     return [*KEYS, CHANNEL] if CHANNEL in columns else KEYS
 
 
@@ -102,7 +102,7 @@ class Keys:
 
 @contextmanager
 def reading(path: Path, remedy: str = AGAIN) -> Iterator[None]:
-    """Make one line of what is wrong with a table while it is read."""
+    """Raise one line where a table cannot be read."""
     try:
         yield
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:

@@ -1,1 +1,1 @@
-"""Recordings as people have them: folders, lists, labelled tables, published collections."""
+"""Read recordings as people have them: folders, lists, labelled tables, published collections."""

@@ -1,4 +1,4 @@
-"""AudioSet as it lies on a disk: a folder of clips a split, named after their videos, and the published lists of segments.
+"""Read AudioSet as it lies on a disk: a folder of clips a split, and the published lists of segments.
 
     balanced_train_segments/ · unbalanced_train_segments/ · eval_segments/      recordings at any depth: [Y]ID[times].suffix
     balanced_train_segments.csv · ...                                           with labels; without one all files count
@@ -30,19 +30,19 @@ logger = logging.getLogger(__name__)
 
 
 def is_audioset(folder: Path) -> bool:
-    """Whether a folder holds AudioSet's training clips."""
+    """Return whether a folder holds AudioSet's training clips."""
     check_permitted(folder)
     return any((folder / split).is_dir() for split in TRAIN)
 
 
 def find_audioset(folder: Path) -> list[Path]:
-    """All training clips, balanced and unbalanced, and none of those that are tested on."""
+    """Find all training clips, balanced and unbalanced, and none of those that are tested on."""
     found = [_clips(folder, split) for split in TRAIN if (folder / split).is_dir()]
     return [path for clips in found for path in clips.values()]
 
 
 def read_audioset(folder: Path, split: str) -> DataFrame:
-    """A split as a labelled table: path, labels (names by the ontology, as listed), a row a clip that is there."""
+    """Read a split as a labelled table: path, labels (names by the ontology, as listed), a row a clip that is there."""
     if split not in (*TRAIN, EVAL):
         raise OscineError(f"AudioSet has no split {split}; choose from {', '.join((*TRAIN, EVAL))}")
     clips, names = _clips(folder, split), read_ontology(folder / "ontology.json")
@@ -57,14 +57,14 @@ def read_audioset(folder: Path, split: str) -> DataFrame:
 
 
 def audioset_classes(folder: Path) -> list[str]:
-    """Names of the labels that the list of evaluation segments has, sorted: their places are the classes' numbers."""
+    """Read the labels of the list of evaluation segments, sorted: their places are the classes' numbers."""
     names = read_ontology(folder / "ontology.json")
     lists = read_segments(folder / f"{EVAL}.csv")["labels"]
     return sorted({name for labels in lists for name in _named(labels, names)})
 
 
 def read_segments(path: Path) -> DataFrame:
-    """A published list: id of the video, start and end within it in seconds, labels (ids, separated by commas)."""
+    """Read a published list: id of the video, start and end in it in seconds, labels (ids, with commas)."""
     try:
         # Without a header: its three first lines are comments.
         table = pd.read_csv(path, comment="#", names=SEGMENT, skipinitialspace=True, dtype=str, keep_default_na=False)
@@ -85,7 +85,7 @@ def read_segments(path: Path) -> DataFrame:
 
 
 def read_ontology(path: Path) -> dict[str, str]:
-    """Names of the labels by their ids."""
+    """Read the names of the labels by their ids."""
     try:
         content = read_json(path, "fetch it again")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""BirdSet as it lies on the Hub: a folder a configuration, with Parquet metadata and tar files, without a loading script.
+"""Read BirdSet as it lies on the Hub: a folder a configuration, with metadata and tar files, without a loading script.
 
     HSN/HSN_metadata_train.parquet · HSN_metadata_test.parquet · HSN_metadata_test_5s.parquet
     HSN/HSN_train_shard_0001.tar.gz ... · HSN_test_shard_0001.tar.gz ... · HSN_test5s_shard_0001.tar.gz ...
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas import DataFrame, Series
@@ -23,9 +24,14 @@ from pandas import DataFrame, Series
 from oscine.models.audio.scan import check_permitted
 from oscine.models.audio.tar import Tars
 from oscine.models.errors import OscineError
-from oscine.models.recordings.birdset_events import map_events
 
 WINDOW = 5.0  # seconds of a test window
+NOISE = -1  # cluster of what is no bird
+FIRST = (0.0, 5.0)  # seconds that are heard of a recording without an event
+AROUND = 1.0  # seconds by which what an event's clip is cut from is longer than the clip: published as 6 for one of 5
+TIMES, CLUSTERS = pa.list_(pa.list_(pa.float64())), pa.list_(pa.int64())
+AGAIN = "download the metadata again"
+FLOOR = 500  # events below which sampling brings no species
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +64,7 @@ COLUMNS = {
 
 
 def is_birdset(folder: Path) -> bool:
-    """Whether a folder holds one of BirdSet's configurations; an error where it holds several, or one that is unknown."""
+    """Return whether a folder holds one of BirdSet's configurations; raise where several, or an unknown one."""
     check_permitted(folder)
     name = _configuration(folder)
     if name in CONFIGURATIONS:
@@ -100,7 +106,7 @@ class BirdSet:
         self.numbers = np.array([number.get(name, -1) for name in self.files], np.int64)
 
     def events(self) -> DataFrame:
-        """What is learnt from, a row an event: `row` of the metadata, `start`, `end`, `recording` (its number, or -1)."""
+        """Read the events to learn from: `row` of the metadata, `start`, `end`, `recording` (its number, or -1)."""
         if self.split != "train":
             raise OscineError(f"{self.split} has no detected events; its windows are those of `labelled`")
         try:
@@ -110,12 +116,12 @@ class BirdSet:
         return events.assign(recording=self.numbers[events["row"]])
 
     def species(self, rows: Series) -> Series:
-        """The species (eBird code) of rows of the metadata; "" where there is none."""
+        """Return the species (eBird code) of rows of the metadata; "" where there is none."""
         codes = self.metadata["ebird_code"].cast(pa.string()).fill_null("")
         return Series(codes.to_numpy()).iloc[rows].reset_index(drop=True)
 
     def labelled(self) -> DataFrame:
-        """The split as a labelled table: path (for a person), recording, start, end in seconds, labels (sorted eBird codes).
+        """Make a labelled table: path (for a person), recording, start, end in seconds, labels (sorted eBird codes).
 
         train: a row an event, with all labels of its recording; test: a row a call; test_5s: a row a window, 5 s from its
         start, with no label where no bird calls. Rows without a recording are left out.
@@ -148,7 +154,11 @@ class BirdSet:
                 f"BirdSet's {self.configuration} has no split {self.split}; choose from {', '.join(there)}"
             )
         stem = self.configuration if self._alone else f"{self.configuration}_{self.split.replace('_', '')}"
-        found = {path.name.split(".")[0]: path for path in self.folder.glob(f"{stem}_shard_*.tar*") if _is_tar(path)}
+        found = {
+            path.name.split(".")[0]: path
+            for path in self.folder.glob(f"{stem}_shard_*.tar*")
+            if path.name.endswith((".tar.gz", ".tar")) and path.is_file()
+        }
         missing = [name for number in range(1, count + 1) if (name := f"{stem}_shard_{number:04d}") not in found]
         if missing:
             raise OscineError(
@@ -182,7 +192,7 @@ class BirdSet:
 
 
 def classes_of(labelled: DataFrame, *others: DataFrame) -> list[str]:
-    """The sorted labels of labelled tables together, as of train and test_5s of a configuration."""
+    """Return the sorted labels of labelled tables together, as of train and test_5s of a configuration."""
     return sorted({label for table in (labelled, *others) for labels in table["labels"] for label in labels})
 
 
@@ -195,10 +205,86 @@ def _configuration(folder: Path) -> str | None:
     return names[0] if names else None
 
 
-def _is_tar(path: Path) -> bool:
-    return path.name.endswith((".tar.gz", ".tar")) and path.is_file()
-
-
 def _labels(codes: str | int | list[str] | None) -> list[str]:
     """A cell's labels: none, one, or several."""
     return sorted({str(code) for code in (codes if isinstance(codes, list) else [codes]) if code is not None})
+
+
+# Events: as BirdSet finds and Bird-MAE (arXiv 2504.12880) takes them. Of XCL's 528,434 recordings, 2 events of most are the
+# 1.7 million of XCL-1.7M.
+
+
+def map_events(metadata: pa.Table) -> DataFrame:
+    """Make a row for every event that counts: `row` of the metadata, `start` and `end` in seconds.
+
+    metadata: columns detected_events, lists of [start, end], and event_cluster, lists of numbers. Noise counts where it is
+    a recording's only event; of several clusters the largest does, the smallest number of those as large. A recording
+    without such events has one row, its first 5 s.
+    """
+    try:
+        events = metadata["detected_events"].combine_chunks().cast(TIMES)
+        clusters = metadata["event_cluster"].combine_chunks().cast(CLUSTERS)
+    except pa.ArrowException as error:
+        raise OscineError(f"detected_events or event_cluster is of another type ({error}); {AGAIN}") from None
+    rows, times = events.value_parent_indices().to_numpy(), events.flatten()
+    if not np.array_equal(rows, clusters.value_parent_indices().to_numpy()):
+        raise OscineError(f"detected_events and event_cluster have other lengths in a row; {AGAIN}")
+    if (times.value_lengths().to_numpy(zero_copy_only=False) != 2).any():
+        raise OscineError(f"detected_events has events that are not [start, end]; {AGAIN}")
+    start, end = times.flatten().to_numpy(zero_copy_only=False).reshape(-1, 2).T
+    found = DataFrame({"row": rows, "start": start, "end": end, "cluster": clusters.flatten().to_numpy()})
+    alone = found.groupby("row")["row"].transform("size") == 1
+    found = found[(found["cluster"] != NOISE) | alone]
+    size = found.groupby(["row", "cluster"])["row"].transform("size")
+    largest = size == size.groupby(found["row"]).transform("max")
+    found = found[found["cluster"] == found["cluster"].where(largest).groupby(found["row"]).transform("min")]
+    without = np.setdiff1d(np.arange(len(metadata)), found["row"])
+    first = DataFrame({"row": without, "start": FIRST[0], "end": FIRST[1]})
+    both = pd.concat([found.drop(columns="cluster"), first])
+    return both.sort_values("row", kind="stable", ignore_index=True)
+
+
+def event_window(start: float, end: float, within: float, seconds: float) -> tuple[float, float]:
+    """Choose what a clip of `seconds` with an event is cut from, in a recording of `within` seconds.
+
+    A shorter event has as much around it on both sides as makes a second more than a clip, or on one side where the other
+    is the recording's end; a longer one is taken as it is.
+    """
+    length, end = seconds + AROUND, min(end, within)
+    if end - start < length:
+        start = max(0.0, min((start + end - length) / 2, within - length))
+        end = min(start + length, within)
+    return start, end
+
+
+def curate(recording: Series, species: Series, most: int, seed: int, floor: int = FLOOR) -> np.ndarray:
+    """Choose which events are kept: of species with many of them, `most` of each recording.
+
+    recording, species: of every event. Which events of a recording are kept is drawn at random. Returns their numbers,
+    ascending.
+    """
+    if most < 1:
+        raise OscineError(f"{most} events of a recording; keep at least 1, or all")
+    groups = DataFrame({"recording": recording.to_numpy(), "species": species.to_numpy()})
+    counts = groups.groupby(["species", "recording"], sort=True).size()
+    kept = counts.groupby("species").transform(lambda of_one: level(of_one.to_numpy(), most, floor))
+    groups["drawn"] = np.random.default_rng(seed).random(len(groups))
+    place = groups.groupby(["species", "recording"])["drawn"].rank(method="first")
+    allowed = kept.reindex(pd.MultiIndex.from_frame(groups[["species", "recording"]])).to_numpy()
+    return np.flatnonzero(place.to_numpy() <= allowed)
+
+
+def level(counts: np.ndarray, most: int, floor: int = FLOOR) -> np.ndarray:
+    """Choose how many events each recording of one species keeps.
+
+    The largest counts are lowered to the next smaller one, again and again, until they are `most`, or until lowering them
+    would leave the species fewer than `floor`. Equal counts are lowered by one, and none below `most`: the published loop
+    goes on for ever there.
+    """
+    while (largest := counts.max()) > most:
+        smaller = counts[counts < largest]
+        lowered = np.minimum(counts, max(most, smaller.max() if len(smaller) else largest - 1))
+        if lowered.sum() < floor:
+            break
+        counts = lowered
+    return counts

@@ -1,4 +1,4 @@
-"""Names that people and programs give to the columns that oscine reads, and which column is meant by each."""
+"""Recognise the columns that oscine reads by the names that people and programs give them."""
 
 from __future__ import annotations
 
@@ -44,18 +44,8 @@ SYNONYMS = {
 }  # fmt: skip
 SECONDS = {"s", "sec", "secs", "second", "seconds", "sek", "sekunden", "secondes", "segundos", "seconden", "sekunder"}
 OTHER_UNITS = {
-    "ms",
-    "msec",
-    "milliseconds",
-    "millisekunden",
-    "min",
-    "minutes",
-    "minuten",
-    "h",
-    "hours",
-    "samples",
-    "frames",
-}
+    "ms", "msec", "milliseconds", "millisekunden", "min", "minutes", "minuten", "h", "hours", "samples", "frames",
+}  # fmt: skip
 SCORES = {"score", "confidence", "probability"}  # of a classifier, as it writes beside a label how sure it is
 SPLITS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
@@ -65,7 +55,7 @@ SPLITS = {
 
 
 def key(name: object) -> str:
-    """A column's name without its case, its unit and what is between words: "Begin Time (s)" is "begin time"."""
+    """Reduce a column's name to its words, without case and unit: "Begin Time (s)" is "begin time"."""
     # The first letters do for names that are known; of a first line that is no header, brackets would be sought for minutes.
     bare = re.sub(r"[(\[][^)\]]*[)\]]", " ", str(name)[:200]).casefold()
     return re.sub(r"[\W_]+", " ", bare).strip()
@@ -75,7 +65,7 @@ KNOWN = {*SYNONYMS, *(synonym for synonyms in SYNONYMS.values() for synonym in s
 
 
 def time_key(name: object) -> tuple[str, str]:
-    """`key` of a column of times without its unit, and that unit: "Beginn in s" is "beginn" and "s"."""
+    """Split the name of a column of times into `key` and unit: "Beginn in s" is "beginn" and "s"."""
     *words, last = re.sub(r"[\W_]+", " ", str(name)[:200]).casefold().split() or [""]
     if not words or last not in SECONDS | OTHER_UNITS:
         return key(name), ""
@@ -83,7 +73,7 @@ def time_key(name: object) -> tuple[str, str]:
 
 
 def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple[DataFrame, list[str]]:
-    """The table with the columns that are meant by the wanted ones under those names; and what was guessed.
+    """Rename the columns that are meant by the wanted ones; return the table and what was guessed.
 
     Several that may be meant by one are an error, unless all but one are ruled out by what they hold. Columns that are not
     there are left to the caller.

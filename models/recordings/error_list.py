@@ -1,4 +1,4 @@
-"""The list of recordings that a table or shards lack, or have a part of, and why: OUT.errors.csv."""
+"""Write and read OUT.errors.csv: the recordings that a table or shards lack, or have a part of, and why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGAIN = "copy it again beside its table, or make the table anew with overwrite"
 
 
 def errors_path(out: Path) -> Path:
-    """Where recordings are listed that a table lacks, or has a part of; none are where there is no such file."""
+    """Name the list of recordings that a table lacks, or has a part of; it is not there where none are."""
     return out.with_name(f"{out.name}.errors.csv")
 
 

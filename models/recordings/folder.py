@@ -1,4 +1,4 @@
-"""What recordings hold, by their headers: what will be embedded, and what cannot be and why."""
+"""Read the headers of recordings: what will be embedded, and what cannot be and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recordings that a user names: a folder, one file, a list in a file, or a list in Python."""
+"""Find the recordings that a user names: a folder, one file, a list in a file, or a list in Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oscine.models.audio.scan import LISTS, SUFFIXES, UNREAD_SUFFIXES, check_per
 from oscine.models.errors import OscineError
 
 if TYPE_CHECKING:
-    from oscine.models.recordings.lists import RecordingList
+    from oscine.models.recordings.tables import RecordingList
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def find_inputs(recordings: Recordings) -> Inputs:
     if path.is_dir() or not (path.exists() or path.suffix.lower() in (*SUFFIXES, *UNREAD_SUFFIXES, *LISTS)):
         return _of_folder(path)
     if path.suffix.lower() in LISTS:
-        from oscine.models.recordings.lists import read_list  # here, because it brings pandas along
+        from oscine.models.recordings.tables import read_list  # here, because it brings pandas along
 
         return _of_list(read_list(path))
     return _of_file(path)

@@ -1,4 +1,4 @@
-"""Files that a table names, as they are called on this disk, where a name may differ in case, accents or backslashes."""
+"""Find the files that a table names, where a name may differ on this disk in case, accents or backslashes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Listings:
         self.folders: dict[Path, dict[str, list[str]]] = {}
 
     def alike(self, folder: Path, name: str) -> list[str]:
-        """What lies in a folder and differs from a name in case, composition of accents, or a missing suffix."""
+        """Find what lies in a folder and differs from a name in case, composition of accents, or a missing suffix."""
         if folder not in self.folders:
             try:
                 names = sorted(os.listdir(folder))
@@ -43,7 +43,7 @@ class Listings:
         return [found for suffix in SUFFIXES for found in known.get(spelling + suffix, [])]
 
     def find(self, folder: Path, name: str) -> Path | None:
-        """The one file that a name can mean; None where there is none or several."""
+        """Find the one file that a name can mean; None where there is none or several."""
         current = folder
         for part in PurePosixPath(name.replace("\\", "/")).parts:
             if not os.path.exists(current / part):  # which a name that is too long does not disturb
@@ -62,7 +62,7 @@ def _plain(folder: Path) -> Path:
 
 
 def find_files(table: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The absolute path of every name that a table holds, and what was guessed; an error where a file is not there."""
+    """Find the absolute path of every name in a table, and what was guessed; raise where a file is not there."""
     found, notes = find_named(table, names)
     if missing := [name for name in dict.fromkeys(names) if name not in found]:
         raise lost(table, names, missing)
@@ -70,7 +70,7 @@ def find_files(table: Path, names: Sequence[str]) -> tuple[list[str], list[str]]
 
 
 def find_named(table: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The absolute paths of those names in a table that lead to a file, and what was guessed.
+    """Find the absolute paths of those names in a table that lead to a file, and what was guessed.
 
     Names are relative to the table's folder. Guessed are backslashes between folders, another case, accents composed or
     not, a suffix that is left out, each where one file alone can be meant; and that all names are relative to the folder in
@@ -93,7 +93,7 @@ def find_named(table: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
 
 
 def lost(table: Path, names: Sequence[str], missing: Sequence[str]) -> OscineError:
-    """The error that says which recordings do not exist, and what may be meant."""
+    """Make the error that says which recordings do not exist, and what may be meant."""
     folder, listings, total = table.parent.absolute(), Listings(), len({*names})
     more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
     guess = next(filter(None, (_guess(folder, name, listings) for name in missing[:GUESSED])), "")

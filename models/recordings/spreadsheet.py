@@ -1,6 +1,7 @@
-"""Tables as Excel, R, Raven and shells write them: their letters, separators, column names and numbers.
+"""Read tables as Excel, R and shells write them: their letters, separators, column names and numbers.
 
-What is certain is taken, and said in one line by `Sheet.say`; anything else is an error that names the guess.
+What is certain is taken, and said in one line by `Sheet.say`; anything else is an error that names the guess. Selection
+tables of Raven: `oscine.probe.tasks.selection_tables`.
 """
 
 from __future__ import annotations
@@ -62,12 +63,12 @@ class Sheet:
         self.header = [str(column) for column in self.table.columns]
 
     def texts(self, column: str) -> Series:
-        """A column's cells as text."""
+        """Return a column's cells as text."""
         cells = [as_text(cell).strip() for cell in self.table[column]]
         return Series(cells, index=self.table.index, dtype=object)
 
     def typed(self, column: str) -> Series:
-        """A column's cells as numbers if all that are filled in are some; NaN where empty."""
+        """Return a column's cells as numbers if all that are filled in are some; NaN where empty."""
         cells = self.table[column]
         if self.separator is None:
             return cells
@@ -76,7 +77,7 @@ class Sheet:
         return numbers if numbers.notna().sum() == known.notna().sum() else known
 
     def seconds(self, column: str) -> Series:
-        """The column start or end; NaN where empty. Decimal commas are read where they can be nothing else."""
+        """Return the column start or end; NaN where empty. Decimal commas are read where they can be nothing else."""
         columns = {name: self.texts(name) for name in ("start", "end") if name in self.table}
         # Where columns are separated by semicolons, it is because the comma was taken.
         commas = decimal_commas(
@@ -112,11 +113,11 @@ class Sheet:
             raise OscineError(f"{self.path}: {'; '.join(self.faults)}")
 
     def called(self, column: str) -> str:
-        """What the file calls a column."""
+        """Return what the file calls a column."""
         return self.header[[*self.table.columns].index(column)]
 
     def lacks(self, columns: list[str]) -> str:
-        """What to say where these columns are not there."""
+        """Return what to say where these columns are not there."""
         many = "s" if len(columns) > 1 else ""
         has = ", ".join(self.header)[:200]
         said = f"{self.path} has no column{many} {' and '.join(columns)}; it has {has}"
@@ -223,7 +224,7 @@ def _separator(path: Path, header: str) -> str:
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """The text of a file; and how it is encoded, if not as UTF-8."""
+    """Read the text of a file; and how it is encoded, if not as UTF-8."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -265,14 +266,14 @@ def _western(path: Path, data: bytes) -> str:
 
 
 def as_text(cell: Any) -> str:
-    """A cell as CSV would hold it; in Parquet, labels may be a list."""
+    """Write a cell as CSV would hold it; in Parquet, labels may be a list."""
     if isinstance(cell, (list, tuple, np.ndarray)):
         return ";".join(map(str, cell))
     return "" if pd.isna(cell) else str(cell)
 
 
 def decimal_commas(path: Path, numbers: Iterable[str], certain: bool = False) -> bool:
-    """Whether numbers have decimal commas; an error where the commas may divide thousands instead.
+    """Return whether numbers have decimal commas; raise where the commas may divide thousands instead.
 
     1,500 may be fifteen hundred; 0,500 and 1,5 may not. certain: that commas divide nothing, whatever numbers there are.
     """
@@ -289,13 +290,13 @@ def decimal_commas(path: Path, numbers: Iterable[str], certain: bool = False) ->
 
 
 def as_numbers(texts: Series, commas: bool = False) -> Series:
-    """Texts as numbers, with decimal commas or points; NaN where they are none."""
+    """Read texts as numbers, with decimal commas or points; NaN where they are none."""
     plain = texts.str.replace(",", ".", regex=False) if commas else texts
     return pd.to_numeric(plain, errors="coerce").astype(float)
 
 
 def refuse(path: Path, names: Series, wrong: Series, complaint: str) -> None:
-    """An error that names the first wrong row of a table, by its recording, and says how many there are."""
+    """Raise an error that names the first wrong row of a table, by its recording, and how many there are."""
     if fault := _fault(names, wrong, complaint):
         raise OscineError(f"{path}: {fault}")
 

@@ -1,22 +1,23 @@
-"""Tables that label recordings, as both rooms read them."""
+"""Read tables of recordings: those with labels, and lists of recordings and of stretches of them."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
+import numpy as np
 from pandas import DataFrame, Series, to_numeric
 
-from oscine.models.audio.channels import MIX, is_one_channel, one_channel
+from oscine.models.audio.channels import MIX, one_channel
+from oscine.models.audio.scan import is_address
 from oscine.models.errors import OscineError
 from oscine.models.recordings.column_names import SCORES, SYNONYMS, key
-from oscine.models.recordings.lists import read_stretches
-from oscine.models.recordings.named_files import find_files
+from oscine.models.recordings.named_files import find_files, find_named, lost
 from oscine.models.recordings.spreadsheet import EMPTY, Sheet, read_sheet, refuse
 from oscine.models.words import counted, restore_controls
 
 VIEWS = ("selection", "view")  # columns of a Raven selection table
-OFFSET = "file offset"
 ROUNDED = 0.01  # seconds beyond the end that are only how a number was rounded, or a file decoded
 # The share of a stretch that must lie in its recording: of BirdNET's last window of 3 s there may be 1 s alone.
 INSIDE = 0.25
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_table(path: str | Path) -> DataFrame:
-    """A labelled table from CSV, TSV or Parquet: absolute `path`, `labels` as lists, other columns as they are.
+    """Read a labelled table (CSV, TSV, Parquet): absolute `path`, `labels` as lists, other columns as they are.
 
     What stands in its column `path` is kept as `file`, unless it has a column of that name.
 
@@ -61,19 +62,14 @@ def read_table(path: str | Path) -> DataFrame:
     )
     _check_ends(sheet, table)
     others = sheet.table.columns.difference([*table.columns, "label", ""], sort=False)
-    _note_scores(sheet)
-    sheet.say()
-    return table.assign(**{name: sheet.typed(name) for name in others}).reset_index(drop=True)
-
-
-def _note_scores(sheet: Sheet) -> None:
-    """Note that rows may be what a classifier has found rather than what somebody has heard."""
     for column in (name for name in sheet.table.columns if key(name) in SCORES):
         if scored := int(to_numeric(sheet.table[column], errors="coerce").notna().sum()):
             sheet.notes.append(
                 f"{counted(scored, 'row has', 'rows have')} a {column}, as a classifier writes it: they are taken as "
                 "labels that somebody has checked"
             )
+    sheet.say()
+    return table.assign(**{name: sheet.typed(name) for name in others}).reset_index(drop=True)
 
 
 def _check_ends(sheet: Sheet, table: DataFrame) -> None:
@@ -119,14 +115,10 @@ def _check_columns(sheet: Sheet) -> None:
         raise OscineError(f"{path} has both label and labels; keep label for one a row, or labels for several")
     if "fold" in table and "split" in table:
         raise OscineError(f"{path} has both a 'fold' and a 'split' column; keep the one that is to be tested on")
-    _check_raven(sheet)
-
-
-def _check_raven(sheet: Sheet) -> None:
-    """Times of a selection table count through all recordings that were open, and its files are named as there."""
-    if {key(column) for column in sheet.table.columns} >= {*VIEWS}:
+    if {key(column) for column in table.columns} >= {*VIEWS}:
+        # Times of a selection table count through all recordings that were open, and its files are named as there.
         raise OscineError(
-            f"{sheet.path} is a selection table of Raven; put it beside its recordings and give --data FOLDER --task.name "
+            f"{path} is a selection table of Raven; put it beside its recordings and give --data FOLDER --task.name "
             "annotated instead of --table"
         )
 
@@ -147,16 +139,89 @@ def _labels(sheet: Sheet) -> Series:
 
 
 def _channels(sheet: Sheet) -> Series:
-    """Return the number of every row's channel, 0 being the mean of all, as an empty cell is."""
-    texts = sheet.texts("channel").str.removesuffix(".0")  # of whole numbers beside empty cells, in Parquet
-    wrong = texts.map(lambda text: bool(text) and not is_one_channel(str(text)))
+    """Return the number of every row's channel, 0 being the mean of all, as an empty cell is; -1 of one that is none."""
+
+    def number(text: str) -> int:
+        try:
+            return one_channel(text or MIX)
+        except OscineError:
+            return -1
+
+    # Parquet has whole numbers beside empty cells as 1.0.
+    numbers = sheet.texts("channel").map(lambda text: number(str(text).removesuffix(".0")))
     refuse(
-        sheet.path, sheet.table["path"], wrong,
+        sheet.path, sheet.table["path"], numbers < 0,
         "has a channel that is none; expected mix, left, right or a number from 1, or another name for the column",
     )  # fmt: skip
-    return texts.map(lambda text: one_channel(str(text or MIX)))
+    return numbers
 
 
 def _parts(text: str) -> list[str]:
     """The labels between semicolons, each once."""
     return list(dict.fromkeys(restore_controls(part.strip()) for part in text.split(";") if part.strip()))
+
+
+class RecordingList(NamedTuple):
+    """The rows of a list. starts, ends: of the stretch, in seconds; 0 and infinity where the list does not say."""
+
+    path: Path
+    names: list[str]  # as the list writes them
+    starts: list[float]
+    ends: list[float]
+    found: dict[str, str]  # name to the file that it is, of those that are there
+
+    def place(self, name: str) -> Path:
+        """Return where a recording lies: names are relative to the list's folder unless absolute."""
+        return Path(self.found.get(name, self.path.parent / name))
+
+    def shown(self, name: str) -> str:
+        """Return a recording's name for a table: as the list has it, or as the disk has it where that differs."""
+        written, place = PurePath(name).parts, self.place(name).parts
+        if place[-len(written) :] == written:
+            return name
+        return PurePath(*place[-len(PurePath(name.replace("\\", "/")).parts) :]).as_posix()
+
+    def missing(self) -> list[str]:
+        """Return the names of recordings that do not exist."""
+        return [name for name in dict.fromkeys(self.names) if name not in self.found]
+
+    def lost(self, missing: list[str]) -> OscineError:
+        """Return the error that says which recordings do not exist, and where they were looked for."""
+        return lost(self.path, self.names, missing)
+
+
+def read_list(path: Path) -> RecordingList:
+    """Read a list of recordings from CSV, TSV or Parquet, or from a text with a path a line.
+
+    Columns: `path`, relative to the list's folder unless absolute; optional `start` and `end` in seconds, where an empty
+    cell is the recording's own. Others are passed over. Other names of columns and spellings of files are read as
+    `read_table` reads them. Rows are counted as a spreadsheet does, the header being row 1.
+    """
+    sheet = read_sheet(path)
+    sheet.name_columns(("path", "start", "end"))
+    if "path" not in sheet.table:
+        raise OscineError(sheet.lacks(["path"]))
+    table = read_stretches(sheet)
+    sheet.check()
+    names = sheet.texts("path")
+    refuse(path, names, names.map(is_address), "is an address, not a file; download the recordings first")
+    found, notes = find_named(sheet.path, names.tolist())
+    sheet.notes += notes
+    sheet.say()
+    table = table.reindex(columns=["start", "end"]).astype(float)
+    starts, ends = table["start"].fillna(0.0).tolist(), table["end"].fillna(np.inf).tolist()
+    return RecordingList(sheet.path, names.tolist(), starts, ends, found)
+
+
+def read_stretches(sheet: Sheet) -> DataFrame:
+    """Read start and end, if a table has them, in seconds; rows without a path, or whose times cannot be, are faults."""
+    names = sheet.texts("path")
+    sheet.refuse(names == "", "has no path; fill it in or leave the row out")
+    table = DataFrame(
+        {column: sheet.seconds(column) for column in ("start", "end") if column in sheet.table}, index=names.index
+    )
+    start = table["start"].fillna(0.0) if "start" in table else names.map(lambda _: 0.0)
+    sheet.refuse(start < 0, "has a start before 0 s; times count from the beginning of the file")
+    if "end" in table:
+        sheet.refuse(table["end"] <= start, "has an end that is not after its start")
+    return table

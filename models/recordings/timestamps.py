@@ -1,4 +1,4 @@
-"""When a recording began, by the name that its recorder gave it."""
+"""Read when a recording began from the name that its recorder gave it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Clock:
             ) from None
 
     def began(self, name: str) -> datetime | None:
-        """The moment at which a recording of this name begins; None where the name does not tell."""
+        """Return the moment at which a recording of this name begins; None where the name does not tell."""
         moment = next(filter(None, (_try(read, Path(name).stem) for read in NAMES)), None)
         if moment is None or self.zone is None:
             return moment and moment.replace(tzinfo=None)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from oscine.models.audio.channels import MIX, Channel
 from oscine.models.audio.load import AudioError
-from oscine.models.recordings.birdset import BirdSet
-from oscine.models.recordings.birdset_events import curate
+from oscine.models.recordings.birdset import BirdSet, curate
 from oscine.pretrain.data.spans import Span
 
 logger = logging.getLogger(__name__)

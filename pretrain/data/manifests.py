@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from oscine.models.audio.channels import MIX, Channel
-from oscine.models.recordings.lists import read_list
+from oscine.models.recordings.tables import read_list
 from oscine.pretrain.data.spans import Files, Span
 
 

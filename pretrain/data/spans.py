@@ -115,7 +115,7 @@ def cut_up(spans: Iterable[Span], seconds: float) -> np.ndarray:
 
 
 def _parts(spans: Iterable[Span], seconds: float) -> Iterator[tuple[int, float, float]]:
-    from oscine.models.recordings.birdset_events import (
+    from oscine.models.recordings.birdset import (
         event_window,  # brings pandas, of which whoever lists recordings has no need
     )
 

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from pandas import DataFrame
 
 from oscine.models.errors import OscineError
-from oscine.models.recordings.birdset import CONFIGURATIONS, WINDOW, BirdSet, classes_of
-from oscine.models.recordings.birdset_events import curate, event_window
+from oscine.models.recordings.birdset import CONFIGURATIONS, WINDOW, BirdSet, classes_of, curate, event_window
 from oscine.probe.tasks.task import Task, multi_hot, split_rows
 
 SETS = [name for name, splits in CONFIGURATIONS.items() if splits.test_5s]

@@ -20,7 +20,7 @@ from oscine.cli import dispatch
 from oscine.cli.console.progress import progress_bar
 from oscine.cli.console.reporter import Reporter, describe
 from oscine.cli.encode import merge
-from oscine.models.embed import clips as windows
+from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.progress import Forecast, Progress
 from oscine.models.encoders.bat import BAT
@@ -108,7 +108,7 @@ def test_csv_and_npz_are_written_by_their_suffix(folder: Path, saved: Path, tmp_
 def test_what_was_interrupted_goes_on_with_the_same_call(
     folder: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 1)
     monkeypatch.setattr(parts, "BATCHES", 1)
     out = tmp_path / "out.parquet"
     one_by_one = ["--batch-size", "1"]

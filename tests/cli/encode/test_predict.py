@@ -12,7 +12,7 @@ import torch
 
 from oscine.cli import dispatch
 from oscine.cli.encode import merge
-from oscine.models.embed import clips as windows
+from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.progress import Progress
 from oscine.models.encoders.bat import BAT
@@ -180,7 +180,7 @@ def test_frames_are_counted_as_frames(folder: Path, tmp_path: Path, capsys: pyte
 def test_what_was_interrupted_goes_on_with_the_same_call(
     folder: Path, probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 1)
     monkeypatch.setattr(parts, "BATCHES", 1)
     out = tmp_path / "out.parquet"
     how = ["--batch-size", "1", "--detections", str(tmp_path / "birds.txt")]

@@ -25,9 +25,9 @@ import pytest
 import soundfile
 import torch
 
-from oscine.models.audio import gzip_index as gzip_points
+from oscine.models.audio import gzip_index
 from oscine.models.audio import tar as tars
-from oscine.models.audio.gzip_index import Inflated, Inflating
+from oscine.models.audio.gzip_index import GzipIndexer, GzipReader
 from oscine.models.audio.load import AudioError, load_audio
 from oscine.models.audio.tar import Tars
 from oscine.models.errors import OscineError
@@ -72,32 +72,32 @@ FILES = {
 @pytest.mark.parametrize("kind", FILES)
 def test_a_gzip_files_content_is_the_same_from_any_point(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content, packed, found = FILES[kind]
-    monkeypatch.setattr(gzip_points, "SPACING", 2**16)
-    monkeypatch.setattr(gzip_points, "PIECE", 2**17)
+    monkeypatch.setattr(gzip_index, "SPACING", 2**16)
+    monkeypatch.setattr(gzip_index, "PIECE", 2**17)
     windows = io.BytesIO()
-    inflated = Inflated(io.BytesIO(packed), windows.write)
+    inflated = GzipIndexer(io.BytesIO(packed), windows.write)
     assert io.BufferedReader(inflated).read() == content
     assert (inflated.windows > 1) == found
     points = inflated.array()
     rng = random.Random(1)
     for at in [0, *points[:, 1].tolist(), *(rng.randrange(len(content)) for _ in range(8))]:
         length = min(len(content) - at, rng.randrange(1, 2**18))
-        inflating = Inflating(io.BytesIO(packed), points, windows, at + length)
+        inflating = GzipReader(io.BytesIO(packed), points, windows, at + length)
         inflating.seek(at)
         assert io.BufferedReader(inflating).read(length) == content[at : at + length]
 
 
 def test_points_begin_at_every_bit_of_a_byte(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gzip_points, "SPACING", 2**16)
-    monkeypatch.setattr(gzip_points, "PIECE", 2**17)
-    inflated = Inflated(io.BytesIO(deflated(4 * MIXED)), len)
+    monkeypatch.setattr(gzip_index, "SPACING", 2**16)
+    monkeypatch.setattr(gzip_index, "PIECE", 2**17)
+    inflated = GzipIndexer(io.BytesIO(deflated(4 * MIXED)), len)
     io.BufferedReader(inflated).read()
     assert {bit % 8 for bit, _, _, _ in inflated.points} == set(range(8))
 
 
 def test_of_a_gzip_file_that_ends_early_what_is_there_is_read() -> None:
     for cut, whole in ((1, True), (-9, False)):
-        inflated = Inflated(io.BytesIO(deflated(NOISE)[: cut if cut < 0 else None]), len)
+        inflated = GzipIndexer(io.BytesIO(deflated(NOISE)[: cut if cut < 0 else None]), len)
         assert NOISE.startswith(io.BufferedReader(inflated).read())
         assert inflated.whole == whole
 
@@ -117,7 +117,7 @@ OGGS = {f"XC{seed}.ogg": ogg(3 + seed, seed, (0, 2)) for seed in range(6)}
 @pytest.fixture(params=["t.tar", "t.tar.gz"])
 def tar(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(gzip_points, "SPACING", 2**16)
+    monkeypatch.setattr(gzip_index, "SPACING", 2**16)
     return write_tar(
         tmp_path / request.param, OGGS | {"broken.ogg": b"no audio"}, "w:gz" if ".gz" in request.param else "w"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -92,7 +93,7 @@ def test_journals(place: Path) -> None:
     plan, part = folder / "plan.json", folder / "000000.parquet"
 
     def goes_on() -> None:
-        with Journal(out) as journal:
+        with closing(Journal(out)) as journal:
             begun = json.loads(plan.read_bytes())
             journal.open(
                 begun["settings"], begun["recordings"], overwrite=False, schema=read_schema(place / "1.parquet")

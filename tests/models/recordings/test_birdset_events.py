@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from oscine.models.errors import OscineError
-from oscine.models.recordings.birdset_events import curate, event_window, level, map_events
+from oscine.models.recordings.birdset import curate, event_window, level, map_events
 
 Times = list[list[float]] | None
 

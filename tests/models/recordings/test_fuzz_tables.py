@@ -15,7 +15,7 @@ import soundfile
 from oscine.models.audio.load import audio_info
 from oscine.models.errors import OscineError
 from oscine.models.recordings.audioset import read_ontology, read_segments
-from oscine.models.recordings.lists import read_list
+from oscine.models.recordings.tables import read_list
 from oscine.probe.tasks.annotated import cut_clips, read_annotated
 from oscine.probe.tasks.frame_task import dcase2016
 from oscine.probe.tasks.published import esc50

@@ -12,8 +12,7 @@ import pytest
 
 from oscine.models.audio.scan import find_recordings
 from oscine.models.errors import OscineError
-from oscine.models.recordings.lists import read_list
-from oscine.models.recordings.tables import read_table
+from oscine.models.recordings.tables import read_list, read_table
 
 
 def touch(*paths: Path) -> None:

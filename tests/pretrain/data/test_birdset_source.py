@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from oscine.cli import dispatch
-from oscine.models.audio import gzip_index as gzip_points
+from oscine.models.audio import gzip_index
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.bad_files import readable
 from oscine.pretrain.data.birdset_source import Events
@@ -63,7 +63,7 @@ def test_the_same_seed_and_number_give_the_same_clip_also_with_another_index(
     first = dataset(xcl)
     for path in (xcl / ".index").iterdir():
         path.unlink()
-    monkeypatch.setattr(gzip_points, "SPACING", 2**16)
+    monkeypatch.setattr(gzip_index, "SPACING", 2**16)
     again, other = dataset(xcl), dataset(xcl, seed=2)
     numbers = [11, 3, 40]
     assert all(torch.equal(first[number].waveform, again[number].waveform) for number in numbers)

@@ -20,7 +20,7 @@ import torch
 
 from oscine.models.audio.load import load_audio
 from oscine.models.audio.scan import Shard
-from oscine.models.embed import clips as windows
+from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.embed import embed_folder
 from oscine.models.embed.merge import merge_tables
@@ -218,7 +218,7 @@ def result(out: Path) -> tuple[bytes, dict[str, str]]:
 def test_killed_at_random_moments_it_goes_on_and_ends_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pool: str, seed: int
 ) -> None:
-    monkeypatch.setattr(windows, "PIECE_SECONDS", 1)
+    monkeypatch.setattr(clips, "CHUNK_SECONDS", 1)
     monkeypatch.setattr(parts, "BATCHES", 1)
     learnt, moments = fitted(pool), np.random.default_rng(seed)
     run(learnt, folder, tmp_path / "undisturbed.parquet")
