@@ -12,19 +12,13 @@ if TYPE_CHECKING:
     from oscine.probe.features.encoding import encode_task
     from oscine.probe.fit.judge import judge
     from oscine.probe.fit.settings import FitSettings
-    from oscine.probe.heads.attentive import AttentiveProbe
+    from oscine.probe.heads.attentive import AttentiveProbe, EfficientProbe, GatedAttentionProbe, SimPoolProbe
     from oscine.probe.heads.convex_gated import ConvexGatedProbe
-    from oscine.probe.heads.efficient import EfficientProbe
-    from oscine.probe.heads.gated_attention import GatedAttentionProbe
-    from oscine.probe.heads.head2toe import Head2ToeProbe
-    from oscine.probe.heads.layer_gated import LayerGatedProbe
-    from oscine.probe.heads.linear import LinearProbe
-    from oscine.probe.heads.mlp import MLPProbe
+    from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe, MLPProbe
     from oscine.probe.heads.probe import Probe
     from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
     from oscine.probe.heads.prototypical import PrototypicalProbe
     from oscine.probe.heads.registry import register_probe
-    from oscine.probe.heads.simpool import SimPoolProbe
     from oscine.probe.run.run import run_probe
     from oscine.probe.run.settings import ProbeRunSettings
     from oscine.probe.tasks.settings import TaskSettings
@@ -33,20 +27,20 @@ else:
     homes = {
         "AttentiveProbe": "heads.attentive",
         "ConvexGatedProbe": "heads.convex_gated",
-        "EfficientProbe": "heads.efficient",
+        "EfficientProbe": "heads.attentive",
         "FitSettings": "fit.settings",
         "FittedProbe": "deploy.fitted",
-        "GatedAttentionProbe": "heads.gated_attention",
-        "Head2ToeProbe": "heads.head2toe",
-        "LayerGatedProbe": "heads.layer_gated",
+        "GatedAttentionProbe": "heads.attentive",
+        "Head2ToeProbe": "heads.linear",
+        "LayerGatedProbe": "heads.linear",
         "LinearProbe": "heads.linear",
-        "MLPProbe": "heads.mlp",
+        "MLPProbe": "heads.linear",
         "Probe": "heads.probe",
         "ProbeRunSettings": "run.settings",
         "ProtobinProbe": "heads.protobin",
         "ProtofloatProbe": "heads.protobin",
         "PrototypicalProbe": "heads.prototypical",
-        "SimPoolProbe": "heads.simpool",
+        "SimPoolProbe": "heads.attentive",
         "TaskSettings": "tasks.settings",
         "encode_task": "features.encoding",
         "judge": "fit.judge",

@@ -1,4 +1,4 @@
-"""The attentive probe: one learned query looks at the patches, a linear layer at what it saw (arXiv 2504.12880)."""
+"""Pool the last layer's patches by attention, in four ways, before a linear layer."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ from torch import Tensor, nn
 from oscine.models.compat import LayerNorm
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
-from oscine.probe.heads.probe import SETS, Needs, Probe
-from oscine.probe.heads.settings import AttentiveSettings
+from oscine.models.errors import OscineError
+from oscine.probe.heads.probe import Needs, Probe
+from oscine.probe.heads.settings import (
+    AttentiveSettings,
+    EfficientSettings,
+    GatedAttentionSettings,
+    SimPoolSettings,
+)
 
-DEFAULTS = AttentiveSettings()
 USUAL_WIDTH = 64  # of a head, in vision transformers of every size
 
 
 class AttentiveProbe(Probe):
-    """Multi-head attention of one query over the last layer's patches, without output projection; norm; linear layer.
+    """Multi-head attention of one learnt query over the last layer's patches; norm; linear layer (arXiv 2504.12880).
 
-    The norm has no parameters: the paper keeps its scale and shift at 1 and 0, and the linear layer can express them.
-    The paper's Bird-MAE hands over patches before the final norm, `Features` those after it.
+    There is no output projection. The norm has no parameters: the paper keeps its scale and shift at 1 and 0, and the linear
+    layer can express them. The paper's Bird-MAE hands over patches before the final norm, `Features` those after it.
 
     encoder: what it is built for; classes: how many logits; the rest as in `AttentiveSettings`.
     """
 
     needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
-    def __init__(self, encoder: Encoder, classes: int, pool: str = DEFAULTS.pool) -> None:
+    def __init__(self, encoder: Encoder, classes: int, pool: str = AttentiveSettings.pool) -> None:
         super().__init__(encoder, classes)
         self.pool = AttentiveSettings(pool).pool
         self.heads = getattr(encoder, "heads", None) or usual_heads(encoder.dim)
@@ -38,7 +43,7 @@ class AttentiveProbe(Probe):
         self.fc = nn.Linear(self.dim, classes)
 
     def logits(self, prepared: Features) -> Tensor:
-        patches = rearrange(prepared.patches[-1], SETS[self.pool])
+        patches = self.patch_sets(prepared.patches[-1])
         query = rearrange(self.query, "1 1 (head part) -> head part", head=self.heads)
         key, value = (
             rearrange(layer.weight, "(head part) dim -> head part dim", head=self.heads)
@@ -53,5 +58,96 @@ class AttentiveProbe(Probe):
 
 
 def usual_heads(dim: int) -> int:
-    """How many heads attention of such a width has where the encoder has none to go by: about 64 numbers each."""
+    """Return how many heads attention of a width has where the encoder does not say: about 64 numbers each."""
     return max(heads for heads in range(1, max(1, dim // USUAL_WIDTH) + 1) if dim % heads == 0)
+
+
+class EfficientProbe(Probe):
+    """Attention of several learnt queries over the last layer's patches, which are their own keys (arXiv 2506.10178).
+
+    Each query gives an equal share of the values that the linear layer reads.
+
+    encoder: what it is built for; classes: how many logits; the rest as in `EfficientSettings`.
+    """
+
+    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = EfficientSettings.pool,
+        queries: int = EfficientSettings.queries,
+    ) -> None:
+        super().__init__(encoder, classes)
+        if queries < 1 or self.dim % queries:
+            raise OscineError(f"{queries} queries share {self.dim} values; choose at least 1, a divisor of {self.dim}")
+        self.pool = EfficientSettings(pool, queries).pool
+        self.query = nn.Parameter(0.02 * torch.randn(1, queries, self.dim))
+        self.value = nn.Linear(self.dim, self.dim, bias=False)
+        self.fc = nn.Linear(self.dim, classes)
+
+    def logits(self, prepared: Features) -> Tensor:
+        patches = self.patch_sets(prepared.patches[-1])
+        query = self.query[0] * self.dim**-0.5
+        attention = einsum(query, patches, "query dim, ... patch dim -> ... query patch").softmax(-1)
+        # Values of sums instead of sums of values: the same, with a value layer that sees one vector a query.
+        value = rearrange(self.value.weight, "(query part) dim -> query part dim", query=len(query))
+        seen = einsum(attention @ patches, value, "... query dim, query part dim -> ... query part")
+        return self.fc(seen.flatten(-2))
+
+
+class SimPoolProbe(Probe):
+    """Attention of the mean of the last layer's patches over these, normed, which are their own values (arXiv 2309.06891).
+
+    encoder: what it is built for; classes: how many logits; the rest as in `SimPoolSettings`.
+    """
+
+    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
+
+    def __init__(self, encoder: Encoder, classes: int, pool: str = SimPoolSettings.pool) -> None:
+        super().__init__(encoder, classes)
+        self.pool = SimPoolSettings(pool).pool
+        self.query = nn.Linear(self.dim, self.dim, bias=False)
+        self.key = nn.Linear(self.dim, self.dim, bias=False)
+        self.ln = LayerNorm(self.dim)
+        self.fc = nn.Linear(self.dim, classes)
+
+    def logits(self, prepared: Features) -> Tensor:
+        patches = self.patch_sets(prepared.patches[-1])
+        # The query is carried back through the key layer, as in the attentive probe: no keys are needed.
+        asked = self.query(patches.mean(-2)) @ self.key.weight * self.dim**-0.5
+        patches = self.ln(patches)
+        attention = einsum(asked, patches, "... dim, ... patch dim -> ... patch").softmax(-1)
+        return self.fc(einsum(attention, patches, "... patch, ... patch dim -> ... dim"))
+
+
+class GatedAttentionProbe(Probe):
+    """The last layer's patches, weighed by a softmax of w . (tanh(V x) * sigmoid(U x)) of each (arXiv 1802.04712).
+
+    encoder: what it is built for; classes: how many logits; the rest as in `GatedAttentionSettings`.
+    """
+
+    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = GatedAttentionSettings.pool,
+        gated: bool = GatedAttentionSettings.gated,
+    ) -> None:
+        super().__init__(encoder, classes)
+        self.pool = GatedAttentionSettings(pool, gated).pool
+        self.hidden = nn.Linear(self.dim, self.dim)
+        self.gate = nn.Linear(self.dim, self.dim) if gated else None
+        self.score = nn.Linear(self.dim, 1, bias=False)  # a bias would move all scores alike
+        self.fc = nn.Linear(self.dim, classes)
+
+    def logits(self, prepared: Features) -> Tensor:
+        patches = self.patch_sets(prepared.patches[-1])
+        hidden = self.hidden(patches).tanh()
+        if self.gate is not None:
+            hidden = hidden * self.gate(patches).sigmoid()
+        attention = self.score(hidden)[..., 0].softmax(-1)
+        return self.fc(einsum(attention, patches, "... patch, ... patch dim -> ... dim"))

@@ -1,8 +1,6 @@
-"""Convex gated probing, CGP: prototypes that look at a learned mixture of all layers (arXiv 2602.16305)."""
+"""Convex gated probing, CGP: compare a learnt mixture of all layers with prototypes (arXiv 2602.16305)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -11,14 +9,12 @@ from torch.nn.functional import linear, normalize
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
-from oscine.probe.heads.probe import SETS, Needs, Probe, group_parameters
+from oscine.probe.heads.probe import Needs
 from oscine.probe.heads.settings import ConvexGatedSettings
-from oscine.probe.heads.similarity import extremes
-
-DEFAULTS = ConvexGatedSettings()
+from oscine.probe.heads.similarity import PrototypeProbe, tiled_min_max
 
 
-class ConvexGatedProbe(Probe):
+class ConvexGatedProbe(PrototypeProbe):
     """Every token at length 1, mixed over the layers by a softmax gate, compared with prototypes by cosine; linear layer.
 
     That layer reads three numbers a prototype, side by side: its least, middle and greatest similarity. Least and greatest
@@ -29,14 +25,15 @@ class ConvexGatedProbe(Probe):
     """
 
     layers = None
+    kinds = 3
 
     def __init__(
         self,
         encoder: Encoder,
         classes: int,
-        pool: str = DEFAULTS.pool,
-        prototypes: int = DEFAULTS.prototypes,
-        dropout: float = DEFAULTS.dropout,
+        pool: str = ConvexGatedSettings.pool,
+        prototypes: int = ConvexGatedSettings.prototypes,
+        dropout: float = ConvexGatedSettings.dropout,
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = ConvexGatedSettings(pool, prototypes, dropout).pool
@@ -53,24 +50,28 @@ class ConvexGatedProbe(Probe):
         return self.block_attention.softmax(0)
 
     def prepare(self, features: Features) -> Features:
-        """Every token of every layer at length 1."""
+        """Bring every token of every layer to length 1."""
         needed = self.needs.take(features)
         return needed._replace(cls=normalize(needed.cls, dim=-1), patches=normalize(needed.patches, dim=-1))
 
+    def unit_prototypes(self) -> Tensor:
+        return normalize(self.prototype_vectors.flatten(1), dim=1)
+
     def logits(self, prepared: Features) -> Tensor:
-        prototypes = normalize(self.prototype_vectors.flatten(1), dim=1)
-        pattern = SETS[Selection.FRAMES if self.pool == Selection.FRAMES else "clip"]
-        sets = rearrange(self.mix(prepared.patches), pattern)  # [batch, patch, dim], or [batch, time, freq, dim]
+        prototypes = self.unit_prototypes()
+        sets = self.patch_sets(self.cells(prepared))  # [batch, patch, dim], or [batch, time, freq, dim]
         # The mean similarity is the similarity of the mean: no pass over all patches and prototypes.
         middle = self.mix(prepared.cls) if self.pool == Selection.CLS else sets.mean(-2)
-        least, greatest = extremes(sets.flatten(0, -3), prototypes).unflatten(1, sets.shape[:-2])
+        least, greatest = tiled_min_max(sets.flatten(0, -3), prototypes).unflatten(1, sets.shape[:-2])
         parts = [least, linear(middle, prototypes), greatest]
         return self.fc(self.drop(rearrange(parts, "part ... prototype -> ... (prototype part)")))
 
     def mix(self, layers: Tensor) -> Tensor:  # [batch, ..., dim]
-        """Tokens [layer, batch, ..., dim] of length 1, mixed by the gate; the mixture is not brought to length 1 again."""
+        """Mix tokens [layer, batch, ..., dim] of length 1 by the gate; the mixture is not brought to length 1 again."""
         return torch.tensordot(self.gate, layers, dims=1)
 
-    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Groups for AdamW: no decay on prototypes, whose length means nothing, nor on gate and bias."""
-        return group_parameters(self, lr, weight_decay, {"prototype_vectors": {"weight_decay": 0.0}})
+    def cells(self, prepared: Features) -> Tensor:
+        return self.mix(prepared.patches)
+
+    def middle(self, prepared: Features) -> Tensor:
+        return self.mix(prepared.cls) if self.pool == Selection.CLS else self.cells(prepared).mean((1, 2))

@@ -1,19 +1,25 @@
-"""The plainest probe: a linear layer on one vector a clip, or one a frame."""
+"""Apply a linear layer, or two, to one vector a clip or a frame, of the last layer or of all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import ClassVar
 
+import torch
+from einops import rearrange
 from torch import Tensor, nn
 
+from oscine.models.compat import LayerNorm
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
-from oscine.models.encoders.base.layers import LayerNorm
 from oscine.probe.heads.probe import Needs, Probe
-from oscine.probe.heads.settings import LinearSettings, choose
-
-DEFAULTS = LinearSettings()
+from oscine.probe.heads.settings import (
+    Head2ToeSettings,
+    LayerGatedSettings,
+    LinearSettings,
+    MLPSettings,
+    choose,
+)
 
 
 class Standardised(nn.BatchNorm1d):
@@ -41,9 +47,9 @@ class LinearProbe(Probe):
         self,
         encoder: Encoder,
         classes: int,
-        pool: str = DEFAULTS.pool,
-        norm: str = DEFAULTS.norm,
-        dropout: float = DEFAULTS.dropout,
+        pool: str = LinearSettings.pool,
+        norm: str = LinearSettings.norm,
+        dropout: float = LinearSettings.dropout,
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = choose(pool, self.pools)
@@ -57,9 +63,94 @@ class LinearProbe(Probe):
         return self.fc(self.drop(self.ln(self.join(prepared.select(self.pool)))))
 
     def join(self, layers: Tensor) -> Tensor:  # [batch, ..., width]
-        """What is classified, made of the vectors of the layers that are read, [layer, batch, ..., numbers]."""
+        """Make what is classified of the vectors of the layers that are read, [layer, batch, ..., numbers]."""
         return layers[-1]
 
     def width(self, encoder: Encoder) -> int:
-        """Of what is classified."""
+        """Return how many numbers are classified."""
         return self.dim * encoder.grid[1] if self.pool in (Selection.BANDS, Selection.FRAME_BANDS) else self.dim
+
+
+class MLPProbe(LinearProbe):
+    """A linear probe whose linear layer is two of them with a ReLU between (arXiv 2504.12880).
+
+    encoder: what it is built for; classes: how many logits; the rest as in `MLPSettings`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = MLPSettings.pool,
+        norm: str = MLPSettings.norm,
+        dropout: float = MLPSettings.dropout,
+        hidden: int = MLPSettings.hidden,
+    ) -> None:
+        MLPSettings(pool, norm, dropout, hidden)  # refuses what cannot be
+        super().__init__(encoder, classes, pool, norm, dropout)
+        self.fc = nn.Sequential(nn.Linear(self.width(encoder), hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+
+class LayerGatedProbe(LinearProbe):
+    """A linear probe that reads every layer and mixes them by a softmax gate, which starts even (arXiv 2602.16305).
+
+    encoder: what it is built for; classes: how many logits; the rest as in `LayerGatedSettings`.
+    """
+
+    pools = LayerGatedSettings.pools
+    layers = None
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = LayerGatedSettings.pool,
+        norm: str = LayerGatedSettings.norm,
+        dropout: float = LayerGatedSettings.dropout,
+    ) -> None:
+        super().__init__(encoder, classes, pool, norm, dropout)
+        self.block_attention = nn.Parameter(torch.zeros(self.depth))
+
+    @property
+    def gate(self) -> Tensor:  # [layer]
+        """How much each layer counts; sums to 1."""
+        return self.block_attention.softmax(0)
+
+    def join(self, layers: Tensor) -> Tensor:
+        return torch.tensordot(self.gate, layers, dims=1)
+
+
+class Head2ToeProbe(LinearProbe):
+    """A linear probe on the vectors of every layer side by side, of which a group lasso chooses (arXiv 2201.03529).
+
+    The loss grows with the length of each input's weights.
+
+    encoder: what it is built for; classes: how many logits; the rest as in `Head2ToeSettings`.
+    """
+
+    pools = Head2ToeSettings.pools
+    layers = None
+    group_scale: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = Head2ToeSettings.pool,
+        norm: str = Head2ToeSettings.norm,
+        dropout: float = Head2ToeSettings.dropout,
+        lasso: float = Head2ToeSettings.lasso,
+    ) -> None:
+        super().__init__(encoder, classes, pool, norm, dropout)
+        self.lasso = lasso
+        self.register_buffer("group_scale", torch.tensor(float(classes)).sqrt())  # the published heads hold it
+
+    def join(self, layers: Tensor) -> Tensor:
+        return rearrange(layers, "layer batch ... dim -> batch ... (layer dim)")
+
+    def width(self, encoder: Encoder) -> int:
+        return self.depth * super().width(encoder)
+
+    def penalty(self) -> Tensor:
+        """A group is the weights of one input; the root of a group's size evens out groups of different sizes."""
+        return self.lasso * self.group_scale * self.get_parameter("fc.weight").norm(dim=0).sum()

@@ -1,4 +1,4 @@
-"""What every probe is: a small module from the features of a frozen encoder to logits, which says what it reads."""
+"""Define the base of every probe: a small module from the features of a frozen encoder to logits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.errors import OscineError
+from oscine.probe.heads.settings import is_framewise
 
 
 class Needs(NamedTuple):
@@ -24,7 +25,7 @@ class Needs(NamedTuple):
     parts: tuple[str, ...]
 
     def take(self, features: Features) -> Features:
-        """The needed part, as `Features` that the probe reads with the same result.
+        """Return the needed part, as `Features` that the probe reads with the same result.
 
         Means keep their axes with length 1 ([layer, batch, 1, 1, dim]: the mean over them is what it was); what is not
         needed is left empty.
@@ -55,13 +56,6 @@ GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-# The sets of patches that a probe of all patches may look at, an answer a set: a clip's, or those of each step of time.
-SETS = {
-    "clip": "batch time freq dim -> batch (time freq) dim",
-    Selection.FRAMES: "batch time freq dim -> batch time freq dim",
-}
-
-
 class Probe(nn.Module):
     """From the `Features` of a frozen encoder to logits [batch, classes], or [batch, time, classes] frame-wise.
 
@@ -85,28 +79,37 @@ class Probe(nn.Module):
         self.dim = encoder.dim
         self.depth = encoder.depth
 
+    @property
+    def framewise(self) -> bool:
+        """Whether logits are of every step of time."""
+        return is_framewise(getattr(self, "pool", None))
+
+    def patch_sets(self, patches: Tensor) -> Tensor:  # [batch, patch, dim], frame-wise [batch, time, freq, dim]
+        """Lay out one layer's patches [batch, time, freq, dim] as the sets that each answer is of."""
+        return patches if self.framewise else patches.flatten(1, 2)
+
     def forward(self, features: Features) -> Tensor:
         self.check(features)
         return self.logits(self.prepare(features))
 
     def prepare(self, features: Features) -> Features:
-        """The needed part of the features, worked on as far as no parameter is involved."""
+        """Take the needed part of the features, and work on it as far as no parameter is involved."""
         return self.needs.take(features)
 
     def logits(self, prepared: Features) -> Tensor:
-        """[batch, classes], or [batch, time, classes] frame-wise, from prepared features."""
+        """Compute logits [batch, classes], or [batch, time, classes] frame-wise, of prepared features."""
         raise NotImplementedError
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Groups for AdamW: no decay on one-dimensional tensors."""
+        """Make groups for AdamW: no decay on one-dimensional tensors."""
         return group_parameters(self, lr, weight_decay)
 
     def penalty(self) -> Tensor:
-        """What training adds to the loss, a scalar."""
+        """Return what training adds to the loss, a scalar."""
         return next(self.parameters()).new_zeros(())
 
     def stored(self) -> dict[str, Tensor]:
-        """What a file of the fitted probe has to hold, by name."""
+        """Return the tensors that a file of the fitted probe has to hold, by name."""
         return self.state_dict()
 
     def load_stored(self, tensors: Mapping[str, Tensor]) -> None:
@@ -126,7 +129,7 @@ class Probe(nn.Module):
 def group_parameters(
     probe: nn.Module, lr: float, weight_decay: float, own: Mapping[str, Mapping[str, float]] | None = None
 ) -> list[dict[str, Any]]:
-    """A probe's parameters in groups of equal settings, for AdamW.
+    """Sort a probe's parameters into groups of equal settings, for AdamW.
 
     All have `lr`, and `weight_decay` unless they are one-dimensional; `own` says otherwise by parameter name.
     """

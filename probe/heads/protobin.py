@@ -1,26 +1,22 @@
-"""Prototypes that no class owns, on the last layer's patches, in floats or in one bit a weight (arXiv 2509.24901)."""
+"""Compare the last layer's patches with prototypes that no class owns, of floats or single bits (arXiv 2509.24901)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
-from oscine.probe.heads.probe import SETS, Needs, Probe, group_parameters
+from oscine.probe.heads.probe import Needs
 from oscine.probe.heads.settings import ProtofloatSettings
-from oscine.probe.heads.similarity import extremes
-
-DEFAULTS = ProtofloatSettings()
+from oscine.probe.heads.similarity import PrototypeProbe, tiled_min_max
 
 
-class ProtofloatProbe(Probe):
+class ProtofloatProbe(PrototypeProbe):
     """Cosine of each prototype with the patch of the last layer that it fits best; linear layer.
 
     encoder: what it is built for; classes: how many logits; the rest as in `ProtofloatSettings`.
@@ -32,9 +28,9 @@ class ProtofloatProbe(Probe):
         self,
         encoder: Encoder,
         classes: int,
-        pool: str = DEFAULTS.pool,
-        prototypes: int = DEFAULTS.prototypes,
-        dropout: float = DEFAULTS.dropout,
+        pool: str = ProtofloatSettings.pool,
+        prototypes: int = ProtofloatSettings.prototypes,
+        dropout: float = ProtofloatSettings.dropout,
     ) -> None:
         super().__init__(encoder, classes)
         self.pool = ProtofloatSettings(pool, prototypes, dropout).pool
@@ -43,22 +39,21 @@ class ProtofloatProbe(Probe):
         self.fc = nn.Linear(prototypes, classes)
 
     def vectors(self) -> Tensor:  # [prototype, dim]
-        """The prototypes of whatever length; they are compared by cosine."""
+        """Return the prototypes of whatever length; they are compared by cosine."""
         return self.prototype_vectors.flatten(1)
 
+    def unit_prototypes(self) -> Tensor:
+        return normalize(self.vectors(), dim=1)
+
     def prepare(self, features: Features) -> Features:
-        """Every patch of the last layer at length 1."""
+        """Bring every patch of the last layer to length 1."""
         needed = self.needs.take(features)
         return needed._replace(patches=normalize(needed.patches, dim=-1))
 
     def logits(self, prepared: Features) -> Tensor:
-        sets = rearrange(prepared.patches[-1], SETS[self.pool])
-        best = extremes(sets.flatten(0, -3), normalize(self.vectors(), dim=1), ends=(torch.max,))[0]
+        sets = self.patch_sets(prepared.patches[-1])
+        best = tiled_min_max(sets.flatten(0, -3), self.unit_prototypes(), ends=(torch.max,))[0]
         return self.fc(self.drop(best.unflatten(0, sets.shape[:-2])))
-
-    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Groups for AdamW: no decay on prototypes nor on the bias."""
-        return group_parameters(self, lr, weight_decay, {"prototype_vectors": {"weight_decay": 0.0}})
 
 
 class ProtobinProbe(ProtofloatProbe):

@@ -1,4 +1,4 @@
-"""The prototypical probe of Bird-MAE and AudioProtoPNet: a class has its own prototypes (arXiv 2504.12880, 2404.10420)."""
+"""Compare patches with prototypes of each class, as Bird-MAE and AudioProtoPNet do (arXiv 2504.12880, 2404.10420)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from torch.nn.functional import interpolate, pad
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
-from oscine.probe.heads.probe import Needs, Probe, group_parameters
+from oscine.probe.heads.probe import Needs, group_parameters
 from oscine.probe.heads.settings import PrototypicalSettings
-from oscine.probe.heads.similarity import extremes
+from oscine.probe.heads.similarity import PrototypeProbe, tiled_min_max
 
-DEFAULTS = PrototypicalSettings()
 EPSILON = 1e-4  # keeps the cosine of an empty patch finite
 HEADROOM = 1.01  # keeps an activation below 1
 
 
-class PrototypicalProbe(Probe):
+class PrototypicalProbe(PrototypeProbe):
     """Cosine of each prototype with the patch it fits best, weighted within its class by what cannot be negative.
 
     Patches are taken relative to CLS (`focal`), and upsampled twofold in time and freq before they are compared.
@@ -34,10 +33,10 @@ class PrototypicalProbe(Probe):
         self,
         encoder: Encoder,
         classes: int,
-        prototypes_per_class: int = DEFAULTS.prototypes_per_class,
-        focal: bool = DEFAULTS.focal,
-        prototype_lr: float = DEFAULTS.prototype_lr,
-        authors_reshape: bool = DEFAULTS.authors_reshape,
+        prototypes_per_class: int = PrototypicalSettings.prototypes_per_class,
+        focal: bool = PrototypicalSettings.focal,
+        prototype_lr: float = PrototypicalSettings.prototype_lr,
+        authors_reshape: bool = PrototypicalSettings.authors_reshape,
     ) -> None:
         super().__init__(encoder, classes)
         PrototypicalSettings(prototypes_per_class)  # refuses what cannot be
@@ -45,6 +44,7 @@ class PrototypicalProbe(Probe):
         self.focal = focal
         self.prototype_lr = prototype_lr
         self.authors_reshape = authors_reshape
+        self.located = not authors_reshape  # what that blends are no neighbours
         self.prototype_vectors = nn.Parameter(torch.rand(classes * prototypes_per_class, self.dim, 1, 1))
         self.last_layer = ClassBoundLinear(classes, prototypes_per_class)
 
@@ -52,22 +52,37 @@ class PrototypicalProbe(Probe):
         return self.last_layer(self.activations(prepared))
 
     def prepare(self, features: Features) -> Features:
-        """The last layer's patches, relative to CLS if `focal`."""
+        """Take the last layer's patches, relative to CLS if `focal`."""
         needed = self.needs.take(features)
         return needed._replace(patches=needed.patches - needed.cls[:, :, None, None]) if self.focal else needed
 
     def activations(self, prepared: Features) -> Tensor:  # [batch, classes * prototypes_per_class], in [0, 1)
-        """How well each prototype fits the patch that it fits best."""
-        prototypes = unit(extended(self.prototype_vectors.flatten(1)), EPSILON)
-        best = extremes(prepared.patches[-1], prototypes, (torch.max,), self.compared)[0]
-        return best.relu() / HEADROOM
+        """Compute how well each prototype fits the patch that it fits best."""
+        ends, compared = (torch.max,), lambda patches: self.finer(patches).flatten(1, 2)
+        return self.activation(tiled_min_max(prepared.patches[-1], self.unit_prototypes(), ends, compared)[0])
 
-    def compared(self, patches: Tensor) -> Tensor:  # [batch, 4 * patches, dim + 2]
-        """Patches [batch, time, freq, dim] on the finer grid, at length 1."""
-        return unit(self.upsample(extended(patches))).flatten(1, 2)
+    def activation(self, similarity: Tensor) -> Tensor:
+        return similarity.relu() / HEADROOM
+
+    def unit_prototypes(self) -> Tensor:
+        return unit(extended(self.prototype_vectors.flatten(1)), EPSILON)
+
+    def finer(self, patches: Tensor) -> Tensor:  # [batch, 2 * time, 2 * freq, dim + 2]
+        """Bring patches [batch, time, freq, dim] to the finer grid and to length 1."""
+        return unit(self.upsample(extended(patches)))
+
+    def cells(self, prepared: Features) -> Tensor:
+        return self.finer(prepared.patches[-1])
+
+    def bias(self) -> Tensor:
+        return self.last_layer.bias
+
+    def own(self, label: int) -> tuple[Tensor, Tensor]:
+        weights = self.last_layer.weight[label].relu()
+        return torch.arange(label * len(weights), (label + 1) * len(weights)), weights[:, None]
 
     def upsample(self, patches: Tensor) -> Tensor:  # [batch, 2 * time, 2 * freq, channels]
-        """Twice as fine a grid, from [batch, time, freq, channels]."""
+        """Interpolate [batch, time, freq, channels] to a grid twice as fine."""
         image = rearrange(patches, "batch time freq dim -> batch dim time freq")
         if self.authors_reshape:
             image = rearrange(image.flatten(2), "batch dim (row column) -> batch dim row column", row=image.shape[3])
@@ -78,7 +93,10 @@ class PrototypicalProbe(Probe):
         return self.orthogonality_loss()
 
     def orthogonality_loss(self) -> Tensor:
-        """Root of the summed squares by which a class's prototypes miss being orthonormal, over the number of pairs."""
+        """Measure how far prototypes of a class are from orthonormal, a scalar.
+
+        It is the root of the summed squares by which they miss it, over the number of pairs.
+        """
         classes, per_class = self.last_layer.weight.shape
         vectors = rearrange(self.prototype_vectors, "(classes own) dim 1 1 -> classes own dim", classes=classes)
         prototypes = unit(vectors, EPSILON)
@@ -86,7 +104,7 @@ class PrototypicalProbe(Probe):
         return excess.norm() / excess.numel()
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Groups for AdamW as in Bird-MAE: prototypes learn with `prototype_lr`, the last layer decays by 1e-4 at `lr`."""
+        """Make groups for AdamW as in Bird-MAE: prototypes learn with `prototype_lr`, the last layer decays by 1e-4."""
         last = {"weight_decay": 1e-4}
         own = {"prototype_vectors": {"lr": self.prototype_lr}, "last_layer.weight": last, "last_layer.bias": last}
         return group_parameters(self, lr, weight_decay, own)
@@ -106,10 +124,10 @@ class ClassBoundLinear(nn.Module):
 
 
 def extended(vectors: Tensor) -> Tensor:  # [..., dim + 2]
-    """Vectors [..., dim] with the two channels of epsilon that the authors add, and that count in every cosine."""
+    """Add to vectors [..., dim] the two channels of epsilon that the authors add, and that count in every cosine."""
     return pad(vectors, (0, 2), value=EPSILON)
 
 
 def unit(vectors: Tensor, slack: float = 0.0) -> Tensor:
-    """Vectors [..., dim] at length 1, or below it by epsilon, and `slack`, in the length that they are divided by."""
+    """Bring vectors [..., dim] to length 1, or below it by epsilon, and `slack`, in the length that they are divided by."""
     return vectors / ((vector_norm(vectors, dim=-1, keepdim=True).square() + EPSILON).sqrt() + slack)

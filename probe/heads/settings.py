@@ -1,4 +1,4 @@
-"""The settings of every probe: names, values and their meaning, without torch."""
+"""Define the settings of every probe: names, values and their meaning, without torch."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class AttentiveSettings:
     """Settings of AttentiveProbe: one learnt query attends to the patches.
 
     Args:
-        pool: "clip", or "frames" for attention over the freq of each time step and logits [batch, time, classes].
+        pool: "clip", or "frames" to look at the freq of each time step by itself, with logits [batch, time, classes].
     """
 
     pool: str = "clip"
@@ -96,50 +96,30 @@ class AttentiveSettings:
 
 
 @dataclass(frozen=True)
-class EfficientSettings:
+class EfficientSettings(AttentiveSettings):
     """Settings of EfficientProbe: several learnt queries attend to the patches.
 
     Args:
-        pool: "clip", or "frames" for attention over the freq of each time step and logits [batch, time, classes].
         queries: how many; a divisor of the encoder's width, of which each gives an equal share.
     """
 
-    pool: str = "clip"
     queries: int = 32
 
-    def __post_init__(self) -> None:
-        choose(self.pool, SETS)
+
+@dataclass(frozen=True)
+class SimPoolSettings(AttentiveSettings):
+    """Settings of SimPoolProbe: the mean patch attends to the patches."""
 
 
 @dataclass(frozen=True)
-class SimPoolSettings:
-    """Settings of SimPoolProbe: the mean patch attends to the patches.
-
-    Args:
-        pool: "clip", or "frames" for the mean and attention over the freq of each time step and logits [batch, time,
-            classes].
-    """
-
-    pool: str = "clip"
-
-    def __post_init__(self) -> None:
-        choose(self.pool, SETS)
-
-
-@dataclass(frozen=True)
-class GatedAttentionSettings:
+class GatedAttentionSettings(AttentiveSettings):
     """Settings of GatedAttentionProbe: a small network weighs every patch.
 
     Args:
-        pool: "clip", or "frames" for a softmax over the freq of each time step and logits [batch, time, classes].
         gated: false leaves the sigmoid out, as the ABMILP of arXiv 2509.24901 does.
     """
 
-    pool: str = "clip"
     gated: bool = True
-
-    def __post_init__(self) -> None:
-        choose(self.pool, SETS)
 
 
 @dataclass(frozen=True)
@@ -178,33 +158,27 @@ class ProtofloatSettings:
     prototypes: int = 10_000
     dropout: float = 0.0
 
+    pools: ClassVar[Collection[str]] = SETS
+
     def __post_init__(self) -> None:
-        choose(self.pool, SETS)
-        check_prototypes(self.prototypes)
+        choose(self.pool, self.pools)
+        if self.prototypes < 1:
+            raise OscineError(f"{self.prototypes} prototypes; the probe needs at least 1")
         check_dropout(self.dropout)
 
 
 @dataclass(frozen=True)
-class ConvexGatedSettings:
+class ConvexGatedSettings(ProtofloatSettings):
     """Settings of ConvexGatedProbe: prototypes that no class owns, on a learnt mixture of all layers.
 
     Args:
         pool: which similarity is the middle one of the three that a prototype gives: "cls", CLS's; "mean", the mean over the
             patches; or "frames", that over the freq of each time step, with logits [batch, time, classes].
-        prototypes: in total; no class owns one.
-        dropout: of the linear layer's input.
     """
 
     pool: str = "cls"
-    prototypes: int = 10_000
-    dropout: float = 0.0
 
     pools: ClassVar[Collection[str]] = (Selection.CLS, Selection.MEAN, Selection.FRAMES)
-
-    def __post_init__(self) -> None:
-        choose(self.pool, self.pools)
-        check_prototypes(self.prototypes)
-        check_dropout(self.dropout)
 
 
 # By the names of the probes' classes, see `PROBES`.
@@ -239,9 +213,9 @@ def choose(name: str, choices: Collection[str]) -> str:
     return name
 
 
-def check_prototypes(prototypes: int) -> None:
-    if prototypes < 1:
-        raise OscineError(f"{prototypes} prototypes; the probe needs at least 1")
+def is_framewise(pool: str | None) -> bool:
+    """Return whether a probe with this pool answers for every step of time."""
+    return pool in FRAME_WISE
 
 
 def check_dropout(dropout: float) -> None:

@@ -1,15 +1,88 @@
-"""Prototypes against patches: the ends of the similarities' range, without ever holding the similarities of all patches."""
+"""Compare prototypes with patches: the greatest and least similarities, and the patches that they are found in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag, linear
+
+from oscine.models.encoders.base.features import Features
+from oscine.probe.heads.probe import Probe, group_parameters
+
+NOWHERE = -1  # the place of what is of no single patch
+
+
+class Activations(NamedTuple):
+    """How well prototypes fit clips.
+
+    values  [batch, prototype, kind], of which logits are weighted sums
+    places  [batch, prototype, kind], the cells where they were found, counted time-major
+    cells   how many (time, freq)
+    """
+
+    values: Tensor
+    places: Tensor
+    cells: tuple[int, int]
+
+
+class PrototypeProbe(Probe):
+    """A probe whose logits are weighted sums of activations: how well prototypes fit the patches of a clip.
+
+    kinds    of activations of a prototype: its greatest similarity; or its least, a middle one and its greatest
+    located  whether a patch that a prototype fits lies where its cell says
+    """
+
+    kinds: ClassVar[int] = 1
+    located: bool = True
+    prototype_vectors: nn.Parameter
+    fc: nn.Linear  # of prototypes that no class owns
+
+    def unit_prototypes(self) -> Tensor:  # [prototype, width]
+        """Return the prototypes as they are compared."""
+        raise NotImplementedError
+
+    def cells(self, prepared: Features) -> Tensor:  # [batch, time, freq, width]
+        """Return what prototypes are compared with."""
+        return prepared.patches[-1]
+
+    def middle(self, prepared: Features) -> Tensor:  # [batch, width]
+        """Return the vectors whose similarity is the second of three kinds."""
+        raise NotImplementedError
+
+    def activation(self, similarity: Tensor) -> Tensor:
+        """Return the activation of a similarity, of any shape."""
+        return similarity
+
+    def bias(self) -> Tensor:  # [class]
+        return self.fc.bias
+
+    def own(self, label: int) -> tuple[Tensor, Tensor]:
+        """Return the numbers of the prototypes that speak of a class, [own], and their weights, [own, kind]."""
+        return torch.arange(len(self.prototype_vectors)), self.fc.weight[label].unflatten(0, (-1, self.kinds))
+
+    def activate(self, prepared: Features, prototypes: Tensor) -> Activations:
+        """Compute the activations of some prototypes, by number. Holds all similarities of these: batch by batch."""
+        cells, vectors = self.cells(prepared), self.unit_prototypes()[prototypes]
+        similarity = linear(cells.flatten(1, 2), vectors)  # [batch, place, prototype]
+        values, places = (torch.stack([found]) for found in similarity.max(1))
+        if self.kinds == 3:
+            least, middle = similarity.min(1), linear(self.middle(prepared), vectors)
+            values = torch.stack([least.values, middle, values[0]])
+            places = torch.stack([least.indices, torch.full_like(places[0], NOWHERE), places[0]])
+        values, places = (
+            rearrange(found, "kind batch prototype -> batch prototype kind") for found in (values, places)
+        )
+        return Activations(self.activation(values), places, (cells.shape[1], cells.shape[2]))
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Make groups for AdamW: no decay on prototypes, whose length means nothing, nor on one-dimensional tensors."""
+        return group_parameters(self, lr, weight_decay, {"prototype_vectors": {"weight_decay": 0.0}})
+
 
 # Similarities are computed about so many places by so many prototypes at a time: what a core's cache holds, or enough to
 # keep a GPU busy.
@@ -20,13 +93,13 @@ Ends = Sequence[Callable[..., Any]]
 Compared = Callable[[Tensor], Tensor]
 
 
-def extremes(
+def tiled_min_max(
     patches: Tensor,
     prototypes: Tensor,
     ends: Ends = (torch.min, torch.max),
     compared: Compared = lambda patches: patches,
 ) -> Tensor:  # [end, set, prototype]
-    """The least and greatest similarity (inner product) of every prototype with the patches of every set.
+    """Find the least and greatest similarity (inner product) of every prototype with the patches of every set.
 
     Every set is compared with tiles of prototypes, of which only the ends are kept; the backward pass visits the winning
     patches alone. Where patches tie, one of them wins.
@@ -42,10 +115,10 @@ def extremes(
     if torch.compiler.is_exporting():  # to other programs, which have neither tiles nor a backward pass
         similarity = linear(compared(patches), prototypes)
         return torch.stack([find(similarity, 1).values for find in ends])
-    return _Extremes.apply(patches, prototypes, ends, compared)
+    return _TiledMinMax.apply(patches, prototypes, ends, compared)
 
 
-class _Extremes(torch.autograd.Function):
+class _TiledMinMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, patches: Tensor, prototypes: Tensor, ends: Ends, compared: Compared) -> Tensor:
         side = SIDES.get(patches.device.type, SIDES["cuda"])
@@ -83,14 +156,14 @@ class _Extremes(torch.autograd.Function):
 
 
 def _prototypes_gradient(grad: Tensor, rows: Tensor, table: Tensor) -> Tensor:  # [prototype, dim]
-    """Of every prototype: the sum of the table's rows that won, each times its gradient [end, set, prototype]."""
+    """Sum, for every prototype, the table's rows that won, each times its gradient [end, set, prototype]."""
     each = "end set prototype -> prototype (end set)"
     weights = rearrange(grad, each).contiguous()
     return embedding_bag(rearrange(rows, each), table, mode="sum", per_sample_weights=weights)
 
 
 def _places_gradient(grad: Tensor, rows: Tensor, prototypes: Tensor, places: int) -> Tensor:  # [place, dim]
-    """Of every place: the sum of the prototypes that it won, each times its gradient."""
+    """Sum, for every place, the prototypes that it won, each times its gradient [end, set, prototype]."""
     rows, order = rows.flatten().sort()
     winners = torch.arange(len(prototypes), device=order.device).expand_as(grad).flatten()[order]
     begins = torch.searchsorted(rows, torch.arange(places, dtype=rows.dtype, device=rows.device))

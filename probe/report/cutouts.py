@@ -1,4 +1,4 @@
-"""Pictures of what a probe looks at: boxes in spectrograms, and a logit as the sum of what every place adds to it."""
+"""Draw what a probe looks at: boxes in spectrograms, and a logit as the sum of what every place adds to it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,45 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from oscine.models.encoders.frontends.mel_scale import Ruler
-from oscine.probe.report.boxes import Box
 from oscine.probe.report.html import COLOURS, INK, MUTED, WIDE, plain_axes
 
 FRAMED = "#7fe0ff"  # seen on every colour of a spectrogram
+
+
+class Box(NamedTuple):
+    """A stretch of a spectrogram: its first frame and mel band, and the first ones after it."""
+
+    start: int
+    low: int
+    end: int
+    high: int
+
+    def seconds(self, frame_seconds: float) -> tuple[float, float]:
+        return self.start * frame_seconds, self.end * frame_seconds
+
+    def around(self, frames: int, bands: int) -> Box:
+        """Add as much again on each side, as far as a spectrogram of so many frames and mel bands reaches."""
+        wide, high = self.end - self.start, self.high - self.low
+        return Box(
+            max(0, self.start - wide),
+            max(0, self.low - high),
+            min(frames, self.end + wide),
+            min(bands, self.high + high),
+        )
+
+
+def box_of(cell: int, cells: tuple[int, int], grid: tuple[int, int], patch: tuple[float, float]) -> Box:
+    """Return the patch in which a cell lies, which is counted time-major.
+
+    cells, grid: (time, freq) cells of a clip, and its patches, of which there are as many or fewer. patch: frames and mel
+    bands that one covers. Of a cell on a grid twice as fine as the patches, this patch makes up nine sixteenths or more; the
+    rest is blended in from its neighbours.
+    """
+    time, freq = divmod(cell, cells[1])
+    time, freq = time * grid[0] // cells[0], freq * grid[1] // cells[1]
+    return Box(
+        round(time * patch[0]), round(freq * patch[1]), round((time + 1) * patch[0]), round((freq + 1) * patch[1])
+    )
 
 
 class Cutout(NamedTuple):
@@ -28,7 +63,7 @@ class Cutout(NamedTuple):
 
 
 def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], ruler: Ruler) -> Figure:
-    """A row a prototype; in it, clip after clip with its box, and beside it the box and its neighbourhood enlarged."""
+    """Draw a row a prototype; in it, clip after clip with its box, and beside it the box and its neighbourhood enlarged."""
     most = max(map(len, prototypes.values()))
     figure = Figure(figsize=(7.4, 0.3 + 1.3 * len(prototypes)), layout="constrained")
     rows = figure.subplots(len(prototypes), 2 * most, squeeze=False, width_ratios=[2.1, 1] * most)
@@ -62,7 +97,7 @@ def _show_cutout(wide: Any, close: Any, cutout: Cutout, ruler: Ruler) -> None:
     wide.set_title(cutout.title, fontsize=7.5, color=colour, loc="left")
 
 
-class Account(NamedTuple):
+class LogitBreakdown(NamedTuple):
     """A logit as a sum.
 
     bars   name and value of every summand
@@ -79,14 +114,14 @@ class Account(NamedTuple):
         return sum(value for _, value in self.bars)
 
 
-def account_figure(spectrogram: Tensor, account: Account, ruler: Ruler) -> Figure:
-    """The clip, where in it the logit comes from, and the sum from its constant to the logit, one bar after the other."""
-    heat = account.heat
-    heights = [1.5, *([1.5] if heat is not None else []), 0.5 + 0.21 * (len(account.bars) + 1)]
+def breakdown_figure(spectrogram: Tensor, breakdown: LogitBreakdown, ruler: Ruler) -> Figure:
+    """Draw the clip, where in it the logit comes from, and the sum from the constant to the logit, bar after bar."""
+    heat = breakdown.heat
+    heights = [1.5, *([1.5] if heat is not None else []), 0.5 + 0.21 * (len(breakdown.bars) + 1)]
     figure = Figure(figsize=(WIDE, 0.7 + sum(heights)), layout="constrained")
     panels = figure.subplots(len(heights), 1, height_ratios=heights)
     show_spectrogram(panels[0], spectrogram, ruler)
-    for box, label in account.boxes.items():
+    for box, label in breakdown.boxes.items():
         first, *others = label.split(", ")
         frame(panels[0], box, ruler, f"{first} +{len(others)}" if len(others) > 1 else label)  # what a box has room for
     if heat is not None:
@@ -95,7 +130,7 @@ def account_figure(spectrogram: Tensor, account: Account, ruler: Ruler) -> Figur
         axes.set_ylabel("kHz", fontsize=9)
         axes.tick_params(labelsize=8.5)
     panels[-2].set_xlabel("seconds", fontsize=9)
-    _show_sum(panels[-1], account)
+    _show_sum(panels[-1], breakdown)
     return figure
 
 
@@ -112,20 +147,20 @@ def _show_heat(figure: Figure, axes: Any, heat: Tensor, frames: int, ruler: Rule
     colours.set_label("added", fontsize=8.5)
 
 
-def _show_sum(axes: Any, account: Account) -> None:
-    names, values = zip(*account.bars)
+def _show_sum(axes: Any, breakdown: LogitBreakdown) -> None:
+    names, values = zip(*breakdown.bars)
     ends = np.cumsum(values)
     begins = ends - values
     colours = [MUTED, *(COLOURS[3] if value >= 0 else COLOURS[0] for value in values[1:])]
     places = np.arange(len(values))
     axes.barh(places, values, left=begins, color=colours, height=0.7)
-    axes.barh(len(values), account.logit, color=INK, height=0.7)
+    axes.barh(len(values), breakdown.logit, color=INK, height=0.7)
     reach = [0.0, *ends]
     gap = 0.01 * (max(reach) - min(reach))
     axes.set_xlim(min(reach) - 2 * gap, max(reach) + 9 * gap)  # room for the last number
     for place, (begin, end, value) in enumerate(zip(begins, ends, values)):
         axes.text(max(begin, end) + gap, place, f"{value:+.2f}", va="center", fontsize=8, color=INK)
-    axes.text(max(account.logit, 0) + gap, len(values), f"{account.logit:.2f}", va="center", fontsize=8, color=INK)
+    axes.text(max(breakdown.logit, 0) + gap, len(values), f"{breakdown.logit:.2f}", va="center", fontsize=8, color=INK)
     axes.set_yticks(range(len(values) + 1), [*names, "= logit"], fontsize=8.5)
     axes.invert_yaxis()
     plain_axes(axes, along="x")
@@ -133,7 +168,7 @@ def _show_sum(axes: Any, account: Account) -> None:
 
 
 def show_spectrogram(axes: Any, spectrogram: Tensor, ruler: Ruler) -> None:
-    """[frames, mel], over seconds and kHz."""
+    """Draw a spectrogram [frames, mel] over seconds and kHz."""
     low, high = np.quantile(spectrogram.numpy(), [0.02, 0.995])
     extent = (0.0, len(spectrogram) * ruler.frame_seconds, 0.0, float(ruler.bands))
     axes.imshow(

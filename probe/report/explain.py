@@ -1,147 +1,48 @@
-"""What a fitted probe's prototypes look at, and what each adds to a logit, which is the sum of it all."""
+"""Split a fitted probe's logit into what each prototype or patch adds to it, and find the clips that fit prototypes best."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
-from einops import rearrange
-from torch import Tensor
-from torch.nn.functional import linear, normalize
+from torch import Tensor, nn
 
+from oscine.models.compat import LayerNorm
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.probe.fit.judge import FeatureSource
-from oscine.probe.heads.convex_gated import ConvexGatedProbe
+from oscine.probe.heads.linear import LinearProbe, Standardised
 from oscine.probe.heads.probe import Probe
-from oscine.probe.heads.protobin import ProtofloatProbe
-from oscine.probe.heads.prototypical import EPSILON, HEADROOM, PrototypicalProbe, extended, unit
+from oscine.probe.heads.settings import LAYER_POOLS
+from oscine.probe.heads.similarity import Activations, PrototypeProbe
 
 BATCH = 16  # clips whose features of all layers and patches are held at once
-GREATEST, NOWHERE = -1, -1  # the last kind of activation of every probe; the place of what is of no single patch
+GREATEST = -1  # the last kind of activation of every probe
 
 
-class Found(NamedTuple):
-    """What prototypes find in clips.
-
-    activations  [batch, prototype, kind], of which logits are weighted sums
-    places       [batch, prototype, kind], the cells where they were found, counted time-major
-    cells        how many (time, freq)
-    """
-
-    activations: Tensor
-    places: Tensor
-    cells: tuple[int, int]
+def as_prototype_probe(probe: Probe) -> PrototypeProbe | None:
+    """Return a clip-wise probe if it has prototypes that it compares with what lies somewhere, else None."""
+    return probe if isinstance(probe, PrototypeProbe) and probe.located else None
 
 
-@dataclass(frozen=True)
-class Prototypes:
-    """A fitted probe's prototypes, laid open.
-
-    vectors     [prototype, width], as they are compared
-    bias        [class]
-    own         a class to the prototypes that speak of it, [own], and their weights, [own, kind]
-    cells       prepared features to what is compared, [batch, time, freq, width]
-    middle      prepared features to the vectors whose similarity is the second of three kinds, between least and greatest;
-                None where greatest is the only kind
-    activation  of a similarity
-    """
-
-    vectors: Tensor
-    bias: Tensor
-    own: Callable[[int], tuple[Tensor, Tensor]]
-    cells: Callable[[Features], Tensor]
-    middle: Callable[[Features], Tensor] | None = None
-    activation: Callable[[Tensor], Tensor] = lambda similarity: similarity
-
-    def find(self, prepared: Features, prototypes: Tensor) -> Found:
-        """What some prototypes, by number, find in clips. Takes memory for all similarities of these: batch by batch."""
-        cells, vectors = self.cells(prepared), self.vectors[prototypes]
-        similarity = linear(cells.flatten(1, 2), vectors)  # [batch, place, prototype]
-        values, places = (torch.stack([found]) for found in similarity.max(1))
-        if self.middle is not None:
-            least, middle = similarity.min(1), linear(self.middle(prepared), vectors)
-            values = torch.stack([least.values, middle, values[0]])
-            places = torch.stack([least.indices, torch.full_like(places[0], NOWHERE), places[0]])
-        values, places = (
-            rearrange(found, "kind batch prototype -> batch prototype kind") for found in (values, places)
-        )
-        return Found(self.activation(values), places, (cells.shape[1], cells.shape[2]))
-
-
-def open_prototypical(probe: PrototypicalProbe) -> Prototypes:
-    each = probe.last_layer.weight.shape[1]
-    numbers = torch.arange(len(probe.prototype_vectors))
-    return Prototypes(
-        unit(extended(probe.prototype_vectors.flatten(1)), EPSILON),
-        probe.last_layer.bias,
-        own=lambda label: (numbers[label * each :][:each], probe.last_layer.weight[label, :, None].relu()),
-        cells=lambda prepared: unit(probe.upsample(extended(prepared.patches[-1]))),
-        activation=lambda similarity: similarity.relu() / HEADROOM,
-    )
-
-
-def open_shared(probe: ProtofloatProbe) -> Prototypes:
-    vectors = normalize(probe.vectors(), dim=1)
-    numbers = torch.arange(len(vectors))
-    return Prototypes(
-        vectors,
-        probe.fc.bias,
-        own=lambda label: (numbers, probe.fc.weight[label, :, None]),
-        cells=lambda prepared: prepared.patches[-1],
-    )
-
-
-def open_gated(probe: ConvexGatedProbe) -> Prototypes:
-    vectors = normalize(probe.prototype_vectors.flatten(1), dim=1)
-    numbers = torch.arange(len(vectors))
-
-    def middle(prepared: Features) -> Tensor:
-        return probe.mix(prepared.cls) if probe.pool == Selection.CLS else probe.mix(prepared.patches).mean((1, 2))
-
-    return Prototypes(
-        vectors,
-        probe.fc.bias,
-        own=lambda label: (numbers, rearrange(probe.fc.weight[label], "(prototype kind) -> prototype kind", kind=3)),
-        cells=lambda prepared: probe.mix(prepared.patches),
-        middle=middle,
-    )
-
-
-OPENED: dict[type[Probe], Callable[..., Prototypes]] = {
-    PrototypicalProbe: open_prototypical,
-    ProtofloatProbe: open_shared,
-    ConvexGatedProbe: open_gated,
-}
-
-
-def open_prototypes(probe: Probe) -> Prototypes | None:
-    """The prototypes of a fitted clip-wise probe; None if it has none, or compares them with what lies nowhere."""
-    if getattr(probe, "authors_reshape", False):
-        return None  # what it blends are no neighbours
-    return next((lay_open(probe) for kind, lay_open in OPENED.items() if isinstance(probe, kind)), None)
-
-
-class Terms(NamedTuple):
+class PrototypeTerms(NamedTuple):
     """The logit of a class for a clip: `constant` plus all `values`, which are [prototype, kind] as `found` has them."""
 
     constant: float
     values: Tensor
     prototypes: Tensor
-    found: Found
+    found: Activations
 
 
 @torch.no_grad()
-def prototype_terms(opened: Prototypes, prepared: Features, label: int) -> Terms:
-    """What every prototype adds to a class's logit: its weight times its activation. prepared: features of one clip."""
-    numbers, weights = opened.own(label)
-    found = opened.find(prepared, numbers)
-    return Terms(opened.bias[label].item(), weights.double() * found.activations[0].double(), numbers, found)
+def prototype_terms(probe: PrototypeProbe, prepared: Features, label: int) -> PrototypeTerms:
+    """Compute what every prototype adds to a class's logit: its weight times its activation. prepared: of one clip."""
+    numbers, weights = probe.own(label)
+    found = probe.activate(prepared, numbers)
+    return PrototypeTerms(probe.bias()[label].item(), weights.double() * found.values[0].double(), numbers, found)
 
 
-class Finding(NamedTuple):
-    """What excites some prototypes most, [rank, prototype]: rows by number, activations, places among (time, freq) cells."""
+class TopClips(NamedTuple):
+    """The clips that fit prototypes best, [rank, prototype]: row numbers, activations, places among (time, freq) cells."""
 
     rows: Tensor
     activations: Tensor
@@ -150,12 +51,63 @@ class Finding(NamedTuple):
 
 
 @torch.no_grad()
-def strongest(
-    probe: Probe, opened: Prototypes, features: FeatureSource, rows: Tensor, prototypes: Tensor, most: int
-) -> Finding:
-    """The rows, of those given, that some prototypes find most of themselves in, the strongest first."""
-    founds = [opened.find(probe.prepare(features.take(batch)), prototypes) for batch in rows.split(BATCH)]
-    activations = torch.cat([found.activations[..., GREATEST] for found in founds])
+def top_activations(
+    probe: PrototypeProbe, features: FeatureSource, *, rows: Tensor, prototypes: Tensor, most: int
+) -> TopClips:
+    """Find the rows, of those given, that some prototypes, by number, fit best, the strongest first."""
+    founds = [probe.activate(probe.prepare(features.take(batch)), prototypes) for batch in rows.split(BATCH)]
+    activations = torch.cat([found.values[..., GREATEST] for found in founds])
     best = activations.topk(min(most, len(rows)), dim=0)
     places = torch.cat([found.places[..., GREATEST] for found in founds]).gather(0, best.indices)
-    return Finding(rows[best.indices], best.values, places, founds[0].cells)
+    return TopClips(rows[best.indices], best.values, places, founds[0].cells)
+
+
+class PatchTerms(NamedTuple):
+    """The logit of a class for a clip: `constant` plus all `values`, [layer, time, freq], or [layer, 1, 1] of CLS."""
+
+    constant: float
+    values: Tensor
+
+
+def patch_terms(probe: LinearProbe, clip: Features, typical: Features, label: int) -> PatchTerms:
+    """Compute what every patch of every layer that a linear probe reads adds to a class's logit, against a typical clip.
+
+    The probe's norm is taken with the scale that it has for this clip, so that all else is linear: mean, mixture of layers
+    and weights. What a typical clip has in the patch's stead is subtracted from each and counts as constant.
+
+    clip: features of one clip, with the layers that the probe reads and all patches. typical: means of such features over
+    clips, one clip too; time and freq may have length 1.
+    """
+    ours, theirs = (_read(probe, features).double() for features in (clip, typical))
+    with torch.enable_grad():
+        source = ours.float().requires_grad_()
+        tokens = clip._replace(cls=source[:, :, 0, 0]) if probe.pool == Selection.CLS else clip._replace(patches=source)
+        vector = probe.join(tokens.select(probe.pool))
+        slope = _slope(probe, vector.detach()[0], label)
+        (reached,) = torch.autograd.grad(vector, source, slope[None])
+        logit = probe.fc(probe.ln(vector))[0, label].item()
+    values = (reached * (ours - theirs)).sum(-1)[:, 0]
+    return PatchTerms(logit - values.sum().item(), values)
+
+
+def has_patch_terms(probe: Probe) -> TypeGuard[LinearProbe]:
+    """Return whether a fitted probe's logits are sums over layers or patches: it is linear in what it reads of them."""
+    return isinstance(probe, LinearProbe) and isinstance(probe.fc, nn.Linear) and probe.pool in LAYER_POOLS
+
+
+def _read(probe: LinearProbe, features: Features) -> Tensor:  # [layer, 1, time, freq, dim]
+    """Return what the probe pools."""
+    return features.cls[:, :, None, None] if probe.pool == Selection.CLS else features.patches
+
+
+def _slope(probe: LinearProbe, vector: Tensor, label: int) -> Tensor:  # [width]
+    """Return a class's slope along the vector [width] that the probe norms, the norm's scale being what it is."""
+    weight = probe.get_parameter("fc.weight").detach()[label]
+    norm = probe.ln
+    if isinstance(norm, LayerNorm):
+        weight = weight * norm.weight.detach()
+        return (weight - weight.mean()) / (vector.var(unbiased=False) + norm.eps).sqrt()
+    if isinstance(norm, Standardised):
+        assert norm.running_var is not None
+        return weight / (norm.running_var + norm.eps).sqrt()
+    return weight

@@ -1,4 +1,4 @@
-"""Pictures and tables of how good a probe is: by layer, class and number of clips, and whether its probabilities hold."""
+"""Draw how good a probe is: by layer, class and number of clips; and whether its probabilities hold."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
 from torch import Tensor
 
+from oscine.probe.fit.search import Search
 from oscine.probe.metrics.bootstrap import Interval
 from oscine.probe.metrics.calibration import Calibration
 from oscine.probe.metrics.metrics import aurocs, average_precisions, f1_scores
@@ -23,7 +24,7 @@ TABLE_ROWS = 100
 
 
 def layer_figure(scores: Mapping[str, np.ndarray], metric: str) -> Figure:
-    """A line over the layers for each name, mean and spread over parts. scores: [part, layer]."""
+    """Draw a line over the layers for each name, mean and spread over parts. scores: [part, layer]."""
     figure = Figure(figsize=(WIDE, 3.0), layout="constrained")
     axes = figure.subplots()
     for (name, values), colour in zip(scores.items(), cycle(COLOURS)):
@@ -39,7 +40,7 @@ def layer_figure(scores: Mapping[str, np.ndarray], metric: str) -> Figure:
 
 
 def few_shot_figure(curves: Mapping[str, Mapping[int, tuple[float, float]]], metric: str) -> Figure:
-    """A line over the clips a class that were learnt from, for each name. curves: shots to mean and spread over draws."""
+    """Draw a line over the clips a class to learn from, for each name. curves: shots to mean and spread over draws."""
     figure = Figure(figsize=(6.6, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("log")
@@ -57,8 +58,28 @@ def few_shot_figure(curves: Mapping[str, Mapping[int, tuple[float, float]]], met
     return figure
 
 
+def search_figure(searches: Mapping[str, Search]) -> Figure:
+    """Draw a point a trial, a line for the best so far of each part, crosses at the bottom for what failed."""
+    figure = Figure(figsize=(6.6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for (part, search), colour in zip(searches.items(), cycle(COLOURS)):
+        numbers = np.arange(len(search.tried))
+        values = np.array([np.nan if one.value is None else one.value for one in search.tried])
+        failed = np.isnan(values)
+        axes.step(numbers, np.fmax.accumulate(values), where="post", color=colour, linewidth=1.6, label=part)
+        axes.plot(numbers, values, "o", color=colour, markersize=5)
+        axes.plot(numbers[failed], np.full(failed.sum(), np.nanmin(values)), "x", color=MUTED)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("trial")
+    axes.set_ylabel(next(iter(searches.values())).metric)
+    plain_axes(axes)
+    if len(searches) > 1:
+        figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=10)
+    return figure
+
+
 def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
-    """How often what was given a probability is true, all pairs of row and class pooled, and how many pairs a bin has."""
+    """Draw how often what was given a probability is true, all pairs of row and class pooled, and the pairs of a bin."""
     figure = Figure(figsize=(6.6, 5.2), layout="constrained")
     curves, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     curves.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
@@ -107,7 +128,7 @@ class Mark(NamedTuple):
 
 
 def gain_figure(marks: Sequence[Mark]) -> Figure:
-    """Points above or below random weights by steps: full marks of this run, open ones of others; a line joins a setting."""
+    """Draw points above random weights by steps: full marks of this run, open ones of others; a line joins a setting."""
     figure = Figure(figsize=(WIDE, 4.4), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=1)
@@ -135,12 +156,12 @@ def gain_figure(marks: Sequence[Mark]) -> Figure:
 
 
 def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:  # [class, predicted class]
-    """How often a class was taken for which. predicted, labels: class numbers [rows]."""
+    """Count how often a class was taken for which. predicted, labels: class numbers [rows]."""
     return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
 
 
 def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Figure:
-    """Each row, a class, as shares of its clips; counts [class, predicted class] as `confusion` gives them."""
+    """Draw each row, a class, as shares of its clips; counts [class, predicted class] as `confusion` gives them."""
     side = min(WIDE, 2.2 + (0.36 if len(classes) <= 15 else 0.13) * len(classes))
     figure = Figure(figsize=(min(WIDE, side + 0.9), side), layout="constrained")
     axes = figure.subplots()
@@ -164,7 +185,7 @@ def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Figure:
 
 
 def confused_pairs(counts: Tensor, classes: Sequence[str], most: int = 30) -> list[list[str]]:
-    """Rows of a table: class, what it was taken for, how often, and the share of the class; the most frequent first."""
+    """Make rows of a table: class, what it was taken for, how often, and the share of the class; the most frequent first."""
     errors = counts.clone().fill_diagonal_(0)
     totals = counts.sum(1)
     rows = []
@@ -180,7 +201,7 @@ CLASS_HEADER = ["class", "clips", "AP", "AUROC", "F1"]
 
 
 def class_rows(probabilities: Tensor, targets: Tensor, predicted: Tensor, classes: Sequence[str]) -> list[list[str]]:
-    """Rows of a table: every class with positives, the lowest average precision first. All tensors are [rows, classes]."""
+    """Make rows of a table: classes with positives, the lowest average precision first. Tensors are [rows, classes]."""
     precisions, areas = average_precisions(probabilities, targets), aurocs(probabilities, targets)
     f1, support = f1_scores(predicted, targets), targets.sum(0).long()
     order: list[int] = [label for label in precisions.argsort(stable=True).tolist() if support[label]]
@@ -191,7 +212,7 @@ def class_rows(probabilities: Tensor, targets: Tensor, predicted: Tensor, classe
 
 
 def interval_rows(intervals: Mapping[str, Interval]) -> list[list[str]]:
-    """Rows of a table: score, value, and the interval around it."""
+    """Make rows of a table: score, value, and the interval around it."""
     return [
         [name, share_text(value), f"{share_text(low)} to {share_text(high)}"]
         for name, (value, low, high) in intervals.items()
@@ -199,5 +220,5 @@ def interval_rows(intervals: Mapping[str, Interval]) -> list[list[str]]:
 
 
 def share_text(value: float) -> str:
-    """As tables show it; a dash where it is not defined."""
+    """Write a share as tables show it; a dash where it is not defined."""
     return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000

@@ -1,46 +1,55 @@
-"""The page of a run that judges by the moment: which events are found, how sure that is, and what a recording looks like."""
+"""Write the page of a frame-wise probe's run: the events that it finds, how sure that is, some recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from torch import Tensor
+
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.frontends.mel_scale import Ruler
 from oscine.probe.fit.frames import THRESHOLDS, Decision, FrameJudgement, score_events
 from oscine.probe.metrics.sound_events import Matches, find_events, onset_matches, segment_matches, total
+from oscine.probe.report.cutouts import show_spectrogram
 from oscine.probe.report.examples import pictures
 from oscine.probe.report.figures import interval_rows, share_text
-from oscine.probe.report.frame_figures import Scene, busiest, scene_figure, threshold_figure
-from oscine.probe.report.html import Report
+from oscine.probe.report.html import COLOURS, GRID, INK, MUTED, WIDE, Report, plain_axes
 from oscine.probe.report.page import gated, show_gates, show_settings
 from oscine.probe.results.intervals import Assessment
 from oscine.probe.tasks.frame_task import Event, FrameTask
 
 SHOWN_SECONDS = 30.0  # of a recording: longer ones have events too short to be seen
+DRAWN_CLASSES = 16  # of a scene; with more, their lanes are too narrow
+TRUE, FOUND = COLOURS[2], COLOURS[1]
 CLASS_HEADER = ["class", "events", "found", "onset F1", "precision", "recall", "segment F1"]
 
 
-def portray_frames(
+def frames_report(
     title: str,
     settings: Mapping[str, Any],
     encoder: Encoder,
     task: FrameTask,
     judgement: FrameJudgement,
-    evidence: Assessment,
+    assessment: Assessment,
 ) -> Report:
-    """The report of what a frame-wise probe made of a frozen encoder.
+    """Make the report of what a frame-wise probe made of a frozen encoder.
 
     Args:
         title: of the page.
         settings: of the run, nested as in its YAML.
         encoder, task: what `judgement` was made of.
-        evidence: of `assess_frames`, about it.
+        assessment: of `assess_frames`, about it.
     """
     page = Report(title)
-    heard = hear_again(task, judgement)
+    heard = find_again(task, judgement)
     _scores(page, task, judgement)
-    _show_intervals(page, evidence)
+    _show_intervals(page, assessment)
     if gated(judgement.probes):
         page.heading("Layers")
         show_gates(page, judgement.probes)
@@ -51,7 +60,7 @@ def portray_frames(
     return page
 
 
-class Heard(NamedTuple):
+class JudgedRecording(NamedTuple):
     """A judged recording: its row, its place in its part's logits, that part, and the events that were found in it."""
 
     row: int
@@ -63,20 +72,20 @@ class Heard(NamedTuple):
         return onset_matches([task.events[self.row]], [self.found])[0]
 
 
-def hear_again(task: FrameTask, judgement: FrameJudgement) -> list[Heard]:
-    """All judged recordings, by the decisions that the probes would be kept with."""
+def find_again(task: FrameTask, judgement: FrameJudgement) -> list[JudgedRecording]:
+    """Find the events of all judged recordings, by the decisions that the probes would be kept with."""
     heard = []
     for number, part in enumerate(task.parts):
         decision = judgement.decision(number)
         for place, row in enumerate(part.test.tolist()):
             probabilities = judgement.logits[number][place].sigmoid()
             found = find_events(probabilities, judgement.hop, decision.threshold, decision.median)
-            heard.append(Heard(row, place, number, found))
+            heard.append(JudgedRecording(row, place, number, found))
     return heard
 
 
-def class_rows(task: FrameTask, heard: list[Heard]) -> list[list[str]]:
-    """Rows of a table: every class that is annotated or found in judged recordings, the lowest onset F1 first."""
+def class_rows(task: FrameTask, heard: list[JudgedRecording]) -> list[list[str]]:
+    """Make rows of a table: every class that is annotated or found in judged recordings, the lowest onset F1 first."""
     rows = []
     for label, name in enumerate(task.classes):
         there, said = (
@@ -121,14 +130,14 @@ def _scores(page: Report, task: FrameTask, judgement: FrameJudgement) -> None:
     )
 
 
-def _show_intervals(page: Report, evidence: Assessment) -> None:
-    if evidence.intervals:
-        page.table(["over all parts", "value", "95 % interval"], interval_rows(evidence.intervals))
+def _show_intervals(page: Report, assessment: Assessment) -> None:
+    if assessment.intervals:
+        page.table(["over all parts", "value", "95 % interval"], interval_rows(assessment.intervals))
         page.paragraph(
-            f"Intervals are from {evidence.method}, by the published decision and by the chosen one. They say how far other "
-            "recordings of the same kind might have moved the score; not how far another seed would."
+            f"Intervals are from {assessment.method}, by the published decision and by the chosen one. They say how far "
+            "other recordings of the same kind might have moved the score; not how far another seed would."
         )
-    for sentence in evidence.omitted.values():
+    for sentence in assessment.omitted.values():
         page.paragraph(f"Left out: {sentence}.")
 
 
@@ -151,8 +160,10 @@ def _thresholds(page: Report, task: FrameTask, judgement: FrameJudgement) -> Non
     )
 
 
-def _recordings(page: Report, encoder: Encoder, task: FrameTask, judgement: FrameJudgement, heard: list[Heard]) -> None:
-    """Where the probe does best and where it does worst, of recordings in which there is something to find."""
+def _recordings(
+    page: Report, encoder: Encoder, task: FrameTask, judgement: FrameJudgement, heard: list[JudgedRecording]
+) -> None:
+    """Show where the probe does best and where it does worst, of recordings in which there is something to find."""
     able = [one for one in heard if task.events[one.row] and one.part == 0]
     if not able:
         return
@@ -166,7 +177,9 @@ def _recordings(page: Report, encoder: Encoder, task: FrameTask, judgement: Fram
         _recording(page, encoder, task, judgement, order[one])
 
 
-def _recording(page: Report, encoder: Encoder, task: FrameTask, judgement: FrameJudgement, one: Heard) -> None:
+def _recording(
+    page: Report, encoder: Encoder, task: FrameTask, judgement: FrameJudgement, one: JudgedRecording
+) -> None:
     [picture] = pictures(encoder, task.rows.iloc[[one.row]], task.seconds)
     true = task.events[one.row]
     probabilities = judgement.logits[one.part][one.place].sigmoid()
@@ -186,7 +199,92 @@ def _recording(page: Report, encoder: Encoder, task: FrameTask, judgement: Frame
     )
 
 
-def _classes(page: Report, task: FrameTask, heard: list[Heard]) -> None:
+def _classes(page: Report, task: FrameTask, heard: list[JudgedRecording]) -> None:
     page.heading("Classes")
     page.paragraph("All judged recordings together, the lowest onset F1 first. With few events a figure may be luck.")
     page.table(CLASS_HEADER, class_rows(task, heard))
+
+
+class Scene(NamedTuple):
+    """A recording and what was made of it.
+
+    spectrogram    [frames, mel]
+    probabilities  [time, classes], a step every `hop` seconds
+    true, found    events
+    """
+
+    spectrogram: Tensor
+    probabilities: Tensor
+    hop: float
+    true: Sequence[Event]
+    found: Sequence[Event]
+
+
+def scene_figure(scene: Scene, classes: Sequence[str], ruler: Ruler, begin: float, end: float) -> Figure:
+    """Draw some seconds of a recording: its spectrogram, each class's probability, and the events, annotated and found."""
+    shown = _shown(scene, len(classes), begin, end)
+    figure = Figure(figsize=(WIDE, 2.6 + 0.44 * len(shown)), layout="constrained")
+    heard, heat, lanes = figure.subplots(3, 1, sharex=True, height_ratios=[1.6, 0.2 * len(shown), 0.24 * len(shown)])
+    show_spectrogram(heard, scene.spectrogram, ruler)
+    heard.set_ylabel("kHz", fontsize=9)
+    image = heat.imshow(
+        scene.probabilities[:, shown].numpy().T, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest",
+        extent=(0.0, len(scene.probabilities) * scene.hop, len(shown) - 0.5, -0.5),
+    )  # fmt: skip
+    figure.colorbar(image, ax=heat, pad=0.01, aspect=12).set_label("probability", fontsize=8.5)
+    for events, colour, offset in ((scene.true, TRUE, -0.4), (scene.found, FOUND, 0.02)):
+        _show_events(lanes, events, shown, scene.hop, colour, offset)
+    lanes.set_ylim(len(shown) - 0.5, -0.5)
+    lanes.hlines(np.arange(len(shown) - 1) + 0.5, begin, end, color=GRID, linewidth=0.8)
+    handles = [Patch(color=TRUE, label="annotated"), Patch(color=FOUND, label="found")]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+    for axes in (heat, lanes):
+        axes.set_yticks(range(len(shown)), [classes[label] for label in shown])
+    for axes in (heard, heat, lanes):
+        axes.tick_params(labelsize=8.5, colors=INK)
+        axes.spines[:].set_color(MUTED)
+    lanes.set_xlim(begin, end)
+    lanes.set_xlabel("seconds", fontsize=9)
+    return figure
+
+
+def _shown(scene: Scene, classes: int, begin: float, end: float) -> list[int]:
+    """Pick all classes if they have room; else those of the stretch's events, then those that are likeliest in it."""
+    if classes <= DRAWN_CLASSES:
+        return list(range(classes))
+    events = [event for event in (*scene.true, *scene.found) if event.offset >= begin and event.onset < end]
+    steps = scene.probabilities[int(begin / scene.hop) : max(int(end / scene.hop), 1)]
+    likely = steps.amax(0).argsort(descending=True, stable=True).tolist()
+    return sorted(list(dict.fromkeys([event.label for event in sorted(events)] + likely))[:DRAWN_CLASSES])
+
+
+def _show_events(
+    axes: Any, events: Sequence[Event], shown: Sequence[int], hop: float, colour: str, offset: float
+) -> None:
+    """Draw bars in the lanes of their classes; one of a single step is as long as that."""
+    for event in events:
+        if event.label in shown:
+            length = max(event.offset - event.onset, hop)
+            axes.broken_barh([(event.onset, length)], (shown.index(event.label) + offset, 0.38), color=colour)
+
+
+def busiest(events: Sequence[Event], seconds: float, whole: float) -> tuple[float, float]:
+    """Find the stretch of a recording in which most events begin, the first of such; of `whole` seconds."""
+    begins = [min(max(0.0, event.onset - 0.5), max(0.0, whole - seconds)) for event in events] or [0.0]
+    begin = max(begins, key=lambda at: (sum(at <= event.onset < at + seconds for event in events), -at))
+    return begin, min(begin + seconds, whole)
+
+
+def threshold_figure(curves: Mapping[str, Sequence[float]], thresholds: Sequence[float], chosen: float) -> Figure:
+    """Draw a line over the thresholds for each score, and the threshold that was chosen."""
+    figure = Figure(figsize=(6.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for (name, values), colour in zip(curves.items(), cycle(COLOURS)):
+        axes.plot(thresholds, values, color=colour, marker="o", markersize=4, label=name)
+    axes.axvline(chosen, color=MUTED, linewidth=1, linestyle="--", label=f"chosen: {chosen:g}")
+    axes.set_xlabel("threshold")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(-0.03, 1.03)
+    plain_axes(axes)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10)
+    return figure

@@ -1,4 +1,4 @@
-"""The clips that a probe took for another class: seen, played, and beside a clip of the class that they were taken for."""
+"""Show and play the clips that a probe took for another class, and what it detects where no class sounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.negatives import FINETUNED, read_false_positives
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.report.cutouts import show_spectrogram
-from oscine.probe.report.examples import pictures
+from oscine.probe.report.examples import pictures, start_of
 from oscine.probe.report.html import WIDE, Report
 from oscine.probe.tasks.class_names import listed
 from oscine.probe.tasks.task import LabelledClips, Task
@@ -34,7 +34,7 @@ class Mistake(NamedTuple):
 
 
 def mistakes(judgement: Judgement, task: Task) -> list[Mistake]:
-    """The rows of a single-label task that were taken for another class, the surest first."""
+    """Find the rows of a single-label task that were taken for another class, the surest first."""
     rows, probabilities = judged(judgement, task)
     best = probabilities.max(1)
     labels = task.targets[rows]
@@ -45,13 +45,13 @@ def mistakes(judgement: Judgement, task: Task) -> list[Mistake]:
 
 
 def judged(judgement: Judgement, task: Task) -> tuple[Tensor, Tensor]:
-    """The numbers of the judged rows, and the probabilities of their classes, [rows, classes]."""
+    """Return the numbers of the judged rows, and the probabilities of their classes, [rows, classes]."""
     rows = torch.cat([part.test for part in task.parts])
     return rows, torch.cat(judgement.logits).double().softmax(1)
 
 
 def of_several_pairs(found: Sequence[Mistake], most: int = SHOWN) -> list[Mistake]:
-    """The first of every pair of classes."""
+    """Pick the first of every pair of classes."""
     first: dict[tuple[int, int], Mistake] = {}
     for mistake in found:
         first.setdefault((mistake.label, mistake.taken_for), mistake)
@@ -59,7 +59,7 @@ def of_several_pairs(found: Sequence[Mistake], most: int = SHOWN) -> list[Mistak
 
 
 def clearest(judgement: Judgement, task: Task) -> dict[int, int]:
-    """For every class, the row of it that was rightly taken for it with the greatest probability; none where none was."""
+    """Find, for every class, the row that was rightly taken for it with the greatest probability, if one was."""
     rows, probabilities = judged(judgement, task)
     best = probabilities.max(1)
     right = best.indices == task.targets[rows]
@@ -72,7 +72,7 @@ def clearest(judgement: Judgement, task: Task) -> dict[int, int]:
 
 
 def show_mistakes(page: Report, encoder: Encoder, task: Task, judgement: Judgement) -> None:
-    """How many clips were taken for another class, and the surest of them with their sound, one of each pair of classes."""
+    """Show how many clips were taken for another class, and play the surest of each pair of classes."""
     found = mistakes(judgement, task)
     page.heading("Clips that it got wrong")
     total = sum(len(part.test) for part in task.parts)
@@ -104,9 +104,8 @@ def show_mistakes(page: Report, encoder: Encoder, task: Task, judgement: Judgeme
 
 
 def name_of(task: Task, row: int) -> str:
-    """A row's file with the folder it is in, and where in it the row begins."""
-    start = task.rows["start"].iloc[row] if "start" in task.rows else 0.0
-    return "/".join(Path(task.rows["path"].iloc[row]).parts[-2:]) + (f" @ {start:g} s" if start > 0 else "")
+    """Name a row: its file with the folder it is in, and where in it the row begins."""
+    return "/".join(Path(task.rows["path"].iloc[row]).parts[-2:]) + start_of(task, row)
 
 
 def _show_clip(page: Report, encoder: Encoder, task: Task, row: int, title: str) -> None:
@@ -121,7 +120,7 @@ def _show_clip(page: Report, encoder: Encoder, task: Task, row: int, title: str)
 
 
 def clip_figure(spectrogram: Tensor, ruler: Ruler) -> Figure:
-    """One clip [frames, mel], as wide as half the text."""
+    """Draw one clip [frames, mel], as wide as half the text."""
     figure = Figure(figsize=(WIDE / 2, 1.7), layout="constrained")
     axes = figure.subplots()
     show_spectrogram(axes, spectrogram, ruler)

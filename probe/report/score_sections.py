@@ -1,7 +1,8 @@
-"""The part of a run's page that says how good the probe is: scores, calibration, classes, confusion, few-shot curves."""
+"""Write the parts of a page that say how good a probe is, and which settings a search chose."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch.nn.functional import one_hot
 
 from oscine.probe.fit.few_shot import Shots
 from oscine.probe.fit.judge import Judgement
+from oscine.probe.fit.search import Search
 from oscine.probe.report.figures import (
     CLASS_HEADER,
     DRAWN_CLASSES,
@@ -20,6 +22,7 @@ from oscine.probe.report.figures import (
     few_shot_figure,
     interval_rows,
     reliability_figure,
+    search_figure,
     share_text,
 )
 from oscine.probe.report.html import Report
@@ -27,11 +30,12 @@ from oscine.probe.results.intervals import PLAIN, Assessment
 from oscine.probe.results.predictions import predictions_of
 from oscine.probe.tasks.task import Task
 
+SHOWN_TRIALS = 10  # in the table
 DRAWN_SCALINGS = (PLAIN, "platt")  # a temperature alone differs little from the latter
 
 
-def show_scores(page: Report, task: Task, judgement: Judgement, evidence: Assessment) -> None:
-    """What was judged, the scores with their intervals, and part by part."""
+def show_scores(page: Report, task: Task, judgement: Judgement, assessment: Assessment) -> None:
+    """Show what was judged, the scores with their intervals, and part by part."""
     judged = sum(len(part.test) for part in task.parts)
     page.paragraph(
         f"{len(task.rows)} clips, {len(task.classes)} classes"
@@ -39,10 +43,10 @@ def show_scores(page: Report, task: Task, judgement: Judgement, evidence: Assess
         f"part{'s' if len(task.parts) > 1 else ''}, each by a probe that has not learnt from them."
     )
     page.heading("Scores")
-    if evidence.intervals:
-        page.table(["score", "value", "95 % interval"], interval_rows(evidence.intervals))
+    if assessment.intervals:
+        page.table(["score", "value", "95 % interval"], interval_rows(assessment.intervals))
         page.paragraph(
-            f"Intervals are from {evidence.method}. They say how far other clips of "
+            f"Intervals are from {assessment.method}. They say how far other clips of "
             "the same kind might have moved the score; not how far another seed, other labels or other places would."
         )
     names = ("accuracy", "map", "cmap", "auroc", "f1")
@@ -51,17 +55,17 @@ def show_scores(page: Report, task: Task, judgement: Judgement, evidence: Assess
         values = [getattr(metrics, name) for metrics in judgement.metrics]
         rows.append([name, *(share_text(value) for value in (*values, *judgement.summary(name)))])
     page.table(["score", *judgement.parts, "mean", "spread"], rows)
-    for sentence in evidence.omitted.values():
+    for sentence in assessment.omitted.values():
         page.paragraph(f"Left out: {sentence}.")
 
 
-def show_reliability(page: Report, evidence: Assessment) -> None:
-    """Calibration errors of all scalings, and the curves of some."""
+def show_reliability(page: Report, assessment: Assessment) -> None:
+    """Show calibration errors of all scalings, and the curves of some."""
     page.heading("Do the probabilities hold?")
-    drawn = {name: found for name, found in evidence.calibration.items() if name in DRAWN_SCALINGS}
+    drawn = {name: found for name, found in assessment.calibration.items() if name in DRAWN_SCALINGS}
     rows = [
         [name, *(share_text(value) for value in (found.pooled.error, found.pooled.signed, found.marginal.error))]
-        for name, found in evidence.calibration.items()
+        for name, found in assessment.calibration.items()
     ]
     page.table(["probabilities", "error", "signed", "mean over classes"], rows)
     page.figure(
@@ -73,7 +77,7 @@ def show_reliability(page: Report, evidence: Assessment) -> None:
 
 
 def show_classes(page: Report, task: Task, judgement: Judgement) -> None:
-    """Every class with its support, and what each was taken for where a clip has one."""
+    """Show every class with its support, and what each was taken for where a clip has one."""
     predictions = predictions_of(judgement, task)
     targets, found = predictions.targets.long(), predictions.probabilities
     single, classes = task.single_label, task.classes
@@ -113,10 +117,37 @@ def _listed(names: Sequence[str], most: int = 20) -> str:
 
 
 def show_few_shot(page: Report, shots: Mapping[str, Sequence[Shots]], metric: str) -> None:
-    """A curve for each name."""
+    """Show a curve for each name."""
     page.heading("Few clips to learn from")
     curves = {name: {one.shots: one.summary(metric) for one in some} for name, some in shots.items()}
     page.figure(
         few_shot_figure(curves, metric),
         f"{metric} after learning from so few clips a class, mean and spread over draws of them.",
     )
+
+
+def show_search(page: Report, searches: Mapping[str, Search]) -> None:
+    """Show the value of every trial, and the settings of the best. searches: of a task's parts, by their names."""
+    metric, names = next((search.metric, list(search.space)) for search in searches.values())
+    tried = [one for search in searches.values() for one in search.tried]
+    failed = sum(one.failure is not None for one in tried)
+    page.heading("Which settings")
+    page.figure(
+        search_figure(searches),
+        f"{metric} on the clips to choose by, trial by trial, and the best so far. "
+        + (f"{failed} of {len(tried)} failed, at the crosses. " if failed else "")
+        + "The best value flatters: it was chosen for being so high. The scores above do not know it.",
+    )
+    if len(searches) > 1:
+        page.paragraph(
+            "Each part has chosen by itself, among clips that it is not judged by. The probe that is kept has the median of "
+            "each setting."
+        )
+    rows = []
+    for part, search in searches.items():
+        order = sorted(range(len(search.tried)), key=lambda number: -(search.tried[number].value or -math.inf))
+        for number in order[: max(1, SHOWN_TRIALS // len(searches))]:
+            one = search.tried[number]
+            value = "–" if one.value is None else f"{one.value:.3f}"
+            rows.append([part, str(number), *(f"{one.settings[name]:.3g}" for name in names), value])
+    page.table(["", "trial", *names, metric], rows)

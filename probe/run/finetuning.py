@@ -16,9 +16,10 @@ from oscine.probe.features.encoding import Encoding
 from oscine.probe.finetune.finetune import FineTuning
 from oscine.probe.finetune.states import TuningStates
 from oscine.probe.fit.judge import Judgement, silent
+from oscine.probe.report.examples import Judged
 from oscine.probe.report.html import write_report
 from oscine.probe.report.mistakes import show_false_positives
-from oscine.probe.report.page import portray
+from oscine.probe.report.page import probe_report
 from oscine.probe.results.intervals import assess
 from oscine.probe.results.predictions import predictions_of, write_predictions
 from oscine.probe.results.run_files import PREDICTIONS, PROBE, REPORT, STATES
@@ -73,8 +74,8 @@ def tune_clips(run: RunContext, task: Task, name: str) -> Findings:
         save_probe(fitted, run.folder / PROBE)
         encoder = plan.first_encoder(states)
         features = Encoding(encoder, task, judgement.probes[0].needs, plan.seconds, plan.batch_size, "float32")
-        title = run.title(name)
-        page = portray(title, settings.as_dict(), encoder, task, judgement, features, evidence, seconds=plan.seconds)
+        judged = Judged(encoder, task, judgement, features, plan.seconds)
+        page = probe_report(run.title(name), settings.as_dict(), judged, evidence)
         show_false_positives(page, fitted)
         write_report(page, run.folder / REPORT)
         states.end()

@@ -13,12 +13,12 @@ from oscine.probe.fit.few_shot import few_shot_curve
 from oscine.probe.fit.frames import judge_frames
 from oscine.probe.fit.judge import FeatureSource, Judgement, joined, judge, silent, within
 from oscine.probe.fit.layer_scores import ALL_LAYERS
-from oscine.probe.report.frames_page import portray_frames
+from oscine.probe.report.examples import Judged
+from oscine.probe.report.frames_page import frames_report
 from oscine.probe.report.html import Report, write_report
 from oscine.probe.report.mistakes import show_false_positives
-from oscine.probe.report.page import portray
-from oscine.probe.report.score_sections import show_few_shot
-from oscine.probe.report.search_section import show_search
+from oscine.probe.report.page import probe_report
+from oscine.probe.report.score_sections import show_few_shot, show_search
 from oscine.probe.results.intervals import assess, assess_frames, judged_recordings
 from oscine.probe.results.predictions import predictions_of, write_predictions
 from oscine.probe.results.run_files import PREDICTIONS, PROBE, REPORT
@@ -57,9 +57,8 @@ def judge_clips(run: RunContext, task: Task, name: str) -> Findings:
         run.bar.say("the probe for oscine predict, and the report")
         fitted = keep(run, run.fit_of(task, features, name), judgement, others)
         save_probe(fitted, run.folder / PROBE)
-        page = portray(
-            run.title(name), settings.as_dict(), run.encoder, task, judgement, features, evidence, layers, seconds
-        )
+        judged = Judged(run.encoder, task, judgement, features, seconds)
+        page = probe_report(run.title(name), settings.as_dict(), judged, evidence, layers=layers)
         show_false_positives(page, fitted)
         if run.searched:
             show_search(page, run.searched)
@@ -140,7 +139,7 @@ def judge_moments(run: RunContext, scenes: FrameTask, name: str) -> Findings:
 
     def rest() -> None:
         save_probe(keep_frames(judgement, run.encoder, run.settings.head, scenes, name), run.folder / PROBE)
-        page = portray_frames(run.title(name), run.settings.as_dict(), run.encoder, scenes, judgement, evidence)
+        page = frames_report(run.title(name), run.settings.as_dict(), run.encoder, scenes, judgement, evidence)
         if run.searched:
             show_search(page, run.searched)
         write_report(page, run.folder / REPORT)

@@ -44,7 +44,8 @@ from oscine.probe.heads.probe import Needs
 from oscine.probe.heads.prototypical import PrototypicalProbe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.bootstrap import Resampling
-from oscine.probe.report.page import portray
+from oscine.probe.report.examples import Judged
+from oscine.probe.report.page import probe_report
 from oscine.probe.results.intervals import assess
 from oscine.probe.tasks.task import Task, read_task
 from tests.stand_in_encoders import DIM, RATE, STAND_INS, stand_in
@@ -321,7 +322,8 @@ def test_a_report_is_drawn(encoder: Encoder, task: Task) -> None:
         fit = fit_of(encoder, task, kind, **head)
         judgement = fit.judge()
         evidence = assess(judgement, task, Resampling(20))
-        page = portray("run", {}, encoder, task, judgement, fit.features, evidence).html()
+        judged = Judged(encoder, task, judgement, fit.features)
+        page = probe_report("run", {}, judged, evidence).html()
         assert "Predictions as sums" in page
         assert page.count("data:image/") >= 3
 

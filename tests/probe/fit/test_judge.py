@@ -32,9 +32,8 @@ from oscine.models.errors import OscineError
 from oscine.probe.fit.batch_order import balancing_weights, endless_batches
 from oscine.probe.fit.judge import FitSettings, Judgement, encode_task, fit_probe, judge, predict, prepare, score
 from oscine.probe.fit.optimise import StepThreads
-from oscine.probe.heads.attentive import AttentiveProbe
+from oscine.probe.heads.attentive import AttentiveProbe, EfficientProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
-from oscine.probe.heads.efficient import EfficientProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.heads.prototypical import PrototypicalProbe

@@ -23,13 +23,11 @@ from oscine.probe.fit.judge import FitSettings
 from oscine.probe.fit.search import JOURNAL, Search, Settings, Tried, blind, search
 from oscine.probe.fit.search_space import Range, search_space
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
-from oscine.probe.heads.head2toe import Head2ToeProbe
-from oscine.probe.heads.linear import LinearProbe
-from oscine.probe.heads.mlp import MLPProbe
+from oscine.probe.heads.linear import Head2ToeProbe, LinearProbe, MLPProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.report.html import Report
-from oscine.probe.report.search_section import show_search
+from oscine.probe.report.score_sections import show_search
 from oscine.probe.tasks.task import Part
 
 FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds

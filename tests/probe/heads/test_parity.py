@@ -16,8 +16,7 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
-from oscine.probe.heads.layer_gated import LayerGatedProbe
-from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.heads.linear import LayerGatedProbe, LinearProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.protobin import ProtobinProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe

@@ -19,18 +19,12 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
-from oscine.probe.heads.attentive import AttentiveProbe
+from oscine.probe.heads.attentive import AttentiveProbe, EfficientProbe, GatedAttentionProbe, SimPoolProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
-from oscine.probe.heads.efficient import EfficientProbe
-from oscine.probe.heads.gated_attention import GatedAttentionProbe
-from oscine.probe.heads.head2toe import Head2ToeProbe
-from oscine.probe.heads.layer_gated import LayerGatedProbe
-from oscine.probe.heads.linear import LinearProbe
-from oscine.probe.heads.mlp import MLPProbe
+from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe, MLPProbe
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
-from oscine.probe.heads.simpool import SimPoolProbe
 
 DIM, DEPTH, HEADS, GRID = 16, 3, 4, (6, 8)
 BATCH, CLASSES = 4, 5

@@ -16,9 +16,8 @@ from oscine.probe.fit.search_settings import SearchSettings, Space
 from oscine.probe.fit.settings import LOSSES, FitSettings
 from oscine.probe.heads.linear import NORMS as NORM_LAYERS
 from oscine.probe.heads.linear import LinearProbe
-from oscine.probe.heads.probe import SETS as SET_PATTERNS
 from oscine.probe.heads.registry import PROBES
-from oscine.probe.heads.settings import HEADS, NORMS, SETS
+from oscine.probe.heads.settings import HEADS, NORMS
 from oscine.probe.tasks.birdset import SETS as BIRDSET_SETS
 from oscine.probe.tasks.published import BEANS as BEANS_TABLES
 from oscine.probe.tasks.settings import BEANS, BIRDSET, TaskSettings
@@ -47,7 +46,6 @@ def test_what_may_be_chosen_is_what_there_is() -> None:
         if issubclass(kind, LinearProbe):
             assert kind.pools == HEADS[name].pools, name
     assert tuple(NORM_LAYERS) == NORMS
-    assert tuple(SET_PATTERNS) == SETS
     assert tuple(LOSS_FUNCTIONS) == LOSSES
     assert tuple(name.lower() for name in BIRDSET_SETS) == BIRDSET
     assert tuple(BEANS_TABLES) == BEANS

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import linear, normalize
 
 from oscine.probe.heads import similarity
-from oscine.probe.heads.similarity import extremes
+from oscine.probe.heads.similarity import tiled_min_max
 
 SETS, PLACES, DIM, PROTOTYPES = 5, 7, 6, 11
 
@@ -32,7 +32,7 @@ def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 def test_values_and_gradients_are_those_of_all_similarities_at_once() -> None:
     patches, prototypes = draw(SETS, PLACES, DIM).requires_grad_(), draw(PROTOTYPES, DIM, seed=1).requires_grad_()
     weight = draw(2, SETS, PROTOTYPES, seed=2)
-    ours, theirs = extremes(patches, prototypes), plain(patches, prototypes)
+    ours, theirs = tiled_min_max(patches, prototypes), plain(patches, prototypes)
     torch.testing.assert_close(ours, theirs)
     expected = torch.autograd.grad((theirs * weight).sum(), (patches, prototypes))
     torch.testing.assert_close(torch.autograd.grad((ours * weight).sum(), (patches, prototypes)), expected)
@@ -46,7 +46,7 @@ def test_the_gradient_is_that_of_finite_differences_through_what_is_compared() -
         return normalize(torch.cat([patches, patches.roll(1, dims=1) + patches], dim=1), dim=2)
 
     def best(patches: Tensor, prototypes: Tensor) -> Tensor:
-        return extremes(patches, prototypes, (torch.max,), compared)
+        return tiled_min_max(patches, prototypes, (torch.max,), compared)
 
     assert best(patches, prototypes).shape == (1, 2, 4)
     torch.testing.assert_close(best(patches, prototypes)[0], plain(compared(patches), prototypes)[1])
@@ -55,7 +55,7 @@ def test_the_gradient_is_that_of_finite_differences_through_what_is_compared() -
 
 def test_patches_that_do_not_learn_get_no_gradient_and_prototypes_theirs() -> None:
     patches, prototypes = draw(SETS, PLACES, DIM), draw(PROTOTYPES, DIM, seed=1).requires_grad_()
-    extremes(patches, prototypes).sum().backward()
+    tiled_min_max(patches, prototypes).sum().backward()
     (expected,) = torch.autograd.grad(plain(patches, prototypes).sum(), prototypes)
     torch.testing.assert_close(prototypes.grad, expected)
     assert patches.grad is None
@@ -63,13 +63,13 @@ def test_patches_that_do_not_learn_get_no_gradient_and_prototypes_theirs() -> No
 
 def test_one_end_may_be_asked_for() -> None:
     patches, prototypes = draw(SETS, PLACES, DIM), draw(PROTOTYPES, DIM, seed=1)
-    assert torch.equal(extremes(patches, prototypes, (torch.max,))[0], extremes(patches, prototypes)[1])
-    assert torch.equal(extremes(patches, prototypes, (torch.min,))[0], extremes(patches, prototypes)[0])
+    assert torch.equal(tiled_min_max(patches, prototypes, (torch.max,))[0], tiled_min_max(patches, prototypes)[1])
+    assert torch.equal(tiled_min_max(patches, prototypes, (torch.min,))[0], tiled_min_max(patches, prototypes)[0])
 
 
 def test_of_equal_patches_one_wins() -> None:
     patches = torch.ones(1, PLACES, DIM, dtype=torch.float64, requires_grad=True)
-    extremes(patches, torch.ones(1, DIM, dtype=torch.float64), (torch.max,)).sum().backward()
+    tiled_min_max(patches, torch.ones(1, DIM, dtype=torch.float64), (torch.max,)).sum().backward()
     assert patches.grad is not None
     assert patches.grad.sum(-1).count_nonzero() == 1
     assert patches.grad.sum() == DIM
@@ -79,6 +79,6 @@ def test_nothing_as_large_as_all_similarities_is_made() -> None:
     patches, prototypes = torch.zeros(8, 64, 4, requires_grad=True), torch.zeros(4096, 4, requires_grad=True)
     on_cpu = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=on_cpu, profile_memory=True, acc_events=True) as profile:
-        extremes(patches, prototypes).sum().backward()
+        tiled_min_max(patches, prototypes).sum().backward()
     largest = max(event.cpu_memory_usage for event in profile.events() or [])
     assert 0 < largest <= 8 * 64 * 4096 * 4 / 5

@@ -13,22 +13,19 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
-from oscine.probe.heads.head2toe import Head2ToeProbe
-from oscine.probe.heads.layer_gated import LayerGatedProbe
-from oscine.probe.heads.linear import LinearProbe
-from oscine.probe.heads.mlp import MLPProbe
+from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe, MLPProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
-from oscine.probe.report.boxes import box_of
+from oscine.probe.heads.similarity import NOWHERE, PrototypeProbe
+from oscine.probe.report.cutouts import box_of
 from oscine.probe.report.explain import (
-    NOWHERE,
-    Prototypes,
-    open_prototypes,
+    as_prototype_probe,
+    has_patch_terms,
+    patch_terms,
     prototype_terms,
-    strongest,
+    top_activations,
 )
-from oscine.probe.report.patch_terms import has_patch_terms, patch_terms
 
 DIM, DEPTH, GRID, CLASSES = 12, 3, (5, 8), 4
 ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=DEPTH, heads=4, grid=GRID, stacked=True))
@@ -66,8 +63,8 @@ def drawn(clips: int, seed: int = 0) -> Features:
     return Features(torch.randn(DEPTH, clips, DIM, generator=draw), patches, torch.randn(clips, DIM, generator=draw))
 
 
-def opened(probe: Probe) -> Prototypes:
-    found = open_prototypes(probe)
+def opened(probe: Probe) -> PrototypeProbe:
+    found = as_prototype_probe(probe)
     assert found is not None
     return found
 
@@ -104,7 +101,7 @@ def test_a_prototype_is_found_in_the_patch_where_it_was_planted(name: str, place
         vector = vector.sign()
     planted = 10 * vector + (features.cls[:, row] if getattr(probe, "focal", False) else 0)
     features.patches[:, row, time, freq] = planted
-    found = strongest(probe, opened(probe), features, torch.arange(6), torch.tensor([number, 0]), 2)
+    found = top_activations(opened(probe), features, rows=torch.arange(6), prototypes=torch.tensor([number, 0]), most=2)
     assert found.rows[0, 0] == row
     assert found.activations[0, 0] > found.activations[1, 0]
     box = box_of(int(found.places[0, 0]), found.cells, GRID, (16.0, 16.0))
@@ -114,11 +111,11 @@ def test_a_prototype_is_found_in_the_patch_where_it_was_planted(name: str, place
 def test_only_judged_rows_are_shown_and_by_their_own_numbers() -> None:
     probe, features = made(ProtofloatProbe, prototypes=30), drawn(9)
     rows = torch.tensor([7, 2, 5])
-    found = strongest(probe, opened(probe), features, rows, torch.tensor([3]), 9)
+    found = top_activations(opened(probe), features, rows=rows, prototypes=torch.tensor([3]), most=9)
     assert sorted(found.rows[:, 0].tolist()) == [2, 5, 7]
     for rank, row in enumerate(found.rows[:, 0].tolist()):
-        alone = opened(probe).find(probe.prepare(features.take(slice(row, row + 1))), torch.tensor([3]))
-        assert alone.activations.item() == pytest.approx(found.activations[rank, 0].item())
+        alone = opened(probe).activate(probe.prepare(features.take(slice(row, row + 1))), torch.tensor([3]))
+        assert alone.values.item() == pytest.approx(found.activations[rank, 0].item())
     assert found.activations[:, 0].diff().max() <= 0
 
 
@@ -128,7 +125,7 @@ def test_the_middle_activation_of_a_gated_probe_is_of_no_patch() -> None:
     assert terms.values.shape == (30, 3)
     assert (terms.found.places[..., 1] == NOWHERE).all()
     assert (terms.found.places[..., ::2] >= 0).all()
-    assert (terms.found.activations[..., 0] <= terms.found.activations[..., 2]).all()
+    assert (terms.found.values[..., 0] <= terms.found.values[..., 2]).all()
 
 
 @pytest.mark.parametrize("kind", LINEAR)
@@ -182,6 +179,6 @@ def test_a_probe_whose_logits_are_no_such_sum_is_not_explained() -> None:
         MLPProbe(ENCODER, CLASSES),
         LinearProbe(ENCODER, CLASSES, "pooled"),
     ):
-        assert open_prototypes(probe) is None
+        assert as_prototype_probe(probe) is None
         assert not has_patch_terms(probe)
-    assert open_prototypes(PrototypicalProbe(ENCODER, CLASSES, authors_reshape=True)) is None
+    assert as_prototype_probe(PrototypicalProbe(ENCODER, CLASSES, authors_reshape=True)) is None

@@ -16,8 +16,7 @@ from torch.nn.functional import one_hot
 from oscine.models.encoders.frontends.mel_scale import Ruler
 from oscine.probe.metrics.bootstrap import Interval
 from oscine.probe.metrics.calibration import calibration
-from oscine.probe.report.boxes import Box
-from oscine.probe.report.cutouts import Account, Cutout, account_figure, cutout_figure
+from oscine.probe.report.cutouts import Box, Cutout, LogitBreakdown, breakdown_figure, cutout_figure
 from oscine.probe.report.figures import (
     Mark,
     class_rows,
@@ -117,8 +116,8 @@ def test_bars_of_a_sum_follow_one_another_from_the_constant_to_the_logit() -> No
     bars = [("constant", -2.0), ("1: prototype 3", 1.5), ("2: prototype 0", -0.25), ("9 others", 1.0)]
     heat = torch.zeros(10, 16, dtype=torch.float64)
     heat[3, 4] = -2.0
-    account = Account(bars, heat, {Box(16, 32, 32, 48): "1, 3", Box(0, 112, 16, 128): "2"})
-    clip, warm, bar, _ = drawn(account_figure(torch.randn(80, 128), account, SCALE))
+    account = LogitBreakdown(bars, heat, {Box(16, 32, 32, 48): "1, 3", Box(0, 112, 16, 128): "2"})
+    clip, warm, bar, _ = drawn(breakdown_figure(torch.randn(80, 128), account, SCALE))
     lefts = [patch.get_x() for patch in bar.patches]  # type: ignore[attr-defined]
     close_to(lefts, [0, -2, -0.5, -0.75, 0])
     close_to(widths(bar), [-2, 1.5, -0.25, 1, 0.25])
@@ -132,8 +131,8 @@ def test_bars_of_a_sum_follow_one_another_from_the_constant_to_the_logit() -> No
 
 
 def test_a_sum_without_places_has_no_map() -> None:
-    account = Account([("constant", 1.0), ("layer 0", 0.5)], None, {})
-    assert len(drawn(account_figure(torch.randn(80, 128), account, SCALE))) == 2
+    account = LogitBreakdown([("constant", 1.0), ("layer 0", 0.5)], None, {})
+    assert len(drawn(breakdown_figure(torch.randn(80, 128), account, SCALE))) == 2
 
 
 def test_cut_outs_show_the_box_in_the_clip_and_enlarged() -> None:

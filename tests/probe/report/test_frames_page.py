@@ -27,8 +27,15 @@ from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.metrics.bootstrap import Resampling
-from oscine.probe.report.frame_figures import Scene, busiest, scene_figure
-from oscine.probe.report.frames_page import CLASS_HEADER, class_rows, hear_again, portray_frames
+from oscine.probe.report.frames_page import (
+    CLASS_HEADER,
+    Scene,
+    busiest,
+    class_rows,
+    find_again,
+    frames_report,
+    scene_figure,
+)
 from oscine.probe.report.html import Report
 from oscine.probe.results.intervals import assess_frames, judged_recordings
 from oscine.probe.tasks.frame_task import Event, FrameTask
@@ -83,7 +90,7 @@ def judgement(encoder: Encoder, task: FrameTask) -> FrameJudgement:
 
 def portrayed(encoder: Encoder, task: FrameTask, judgement: FrameJudgement, title: str = "") -> Report:
     evidence = assess_frames(judged_recordings(judgement, task), Resampling(100))
-    return portray_frames(title, {"fit": {"lr": 1e-2}}, encoder, task, judgement, evidence)
+    return frames_report(title, {"fit": {"lr": 1e-2}}, encoder, task, judgement, evidence)
 
 
 def headings(page: str) -> list[str]:
@@ -146,7 +153,7 @@ def test_what_is_predicted_is_what_was_judged(
     count = write_detections(fitted, tmp_path / "said.parquet", tmp_path / "recordings", tmp_path / "found.txt")
     assert count == chosen.onset.found
     found = read_raven(tmp_path / "found.txt", copies)
-    for path, one in zip(copies, hear_again(task, decided), strict=True):
+    for path, one in zip(copies, find_again(task, decided), strict=True):
         own = found[found["path"] == str(path)]
         predicted = sorted(zip(own["start"], own["end"], map(CLASSES.index, own["label"])))
         judged_events = [(event.onset, event.offset + hop, event.label) for event in one.found]
@@ -173,7 +180,7 @@ def test_without_any_event_to_find_no_recording_is_drawn(
 
 
 def test_the_classes_of_the_table_add_up_to_the_scores(task: FrameTask, judgement: FrameJudgement) -> None:
-    heard, (scores,) = hear_again(task, judgement), judgement.chosen
+    heard, (scores,) = find_again(task, judgement), judgement.chosen
     assert scores is not None
     table = pd.DataFrame(class_rows(task, heard), columns=CLASS_HEADER)
     assert (

@@ -19,16 +19,14 @@ from oscine.probe.fit.judge import FitSettings, Judgement, encode_task, judge
 from oscine.probe.fit.layer_scores import ALL_LAYERS
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
-from oscine.probe.heads.head2toe import Head2ToeProbe
-from oscine.probe.heads.layer_gated import LayerGatedProbe
-from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.protobin import ProtobinProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
 from oscine.probe.metrics.bootstrap import Resampling
-from oscine.probe.report.examples import Trial, clear_cases, explain, prototype_cutouts
-from oscine.probe.report.explain import open_prototypes
-from oscine.probe.report.page import portray
+from oscine.probe.report.examples import Judged, confident_examples, explain, prototype_cutouts
+from oscine.probe.report.explain import as_prototype_probe
+from oscine.probe.report.page import probe_report
 from oscine.probe.results.intervals import assess
 from oscine.probe.tasks.task import Task, read_task
 
@@ -88,18 +86,17 @@ def judged(name: str, encoder: Encoder, task: Task) -> tuple[Features, Judgement
     return features, judge(make, features, task, BRIEF)
 
 
-def trial_of(encoder: Encoder, task: Task, features: Features, judgement: Judgement) -> Trial:
-    return Trial(encoder, task, task.parts[0], judgement.probes[0], judgement.logits[0], features)
-
-
 @every_probe
 def test_the_page_has_what_this_probe_can_show_and_nothing_to_fetch(name: str, encoder: Encoder, single: Task) -> None:
     features, judgement = judged(name, encoder, single)
     layers = encode_task(encoder, single, ALL_LAYERS)
-    page = portray(
-        "a <run>", {"head": {"pool": "mean"}, "fit": {"lr": 1e-2}}, encoder, single, judgement, features,
-        assess(judgement, single, Resampling(20)), layers,
-    ).html()  # fmt: skip
+    page = probe_report(
+        "a <run>",
+        {"head": {"pool": "mean"}, "fit": {"lr": 1e-2}},
+        Judged(encoder, single, judgement, features),
+        assess(judgement, single, Resampling(20)),
+        layers=layers,
+    ).html()
     headings = re.findall("<h2>(.*?)</h2>", page)
     kind = PROBES[name][0]
     expected = {
@@ -130,11 +127,11 @@ def test_a_sum_comes_to_the_logit_that_was_judged(
 ) -> None:
     task: Task = request.getfixturevalue(labels)
     features, judgement = judged(name, encoder, task)
-    trial = trial_of(encoder, task, features, judgement)
-    cases = clear_cases(trial)
+    judged_task = Judged(encoder, task, judgement, features)
+    cases = confident_examples(judged_task)
     assert cases
     for case in cases:
-        found = explain(trial, case)
+        found = explain(judged_task, case)
         assert (found is None) == (name in WITHOUT_SUMS)
         if found is None:
             continue
@@ -142,11 +139,13 @@ def test_a_sum_comes_to_the_logit_that_was_judged(
         place = task.parts[0].test.tolist().index(case.row)
         assert account.logit == pytest.approx(judgement.logits[0][place, case.label].item(), abs=1e-4)
         assert spectrogram.shape == (encoder.grid[0] * 16, 128)
-        if account.heat is not None and isinstance(trial.probe, LinearProbe):
+        if account.heat is not None and isinstance(judged_task.probe, LinearProbe):
             assert account.heat.sum().item() == pytest.approx(account.logit - account.bars[0][1], abs=1e-6)
 
 
-def test_the_clear_cases_are_the_surest_right_one_and_the_surest_wrong_one(encoder: Encoder, single: Task) -> None:
+def test_the_confident_examples_are_the_surest_right_one_and_the_surest_wrong_one(
+    encoder: Encoder, single: Task
+) -> None:
     part = single.parts[0]
     logits = torch.zeros(len(part.test), 3)
     truth = single.targets[part.test]
@@ -154,7 +153,8 @@ def test_the_clear_cases_are_the_surest_right_one_and_the_surest_wrong_one(encod
     logits[2, truth[2]] = 4.0
     logits[5, (truth[5] + 1) % 3] = 3.0
     probe = LinearProbe(encoder, 3)
-    right, wrong = clear_cases(Trial(encoder, single, part, probe, logits, Features(*[torch.zeros(0)] * 3)))
+    judgement = Judgement(["fold 0"], [], [probe], [logits])
+    right, wrong = confident_examples(Judged(encoder, single, judgement, Features(*[torch.zeros(0)] * 3)))
     assert (right.row, right.label, right.right) == (part.test[2], truth[2], True)
     assert (wrong.row, wrong.label, wrong.right) == (part.test[5], (truth[5] + 1) % 3, False)
     assert right.probability == pytest.approx(np.exp(4) / (np.exp(4) + 2))
@@ -163,12 +163,12 @@ def test_the_clear_cases_are_the_surest_right_one_and_the_surest_wrong_one(encod
 @pytest.mark.parametrize("name", ["prototypical", "protobin", "cgp"])
 def test_cut_outs_are_of_judged_clips_with_the_weights_of_the_class(name: str, encoder: Encoder, single: Task) -> None:
     features, judgement = judged(name, encoder, single)
-    trial = trial_of(encoder, single, features, judgement)
-    opened = open_prototypes(trial.probe)
+    judged_task = Judged(encoder, single, judgement, features)
+    opened = as_prototype_probe(judged_task.probe)
     assert opened is not None
-    shown = prototype_cutouts(trial, opened, [2, 0], prototypes=2, clips=3)
+    shown = prototype_cutouts(judged_task, opened, [2, 0], prototypes=2)
     assert list(shown) == [2, 0]
-    judged_names = {trial.name(row) for row in trial.part.test.tolist()}
+    judged_names = {judged_task.name(row) for row in judged_task.part.test.tolist()}
     for label, prototypes in shown.items():
         assert len(prototypes) == 2
         weights = [float(title.split()[-1]) for title in prototypes]
@@ -186,7 +186,8 @@ def test_cut_outs_are_of_judged_clips_with_the_weights_of_the_class(name: str, e
 def test_a_report_looks_into_a_copy_and_leaves_encoder_and_probes_as_they_were(encoder: Encoder, several: Task) -> None:
     features, judgement = judged("layer gated", encoder, several)
     before = [tensor.clone() for module in (encoder, judgement.probes[0]) for tensor in module.state_dict().values()]
-    page = portray("", {}, encoder, several, judgement, features, assess(judgement, several, Resampling(20))).html()
+    judged_task = Judged(encoder, several, judgement, features)
+    page = probe_report("", {}, judged_task, assess(judgement, several, Resampling(20))).html()
     after = [tensor for module in (encoder, judgement.probes[0]) for tensor in module.state_dict().values()]
     assert all(torch.equal(first, second) for first, second in zip(before, after, strict=True))
     assert "Confusion" not in page

@@ -11,7 +11,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.frontends.mel import MELS, PATCH
-from oscine.probe.report.boxes import Box, box_of
+from oscine.probe.report.cutouts import Box, box_of
 
 SIZE = (16.0, 16.0)  # frames and mel bands of a patch
 ENCODERS = {
