@@ -1,4 +1,4 @@
-"""A fitted probe with its encoder: waveforms in, probabilities out; and which of a task's probes is the one to keep."""
+"""Hold a fitted probe with its encoder, waveforms in and probabilities out; choose the one of a task to keep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from oscine.models.plugins.classes import module_of
 from oscine.probe.fit.frames import FrameJudgement
 from oscine.probe.fit.judge import FeatureSource, FitSettings, Judgement, Progress, fit_probe, judge, prepare, silent
 from oscine.probe.heads.probe import Probe
-from oscine.probe.heads.settings import FRAME_WISE
 from oscine.probe.metrics.calibration import Scaling
 from oscine.probe.metrics.decisions import as_probabilities, fit_decision_rule
 from oscine.probe.metrics.sound_events import MEDIAN
@@ -57,15 +56,13 @@ class FittedProbe:
 
     @property
     def samples(self) -> int:
-        """Of a clip."""
+        """The length of a clip."""
         return round(self.seconds * self.encoder.sample_rate)
 
     @property
     def frame_seconds(self) -> float | None:
         """From one frame to the next of a frame-wise probe; None where there is one answer a clip."""
-        if self.head.get("pool") not in FRAME_WISE:
-            return None
-        return self.encoder.step_seconds
+        return self.encoder.step_seconds if self.probe.framewise else None
 
     @torch.inference_mode()
     def __call__(self, waveform: Tensor) -> Tensor:
@@ -82,13 +79,13 @@ class FittedProbe:
         return self.probabilities(self.encoder.prepare_clips(list(waveform), self.samples))
 
     def probabilities(self, prepared: Tensor) -> Tensor:
-        """The same of what the encoder has prepared of clips, [batch, ...]; the probe computes in float32."""
+        """Do the same with what the encoder has prepared of clips, [batch, ...]; the probe computes in float32."""
         features = self.encoder.features(prepared, self.probe.needs.layers).to(torch.float32)
         with torch.autocast(prepared.device.type, enabled=False):
             return as_probabilities(self.probe(features), self.single_label, self.scaling)
 
     def describe(self) -> dict[str, Any]:
-        """What it is, in JSON, without the encoder."""
+        """Describe it in JSON, without the encoder."""
         scaling = self.scaling and {name: values.tolist() for name, values in self.scaling._asdict().items()}
         return {
             "probe": type(self.probe).__name__,
@@ -137,19 +134,23 @@ def keep_probe(fit: ProbeFit, judgement: Judgement, progress: Progress = silent)
     from: nobody is judged by those choices any more.
     """
     probe = judgement.probes[0] if len(fit.task.parts) == 1 else fit_on_all(fit, judgement.steps, progress)
-    return kept(probe.to(fit.encoder.device), fit.encoder, fit.head, fit.task, judgement, fit.seconds, fit.name)
+    return final_probe(
+        probe.to(fit.encoder.device), fit.encoder, fit.head,
+        task=fit.task, judgement=judgement, seconds=fit.seconds, name=fit.name,
+    )  # fmt: skip
 
 
-def kept(
+def final_probe(
     probe: Probe,
     encoder: Encoder,
     head: dict[str, Any],
+    *,
     task: Task,
     judgement: Judgement,
     seconds: float | None = None,
     name: str = "",
 ) -> FittedProbe:
-    """A probe that is kept with its encoder, scaled and with thresholds as `keep_probe` chooses them."""
+    """Make a probe with its encoder the one to keep, scaled and with thresholds as `keep_probe` chooses them."""
     if len(task.parts) == 1:
         logits, rows = judgement.valid_logits[0], task.parts[0].valid
     else:
@@ -171,9 +172,9 @@ def kept(
 
 
 def keep_frames(
-    judgement: FrameJudgement, encoder: Encoder, head: dict[str, Any], task: FrameTask, name: str = ""
+    judgement: FrameJudgement, encoder: Encoder, head: dict[str, Any], *, task: FrameTask, name: str = ""
 ) -> FittedProbe:
-    """The probe of the first part, with the threshold and the median that its validation rows chose together."""
+    """Keep the probe of the first part, with the threshold and the median that its validation rows chose together."""
     decision = judgement.decision(0)
     return FittedProbe(
         judgement.probes[0].to(encoder.device),
@@ -190,7 +191,7 @@ def keep_frames(
 
 
 def fit_on_all(fit: ProbeFit, steps: Sequence[int] = (), progress: Progress = silent) -> Probe:
-    """A fresh probe, fitted as `judge` fits, on every row that any part learns from.
+    """Fit a fresh probe, as `judge` fits, on every row that any part learns from.
 
     steps: that the parts' probes have learnt from; their median is enough, no row being left to choose a best step by.
     """

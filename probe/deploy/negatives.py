@@ -1,4 +1,4 @@
-"""What no class sounds like, for the probe that is kept: digital silence, noise, and field recordings without labels.
+"""Teach the probe that is kept what no class sounds like: digital silence, noise, field recordings without labels.
 
 A classifier that has met its classes alone names one of them in silence. So the probe that is kept for one's own recordings
 learns from such clips, too, answers for every class by itself (sigmoid), and says how often it still errs on others of them.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import numpy as np
 import torch
@@ -115,6 +115,7 @@ def make_negatives(
     encoder: Encoder,
     needs: Needs,
     task: Task,
+    *,
     seconds: float | None = None,
     batch_size: int = 16,
     seed: int = 0,
@@ -298,19 +299,19 @@ def find_like_noise(
     return like_noise
 
 
-def answers(fitted: FittedProbe, features: Features) -> Tensor:  # [clips, classes]
-    """A fitted probe's probabilities of clips whose features are not prepared yet."""
+def answers(fitted: FittedProbe, features: Features) -> Tensor:  # [clips, classes], frame-wise [clips, time, classes]
+    """Compute a fitted probe's probabilities of clips whose features are not prepared yet."""
     prepared = prepare(fitted.probe, features, fitted.encoder.device)
     return scaled(fitted, predict(fitted.probe, prepared, torch.arange(len(features.pooled))))
 
 
 def scaled(fitted: FittedProbe, logits: Tensor) -> Tensor:
-    """Logits as the probabilities that a fitted probe makes of them."""
+    """Turn logits [..., classes] into the probabilities that a fitted probe makes of them."""
     return as_probabilities(logits.double(), fitted.single_label, fitted.scaling)
 
 
 def threshold_above(highest: Tensor) -> Tensor:
-    """Thresholds that are well above the highest probabilities of clips of no class."""
+    """Return thresholds well above the highest probabilities of clips of no class, each [classes]."""
     highest = highest.clamp(max=1 - 1e-9)
     return MARGIN * highest / (1 + (MARGIN - 1) * highest)
 
@@ -358,7 +359,7 @@ def deal_background(recordings: Tensor, parts: int) -> Iterator[tuple[Tensor, Te
 
 
 def negative_targets(task: Task, silence: int, noise: int, background: int) -> Tensor:  # [clips, ..., classes]
-    """Targets of so many clips of silence, noise and background, in this order: none of a task's classes.
+    """Make targets of so many clips of silence, noise and background, in this order: none of a task's classes.
 
     Where labels that mean no class are kept as classes, they are those: silence of all but noise, noise of all but silence.
     """
@@ -372,7 +373,7 @@ def negative_targets(task: Task, silence: int, noise: int, background: int) -> T
 
 
 class JoinedFeatures:
-    """Features of rows that lie in several sources, one behind the other.
+    """The features of rows that lie in several sources, one behind the other.
 
     sources: each with the numbers that its rows have in it, in their order.
     """
@@ -408,14 +409,10 @@ def describe_false_positives(fitted: FittedProbe) -> str:
 
 
 def read_false_positives(fitted: FittedProbe) -> dict[str, FalsePositives]:
-    """What was measured when a probe was kept; nothing where its file says what cannot be."""
-    facts = fitted.fitted_on.get("negatives")
+    """Read what was measured when a probe was kept; nothing where its file says what cannot be."""
+    facts, kinds = fitted.fitted_on.get("negatives"), get_type_hints(FalsePositives)
     if not isinstance(facts, dict):
         return {}
-    kinds = {"clips": int, "seconds": float, "detections": int}
-    right = all(isinstance(one, dict) and not misfits(one, kinds) and one["seconds"] > 0 for one in facts.values())
-    return (
-        {str(kind): FalsePositives(**{name: one[name] for name in kinds}) for kind, one in facts.items()}
-        if right
-        else {}
-    )
+    if not all(isinstance(one, dict) and not misfits(one, kinds) and one["seconds"] > 0 for one in facts.values()):
+        return {}
+    return {str(kind): FalsePositives(*(one[name] for name in kinds)) for kind, one in facts.items()}

@@ -1,4 +1,4 @@
-"""A fitted probe as a folder, and back with its encoder by one call.
+"""Save a fitted probe as a folder, and load it with its encoder, from a folder or the Hub.
 
     probe.safetensors  what `Probe.stored` gives: binarised prototypes keep one bit a weight
     probe.json         all the rest
@@ -41,16 +41,28 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
 from oscine.models.encoders.base.state import digest
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
-from oscine.models.hub.folder import check_own_encoder, save_pretrained
+from oscine.models.files import file_hash, write_whole
+from oscine.models.hub.download import Fetched, fetch, fetch_if_there
+from oscine.models.hub.encoder_files import WEIGHTS
+from oscine.models.hub.folder import check_own_encoder, load_pretrained, save_pretrained
+from oscine.models.hub.origin import licence_on_the_hub, origin_of
 from oscine.models.hub.weights import check_state, read_safetensors
 from oscine.models.json_text import fits, one_line, shown
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.replaced import check_ours, has_fields
-from oscine.models.zoo import HUB, LOCAL
-from oscine.probe.deploy.fetch import fetch_probe, open_encoder
+from oscine.models.zoo import HUB, LOCAL, create_model, fetch_weights
 from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.probe_json import ENCODER, FACTS, MARK, TENSORS, probe_folder, read_facts
+from oscine.probe.deploy.probe_json import (
+    BESIDE,
+    ENCODER,
+    FACTS,
+    MARK,
+    TENSORS,
+    named,
+    probe_folder,
+    read_facts,
+    revision_of,
+)
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
@@ -95,13 +107,13 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
 
 
 def origin_of_probe(fitted: FittedProbe) -> Origin | None:
-    """Whose probe it is; once it is another one, it began as theirs."""
+    """Say whose probe it is; once it is another one, it began as theirs."""
     origin = fitted.origin
     return origin and origin._replace(trained=digest(fitted.probe.stored()) != origin.fingerprint)
 
 
 def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProbe:
-    """The probe that `save_probe` wrote, with its encoder, in eval mode and on the encoder's device.
+    """Load the probe that `save_probe` wrote, with its encoder, in eval mode and on the encoder's device.
 
     folder: its own or that of the run that made it; or "hf-hub:OWNER/REPOSITORY" of a published one, also with "@REVISION".
 
@@ -171,3 +183,81 @@ def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
         probe = kind(encoder, len(classes), **head)
     probe.load_stored(tensors)
     return probe
+
+
+def fetch_probe(name: str) -> tuple[Path, Origin]:
+    """Fetch a probe of the Hub unless it is in the cache; return where it lies, and whose it is.
+
+    name: "hf-hub:OWNER/REPOSITORY", also with "@REVISION". All files are of one commit, none of them is run.
+    """
+    repository, revision = split_name(name)
+    found = fetch(repository, FACTS, revision)
+    folder = found.path.parent
+    facts, tensors = read_facts(folder), fetch(repository, TENSORS, found.revision)
+    if facts["encoder"]["beside"]:
+        config, weights, source = BESIDE
+        fetch_if_there(repository, source, found.revision)
+        for file in (config, weights):
+            fetch(repository, file, found.revision)
+    licence = licence_on_the_hub(repository, found.revision)
+    origin = Origin(f"{HUB}{repository}", TENSORS, tensors.sha256, licence, repository, found.revision)
+    return folder, origin._replace(fingerprint=facts["probe_fingerprint"])
+
+
+def fetch_with_encoder(name: str) -> dict[str, Fetched]:
+    """Fetch the weights of a probe and of its encoder, by their names: all that `load_probe` needs offline."""
+    folder, origin = fetch_probe(name)
+    repository, commit = str(origin.repository), str(origin.revision)
+    probe, known = {name: fetch(repository, TENSORS, commit)}, read_facts(folder)["encoder"]
+    if known["beside"]:
+        return probe | {f"{name}, its encoder": fetch(repository, f"{ENCODER}/{WEIGHTS}", commit)}
+    model = named(folder, known)
+    try:
+        return probe | {model: fetch_weights(model, revision_of(known))}
+    except OscineError as error:
+        raise OscineError(f"the probe {name} needs its encoder: {error}") from None
+
+
+def holds_probe(name: str) -> bool:
+    """Return whether a repository of the Hub is a probe's, as far as the Hub or the cache can be asked."""
+    try:
+        repository, revision = split_name(name)
+        return fetch_if_there(repository, FACTS, revision) is not None
+    except OscineError:
+        return False
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """Split an hf-hub name into repository and revision."""
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    return repository, revision or None
+
+
+def open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> Encoder:
+    """Open the encoder that probe.json knows. probe: whose it is, where it was fetched."""
+    if known["beside"]:
+        return open_beside(folder / ENCODER, known, probe)
+    model = named(folder, known)
+    if probe and model.startswith(LOCAL):  # a stranger's path, which on Windows may be another machine's
+        raise OscineError(
+            f"the probe in {folder} names an encoder on its author's disk, {model[:80]}; ask for another copy"
+        )
+    settings = {} if model.startswith((HUB, LOCAL)) else known["config"]  # which those bring themselves
+    try:
+        return create_model(model, pretrained=True, revision=revision_of(known), **settings)
+    except OscineError as error:
+        raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
+
+
+def open_beside(folder: Path, known: dict[str, Any], probe: Origin | None) -> Encoder:
+    encoder, sha256 = load_pretrained(folder), file_hash(folder / WEIGHTS)
+    names = {key: known[key] for key in ("model", "repository", "revision")}
+    if known["model"]:  # what it is called elsewhere says more than where it lies
+        encoder.provenance = names | {"sha256": known["weights"]}
+    elif probe:  # where the cache lies is no name
+        encoder.provenance = names | {"sha256": sha256}
+    origin = origin_of(encoder)
+    if probe and (origin is None or origin.trained):  # by whoever has published the probe
+        weights = {"file": f"{ENCODER}/{WEIGHTS}", "sha256": sha256, "fingerprint": known["fingerprint"]}
+        encoder.origin = probe._replace(**weights)
+    return encoder

@@ -21,7 +21,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.precision import FLOAT32, choose_precision, computing
 from oscine.models.errors import OscineError
 from oscine.models.hub.origin import origin_of
-from oscine.probe.deploy.fitted import FittedProbe, kept
+from oscine.probe.deploy.fitted import FittedProbe, final_probe
 from oscine.probe.finetune.augment import augment_batch
 from oscine.probe.finetune.clips import Clips, TrainingClips
 from oscine.probe.finetune.layer_decay import encoder_groups, has_blocks
@@ -148,7 +148,7 @@ class FineTuning:
                 states[ALL] = {"probe": learner.probe.state_dict(), "encoder": learner.encoder.state_dict()}
                 forget(states)
             encoder, probe = self.encoder_of(states[ALL]), self.probe_of(states[ALL])
-        fitted = kept(probe, encoder, head, self.task, judgement, self.seconds, name)
+        fitted = final_probe(probe, encoder, head, task=self.task, judgement=judgement, seconds=self.seconds, name=name)
         settings = {"lr": self.fit.lr, "steps": self.fit.steps, **vars(self.tuning)}
         settings["background"] = self.tuning.background and self.tuning.background.name
         began_with = self.encoder.provenance

@@ -141,7 +141,7 @@ def _show_heat(figure: Figure, axes: Any, heat: Tensor, frames: int, ruler: Rule
         heat.numpy().T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent,
         interpolation="nearest",
     )  # fmt: skip
-    _hertz_ticks(axes, ruler)
+    axes.set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))
     colours = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
     colours.ax.tick_params(labelsize=8)
     colours.set_label("added", fontsize=8.5)
@@ -174,7 +174,7 @@ def show_spectrogram(axes: Any, spectrogram: Tensor, ruler: Ruler) -> None:
     axes.imshow(
         spectrogram.numpy().T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent
     )  # fmt: skip
-    _hertz_ticks(axes, ruler)
+    axes.set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))
 
 
 def frame(axes: Any, box: Box, ruler: Ruler, label: str = "") -> None:
@@ -185,7 +185,3 @@ def frame(axes: Any, box: Box, ruler: Ruler, label: str = "") -> None:
         inside = (first + 0.1 * (last - first), box.high - 0.15 * height)
         dark = [withStroke(linewidth=2, foreground="black")]
         axes.text(*inside, label, color=FRAMED, fontsize=7, weight="bold", va="top", path_effects=dark)
-
-
-def _hertz_ticks(axes: Any, ruler: Ruler) -> None:
-    axes.set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))

@@ -49,13 +49,22 @@ def frames_report(
     page = Report(title)
     heard = find_again(task, judgement)
     _scores(page, task, judgement)
-    _show_intervals(page, assessment)
+    if assessment.intervals:
+        page.table(["over all parts", "value", "95 % interval"], interval_rows(assessment.intervals))
+        page.paragraph(
+            f"Intervals are from {assessment.method}, by the published decision and by the chosen one. They say how far "
+            "other recordings of the same kind might have moved the score; not how far another seed would."
+        )
+    for sentence in assessment.omitted.values():
+        page.paragraph(f"Left out: {sentence}.")
     if gated(judgement.probes):
         page.heading("Layers")
         show_gates(page, judgement.probes)
     _thresholds(page, task, judgement)
     _recordings(page, encoder, task, judgement, heard)
-    _classes(page, task, heard)
+    page.heading("Classes")
+    page.paragraph("All judged recordings together, the lowest onset F1 first. With few events a figure may be luck.")
+    page.table(CLASS_HEADER, class_rows(task, heard))
     show_settings(page, settings)
     return page
 
@@ -130,17 +139,6 @@ def _scores(page: Report, task: FrameTask, judgement: FrameJudgement) -> None:
     )
 
 
-def _show_intervals(page: Report, assessment: Assessment) -> None:
-    if assessment.intervals:
-        page.table(["over all parts", "value", "95 % interval"], interval_rows(assessment.intervals))
-        page.paragraph(
-            f"Intervals are from {assessment.method}, by the published decision and by the chosen one. They say how far "
-            "other recordings of the same kind might have moved the score; not how far another seed would."
-        )
-    for sentence in assessment.omitted.values():
-        page.paragraph(f"Left out: {sentence}.")
-
-
 def _thresholds(page: Report, task: FrameTask, judgement: FrameJudgement) -> None:
     part, chosen = task.parts[0], judgement.chosen[0]
     if chosen is None:
@@ -197,12 +195,6 @@ def _recording(
         f"the onsets of {found.matched} are found, among {found.found} that were said to be there (F1 {found.f1:.3f}).",
         "webp",
     )
-
-
-def _classes(page: Report, task: FrameTask, heard: list[JudgedRecording]) -> None:
-    page.heading("Classes")
-    page.paragraph("All judged recordings together, the lowest onset F1 first. With few events a figure may be luck.")
-    page.table(CLASS_HEADER, class_rows(task, heard))
 
 
 class Scene(NamedTuple):

@@ -1,11 +1,11 @@
-"""One self-contained HTML page with what a run shows: tables, pictures, plain words. No script, nothing fetched."""
+"""Write one self-contained HTML page: tables, pictures, sounds. No script, nothing fetched."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from html import escape
 from itertools import cycle
 from pathlib import Path
@@ -54,7 +54,7 @@ class Report:
         self.parts.append(f"<p>{escape(text)}</p>")
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], lines: bool = False) -> None:
-        """Numbers under their header; the first column is text. lines: the last one is text of any length, too."""
+        """Add numbers under their header; the first column is text. lines: the last one is text of any length, too."""
         head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
         body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         kind = ' class="lines"' if lines else ""
@@ -64,13 +64,13 @@ class Report:
         )
 
     def figure(self, figure: Figure, caption: str, format: str = "png", alt: str | None = None) -> None:
-        """format: png, or webp, in which spectrograms take a seventh of that. alt: what it shows, if not the caption."""
+        """Add a figure. format: png, or webp, in which spectrograms take a seventh. alt: if not the caption."""
         picture = io.BytesIO()
         figure.savefig(picture, format=format, dpi=150, facecolor="none")  # the page has a ground for it
         self.picture(picture.getvalue(), caption, format, round(PIXELS * figure.get_figwidth()), alt)
 
     def picture(self, data: bytes, caption: str, format: str, width: int, alt: str | None = None) -> None:
-        """A picture that is drawn already. width: in pixels of the page, where that is as wide."""
+        """Add a picture that is drawn already. width: in pixels of the page, where that is as wide."""
         kind = ' class="wide" tabindex="0"' if width >= PIXELS * WIDE * 0.9 else ""
         self.parts.append(
             f'<figure{kind}><img width="{width}" alt="{escape(alt or caption)}" '
@@ -79,7 +79,7 @@ class Report:
         )
 
     def sound(self, waveform: Tensor, sample_rate: int, name: str) -> None:
-        """A player for a waveform [samples], as loud as all others. name: for those who do not see what stands around it."""
+        """Add a player for a waveform [samples], as loud as all others. name: for those who do not see the page."""
         kind, data = encode_sound(waveform, sample_rate)
         self.parts.append(
             f'<audio controls preload="none" aria-label="{escape(name)}" '
@@ -87,27 +87,24 @@ class Report:
         )
 
     @contextmanager
-    def folded(self, summary: str) -> Iterator[None]:
-        """What is added meanwhile is folded away under a line."""
-        self.parts.append(f"<details><summary>{escape(summary)}</summary>")
+    def _inside(self, opening: str, closing: str) -> Iterator[None]:
+        self.parts.append(opening)
         yield
-        self.parts.append("</details>")
+        self.parts.append(closing)
 
-    @contextmanager
-    def beside(self) -> Iterator[None]:
-        """The columns that are added meanwhile, each in `column`, stand side by side where there is room."""
-        self.parts.append('<div class="row">')
-        yield
-        self.parts.append("</div>")
+    def folded(self, summary: str) -> AbstractContextManager[None]:
+        """Fold away what is added meanwhile, under a line."""
+        return self._inside(f"<details><summary>{escape(summary)}</summary>", "</details>")
 
-    @contextmanager
-    def column(self) -> Iterator[None]:
-        self.parts.append("<div>")
-        yield
-        self.parts.append("</div>")
+    def beside(self) -> AbstractContextManager[None]:
+        """Put the columns that are added meanwhile, each in `column`, side by side where there is room."""
+        return self._inside('<div class="row">', "</div>")
+
+    def column(self) -> AbstractContextManager[None]:
+        return self._inside("<div>", "</div>")
 
     def command(self, text: str) -> None:
-        """What to type, as it is."""
+        """Add what to type, as it is."""
         self.parts.append(f"<pre><code>{escape(text)}</code></pre>")
 
     def html(self) -> str:
@@ -120,7 +117,7 @@ COMPRESSION = 0.8  # of 1: a minute of birds takes 320 kB
 
 
 def encode_sound(waveform: Tensor, sample_rate: int) -> tuple[str, bytes]:
-    """A waveform [samples] as a small file that browsers play, and its media type: 5 s are about 25 kB.
+    """Encode a waveform [samples] as a small file that browsers play, and its media type: 5 s are about 25 kB.
 
     MP3, which all of them know; Ogg where the installed libsndfile is too old for it.
     """
@@ -132,7 +129,7 @@ def encode_sound(waveform: Tensor, sample_rate: int) -> tuple[str, bytes]:
 
 
 def loss_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Every term of every run's loss over its steps; one panel a run, since their losses are not comparable."""
+    """Draw every term of every run's loss over its steps; one panel a run, since their losses are not comparable."""
     figure = Figure(figsize=(max(4.0, WIDE / 2 * len(curves)), 2.8), layout="constrained")
     for axes, (name, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
         terms = [term for term in map(str, curve.columns) if term.startswith("loss")]
@@ -149,7 +146,7 @@ def loss_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def health_figure(curves: Mapping[str, pd.DataFrame], least: Mapping[str, float]) -> Figure:
-    """What every run has logged of its encoder's health, a panel a figure. least: below which an encoder is collapsing.
+    """Draw what every run has logged of its encoder's health, a panel a figure. least: below which an encoder is collapsing.
 
     Of `feature_std` the share of what it was at first is shown.
     """
@@ -173,7 +170,7 @@ def health_figure(curves: Mapping[str, pd.DataFrame], least: Mapping[str, float]
 
 
 def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
-    """Layer gates of convex gated probes, a group of bars an encoder. gates: name to [fold, layer], rows summing to 1."""
+    """Draw layer gates, a group of bars an encoder. gates: name to [fold, layer], rows summing to 1."""
     figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
     axes = figure.subplots()
     width = 0.8 / len(gates)
@@ -191,12 +188,12 @@ def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """The page is whole or as it was."""
+    """Write a page, whole or not at all."""
     write_whole(path, report.html().encode())
 
 
 def plain_axes(axes: Any, along: str = "y") -> None:
-    """No frame, faint lines across the values, which run `along` x or y."""
+    """Draw no frame, and faint lines across the values, which run `along` x or y."""
     axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)

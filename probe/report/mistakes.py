@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
+from pandas import DataFrame
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
@@ -18,89 +17,52 @@ from oscine.probe.fit.judge import Judgement
 from oscine.probe.report.cutouts import show_spectrogram
 from oscine.probe.report.examples import pictures, start_of
 from oscine.probe.report.html import WIDE, Report
-from oscine.probe.tasks.class_names import listed
+from oscine.probe.tasks import class_names
 from oscine.probe.tasks.task import LabelledClips, Task
 
 SHOWN, LISTED = 6, 50  # with their sound, which takes 30 kB a clip; in the folded table
 
 
-class Mistake(NamedTuple):
-    """A judged row, by number in the task, its class, the one that it was taken for, and with which probability."""
+def judged_clips(judgement: Judgement, task: Task) -> DataFrame:
+    """Tell of every judged clip of a single-label task what it was taken for, the surest first.
 
-    row: int
-    label: int
-    taken_for: int
-    probability: float
-
-
-def mistakes(judgement: Judgement, task: Task) -> list[Mistake]:
-    """Find the rows of a single-label task that were taken for another class, the surest first."""
-    rows, probabilities = judged(judgement, task)
-    best = probabilities.max(1)
-    labels = task.targets[rows]
-    wrong = (best.indices != labels).nonzero().flatten()
-    order = wrong[best.values[wrong].argsort(descending=True, stable=True)]
-    columns = (rows[order], labels[order], best.indices[order], best.values[order])
-    return [Mistake(*found) for found in zip(*(column.tolist() for column in columns))]
-
-
-def judged(judgement: Judgement, task: Task) -> tuple[Tensor, Tensor]:
-    """Return the numbers of the judged rows, and the probabilities of their classes, [rows, classes]."""
+    Columns: row, by number in the task; label; taken_for, the likeliest class; and the probability of that.
+    """
     rows = torch.cat([part.test for part in task.parts])
-    return rows, torch.cat(judgement.logits).double().softmax(1)
-
-
-def of_several_pairs(found: Sequence[Mistake], most: int = SHOWN) -> list[Mistake]:
-    """Pick the first of every pair of classes."""
-    first: dict[tuple[int, int], Mistake] = {}
-    for mistake in found:
-        first.setdefault((mistake.label, mistake.taken_for), mistake)
-    return list(first.values())[:most]
-
-
-def clearest(judgement: Judgement, task: Task) -> dict[int, int]:
-    """Find, for every class, the row that was rightly taken for it with the greatest probability, if one was."""
-    rows, probabilities = judged(judgement, task)
-    best = probabilities.max(1)
-    right = best.indices == task.targets[rows]
-    found = {}
-    for label in range(len(task.classes)):
-        places = (right & (best.indices == label)).nonzero().flatten()
-        if len(places):
-            found[label] = int(rows[places[best.values[places].argmax()]])
-    return found
+    best = torch.cat(judgement.logits).double().softmax(1).max(1)
+    columns = {"row": rows, "label": task.targets[rows], "taken_for": best.indices, "probability": best.values}
+    return DataFrame(columns).sort_values("probability", ascending=False, kind="stable")
 
 
 def show_mistakes(page: Report, encoder: Encoder, task: Task, judgement: Judgement) -> None:
     """Show how many clips were taken for another class, and play the surest of each pair of classes."""
-    found = mistakes(judgement, task)
+    clips = judged_clips(judgement, task)
+    right = clips["label"] == clips["taken_for"]
     page.heading("Clips that it got wrong")
-    total = sum(len(part.test) for part in task.parts)
-    page.paragraph(f"{len(found)} of {total} clips were taken for another class.")
-    if not found:
+    page.paragraph(f"{sum(~right)} of {len(clips)} clips were taken for another class.")
+    if right.all():
         return
-    shown, examples = of_several_pairs(found), clearest(judgement, task)
+    wrong = clips[~right]
+    shown = wrong.drop_duplicates(["label", "taken_for"])[:SHOWN]
+    recognised = clips[right].drop_duplicates("label").set_index("label")["row"]  # of each class the surest
     page.paragraph(
         f"Of {len(shown)} pairs of classes, the mistake that the probe was surest of. Beside it, to compare, a clip of the "
         "class that it was taken for, one that was recognised. All sounds are played equally loud. Black: nothing "
         "was recorded, after the end or above half the rate."
     )
-    for mistake in shown:
+    for mistake in shown.itertuples():
         name, other = task.classes[mistake.label], task.classes[mistake.taken_for]
         with page.beside():
             title = f"{name}, taken for {other} (probability {mistake.probability:.2f})"
             _show_clip(page, encoder, task, mistake.row, title)
-            if mistake.taken_for in examples:
-                _show_clip(page, encoder, task, examples[mistake.taken_for], f"A clip of {other}, recognised")
-    with page.folded(f"The {min(len(found), LISTED)} mistakes that it was surest of, as a table"):
-        page.table(
-            ["label", "taken for", "probability", "clip"],
-            [
-                [task.classes[one.label], task.classes[one.taken_for], f"{one.probability:.3f}", name_of(task, one.row)]
-                for one in found[:LISTED]
-            ],
-            lines=True,
-        )
+            if mistake.taken_for in recognised:
+                _show_clip(page, encoder, task, recognised[mistake.taken_for], f"A clip of {other}, recognised")
+    listed = [
+        [task.classes[one.label], task.classes[one.taken_for], f"{one.probability:.3f}", name_of(task, one.row)]
+        for one in wrong[:LISTED].itertuples()
+    ]
+    with page.folded(f"The {len(listed)} mistakes that it was surest of, as a table"):
+        page.table(["label", "taken for", "probability", "clip"], listed, lines=True)
 
 
 def name_of(task: Task, row: int) -> str:
@@ -158,6 +120,6 @@ def show_false_positives(page: Report, fitted: FittedProbe) -> None:
     )
     if like_noise:
         page.paragraph(
-            f"{listed(like_noise)} sounds like noise: a threshold above noise would lose most of its clips, so that it "
-            "keeps its own and is not counted here; noise may be taken for it."
+            f"{class_names.listed(like_noise)} sounds like noise: a threshold above noise would lose most of its clips, so "
+            "that it keeps its own and is not counted here; noise may be taken for it."
         )

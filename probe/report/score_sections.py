@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
 from torch.nn.functional import one_hot
 
 from oscine.probe.fit.few_shot import Shots
@@ -94,13 +93,10 @@ def show_classes(page: Report, task: Task, judgement: Judgement) -> None:
         + (f" Without positives among the judged clips, and so left out: {_listed(silent)}." if silent else "")
     )
     page.table(CLASS_HEADER, rows[:TABLE_ROWS])
-    if single:
-        _confusion(page, found.argmax(1), targets.argmax(1), classes)
-
-
-def _confusion(page: Report, predicted: Tensor, labels: Tensor, classes: Sequence[str]) -> None:
+    if not single:
+        return
     page.heading("Confusion")
-    counts = confusion(predicted, labels, len(classes))
+    counts = confusion(found.argmax(1), targets.argmax(1), len(classes))
     if len(classes) <= DRAWN_CLASSES:
         page.figure(
             confusion_figure(counts, classes),

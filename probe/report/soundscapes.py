@@ -1,4 +1,4 @@
-"""Detections in soundscapes beside their annotation, by probes of single frames that were fitted on labelled clips."""
+"""Detect classes in soundscapes by frame-wise probes of labelled clips, and show them beside the annotations."""
 
 from __future__ import annotations
 
@@ -19,17 +19,14 @@ from torch.nn.functional import one_hot
 
 from oscine.models.audio.load import audio_info, load_audio
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.base.state import evaluating
 from oscine.models.encoders.frontends.mel_scale import Ruler
 from oscine.models.files import write_whole
 from oscine.probe.deploy.detections import find_detections
 from oscine.probe.deploy.fitted import FittedProbe, ProbeFit
-from oscine.probe.deploy.negatives import FalsePositives, Negatives, add_negatives, threshold_above
+from oscine.probe.deploy.negatives import FalsePositives, Negatives, add_negatives, answers, threshold_above
 from oscine.probe.deploy.predict import predict_file
 from oscine.probe.fit.frames import MEDIANS, THRESHOLDS, Decision
-from oscine.probe.fit.judge import predict, prepare
-from oscine.probe.heads.probe import Probe
 from oscine.probe.metrics.sound_events import Matches, find_events, segment_matches, total
 from oscine.probe.report.cutouts import show_spectrogram
 from oscine.probe.report.html import COLOURS, INK, WIDE, Report, plain_axes
@@ -51,13 +48,13 @@ class Soundscape:
     detections: DataFrame
 
     def matches(self, classes: Sequence[str]) -> Matches:
-        """Of pairs of class and second."""
+        """Match pairs of class and second."""
         there, found = (events(table, classes) for table in (self.songs, self.detections))
         return segment_matches([there], [found], SEGMENT)[0]
 
 
 def soundscapes_of(table: Path, task: Task) -> dict[str, Path]:
-    """The first soundscape of every recordist, by the part that is judged on this recordist; none of any other table."""
+    """Find the first soundscape of every recordist, by the part that is judged on him; none of any other table."""
     folder, found = table.parent, {}
     if not (folder / MARK).is_file() or "recordist" not in task.rows:
         return {}
@@ -89,31 +86,26 @@ def detect_in_soundscapes(fit: ProbeFit, recordings: Mapping[str, Path], negativ
     whole_clips = one_hot(task.targets, len(task.classes)).float()[:, None].expand(-1, encoder.grid[0], -1)
     extended, source = add_negatives(replace(task, targets=whole_clips), fit.features, negatives)
     judgement = replace(fit, task=extended, features=source).judge()
-    probes = dict(zip(judgement.parts, judgement.probes))
-    rows = {}
-    for part, path in recordings.items():
-        fitted = FittedProbe(probes[part], encoder, fit.head, task.classes, encoder.seconds, single_label=False)
-        rows[path] = predict_file(fitted, path)[task.classes]
+    fitted = {
+        name: FittedProbe(probe, encoder, fit.head, task.classes, encoder.seconds, single_label=False)
+        for name, probe in zip(judgement.parts, judgement.probes)
+    }
+    rows = {path: predict_file(fitted[part], path)[task.classes] for part, path in recordings.items()}
     songs = {path: annotated(path) for path in rows}
     decisions, found, counts = decide(rows, songs, task.classes), list[Soundscape](), Counter[str]()
     for part, path in recordings.items():
         threshold, median = decisions[path]
         made = (negatives.for_thresholds, negatives.to_learn)
-        highest = torch.cat([answers(probes[part], features) for features in made]).amax((0, 1))
+        highest = torch.cat([answers(fitted[part], features) for features in made]).amax((0, 1))
         thresholds = threshold_above(highest).clamp(min=threshold)
         found.append(Soundscape(path, songs[path], find_detections(rows[path], thresholds, median)))
         for kind, clips in negatives.to_measure.items():
-            counts[kind] += sum(len(find_events(clip, 1, thresholds, median)) for clip in answers(probes[part], clips))
+            counts[kind] += sum(len(find_events(clip, 1, thresholds, median)) for clip in answers(fitted[part], clips))
     clips_of = {kind: len(recordings) * len(clips.pooled) for kind, clips in negatives.to_measure.items()}
     return Found(
         found,
         {kind: FalsePositives(many, many * negatives.seconds, counts[kind]) for kind, many in clips_of.items()},
     )
-
-
-def answers(probe: Probe, features: Features) -> Tensor:  # [clips, time, classes]
-    """A frame-wise probe's probabilities of clips whose features are not prepared yet."""
-    return predict(probe, prepare(probe, features), torch.arange(len(features.pooled))).double().sigmoid()
 
 
 def annotated(path: Path) -> DataFrame:
@@ -128,7 +120,7 @@ def detected(rows: DataFrame, decision: Decision) -> DataFrame:
 def decide(
     rows: Mapping[Path, DataFrame], songs: Mapping[Path, DataFrame], classes: Sequence[str]
 ) -> dict[Path, Decision]:
-    """For every recording the decision with the best F1 in the others; the published one where there are no others."""
+    """Choose for every recording the decision with the best F1 in the others, or the published one without others."""
     if len(rows) < 2:
         return dict.fromkeys(rows, Decision())
     decisions = [Decision(*both) for both in product(THRESHOLDS, MEDIANS)]
@@ -146,13 +138,13 @@ def decide(
 
 
 def events(annotations: DataFrame, classes: Sequence[str]) -> list[Event]:
-    """Those of the classes; a song of another species is none that could be found."""
+    """Return those of the classes; a song of another species is none that could be found."""
     known = annotations[annotations["label"].isin(classes)]
     return [Event(row.start, row.end, classes.index(str(row.label))) for row in known.itertuples()]
 
 
 def write_soundscapes(found: Found, folder: Path) -> None:
-    """The detections of each as a Raven selection table of its name; beside them, those where no species sounds."""
+    """Write the detections of each as a Raven selection table of its name; beside them, those where no species sounds."""
     folder.mkdir(parents=True, exist_ok=True)
     for one in found.soundscapes:
         write_raven(folder / f"{one.path.stem}.txt", one.detections, {str(one.path): audio_info(one.path)})
@@ -161,7 +153,7 @@ def write_soundscapes(found: Found, folder: Path) -> None:
 
 
 def read_soundscapes(recordings: Mapping[str, Path], folder: Path) -> Found | None:
-    """What was written; None where a file is missing."""
+    """Read what was written; None where a file is missing."""
     tables = {path: folder / f"{path.stem}.txt" for path in recordings.values()}
     if not all(file.is_file() for file in (*tables.values(), folder / FALSE_POSITIVES)):
         return None
@@ -172,7 +164,7 @@ def read_soundscapes(recordings: Mapping[str, Path], folder: Path) -> Found | No
 
 
 def overlapping(table: DataFrame, other: DataFrame) -> list[bool]:
-    """Of every row of a table whether the other has one of the same label that lasts at the same time."""
+    """Say of every row of a table whether the other has one of the same label that lasts at the same time."""
     return [
         bool(((other["label"] == row.label) & (other["start"] < row.end) & (other["end"] > row.start)).any())
         for row in table.itertuples()
@@ -180,7 +172,7 @@ def overlapping(table: DataFrame, other: DataFrame) -> list[bool]:
 
 
 def show_soundscapes(page: Report, found: Found, encoder: Encoder, classes: Sequence[str]) -> None:
-    """What was found in all, in a table, and each as a picture with its sound; all but one are folded."""
+    """Show what was found in all, in a table, and each as a picture with its sound; all but one are folded."""
     soundscapes = found.soundscapes
     page.heading("Detections in soundscapes, beside the truth")
     page.paragraph(
@@ -241,7 +233,7 @@ def show_soundscape(page: Report, soundscape: Soundscape, encoder: Encoder) -> N
 
 
 def soundscape_figure(spectrogram: Tensor, ruler: Ruler, seconds: float, soundscape: Soundscape) -> Figure:
-    """The recording [frames, mel] over seconds and kHz; below, a line a species with its songs and detections."""
+    """Draw the recording [frames, mel] over seconds and kHz; below, a line a species with its songs and detections."""
     songs, detections = soundscape.songs, soundscape.detections
     species = sorted({*songs["label"], *detections["label"]})
     figure = Figure(figsize=(WIDE, 2.5 + 0.25 * len(species)), layout="constrained")

@@ -68,8 +68,9 @@ def tune_clips(run: RunContext, task: Task, name: str) -> Findings:
         if settings.own:  # it has not learnt from them: of a split, the judged encoder would have to learn anew
             needs = fitted.probe.needs
             negatives = make_negatives(
-                fitted.encoder, needs, task, plan.seconds, plan.batch_size, run.settings.fit.seed
-            )
+                fitted.encoder, needs, task,
+                seconds=plan.seconds, batch_size=plan.batch_size, seed=run.settings.fit.seed,
+            )  # fmt: skip
             fitted = raise_thresholds(fitted, negatives, task, judgement)
         save_probe(fitted, run.folder / PROBE)
         encoder = plan.first_encoder(states)

@@ -75,7 +75,9 @@ def keep(
     if not settings.own:
         return keep_probe(fit, judgement, run.bar.task("fit on all folds") if len(fit.task.parts) > 1 else silent)
     needs = fit.make_probe().needs
-    negatives = make_negatives(fit.encoder, needs, fit.task, fit.seconds, run.batch_size, fit.settings.seed)
+    negatives = make_negatives(
+        fit.encoder, needs, fit.task, seconds=fit.seconds, batch_size=run.batch_size, seed=fit.settings.seed
+    )
     if background:
         others, recordings = background
         source = run.encoded(others, needs, fit.seconds)
@@ -138,7 +140,7 @@ def judge_moments(run: RunContext, scenes: FrameTask, name: str) -> Findings:
     found[RECORDINGS] = recordings.to_dict("records")
 
     def rest() -> None:
-        save_probe(keep_frames(judgement, run.encoder, run.settings.head, scenes, name), run.folder / PROBE)
+        save_probe(keep_frames(judgement, run.encoder, run.settings.head, task=scenes, name=name), run.folder / PROBE)
         page = frames_report(run.title(name), run.settings.as_dict(), run.encoder, scenes, judgement, evidence)
         if run.searched:
             show_search(page, run.searched)

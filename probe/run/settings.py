@@ -19,7 +19,7 @@ from oscine.probe.fit.search_settings import SearchSettings, check_optuna
 from oscine.probe.fit.search_space import search_space
 from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.registry import PROBES
-from oscine.probe.heads.settings import CALLED, FRAME_WISE, HEADS
+from oscine.probe.heads.settings import CALLED, HEADS, is_framewise
 from oscine.probe.results.run_files import BEGUN, STATES, check_replaceable, recover
 from oscine.probe.tasks.open import Clips, asks_for_moments, check_task, read_clips
 from oscine.probe.tasks.settings import BIRDSET, ClipSettings
@@ -198,7 +198,7 @@ def _check_source(settings: ProbeRunSettings) -> None:
 def _check_together(settings: ProbeRunSettings, moments: bool) -> None:
     """Refuse settings that do not go together."""
     _check_tuning(settings, moments)
-    if (settings.head.get("pool") in FRAME_WISE) != moments:
+    if is_framewise(settings.head.get("pool")) != moments:
         raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
     if settings.embeddings and (settings.seconds or settings.layer_scores):
         raise Misuse(

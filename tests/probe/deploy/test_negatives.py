@@ -174,7 +174,7 @@ def kept(
     judgement = fit.judge()
     if not negatives:
         return keep_probe(fit, judgement)
-    made = make_negatives(encoder, make().needs, task, SECONDS)
+    made = make_negatives(encoder, make().needs, task, seconds=SECONDS)
     if background:
         others, recordings = background_task(find_recordings(background), SECONDS)
         source = encode_task(encoder, others, make().needs, SECONDS)
@@ -218,7 +218,7 @@ def test_a_kept_probe_detects_nothing_in_silence_and_noise_and_still_its_classes
 
 def test_what_is_counted_is_none_of_what_thresholds_are_above(encoder: Encoder, task: Task) -> None:
     """Thresholds above noise say nothing of that very noise."""
-    made = make_negatives(encoder, LinearProbe(encoder, 2, **HEAD).needs, task, SECONDS)
+    made = make_negatives(encoder, LinearProbe(encoder, 2, **HEAD).needs, task, seconds=SECONDS)
     one, two = (made.patches[0, SILENCE_CLIPS:, 0].flatten(1) for made in (made.to_learn, made.for_thresholds))
     other = made.to_measure["noise"].patches[0, :, 0].flatten(1)
     for clips, seen in ((other, one), (other, two), (one, two)):

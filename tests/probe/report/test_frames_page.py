@@ -140,7 +140,7 @@ def test_what_is_predicted_is_what_was_judged(
     chosen, other = (score_events(probabilities, truth, Decision(threshold, size), hop) for size in (median, 3))
     assert chosen.onset.found != other.onset.found, "a median that was not kept would be seen"
     decided = replace(judgement, chosen=[chosen])
-    save_probe(keep_frames(decided, encoder, {"pool": "frames"}, task), tmp_path / "probe", with_encoder=True)
+    save_probe(keep_frames(decided, encoder, {"pool": "frames"}, task=task), tmp_path / "probe", with_encoder=True)
     fitted = load_probe(tmp_path / "probe")
     assert (fitted.median, fitted.thresholds[0].item()) == (median, pytest.approx(threshold))
     (tmp_path / "recordings").mkdir()

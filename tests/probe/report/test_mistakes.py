@@ -13,7 +13,7 @@ import torch
 from oscine.models import create_model
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.report.html import Report
-from oscine.probe.report.mistakes import Mistake, clearest, mistakes, of_several_pairs, show_mistakes
+from oscine.probe.report.mistakes import judged_clips, show_mistakes
 from oscine.probe.tasks.task import Part, Task
 
 RATE = 32_000
@@ -38,23 +38,18 @@ def judgement() -> Judgement:
     return Judgement(["fold 0", "fold 1"], [], logits=[LOGITS[:3], LOGITS[3:]])
 
 
-def test_mistakes_are_the_rows_of_another_class_the_surest_first(judgement: Judgement, task: Task) -> None:
-    found = mistakes(judgement, task)
-    assert [(one.row, one.label, one.taken_for) for one in found] == [(3, 0, 1), (5, 2, 0), (0, 0, 1)]
-    assert found[0].probability == pytest.approx(LOGITS[3].double().softmax(0)[1].item())
+def test_judged_clips_say_what_each_was_taken_for_the_surest_first(judgement: Judgement, task: Task) -> None:
+    found = judged_clips(judgement, task)
+    wrong = found[found["label"] != found["taken_for"]]
+    assert wrong[["row", "label", "taken_for"]].to_numpy().tolist() == [[3, 0, 1], [5, 2, 0], [0, 0, 1]]
+    assert wrong["probability"].iloc[0] == pytest.approx(LOGITS[3].double().softmax(0)[1].item())
+    assert found["probability"].is_monotonic_decreasing
+    assert sorted(found["row"]) == list(range(6))
 
 
-def test_one_mistake_is_shown_of_every_pair_of_classes(judgement: Judgement, task: Task) -> None:
-    assert [one.row for one in of_several_pairs(mistakes(judgement, task))] == [3, 5]
-    many = [Mistake(row, row, row + 1, 0.5) for row in range(20)]
-    assert of_several_pairs(many, most=6) == many[:6]
-
-
-def test_what_a_mistake_is_compared_with_was_recognised_most_surely(judgement: Judgement, task: Task) -> None:
-    assert clearest(judgement, task) == {1: 1, 2: 2}, "no owl was recognised"
-
-
-def test_a_page_shows_and_plays_every_mistake_and_takes_no_name_for_markup(judgement: Judgement, task: Task) -> None:
+def test_a_page_shows_and_plays_every_mistake_and_takes_no_name_for_markup(
+    judgement: Judgement, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = Report("mistakes")
     encoder = create_model("bird_mae_tiny", dim=24, depth=1, heads=2, seconds=0.5).eval()
     show_mistakes(page, encoder, task, judgement)
@@ -64,6 +59,12 @@ def test_a_page_shows_and_plays_every_mistake_and_takes_no_name_for_markup(judge
     assert "<owl>" not in html
     # Two pairs of classes; beside one of them a rook that was recognised.
     assert html.count("<audio") == html.count("data:audio/mpeg;base64,") == html.count("data:image/webp") == 3
+    shown = html.partition("<details>")[0]
+    assert [f"/{row}.wav" in shown for row in range(6)] == [False, True, False, True, False, True], "the surest of each"
+    monkeypatch.setattr("oscine.probe.report.mistakes.SHOWN", 1)
+    page = Report("the surest mistake")
+    show_mistakes(page, encoder, task, judgement)
+    assert page.html().count("<audio") == 2
 
 
 def test_a_probe_without_mistakes_has_nothing_to_play(task: Task) -> None:
