@@ -1,4 +1,4 @@
-"""What may be asked of a fitted probe's predictions: arguments that are wrong whatever it answers, without torch."""
+"""Refuse arguments of predictions that are wrong whatever a probe answers, without torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESERVED = {*KEY_COLUMNS, METADATA.decode()}  # what a table has beside the clas
 
 
 def check_detections(out: str | Path, overwrite: bool) -> Path:
-    """Where detections could be written; nothing but an earlier selection table is ever replaced."""
+    """Return where detections can be written; nothing but an earlier selection table is ever replaced."""
     out = Path(out)
     if out.suffix not in (RAVEN, ""):
         raise OscineError(f"detections {out}: expected FILE{RAVEN} for Raven, or a new folder for Audacity's labels")

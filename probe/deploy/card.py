@@ -1,4 +1,4 @@
-"""The card of a published probe: what it names, on which encoder, and how well, made from facts and nothing else."""
+"""Write the card of a published probe from facts: what it names, on which encoder, and how well."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def limits(facts: ProbeFacts) -> str:
 
 
 def licence(facts: ProbeFacts) -> str:
-    """Of the probe; and what the sources of it and of its encoder state."""
+    """State the probe's; and what the sources of it and of its encoder state."""
     text = f"The probe: {linked(facts.licence)}."
     for name, origin in (("It", facts.probe_origin), ("Its encoder", facts.encoder_origin)):
         if origin:

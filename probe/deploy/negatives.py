@@ -24,7 +24,7 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.probe.deploy.arguments import THRESHOLD
 from oscine.probe.deploy.fitted import FittedProbe, ProbeFit, keep_probe
-from oscine.probe.deploy.probe_json import misfits
+from oscine.probe.deploy.probe_json import wrong_types
 from oscine.probe.features.encoding import encode_waveforms
 from oscine.probe.fit.judge import FeatureSource, Judgement, Progress, predict, prepare, silent, within
 from oscine.probe.heads.probe import Needs
@@ -246,11 +246,11 @@ def keep_with_negatives(
     background = None
     if negatives.background is not None:
         background = torch.cat([logits[~own] for logits, own in zip(judged.logits, labelled)])
-    return raise_thresholds(fitted, negatives, fit.task, chosen_by, background)
+    return raise_thresholds(fitted, negatives, task=fit.task, judgement=chosen_by, background=background)
 
 
 def raise_thresholds(
-    fitted: FittedProbe, negatives: Negatives, task: Task, judgement: Judgement, background: Tensor | None = None
+    fitted: FittedProbe, negatives: Negatives, *, task: Task, judgement: Judgement, background: Tensor | None = None
 ) -> FittedProbe:
     """Raise a probe's thresholds above its answers to silence and noise, and count how often it still errs.
 
@@ -263,7 +263,7 @@ def raise_thresholds(
     above_noise = threshold_above(torch.cat([answers(fitted, features) for features in made]).amax(0))
     chosen = torch.full_like(above_noise, THRESHOLD)
     chosen = chosen if fitted.thresholds is None else fitted.thresholds.to(above_noise)
-    like_noise = find_like_noise(fitted, task, judgement, chosen, above_noise)
+    like_noise = find_like_noise(fitted, task, judgement, chosen=chosen, above_noise=above_noise)
     thresholds = torch.where(like_noise, chosen, torch.maximum(chosen, above_noise))
     if fitted.thresholds is not None or (thresholds > chosen).any():
         fitted = replace(fitted, thresholds=thresholds)
@@ -281,7 +281,7 @@ def raise_thresholds(
 
 
 def find_like_noise(
-    fitted: FittedProbe, task: Task, judgement: Judgement, chosen: Tensor, above_noise: Tensor
+    fitted: FittedProbe, task: Task, judgement: Judgement, *, chosen: Tensor, above_noise: Tensor
 ) -> Tensor:  # [classes]
     """Find the classes that would lose most of their clips by a threshold above noise, or are called noise; log them."""
     rows = torch.cat([part.test for part in task.parts])
@@ -413,6 +413,6 @@ def read_false_positives(fitted: FittedProbe) -> dict[str, FalsePositives]:
     facts, kinds = fitted.fitted_on.get("negatives"), get_type_hints(FalsePositives)
     if not isinstance(facts, dict):
         return {}
-    if not all(isinstance(one, dict) and not misfits(one, kinds) and one["seconds"] > 0 for one in facts.values()):
+    if not all(isinstance(one, dict) and not wrong_types(one, kinds) and one["seconds"] > 0 for one in facts.values()):
         return {}
     return {str(kind): FalsePositives(*(one[name] for name in kinds)) for kind, one in facts.items()}

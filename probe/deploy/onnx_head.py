@@ -1,4 +1,4 @@
-"""A fitted probe as programs without PyTorch have it: beside the encoder's embedding, up to its calibrated logits."""
+"""Make a fitted probe a head for ONNX: from the encoder's features to calibrated logits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from oscine.probe.deploy.fitted import FittedProbe
 
 
 def head_of(fitted: FittedProbe) -> Head:
-    """For `export_onnx`. The file says which activation makes probabilities of the logits, and from which on to say yes."""
+    """Make the head for `export_onnx`.
+
+    The file says which activation makes probabilities of the logits, and from which on to say yes.
+    """
     if fitted.frame_seconds is not None:
         raise OscineError(
             "this probe answers frame by frame, readers of ONNX expect a row a clip; fit one with another pool"

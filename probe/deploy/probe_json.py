@@ -1,4 +1,4 @@
-"""What probe.json says of a fitted probe, and whether this oscine can read it; a stranger may have written it."""
+"""Read and check probe.json, the description of a fitted probe; a stranger may have written it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENCODER_KINDS: dict[str, Any] = {
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What the probe.json of a folder says of a probe that this oscine has."""
+    """Read the probe.json of a folder, of a probe that this oscine has."""
     facts = read_content(folder)
     check_class(folder, facts)
     return facts
@@ -51,7 +51,7 @@ def check_class(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read_content(folder: Path) -> dict[str, Any]:
-    """What the probe.json of a folder says; every key is there, of its kind and size."""
+    """Read the probe.json of a folder; every key is there, of its kind and size."""
     path = folder / FACTS
     try:
         facts = read_json(path, "save the probe again")
@@ -63,9 +63,9 @@ def read_content(folder: Path) -> dict[str, Any]:
         raise OscineError(f"{path} is no probe of oscine's; expected what oscine probe writes")
     check_version(facts["oscine_version"], path)
     facts.setdefault("median", OLD_MEDIAN)
-    if wrong := misfits(facts, KINDS) or misfits(facts["encoder"], ENCODER_KINDS):
+    if wrong := wrong_types(facts, KINDS) or wrong_types(facts["encoder"], ENCODER_KINDS):
         raise OscineError(f"{path} does not say {', '.join(wrong)} as it should; save the probe again")
-    for key, expected in impossible(facts).items():
+    for key, expected in wrong_values(facts).items():
         raise OscineError(
             f"{path} does not say {key} as it should: {shown(facts[key])}, expected {expected}; save the probe again"
         )
@@ -96,7 +96,7 @@ def check_probe(probe: str | Path) -> dict[str, Any] | None:
 
 
 def probe_folder(path: str | Path) -> Path:
-    """The folder of a probe, which may be named by the run that holds it; an error where there is no such folder."""
+    """Return the folder of a probe, which may be named by its run; raise where there is no such folder."""
     path = Path(str(path).removeprefix(LOCAL))
     if path.exists() and not path.is_dir():
         raise OscineError(f"no probe in {path}, which is a file; name the folder of a run, or of its probe")
@@ -109,30 +109,30 @@ def probe_folder(path: str | Path) -> Path:
 
 
 def find_probe(path: Path) -> Path | None:
-    """The folder of the probe that a folder is or holds, if there is one."""
+    """Return the folder of the probe that a folder is or holds, if there is one."""
     path = Path(str(path).removeprefix(LOCAL))
     return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
 
 
 def named(folder: Path, known: dict[str, Any]) -> str:
-    """The name by which the encoder of probe.json is opened."""
+    """Return the name by which the encoder of probe.json is opened."""
     if not known["model"]:
         raise OscineError(f"{folder} does not say which encoder its probe was fitted on; load it with that one")
     return str(known["model"])
 
 
 def revision_of(known: dict[str, Any]) -> str | None:
-    """What comes with oscine has no revision to ask for, it is known by its hash."""
+    """Return the revision to ask for; what comes with oscine has none, it is known by its hash."""
     return known["revision"] if known["repository"] else None
 
 
-def misfits(facts: dict[str, Any], kinds: dict[str, Any]) -> list[str]:
-    """What is not there, or of another kind."""
+def wrong_types(facts: dict[str, Any], kinds: dict[str, Any]) -> list[str]:
+    """Name the fields that are not there, or of another type."""
     return [key for key, kind in kinds.items() if key not in facts or not fits(facts[key], kind)]
 
 
-def impossible(facts: dict[str, Any]) -> dict[str, str]:
-    """Names and numbers of the right kind that no fitted probe has, and what was expected of them."""
+def wrong_values(facts: dict[str, Any]) -> dict[str, str]:
+    """Find names and numbers of the right type that no fitted probe has, and what was expected of them."""
     names, scaling, thresholds = facts["classes"], facts["scaling"], facts["thresholds"]
     shortest, longest = BOUNDS["seconds"]
     rules = {

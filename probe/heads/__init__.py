@@ -1,1 +1,1 @@
-"""The probes, one file each, and their names."""
+"""The probes: linear ones, by attention, by prototypes; their names and settings."""

@@ -152,5 +152,5 @@ class Head2ToeProbe(LinearProbe):
         return self.depth * super().width(encoder)
 
     def penalty(self) -> Tensor:
-        """A group is the weights of one input; the root of a group's size evens out groups of different sizes."""
+        """Sum the lengths of the weights of each input; the root of a group's size evens out groups of different sizes."""
         return self.lasso * self.group_scale * self.get_parameter("fc.weight").norm(dim=0).sum()

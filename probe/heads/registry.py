@@ -1,4 +1,4 @@
-"""The probes by the names of their classes, as configurations and files of fitted probes have them."""
+"""Find probes by the names of their classes, as configurations and files of fitted probes have them."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _scores_of_draws(score: Score, groups: Sequence[object], how: Resampling, pr
 
 
 def _student(score: Score, of_row: Tensor, whole: float, how: Resampling, progress: Progress) -> Student | None:
-    """Of few groups: Student's t around the score, with the jackknife's error, each group being left out in turn.
+    """Put Student's t around the score of few groups, with the jackknife's error: each group is left out in turn.
 
     of_row: the number of each row's group, [rows]. It holds what it says with few groups, of any sizes, where draws of the
     groups are too alike (MacKinnon, Nielsen and Webb 2023, doi 10.1002/jae.2969, who call that error CV3).
@@ -133,7 +133,7 @@ def _percentiles(whole: float, values: Tensor, level: float) -> Percentiles | St
 
 
 def _interval(whole: float, found: Percentiles | Student | None, level: float, lowest: float = 0.0) -> Interval:
-    """lowest: that the value can be, as 1 is the highest."""
+    """Return the interval of that level. lowest: that the value can be, as 1 is the highest."""
     if found is None:
         return Interval(whole, math.nan, math.nan)
     low, high = (min(max(found.quantile(share), lowest), 1.0) for share in ((1 - level) / 2, (1 + level) / 2))
@@ -253,13 +253,13 @@ def mean_auroc(logits: Tensor, targets: Tensor) -> Score:
 
 
 def ratio(part: Tensor, whole: Tensor) -> Score:
-    """A ratio of sums over rows, each [rows]. Hits of all rows; or, for F1, twice the matches of all that is compared."""
+    """Return a ratio of sums over rows, each [rows]: hits of all rows; for F1, twice the matches of all compared."""
     part, whole = part.double(), whole.double()
     return lambda counts: counts @ part / (counts @ whole)
 
 
 def over_parts(scores: Sequence[Score], rows: Sequence[Tensor]) -> Score:
-    """The mean over parts, such as folds; rows: the numbers of those that each part's score takes, in its order."""
+    """Return the mean over parts, such as folds; rows: the numbers of those that each part's score takes, in its order."""
     return lambda counts: torch.stack([score(counts[:, own]) for score, own in zip(scores, rows, strict=True)]).nanmean(
         0
     )
@@ -309,7 +309,7 @@ class RankedScores:
 
 
 def _mean_over_classes(summary: Callable[[RankCounts], Tensor], logits: Tensor, targets: Tensor) -> Score:
-    """The mean over the classes that have positives."""
+    """Return the mean of a score over the classes that have positives. logits and targets [rows, classes]."""
     _check(logits, targets)
     columns = zip(logits.detach().cpu().double().T, targets.cpu().T, strict=True)
     ranked = [RankedScores(scores, wanted) for scores, wanted in columns if wanted.any()]

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: calibration errors, reliability curves, temperature and Platt scaling."""
+"""Measure and mend calibration: errors, reliability curves, temperature and Platt scaling."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Calibration:
 
 
 def calibration(probabilities: Tensor, targets: Tensor, bins: int = 10) -> Calibration:
-    """Calibration of probabilities [rows, classes] in [0, 1] against targets [rows, classes] of 0 and 1."""
+    """Measure the calibration of probabilities [rows, classes] in [0, 1] against targets [rows, classes] of 0 and 1."""
     curves, pooled_curve = (
         reliability(values, truth, bins)
         for values, truth in ((probabilities, targets), (probabilities.reshape(-1, 1), targets.reshape(-1, 1)))
@@ -84,7 +84,7 @@ def calibration(probabilities: Tensor, targets: Tensor, bins: int = 10) -> Calib
 
 
 def reliability(probabilities: Tensor, targets: Tensor, bins: int = 10) -> Reliability:
-    """The reliability curve of every class. Shapes as for `calibration`; bins as those of torchmetrics."""
+    """Compute the reliability curve of every class. Shapes as for `calibration`; bins as those of torchmetrics."""
     check_logits(probabilities)
     check_targets(probabilities, targets)
     if probabilities.min() < 0 or probabilities.max() > 1:
@@ -102,6 +102,7 @@ def reliability(probabilities: Tensor, targets: Tensor, bins: int = 10) -> Relia
 
 
 def _average(curves: Reliability, weights: Tensor) -> Miscalibration:
+    """Average the errors of reliability curves [classes, bins] over classes, by weights [classes]."""
     gaps = (curves.confidence - curves.frequency).nan_to_num(0.0)
     shares = curves.rows / curves.rows.sum(1, keepdim=True)
     weights = weights / weights.sum()
@@ -138,12 +139,12 @@ class Scaling(NamedTuple):
 
 
 def fit_temperature(logits: Tensor, targets: Tensor, per_class: bool = False) -> Scaling:
-    """The temperature, or one a class, that logits are to be divided by. Arguments as for `fit_platt`."""
+    """Fit the temperature, or one a class, that logits are to be divided by. Arguments as for `fit_platt`."""
     return _fit(logits, targets, per_class, shifts=False)
 
 
 def fit_platt(logits: Tensor, targets: Tensor, per_class: bool = False) -> Scaling:
-    """A slope and an offset, or a pair a class, for logits [rows, classes] of validation rows, never of judged ones.
+    """Fit a slope and an offset, or a pair a class, to logits [rows, classes] of validation rows, never of judged ones.
 
     targets [rows, classes] of 0 and 1, under the mean binary cross-entropy; or [rows] class numbers, under cross-entropy.
     Where only probabilities are left, their logits are `torch.logit(probabilities, eps=1e-6)`.
@@ -181,7 +182,7 @@ def _least_losses(logits: Tensor, targets: Tensor, shifts: bool) -> Scaling:
 
 
 def _newton_step(scaled: Tensor, truth: Tensor, numbers: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """One step of Newton's method, [slope and offset, classes], up to a bound at most and so short that the loss falls."""
+    """Take one step of Newton's method, [slope and offset, classes], within bounds and so short that the loss falls."""
     probabilities = (scaled * numbers[0] + numbers[1]).sigmoid()
     wrong, weights = probabilities - truth, probabilities * (1 - probabilities)
     slopes = torch.stack([(wrong * scaled).mean(0), wrong.mean(0)])
@@ -203,7 +204,10 @@ def _newton_step(scaled: Tensor, truth: Tensor, numbers: Tensor, low: Tensor, hi
 
 
 def _newton_direction(slopes: Tensor, curves: Tensor, fixed: Tensor) -> Tensor:
-    """Where the loss would be least if it were the parabola that it looks like here; numbers that are fixed stay."""
+    """Return the step to where the loss would be least were it the parabola that it looks like; fixed numbers stay.
+
+    slopes, fixed: [slope and offset, classes]; curves, the second derivatives: [slope, both and offset, classes].
+    """
     scale, both, shift = curves
     scale, shift = (torch.where(still, 1.0, curve + 1e-12) for still, curve in zip(fixed, (scale, shift)))
     both = torch.where(fixed.any(0), 0.0, both)
@@ -217,7 +221,7 @@ def _losses(scaled: Tensor, truth: Tensor, numbers: Tensor) -> Tensor:  # [class
 
 
 def _centre_and_spread(logits: Tensor, per_class: bool, shifts: bool) -> tuple[Tensor, Tensor]:
-    """What logits are standardised by, each [1] or [classes]; by no centre where there is no shift to undo it.
+    """Return what logits are standardised by, each [1] or [classes]; no centre where there is no shift to undo it.
 
     Far from 0, slope and shift all but do the same: from 1e4 spreads on L-BFGS, from 5e5 on Newton's method misses the least
     loss of logits that are only divided.
@@ -228,7 +232,7 @@ def _centre_and_spread(logits: Tensor, per_class: bool, shifts: bool) -> tuple[T
 
 
 def _of_logits(slope: Tensor, offset: Tensor, centre: Tensor, spread: Tensor) -> Scaling:
-    """What a slope and an offset of standardised logits are of the logits themselves."""
+    """Convert a slope and an offset of standardised logits, each [1] or [classes], to those of the logits."""
     return Scaling(slope / spread, offset - slope * (centre / spread))
 
 
@@ -254,7 +258,7 @@ def _least_loss(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) 
 
 
 def _loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
-    """The mean loss, and its slope by every logit, [rows, classes]."""
+    """Return the mean loss, and its slope by every logit, [rows, classes]."""
     if targets.ndim == 1:
         rows = torch.arange(len(targets))
         loss = cross_entropy(logits, targets).item()

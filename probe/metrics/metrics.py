@@ -1,4 +1,4 @@
-"""How good a probe's logits are: accuracy, average precision, AUROC, and what had to be left out to say so."""
+"""Score a probe's logits: accuracy, average precision, AUROC, F1; and count what had to be left out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from oscine.models.errors import OscineError
+from oscine.probe.tasks.task import as_columns
 
 Progress = Callable[[int, int], None]  # done, of how many
 LARGE = 10**7  # logits that take some seconds to score; 10**8 take half a minute
@@ -50,7 +51,7 @@ class Metrics:
 
 
 def single_label_metrics(logits: Tensor, labels: Tensor, progress: Progress = silent) -> Metrics:
-    """One class a row. logits [rows, classes], of which the softmax is scored; labels [rows] as class numbers.
+    """Score logits [rows, classes] of one class a row, of which the softmax counts; labels [rows] as class numbers.
 
     Log-probabilities are logits too.
     """
@@ -62,17 +63,12 @@ def single_label_metrics(logits: Tensor, labels: Tensor, progress: Progress = si
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise OscineError(f"labels run from {labels.min()} to {labels.max()}, the logits know 0 to {classes - 1}")
-    return _metrics(logits.double().softmax(1), _only(labels, classes), _only(logits.argmax(1), classes), progress)
-
-
-def _only(labels: Tensor, classes: int) -> Tensor:  # [rows, classes], true at the class of each row
-    """As `one_hot`, in an eighth of its memory."""
-    found = torch.zeros(len(labels), classes, dtype=torch.bool, device=labels.device)
-    return found.scatter_(1, labels.long()[:, None], True)
+    targets, predicted = (as_columns(numbers.long(), classes) for numbers in (labels, logits.argmax(1)))
+    return _metrics(logits.double().softmax(1), targets, predicted, progress)
 
 
 def multi_label_metrics(logits: Tensor, targets: Tensor, progress: Progress = silent) -> Metrics:
-    """Any number of classes a row. logits and targets [rows, classes], targets 0 or 1.
+    """Score logits of any number of classes a row. logits and targets [rows, classes], targets 0 or 1.
 
     Frame-wise ones are flattened to rows first. Only the order of the logits counts, but for F1.
     """
@@ -82,17 +78,17 @@ def multi_label_metrics(logits: Tensor, targets: Tensor, progress: Progress = si
 
 
 def average_precisions(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]
-    """Average precision of every class; NaN without positives, where torchmetrics and scikit-learn would say 0."""
+    """Compute average precision of every class; NaN without positives, where torchmetrics and scikit-learn would say 0."""
     return _per_class([_average_precision], scores, targets)[0]
 
 
 def aurocs(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]
-    """Area under the ROC curve of every class; NaN without positives or without negatives."""
+    """Compute the area under the ROC curve of every class; NaN without positives or without negatives."""
     return _per_class([_auroc], scores, targets)[0]
 
 
 def _average_precision(scores: np.ndarray, hits: np.ndarray) -> float:
-    """The mean over the positives of the precision among the rows that score as high as each.
+    """Average over the positives the precision among the rows that score as high as each.
 
     scores [rows] and those of positives, sorted both. A class's positives are mostly few: they alone are looked up.
     """
@@ -103,7 +99,7 @@ def _average_precision(scores: np.ndarray, hits: np.ndarray) -> float:
 
 
 def _auroc(scores: np.ndarray, hits: np.ndarray) -> float:
-    """The share of the negatives that a positive beats, ties half. Arguments as for `_average_precision`."""
+    """Return the share of the negatives that a positive beats, ties half. Arguments as for `_average_precision`."""
     if len(hits) in (0, len(scores)):
         return math.nan
     below, up_to = (
@@ -113,13 +109,16 @@ def _auroc(scores: np.ndarray, hits: np.ndarray) -> float:
 
 
 def f1_scores(predicted: Tensor, targets: Tensor) -> Tensor:  # [classes]
-    """F1 of every class, of predictions and targets [rows, classes], 0 or 1; NaN if it neither occurs nor is predicted."""
+    """Compute F1 of every class; NaN if it neither occurs nor is predicted.
+
+    predicted and targets [rows, classes], 0 or 1.
+    """
     predicted, targets = predicted.bool(), targets.bool()
     return 2 * (predicted & targets).sum(0) / (predicted.sum(0) + targets.sum(0)).double()
 
 
 def top_accuracy(scores: Tensor, targets: Tensor, best: int = 1) -> float:
-    """Share of the rows with a label that have one of theirs among their best classes; NaN without such rows.
+    """Return the share of the rows with a label that have one of theirs among their best classes; NaN without such rows.
 
     scores and targets [rows, classes]. Of classes that tie, the first counts as the best.
     """
@@ -166,7 +165,7 @@ def _per_class(
     targets: Tensor,
     progress: Progress = silent,
 ) -> Tensor:  # [measures, classes]
-    """Scores of every class, each of its rows in order and its positives in order. progress: of the classes."""
+    """Measure every class, each of its rows in order and its positives in order. progress: of the classes."""
     truth, classes = targets.bool(), targets.shape[1]
     values = torch.empty(len(measures), classes, dtype=torch.float64)
     for columns in torch.arange(classes).split(COLUMNS):  # a column by itself lies all over the memory

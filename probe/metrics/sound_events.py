@@ -1,4 +1,4 @@
-"""Sound events: from frame-wise probabilities to events with onset and offset, and how well they match annotated ones."""
+"""Turn frame-wise probabilities into events with onset and offset, and match them with annotated ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from oscine.models.errors import OscineError
 from oscine.probe.tasks.frame_task import Event
 
-Files = Sequence[Sequence["Event"]]  # of every file
+Files = Sequence[Sequence[Event]]  # of every file
 MEDIAN = 3  # frames; that of BAT's probes on DCASE 2016 task 2 (arXiv 2602.16305)
 
 
@@ -42,7 +42,7 @@ class Matches(NamedTuple):
 
 
 def median_filter(probabilities: Tensor, size: int) -> Tensor:  # [frames, classes]
-    """Each class's running median over an odd number of frames; the file goes on for ever as it begins and ends."""
+    """Take each class's running median over an odd number of frames; the file goes on for ever as it begins and ends."""
     if size < 1 or size % 2 == 0:
         raise OscineError(f"a median over {size} frames has no middle; choose an odd number")
     columns = rearrange(probabilities, "frames classes -> classes 1 frames")
@@ -53,7 +53,7 @@ def median_filter(probabilities: Tensor, size: int) -> Tensor:  # [frames, class
 def find_events(
     probabilities: Tensor, hop: float, threshold: float | Tensor = 0.3, median: int = MEDIAN
 ) -> list[Event]:
-    """The runs of frames, of every class, whose filtered probability reaches the threshold. [frames, classes] of one file.
+    """Find the runs of frames, of every class, whose filtered probability reaches the threshold. [frames, classes].
 
     hop: seconds between frames; an event lasts from its first frame's left edge to its last one's, as its targets do.
     threshold: one for all, or [classes]. The defaults are those of BAT's probes on DCASE 2016 task 2.
@@ -70,7 +70,7 @@ def find_events(
 
 
 def onset_matches(annotated: Files, found: Files, collar: float = 0.2) -> list[Matches]:
-    """Event-based matches of every file, by onset alone: same class, and onsets at most `collar` seconds apart.
+    """Match events of every file, by onset alone: same class, and onsets at most `collar` seconds apart.
 
     Each event matches one other at most, and as many match as can (DCASE 2016 task 2; doi 10.3390/app6060162).
     """
@@ -78,7 +78,7 @@ def onset_matches(annotated: Files, found: Files, collar: float = 0.2) -> list[M
 
 
 def segment_matches(annotated: Files, found: Files, seconds: float = 1.0) -> list[Matches]:
-    """Segment-based matches of every file: pairs of class and segment in which an event sounds (doi 10.3390/app6060162)."""
+    """Match segments of every file: pairs of class and segment in which an event sounds (doi 10.3390/app6060162)."""
 
     def match(truth: Sequence[Event], guess: Sequence[Event]) -> Matches:
         there, said = _segments(truth, seconds), _segments(guess, seconds)
@@ -88,7 +88,7 @@ def segment_matches(annotated: Files, found: Files, seconds: float = 1.0) -> lis
 
 
 def total(matches: Iterable[Matches]) -> Matches:
-    """Of all files together, which is what precision, recall and F1 are published of (micro averages)."""
+    """Add up all files, which is what precision, recall and F1 are published of (micro averages)."""
     return Matches(*(sum(column) for column in zip(*matches)))
 
 
@@ -117,7 +117,7 @@ def _paired(truth: Sequence[Event], guess: Sequence[Event], collar: float) -> Ma
 
 
 def _segments(events: Iterable[Event], seconds: float) -> set[tuple[int, int]]:
-    """Pairs of class and segment. An event that ends on a border does not sound in the segment after it."""
+    """Return pairs of class and segment. An event that ends on a border does not sound in the segment after it."""
     pairs = set()
     for event in events:
         first = math.floor(event.onset / seconds + 1e-6)

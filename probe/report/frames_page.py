@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,25 +32,55 @@ TRUE, FOUND = COLOURS[2], COLOURS[1]
 CLASS_HEADER = ["class", "events", "found", "onset F1", "precision", "recall", "segment F1"]
 
 
-def frames_report(
-    title: str,
-    settings: Mapping[str, Any],
-    encoder: Encoder,
-    task: FrameTask,
-    judgement: FrameJudgement,
-    assessment: Assessment,
-) -> Report:
+class JudgedRecording(NamedTuple):
+    """A judged recording, by its row, in the part of that number; and the events that are annotated and found in it.
+
+    probabilities: [time, classes].
+    """
+
+    row: int
+    part: int
+    probabilities: Tensor
+    true: list[Event]
+    found: list[Event]
+
+    @property
+    def onsets(self) -> Matches:
+        return onset_matches([self.true], [self.found])[0]
+
+
+@dataclass(frozen=True)
+class JudgedFrames:
+    """A frame-wise judgement and what it was made of."""
+
+    encoder: Encoder
+    task: FrameTask
+    judgement: FrameJudgement
+
+    @cached_property
+    def recordings(self) -> list[JudgedRecording]:
+        """All judged recordings, with events by the decisions that the probes would be kept with."""
+        judgement, recordings = self.judgement, []
+        for number, part in enumerate(self.task.parts):
+            decision = judgement.decision(number)
+            for row, logits in zip(part.test.tolist(), judgement.logits[number], strict=True):
+                probabilities = logits.sigmoid()
+                found = find_events(probabilities, judgement.hop, decision.threshold, decision.median)
+                recordings.append(JudgedRecording(row, number, probabilities, self.task.events[row], found))
+        return recordings
+
+
+def frames_report(title: str, settings: Mapping[str, Any], judged: JudgedFrames, assessment: Assessment) -> Report:
     """Make the report of what a frame-wise probe made of a frozen encoder.
 
     Args:
         title: of the page.
         settings: of the run, nested as in its YAML.
-        encoder, task: what `judgement` was made of.
+        judged: the judgement, and what it was made of.
         assessment: of `assess_frames`, about it.
     """
-    page = Report(title)
-    heard = find_again(task, judgement)
-    _scores(page, task, judgement)
+    page, probes = Report(title), judged.judgement.probes
+    _scores(page, judged.task, judged.judgement)
     if assessment.intervals:
         page.table(["over all parts", "value", "95 % interval"], interval_rows(assessment.intervals))
         page.paragraph(
@@ -57,51 +89,27 @@ def frames_report(
         )
     for sentence in assessment.omitted.values():
         page.paragraph(f"Left out: {sentence}.")
-    if gated(judgement.probes):
+    if gated(probes):
         page.heading("Layers")
-        show_gates(page, judgement.probes)
-    _thresholds(page, task, judgement)
-    _recordings(page, encoder, task, judgement, heard)
+        show_gates(page, probes)
+    _thresholds(page, judged.task, judged.judgement)
+    _recordings(page, judged)
     page.heading("Classes")
     page.paragraph("All judged recordings together, the lowest onset F1 first. With few events a figure may be luck.")
-    page.table(CLASS_HEADER, class_rows(task, heard))
+    page.table(CLASS_HEADER, class_rows(judged))
     show_settings(page, settings)
     return page
 
 
-class JudgedRecording(NamedTuple):
-    """A judged recording: its row, its place in its part's logits, that part, and the events that were found in it."""
-
-    row: int
-    place: int
-    part: int
-    found: list[Event]
-
-    def onsets(self, task: FrameTask) -> Matches:
-        return onset_matches([task.events[self.row]], [self.found])[0]
-
-
-def find_again(task: FrameTask, judgement: FrameJudgement) -> list[JudgedRecording]:
-    """Find the events of all judged recordings, by the decisions that the probes would be kept with."""
-    heard = []
-    for number, part in enumerate(task.parts):
-        decision = judgement.decision(number)
-        for place, row in enumerate(part.test.tolist()):
-            probabilities = judgement.logits[number][place].sigmoid()
-            found = find_events(probabilities, judgement.hop, decision.threshold, decision.median)
-            heard.append(JudgedRecording(row, place, number, found))
-    return heard
-
-
-def class_rows(task: FrameTask, heard: list[JudgedRecording]) -> list[list[str]]:
+def class_rows(judged: JudgedFrames) -> list[list[str]]:
     """Make rows of a table: every class that is annotated or found in judged recordings, the lowest onset F1 first."""
     rows = []
-    for label, name in enumerate(task.classes):
-        there, said = (
+    for label, name in enumerate(judged.task.classes):
+        true, found = (
             [[event for event in events if event.label == label] for events in files]
-            for files in ([task.events[one.row] for one in heard], [one.found for one in heard])
+            for files in zip(*((one.true, one.found) for one in judged.recordings))
         )
-        onset, segment = total(onset_matches(there, said)), total(segment_matches(there, said))
+        onset, segment = total(onset_matches(true, found)), total(segment_matches(true, found))
         if onset.annotated or onset.found:
             shares = (onset.f1, onset.precision, onset.recall, segment.f1)
             rows.append((onset.f1, [name, str(onset.annotated), str(onset.found), *map(share_text, shares)]))
@@ -158,43 +166,30 @@ def _thresholds(page: Report, task: FrameTask, judgement: FrameJudgement) -> Non
     )
 
 
-def _recordings(
-    page: Report, encoder: Encoder, task: FrameTask, judgement: FrameJudgement, heard: list[JudgedRecording]
-) -> None:
+def _recordings(page: Report, judged: JudgedFrames) -> None:
     """Show where the probe does best and where it does worst, of recordings in which there is something to find."""
-    able = [one for one in heard if task.events[one.row] and one.part == 0]
+    able = [one for one in judged.recordings if one.true and one.part == 0]
     if not able:
         return
     page.heading("Recordings")
     page.paragraph(
-        f"Of {judgement.parts[0]}: the recording in which most onsets are right and the one in which fewest are. "
+        f"Of {judged.judgement.parts[0]}: the recording in which most onsets are right and the one in which fewest are. "
         "Top: the recording. Middle: each class's probability. Bottom: the events."
     )
-    order = sorted(able, key=lambda one: -one.onsets(task).f1)
-    for one in dict.fromkeys((0, len(order) - 1)):
-        _recording(page, encoder, task, judgement, order[one])
-
-
-def _recording(
-    page: Report, encoder: Encoder, task: FrameTask, judgement: FrameJudgement, one: JudgedRecording
-) -> None:
-    [picture] = pictures(encoder, task.rows.iloc[[one.row]], task.seconds)
-    true = task.events[one.row]
-    probabilities = judgement.logits[one.part][one.place].sigmoid()
-    begin, end = busiest(true, SHOWN_SECONDS, len(probabilities) * judgement.hop)
-    found = one.onsets(task)
-    page.figure(
-        scene_figure(
-            Scene(picture.spectrogram, probabilities, judgement.hop, true, one.found),
-            task.classes,
-            picture.ruler,
-            begin,
-            end,
-        ),
-        f"{Path(task.rows['path'].iloc[one.row]).stem}, {begin:.0f} to {end:.0f} s. Of all its {found.annotated} events "
-        f"the onsets of {found.matched} are found, among {found.found} that were said to be there (F1 {found.f1:.3f}).",
-        "webp",
-    )
+    task, hop = judged.task, judged.judgement.hop
+    order = sorted(able, key=lambda one: -one.onsets.f1)
+    for number in dict.fromkeys((0, len(order) - 1)):
+        one, onsets = order[number], order[number].onsets
+        [picture] = pictures(judged.encoder, task.rows.iloc[[one.row]], task.seconds)
+        begin, end = busiest(one.true, SHOWN_SECONDS, len(one.probabilities) * hop)
+        scene = Scene(picture.spectrogram, one.probabilities, hop, one.true, one.found)
+        page.figure(
+            scene_figure(scene, task.classes, picture.ruler, begin, end),
+            f"{Path(task.rows['path'].iloc[one.row]).stem}, {begin:.0f} to {end:.0f} s. Of all its {onsets.annotated} "
+            f"events the onsets of {onsets.matched} are found, among {onsets.found} that were said to be there "
+            f"(F1 {onsets.f1:.3f}).",
+            "webp",
+        )
 
 
 class Scene(NamedTuple):

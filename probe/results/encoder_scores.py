@@ -1,4 +1,4 @@
-"""What several probes make of one frozen encoder: judged once, kept in a file, compared with what others make of another."""
+"""Judge one frozen encoder by several probes, keep the judgements in a file, and compare encoders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def judge_encoder(
     seed: int,
     progress: Callable[[str], Progress] = lambda name: silent,
 ) -> Judgements:
-    """Logistic regression on the mean patch of the last layer, then every probe on all features.
+    """Judge by logistic regression on the mean patch of the last layer, then by every probe on all features.
 
     probes: by name, the class (`probe`), its settings (`head`) and those of its fit (`fit`). progress: of the fits of a
     probe, by its name.
@@ -63,7 +63,7 @@ def scored(judgements: Judgements) -> Scored:
 
 
 def write_scored(path: Path, made: Scored) -> None:
-    """Whole or not at all, with a checksum."""
+    """Write a file, whole or not at all, with a checksum."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         name: {
@@ -79,7 +79,7 @@ def write_scored(path: Path, made: Scored) -> None:
 
 
 def read_scored(path: Path) -> Scored | None:
-    """What was written; None where nothing is, or it is torn."""
+    """Read what was written; None where nothing is, or it is torn."""
     try:
         content = read_sealed(path)
     except (FileNotFoundError, OscineError):
@@ -104,7 +104,7 @@ class Gain(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether it exceeds its own spread."""
+        """Say whether it exceeds its own spread."""
         return "better" if self.mean > self.spread else "worse" if self.mean < -self.spread else "no clear difference"
 
     def __str__(self) -> str:
@@ -118,12 +118,12 @@ def gain(first: Judgement, second: Judgement) -> Gain:
 
 
 def gives_one_answer(judgement: Judgement) -> bool:
-    """Whether every fold's clips were all taken for one class."""
+    """Return whether every fold's clips were all taken for one class."""
     return all(len(logits.argmax(1).unique()) == 1 for logits in judgement.logits)
 
 
 def best_pair(scores: Mapping[str, Judgements], rows: list[str]) -> tuple[str, float]:
-    """The encoder and probe with the greatest mean accuracy, and that accuracy."""
+    """Find the encoder and probe with the greatest mean accuracy, and that accuracy."""
     means = {f"{row}, {probe}": scores[row][probe].summary("accuracy")[0] for row in rows for probe in scores[row]}
     best = max(means, key=lambda pair: means[pair])
     return best, means[best]

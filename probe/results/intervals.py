@@ -162,14 +162,14 @@ def compare_predictions(first: Predictions, second: Predictions, how: Resampling
 
 
 def score_of(predictions: Predictions, make: Callable[[Tensor, Tensor], Score]) -> Score:
-    """The mean of a score over the parts. One label a row is scored by its probability, as in `Metrics`."""
+    """Return the mean of a score over the parts. One label a row is scored by its probability, as in `Metrics`."""
     values = predictions.probabilities if predictions.single_label else predictions.logits
     parts = predictions.parts
     return over_parts([make(values[rows], predictions.targets[rows]) for rows in parts], parts)
 
 
 def _f1_scores(judgement: Judgement, task: Task, choices: Mapping[str, DecisionRule]) -> list[Score]:
-    """Of every part: the mean F1 over classes, 0 where one neither occurs nor is predicted, as `Metrics.f1`.
+    """Return of every part the mean F1 over classes, 0 where one neither occurs nor is predicted, as `Metrics.f1`.
 
     A part of which no row was drawn has none.
     """
@@ -235,7 +235,7 @@ def compare_recordings(first: DataFrame, second: DataFrame, how: Resampling = US
 
 
 def _align_recordings(first: DataFrame, second: DataFrame) -> DataFrame:
-    """The second in the order of the first; an error unless both were judged on the same recordings, parts and events."""
+    """Put the second in the order of the first; raise unless both were judged on the same recordings and events."""
     mine, its = first.set_index(RECORDING), second.set_index(RECORDING)
     if not its.index.is_unique or not mine.index.sort_values().equals(its.index.sort_values()):
         raise OscineError(
@@ -249,7 +249,7 @@ def _align_recordings(first: DataFrame, second: DataFrame) -> DataFrame:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it."""
+    """Turn tensors, tuples and NaN into what JSON has."""
     if isinstance(value, Tensor):
         return _plain(value.tolist())
     if isinstance(value, float):

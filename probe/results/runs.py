@@ -163,7 +163,7 @@ def own_rows(runs: Iterable[Run], task: str) -> list[Row]:
 
 
 def _marks(groups: list[list[Run]]) -> list[str]:
-    """What tells groups of runs apart that have one encoder and one probe: "" of one alone."""
+    """Tell groups of runs apart that have one encoder and one probe: "" of one alone."""
     if len(groups) == 1:
         return [""]
     names = [", ".join(dict.fromkeys(run.name for run in group)) for group in groups]
@@ -176,7 +176,7 @@ def _marks(groups: list[list[Run]]) -> list[str]:
 
 
 def _probe(run: Run) -> str:
-    """The name of a run's probe, and what it pools: "linear" is on the mean or the class token where it is published."""
+    """Name a run's probe, and what it pools: "linear" is on the mean or the class token where it is published."""
     head = run.settings.get("head")
     pool = head.get("pool") if isinstance(head, dict) else None
     return f"{run.probe} on {pool}" if pool else run.probe

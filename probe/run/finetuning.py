@@ -71,7 +71,7 @@ def tune_clips(run: RunContext, task: Task, name: str) -> Findings:
                 fitted.encoder, needs, task,
                 seconds=plan.seconds, batch_size=plan.batch_size, seed=run.settings.fit.seed,
             )  # fmt: skip
-            fitted = raise_thresholds(fitted, negatives, task, judgement)
+            fitted = raise_thresholds(fitted, negatives, task=task, judgement=judgement)
         save_probe(fitted, run.folder / PROBE)
         encoder = plan.first_encoder(states)
         features = Encoding(encoder, task, judgement.probes[0].needs, plan.seconds, plan.batch_size, "float32")

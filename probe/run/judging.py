@@ -14,7 +14,7 @@ from oscine.probe.fit.frames import judge_frames
 from oscine.probe.fit.judge import FeatureSource, Judgement, joined, judge, silent, within
 from oscine.probe.fit.layer_scores import ALL_LAYERS
 from oscine.probe.report.examples import Judged
-from oscine.probe.report.frames_page import frames_report
+from oscine.probe.report.frames_page import JudgedFrames, frames_report
 from oscine.probe.report.html import Report, write_report
 from oscine.probe.report.mistakes import show_false_positives
 from oscine.probe.report.page import probe_report
@@ -141,7 +141,8 @@ def judge_moments(run: RunContext, scenes: FrameTask, name: str) -> Findings:
 
     def rest() -> None:
         save_probe(keep_frames(judgement, run.encoder, run.settings.head, task=scenes, name=name), run.folder / PROBE)
-        page = frames_report(run.title(name), run.settings.as_dict(), run.encoder, scenes, judgement, evidence)
+        judged = JudgedFrames(run.encoder, scenes, judgement)
+        page = frames_report(run.title(name), run.settings.as_dict(), judged, evidence)
         if run.searched:
             show_search(page, run.searched)
         write_report(page, run.folder / REPORT)

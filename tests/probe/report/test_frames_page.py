@@ -29,10 +29,10 @@ from oscine.probe.heads.probe import Probe
 from oscine.probe.metrics.bootstrap import Resampling
 from oscine.probe.report.frames_page import (
     CLASS_HEADER,
+    JudgedFrames,
     Scene,
     busiest,
     class_rows,
-    find_again,
     frames_report,
     scene_figure,
 )
@@ -90,7 +90,7 @@ def judgement(encoder: Encoder, task: FrameTask) -> FrameJudgement:
 
 def portrayed(encoder: Encoder, task: FrameTask, judgement: FrameJudgement, title: str = "") -> Report:
     evidence = assess_frames(judged_recordings(judgement, task), Resampling(100))
-    return frames_report(title, {"fit": {"lr": 1e-2}}, encoder, task, judgement, evidence)
+    return frames_report(title, {"fit": {"lr": 1e-2}}, JudgedFrames(encoder, task, judgement), evidence)
 
 
 def headings(page: str) -> list[str]:
@@ -153,7 +153,7 @@ def test_what_is_predicted_is_what_was_judged(
     count = write_detections(fitted, tmp_path / "said.parquet", tmp_path / "recordings", tmp_path / "found.txt")
     assert count == chosen.onset.found
     found = read_raven(tmp_path / "found.txt", copies)
-    for path, one in zip(copies, find_again(task, decided), strict=True):
+    for path, one in zip(copies, JudgedFrames(encoder, task, decided).recordings, strict=True):
         own = found[found["path"] == str(path)]
         predicted = sorted(zip(own["start"], own["end"], map(CLASSES.index, own["label"])))
         judged_events = [(event.onset, event.offset + hop, event.label) for event in one.found]
@@ -180,9 +180,9 @@ def test_without_any_event_to_find_no_recording_is_drawn(
 
 
 def test_the_classes_of_the_table_add_up_to_the_scores(task: FrameTask, judgement: FrameJudgement) -> None:
-    heard, (scores,) = find_again(task, judgement), judgement.chosen
+    judged_frames, (scores,) = JudgedFrames(encoder, task, judgement), judgement.chosen
     assert scores is not None
-    table = pd.DataFrame(class_rows(task, heard), columns=CLASS_HEADER)
+    table = pd.DataFrame(class_rows(judged_frames), columns=CLASS_HEADER)
     assert (
         table["events"].astype(int).sum()
         == scores.onset.annotated
