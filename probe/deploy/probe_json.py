@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -36,22 +35,10 @@ ENCODER_KINDS: dict[str, Any] = {
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """Read the probe.json of a folder, of a probe that this oscine has."""
-    facts = read_content(folder)
-    check_class(folder, facts)
-    return facts
+    """Read the probe.json of a folder; every key is there, of its type and size, and this oscine has the probe's class.
 
-
-def check_class(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Raise where the class that a probe.json names is not here; that of somebody's own is not imported for it."""
-    try:
-        PROBES.check_file(facts["probe"], facts.get("probe_module"), folder / FACTS)
-    except OscineError as error:
-        raise OscineError(f"{folder / FACTS}: {error}") from None
-
-
-def read_content(folder: Path) -> dict[str, Any]:
-    """Read the probe.json of a folder; every key is there, of its kind and size."""
+    A class of somebody's own is not imported for it.
+    """
     path = folder / FACTS
     try:
         facts = read_json(path, "save the probe again")
@@ -69,6 +56,10 @@ def read_content(folder: Path) -> dict[str, Any]:
         raise OscineError(
             f"{path} does not say {key} as it should: {shown(facts[key])}, expected {expected}; save the probe again"
         )
+    try:
+        PROBES.check_file(facts["probe"], facts.get("probe_module"), path)
+    except OscineError as error:
+        raise OscineError(f"{path}: {error}") from None
     return facts
 
 
@@ -101,11 +92,16 @@ def probe_folder(path: str | Path) -> Path:
     if path.exists() and not path.is_dir():
         raise OscineError(f"no probe in {path}, which is a file; name the folder of a run, or of its probe")
     if not path.exists():
-        beside = [other.name for other in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
-        near = get_close_matches(path.name, beside, n=1)
-        meant = f"; did you mean {path.parent / near[0]}?" if near else "; check the path"
+        near = similar_path(path)
+        meant = f"; did you mean {near}?" if near else "; check the path"
         raise OscineError(f"no probe in {path}: there is no such folder{meant}")
     return find_probe(path) or path
+
+
+def similar_path(path: Path) -> Path | None:
+    """Return the file or folder beside a path that is not there whose name is most like its own, if one is."""
+    beside = [other.name for other in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
+    return next((path.parent / near for near in get_close_matches(path.name, beside, n=1)), None)
 
 
 def find_probe(path: Path) -> Path | None:

@@ -27,6 +27,7 @@ from oscine.probe.report.figures import (
 from oscine.probe.report.html import Report
 from oscine.probe.results.intervals import PLAIN, Assessment
 from oscine.probe.results.predictions import predictions_of
+from oscine.probe.tasks.class_names import listed
 from oscine.probe.tasks.task import Task
 
 SHOWN_TRIALS = 10  # in the table
@@ -90,7 +91,7 @@ def show_classes(page: Report, task: Task, judgement: Judgement) -> None:
         "need not be the score above. F1 is of "
         + ("the best class of each clip" if single else "probabilities above a half")
         + f". With few clips a figure may be luck.{shown}"
-        + (f" Without positives among the judged clips, and so left out: {_listed(silent)}." if silent else "")
+        + (f" Without positives among the judged clips, and so left out: {listed(silent, 20)}." if silent else "")
     )
     page.table(CLASS_HEADER, rows[:TABLE_ROWS])
     if not single:
@@ -106,10 +107,6 @@ def show_classes(page: Report, task: Task, judgement: Judgement) -> None:
     else:
         page.paragraph("The most frequent errors; the share is of the class's clips.")
         page.table(["class", "taken for", "clips", "share"], confused_pairs(counts, classes))
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def show_few_shot(page: Report, shots: Mapping[str, Sequence[Shots]], metric: str) -> None:

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 from oscine.models.errors import OscineError
 from oscine.models.json_text import as_record, dotted, parse_json, read_json
 from oscine.models.words import counted
+from oscine.probe.deploy.probe_json import similar_path
 from oscine.probe.results.run_files import SCORES
 
 RESULTS = "results.jsonl"  # in the folder of the runs
@@ -100,7 +100,9 @@ def read_runs(path: str | Path, name: str = "") -> list[Run]:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        raise OscineError(f"no results {path}; {_meant(path)}oscine probe writes them") from None
+        near = similar_path(path)
+        meant = f"did you mean {near}? " if near else ""
+        raise OscineError(f"no results {path}; {meant}oscine probe writes them") from None
     found = list(_parse_runs(path, lines))
     if name:
         own = [run for run in found if run.name == name]
@@ -112,13 +114,6 @@ def read_runs(path: str | Path, name: str = "") -> list[Run]:
         runs.pop((run.key, run.seed), None)
         runs[run.key, run.seed] = run
     return list(runs.values())
-
-
-def _meant(path: Path) -> str:
-    """Return which folder or file beside a path that is not there may be meant, as the begin of a sentence, or ""."""
-    beside = [other.name for other in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
-    near = get_close_matches(path.name, beside, n=1)
-    return f"did you mean {path.parent / near[0]}? " if near else ""
 
 
 def _parse_runs(path: Path, lines: Iterable[bytes]) -> Iterator[Run]:
