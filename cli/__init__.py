@@ -17,9 +17,9 @@ from io import TextIOWrapper
 from types import FrameType, ModuleType
 
 from oscine import __version__
-from oscine.cli.console.command import complain
-from oscine.cli.console.plugins import allow_plugins, split_plugins
+from oscine.cli.console.command import complain, say_if_slow
 from oscine.models.errors import Misuse, OscineError
+from oscine.models.plugins.load import FLAG, allow_plugin
 from oscine.models.words import escape_lines
 
 # The commands as --help groups them: a group is a folder beside this file, and "" this one.
@@ -159,6 +159,7 @@ def command_module(name: str) -> ModuleType:
 
 
 def dispatch(arguments: list[str]) -> int:
+    """Run the command that arguments name, and return its exit code; an error is one line on standard error."""
     try:
         arguments, plugins = split_plugins(arguments)
     except Misuse as error:
@@ -176,7 +177,9 @@ def dispatch(arguments: list[str]) -> int:
         complain(f"oscine: no command {name!r}; {meant}there are {', '.join(COMMANDS)}")
         return MISUSED
     try:
-        allow_plugins(name, plugins)
+        for plugin in plugins:
+            with say_if_slow(name, f"loading the plugin {plugin}"):  # with PyTorch
+                allow_plugin(plugin)
         return command_module(name).main(rest) or 0
     except OscineError as error:
         if os.environ.get("OSCINE_TRACEBACK"):
@@ -186,3 +189,20 @@ def dispatch(arguments: list[str]) -> int:
     except KeyboardInterrupt as stopped:
         complain("; ".join([f"oscine {name}: stopped", *([str(stopped) or "the same call goes on"] * (name in GO_ON))]))
         return INTERRUPTED
+
+
+def split_plugins(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments without --plugin, and what is named behind each; what stands behind -- is left as it is."""
+    rest, named = [], []
+    left = iter(arguments)
+    for one in left:
+        option, equals, value = one.partition("=")
+        if one == "--":
+            rest += [one, *left]
+        elif option != "--plugin":
+            rest.append(one)
+        else:
+            named.append(value if equals else next(left, ""))
+            if not named[-1] or named[-1].startswith("-"):
+                raise Misuse(f"--plugin {named[-1]}".strip() + f" names no plugin; expected {FLAG}")
+    return rest, named

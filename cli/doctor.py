@@ -1,4 +1,4 @@
-"""`oscine doctor`: what is installed, what is missing and whether it works, on one screen for a bug report."""
+"""`oscine doctor`: say what is installed, what is missing and whether it works, on one screen for a bug report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def doctor(json: bool = False) -> int:
     for fact in examine():
         found.append(fact)
         if not json:
-            show(fact.name, fact.text if fact.works else f"DOES NOT WORK: {fact.text}")
+            print_fact(fact.name, fact.text if fact.works else f"DOES NOT WORK: {fact.text}")
     faults = [fact for fact in found if not fact.works]
     if json:
         print(json_format.dumps([fact._asdict() for fact in found], indent=2))
@@ -43,7 +43,7 @@ def doctor(json: bool = False) -> int:
     return 1 if faults else 0
 
 
-def show(name: str, text: str) -> None:
+def print_fact(name: str, text: str) -> None:
     """Print a fact under its name, as wide as the terminal."""
     width = max(40, shutil.get_terminal_size().columns - 1)
     indent = " " * LABEL

@@ -1,4 +1,4 @@
-"""`oscine quickstart`: the main job end to end, as one story, on a page that stands early and grows.
+"""`oscine quickstart`: do the main job end to end, on a page that stands early and grows.
 
 What it is made of is in `quickstart_stages`, its page in `quickstart_page`: they import torch, --help and a refusal do not.
 """
@@ -11,25 +11,46 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine import __version__
 from oscine.cli.console import config
 from oscine.cli.console.command import call
-from oscine.cli.console.progress import duration, progress_bar
-from oscine.models.embed.progress import Bar
+from oscine.cli.console.output import duration, progress_bar
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import write_whole
-from oscine.models.json_text import read_json
+from oscine.models.json_text import check_same_settings, differences, read_json
 from oscine.models.locks import lock_output
+from oscine.models.progress import Bar
 from oscine.models.replaced import Replaced, check_own, is_empty
 from oscine.pretrain.run.files import OWN
+from oscine.probe.results.run_files import REPORT, SCORES
 
 if TYPE_CHECKING:
     from oscine.probe.tasks.splits import LabelledTable
 
-STAMP, SCORES, REPORT, JUDGED, DETECTIONS = "quickstart.json", "scores.json", "report.html", "judged", "detections"
+STAMP, JUDGED, DETECTIONS = "quickstart.json", "judged", "detections"
 OUT = Path("runs/quickstart")
+GO_ON = "the same call goes on from there"
+
+
+class Call(NamedTuple):
+    """What a call asks for. plan: configs/quickstart.yaml. table: None makes the chorus. steps: of every recipe."""
+
+    plan: dict[str, Any]
+    table: Path | None
+    out: Path
+    steps: int
+    seed: int
+    no_recipes: bool
+
+    @property
+    def recipes(self) -> list[str]:
+        return list(self.plan["recipes"])
+
+    def replaced(self) -> Replaced:
+        """Return what holds the earlier run of the folder until the first page of a new one stands."""
+        return Replaced(self.out, (JUDGED, DETECTIONS, *self.recipes, SCORES, REPORT))
 
 
 def main(arguments: list[str]) -> int | None:
@@ -64,73 +85,60 @@ def quickstart(
             deleted once the first page of the new one stands.
     """
     plan = config.read(config.find_quickstart())
-    length = plan["steps"] if steps is None else steps
-    if length < 1:
-        raise Misuse(f"--steps is {length}, expected at least 1; --no-recipes ends before pretraining")
-    labelled, settings = read_own(table) if table else None, settings_of(table, length, seed)
+    asked = Call(plan, table, out, plan["steps"] if steps is None else steps, seed, no_recipes)
+    if asked.steps < 1:
+        raise Misuse(f"--steps is {steps}, expected at least 1; --no-recipes ends before pretraining")
+    labelled = read_own(table) if table else None
+    given = {"--table": table, "--out": None if out == OUT else out, "--steps": steps, "--seed": seed or None}
+    words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
+    command = shlex.join(["oscine", "quickstart", *words, *(["--no-recipes"] if no_recipes else [])])
     with lock_output(out, "name another folder with --out"), progress_bar() as bar:
-        claim(out)
-        prepare(out, list(plan["recipes"]), settings, overwrite)
-        bar.say(promise(plan, table, length, no_recipes))
-        return run(
-            plan, table, labelled, out, settings, no_recipes, command_of(table, out, steps, seed, no_recipes), bar
-        )  # fmt: skip
+        claim(asked, overwrite)
+        bar.say(promise(asked))
+        return run(asked, labelled, command, bar)
 
 
-def run(
-    plan: dict[str, Any],
-    table: Path | None,
-    labelled: LabelledTable | None,
-    out: Path,
-    settings: dict[str, Any],
-    no_recipes: bool,
-    command: str,
-    bar: Bar,
-) -> int | None:
-    """Both stages, each with its page; a stop says how to go on."""
-    from oscine.cli.quickstart_page import Page, show
+def run(asked: Call, labelled: LabelledTable | None, command: str, bar: Bar) -> int | None:
+    """Run both stages, each with its page; a stop says how to go on. command: the call, as it is typed."""
+    from oscine.cli.quickstart_page import Page, print_summary
     from oscine.cli.quickstart_stages import Stages
     from oscine.pretrain.run.checkpoint import DiskError, Stopped
 
-    stages = Stages(plan, out, table, labelled, settings["seed"], settings["steps"], bar)
+    stages = Stages(asked, labelled, bar)
     page = Page(stages, command)
-    first = stages.first()
-    page.write(first, finished=no_recipes)
-    replaced_run(out, stages.recipes).discard()
-    where = out / REPORT
-    if no_recipes:
+    rows = stages.first()
+    page.write(rows, finished=asked.no_recipes)
+    asked.replaced().discard()
+    where = asked.out / REPORT
+    if asked.no_recipes:
         bar.say(f"{where} stands; without --no-recipes the same call goes on with pretraining")
     else:
         bar.say(f"{where} stands: open it now; it grows when the recipes are pretrained and probed")
         try:
-            first = stages.second(first)
+            rows = stages.second(rows)
         except Stopped as stopped:
-            print(f"oscine quickstart: {stopped}; {AGAIN}", file=sys.stderr)
+            print(f"oscine quickstart: {stopped}; {GO_ON}", file=sys.stderr)
             return stopped.code
         except DiskError as error:
-            raise OscineError(f"{error}, {AGAIN}") from error
-        page.write(first, finished=True)
-    show(stages, page, first)
+            raise OscineError(f"{error}, {GO_ON}") from error
+        page.write(rows, finished=True)
+    print_summary(stages, page, rows)
     return None
 
 
-AGAIN = "the same call goes on from there"
-
-
-def promise(plan: dict[str, Any], table: Path | None, steps: int, no_recipes: bool) -> str:
-    """What is going to happen, and how long it takes on two cores, from now on."""
+def promise(asked: Call) -> str:
+    """Say what is going to happen, and how long it takes on two cores, from now on."""
+    plan, seconds = asked.plan, asked.plan["seconds"]
     first = f"probes {plan['embedded']} and writes a first page"
-    seconds = plan["seconds"]
-    early, late = seconds["first"], seconds["first"] + seconds["rest"] + steps * seconds["step"]
-    then = (
-        ""
-        if no_recipes
-        else f"; then it pretrains {' and '.join(plan['recipes'])} for {steps} steps each and adds them"
-    )
-    if table:
-        return f"quickstart reads {table}, {first}{then}"
-    total = "" if no_recipes else f" (about {duration(late)} in all)"
-    return f"quickstart makes a synthetic dawn chorus, {first}: about {duration(early)} on two cores{then}{total}"
+    then, total = "", ""
+    if not asked.no_recipes:
+        late = seconds["first"] + seconds["rest"] + asked.steps * seconds["step"]
+        then = f"; then it pretrains {' and '.join(plan['recipes'])} for {asked.steps} steps each and adds them"
+        total = f" (about {duration(late)} in all)"
+    if asked.table:
+        return f"quickstart reads {asked.table}, {first}{then}"
+    early = duration(seconds["first"])
+    return f"quickstart makes a synthetic dawn chorus, {first}: about {early} on two cores{then}{total}"
 
 
 def read_own(table: Path) -> LabelledTable:
@@ -143,72 +151,51 @@ def read_own(table: Path) -> LabelledTable:
     return labelled
 
 
-def settings_of(table: Path | None, steps: int, seed: int) -> dict[str, Any]:
-    """What a run's results depend on; of a table also a hash, since an edited one is another."""
-    rows = hashlib.sha256(table.read_bytes()).hexdigest()[:16] if table else None
-    name = str(table) if table else "chorus"
-    return {"table": name, "rows": rows, "steps": steps, "seed": seed, "oscine": __version__}
+def claim(asked: Call, overwrite: bool) -> None:
+    """Take a folder that is new, empty, or an earlier quickstart's, and stamp it with what a run's results depend on.
 
-
-def command_of(table: Path | None, out: Path, steps: int | None, seed: int, no_recipes: bool) -> str:
-    """The call, as it is typed."""
-    given = {"--table": table, "--out": None if out == OUT else out, "--steps": steps, "--seed": seed or None}
-    words = [word for option, value in given.items() if value is not None for word in (option, str(value))]
-    return shlex.join(["oscine", "quickstart", *words, *(["--no-recipes"] if no_recipes else [])])
-
-
-def claim(out: Path) -> None:
-    """A folder that is new, empty, or an earlier quickstart's."""
-    if out.exists() and (not out.is_dir() or not (is_empty(out) or is_stamped(out))):
-        raise OscineError(f"{out} is not empty and no quickstart made it; name another folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / STAMP).exists():
-        write_whole(out / STAMP, b"{}")
-
-
-def is_stamped(out: Path) -> bool:
-    """Whether a folder has the mark of a quickstart, which is empty until its settings are known."""
-    try:
-        left = read_json(out / STAMP, "")
-    except (OSError, OscineError):
-        return False
-    return left == {} or (isinstance(left, dict) and {"table", "steps", "seed", "oscine"} <= left.keys())
-
-
-def prepare(out: Path, recipes: list[str], settings: dict[str, Any], overwrite: bool) -> None:
-    """Keep what a run with the same settings has made; refuse, or clear where asked to, what another one has left.
-
-    That may be hours of work. Only what a run makes anew is cleared: encoders, scores, detections and the page, never data.
+    What a run with the same settings has made is kept; what another one has left may be hours of work: it is refused, or
+    cleared where asked to. Only what a run makes anew is cleared: encoders, scores, detections and the page, never data.
     Steps are the recipes': the first page does not depend on them.
     """
-    left = json.loads((out / STAMP).read_text(encoding="utf-8"))
-    replaced = replaced_run(out, recipes)
+    out, table, recipes = asked.out, asked.table, asked.recipes
+    left = read_stamp(out)
+    if left is None and out.exists() and not (out.is_dir() and is_empty(out)):
+        raise OscineError(f"{out} is not empty and no quickstart made it; name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    # An edited table is another.
+    rows = hashlib.sha256(table.read_bytes()).hexdigest()[:16] if table else None
+    name = str(table) if table else "chorus"
+    settings = {"table": name, "rows": rows, "steps": asked.steps, "seed": asked.seed, "oscine": __version__}
+    replaced = asked.replaced()
     made = [path for name in replaced.names if (path := out / name).exists()]
-    counts = [name for name in settings if name != "steps" or any((out / recipe).exists() for recipe in recipes)]
-    differ = [f"{name} {left.get(name)}, not {settings[name]}" for name in counts if left.get(name) != settings[name]]
-    if left and made and differ and not overwrite:
-        raise OscineError(
-            f"{out} is of a run with {', '.join(differ)}; call it as then to go on, name another --out, or --overwrite it"
-        )
-    if overwrite and (differ or has_ended(out)):
-        check_own(made, out, own_files(recipes), "quickstart")
+    was = {name: (left or {}).get(name) for name in settings}
+    aside = [] if any((out / recipe).exists() for recipe in recipes) else ["steps"]
+    if left and made and not overwrite:
+        remedy = "call it as then to go on, name another --out, or --overwrite it"
+        check_same_settings(was, settings, complaint=f"{out} is of a run with", remedy=remedy, aside=aside)
+    if overwrite and (differences(was, settings, aside) or has_ended(out)):
+        runs = rf"({'|'.join(map(re.escape, recipes))})/{OWN.pattern}"
+        files = rf"{SCORES}|{REPORT}|{JUDGED}/[^/]+\.pt|{DETECTIONS}/[^/]+\.txt|{runs}|(.+/)?\.[^/]+\.\d+\.part"
+        check_own(made, out, re.compile(files), "quickstart")
         replaced.take()
     write_whole(out / STAMP, json.dumps(settings).encode())
 
 
-def replaced_run(out: Path, recipes: list[str]) -> Replaced:
-    """Return what holds the earlier run of a folder until the first page of a new one stands."""
-    return Replaced(out, (JUDGED, DETECTIONS, *recipes, SCORES, REPORT))
-
-
-def own_files(recipes: list[str]) -> re.Pattern[str]:
-    """What `made` of a run consists of, by paths below its folder."""
-    runs = rf"({'|'.join(map(re.escape, recipes))})/{OWN.pattern}"
-    return re.compile(rf"{SCORES}|{REPORT}|{JUDGED}/[^/]+\.pt|{DETECTIONS}/[^/]+\.txt|{runs}|(.+/)?\.[^/]+\.\d+\.part")
+def read_stamp(out: Path) -> dict[str, Any] | None:
+    """Read the settings of the quickstart that a folder is of; None where it is of none."""
+    try:
+        left = read_json(out / STAMP, "")
+    except (OSError, OscineError):
+        return None
+    # 0.1 left an empty one until its settings were known.
+    return (
+        left if left == {} or (isinstance(left, dict) and {"table", "steps", "seed", "oscine"} <= left.keys()) else None
+    )
 
 
 def has_ended(out: Path) -> bool:
-    """Whether the run in a folder came to its end: one that did not is gone on with, also where it was to overwrite."""
+    """Return whether the run in a folder came to its end: one that did not goes on, also where it was to overwrite."""
     try:
         return bool(json.loads((out / SCORES).read_text(encoding="utf-8"))["finished"])
     except (OSError, ValueError, LookupError):

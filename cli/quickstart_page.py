@@ -1,4 +1,4 @@
-"""The page of `oscine quickstart` and what it prints: the first stage's parts, then the second's, the same words in both."""
+"""Write the page of `oscine quickstart` and print its summary: the first stage's parts, then the second's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 from rich.box import SIMPLE_HEAD
@@ -14,8 +13,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from oscine import __version__
-from oscine.cli.console.progress import duration
-from oscine.cli.quickstart import DETECTIONS, REPORT, SCORES
+from oscine.cli.console.output import duration
+from oscine.cli.quickstart import DETECTIONS
 from oscine.cli.quickstart_stages import LOG_MEL, Rows, Stages, untrained
 from oscine.models.files import write_whole
 from oscine.pretrain.run.facts import seconds_spent
@@ -28,6 +27,7 @@ from oscine.probe.report.mistakes import show_mistakes
 from oscine.probe.report.score_sections import show_classes
 from oscine.probe.report.soundscapes import read_soundscapes, show_soundscapes
 from oscine.probe.results.encoder_scores import LOGISTIC, Gain, Judgements, best_pair, gain, gives_one_answer
+from oscine.probe.results.run_files import REPORT, SCORES
 
 LONGER = (2000, 4000)  # steps whose hours are said
 Verdict = Callable[[dict[str, Judgements], str], str]
@@ -42,11 +42,10 @@ class Page:
         self.pretrained: list[str] = []
 
     def write(self, rows: Rows, finished: bool) -> None:
-        """finished: whether the call ends with this."""
+        """Write the page and the scores. finished: whether the call ends with this."""
         stages = self.stages
         self.pretrained = [name for name in stages.recipes if name in rows]
         scores = {row: found.judgements for row, found in rows.items()}
-        conclusions = self.conclude(scores)
         page = Report("oscine quickstart")
         self.begin(page, scores, finished)
         self.closer(page, scores)
@@ -62,10 +61,19 @@ class Page:
             + ". Both lie beside this page."
         )
         write_report(page, stages.out / REPORT)
-        write_scores(stages, scores, conclusions, finished)
+        content = {
+            "oscine": __version__,
+            "finished": finished,
+            "rows": len(stages.task.rows),
+            "classes": stages.task.classes,
+            "probes": stages.plan["probes"],
+            "conclusions": self.conclude(scores),
+            "scores": {row: {name: one.as_dict() for name, one in of_row.items()} for row, of_row in scores.items()},
+        }
+        write_whole(stages.out / SCORES, (json.dumps(content, indent=2) + "\n").encode())
 
     def begin(self, page: Report, scores: dict[str, Judgements], finished: bool) -> None:
-        """What was asked, and the answer."""
+        """Show what was asked, and the answer."""
         task = self.stages.task
         page.paragraph(
             f"How well do frozen encoders tell {len(task.classes)} classes apart? {len(task.rows)} clips in "
@@ -87,14 +95,15 @@ class Page:
         for sentence in self.conclude(scores, briefly):
             page.paragraph(sentence)
         page.heading("Gain over random weights, in points", level=3)
-        page.table(*gain_cells(scores, [self.stages.embedded, *self.pretrained]))
+        gains = [[row, *map(str, gains_of(scores, row).values())] for row in (self.stages.embedded, *self.pretrained)]
+        page.table(["encoder", *scores[self.stages.embedded]], gains)
         page.paragraph(
             "Fold by fold: the mean, and the spread (standard deviation) of the differences. A gain that is no greater than "
             "its spread may be luck."
         )
 
     def closer(self, page: Report, scores: dict[str, Judgements]) -> None:
-        """Into one probe on the encoder that comes with oscine: classes, mistakes, detections."""
+        """Show one probe on the encoder that comes with oscine closely: classes, mistakes, detections."""
         stages = self.stages
         probe, encoder = stages.plan["shown"], stages.encoder()
         judgement = scores[stages.embedded][probe]
@@ -107,7 +116,7 @@ class Page:
             show_soundscapes(page, found, encoder, stages.task.classes)
 
     def conclude(self, scores: dict[str, Judgements], verdict: Verdict | None = None) -> list[str]:
-        """What the table shows, in words that follow from its numbers alone. verdict: what is said of a row's gains."""
+        """Say what the table shows, by its numbers alone. verdict: says what a row gains."""
         stages, verdict = self.stages, verdict or in_full
         embedded, where = stages.embedded, "elsewhere, on other sounds" if stages.is_chorus else "elsewhere"
         said = [f"{embedded} comes with oscine and was pretrained {where}. {verdict(scores, embedded)}"]
@@ -136,7 +145,7 @@ class Page:
 
 
 def gains_of(scores: dict[str, Judgements], row: str) -> dict[str, Gain]:
-    """Of every probe, what it finds in an encoder beyond what it finds in random weights."""
+    """Return what every probe finds in an encoder beyond what it finds in random weights."""
     return {probe: gain(judgement, scores[untrained(row)][probe]) for probe, judgement in scores[row].items()}
 
 
@@ -146,7 +155,7 @@ def in_full(scores: dict[str, Judgements], row: str) -> str:
 
 
 def briefly(scores: dict[str, Judgements], row: str) -> str:
-    """Where a table with the numbers stands below."""
+    """Say which probes gain, above a table with the numbers."""
     verdicts: dict[str, list[str]] = {}
     for probe, found in gains_of(scores, row).items():
         verdicts.setdefault(found.verdict, []).append(probe)
@@ -154,7 +163,7 @@ def briefly(scores: dict[str, Judgements], row: str) -> str:
 
 
 def cells(scores: dict[str, Judgements], chance: float) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table: accuracy in percent, mean and spread over folds."""
+    """Return header and rows of the table: accuracy in percent, mean and spread over folds."""
     columns = list(list(scores.values())[-1])
     rows = [["chance", *(f"{100 * chance:.1f}" for _ in columns)]]
     for features, judgements in scores.items():
@@ -163,28 +172,23 @@ def cells(scores: dict[str, Judgements], chance: float) -> tuple[list[str], list
     return ["features", *columns], rows
 
 
-def gain_cells(scores: dict[str, Judgements], rows: list[str]) -> tuple[list[str], list[list[str]]]:
-    columns = list(scores[rows[0]])
-    return ["encoder", *columns], [[row, *map(str, gains_of(scores, row).values())] for row in rows]
-
-
 def show_pretraining(page: Report, stages: Stages) -> None:
-    """Loss, pictures of what is drawn from what is seen, and health."""
+    """Show the loss, pictures of what is predicted from what is seen, and health."""
     curves = {name: loss_curve(stages.out / name) for name in stages.recipes}
     page.heading(f"Pretraining, {stages.steps} steps of each recipe")
     page.paragraph("Both learn from the waveforms of all clips, without labels.")
     page.figure(loss_figure(curves), "The loss by steps. The losses of two recipes do not compare.")
     for name in stages.recipes:
-        if pictures := sorted((stages.out / name / PICTURES).glob("step_*.png")):
-            first, last = pictures[0], pictures[-1]
-            add_picture(
-                page,
-                last,
-                f"{name} at step {step_of(last)}: two clips, what the encoder sees, and what is predicted from that.",
-            )
+        pictures = {
+            int(path.stem.removeprefix("step_")): path for path in (stages.out / name / PICTURES).glob("step_*.png")
+        }
+        if pictures:
+            first, last = min(pictures), max(pictures)
+            seen = "two clips, what the encoder sees, and what is predicted from that."
+            add_picture(page, pictures[last], f"{name} at step {last}: {seen}")
             if first != last:
-                with page.folded(f"The same at step {step_of(first)}"):
-                    add_picture(page, first, f"{name} at step {step_of(first)}.")
+                with page.folded(f"The same at step {first}"):
+                    add_picture(page, pictures[first], f"{name} at step {first}.")
     if all(f"health/{figure}" in curve for curve in curves.values() for figure in LEAST):
         page.figure(
             health_figure(curves, LEAST),
@@ -194,29 +198,23 @@ def show_pretraining(page: Report, stages: Stages) -> None:
 
 
 def add_picture(page: Report, path: Path, caption: str) -> None:
-    """A picture of a run, as it was drawn; WebP takes a fifth of its PNG."""
+    """Show a picture of a run as it was drawn; WebP takes a fifth of its PNG."""
     pixels = matplotlib.image.imread(path)
     file = io.BytesIO()
     matplotlib.image.imsave(file, pixels, format="webp", pil_kwargs={"quality": 85})
     page.picture(file.getvalue(), caption, "webp", pixels.shape[1])
 
 
-def step_of(picture: Path) -> int:
-    return int(picture.stem.removeprefix("step_"))
-
-
 def show_gates(page: Report, rows: Rows) -> None:
     gates = {row: found.gates for row, found in rows.items() if found.gates is not None}
     if gates:
+        caption = "How much each layer counts, mean and spread over folds; the dashed line is even shares."
         with page.folded("Which layers the convex gated probe reads"):
-            page.figure(
-                gate_figure(gates),
-                "How much each layer counts, mean and spread over folds; the dashed line is even shares.",
-            )
+            page.figure(gate_figure(gates), caption)
 
 
 def show_steps(page: Report, stages: Stages, scores: dict[str, Judgements]) -> None:
-    """Where this run's encoders are on the way from random weights, and what the rest of it costs on this machine."""
+    """Show how far this run's encoders are from random weights, and what more steps cost on this machine."""
     data = "the chorus" if stages.is_chorus else stages.table.stem
     here = [gain(scores[name][LOGISTIC], scores[untrained(name)][LOGISTIC]) for name in stages.recipes]
     marks = [
@@ -235,21 +233,12 @@ def show_steps(page: Report, stages: Stages, scores: dict[str, Judgements]) -> N
         "Accuracy of logistic regression on the mean patch, in points above random weights of the same data. Full "
         "marks: this run. Bars are spreads over folds: of the gain, or, at 400, 600 and 1,500 steps, of the accuracy.",
     )
+    lines = [
+        [one.recipe, f"{one.steps:,}", f"{one.gain:+.1f}", f"{one.spread:.1f}", f"{one.data}, {one.setting}"]
+        for one in sorted(marks, key=lambda mark: (mark.recipe, mark.steps))
+    ]
     with page.folded("The same as a table"):
-        page.table(
-            ["recipe", "steps", "points", "spread", "data and setting"],
-            [
-                [
-                    mark.recipe,
-                    f"{mark.steps:,}",
-                    f"{mark.gain:+.1f}",
-                    f"{mark.spread:.1f}",
-                    f"{mark.data}, {mark.setting}",
-                ]
-                for mark in sorted(marks, key=lambda mark: (mark.recipe, mark.steps))
-            ],
-            lines=True,
-        )
+        page.table(["recipe", "steps", "points", "spread", "data and setting"], lines, lines=True)
     spent = {name: seconds for name in stages.recipes if (seconds := seconds_spent(stages.out / name))}
     if len(spent) == len(stages.recipes):
         pace = {name: seconds / stages.steps for name, seconds in spent.items()}
@@ -259,33 +248,14 @@ def show_steps(page: Report, stages: Stages, scores: dict[str, Judgements]) -> N
         )
         total = duration(sum(pace.values()) * LONGER[-1])
         page.paragraph(f"Both recipes for {LONGER[-1]:,} steps each, about {total} on this machine:")
-        page.command(longer(stages, LONGER[-1]))
+        table = "" if stages.is_chorus else f" --table {stages.table}"
+        page.command(f"oscine quickstart{table} --steps {LONGER[-1]} --out {stages.out}_{LONGER[-1]}")
     page.paragraph("With your own recordings, without labels:")
     page.command("oscine pretrain bird_mae_tiny --data.recordings FOLDER")
 
 
-def longer(stages: Stages, steps: int) -> str:
-    table = "" if stages.is_chorus else f" --table {stages.table}"
-    return f"oscine quickstart{table} --steps {steps} --out {stages.out}_{steps}"
-
-
-def write_scores(stages: Stages, scores: dict[str, Judgements], conclusions: list[str], finished: bool) -> None:
-    content: dict[str, Any] = {
-        "oscine": __version__,
-        "finished": finished,
-        "rows": len(stages.task.rows),
-        "classes": stages.task.classes,
-        "probes": stages.plan["probes"],
-        "conclusions": conclusions,
-        "scores": {
-            row: {name: judgement.as_dict() for name, judgement in columns.items()} for row, columns in scores.items()
-        },
-    }
-    write_whole(stages.out / SCORES, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def show(stages: Stages, page: Page, rows: Rows) -> None:
-    """The table and what follows from it, on a terminal; last, how to use an encoder."""
+def print_summary(stages: Stages, page: Page, rows: Rows) -> None:
+    """Print the table and what follows from it; last, how to use an encoder."""
     console, out = Console(), stages.out
     scores = {row: found.judgements for row, found in rows.items()}
     header, body = cells(scores, 1 / len(stages.task.classes))

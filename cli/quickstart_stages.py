@@ -1,4 +1,4 @@
-"""The two stages of `oscine quickstart`: what comes with oscine is probed, then recipes are pretrained and probed, too.
+"""Run the two stages of `oscine quickstart`: probe what comes with oscine; pretrain and probe each recipe.
 
 Every row of the table is kept in a file once it is judged, and every recipe in its run's states: what is done is not done
 again.
@@ -10,24 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning
 import torch
 
 from oscine.cli.console import config
-from oscine.cli.quickstart import DETECTIONS, JUDGED
+from oscine.cli.quickstart import DETECTIONS, JUDGED, Call
 from oscine.models import Encoder, create_model
 from oscine.models.audio.clip_random import derive_seed
-from oscine.models.embed.progress import Bar
 from oscine.models.encoders.base.features import Features
-from oscine.models.files import common_folder
 from oscine.models.hub.folder import load_pretrained
-from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.methods import METHODS
-from oscine.pretrain.run.files import ENCODER, STATE, resumable
+from oscine.models.progress import Bar
+from oscine.pretrain.run.callbacks import ProgressCallback
+from oscine.pretrain.run.files import ENCODER
 from oscine.pretrain.run.health import Health
-from oscine.pretrain.run.pictures import Pictures
 from oscine.pretrain.run.record import step_of
-from oscine.pretrain.run.run import ProgressCallback, fit_recipe, make_trainer, quiet_lightning, write_settings
+from oscine.pretrain.run.run import prepare_run, run_checked
+from oscine.pretrain.run.settings import PretrainingRunSettings
+from oscine.pretrain.settings import DataSettings, TrainerSettings
 from oscine.probe.deploy.fitted import ProbeFit
 from oscine.probe.deploy.negatives import make_negatives
 from oscine.probe.features.encoding import encode_task
@@ -53,54 +51,32 @@ Rows = dict[str, Scored]  # by what the features are of
 
 
 class Stages:
-    """A run's settings, its task, and what it makes in two stages.
+    """Makes the data of a run, and judges and pretrains encoders in two stages.
 
-    plan: configs/quickstart.yaml. table, labelled: None makes the chorus; else a table and what it holds. steps: of every
-    recipe.
+    labelled: what the table of the call holds, if it names one.
     """
 
-    def __init__(
-        self,
-        plan: dict[str, Any],
-        out: Path,
-        table: Path | None,
-        labelled: LabelledTable | None,
-        seed: int,
-        steps: int,
-        bar: Bar,
-    ) -> None:
-        self.plan, self.out, self.seed, self.steps, self.bar = plan, out, seed, steps, bar
-        made = None if table else make_chorus(out / f"chorus_{seed}", seed, plan["clips"], progress=bar.task("chorus"))
-        self.table = table or made or Path()
+    def __init__(self, asked: Call, labelled: LabelledTable | None, bar: Bar) -> None:
+        self.plan, self.out, self.seed, self.steps, self.bar = asked.plan, asked.out, asked.seed, asked.steps, bar
+        self.table = asked.table or make_chorus(
+            self.out / f"chorus_{self.seed}", self.seed, self.plan["clips"], progress=bar.task("chorus")
+        )
         self.task = as_task(labelled or read_labelled(self.table, negatives=False))
         self.recordings = soundscapes_of(self.table, self.task)
-
-    @property
-    def embedded(self) -> str:
-        """The encoder that comes with oscine."""
-        return str(self.plan["embedded"])
-
-    @property
-    def is_chorus(self) -> bool:
-        """Whether the data is the one that quickstart makes."""
-        return self.table.parent.parent == self.out
-
-    @property
-    def recipes(self) -> list[str]:
-        return list(self.plan["recipes"])
+        self.recipes, self.embedded = asked.recipes, str(self.plan["embedded"])  # the encoder that comes with oscine
+        self.is_chorus = self.table.parent.parent == self.out
 
     def first(self) -> Rows:
-        """Log-mel statistics, the encoder that comes with oscine, with its detections, and its twin with random weights."""
+        """Judge log-mel statistics, the encoder that comes with oscine, with its detections, and its twin."""
         return {LOG_MEL: self.log_mel(), self.embedded: self.shipped(), **self.twin(self.embedded.partition(".")[0])}
 
     def second(self, rows: Rows) -> Rows:
-        """The same rows, then every recipe's encoder, pretrained here, and its twin."""
+        """Pretrain the recipes, and add the rows of their encoders, each with its twin."""
         for name, overrides in self.plan["recipes"].items():
             self.pretrain(name, overrides)
         for name in self.recipes:
-            rows = (
-                rows | {name: self.judged(name, partial(load_pretrained, self.out / name / ENCODER))} | self.twin(name)
-            )
+            rows = rows | {name: self.judged(name, partial(load_pretrained, self.out / name / ENCODER))}
+            rows = rows | self.twin(name)
         return rows
 
     def log_mel(self) -> Scored:
@@ -112,7 +88,7 @@ class Stages:
         return found
 
     def shipped(self) -> Scored:
-        """Judged as every encoder is; with the same features its detections in soundscapes."""
+        """Judge the encoder that comes with oscine; with the same features detect in soundscapes."""
         found = read_scored(self.kept(self.embedded))
         detected = not self.recordings or read_soundscapes(self.recordings, self.out / DETECTIONS) is not None
         if found is None or not detected:
@@ -137,21 +113,20 @@ class Stages:
         write_soundscapes(found, self.out / DETECTIONS)
 
     def twin(self, name: str) -> Rows:
-        """The row of an encoder's twin with random weights."""
-        number = self.recipes.index(name)
+        """Judge an encoder's twin with random weights."""
 
         def random() -> Encoder:
-            torch.manual_seed(derive_seed(self.seed, 2 * number + 1))
+            torch.manual_seed(derive_seed(self.seed, 2 * self.recipes.index(name) + 1))
             return create_model(**config.read(config.find("pretrain", name))["encoder"]).eval()
 
         return {untrained(name): self.judged(untrained(name), random)}
 
     def judged(self, row: str, make_encoder: Any) -> Scored:
-        """What is kept of a row, or the row judged now."""
-        if (found := read_scored(self.kept(row))) is not None:
-            return found
-        encoder = make_encoder()
-        return self.judge(row, encoder, self.features(row, encoder))
+        """Return what is kept of a row, or judge it now."""
+        if (found := read_scored(self.kept(row))) is None:
+            encoder = make_encoder()
+            found = self.judge(row, encoder, self.features(row, encoder))
+        return found
 
     def features(self, row: str, encoder: Encoder) -> Features:
         return encode_task(encoder, self.task, NEEDS, progress=self.bar.task(f"encode with {row}"))
@@ -168,40 +143,35 @@ class Stages:
         return self.out / JUDGED / f"{row.replace(', ', '_').replace(' ', '_')}.pt"
 
     def pretrain(self, name: str, overrides: dict[str, Any]) -> None:
-        """A recipe of the zoo, run on the waveforms of the whole table, or picked up where it stopped."""
+        """Pretrain a recipe of the zoo on the waveforms of the whole table, or go on with it where it stopped."""
         folder, steps = self.out / name, self.steps
         if step_of(folder / ENCODER) == steps:
             return
         plan = config.read(config.find("pretrain", name))
-        lightning.seed_everything(self.seed, verbose=False)
-        settings, read = plan["recipe"] | {"steps": steps}, plan["data"] | overrides
-        recipe = METHODS[plan["method"]](create_model(**plan["encoder"]), **settings)
-        recordings = sorted(set(self.task.rows["path"]))
-        log_every = max(1, steps // 100)
-        with quiet_lightning():
-            trainer = make_trainer(
-                recipe,
-                folder,
-                save_every=max(1, steps // 10),
-                log_every=log_every,
-                callbacks=[
-                    ProgressCallback(self.bar.task(f"pretrain {name}"), log_every),
-                    Health(
-                        max(1, steps // 15), warns=False
-                    ),  # runs as short as these come near a collapse; the page shows it
-                    Pictures(folder, steps),
-                ],
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                **plan["trainer"],
-            )
-            folder.mkdir(parents=True, exist_ok=True)
-            place = common_folder(recordings)
-            write_settings(folder, plan | {"seed": self.seed, "recipe": settings, "data": read | {"recordings": place}})
-            data = PretrainingData(recordings, **read, seed=self.seed)
-            fit_recipe(trainer, recipe, data, folder, resume=resumable(folder / STATE))
+        recordings = [Path(path) for path in sorted(set(self.task.rows["path"]))]
+        settings = PretrainingRunSettings(
+            **plan
+            | {
+                "name": name,
+                "runs": self.out,
+                "seed": self.seed,
+                "recipe": plan["recipe"] | {"steps": steps},
+                "data": DataSettings(**plan["data"] | overrides, recordings=recordings),
+                "trainer": TrainerSettings(**plan["trainer"]),
+                "save_every": max(1, steps // 10),
+                "log_every": max(1, steps // 100),
+                "health_every": 0,
+                "pictures_every": steps,
+                "resume": True,
+            }
+        )
+        # Runs as short as these come near a collapse; the page shows it.
+        health = Health(max(1, steps // 15), warns=False)
+        progress = ProgressCallback(self.bar.task(f"pretrain {name}"), settings.log_every)
+        prepare_run(folder, settings.as_dict())  # then there is a run to resume
+        run_checked(settings, callbacks=[progress, health])
 
 
 def untrained(name: str) -> str:
-    """The row of an encoder's twin with random weights."""
+    """Name the row of an encoder's twin with random weights."""
     return f"{name.partition('.')[0]}, random"

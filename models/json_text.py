@@ -14,6 +14,7 @@ from oscine import __version__
 from oscine.models.errors import OscineError
 
 T = TypeVar("T")
+MOST = 5  # settings that an error names
 KINDS = {
     str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object",
     type(None): "null",
@@ -83,6 +84,15 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any], aside: Collectio
     """Return what differs between two records, each as "NAME WAS, not NOW"; aside: names that do not count."""
     names = [name for name in {**was, **now} if name not in aside and was.get(name) != now.get(name)]
     return [f"{name} {was.get(name)!r}, not {now.get(name)!r}" for name in names]
+
+
+def check_same_settings(
+    was: Mapping[str, Any], now: Mapping[str, Any], *, complaint: str, remedy: str, aside: Collection[str] = ()
+) -> None:
+    """Refuse to go on with work that was begun with other settings: "COMPLAINT NAME WAS, not NOW; ...; REMEDY"."""
+    if differ := differences(was, now, aside):
+        more = [f"and {len(differ) - MOST} more"] if len(differ) > MOST else []
+        raise OscineError(f"{complaint} {'; '.join([*differ[:MOST], *more])}; {remedy}")
 
 
 def _kind_name(kind: Any) -> str:

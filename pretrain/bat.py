@@ -1,10 +1,10 @@
-"""BAT pretraining: a student that sees a fifth of the patches predicts what its slowly moving average makes of them all."""
+"""Pretrain BAT: a student that sees a fifth of the patches predicts what an EMA teacher makes of them all."""
 
 from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -14,8 +14,7 @@ from torch.nn.functional import layer_norm
 from oscine.models.encoders.base.layers import GatedPostNormBlock, gather_patches, init_linear
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bat import BAT
-from oscine.models.warmup import warmup_steps
-from oscine.pretrain.colours import colours
+from oscine.models.errors import warmup_steps
 from oscine.pretrain.decoder import attention_rows, insert_mask_tokens
 from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe
@@ -32,8 +31,8 @@ class BATPretraining(Recipe):
     encoder: the student; the teacher starts as its copy. The rest as in `BATSettings`.
     """
 
-    takes = BAT
-    rolls_before_filling = True
+    encoder_class = BAT
+    roll_before_pad = True
 
     def __init__(
         self,
@@ -66,17 +65,17 @@ class BATPretraining(Recipe):
 
     @property
     def draw_keep(self) -> DrawKeep:
-        """Draws the masks of one clip."""
+        """Return what draws the masks of one clip."""
         return partial(block_keep, self.views, self.encoder.grid, self.mask_ratio, self.block, self.adjust)
 
     def train(self, mode: bool = True) -> BATPretraining:
-        """As every module, but the teacher stays in eval mode: nothing random is in what the student learns."""
+        """Set the mode of all but the teacher, which stays in eval mode: nothing random is in what the student learns."""
         super().train(mode)
         self.teacher.eval()
         return self
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
-        """The terms whose sum is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
+        """Compute the terms of the loss. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
         tokens = self.encoder.encode(spectrogram, keep, layers=[-1])[0]
         targets = self.targets(spectrogram)
         dropped = dropped_patches(keep, targets.shape[1])
@@ -90,7 +89,7 @@ class BATPretraining(Recipe):
 
     @torch.no_grad()
     def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, dim]
-        """What the teacher makes of every patch: the mean over its layers, each normalised over the clip's patches."""
+        """Average the teacher's layers for every patch, each layer normalised over the clip's patches."""
         tokens = self.teacher.begin(self.teacher.embed(spectrogram))
         total = torch.zeros_like(tokens[:, 1:], dtype=torch.float32)
         for block in self.teacher.blocks:
@@ -100,7 +99,7 @@ class BATPretraining(Recipe):
 
     @torch.no_grad()
     def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
-        """Targets and predictions, to be drawn as colours: they are no sound, and too many numbers a patch for more."""
+        """Return targets and predictions as colours: they are no sound, and too many numbers a patch for more."""
         targets = self.targets(spectrogram)
         dropped = dropped_patches(keep, targets.shape[1])
         tokens = self.encoder.encode(spectrogram, keep, layers=[-1])[0]
@@ -124,7 +123,7 @@ class BATPretraining(Recipe):
         return warmup_cosine_schedule(optimizer, self.warmup, self.steps, self.lr_floor / self.lr)
 
     def schedules(self) -> dict[str, float]:
-        """The teacher's decay after the coming optimiser step."""
+        """Return the teacher's decay after the coming optimiser step."""
         return {"teacher_decay": teacher_decay(self.trainer.global_step, self.ema_start, self.ema_end, self.ema_steps)}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -134,7 +133,7 @@ class BATPretraining(Recipe):
 
     @torch.no_grad()
     def update_teacher(self, decay: float) -> None:
-        """teacher = decay * teacher + (1 - decay) * student, over the encoder's parameters."""
+        """Move the teacher: decay * teacher + (1 - decay) * student, over the encoder's parameters."""
         teacher: list[Tensor] = list(self.teacher.parameters())
         student: list[Tensor] = list(self.encoder.parameters())
         torch._foreach_lerp_(teacher, student, 1 - decay)
@@ -155,7 +154,7 @@ class BATDecoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tensor, keep: Tensor, dropped: Tensor) -> Tensor:  # [views, dropped, dim]
-        """tokens [views, kept, dim]; keep [views, kept] and dropped [views, dropped] are their places and the others."""
+        """Predict dropped patches. tokens [views, kept, dim] at places keep [views, kept]; dropped [views, dropped]."""
         positions = self.pos_embed[:, : keep.shape[1] + dropped.shape[1]]
         tokens = insert_mask_tokens(self.in_proj(tokens), keep, self.mask_token, positions)
         for block in self.blocks[:-1]:
@@ -164,13 +163,40 @@ class BATDecoder(nn.Module):
 
 
 def block_at(block: GatedPostNormBlock, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
-    """The block's output at some places, without the rest: kept patches are keys and values of the last block only."""
+    """Compute a block's output at some places alone: kept patches are keys and values of the last block only."""
     rows = gather_patches(tokens, places)
     rows = block.norm1(rows + attention_rows(block.attn, rows, tokens))
     return block.norm2(rows + block.mlp(rows))
 
 
 def standardised(tokens: Tensor) -> Tensor:
-    """Zero mean, unit (biased) variance over the patches of each clip and channel."""
+    """Give each clip and channel zero mean and unit (biased) variance over its patches. tokens [clips, patches, dim]."""
     variance, mean = torch.var_mean(tokens, dim=1, correction=0, keepdim=True)
     return (tokens - mean) / (variance + EPSILON).sqrt()
+
+
+RANGE = (0.02, 0.98)  # quantiles of a clip's targets that are the least and the most of a colour
+
+
+class Colours(NamedTuple):
+    """targets and predictions [clips, patches, 3]; share of the targets' variance that they show."""
+
+    targets: Tensor
+    predictions: Tensor
+    share: float
+
+
+def colours(targets: Tensor, predictions: Tensor) -> Colours:
+    """Project a clip's targets on their first three principal components, and its predictions on the same.
+
+    Both [clips, patches, dim], and on the scale of the clip's targets; NaN stays NaN.
+    """
+    mean = targets.mean(1, keepdim=True)
+    # Of a run that has diverged nothing is drawn; it is for others to stop it.
+    values, axes = torch.linalg.svd((targets - mean).nan_to_num(), full_matrices=False)[1:]
+    axes = axes[:, :3] * axes[:, :3].sum(2, keepdim=True).sign()  # either way is an axis: this one in every picture
+    aimed, made = (targets - mean) @ axes.mT, (predictions - mean) @ axes.mT
+    low, high = aimed.quantile(targets.new_tensor(RANGE), dim=1, keepdim=True)
+    aimed, made = ((along - low) / (high - low) for along in (aimed, made))
+    share = (values[:, :3].square().sum(1) / values.square().sum(1)).mean().item()
+    return Colours(aimed.clamp(0, 1), made.clamp(0, 1), share)

@@ -1,4 +1,4 @@
-"""Bird-MAE pretraining: from a quarter of a spectrogram's patches, draw the others."""
+"""Pretrain Bird-MAE: from a quarter of a spectrogram's patches, draw the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from oscine.models.encoders.base.layers import frozen, gather_patches, init_line
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.frontends.mel import PATCH
-from oscine.models.warmup import warmup_steps
+from oscine.models.errors import warmup_steps
 from oscine.pretrain.decoder import attention_rows, insert_mask_tokens
 from oscine.pretrain.masking import dropped_patches, random_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
@@ -33,7 +33,7 @@ class BirdMAEPretraining(Recipe):
     encoder: what is trained and kept. The rest as in `BirdMAESettings`.
     """
 
-    takes = BirdMAE
+    encoder_class = BirdMAE
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class BirdMAEPretraining(Recipe):
 
     @property
     def draw_keep(self) -> DrawKeep:
-        """Draws the mask of one clip: one view."""
+        """Return what draws the mask of one clip: one view."""
         return partial(random_keep, 1, self.encoder.grid, self.mask_ratio)
 
     def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
@@ -72,24 +72,24 @@ class BirdMAEPretraining(Recipe):
         return coloured_noise(mixed, seed, self.encoder.sample_rate, self.noise) if self.noise else mixed
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
-        """The term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
+        """Compute the term that is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
         targets = self.targets(spectrogram)
         dropped = dropped_patches(keep, targets.shape[1])
         errors = gather_patches(targets, dropped) - self.predict(spectrogram, keep, dropped)
         return {"reconstruction": errors.square().mean()}
 
     def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, patches, pixels]
-        """The pixels of every patch, in units of the patch's own mean and standard deviation."""
+        """Return the pixels of every patch, in units of the patch's own mean and standard deviation."""
         patches = patches_of(spectrogram)
         mean, scale = mean_and_scale(patches)
         return (patches - mean) / scale
 
     def predict(self, spectrogram: Tensor, keep: Tensor, wanted: Tensor) -> Tensor:  # [views, wanted, pixels]
-        """The pixels of the wanted patches [views, wanted], in float32 and units of the patch's own mean and scale."""
+        """Predict the pixels of the wanted patches [views, wanted], in float32 and units of the patch's mean and scale."""
         return self.decoder(self.encode(spectrogram, keep), keep, wanted).float()
 
     def encode(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [views, 1 + kept, dim]
-        """As the encoder does, finished; but patches are embedded after they are chosen, which is a quarter of them."""
+        """Encode the kept patches as the encoder does; but embed only them, which is a quarter of all."""
         projection = self.encoder.patch_embed.proj
         pixels = gather_patches(patches_of(spectrogram), keep).to(projection.weight.dtype)
         patches = linear(pixels, projection.weight.flatten(1), projection.bias)
@@ -97,13 +97,13 @@ class BirdMAEPretraining(Recipe):
         return self.encoder.finish(self.encoder.block_outputs(patches, None, [self.encoder.depth - 1])[0])
 
     def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
-        """The decoder's spectrogram, to be drawn."""
+        """Return the decoder's spectrogram, to be drawn."""
         title = "what the decoder draws, with the true mean and scale of every hidden patch"
         return {title: self.predicted_spectrogram(spectrogram, keep)}
 
     @torch.no_grad()
     def predicted_spectrogram(self, spectrogram: Tensor, keep: Tensor) -> Tensor:  # [clips * views, frames, mel]
-        """The spectrogram as seen, with the dropped patches as predicted; mean and scale of a patch are the true ones."""
+        """Return the spectrogram with the dropped patches as predicted; mean and scale of a patch are the true ones."""
         targets = patches_of(spectrogram).repeat_interleave(len(keep) // len(spectrogram), dim=0)
         mean, scale = mean_and_scale(targets)
         every = torch.arange(targets.shape[1], device=keep.device).expand(len(keep), -1)
@@ -133,7 +133,7 @@ class BirdMAEDecoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)
 
     def forward(self, tokens: Tensor, keep: Tensor, wanted: Tensor) -> Tensor:  # [views, wanted, pixels]
-        """tokens [views, 1 + kept, dim], CLS first; keep [views, kept]; wanted [views, wanted], patches to predict."""
+        """Predict wanted patches. tokens [views, 1 + kept, dim], CLS first; keep [views, kept]; wanted [views, wanted]."""
         places = pad(keep + 1, (1, 0))  # CLS comes first
         tokens = insert_mask_tokens(self.decoder_embed(tokens), places, self.mask_token, self.decoder_pos_embed)
         for block in self.blocks[:-1]:
@@ -143,7 +143,7 @@ class BirdMAEDecoder(nn.Module):
 
 
 def block_at(block: Block, tokens: Tensor, places: Tensor) -> Tensor:  # [views, places, dim]
-    """The block's output at some places, without the rest: other tokens are keys and values of the last block only."""
+    """Compute a block's output at some places alone: other tokens are keys and values of the last block only."""
     normed = block.norm1(tokens)
     rows = gather_patches(tokens, places) + attention_rows(
         cast(Attention, block.attn), gather_patches(normed, places), normed
@@ -152,26 +152,26 @@ def block_at(block: Block, tokens: Tensor, places: Tensor) -> Tensor:  # [views,
 
 
 def mean_and_scale(patches: Tensor) -> tuple[Tensor, Tensor]:  # each [clips, patches, 1]
-    """Mean and standard deviation of every patch's pixels; unbiased, as the authors have it."""
+    """Compute mean and standard deviation of every patch's pixels; unbiased, as the authors have it."""
     variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
     return mean, (variance + EPSILON).sqrt()
 
 
 def with_kept(others: Tensor, patches: Tensor, keep: Tensor) -> Tensor:  # [views, patches, pixels]
-    """The patches at the places `keep` [views, kept], the others everywhere else."""
+    """Put the patches at the places `keep` [views, kept] over the others."""
     index = keep[..., None].expand(-1, -1, patches.shape[2])
     return others.scatter(1, index, patches.gather(1, index))
 
 
 def patches_of(spectrogram: Tensor) -> Tensor:  # [clips, patches, pixels]
-    """A spectrogram [clips, frames, mel] cut into patches, time-major; the pixels of a patch too."""
+    """Cut a spectrogram [clips, frames, mel] into patches, time-major; the pixels of a patch too."""
     return rearrange(
         spectrogram, "clip (time height) (freq width) -> clip (time freq) (height width)", height=PATCH, width=PATCH
     )
 
 
 def spectrogram_of(patches: Tensor, freq: int) -> Tensor:  # [clips, frames, mel]
-    """The inverse of `patches_of`, for `freq` patches over the mel bands."""
+    """Undo `patches_of`, for `freq` patches over the mel bands."""
     return rearrange(
         patches, "clip (time freq) (height width) -> clip (time height) (freq width)", freq=freq, height=PATCH
     )

@@ -1,4 +1,4 @@
-"""Parts of decoders: mask tokens between the kept ones, and attention whose output is needed at some places alone."""
+"""Build decoders: insert mask tokens between the kept ones, compute attention at some places alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oscine.models.encoders.base.layers import numbered
 def insert_mask_tokens(
     tokens: Tensor, places: Tensor, mask_token: Tensor, positions: Tensor
 ) -> Tensor:  # [views, all, dim]
-    """Tokens [views, places, dim] at their places, the mask token everywhere else, positions [1, all, dim] added to all."""
+    """Put tokens [views, places, dim] at their places, the mask token elsewhere; add positions [1, all, dim] to all."""
     tokens = tokens + embedding(places, positions[0])
     empty = repeat(mask_token + positions, "1 all dim -> (view all) dim", view=len(places))
     filled = empty.index_copy_(0, numbered(places, positions.shape[1]), tokens.flatten(0, 1).to(empty.dtype))
@@ -21,7 +21,7 @@ def insert_mask_tokens(
 
 
 def attention_rows(attention: Attention, rows: Tensor, tokens: Tensor) -> Tensor:  # [views, rows, dim]
-    """What timm's attention, gated or not, gives these rows [views, rows, dim] of all the tokens [views, tokens, dim]."""
+    """Compute timm's attention, gated or not, for rows [views, rows, dim] over all tokens [views, tokens, dim]."""
     dim = attention.attn_dim
     weight, bias = attention.qkv.weight.split([dim, 2 * dim]), attention.qkv.bias.split([dim, 2 * dim])
     queries = rearrange(

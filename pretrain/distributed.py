@@ -1,4 +1,4 @@
-"""Agreement of the processes of a run, so that none waits for one that has failed."""
+"""Let the processes of a run agree, so that none waits for one that has failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
 def is_first() -> bool:
-    """Whether this is the first of a run's processes, or the only one."""
+    """Return whether this is the first of a run's processes, or the only one."""
     return int(next((os.environ[name] for name in RANKS if name in os.environ), "0")) == 0
 
 

@@ -1,4 +1,4 @@
-"""Which patches the student sees. Masks are drawn on the CPU, from a generator of their own, and named by what is kept."""
+"""Draw masks, on the CPU from a generator of their own; they are named by the patches that are kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oscine.models.errors import OscineError
 def random_keep(
     batch: int, grid: tuple[int, int], ratio: float = 0.75, generator: torch.Generator | None = None
 ) -> Tensor:  # [batch, kept]
-    """Any patches, without structure: Bird-MAE's masking. `ratio` is the share that is dropped; kept patches ascend."""
+    """Keep any patches, without structure: Bird-MAE's mask. ratio: share that is dropped; kept patches ascend."""
     patches = grid[0] * grid[1]
     noise = torch.rand(batch, patches, generator=generator)
     return noise.argsort(dim=1)[:, : kept_count(patches, ratio)].sort(dim=1).values
@@ -27,7 +27,7 @@ def block_keep(
     adjust: float = 0.07,
     generator: torch.Generator | None = None,
 ) -> Tensor:  # [batch, kept]
-    """BAT's inverse block mask: blocks are kept, the rest is dropped; kept patches ascend.
+    """Keep blocks of patches and drop the rest: BAT's inverse block mask; kept patches ascend.
 
     Blocks of `block` x `block` patches around random centres, as many as would cover the kept share and `adjust` more
     without overlap; then random patches leave them, or join them, until exactly the kept share is left.
@@ -51,7 +51,7 @@ def block_keep(
 
 
 def kept_count(patches: int, ratio: float) -> int:
-    """How many patches a view shows when the share `ratio` is dropped; at least one is shown and one is not."""
+    """Count the patches that a view keeps when the share `ratio` is dropped; at least one is kept and one is not."""
     kept = int(patches * (1 - ratio))
     if not 0 < kept < patches:
         raise OscineError(
@@ -62,6 +62,6 @@ def kept_count(patches: int, ratio: float) -> int:
 
 
 def dropped_patches(keep: Tensor, patches: int) -> Tensor:  # [views, dropped]
-    """The patches that are not kept, ascending. Every view keeps as many, so every view drops as many."""
+    """List the patches that are not kept, ascending. keep [views, kept]; every view drops as many."""
     seen = torch.zeros(len(keep), patches, dtype=torch.bool, device=keep.device).scatter_(1, keep, True)
     return seen.to(torch.uint8).argsort(dim=1, stable=True)[:, : patches - keep.shape[1]]

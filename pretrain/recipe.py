@@ -1,4 +1,4 @@
-"""Recipe, the base of all of them: an encoder, masks of its clips, and the losses; the encoder alone outlives it."""
+"""Define Recipe, the base of all: an encoder, masks of its clips, and the losses; the encoder alone outlives it."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Recipe(LightningModule):
 
     and may leave out
 
-        takes                 the class of the encoders that it takes; else all with patches
-        rolls_before_filling  whether clips are shifted before silence fills them up; else not
+        encoder_class         the class of the encoders that it takes; else all with patches
+        roll_before_pad       whether clips are shifted before silence fills them up; else not
         augment               what is done to the waveforms of a batch; else nothing
         targets               what is to be predicted of every patch; else the run's health has no `target_std`
         reconstruct           what was predicted, to be drawn; else pictures show the clip and what is seen of it alone
@@ -63,10 +63,9 @@ class Recipe(LightningModule):
     CUDA graphs; None leaves them as they are. Compiled sums come in another order, hence in other last bits.
     """
 
-    takes: type[PatchEncoder] = PatchEncoder
-    rolls_before_filling = (
-        False  # whether a clip is shifted around the end of its recording, or of the silence behind that
-    )
+    encoder_class: type[PatchEncoder] = PatchEncoder
+    # Whether a clip is shifted around the end of its recording, or of the silence behind that.
+    roll_before_pad = False
 
     def __init__(self, encoder: Encoder, steps: int, compile: str | None = None) -> None:
         super().__init__()
@@ -75,9 +74,9 @@ class Recipe(LightningModule):
             raise OscineError(
                 f"{type(self).__name__} has no {' and no '.join(missing)}; a recipe gives {', '.join(REQUIRED)}, see Recipe"
             )
-        if not isinstance(encoder, self.takes):
+        if not isinstance(encoder, self.encoder_class):
             raise OscineError(
-                f"{type(self).__name__} takes a {self.takes.__name__}, not a {type(encoder).__name__}; choose that"
+                f"{type(self).__name__} takes a {self.encoder_class.__name__}, not a {type(encoder).__name__}; choose that"
             )
         self.encoder: PatchEncoder = encoder.train()
         self.steps = steps
@@ -86,38 +85,38 @@ class Recipe(LightningModule):
 
     @property
     def draw_keep(self) -> DrawKeep:
-        """Draws the masks of one clip. It is sent to the processes that read clips, so it holds numbers, not the recipe."""
+        """Return what draws the masks of one clip. It is sent to reading processes: it holds numbers, not the recipe."""
         raise NotImplementedError
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
-        """The terms whose sum is minimised. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
+        """Compute the terms of the loss. spectrogram [clips, frames, mel]; keep [clips * views, kept], clip-major."""
         raise NotImplementedError
 
     def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
-        """What is done to a batch of clips before they are looked at. seed [clips], on the CPU."""
+        """Augment a batch of waveforms. waveform [clips, samples]; seed [clips], on the CPU."""
         return waveform
 
     def targets(self, spectrogram: Tensor) -> Tensor | None:  # [clips, patches, dim]
-        """What the losses want predicted of every patch; None where no such thing is. spectrogram [clips, frames, mel]."""
+        """Return what is to be predicted of every patch; None where nothing is. spectrogram [clips, frames, mel]."""
         return None
 
     def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
-        """What is predicted, to be drawn: by title, spectrograms [clips, frames, mel] or colours [clips, time, freq, 3].
+        """Return what is predicted, by title: spectrograms [clips, frames, mel] or colours [clips, time, freq, 3].
 
         spectrogram [clips, frames, mel]; keep [clips, kept], one view of each clip. NaN is drawn as nothing.
         """
         return {}
 
     def schedules(self) -> dict[str, float]:
-        """What changes with the steps besides the learning rate, by name, as it is now."""
+        """Return what changes with the steps besides the learning rate, by name, as it is now."""
         return {}
 
     def spectrogram(self, waveform: Tensor) -> Tensor:  # [clips, frames, mel]
-        """With as many frames as the encoder's own clip has, also where the clips are cut a little shorter."""
+        """Compute spectrograms of as many frames as the encoder's own clip has, also of shorter clips."""
         return self.encoder.frontend(waveform, self.encoder.grid[0] * PATCH)
 
     def compiled_losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
-        """`losses`, compiled if so wished; at the first step, when everything is on its device."""
+        """Compute the losses, compiled if so wished; at the first step, when everything is on its device."""
         if self.compile_mode is None:
             return self.losses(spectrogram, keep)
         self.compiled = self.compiled or torch.compile(self.losses, mode=self.compile_mode)
@@ -136,13 +135,13 @@ class Recipe(LightningModule):
         return terms.sum()
 
     def over_processes(self, terms: Tensor) -> Tensor:
-        """Their means, at steps that are logged: no process waits for the others at any other."""
+        """Average terms over processes, at steps that are logged: no process waits for the others at any other."""
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # which it gets from its logger
         logged = (self.trainer.global_step + 1) % every == 0
         return self.trainer.strategy.reduce(terms.clone(), reduce_op="mean") if logged else terms
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A state says what its encoder is, so that another run can start from it."""
+        """Add to a state what its encoder is, so that another run can start from it."""
         checkpoint["encoder"] = as_config(self.encoder)
 
     def on_train_start(self) -> None:

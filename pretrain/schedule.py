@@ -1,4 +1,4 @@
-"""Optimiser, learning rate, teacher decay and weight-decay groups: what changes, or must not, as a run goes on."""
+"""Make optimiser, learning-rate schedule, teacher decay and weight-decay groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FUSED = {"cpu", "cuda"}  # devices whose AdamW updates a weight in one pass
 
 
 def adamw(groups: list[dict[str, Any]], lr: float) -> AdamW:
-    """AdamW as both papers have it. groups: parameters (`params`) with the `weight_decay` of each group."""
+    """Make AdamW as both papers have it. groups: parameters (`params`) with the `weight_decay` of each group."""
     fused = {weight.device.type for group in groups for weight in group["params"]} <= FUSED
     optimizer = AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=fused)
     # Fused, it can also undo the scaling of float16 gradients, after which Lightning could not clip them: let it not.
@@ -23,7 +23,7 @@ def adamw(groups: list[dict[str, Any]], lr: float) -> AdamW:
 
 
 def warmup_cosine(step: int, warmup: int, steps: int, floor: float = 0.0) -> float:
-    """Share of the peak learning rate at optimiser step 0, 1, ...: a linear rise, then half a cosine to zero.
+    """Return the share of the peak learning rate at step 0, 1, ...: a linear rise, then half a cosine to zero.
 
     What falls below `floor` (a share of the peak) is raised to it, so the first step of all uses the floor.
     """
@@ -32,13 +32,13 @@ def warmup_cosine(step: int, warmup: int, steps: int, floor: float = 0.0) -> flo
 
 
 def warmup_cosine_schedule(optimizer: Optimizer, warmup: int, steps: int, floor: float = 0.0) -> dict[str, object]:
-    """`warmup_cosine` for Lightning: stepped after every optimiser step."""
+    """Make `warmup_cosine` a schedule of Lightning's: stepped after every optimiser step."""
     scheduler = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, steps, floor))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def teacher_decay(step: int, start: float, end: float, ramp: int) -> float:
-    """EMA decay after optimiser step 0, 1, ...: linear from `start` to `end` over `ramp` steps, then `end`.
+    """Return the EMA decay after step 0, 1, ...: linear from `start` to `end` over `ramp` steps, then `end`.
 
     The ramp is a float32 line, as in the authors' code: near 1 its steps are 6e-8 wide.
     """
@@ -48,12 +48,12 @@ def teacher_decay(step: int, start: float, end: float, ramp: int) -> float:
 
 
 def no_decay_names(module: nn.Module) -> set[str]:
-    """Names of the parameters with one axis: biases and norms. Asked for early: dealt out to devices, all have one axis."""
+    """Name the parameters with one axis: biases and norms. To be called early: dealt out to devices, all have one axis."""
     return {name for name, parameter in module.named_parameters() if parameter.ndim <= 1}
 
 
 def decay_groups(module: nn.Module, no_decay: set[str], weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW groups: weight decay for matrices and tokens, none for the parameters of the names `no_decay`."""
+    """Make AdamW's groups: weight decay for matrices and tokens, none for the parameters named in `no_decay`."""
     trained = {
         name.replace("_fsdp_wrapped_module.", ""): parameter
         for name, parameter in module.named_parameters()

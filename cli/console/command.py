@@ -1,4 +1,4 @@
-"""Typed functions and settings as commands: their fields are the arguments, their docstrings the help."""
+"""Make commands of typed functions and settings: fields are the arguments, docstrings the help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
@@ -23,9 +23,16 @@ from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
 from oscine.models.words import escape_lines
 
+LISTED = 3  # exit code: finished, but some files are in the error table
 # How a complaint about a union of types goes on before it says what was expected; "null" is what nobody gives by mistake.
-TALK = ("Does not validate", "Subtypes:", "Errors:", "Given value type:", "- Expected a <class 'NoneType'>")
-WORDS = {
+JSONARGPARSE_NOISE = (
+    "Does not validate",
+    "Subtypes:",
+    "Errors:",
+    "Given value type:",
+    "- Expected a <class 'NoneType'>",
+)
+PLAIN_WORDS = {
     "Parser key ": "",
     "a <class 'int'>": "a whole number",
     "a <class 'float'>": "a number",
@@ -56,7 +63,7 @@ def say_if_slow(command: str, what: str) -> Iterator[None]:
 
 
 def paragraphs(text: str, width: int) -> str:
-    """Text with blank lines between its paragraphs, each as wide as the terminal; where lines are indented, as it is."""
+    """Fill each paragraph of a text to the terminal's width; leave those with indented lines as they are."""
     return "\n\n".join(
         part if "\n " in f"\n{part}" else fill(" ".join(part.split()), width, break_on_hyphens=False)
         for part in text.strip().split("\n\n")
@@ -92,7 +99,7 @@ class Help(DefaultHelpFormatter):
 
 
 def number(hint: Any) -> str:
-    """The placeholder of a number: N of a whole one, NUMBER of any; "" where the type is something else."""
+    """Return the placeholder of a number: N of a whole one, NUMBER of any; "" of another type."""
     kinds = set(get_args(hint) if get_origin(hint) in (Union, UnionType) else [hint]) - {type(None)}
     if not all(isinstance(kind, type) and issubclass(kind, (int, float)) and kind is not bool for kind in kinds):
         return ""
@@ -131,8 +138,8 @@ class Parser(ArgumentParser):
         if not self.exit_on_error:  # one of the parsers that parse a part; the whole one has the last word
             super().error(message, ex)
         lines = [line.strip() for line in message.splitlines()]
-        what = " ".join(line.removeprefix("- ") for line in lines if not line.startswith(TALK))
-        for its, ours in WORDS.items():
+        what = " ".join(line.removeprefix("- ") for line in lines if not line.startswith(JSONARGPARSE_NOISE))
+        for its, ours in PLAIN_WORDS.items():
             what = what.replace(its, ours)
         near = nearest(what, options_of(self))
         raise Misuse(f"{what}; {f'did you mean {near}? ' * bool(near)}{self.prog} --help lists what it takes") from None
@@ -148,7 +155,7 @@ UNKNOWN = (
 
 
 def nearest(complaint: str, options: Iterable[str]) -> str:
-    """The option that was meant where a complaint is about one that is not known, as it was given; "" where none is near."""
+    """Find the option that was meant by an unknown one in a complaint, spelt as it was given; "" where none is near."""
     found = next((match for pattern in UNKNOWN if (match := re.search(pattern, complaint))), None)
     if not found:
         return ""
@@ -190,12 +197,12 @@ def call(function: Callable[..., int | None], arguments: list[str]) -> int | Non
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """What the docstring of a settings class, and of those that it builds on, says of every field."""
+    """Read what the docstrings of a settings class and of its parents say of every field."""
     docs = [docstring_parser.parse(inspect.getdoc(one) or "") for one in reversed(kind.__mro__) if is_dataclass(one)]
     return {param.arg_name: " ".join((param.description or "").split()) for doc in docs for param in doc.params}
 
 
-def add_class(made: Parser, kind: type, section: str, ours: Mapping[str, type], skip: Collection[str]) -> None:
+def add_class(made: Parser, kind: type, section: str, *, ours: Mapping[str, type], skip: Collection[str]) -> None:
     """Add what the constructor of a class takes as options of a section, with what its docstring says of each.
 
     ours: name to the settings of oscine's own classes, whose meaning somebody's own that builds on one of them has, too.
@@ -218,18 +225,24 @@ def add_fields(made: Parser, kind: type, skip: Collection[str] = ()) -> None:
     helps, hints = meanings(kind), get_type_hints(kind)
     given = [field for field in fields(kind) if field.name not in skip and not is_dataclass(hints[field.name])]
     for field in sorted(given, key=lambda field: (field.default, field.default_factory) != (MISSING, MISSING)):
-        option, text = f"--{field.name}", helps[field.name]
-        if field.default is False:
-            made.add_argument(*dict.fromkeys((option, option.replace("_", "-"))), action="store_true", help=text)
-        elif field.default is not MISSING:
-            made.add_argument(option, type=hints[field.name], default=field.default, help=text)
-        elif field.default_factory is not MISSING:
-            made.add_argument(option, type=hints[field.name], default=field.default_factory(), help=text)
-        else:
-            made.add_argument(option, type=hints[field.name], required=True, help=text)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        option = f"--{field.name}"
+        spelt = [option] if default is not False else [*dict.fromkeys((option, option.replace("_", "-")))]
+        add_option(made, spelt, hints[field.name], default=default, text=helps[field.name])
+
+
+def add_option(made: Parser, spelt: Sequence[str], hint: Any, *, default: Any, text: str) -> None:
+    """Add an option of a type: a flag where it is False by default, required where it has no default (MISSING)."""
+    if default is False:
+        made.add_argument(*spelt, action="store_true", help=text)
+    elif default is MISSING:
+        made.add_argument(*spelt, type=hint, required=True, help=text)
+    else:
+        made.add_argument(*spelt, type=hint, default=default, help=text)
 
 
 def parser(function: Callable[..., int | None]) -> Parser:
+    """Make the parser of a function, as `call` describes it."""
     doc = docstring_parser.parse(inspect.getdoc(function) or "")
     helps = {param.arg_name: param.description for param in doc.params}
     made = Parser(
@@ -240,19 +253,17 @@ def parser(function: Callable[..., int | None]) -> Parser:
     hints = get_type_hints(function)
     usage = [made.prog]
     for name, parameter in inspect.signature(function).parameters.items():
-        option, place = "--" + name.replace("_", "-"), name.upper()
+        place = name.upper()
         if parameter.kind is parameter.POSITIONAL_ONLY and get_origin(hints[name]) is list:
             made.add_argument(name, type=get_args(hints[name])[0], nargs="+", help=helps[name], metavar=place)
             usage.append(f"{place} ...")
         elif parameter.kind is parameter.POSITIONAL_ONLY:
             made.add_argument(name, type=hints[name], help=helps[name], metavar=place)
             usage.append(place)
-        elif parameter.default is False:
-            made.add_argument(option, action="store_true", help=helps[name])
-        elif parameter.default is parameter.empty:
-            made.add_argument(option, type=hints[name], required=True, help=helps[name])
-            usage.append(f"{option} {number(hints[name]) or place}")
         else:
-            made.add_argument(option, type=hints[name], default=parameter.default, help=helps[name])
+            option, required = "--" + name.replace("_", "-"), parameter.default is parameter.empty
+            default = MISSING if required else parameter.default
+            add_option(made, [option], hints[name], default=default, text=helps[name] or "")
+            usage += [f"{option} {number(hints[name]) or place}"] if required else []
     made.usage = " ".join([*usage, "[options]"])
     return made

@@ -1,4 +1,4 @@
-"""Parts of jsonargparse's parsers that have no public name, here alone: tested with 4.53.0, there in 4.52.0, too."""
+"""Reach parts of jsonargparse's parsers without a public name: tested with 4.53.0, there in 4.52.0, too."""
 
 from __future__ import annotations
 

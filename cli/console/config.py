@@ -1,4 +1,4 @@
-"""CONFIG, as every command takes it: the path of a YAML, or the name of one that comes with oscine."""
+"""Find, read and parse a CONFIG: the path of a YAML, or the name of one that comes with oscine."""
 
 from __future__ import annotations
 
@@ -21,29 +21,25 @@ from oscine.models.json_text import dotted
 from oscine.models.yaml_text import parse_yaml, read_yaml
 
 CONFIGS = Path(__file__).absolute().parents[2] / "configs"  # beside this room, in a checkout and in an installation
-
 FIRST = "Take this first"  # how the first line of a configuration begins that is the first choice
-
-
 FOLDERS = {"pretrain": ["pretrain"], "probe": ["probe", "finetune"]}  # where the configurations of a command lie
 
 
 def shipped(kind: str) -> list[str]:
-    """Names of the configurations of a command that come with oscine; those of its further folders are FOLDER/NAME."""
+    """List the configurations of a command that come with oscine; those of its further folders are FOLDER/NAME."""
     own, *others = FOLDERS[kind]
     names = sorted(file.stem for file in (CONFIGS / own).iterdir())
     return names + [f"{other}/{file.stem}" for other in others for file in sorted((CONFIGS / other).iterdir())]
 
 
 def find(kind: str, config: str) -> Path:
-    """The file of a CONFIG, wherever it is."""
+    """Return the file of a CONFIG, wherever it is."""
     if config in shipped(kind):
         return CONFIGS / f"{config if '/' in config else f'{kind}/{config}'}.yaml"
     path = Path(config)
     if not path.is_file():
-        known = {
-            name.rpartition("/")[2]: name for name in reversed(shipped(kind))
-        }  # also by what stands behind FOLDER/
+        # Also by what stands behind FOLDER/.
+        known = {name.rpartition("/")[2]: name for name in reversed(shipped(kind))}
         near = get_close_matches(config, [*shipped(kind), *known], n=1)
         meant = "".join(f"did you mean {known.get(one, one)}? " for one in near)
         raise Misuse(f"no configuration {config!r}: {meant}expected a YAML file or one of {', '.join(shipped(kind))}")
@@ -51,7 +47,7 @@ def find(kind: str, config: str) -> Path:
 
 
 def name_of(path: Path) -> str:
-    """The name by which a configuration is called: its path, or the one that it has among those that come with oscine."""
+    """Return the name that calls a configuration: its path, or its name among those that come with oscine."""
     if CONFIGS not in path.parents:
         return str(path)
     folder, *name = path.relative_to(CONFIGS).with_suffix("").parts
@@ -59,12 +55,12 @@ def name_of(path: Path) -> str:
 
 
 def find_quickstart() -> Path:
-    """The one configuration that belongs to a command alone."""
+    """Return the configuration of `oscine quickstart`."""
     return CONFIGS / "quickstart.yaml"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The YAML's content, which must be a mapping."""
+    """Read a YAML, which must hold a mapping."""
     return read_yaml(path, "see the shipped ones")
 
 
@@ -88,65 +84,57 @@ def names_class(content: Any) -> bool:
 
 
 def added(kind: str, arguments: list[str]) -> list[str]:
-    """Arguments behind a CONFIG, with the file of every --config that is named as one that comes with oscine."""
+    """Return the arguments behind a CONFIG, with the file of every --config that names a shipped one."""
     if arguments and not arguments[0].startswith("-"):
         raise Misuse(
             f"one CONFIG, not also {arguments[0]!r}: a second one, whose keys come on top, goes behind --config: "
             f"--config {arguments[0]}"
         )
     found = list(arguments)
-    for place, one in enumerate(arguments):
-        option, equals, value = one.partition("=")
-        if option != "--config":
-            continue
-        if equals:
-            found[place] = f"--config={file_of(kind, value)}"
-        elif place + 1 < len(arguments):
-            found[place + 1] = file_of(kind, arguments[place + 1])
+    for place, source in configs_in(arguments):
+        if not written_out(source):
+            found[place] = found[place].removesuffix(source) + str(find(kind, source))
     return found
 
 
-def contents(kind: str, arguments: list[str]) -> Iterator[dict[str, Any]]:
-    """What every --config of a call holds."""
-    yield from map(content_of, configs_of(added(kind, arguments)))
-
-
 def content_of(source: str) -> dict[str, Any]:
-    """What stands behind a --config: YAML that is written out there, or a file's."""
+    """Read what stands behind a --config: YAML that is written out there, or a file's."""
     return parse_yaml(source, "--config", "write it in a file") if written_out(source) else read(Path(source))
 
 
 def written_out(source: str) -> bool:
-    """Whether what stands behind --config is YAML itself, not a file's name."""
+    """Return whether what stands behind --config is YAML itself, not a file's name."""
     return source.lstrip().startswith("{")
 
 
-def given(kind: str, arguments: list[str]) -> set[str]:
-    """The keys that a call gives itself, as options or in what it adds with --config."""
+def given(arguments: list[str]) -> set[str]:
+    """Return the keys that a call gives itself, as options or in what it adds with --config."""
     options = {one.partition("=")[0].removeprefix("--") for one in arguments if one.startswith("--")}
-    return options.union(*(dict(dotted(content)) for content in contents(kind, arguments)))
+    return options.union(*(dict(dotted(content)) for content in contents(arguments)))
 
 
-def configs_of(arguments: list[str]) -> Iterator[str]:
-    """Yield the files, or the YAML that is written out, behind every --config."""
-    for one, following in zip(arguments, [*arguments[1:], ""]):
+def contents(arguments: list[str]) -> list[dict[str, Any]]:
+    """Read what every --config of a call holds."""
+    return [content_of(source) for _, source in configs_in(arguments)]
+
+
+def configs_in(arguments: list[str]) -> Iterator[tuple[int, str]]:
+    """Yield the place of every --config's value, and that: a file, or YAML that is written out."""
+    for place, one in enumerate(arguments):
         option, equals, value = one.partition("=")
-        if option == "--config":
-            yield value if equals else following
-
-
-def file_of(kind: str, config: str) -> str:
-    """The file of a CONFIG; what is written out as YAML stays as it is."""
-    return config if written_out(config) else str(find(kind, config))
+        if option == "--config" and equals:
+            yield place, value
+        elif option == "--config" and place + 1 < len(arguments):
+            yield place + 1, arguments[place + 1]
 
 
 def first_line(path: Path) -> str:
-    """What a configuration says of itself in its first line, a comment."""
+    """Return what a configuration says of itself in its first line, a comment."""
     return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("#").strip()
 
 
 def listed(kind: str, width: int) -> str:
-    """The configurations of a kind with what each is: the one to take first, those for any data, those of one task."""
+    """List the configurations of a command by their first lines: the one to take first, for any data, for one task."""
     lines = {name: first_line(find(kind, name)) for name in shipped(kind)}
     asks = {name: "task" in read(find(kind, name)) for name in lines}
     order = sorted(lines, key=lambda name: (not lines[name].startswith(FIRST), "/" in name, asks[name], name))
@@ -164,23 +152,20 @@ def listed(kind: str, width: int) -> str:
 
 
 def parser(command: str, purpose: str) -> Parser:
-    """An empty parser for a command that takes a CONFIG; --config adds another on top of it."""
+    """Make an empty parser for a command that takes a CONFIG; --config adds another on top of it."""
     made = Parser(
-        f"oscine {command} CONFIG",
-        usage="%(prog)s [--key.sub value ...]",
-        description=purpose,
-        formatter_class=Help,
+        f"oscine {command} CONFIG", usage="%(prog)s [--key.sub value ...]", description=purpose, formatter_class=Help
     )
     made.add_argument("--config", action="config", help="another YAML, whose keys come on top of CONFIG's")
     return made
 
 
 def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
-    """Arguments on top of a CONFIG's keys, which are the values that --help shows."""
+    """Parse arguments on top of a CONFIG's keys, which are the values that --help shows."""
     made.prog = made.prog.replace("CONFIG", name_of(path))
     made.default_config_files = [glob.escape(str(path))]
-    simplify(made)
-    for source in [str(path), *configs_of(arguments)]:
+    hide_jsonargparse_extras(made)
+    for source in [str(path), *(source for _, source in configs_in(arguments))]:
         check_content(content_of(source), "--config" if written_out(source) else source, made.orders)
     try:
         settings = made.parse_args(arguments)
@@ -191,19 +176,18 @@ def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
     return settings
 
 
-def simplify(made: Parser) -> None:
+def hide_jsonargparse_extras(made: Parser) -> None:
     """Leave out of --help what jsonargparse adds to it for those who know it; all of it works nevertheless."""
     hide_config_files(made)
     for action in actions_of(made):
         action.option_strings = [option for option in action.option_strings if not option.endswith("+")]
         if action.help == "Path to a configuration file." or action.dest.endswith(".help"):  # of a section, of a class
             action.help = SUPPRESS
-    printed = option_of(made, "--print_config")
-    printed.help = "print all keys with their values as YAML, to make a CONFIG of your own"
+    option_of(made, "--print_config").help = "print all keys with their values as YAML, to make a CONFIG of your own"
 
 
 def usage(command: str, kind: str, purpose: str) -> str:
-    """What a command says when it is called without a CONFIG."""
+    """Return what a command says when it is called without a CONFIG."""
     width = shutil.get_terminal_size().columns - 2
     purpose = with_examples(command, purpose)
     return (

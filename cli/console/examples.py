@@ -1,4 +1,4 @@
-"""Calls of every command, the plainest first: its help begins with them, and a test reads them."""
+"""List calls of every command, the plainest first: its help begins with them, and a test reads them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ EXAMPLES = {
 
 
 def with_examples(command: str, text: str) -> str:
-    """A command's description with its examples behind the first sentence."""
+    """Put a command's examples behind the first sentence of its description."""
     first, _, rest = text.partition("\n\n")
     calls = "\n".join(f"  {call}" for call in EXAMPLES.get(command, ()))
     return "\n\n".join(part for part in (first, calls and f"examples:\n{calls}", rest) if part)

@@ -1,23 +1,15 @@
-"""`oscine embed RECORDINGS`: recordings as a table of embeddings."""
+"""`oscine embed RECORDINGS`: turn recordings into a table of embeddings."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from oscine.cli.console.command import call, say_if_slow, say_loading
-from oscine.cli.console.progress import progress_bar
+from oscine.cli.console.command import LISTED, call, say_if_slow, say_loading
+from oscine.cli.console.output import progress_bar
+from oscine.cli.encode.messages import Reporter, print_summary, say_if_lost
 from oscine.models.embed.settings import SHORTEST_CLIP
 from oscine.models.errors import Misuse
-from oscine.models.words import counted
-
-if TYPE_CHECKING:
-    from oscine.models.embed.table import Summary
-
-LISTED = 3  # exit code: finished, but some files are in the error table
 
 
 def main(arguments: list[str]) -> int | None:
@@ -112,7 +104,6 @@ def embed(
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
     say_loading("embed", model)
 
-    from oscine.cli.console.reporter import Reporter
     from oscine.models.embed.embed import embed_to_table
     from oscine.models.embed.extractor import EmbeddingExtractor
 
@@ -120,38 +111,8 @@ def embed(
     extractor = EmbeddingExtractor(encoder, chosen, pools.split(","), precision, compile)
     with say_if_lost(target), progress_bar() as bar:
         summary = embed_to_table(extractor, inputs, target, settings=settings, watcher=Reporter(bar, called))
-    say(summary)
+    print_summary(summary)
     return LISTED if summary.listed else 0
-
-
-@contextmanager
-def say_if_lost(target: Path) -> Iterator[None]:
-    """Have a call that is stopped in the block say so where nothing of it is kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        from oscine.models.embed.journal import Journal
-
-        if Journal(target).keeps():
-            raise
-        raise KeyboardInterrupt("nothing is kept yet, the next call begins anew") from None
-
-
-def say(summary: Summary, row: str = "clip") -> None:
-    from oscine.models.audio.load import IN_PART
-
-    rows, files = counted(summary.rows, row), counted(summary.files, "recording")
-    print(f"{summary.out}: {rows} of {files}, {summary.seconds / 3600:.2f} hours")
-    if not summary.listed:
-        return
-    short = sum(reason.startswith(IN_PART) for reason in summary.listed.values())
-    refused = len(summary.listed) - short
-    in_part = counted(short, "file that is", "files that are")
-    reasons = [f"{in_part} cut short, damaged or not as the header says (what can be read is in the table)"] * bool(
-        short
-    )
-    reasons += [f"{counted(refused, 'file')} that could not be used"] * bool(refused)
-    print(f"{summary.errors}: {', '.join(reasons)}")
 
 
 def _layers(text: str) -> list[int]:

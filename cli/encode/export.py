@@ -1,4 +1,4 @@
-"""`oscine export NAME OUT.onnx`: an encoder, and a probe on it, for programs without PyTorch."""
+"""`oscine export NAME OUT.onnx`: write an encoder, and a probe on it, for programs without PyTorch."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""`oscine merge OUT SHARD...`: the tables of several jobs as one."""
+"""`oscine merge OUT SHARD...`: join the tables of several jobs into one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from oscine.cli.console.command import Help, Parser
-from oscine.cli.encode.embed import LISTED, say
+from oscine.cli.console.command import LISTED, Help, Parser
+from oscine.cli.encode.messages import print_summary
 
 PURPOSE = """Join the tables that `oscine embed --shard 1/N` to `N/N` have written into one.
 
@@ -31,5 +31,5 @@ def merge(out: Path, shards: list[Path], overwrite: bool = False) -> int:
     from oscine.models.embed.merge import merge_tables
 
     summary = merge_tables(out, shards, overwrite)
-    say(summary)
+    print_summary(summary)
     return LISTED if summary.listed else 0

@@ -1,4 +1,4 @@
-"""`oscine models`: the table of encoders, and that of their published weights."""
+"""`oscine models`: list the encoders, and their published weights."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def models(filter: str = "*", pretrained: bool = False) -> None:
         print(f"no model {'with weights to get ' if pretrained else ''}matches {filter!r}; oscine models lists all")
         return
     encoders = [describe(name) for name in names]
-    show([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *encoders])
+    print_rows([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *encoders])
     rows = [row for row in PUBLISHED if row.architecture in names and (row.name in by_name or not pretrained)]
     if rows:
         print()
         # What stands in brackets behind a licence would not fit.
-        show(
+        print_rows(
             [("weights", "from", "licence"), *((row.name, origin(row), row.licence.partition(" (")[0]) for row in rows)]
         )
         print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
@@ -39,12 +39,12 @@ def models(filter: str = "*", pretrained: bool = False) -> None:
 
 
 def origin(row: Published) -> str:
-    """Where the weights of a row come from."""
+    """Say where the weights of a row come from."""
     return row.repository or ("oscine itself, no download" if row.by_name else f"a file: {row.file}")
 
 
 def describe(name: str) -> tuple[str, ...]:
-    """An encoder's row."""
+    """Make an encoder's row."""
     row = ARCHITECTURES[name]
     sizes = {**row.sizes, **row.config}
     tags = [row.name.partition(".")[2] for row in PUBLISHED if row.architecture == name]
@@ -59,7 +59,7 @@ def describe(name: str) -> tuple[str, ...]:
     )
 
 
-def show(rows: list[tuple[str, ...]]) -> None:
+def print_rows(rows: list[tuple[str, ...]]) -> None:
     """Print rows under their header, a line each and nothing cut, so that they can be searched and copied."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:

@@ -1,4 +1,4 @@
-"""`oscine predict RECORDINGS`: what a fitted probe says of recordings."""
+"""`oscine predict RECORDINGS`: write what a fitted probe says of recordings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oscine.cli.console.command import call, say_if_slow, say_loading
-from oscine.cli.console.progress import progress_bar
-from oscine.cli.encode.embed import LISTED, say, say_if_lost
+from oscine.cli.console.command import LISTED, call, say_if_slow, say_loading
+from oscine.cli.console.output import progress_bar
+from oscine.cli.encode.messages import Reporter, print_summary, say_if_lost
 from oscine.models.embed.settings import SHORTEST_CLIP
 from oscine.models.errors import Misuse
 from oscine.models.words import counted
@@ -103,7 +103,6 @@ def predict(
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
     say_loading("predict", str(probe))
 
-    from oscine.cli.console.reporter import Reporter
     from oscine.models.embed.embed import embed_to_table
     from oscine.probe.deploy.detections import is_current, write_detections
     from oscine.probe.deploy.negatives import describe_false_positives
@@ -129,7 +128,7 @@ def predict(
             extractor = Probabilities(fitted, precision)
             summary = embed_to_table(extractor, inputs, target, settings=settings, watcher=Reporter(bar, called))
         listed = summary.listed
-        say(summary, "frame" if fitted.frame_seconds else "clip")
+        print_summary(summary, "frame" if fitted.frame_seconds else "clip")
     if detections:
         count = write_detections(fitted, target, inputs, detections, threshold=threshold, settings=settings)
         print(
@@ -141,7 +140,7 @@ def predict(
 
 
 def describe_thresholds(fitted: FittedProbe, threshold: float | None) -> str:
-    """From which probability on there is a detection, in words."""
+    """Say from which probability on there is a detection."""
     from oscine.probe.deploy.detections import thresholds_of
     from oscine.probe.tasks.class_names import listed
 

@@ -1,4 +1,4 @@
-"""`oscine convert NAME OUT`: an official checkpoint as a folder in oscine's layout."""
+"""`oscine convert NAME OUT`: turn an official checkpoint into a folder in oscine's layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`oscine download NAME ...`: weights into the cache, for machines that will have no network."""
+"""`oscine download NAME ...`: fetch weights into the cache, for machines that will have no network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def download(names: list[str]) -> None:
 
 
 def fetch_all(name: str) -> dict[str, Fetched]:
-    """The weights of an encoder, or of a probe and its encoder, by their names."""
+    """Fetch the weights of an encoder, or of a probe and its encoder; return them by their names."""
     from huggingface_hub.errors import EntryNotFoundError
 
     from oscine.models.errors import OscineError

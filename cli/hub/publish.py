@@ -1,4 +1,4 @@
-"""`oscine publish RUN OWNER/NAME`: an encoder or a probe to the Hub, and the rows that make it one of the zoo."""
+"""`oscine publish RUN OWNER/NAME`: put an encoder or a probe on the Hub; print the rows that make it one of the zoo."""
 
 from __future__ import annotations
 
@@ -57,9 +57,18 @@ def main(arguments: list[str]) -> None:
         check(settings.run, terms)
         say_loading("publish", str(settings.run))
         if probe := find_probe(settings.run):
-            publish_probe(probe, terms, settings.public, settings.dry_run)
+            from oscine.probe.deploy.publish import probe_publication
+            from oscine.probe.deploy.saved import load_probe
+
+            fitted = load_probe(probe)
+            with probe_publication(fitted, with_own_scores(terms, probe, fitted)) as (folder, publication, facts):
+                publish(folder, publication, facts, settings.public, settings.dry_run)
         else:
-            publish_encoder(settings.run, terms, settings.public, settings.dry_run)
+            from oscine.models.publish.contents import encoder_publication
+            from oscine.pretrain.run.facts import gather
+
+            folder, known = gather(settings.run, terms)
+            publish(folder, encoder_publication(folder, known), known, settings.public, settings.dry_run)
 
 
 def check(run: Path, terms: Terms) -> None:
@@ -76,25 +85,8 @@ def check(run: Path, terms: Terms) -> None:
     check_names([read_scores(text, sha256) for text in terms.scores])
 
 
-def publish_encoder(run: Path, terms: Terms, public: bool, dry_run: bool) -> None:
-    from oscine.models.publish.contents import encoder_publication
-    from oscine.pretrain.run.facts import gather
-
-    folder, facts = gather(run, terms)
-    publish(folder, encoder_publication(folder, facts), facts, public, dry_run)
-
-
-def publish_probe(probe: Path, terms: Terms, public: bool, dry_run: bool) -> None:
-    from oscine.probe.deploy.publish import probe_publication
-    from oscine.probe.deploy.saved import load_probe
-
-    fitted = load_probe(probe)
-    with probe_publication(fitted, with_own_scores(terms, probe, fitted)) as (folder, publication, facts):
-        publish(folder, publication, facts, public, dry_run)
-
-
 def with_own_scores(terms: Terms, probe: Path, fitted: FittedProbe) -> Terms:
-    """With what the run of a probe has found, unless that is given already, as it may be with a leaderboard."""
+    """Add what the run of a probe has found, unless that is given already, as it may be with a leaderboard."""
     from oscine.probe.deploy.publish import own_scores
 
     own, given = own_scores(probe, fitted), {Path(text.partition("=")[0]).resolve() for text in terms.scores}

@@ -1,21 +1,19 @@
-"""`oscine pretrain CONFIG`: a recipe, an encoder and a folder of recordings become a run."""
+"""`oscine pretrain CONFIG`: run a recipe on a folder of recordings, and leave an encoder."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
 from oscine.cli.console import config
 from oscine.cli.console.command import Parser, add_class, add_fields, complain, meanings, say_loading
-from oscine.cli.console.progress import progress_bar
+from oscine.cli.console.output import progress_bar
 from oscine.models.errors import OscineError
 from oscine.pretrain.distributed import is_first
-from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import ENCODERS, LOGS, PICTURES
 from oscine.pretrain.run.settings import ORDERS, PretrainingRunSettings, check_run
-from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
+from oscine.pretrain.settings import METHODS, RECIPES, DataSettings, TrainerSettings
 
 if TYPE_CHECKING:
     from lightning import Callback
@@ -41,7 +39,11 @@ def main(arguments: list[str]) -> int | None:
     METHODS.check(name, path)
     settings = settings_of(config.parse(parser(str(name)), path, config.added("pretrain", arguments[1:])))
     check_run(settings)
-    table = read_probe_table(settings.probe_table)
+    table = None
+    if settings.probe_table:
+        from oscine.probe.tasks.splits import read_labelled  # pandas, which --help does without
+
+        table = read_labelled(settings.probe_table)
     if is_first():
         say_loading("pretrain", str(settings.encoder["name"]))
     from oscine.pretrain.run.checkpoint import DiskError, Diverged, Stopped
@@ -61,12 +63,12 @@ def main(arguments: list[str]) -> int | None:
 
 
 def parser(method: str) -> Parser:
-    """What `oscine pretrain` takes: the fields of PretrainingRunSettings, with that method's settings as `recipe`."""
+    """Make the parser: the fields of PretrainingRunSettings, with that method's settings as `recipe`."""
     made = config.parser("pretrain", PURPOSE)
     add_fields(made, PretrainingRunSettings, skip={"method", "recipe", *ORDERS})
     helps = meanings(PretrainingRunSettings)
     made.add_argument("--method", choices=[method], help=helps["method"])
-    add_class(made, RECIPES.get(method) or METHODS[method], "recipe", RECIPES, skip={"encoder"})
+    add_class(made, RECIPES.get(method) or METHODS[method], "recipe", ours=RECIPES, skip={"encoder"})
     made.add_class_arguments(DataSettings, "data")
     made.add_class_arguments(TrainerSettings, "trainer")
     for order in ("resume", "overwrite"):
@@ -76,30 +78,22 @@ def parser(method: str) -> Parser:
 
 
 def settings_of(parsed: Namespace) -> PretrainingRunSettings:
-    """The settings that were parsed, as `run_pretraining` takes them."""
+    """Return the settings that were parsed, as `run_pretraining` takes them."""
     plain = parsed.as_dict()
     data, trainer = DataSettings(**plain.pop("data")), TrainerSettings(**plain.pop("trainer"))
     return PretrainingRunSettings(**plain, data=data, trainer=trainer)
 
 
-def read_probe_table(table: Path | None) -> LabelledTable | None:
-    if not table:
-        return None
-    from oscine.probe.tasks.splits import read_labelled  # pandas, which --help does without
-
-    return read_labelled(table)
-
-
 def pretrain(settings: PretrainingRunSettings, table: LabelledTable | None) -> None:
     """Run it, with a display of its own in the first process, and print where everything lies."""
-    from oscine.pretrain.run.run import run_pretraining
+    from oscine.pretrain.run.run import run_checked
 
-    watching = watch(settings, table)
+    probes = probes_of(settings, table)
     if not is_first():
-        run_pretraining(settings, callbacks=watching)
+        run_checked(settings, callbacks=probes)
         return
     with progress_bar() as bar:
-        encoder = run_pretraining(settings, progress=bar, callbacks=watching)
+        encoder = run_checked(settings, progress=bar, callbacks=probes)
     folder = settings.folder
     pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
     over_time = f"encoders over time: {folder / ENCODERS}; " if (folder / ENCODERS).exists() else ""
@@ -108,8 +102,8 @@ def pretrain(settings: PretrainingRunSettings, table: LabelledTable | None) -> N
     )
 
 
-def watch(settings: PretrainingRunSettings, table: LabelledTable | None) -> list[Callback]:
-    """What probes the encoder on a labelled table while it learns, if there is one."""
+def probes_of(settings: PretrainingRunSettings, table: LabelledTable | None) -> list[Callback]:
+    """Return what probes the encoder on a labelled table while it learns, if there is one."""
     if not table or not settings.probe_every:
         return []
     from oscine.probe.fit.online import Watch

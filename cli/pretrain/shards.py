@@ -1,4 +1,4 @@
-"""`oscine shards FOLDER OUT`: a folder of recordings as a few large files, to pretrain from on a cluster.
+"""`oscine shards FOLDER OUT`: pack a folder of recordings into a few large files, to pretrain from on a cluster.
 
 `oscine shards --check OUT` says whether they are still what they were.
 """
@@ -9,12 +9,11 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from oscine.cli.console import progress
-from oscine.cli.console.command import call, say_loading
+from oscine.cli.console.command import LISTED, call, say_loading
+from oscine.cli.console.output import progress_bar
 from oscine.models.errors import Misuse
 from oscine.models.words import counted
 
-LISTED = 3  # exit code: finished, but some files are in the error table
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -31,7 +30,7 @@ def check(arguments: list[str]) -> int:
     from oscine.pretrain.data.shards import check_shards
 
     out = Path(arguments[0])
-    with progress.progress_bar() as bar:
+    with progress_bar() as bar:
         count = check_shards(out, bar.task("check shards"))
     print(f"{out}: {counted(count, 'shard is as it was', 'shards are as they were')} packed")
     return 0
@@ -77,13 +76,14 @@ def shards(
     from oscine.models.audio.scan import scan_folder
     from oscine.models.files import bytes_in_words
     from oscine.pretrain.data.packing import check_packing, pack_shards
+    from oscine.pretrain.data.shards import ERRORS
 
     most = parse_size(size)
     which = parse_channel(channel)
     check_packing(out, rate, format, most, workers, which)
     scan_folder(folder)
     say_loading("shards", str(folder))
-    with progress.progress_bar() as bar:
+    with progress_bar() as bar:
         packed = pack_shards(folder, out, rate, format, most, workers, bar.task("pack recordings"), channel=which)
     print(
         f"{packed.out}: {counted(packed.recordings, 'recording')}, {packed.seconds / 3600:.2f} hours, in "
@@ -91,12 +91,12 @@ def shards(
         f"{bytes_in_words(packed.size)}"
     )
     if packed.listed:
-        print(f"{packed.out / 'errors.csv'}: {counted(len(packed.listed), 'file')} cut short or impossible to use")
+        print(f"{packed.out / ERRORS}: {counted(len(packed.listed), 'file')} cut short or impossible to use")
     return LISTED if packed.listed else 0
 
 
 def parse_size(text: str) -> int:
-    """Bytes: "1.5GB", "500 MB"."""
+    """Read a number of bytes: "1.5GB", "500 MB"."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(kB|MB|GB|TB)", text)
     if not match:
         raise Misuse(f"size {text!r}: expected a number and {', '.join(UNITS)}, such as 500MB")

@@ -1,11 +1,11 @@
-"""`oscine chorus OUT`: the synthetic dawn chorus as a folder of files."""
+"""`oscine chorus OUT`: write the synthetic dawn chorus as a folder of files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from oscine.cli.console.command import call
-from oscine.cli.console.progress import progress_bar
+from oscine.cli.console.output import progress_bar
 
 
 def chorus(out: Path, /, seed: int = 0, clips: int = 10, soundscapes: int = 1) -> None:

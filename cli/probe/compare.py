@@ -1,16 +1,15 @@
-"""`oscine compare`: one's own runs beside the published figures with their sources, or two of them row by row."""
+"""`oscine compare`: show one's own runs beside published figures with their sources, or compare two row by row."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from oscine.cli.console.command import Help, Parser, say_loading
-from oscine.cli.console.tables import plain, show
+from oscine.cli.console.output import plain, print_table
 from oscine.models.errors import Misuse, OscineError
 from oscine.probe.results.run_files import PREDICTIONS, check_predictions
 from oscine.probe.results.runs import (
@@ -24,11 +23,6 @@ from oscine.probe.results.runs import (
     ranked,
     read_runs,
 )
-
-if TYPE_CHECKING:
-    from oscine.probe.metrics import bootstrap as uncertainty
-
-Events = list[dict[str, Any]]  # of recordings, as `judged_events` gives them
 
 
 def main(arguments: list[str]) -> int | None:
@@ -67,7 +61,7 @@ def compare(
     if paired:
         if len(runs) != 1:
             raise Misuse(f"--paired compares two runs, {1 + len(runs)} were named; name the folder of the other one")
-        show(difference(paired, runs[0]))
+        print_table(difference(paired, runs[0]))
         return
     if own and not runs:
         raise Misuse("--own leaves the published figures out; name runs, such as runs/probe")
@@ -88,7 +82,7 @@ def compare(
         known = list(dict.fromkeys(known for row in (*mine, *others) for known in row.scores))
         if metric not in [None, *known]:
             raise Misuse(f"no row of {name} has a metric {metric!r}; choose from {', '.join(known)}")
-        show(table(name, mine, others, metric))
+        print_table(table(name, mine, others, metric))
 
 
 def results_below(place: Path) -> list[tuple[Path, str]]:
@@ -107,7 +101,7 @@ def results_below(place: Path) -> list[tuple[Path, str]]:
 
 
 def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> Table:
-    """Own rows stand out; the columns are the metrics that were published, or one's own where none were."""
+    """Make the table of a task; own rows stand out, columns are the published metrics, or one's own where none are."""
     metrics = list(dict.fromkeys(name for row in others or own for name in row.scores))
     first = metric or next(iter(metrics), "accuracy")
     shown = metrics if first in metrics else [first, *metrics]
@@ -121,7 +115,7 @@ def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> T
 
 
 def difference(first: Path, second: Path) -> Table:
-    """How much higher the first run scores than the second on the rows, or recordings, that both were judged on.
+    """Compare two runs: how much higher the first scores on the rows, or recordings, that both were judged on.
 
     Above 0 is the share of what the difference may be; the interval leaves 0 out where that is over 97.5 %, or under 2.5.
     """
@@ -132,49 +126,33 @@ def difference(first: Path, second: Path) -> Table:
         for run in (first, second):
             check_predictions(run / PREDICTIONS)
     say_loading("compare", f"{first} and {second}")
-    found = by_moments(one, other) if one else by_clips(first, second)
+    import torch
+    from pandas import DataFrame
+
+    from oscine.probe.results import intervals
+    from oscine.probe.results.predictions import read_predictions
+
+    if one:
+        events = DataFrame(one), DataFrame(other)
+        compared = intervals.compare_recordings(*events)
+        scores, rows = [intervals.event_scores(run) for run in events], [len(run) for run in events]
+    else:
+        clips = read_predictions(first / PREDICTIONS), read_predictions(second / PREDICTIONS)
+        compared = intervals.compare_predictions(*clips)
+        scores = [{name: intervals.score_of(run, intervals.SCORES[name]) for name in compared} for run in clips]
+        rows = [len(run.rows) for run in clips]
     made = Table("", first.name, second.name, "higher by", "95 % interval", "above 0", box=SIMPLE_HEAD)
-    for name, (scores, ((value, low, high), ahead)) in found.items():
+    for name, ((value, low, high), ahead) in compared.items():
+        # Of a bootstrap's scores, that of all rows, each drawn once.
+        both = [score[name](torch.ones(1, count, dtype=torch.float64)).item() for score, count in zip(scores, rows)]
         made.add_row(
-            name, *(f"{score:.3f}" for score in scores), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}",
-            f"{ahead:.1%}",
-        )  # fmt: skip
+            name, *(f"{score:.3f}" for score in both), f"{value:+.3f}", f"{low:+.3f} to {high:+.3f}", f"{ahead:.1%}"
+        )
     return made
 
 
-def by_clips(first: Path, second: Path) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
-    """Of every score, both runs' and how they compare."""
-    from oscine.probe.results.intervals import SCORES, compare_predictions, score_of
-    from oscine.probe.results.predictions import read_predictions
-
-    one, other = (read_predictions(run / PREDICTIONS) for run in (first, second))
-    return {
-        name: ([of_all(score_of(run, SCORES[name]), len(run.rows)) for run in (one, other)], compared)
-        for name, compared in compare_predictions(one, other).items()
-    }
-
-
-def by_moments(first: Events, second: Events) -> dict[str, tuple[list[float], uncertainty.Comparison]]:
-    """The same of runs that found events."""
-    from pandas import DataFrame
-
-    from oscine.probe.results.intervals import compare_recordings, event_scores
-
-    one, other = DataFrame(first), DataFrame(second)
-    return {
-        name: ([of_all(event_scores(run)[name], len(run)) for run in (one, other)], compared)
-        for name, compared in compare_recordings(one, other).items()
-    }
-
-
-def of_all(score: uncertainty.Score, rows: int) -> float:
-    """Each drawn once."""
-    import torch
-
-    return score(torch.ones(1, rows, dtype=torch.float64)).item()
-
-
 def cell(score: Score | None) -> str:
+    """Write a score with its spread, if it has one."""
     if score is None:
         return ""
     return f"{score.value:.3f}" + (f" ± {score.spread:.3f}" if score.spread is not None else "")

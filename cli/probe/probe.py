@@ -1,4 +1,4 @@
-"""`oscine probe CONFIG`: an encoder, a probe and a task become scores, and how far they can be trusted."""
+"""`oscine probe CONFIG`: judge an encoder with a probe on a task, and say how far the scores can be trusted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from rich.table import Table
 
 from oscine.cli.console import config
 from oscine.cli.console.command import Parser, add_class, add_fields, meanings, say_loading
-from oscine.cli.console.progress import progress_bar
-from oscine.cli.console.tables import plain, show
+from oscine.cli.console.output import plain, print_table, progress_bar
 from oscine.models.errors import Misuse
 from oscine.models.json_text import dotted
 from oscine.probe.finetune.settings import TuningSettings
@@ -62,46 +61,49 @@ def main(arguments: list[str]) -> int | None:
     content = config.read(path)
     name = content.get("probe")
     PROBES.check(name, path)
-    name = str(name)
     own = content.get("task", {}).get("name")
-    called = content.get("name", name).removeprefix(f"{own}_")  # hsn_cgp is cgp, on HSN or another set
+    called = str(content.get("name", name)).removeprefix(f"{own}_")  # hsn_cgp is cgp, on HSN or another set
     tuned = arguments[0].startswith("finetune/")  # shipped ones are called after their probe, as in published tables
-    settings = settings_of(parse(name, path, content, arguments), None if tuned else called)
-    if settings.finetune and not tunes(content, arguments[1:]):
-        settings = fine_tuned(arguments, content, settings)
+    more = config.added("probe", arguments[1:])
+    settings = settings_of(parse(path, content, more), None if tuned else called)
+    if settings.finetune and not tunes(content, more):
+        settings = fine_tuned(arguments[0], content, more, settings)
     clips = check_run(settings)
     say_loading("probe", settings.encoder)
     from oscine.probe.run.run import run_checked
 
     with progress_bar() as bar:
-        made = run_checked(settings, clips, bar)
-    show_run(made)
+        run = run_checked(settings, clips, bar)
+    print_run(run)
     return None
 
 
-def parse(probe: str, path: Path, content: Mapping[str, Any], arguments: list[str]) -> Namespace:
-    """The settings of a call. A CONFIG with a section `tuning` fine-tunes, unless it says `finetune: false`."""
-    made = parser(probe)
-    if tunes(content, arguments[1:]):
+def parse(path: Path, content: Mapping[str, Any], more: list[str]) -> Namespace:
+    """Parse what stands behind a CONFIG, on top of its content."""
+    made = parser(content["probe"])
+    if tunes(content, more):
         made.set_defaults(finetune=True)
-    return config.parse(made, path, config.added("probe", arguments[1:]))
+    return config.parse(made, path, more)
 
 
 def tunes(content: Mapping[str, Any], more: list[str]) -> bool:
-    """Whether CONFIG, or one that is added with --config, asks for fine-tuning; the last one that says has the word."""
-    every = [content, *config.contents("probe", more)]
+    """Return whether CONFIG, or one added with --config, asks for fine-tuning by `tuning`; the last that says counts.
+
+    A CONFIG with a section `tuning` fine-tunes, unless it says `finetune: false`.
+    """
+    every = [content, *config.contents(more)]
     said = [bool(one.get("finetune", True)) for one in every if one.keys() & {"finetune", "tuning"}]
     return said[-1] if said else False
 
 
-def fine_tuned(arguments: list[str], content: Mapping[str, Any], settings: ProbeRunSettings) -> ProbeRunSettings:
-    """The settings of --finetune with a CONFIG that does not ask for it; one that comes with oscine is for frozen encoders.
+def fine_tuned(name: str, content: Mapping[str, Any], more: list[str], settings: ProbeRunSettings) -> ProbeRunSettings:
+    """Return the settings of --finetune with a CONFIG that does not ask for it; refuse one that comes with oscine.
 
     A run that oscine 0.1 began so goes on with the settings in its folder, where the call does not give others.
     """
-    name, own = arguments[0], arguments[0] not in config.shipped("probe")
+    own = name not in config.shipped("probe")
     if settings.resume:
-        given = config.given("probe", arguments[1:]) | (dict(dotted(content)).keys() if own else set())
+        given = config.given(more) | (dict(dotted(content)).keys() if own else set())
         if begun := as_begun(settings, given):
             return begun
     if own:
@@ -127,12 +129,12 @@ ORDERS = ("resume", "overwrite")
 
 
 def parser(probe: str) -> Parser:
-    """What `oscine probe` takes: the fields of ProbeRunSettings, with the settings of that probe's class as `head`."""
+    """Make the parser: the fields of ProbeRunSettings, with the settings of that probe's class as `head`."""
     made = config.parser("probe", PURPOSE)
     add_fields(made, ProbeRunSettings, skip={"probe", "called", "head", *ORDERS})
     made.add_argument("--probe", choices=[probe], help=meanings(ProbeRunSettings)["probe"])
     made.add_class_arguments(TaskSettings, "task")
-    add_class(made, head_of(probe), "head", HEADS, skip={"encoder", "classes"})
+    add_class(made, head_of(probe), "head", ours=HEADS, skip={"encoder", "classes"})
     made.add_class_arguments(FitSettings, "fit")
     made.add_class_arguments(TuningSettings, "tuning")
     made.add_class_arguments(SearchSettings, "search")
@@ -142,7 +144,7 @@ def parser(probe: str) -> Parser:
 
 
 def settings_of(parsed: Namespace, called: str | None = None) -> ProbeRunSettings:
-    """The settings that were parsed, as `run_probe` takes them."""
+    """Return the settings that were parsed, as `run_probe` takes them."""
     plain = parsed.as_dict()
     sections = {name: kind(**plain.pop(name)) for name, kind in SECTIONS.items()}
     search = plain.pop("search")
@@ -150,9 +152,9 @@ def settings_of(parsed: Namespace, called: str | None = None) -> ProbeRunSetting
     return ProbeRunSettings(**plain, **sections, search=SearchSettings(**search, space=space), called=called)
 
 
-def show_run(made: ProbeRun) -> None:
+def print_run(made: ProbeRun) -> None:
     """Print the scores of a run, and where it lies."""
-    show(table(made))
+    print_table(table(made))
     for reason in made.scores.get("evidence", {}).get("unsaid", {}).values():
         print(reason)
     print(f"scores, every part's metrics and all settings: {made.folder / SCORES}")
@@ -168,7 +170,7 @@ def show_run(made: ProbeRun) -> None:
 
 
 def table(made: ProbeRun) -> Table:
-    """Mean and spread of the metrics that fit each task, with intervals where there are some."""
+    """Make the table of a run: mean and spread of the metrics that fit each task, with intervals where there are some."""
     evidence = made.scores.get("evidence", {})
     shown = Table("", "", "mean", "std", "95 % interval")
     for task, row in made.summary.items():

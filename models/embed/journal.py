@@ -17,7 +17,7 @@ from oscine.models.embed.table import FileError, Summary, check_absent, check_ou
 from oscine.models.embed.table_metadata import reading
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.json_text import check_fields, differences, parse_json, read_json
+from oscine.models.json_text import check_fields, check_same_settings, parse_json, read_json
 from oscine.models.locks import Lock, lock_exclusive
 from oscine.models.recordings.error_list import errors_path
 from oscine.models.replaced import is_litter
@@ -196,8 +196,8 @@ def _read_errors(path: Path, schema: pa.Schema) -> dict[str, list[Any]]:
 def _check_plan(target: Path, begun: Plan, plan: Plan) -> None:
     """An error that says what differs."""
     # A model may be spelt in several ways; its fingerprint tells.
-    if differ := differences(begun["settings"], plan["settings"], aside=["model"]):
-        raise OscineError(f"{target} was begun with {'; '.join(differ)}; {CONTINUE}")
+    complaint = f"{target} was begun with"
+    check_same_settings(begun["settings"], plan["settings"], complaint=complaint, remedy=CONTINUE, aside=["model"])
     was, now = begun["recordings"], plan["recordings"]
     changes = {
         "new": sorted(now.keys() - was.keys()),

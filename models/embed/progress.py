@@ -1,33 +1,11 @@
-"""Show how far work is: what it says, and who listens."""
+"""Tell how far an embed job is, what it found and what it will cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from oscine.models.recordings.folder import Survey
-
-
-class Bar(Protocol):
-    """A display of progress.
-
-    task: adds a task to it and returns the callback (done, total, note) that moves that task. say: adds a line.
-    """
-
-    def task(self, description: str) -> Callable[..., None]: ...
-
-    def say(self, text: str) -> None: ...
-
-
-class NoBar:
-    """Shows nothing."""
-
-    def task(self, description: str) -> Callable[..., None]:
-        return lambda done, total, note="": None
-
-    def say(self, text: str) -> None:
-        pass
 
 
 class Forecast(NamedTuple):

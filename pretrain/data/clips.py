@@ -1,4 +1,4 @@
-"""Clips to pretrain on. Every random choice depends on the seed and the clip's number in the run alone."""
+"""Cut clips to pretrain on. Every random choice depends on the seed and the clip's number in the run alone."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from hashlib import sha256
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing import get_context
 from torch.utils.data import Dataset, Sampler, default_collate
 
 from oscine.models.audio.clip_random import derive_seed
 from oscine.models.audio.load import AudioError, one_clip
 from oscine.models.errors import OscineError
-from oscine.pretrain.data.bad_files import Tally, readable
-from oscine.pretrain.data.spans import Source, cut_up
+from oscine.models.words import counted
+from oscine.pretrain.data.spans import RecordingSource, Span, split_spans
 from oscine.pretrain.recipe import Batch, DrawKeep
 
 logger = logging.getLogger(__name__)
-PATIENCE = 20  # unreadable recordings in a row before a run stops: more than chance, a disk is gone
+# Bad ones before their share is looked at: fewer may be chance, and a small folder's few are no reason to stop.
+MIN_BAD = 20
+MOST_IN_A_ROW = 20  # unreadable recordings in a row before a run stops: more than chance, a disk is gone
 
 
 class ClipDataset(Dataset[Batch]):
@@ -33,7 +36,7 @@ class ClipDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        source: Source,
+        source: RecordingSource,
         sample_rate: int,
         samples: int,
         draw_keep: DrawKeep,
@@ -47,43 +50,42 @@ class ClipDataset(Dataset[Batch]):
         self.sample_rate, self.samples, self.seed = sample_rate, samples, seed
         self.draw_keep = draw_keep
         self.stretches = stretches_of(source, samples / sample_rate, bad_share) if stretches is None else stretches
-        self.tally = Tally(bad_share)
+        self.bad_files = BadFileBudget(bad_share)
 
     def __getitem__(self, number: int) -> Batch:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, number))
-        seed = torch.tensor(
-            derive_seed(self.seed, number, 2)
-        )  # another one: what is mixed is not to go with what was cut
+        # Another one: what is mixed is not to go with what was cut.
+        seed = torch.tensor(derive_seed(self.seed, number, 2))
         stretch = self.stretch(number)
         first: AudioError | None = None
-        for _ in range(PATIENCE):
+        for _ in range(MOST_IN_A_ROW):
             try:
                 waveform = self.cut(stretch, generator)
             except AudioError as error:
                 first, last = first or error, error
                 stretch = self.of_next_recording(stretch)
                 continue
-            self.tally.add(first)
+            self.bad_files.add(first)
             heard = torch.tensor(min(len(waveform), self.samples))
             return Batch(one_clip(waveform, self.samples), heard, self.draw_keep(generator), seed)
         raise OscineError(
-            f"{PATIENCE} recordings in a row cannot be read, the last is {last}; is the disk still there?"
+            f"{MOST_IN_A_ROW} recordings in a row cannot be read, the last is {last}; is the disk still there?"
         )
 
     def __getitems__(self, numbers: list[int]) -> list[Batch] | OscineError:
-        """Clips of one batch; an error is handed over as it is, where a worker would raise it as its traceback's text."""
+        """Return the clips of one batch; an error as it is, where a worker would raise it as its traceback's text."""
         try:
             return [self[number] for number in numbers]
         except OscineError as error:
             return error
 
     def stretch(self, number: int) -> int:
-        """Which stretch a clip is cut from."""
+        """Return the number of the stretch that a clip is cut from."""
         epoch, place = divmod(number, len(self.stretches))
         return int(shuffled(len(self.stretches), derive_seed(self.seed, epoch, 1))[place])
 
     def of_next_recording(self, stretch: int) -> int:
-        """The first stretch after this one that is of another recording; the same one where there is no other."""
+        """Return the first stretch after this one that is of another recording; the same one where there is no other."""
         recordings = self.stretches["recording"]
         for step in range(1, len(recordings)):
             following = (stretch + step) % len(recordings)
@@ -92,11 +94,11 @@ class ClipDataset(Dataset[Batch]):
         return stretch
 
     def recording_of(self, number: int) -> str:
-        """Name of the recording that a clip is cut from, if that can be read."""
+        """Return the name of the recording that a clip is cut from, if that can be read."""
         return self.source.name(int(self.stretches[self.stretch(number)]["recording"]))
 
     def names(self) -> str:
-        """A hash of the names of all recordings that clips are cut from; empty where one of them is not in the source."""
+        """Hash the names of all recordings that clips are cut from; empty where one of them is not in the source."""
         hashed = sha256()
         try:
             for recording in np.unique(self.stretches["recording"]).tolist():
@@ -138,13 +140,13 @@ class ClipNumbers(Sampler[list[int]]):
         return list(range(start, start + self.batch_size))
 
     def before(self, batch: int) -> int:
-        """How many clips all ranks have had before a batch."""
+        """Count the clips that all ranks have had before a batch."""
         return self.begin + (batch - self.first) * self.ranks * self.batch_size
 
 
-def stretches_of(source: Source, seconds: float, bad_share: float) -> np.ndarray:
-    """What clips of so many seconds are cut from, by the recordings' headers; each once an epoch."""
-    return cut_up(readable(source, bad_share), seconds)
+def stretches_of(source: RecordingSource, seconds: float, bad_share: float) -> np.ndarray:
+    """List what clips of so many seconds are cut from, by the recordings' headers; each once an epoch."""
+    return split_spans(readable(source, bad_share), seconds)
 
 
 def collate(clips: list[Batch] | OscineError) -> Batch | OscineError:
@@ -154,3 +156,48 @@ def collate(clips: list[Batch] | OscineError) -> Batch | OscineError:
 @lru_cache(maxsize=2)
 def shuffled(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+
+class BadFileBudget:
+    """Counts clips, and those whose own recording could not be read, over all processes that read for one rank."""
+
+    def __init__(self, bad_share: float) -> None:
+        self.bad_share = bad_share
+        self.counts = get_context().Array("q", 2)  # clips, bad ones
+
+    def add(self, error: AudioError | None) -> None:
+        with self.counts.get_lock():
+            total, bad = self.counts[0] + 1, self.counts[1] + (error is not None)
+            self.counts[0], self.counts[1] = total, bad
+        if error is not None:
+            logger.warning("skipped for another recording (%s of %s clips so far): %s", bad, total, error)
+            check_share(bad, total, "clips", last=error, bad_share=self.bad_share)
+
+
+def check_share(bad: int, total: int, what: str, *, last: AudioError, bad_share: float) -> None:
+    """Raise where more than a share of clips or recordings cannot be read, once `MIN_BAD` are bad."""
+    if bad >= MIN_BAD and bad > bad_share * total:
+        raise OscineError(
+            f"{bad} of {total} {what} cannot be read, more than data.bad_share={bad_share:g} allows; the last is {last}; "
+            "`oscine embed` and `oscine shards` list what is wrong with recordings"
+        )
+
+
+def readable(source: RecordingSource, bad_share: float) -> list[Span]:
+    """List the spans of a source that may be heard; log and leave out what cannot be read."""
+    spans: list[Span] = []
+    refused: list[AudioError] = []
+    for found in source.spans():
+        if isinstance(found, Span):
+            spans.append(found)
+            continue
+        refused.append(found)
+        logger.warning("left out: %s", found)
+    total = len(spans) + len(refused)
+    if refused:
+        check_share(len(refused), total, "recordings", last=refused[-1], bad_share=bad_share)
+    if not spans:
+        raise OscineError(
+            f"none of {counted(total, 'recording')} can be read; `oscine embed` lists what is wrong with them"
+        )
+    return spans

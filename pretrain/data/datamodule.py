@@ -1,4 +1,4 @@
-"""Recordings as batches of clips on a recipe's device: whose turn it is, what is done to them, and where a run goes on."""
+"""Make batches of clips on a recipe's device: read them, augment them, go on where a run stopped."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
+from oscine.models.audio.augment import roll
 from oscine.models.audio.channels import Channel
+from oscine.models.audio.clip_random import LOUDNESS, SHIFT, per_clip_rand, to_device
 from oscine.models.audio.workers import one_thread
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.clips import ClipDataset, ClipNumbers, collate, stretches_of
 from oscine.pretrain.data.sources import find_source
-from oscine.pretrain.data.variation import roll_and_gain
 from oscine.pretrain.distributed import equal_on_all_ranks, rank_zero_then_broadcast
 from oscine.pretrain.recipe import Batch, Recipe
 from oscine.pretrain.settings import DataSettings
@@ -54,8 +56,8 @@ class PretrainingData(LightningDataModule):
         self.batch_size, self.workers = batch_size, workers
         self.seed, self.gain, self.bad_share = seed, gain, bad_share
         self.order = ""  # a hash of all that a clip's number is counted in: another one gives a number to other clips
-        self.went_before: dict[str, Any] = {}  # what the state of a run that goes on says of its clips
-        self.changes: Collection[str] = ()  # settings that may be others than then
+        self.resumed: dict[str, Any] = {}  # what the state of a run that goes on says of its clips
+        self.allowed_changes: Collection[str] = ()  # settings that may be others than then
 
     # Reading
 
@@ -82,7 +84,7 @@ class PretrainingData(LightningDataModule):
             self.batch_size,
             trainer.global_rank,
             trainer.world_size,
-            self.went_before.get("clips"),
+            self.resumed.get("clips"),
         )
         return DataLoader(
             self.dataset,
@@ -95,7 +97,7 @@ class PretrainingData(LightningDataModule):
         )
 
     def recordings_of(self, batch: int) -> list[str]:
-        """Names of the recordings that this process's batch of that number is cut from."""
+        """Return the names of the recordings that this process's batch of that number is cut from."""
         return [self.dataset.recording_of(number) for number in self.numbers.of(batch)]
 
     # Batches
@@ -110,7 +112,7 @@ class PretrainingData(LightningDataModule):
         return batch._replace(waveform=waveform, keep=keep)  # what is read on the CPU stays there
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return roll_and_gain(batch, self.recipe.rolls_before_filling, self.gain)
+        return roll_and_gain(batch, self.recipe.roll_before_pad, self.gain)
 
     # Going on
 
@@ -121,16 +123,16 @@ class PretrainingData(LightningDataModule):
         return clips | {"order": self.order, "contents": self.source.contents}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.went_before = state_dict
+        self.resumed = state_dict
 
     @property
     def clips_a_step(self) -> int:
-        """Over all devices and accumulated parts."""
+        """Count the clips of a step over all devices and accumulated parts."""
         return self.batch_size * self.running.world_size * self.running.accumulate_grad_batches
 
     def check_same_clips(self) -> None:
-        """A run goes on with the clips that it would have had, and as many a step, unless that is to change."""
-        before, trainer = self.went_before, self.running
+        """Refuse a resumed run other clips than it would have had, or another number a step, unless that is to change."""
+        before, trainer = self.resumed, self.running
         if trainer.world_size > 1 and not equal_on_all_ranks(trainer, self.dataset.names()):
             raise OscineError(
                 "the processes of this run find other recordings than the first; is the folder the same everywhere?"
@@ -155,7 +157,7 @@ class PretrainingData(LightningDataModule):
             )
 
     def may_change(self, key: str) -> bool:
-        return bool({"data", f"data.{key}"} & set(self.changes))
+        return bool({"data", f"data.{key}"} & set(self.allowed_changes))
 
     @property
     def running(self) -> Trainer:
@@ -170,9 +172,23 @@ class PretrainingData(LightningDataModule):
 
 
 def _begin_reading(worker: int) -> None:
-    """A cluster tells every process of a job that it is to stop; only the run is to, when its step is done."""
+    """Let a reading process pass over signals to stop: a cluster sends them to all, and the run ends its step first."""
     one_thread()
     if sys.platform != "win32" and hasattr(signal, "SIGUSR1"):  # there nobody sends it
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: signal.alarm(GRACE))
+
+
+def roll_and_gain(batch: Batch, before_pad: bool, gain: bool) -> Batch:
+    """Shift each clip around its end by a random number of samples; with `gain`, times Beta(10, 10) + 0.5.
+
+    before_pad: it is the recording's end, behind which silence stays; else the clip's.
+    """
+    around = batch.heard if before_pad else torch.full_like(batch.heard, batch.waveform.shape[1])
+    shifts = (per_clip_rand(batch.seed, SHIFT, 1) * around[:, None]).long()
+    waveform = roll(batch.waveform, to_device(shifts, batch.waveform), to_device(around[:, None], batch.waveform))
+    if gain:
+        drawn = [np.random.default_rng([int(one), LOUDNESS]).beta(10, 10) + 0.5 for one in batch.seed]
+        waveform = waveform * to_device(torch.tensor(drawn, dtype=waveform.dtype)[:, None], waveform)
+    return batch._replace(waveform=waveform)

@@ -1,11 +1,13 @@
-"""A folder of recordings packed into shards; whenever it is stopped, the same call ends with the same bytes."""
+"""Pack a folder of recordings into shards; whenever it is stopped, the same call ends with the same bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import os
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,14 +21,13 @@ from oscine.models.audio.channels import EACH, MIX, Channel, parse_channel
 from oscine.models.audio.workers import cores, read_in_processes
 from oscine.models.embed.table import writing
 from oscine.models.errors import OscineError
-from oscine.models.files import write_whole
-from oscine.models.json_text import check_fields, differences, read_json
+from oscine.models.files import put, write_whole
+from oscine.models.json_text import check_fields, check_same_settings, read_json
 from oscine.models.locks import lock_exclusive
 from oscine.models.recordings.error_list import errors_in_csv, read_errors
 from oscine.models.recordings.folder import Survey, check_source, survey
 from oscine.models.replaced import is_litter, remove
 from oscine.models.words import counted
-from oscine.pretrain.data.shard_writer import Row, ShardWriter, record_path, shard_path
 from oscine.pretrain.data.shards import (
     AGAIN,
     CHANNEL,
@@ -41,10 +42,26 @@ from oscine.pretrain.data.shards import (
     WORK,
     is_finished,
     read_index,
+    shard_name,
 )
 
-PLAN, LOCK = "plan.json", "lock"
+PLAN, LOCK, PART = "plan.json", "lock", "part"
+BLOCK = tarfile.BLOCKSIZE
+END = bytes(2 * BLOCK)  # of a tar
 RECORD = SHARD | {"next": int, "rows": list[list[str | int]], "listed": dict[str, str]}  # of a shard that is whole
+
+
+class Row(NamedTuple):
+    """A recording in the index. name: below the folder packed; offset, length: in bytes, in the shard of this number."""
+
+    name: str
+    key: str
+    shard: int
+    offset: int
+    length: int
+    frames: int
+
+
 ROW = list(Row.__annotations__)
 
 
@@ -83,20 +100,23 @@ def pack_shards(
     folder, out, channel = Path(folder), Path(out), parse_channel(channel)
     check_packing(out, sample_rate, format, size, workers, channel)
     found = survey(folder, channel=channel)
-    plan = {"sample_rate": sample_rate, "format": format, "size": size, "source": _digest(found), "channel": channel}
+    source = "\n".join(f"{recording.name}\0{recording.stamp}" for recording in found.recordings)
+    plan = {
+        "sample_rate": sample_rate, "format": format, "size": size,
+        "source": hashlib.sha256(source.encode()).hexdigest(), "channel": channel,
+    }  # fmt: skip
     _check_free(out, plan)
     workers = cores() if workers is None else workers
     with writing(out):
-        if is_finished(out):
-            if (out / WORK).exists():  # of a call that was killed in its last moment, or is in it
-                with suppress(OscineError, OSError), _alone(out, plan):
-                    pass
-        else:
+        if not is_finished(out):
             with _alone(out, plan) as work:
                 if not is_finished(out):  # by who had the lock before
                     # A folder for this call alone: a killed one's processes may still be writing theirs.
                     with TemporaryDirectory(dir=work) as scratch:
                         _pack(found, out, Path(scratch), plan, workers, tell)
+        elif (out / WORK).exists():  # of a call that was killed in its last moment, or is in it
+            with suppress(OscineError, OSError), _alone(out, plan):
+                pass
     return read_packed(out)
 
 
@@ -116,6 +136,7 @@ def check_packing(
 
 
 def read_packed(out: Path) -> Packed:
+    """Read what stands in a folder of shards."""
     index = read_index(out)
     listed = read_errors(out / ERRORS, AGAIN) if index.get("listed", True) else {}  # 0.1 wrote it always
     size = sum(shard["bytes"] for shard in index["shards"])
@@ -142,7 +163,8 @@ def _pack(
                 raise OscineError(f"{out} could not be written ({made.failed}); make room; whole shards are kept")
             if made.frames:
                 own = f"{name}, channel {recording.channel}" if plan["channel"] == EACH else name
-                about = describe(own, made.frames, plan["sample_rate"])
+                seconds = made.frames / plan["sample_rate"]
+                about = json.dumps({"name": own, "sample_rate": plan["sample_rate"], "seconds": seconds}).encode()
                 if shard.rows and shard.size_with(path, about) > plan["size"]:
                     done.append(shard.finish(number))
                     shard = ShardWriter(out, out / WORK, len(done))
@@ -162,11 +184,6 @@ def _pack(
     _write_index(out, plan, done, listed)
 
 
-def describe(name: str, frames: int, sample_rate: int) -> bytes:
-    """A recording's JSON in its shard."""
-    return json.dumps({"name": name, "sample_rate": sample_rate, "seconds": frames / sample_rate}).encode()
-
-
 def _write_index(out: Path, plan: dict[str, Any], done: list[dict[str, Any]], listed: dict[str, str]) -> None:
     if listed:
         write_whole(out / ERRORS, errors_in_csv(listed))
@@ -182,9 +199,9 @@ def _write_index(out: Path, plan: dict[str, Any], done: list[dict[str, Any]], li
 
 
 def _finished(out: Path) -> list[dict[str, Any]]:
-    """The records of the shards that are whole."""
+    """Read the records of the shards that are whole."""
     done: list[dict[str, Any]] = []
-    while shard_path(out, len(done)).exists() and (record := record_path(out / WORK, len(done))).exists():
+    while (out / shard_name(len(done))).exists() and (record := record_path(out / WORK, len(done))).exists():
         done.append(_read_record(record, len(done)))
     return done
 
@@ -197,22 +214,18 @@ def _read_record(path: Path, number: int) -> dict[str, Any]:
         kinds = [type(value) for value in row]
         if kinds != [str, str, int, int, int, int] or row[ROW.index("shard")] != number:
             raise OscineError(f"{path}: a row is {str(row)[:80]}, expected {', '.join(ROW)}; {anew}")
-    if record["name"] != shard_path(path.parent, number).name or record["next"] < 1:
+    if record["name"] != shard_name(number) or record["next"] < 1:
         raise OscineError(f"{path} is not of shard {number}; {anew}")
     return record
 
 
 def _check_free(out: Path, plan: dict[str, Any]) -> None:
-    """What is in `out` is this very call's, finished or not, or nothing. plan: without `source` where that is not known."""
+    """Refuse `out` unless it is empty or this very call's. plan: without `source` where that is not known."""
     if out.exists() and not out.is_dir():
         raise OscineError(f"{out} is a file, expected a folder for shards; choose another name")
     begun = out / INDEX if is_finished(out) else out / WORK / PLAN
     if not begun.exists():
-        others = (
-            sorted(path.name for path in out.iterdir() if path.name != WORK and not is_litter(path))
-            if out.exists()
-            else []
-        )
+        others = sorted(path.name for path in out.glob("*") if path.name != WORK and not is_litter(path))
         # Of a call that was killed before it wrote its plan there are the lock, and half a plan.
         others += sorted(path.name for path in (out / WORK).glob("*") if path.stem != LOCK and path.suffix != ".part")
         if others:
@@ -220,16 +233,15 @@ def _check_free(out: Path, plan: dict[str, Any]) -> None:
         return
     anew = "name another folder or delete it"
     saved = {"channel": MIX} | check_fields(read_json(begun, anew), PLAN_FIELDS, begun, anew, CHANNEL)
-    differ = differences({key: saved[key] for key in plan}, plan, aside=["source"])
+    complaint = f"{out} holds shards of another call:"
+    check_same_settings({key: saved[key] for key in plan}, plan, complaint=complaint, remedy=anew, aside=["source"])
     if "source" in plan and saved["source"] != plan["source"]:
-        differ.append("the recordings are others, or changed")
-    if differ:
-        raise OscineError(f"{out} holds shards of another call: {'; '.join(differ)}; {anew}")
+        raise OscineError(f"{complaint} the recordings are others, or changed; {anew}")
 
 
 @contextmanager
 def _alone(out: Path, plan: dict[str, Any]) -> Iterator[Path]:
-    """The folder for what is not finished, for this process alone: when it dies, however it dies, another may go on."""
+    """Hold the folder for what is not finished alone: when this process dies, however it dies, another may go on."""
     work = out / WORK
     work.mkdir(parents=True, exist_ok=True)
     with lock_exclusive(work / LOCK, f"packing {out}", "choose another folder"):
@@ -245,7 +257,72 @@ def _alone(out: Path, plan: dict[str, Any]) -> Iterator[Path]:
         work.rmdir()
 
 
-def _digest(found: Survey) -> str:
-    """Of the recordings' names, sizes and times."""
-    text = "\n".join(f"{recording.name}\0{recording.stamp}" for recording in found.recordings)
-    return hashlib.sha256(text.encode()).hexdigest()
+class ShardWriter:
+    """A tar file with KEY.flac (or .ogg) and KEY.json of each recording; its record in `work` says what it holds."""
+
+    def __init__(self, out: Path, work: Path, number: int) -> None:
+        self.number, self.target = number, out / shard_name(number)
+        self.record, self.part = record_path(work, number), work / PART
+        self.rows: list[Row] = []
+        self.listed: dict[str, str] = {}  # recordings on the way that were left out, or are cut short, and why
+        self.hash = hashlib.sha256()
+        self.size = 0
+        self.file = self.part.open("wb")
+
+    def size_with(self, recording: Path, about: bytes) -> int:
+        """Return the bytes of the shard if it took this recording, too, and ended."""
+        return self.size + 2 * BLOCK + _padded(recording.stat().st_size) + _padded(len(about)) + len(END)
+
+    def add(self, recording: Path, about: bytes, name: str, frames: int) -> None:
+        """Take a recording; its file is called KEY.flac or KEY.ogg. about: JSON."""
+        length = recording.stat().st_size
+        self._write(_header(recording.name, length))
+        self.rows.append(Row(name, recording.stem, self.number, self.size, length, frames))
+        with recording.open("rb") as file:
+            while block := file.read(2**20):
+                self._write(block)
+        self._pad()
+        self._write(_header(f"{recording.stem}.json", len(about)) + about)
+        self._pad()
+
+    def finish(self, following: int) -> dict[str, Any]:
+        """Put the shard in its place and return its record. following: number of the recording that the next begins with."""
+        self._write(END)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        record = {
+            "name": self.target.name, "bytes": self.size, "sha256": self.hash.hexdigest(), "next": following,
+            "rows": self.rows, "listed": self.listed,
+        }  # fmt: skip
+        write_whole(self.record, json.dumps(record).encode())  # first: a shard without its record would be unknown
+        put(self.part, self.target)
+        return record
+
+    def close(self) -> None:
+        """Delete what is not finished."""
+        self.file.close()
+        self.part.unlink(missing_ok=True)
+
+    def _write(self, content: bytes) -> None:
+        self.file.write(content)
+        self.hash.update(content)
+        self.size += len(content)
+
+    def _pad(self) -> None:
+        self._write(bytes(_padded(self.size) - self.size))
+
+
+def record_path(work: Path, number: int) -> Path:
+    return work / f"{number:06d}.json"
+
+
+def _header(name: str, length: int) -> bytes:
+    """Make the header of a tar's member; nothing in it depends on when and by whom it is made."""
+    member = tarfile.TarInfo(name)
+    member.size = length
+    return member.tobuf(tarfile.GNU_FORMAT)  # a block; this format knows of members of 8 GB and more
+
+
+def _padded(length: int) -> int:
+    return -(-length // BLOCK) * BLOCK

@@ -1,4 +1,4 @@
-"""Shards: recordings packed into a few large tar files, with an index by which any part of any of them is read.
+"""Read shards: recordings in a few large tar files, with an index by which any part of any of them is read.
 
     000000.tar, 000001.tar, ...   KEY.flac or KEY.ogg, mono, then KEY.json with its name, rate and seconds: what webdataset
                                   reads, too
@@ -53,14 +53,10 @@ FIELDS = PLAN_FIELDS | {"recordings": int, "seconds": float, "shards": list[dict
 SHARD = {"name": str, "bytes": int, "sha256": str}
 COLUMNS = pa.schema(
     {
-        "name": pa.string(),
-        "key": pa.string(),
-        "shard": pa.int32(),
-        "offset": pa.int64(),
-        "length": pa.int64(),
+        "name": pa.string(), "key": pa.string(), "shard": pa.int32(), "offset": pa.int64(), "length": pa.int64(),
         "frames": pa.int64(),
     }
-)
+)  # fmt: skip
 FORMATS: dict[str, dict[str, Any]] = {
     "flac": {"format": "FLAC", "subtype": "PCM_16"},  # the very samples of a mono recording of 16 bits at the same rate
     "ogg": {"format": "OGG", "subtype": "VORBIS"},
@@ -68,11 +64,12 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 
 def is_finished(folder: Path) -> bool:
+    """Return whether all shards of a folder are packed."""
     return (folder / INDEX).is_file() and (folder / ROWS).is_file()
 
 
 def is_shards(folder: Path) -> bool:
-    """Whether a folder holds shards; an error where they are not finished."""
+    """Return whether a folder holds shards; raise an error where they are not finished."""
     if is_finished(folder):
         return True
     if (folder / WORK).is_dir():
@@ -108,7 +105,8 @@ def shard_name(number: int) -> str:
 
 def check_sizes(folder: Path, index: dict[str, Any]) -> None:
     """Raise an error where shards are gone, or not as long as they were."""
-    wrong = [shard["name"] for shard in index["shards"] if _size(folder / shard["name"]) != shard["bytes"]]
+    there = {path.name: path.stat().st_size for path in folder.glob("*.tar") if path.is_file()}
+    wrong = [shard["name"] for shard in index["shards"] if there.get(shard["name"]) != shard["bytes"]]
     if wrong:
         raise OscineError(
             f"{folder}: {len(wrong)} of {len(index['shards'])} shards are not there or not as long as they were, such as "
@@ -147,7 +145,7 @@ def read_rows(folder: Path, index: dict[str, Any]) -> pa.Table:
 
 
 def _overlap(shard: np.ndarray, offset: np.ndarray, length: np.ndarray) -> bool:
-    """Whether recordings are not one behind the other, as they were packed."""
+    """Return whether recordings are not one behind the other, as they were packed."""
     same = shard[1:] == shard[:-1]
     return bool((shard[1:] < shard[:-1]).any() or (same & (offset[1:] < offset[:-1] + length[:-1])).any())
 
@@ -175,7 +173,7 @@ def check_shards(folder: Path, tell: Callable[[int, int], None] = lambda *_: Non
 
 
 def _damage(folder: Path, index: dict[str, Any], rows: pa.Table, number: int) -> str:
-    """What is wrong with a shard, with its name, or "" ."""
+    """Say what is wrong with a shard, with its name, or ""."""
     shard = index["shards"][number]
     path = folder / shard["name"]
     try:
@@ -192,7 +190,7 @@ def _damage(folder: Path, index: dict[str, Any], rows: pa.Table, number: int) ->
 
 
 def _member(file: Any, offset: int) -> tuple[str, int] | None:
-    """Name and length of the member of a tar file whose content begins there."""
+    """Read name and length of the member of a tar file whose content begins there."""
     file.seek(max(0, offset - tarfile.BLOCKSIZE))
     try:
         header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
@@ -201,7 +199,7 @@ def _member(file: Any, offset: int) -> tuple[str, int] | None:
     return header.name, header.size
 
 
-class Shards:
+class ShardSource:
     """The recordings of a folder of shards, in the order in which they were packed."""
 
     def __init__(self, folder: Path, channel: Channel = MIX) -> None:
@@ -219,10 +217,9 @@ class Shards:
         self.shards = [folder / shard["name"] for shard in index["shards"]]
         rows = read_rows(folder, index)
         self.names = rows["name"]
-        # The members that an index of 0.1 means, which has no hash.
-        self.members = (
-            None if "rows_sha256" in index else [f"{key}.{index['format']}" for key in rows["key"].to_pylist()]
-        )
+        # An index of 0.1 has no hash: every member that it means is looked at.
+        keys = [] if "rows_sha256" in index else rows["key"].to_pylist()
+        self.members = [f"{key}.{index['format']}" for key in keys]
         self.shard, self.offset, self.length, self.frames = (
             rows[column].to_numpy() for column in ("shard", "offset", "length", "frames")
         )
@@ -249,7 +246,6 @@ class Shards:
 
     def _check_member(self, path: Path, recording: int) -> None:
         """Raise an error where a tar file does not have a recording where the index says."""
-        assert self.members is not None, "it is asked of an index of 0.1"
         try:
             with path.open("rb") as file:
                 found = _member(file, int(self.offset[recording]))
@@ -258,10 +254,3 @@ class Shards:
             raise AudioError(path, reason) from None
         if found != (self.members[recording], int(self.length[recording])):
             raise AudioError(path, f"has no {self.names[recording].as_py()} where {ROWS} says; {AGAIN}")
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None

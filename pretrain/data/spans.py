@@ -1,17 +1,13 @@
-"""What clips are cut from: recordings known by their numbers, the spans of them that may be heard, and those in parts."""
+"""Define what clips are cut from: recordings by number, the spans of them that may be heard, and their parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from oscine.models.audio.channels import EACH, MIX, Channel, missing_channel, one_channel
-from oscine.models.audio.load import AudioError, load_audio, read_headers, warn_once
-from oscine.models.files import DIGITS
+from oscine.models.audio.load import AudioError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +25,7 @@ class Span(NamedTuple):
     within: float | None = None
 
 
-class Source(Protocol):
+class RecordingSource(Protocol):
     """Recordings with the numbers 0, 1, 2, ...
 
     sample_rate   the one that all share, or None
@@ -40,74 +36,20 @@ class Source(Protocol):
     contents: str
 
     def spans(self) -> Iterator[Span | AudioError]:
-        """What may be heard, by the recordings' headers; what cannot be read is its error instead."""
+        """Yield what may be heard, by the recordings' headers; its error instead where it cannot be read."""
         ...
 
     def name(self, recording: int) -> str:
-        """Where it lies, for a person."""
+        """Say where it lies, for a person."""
         ...
 
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
-        """`load_audio` by number."""
+        """Load audio as `load_audio` does, by number: [samples]."""
         ...
 
 
-class Files:
-    """A recording a file, or a channel of a file.
-
-    spans: what may be heard of the files; all by default. channel: as `parse_channel` gives it; of each, the recording of a
-    file's channel n has the file's number and n - 1 times as many as there are files.
-    """
-
-    def __init__(self, paths: Sequence[Path], spans: Sequence[Span] | None = None, channel: Channel = MIX) -> None:
-        self.sample_rate: int | None = None
-        self.contents = ""
-        self.paths = paths
-        self.asked = spans
-        self.channel = channel
-
-    def spans(self) -> Iterator[Span | AudioError]:
-        ends: list[float] = []
-        channels: list[int] = []  # that are recordings of their own
-        hashed = sha256()
-        for path, known in zip(self.paths, read_headers(self.paths)):
-            if not isinstance(known, AudioError):
-                info, (_, _, stamp) = known  # its time may be another where it was copied to
-                hashed.update(stamp.encode())
-                wanted = 1 if self.channel == EACH else one_channel(self.channel)
-                if missing := missing_channel(wanted, info.channels):
-                    known = AudioError(path, missing)
-            channels.append(info.channels if self.channel == EACH and not isinstance(known, AudioError) else 1)
-            ends.append(-1.0 if isinstance(known, AudioError) else known[0].seconds)
-            if isinstance(known, AudioError):
-                yield known
-                continue
-            if info.note:
-                warn_once(path, info.note)
-        self.contents = hashed.hexdigest()[:DIGITS]
-        for recording, start, end, _ in map(Span, range(len(ends))) if self.asked is None else self.asked:
-            if start < ends[recording]:
-                for before in range(channels[recording]):
-                    yield Span(recording + before * len(self.paths), start, min(end, ends[recording]))
-            elif ends[recording] >= 0:
-                reason = f"lasts {ends[recording]:.3f} s and has no stretch from {start:g} s; mend its row"
-                yield AudioError(self.paths[recording], reason)
-
-    def name(self, recording: int) -> str:
-        path, channel = self._place(recording)
-        return f"{path}, channel {channel}" if self.channel == EACH else str(path)
-
-    def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
-        path, channel = self._place(recording)
-        return load_audio(path, sample_rate, start, seconds, channel)
-
-    def _place(self, recording: int) -> tuple[Path, Channel]:
-        before, number = divmod(recording, len(self.paths))
-        return self.paths[number], before + 1 if self.channel == EACH else self.channel
-
-
-def cut_up(spans: Iterable[Span], seconds: float) -> np.ndarray:
-    """Spans in parts of at least one clip's length, where they are that long: an array of STRETCH, in order.
+def split_spans(spans: Iterable[Span], seconds: float) -> np.ndarray:
+    """Split spans into parts of at least one clip's length, where they are that long: an array of STRETCH, in order.
 
     An event is one stretch, with what is around it.
     """

@@ -1,4 +1,4 @@
-"""Recordings decoded, resampled and encoded again, by several processes; the same bytes each time."""
+"""Decode, resample and encode recordings again, in several processes; the same bytes each time."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Sink(io.FileIO):
 
 
 def read_pieces(recording: Recording, sample_rate: int) -> Iterator[Decoded]:
-    """A recording minute by minute, as far as it can be decoded."""
+    """Decode a recording minute by minute, as far as it goes."""
     with open_recording(recording.path) as file:
         total = math.ceil(file.frames * sample_rate / file.samplerate)
         for first in range(0, total, PIECE_SECONDS * sample_rate):
@@ -91,7 +91,7 @@ def read_pieces(recording: Recording, sample_rate: int) -> Iterator[Decoded]:
 
 
 def write_pieces(out: soundfile.SoundFile, waveform: Tensor, sample_rate: int) -> None:
-    """As 16 bits, which read again are the same numbers; libsndfile scales floats by another factor than it reads them."""
+    """Write 16 bits, which read again are the same numbers; libsndfile scales floats by one factor and reads by another."""
     samples = (waveform * 2**15).round().clamp(-(2**15), 2**15 - 1).numpy().astype(np.int16)
     for first in range(0, len(samples), sample_rate):  # Vorbis puts what it is given on the stack: a second will fit
         out.write(samples[first : first + sample_rate])
@@ -112,6 +112,6 @@ def set_serial(path: Path, serial: int) -> None:
 
 
 def _ogg_checksum(page: bytes | bytearray) -> int:
-    """Ogg's CRC has zlib's polynomial, but takes bits from the other end, begins with 0 and is not inverted."""
+    """Compute Ogg's CRC: zlib's polynomial, but bits from the other end, begun with 0 and not inverted."""
     mirrored = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)

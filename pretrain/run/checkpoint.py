@@ -1,4 +1,4 @@
-"""Run states and encoders kept between two steps, the check that all is finite before, and the stop at a signal."""
+"""Decide after each step: check that all is finite, write run state and encoder, stop at a signal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from torch import Tensor
 
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.run.encoders import keep_encoder
 from oscine.pretrain.run.files import STATE
-from oscine.pretrain.run.states import describe_state
+from oscine.pretrain.run.saving import describe_state, keep_encoder
 
 SYNC_EVERY = 10  # steps from one agreement of a run's processes to the next: soon, where a cluster leaves minutes
 # Before its time is up; when others need the machine; when the terminal is closed. Windows knows the second alone.
@@ -38,7 +37,7 @@ class Stopped(OscineError):
 
     @property
     def code(self) -> int:
-        """That the process ends with."""
+        """Return the exit code of the process."""
         return EX_TEMPFAIL if self.by is None or self.by.name == "SIGUSR1" else SIGNALLED + self.by
 
 
@@ -130,7 +129,7 @@ class PreemptionSafeCheckpoint(Checkpoint):
             trainer.should_stop = True
 
     def sync_stop(self, trainer: Trainer) -> signal.Signals | None:
-        """The signal to stop that any of the run's processes has had; they ask one another every `SYNC_EVERY` steps."""
+        """Return the signal to stop that any of the run's processes has had; they agree every `SYNC_EVERY` steps."""
         if trainer.world_size == 1:
             return self.stop_signal
         if self.step % SYNC_EVERY:
@@ -160,7 +159,7 @@ class PreemptionSafeCheckpoint(Checkpoint):
 
 
 def names(trainer: Trainer, batch: int) -> str:
-    """The recordings that a batch of this process was cut from."""
+    """Name the recordings that a batch of this process was cut from."""
     data = getattr(trainer, "datamodule", None)
     assert isinstance(data, PretrainingData), "clips are known by their numbers"
     return ", ".join(dict.fromkeys(data.recordings_of(batch)))

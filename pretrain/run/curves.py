@@ -1,4 +1,4 @@
-"""curves.png: loss, learning rate, health and probe scores of a run over its steps, in one picture."""
+"""Draw curves.png: loss, learning rate, health and probe scores of a run over its steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.pretrain.run.every import EveryNSteps
+from oscine.pretrain.run.callbacks import EveryNSteps
 from oscine.pretrain.run.files import LOGS, PICTURES, parts_of_logs
 from oscine.pretrain.run.metrics import METRICS, loss_curve
 
@@ -46,13 +46,13 @@ class Curves(EveryNSteps):
         super().__init__(every)
         self.folder = folder
 
-    def look(self, trainer: Trainer, recipe: Any, batch: Any) -> None:
-        self.show(trainer)
+    def after_step(self, trainer: Trainer, recipe: Any, batch: Any) -> None:
+        self.write(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.show(trainer)
+        self.write(trainer)
 
-    def show(self, trainer: Trainer) -> None:
+    def write(self, trainer: Trainer) -> None:
         # Of the first steps nothing may be logged.
         if not trainer.is_global_zero or not parts_of_logs(self.folder / LOGS, METRICS):
             return
@@ -69,7 +69,7 @@ class Curves(EveryNSteps):
 
 
 def draw(curve: pd.DataFrame, title: str) -> Figure | None:
-    """One axes a quantity, two in a row, over the optimiser steps; None while nothing is logged."""
+    """Draw one axes a quantity, two in a row, over the optimiser steps; None while nothing is logged."""
     values = curve.drop(columns="epoch", errors="ignore").replace([np.inf, -np.inf], np.nan).dropna(axis=1, how="all")
     rates = [column for column in values.columns if axis_of(column) == RATE]
     values = values.drop(columns=[rate for rate in rates[1:] if values[rate].equals(values[rates[0]])])  # of all groups
@@ -111,7 +111,7 @@ def draw(curve: pd.DataFrame, title: str) -> Figure | None:
 
 
 def axis_of(column: str) -> str:
-    """What the axis is called that a column of metrics.csv is drawn on."""
+    """Name the axis that a column of metrics.csv is drawn on."""
     if column == "loss" or column.startswith("loss/"):
         return LOSS
     if column.startswith("lr-"):
@@ -123,12 +123,8 @@ def axis_of(column: str) -> str:
 
 
 def label_of(column: str) -> str:
-    """What a curve is called beside others on the same axes."""
-    known = {
-        "loss": "sum",
-        "health/feature_std": "features",
-        "health/target_std": "targets",
-    }
+    """Name a curve beside others on the same axes."""
+    known = {"loss": "sum", "health/feature_std": "features", "health/target_std": "targets"}
     kind, _, name = column.partition("/")
     if kind == "probe":
         return {"knn": "k-NN", "linear": "logistic regression"}.get(name.rpartition("_")[2], name)
@@ -136,6 +132,6 @@ def label_of(column: str) -> str:
 
 
 def _order(column: str) -> tuple[int, str]:
-    """Loss and learning rate first, then probes, then health."""
+    """Sort loss and learning rate first, then probes, then health."""
     kinds = ("loss", "lr-", "probe/", "health/")
     return next((place for place, kind in enumerate(kinds) if column.startswith(kind)), len(kinds)), column

@@ -1,7 +1,8 @@
-"""What a folder says about the encoder in it: a run's YAML, logs and machine, a conversion's source, a probe's scores."""
+"""Gather what a folder says about the encoder in it: a run's YAML, logs and hardware, where its weights came from."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,33 @@ from oscine.models.files import without_places
 from oscine.models.publish.facts import Facts, Run, Terms, encoder_facts
 from oscine.models.yaml_text import as_yaml, parse_yaml
 from oscine.models.zoo import LOCAL, create_model
-from oscine.pretrain.run.files import ENCODER, LOGS, find_encoder
-from oscine.pretrain.run.hardware import read_machine
+from oscine.pretrain.run.files import LOGS, find_encoder
 from oscine.pretrain.run.metrics import loss_curve
-from oscine.pretrain.run.record import read_record
+from oscine.pretrain.run.record import read_hardware, read_record
 
 
 def gather(path: Path, terms: Terms) -> tuple[Path, Facts]:
-    """The folder of the encoder that a run's or an encoder's folder holds, loaded strictly, and what is known of it."""
+    """Return the folder of a run's or an encoder's encoder, loaded strictly, and what is known of it."""
     run, folder = find_encoder(path)
-    encoder, known = create_model(f"{LOCAL}{folder}"), read_run(run) if run else None
+    encoder, known = create_model(f"{LOCAL}{folder}"), read_run(run, folder) if run else None
     return folder, encoder_facts(encoder, terms, known)
 
 
-def read_run(folder: Path) -> Run:
-    record = read_record(folder, folder / ENCODER)
-    curve = loss_curve(folder)
+def read_run(run: Path, folder: Path) -> Run:
+    """Read what a run has written down of the encoder in a folder of it, up to the step that encoder was left at."""
+    record = read_record(run, folder)
+    curve = loss_curve(run).loc[: record.step - 1]  # steps count from zero
     settings: dict[str, Any] = {}
     if record.settings:
-        settings = without_places(parse_yaml(record.settings, folder / ENCODER, "train again"))
+        settings = without_places(parse_yaml(record.settings, folder, "train again"))
     terms = {str(name): curve[name].dropna() for name in curve.columns if str(name).startswith("loss")}
     data = settings.get("data")
     recordings = data.get("recordings") if isinstance(data, dict) else None  # a folder or file, or a list of files
     return Run(
         steps=record.step,
         losses={name: (float(values.iloc[0]), float(values.iloc[-1])) for name, values in terms.items() if len(values)},
-        seconds=seconds_spent(folder),
-        machine=read_machine(folder / LOGS),
+        seconds=seconds_spent(run, record.step),
+        machine=read_hardware(run / LOGS),
         settings=as_yaml(settings) if settings else None,
         init=settings.get("init"),
         recordings=f"{len(recordings)} recordings"
@@ -46,10 +47,10 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def seconds_spent(folder: Path) -> float | None:
-    """Wall time from the first to the last thing logged, over all resumptions of a run; None where none can be told."""
+def seconds_spent(run: Path, step: float = math.inf) -> float | None:
+    """Return the wall time from the first to the last thing logged up to a step, over all resumptions; None without logs."""
     spent = 0.0
-    for file in (folder / LOGS).glob("version_*/events.out.tfevents.*"):
-        times = [event.wall_time for event in EventFileLoader(str(file)).Load()]
+    for file in (run / LOGS).glob("version_*/events.out.tfevents.*"):
+        times = [event.wall_time for event in EventFileLoader(str(file)).Load() if event.step <= step]
         spent += max(times) - min(times) if times else 0.0
     return spent or None

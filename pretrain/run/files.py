@@ -1,4 +1,4 @@
-"""The files in a run's folder: their names, the encoder in it, and what a new run may replace. No torch is needed."""
+"""Name the files in a run's folder, find its encoder, say what a new run may replace. No torch is needed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
+from oscine.models.hub.encoder_files import INSIDE as ENCODER
 from oscine.models.hub.encoder_files import SETTINGS, encoder_folder
 from oscine.models.replaced import Replaced, check_own, is_empty
 from oscine.models.zoo import LOCAL
 
-LOGS, STATES, ENCODER, ENCODERS, PICTURES = "logs", "states", "encoder", "encoders", "pictures"
+LOGS, STATES, ENCODERS, PICTURES = "logs", "states", "encoders", "pictures"
 STATE = Path(STATES, "last.ckpt")
 RUN = (SETTINGS, SOURCE, LOGS, STATES, ENCODER, ENCODERS, PICTURES)
 OWN = re.compile(
@@ -23,22 +24,22 @@ WRITER = "a pretraining run"
 
 
 def step_name(step: int) -> str:
-    """What belongs to a step of a run is called, a picture or an encoder; names come in the order of steps."""
+    """Name a picture or an encoder of a run by its step; names sort in the order of steps."""
     return f"step_{step:07d}"
 
 
 def before(path: Path) -> Path:
-    """Where the state before the one in `path` lies."""
+    """Return where the state before the one in `path` lies."""
     return path.with_suffix(f".before{path.suffix}")
 
 
 def resumable(path: Path) -> bool:
-    """Whether a state was ever written to `path`: a kill between two renamings leaves the one before alone."""
+    """Return whether a state was ever written to `path`: a kill between two renamings leaves the one before alone."""
     return path.exists() or before(path).exists()
 
 
 def parts_of_logs(logs: Path, name: str) -> list[Path]:
-    """The files of a name that a run has logged, one for each time that it was begun or resumed, in that order."""
+    """List the files of a name that a run has logged, one for each time that it was begun or resumed, in that order."""
     numbered = {
         int(path.parent.name.removeprefix("version_")): path
         for path in logs.glob(f"version_*/{name}")
@@ -48,16 +49,16 @@ def parts_of_logs(logs: Path, name: str) -> list[Path]:
 
 
 def find_encoder(path: Path) -> tuple[Path | None, Path]:
-    """The run's folder, if there is one, and the encoder's."""
+    """Return the folder of the run, if there is one, and that of the encoder: the run's last, or one it left on the way."""
     path = Path(str(path).removeprefix(LOCAL))
-    if path.name == ENCODER and (path.parent / LOGS).is_dir():
-        path = path.parent
-    if not (path / LOGS).is_dir():
+    run = path.parent if path.name == ENCODER else path.parent.parent if path.parent.name == ENCODERS else path
+    if not (run / LOGS).is_dir():
         return None, encoder_folder(path)
-    if not (path / ENCODER).is_dir():
-        hint = "--resume finishes it" if resumable(path / STATE) else "it has kept nothing"
-        raise OscineError(f"the run in {path} has not ended and has no {ENCODER} yet; {hint}")
-    return path, path / ENCODER
+    folder = run / ENCODER if path == run else path
+    if folder.name == ENCODER and not folder.is_dir():
+        hint = "--resume finishes it" if resumable(run / STATE) else "it has kept nothing"
+        raise OscineError(f"the run in {run} has not ended and has no {ENCODER} yet; {hint}")
+    return run, folder
 
 
 def is_run(folder: Path) -> bool:

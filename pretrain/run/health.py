@@ -1,4 +1,4 @@
-"""How an encoder fares while it is pretrained: figures in the log that show a collapse before any probe does."""
+"""Measure an encoder while it is pretrained: figures in the log that show a collapse before any probe does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn.utils import get_total_norm
 
 from oscine.models.encoders.base.state import evaluating
 from oscine.pretrain.recipe import Batch, Recipe
-from oscine.pretrain.run.every import EveryNSteps
+from oscine.pretrain.run.callbacks import EveryNSteps
 
 logger = logging.getLogger(__name__)
 CLIPS = 32  # of a batch that are looked at: enough for a spread, cheap beside a step
@@ -53,13 +53,13 @@ class Health(EveryNSteps):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.first_std, self.warned = state_dict["first_std"], state_dict["warned"]
 
-    def begin(self, trainer: Trainer, recipe: Recipe) -> None:
+    def before_step(self, trainer: Trainer, recipe: Recipe) -> None:
         self.figures = dict(recipe.schedules())
         if not isinstance(trainer.strategy, FSDPStrategy):
             gradients = [weight.grad for weight in recipe.parameters() if weight.grad is not None]
             self.figures["grad_norm"] = get_total_norm(gradients)
 
-    def look(self, trainer: Trainer, recipe: Recipe, batch: Batch) -> None:
+    def after_step(self, trainer: Trainer, recipe: Recipe, batch: Batch) -> None:
         with trainer.precision_plugin.forward_context():
             figures = self.figures | measure_health(recipe, batch.waveform[:CLIPS])
         values = torch.stack([torch.as_tensor(value, device=recipe.device).float() for value in figures.values()])
@@ -85,7 +85,7 @@ class Health(EveryNSteps):
 
 @torch.no_grad()
 def measure_health(recipe: Recipe, waveform: Tensor) -> dict[str, Tensor]:
-    """The figures of an encoder's features and of what it is to predict, on clips as they are. waveform [clips, samples]."""
+    """Measure an encoder's features and what it is to predict, on clips as they are. waveform [clips, samples]."""
     encoder = recipe.encoder
     with evaluating(encoder):
         spectrogram = recipe.spectrogram(waveform)
@@ -100,12 +100,12 @@ def measure_health(recipe: Recipe, waveform: Tensor) -> dict[str, Tensor]:
 
 
 def std_over_clips(values: Tensor) -> Tensor:
-    """Mean over patches and dimensions of the standard deviation over clips. values [clips, patches, dim]."""
+    """Average the standard deviation over clips over patches and dimensions. values [clips, patches, dim]."""
     return values.std(0, correction=0).mean()
 
 
 def effective_rank(rows: Tensor, most: int = ROWS) -> Tensor:
-    """RankMe (arXiv 2210.02885): e to the entropy of the singular values as shares of their sum. rows [rows, dim].
+    """Compute RankMe (arXiv 2210.02885): e to the entropy of the singular values, as shares of their sum. rows [rows, dim].
 
     Of more than `most` rows it takes that many, evenly spaced.
     """

@@ -1,4 +1,4 @@
-"""What a run logs: metrics.csv with one row a step, and the curves in it over all resumptions."""
+"""Write metrics.csv, one row a step, and read the curves in it over all resumptions of a run."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class RowWriter(ExperimentWriter):
 
 
 def loss_curve(folder: str | Path) -> pd.DataFrame:
-    """What a run has logged, one row a logged step, over all its resumptions; a step done twice counts as done last."""
+    """Read what a run has logged, one row a logged step, over all resumptions; a step done twice counts as done last."""
     folder = Path(folder)
     parts = parts_of_logs(folder / LOGS, METRICS)
     if not parts:

@@ -1,4 +1,4 @@
-"""Pictures of what a recipe is given, what it sees of it, and what it predicts, drawn while it learns."""
+"""Draw what a recipe is given, what it sees of it, and what it predicts, while it learns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oscine.models.files import write_whole
 from oscine.pretrain.data.clips import collate
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.recipe import Batch, Recipe
-from oscine.pretrain.run.every import EveryNSteps
+from oscine.pretrain.run.callbacks import EveryNSteps
 from oscine.pretrain.run.files import PICTURES, step_name
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Pictures(EveryNSteps):
         self.folder = folder / PICTURES
         self.clips: Batch | None = None
 
-    def look(self, trainer: Trainer, recipe: Recipe, batch: Batch) -> None:
+    def after_step(self, trainer: Trainer, recipe: Recipe, batch: Batch) -> None:
         self.clips = self.clips or first_clips(trainer)
         # In every process, since each may hold but a part of the weights; the first alone draws.
         with trainer.precision_plugin.forward_context():
@@ -55,11 +55,11 @@ class Pictures(EveryNSteps):
         terms = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         try:
             ruler = recipe.encoder.frontend.ruler
-            self.show(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}", ruler)))
+            self.write(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}", ruler)))
         except OSError as error:  # no picture is worth a run, and the other processes would wait for this one
             logger.warning("no picture of step %d: %s", trainer.global_step, error)
 
-    def show(self, trainer: Trainer, pixels: np.ndarray) -> None:
+    def write(self, trainer: Trainer, pixels: np.ndarray) -> None:
         step = trainer.global_step
         png = io.BytesIO()
         imsave(png, pixels, format="png")
@@ -80,7 +80,7 @@ def first_clips(trainer: Trainer) -> Batch:
 
 @torch.no_grad()
 def panels_of(recipe: Recipe, clips: Batch) -> tuple[Panels, dict[str, float]]:
-    """What is to be drawn of some clips, in the first view of each, and the losses on it."""
+    """Return what is to be drawn of some clips, in the first view of each, and the losses on it."""
     with evaluating(recipe):
         spectrogram = recipe.spectrogram(clips.waveform.to(recipe.device))
         keep = clips.keep[:, 0].to(recipe.device)
@@ -91,7 +91,7 @@ def panels_of(recipe: Recipe, clips: Batch) -> tuple[Panels, dict[str, float]]:
 
 
 def seen(spectrogram: Tensor, keep: Tensor, grid: tuple[int, int]) -> Tensor:  # [clips, frames, mel]
-    """What the patches `keep` [clips, kept] of a grid (time, freq) show of a spectrogram; NaN elsewhere."""
+    """Blank a spectrogram with NaN outside the patches `keep` [clips, kept] of a grid (time, freq)."""
     shown = torch.zeros(len(keep), grid[0] * grid[1], dtype=torch.bool, device=keep.device).scatter(1, keep, True)
     patches = shown.unflatten(1, grid)
     height, width = spectrogram.shape[1] // grid[0], spectrogram.shape[2] // grid[1]
@@ -99,7 +99,7 @@ def seen(spectrogram: Tensor, keep: Tensor, grid: tuple[int, int]) -> Tensor:  #
 
 
 def draw(panels: Panels, title: str, ruler: Ruler) -> Figure:
-    """A row a panel, a column a clip, over seconds and kHz."""
+    """Draw a row a panel, a column a clip, over seconds and kHz."""
     clips = next(iter(panels.values()))
     figure = Figure(figsize=(4.4 * len(clips), 0.4 + 1.5 * len(panels)), dpi=100, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")

@@ -1,10 +1,10 @@
-"""One pretraining run in one folder: what `oscine pretrain` does, from settings to logs, run states and an encoder."""
+"""Run one pretraining in one folder: what `oscine pretrain` does, in its order, from settings to an encoder."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -18,7 +18,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from oscine.models.embed.progress import Bar
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import SOURCE, Origin
 from oscine.models.errors import OscineError
@@ -27,25 +26,25 @@ from oscine.models.hub.encoder_files import SETTINGS
 from oscine.models.hub.origin import origin_of
 from oscine.models.hub.weights import load_strictly
 from oscine.models.locks import lock_output
+from oscine.models.progress import Bar
 from oscine.models.replaced import Replaced
 from oscine.models.yaml_text import as_yaml
 from oscine.models.zoo import create_model
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.distributed import is_first, rank_zero_then_broadcast
-from oscine.pretrain.methods import METHODS
 from oscine.pretrain.recipe import Recipe
+from oscine.pretrain.run.callbacks import DiscardReplaced, ProgressCallback
 from oscine.pretrain.run.checkpoint import DiskError, PreemptionSafeCheckpoint, Stopped
 from oscine.pretrain.run.curves import Curves
-from oscine.pretrain.run.encoders import encoder_with_weights, save_encoder
 from oscine.pretrain.run.files import ENCODER, LOGS, STATE, replaced_run, resumable, stands
-from oscine.pretrain.run.hardware import Machine
 from oscine.pretrain.run.health import Health
 from oscine.pretrain.run.metrics import MetricsLogger
 from oscine.pretrain.run.pictures import Pictures
+from oscine.pretrain.run.record import HardwareInfo
+from oscine.pretrain.run.saving import RunStates, describe_state, encoder_with_weights, save_encoder
 from oscine.pretrain.run.settings import PretrainingRunSettings, check_free, check_run, check_same
-from oscine.pretrain.run.states import RunStates, describe_state
+from oscine.pretrain.settings import METHODS
 
-Progress = Callable[[int, int, str], None]  # steps done, steps in all, the loss as it is logged
 # Lightning's own use of torch, and what it cannot know of these runs.
 UNSAID = (
     "`isinstance.treespec, LeafSpec.` is deprecated",
@@ -69,6 +68,13 @@ def run_pretraining(
     what was kept goes on with `resume`.
     """
     check_run(settings)
+    return run_checked(settings, progress=progress, callbacks=callbacks)
+
+
+def run_checked(
+    settings: PretrainingRunSettings, *, progress: Bar | None = None, callbacks: Sequence[Callback] = ()
+) -> Path:
+    """Do the same with settings that `check_run` has passed."""
     folder, first = settings.folder, is_first()
     replaced = replaced_run(folder)
     # A run that goes on from a state has weights of its own.
@@ -80,7 +86,7 @@ def run_pretraining(
         copy_weights(encoder, start, str(settings.init), settings.change)
     recipe = METHODS[settings.method](encoder, **settings.whole_recipe())
     data = PretrainingData(**vars(settings.data), seed=settings.seed)
-    data.changes = settings.change
+    data.allowed_changes = settings.change
     recipe.draw_keep(torch.Generator())  # masks that cannot be drawn are refused before a run is touched
     own: list[Callback] = [LearningRateMonitor("step"), *diagnostics(settings)]
     with ExitStack() as held:
@@ -104,13 +110,13 @@ def run_pretraining(
             held.enter_context(lock_output(folder, "choose another --name"))
             check_free(settings)  # again: another command may have written it meanwhile
             held.enter_context(replacing(replaced, settings.overwrite))
-            prepare(folder, settings.as_dict(), origin_of(start) if start else None)
+            prepare_run(folder, settings.as_dict(), origin_of(start) if start else None)
         return fit_recipe(trainer, recipe, data, folder, settings.resume)
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """For the block, keep Lightning from repeating what it was told, advertising, and warning of what is meant so."""
+    """Keep Lightning, for the block, from repeating what it was told, advertising, and warning of what is meant so."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -132,7 +138,7 @@ def make_trainer(
     keep_every: int = 0,
     **settings: Any,
 ) -> Trainer:
-    """The Trainer of a recipe's run in `folder`, which it does not touch yet. `settings` are Lightning's own.
+    """Make the Trainer of a recipe's run in `folder`, which it does not touch yet. `settings` are Lightning's own.
 
     Loss, its terms and the learning rate go to `folder`/logs every `log_every` steps, as CSV and for TensorBoard; everything
     that is needed to go on goes to `folder`/states every `save_every` steps; the last two states are kept. The encoder stays
@@ -146,7 +152,7 @@ def make_trainer(
             max_steps=recipe.steps,
             default_root_dir=folder,
             logger=[csv, TensorBoardLogger(folder, name=LOGS, version=csv.version)],
-            callbacks=[Machine(), *callbacks, checkpoint],
+            callbacks=[HardwareInfo(), *callbacks, checkpoint],
             plugins=[RunStates()],
             log_every_n_steps=log_every,
             # The clips' numbers say which rank reads what; a sampler on top would deal them out twice.
@@ -196,23 +202,11 @@ def replacing(replaced: Replaced, overwrite: bool) -> Iterator[None]:
         replaced.settle(stands(replaced.folder))
 
 
-class DiscardReplaced(Callback):
-    """Deletes the run that was replaced once the new one stands."""
-
-    def __init__(self, replaced: Replaced) -> None:
-        self.replaced, self.settled = replaced, False
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if not self.settled and stands(self.replaced.folder):
-            self.replaced.discard()
-            self.settled = True
-
-
-def prepare(folder: Path, record: dict[str, Any], origin: Origin | None = None) -> None:
-    """The folder of a run, with its settings and whose weights it begins with."""
+def prepare_run(folder: Path, record: dict[str, Any], origin: Origin | None = None) -> None:
+    """Make the folder of a run, with its settings and whose weights it begins with."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_settings(folder, record)
+        write_whole(folder / SETTINGS, as_yaml(record).encode())
         if origin:
             write_whole(folder / SOURCE, origin.as_json())
     except OSError as error:
@@ -221,32 +215,14 @@ def prepare(folder: Path, record: dict[str, Any], origin: Origin | None = None) 
         ) from error
 
 
-def write_settings(folder: Path, record: dict[str, Any]) -> None:
-    """Leave a run's settings in its folder."""
-    write_whole(folder / SETTINGS, as_yaml(record).encode())
-
-
 def diagnostics(settings: PretrainingRunSettings) -> list[Callback]:
-    """Callbacks that measure and draw the encoder now and then while it learns."""
+    """Make the callbacks that measure and draw the encoder now and then while it learns."""
     made: list[Callback] = []
     if settings.health_every:
         made.append(Health(settings.health_every))
     if settings.pictures_every:
         made += [Pictures(settings.folder, settings.pictures_every), Curves(settings.folder, settings.pictures_every)]
     return made
-
-
-class ProgressCallback(Callback):
-    """Tells the optimiser steps of a run, and its loss as it is logged."""
-
-    def __init__(self, update: Progress, every: int) -> None:
-        self.update, self.every = update, every
-        self.note = ""
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if trainer.global_step % self.every == 0:  # reading the loss waits for the device
-            self.note = f"loss {trainer.callback_metrics['loss']:.4f}"
-        self.update(trainer.global_step, trainer.max_steps, self.note)
 
 
 def copy_weights(encoder: Encoder, start: Encoder, source: str, change: list[str]) -> None:

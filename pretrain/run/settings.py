@@ -1,10 +1,11 @@
-"""The settings of a pretraining run, and what arguments and files alone show to be wrong with them, without torch."""
+"""Define the settings of a pretraining run, and check them by arguments and files alone, without torch."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import os
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from oscine.models.plugins.classes import parameters_of
 from oscine.models.yaml_text import read_yaml
 from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
 from oscine.pretrain.distributed import is_first
-from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import STATE, check_replaceable, replaced_run, resumable, stands
-from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
+from oscine.pretrain.settings import METHODS, RECIPES, DataSettings, TrainerSettings
 
 WARMUP, STEPS = "recipe.warmup", "recipe.steps"
 PACKED = (".tar", ".gz", ".parquet", ".csv", ".json")  # which a folder of shards, BirdSet's or AudioSet's holds
@@ -96,40 +96,24 @@ class PretrainingRunSettings:
 
     @property
     def folder(self) -> Path:
-        """Of the run."""
+        """Return the folder of the run."""
         return self.runs / self.name
 
     def whole_recipe(self) -> dict[str, Any]:
-        """The recipe's settings with those that were left out; what it does not have, or cannot be, is an error."""
-        kind = RECIPES.get(self.method)
-        if kind is None:
-            return self._own_recipe()
-        check_settings(self.method, self.recipe, [one.name for one in fields(kind)])
-        return vars(kind(**self.recipe))
-
-    def _own_recipe(self) -> dict[str, Any]:
-        """The settings of somebody's own recipe, with those of its constructor that were left out; not its parents'."""
-        kind = METHODS[self.method]
-        check_settings(self.method, self.recipe, parameters_of(kind).keys() - {"encoder"})
-        own = inspect.signature(kind).parameters.values()
-        left_out = {one.name: one.default for one in own if one.default is not one.empty}
-        return left_out | self.recipe
+        """Return the recipe's settings, also those left out; what it does not have, or cannot be, is an error."""
+        if kind := RECIPES.get(self.method):
+            check_settings(self.method, self.recipe, [one.name for one in fields(kind)])
+            return vars(kind(**self.recipe))
+        own = METHODS[self.method]  # somebody's own: the defaults of its constructor, not of its parents'
+        check_settings(self.method, self.recipe, parameters_of(own).keys() - {"encoder"})
+        given = inspect.signature(own).parameters.values()
+        return {one.name: one.default for one in given if one.default is not one.empty} | self.recipe
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is written down with a run, in plain values: all but what is asked for now."""
-        plain = _plain(self) | {"recipe": _plain(self.whole_recipe())}
-        return {name: value for name, value in plain.items() if name not in ORDERS}
-
-
-def _plain(value: Any) -> Any:
-    """A value as YAML has it."""
-    if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
+        """Return what is written down with a run, in plain values: all but what is asked for now."""
+        settings = asdict(self) | {"recipe": self.whole_recipe()}
+        written = {name: value for name, value in settings.items() if name not in ORDERS}
+        return json.loads(json.dumps(written, default=str))  # paths are texts, tuples lists
 
 
 def check_run(settings: PretrainingRunSettings) -> None:
@@ -156,7 +140,7 @@ def check_run(settings: PretrainingRunSettings) -> None:
 
 
 def check_free(settings: PretrainingRunSettings) -> None:
-    """Never lose a run: an existing one is resumed or overwritten only by name."""
+    """Refuse to lose a run: an existing one is resumed or overwritten only by name."""
     folder, resume = settings.folder, settings.resume
     if resume and settings.overwrite:
         raise Misuse("--resume goes on with a run and --overwrite deletes it; name one of them")
@@ -169,7 +153,7 @@ def check_free(settings: PretrainingRunSettings) -> None:
 
 
 def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], change: list[str]) -> None:
-    """What goes on is what it began as: its settings against those that are given now. `change` names keys or sections."""
+    """Refuse to go on with other settings than a run began with. `change` names keys or sections that may differ."""
     was, now = dict(dotted(saved)), dict(dotted(given))
     if "data.channel" in now:  # 0.1 read the mix and did not say so
         was.setdefault("data.channel", MIX)
@@ -191,7 +175,7 @@ def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], cha
 
 
 def _rise(settings: dict[str, Any]) -> int:
-    """The steps of a run's warm-up, which are written as such or, since there are shares, as a share of all steps."""
+    """Return the steps of a run's warm-up, written as such or, since there are shares, as a share of all steps."""
     warmup = settings[WARMUP]
     return round(warmup * settings[STEPS]) if warmup < 1 else warmup
 

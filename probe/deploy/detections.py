@@ -21,6 +21,7 @@ from oscine.models.embed.table import read_listed, read_made_by, read_rows, writ
 from oscine.models.embed.table_metadata import CHANNEL, keys_of
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
+from oscine.models.json_text import check_same_settings
 from oscine.models.locks import lock_output
 from oscine.models.recordings.folder import survey
 from oscine.models.recordings.inputs import Recordings
@@ -146,12 +147,9 @@ def thresholds_of(fitted: FittedProbe, threshold: float | None) -> Tensor:  # [c
 def check_table(table: Path, now: Mapping[str, Any], same: Sequence[str] = SAME) -> None:
     """An error where a table was made otherwise than it would be now, or is of other recordings."""
     made = {CHANNEL: MIX} | read_made_by(table)
-    differ = [key for key in same if made.get(key) != now[key]]
-    if differ:
-        raise OscineError(
-            f"{table} was made with {differ[0]} {made.get(differ[0])!r}, not {now[differ[0]]!r}; choose another name, or "
-            "make it anew with --overwrite, overwrite=True"
-        )
+    was, given = ({key: record.get(key) for key in same} for record in (made, now))
+    remedy = "choose another name, or make it anew with --overwrite, overwrite=True"
+    check_same_settings(was, given, complaint=f"{table} was made with", remedy=remedy)
 
 
 def recordings_of(table: Path) -> Iterator[tuple[str, DataFrame]]:

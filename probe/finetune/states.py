@@ -11,7 +11,7 @@ from typing import Any
 from oscine.models.checksummed import read_sealed, write_sealed
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.json_text import check_fields, differences, read_json
+from oscine.models.json_text import check_fields, check_same_settings, read_json
 from oscine.models.locks import lock_exclusive
 from oscine.probe.results.run_files import BEGUN
 
@@ -50,11 +50,8 @@ class TuningStates(MutableMapping[str, Any]):
             begun = check_fields(read_json(path, "--overwrite begins anew"), {}, path, "--overwrite begins anew")
         except FileNotFoundError:
             raise OscineError(f"nothing to resume: no {path}; leave out --resume to begin") from None
-        if differ := differences(begun, given):
-            raise OscineError(
-                f"the run to resume was begun with {'; '.join(differ[:5])}; give those it began with, or --overwrite "
-                "instead of --resume"
-            )
+        remedy = "give those it began with, or --overwrite instead of --resume"
+        check_same_settings(begun, given, complaint="the run to resume was begun with", remedy=remedy)
 
     def path(self, name: str) -> Path:
         return self.folder / f"{name}.pt"

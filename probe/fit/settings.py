@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from typing import Protocol
 
-from oscine.models.errors import OscineError
-from oscine.models.warmup import warmup_steps
+from oscine.models.errors import OscineError, warmup_steps
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "asymmetric_bat", "asymmetric_bird_mae")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from oscine.models.embed.progress import Bar
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.files import bytes_in_words
+from oscine.models.progress import Bar
 from oscine.probe.deploy.fitted import ProbeFit
 from oscine.probe.features.embedding_table import read_embedded
 from oscine.probe.features.encoding import Encoding, encode_task

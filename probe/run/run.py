@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oscine import __version__
-from oscine.models.embed.progress import Bar, NoBar
 from oscine.models.encoders.base.devices import clips_at_once, pick_device
 from oscine.models.files import write_whole
 from oscine.models.locks import lock_output
+from oscine.models.progress import Bar, NoBar
 from oscine.models.zoo import open_encoder
 from oscine.probe.features.encoding import check_layers_of
 from oscine.probe.fit.layer_scores import ALL_LAYERS

@@ -15,8 +15,7 @@ import pytest
 import soundfile
 import yaml
 
-from oscine.cli import COMMANDS, HELP, dispatch
-from oscine.cli.console.plugins import split_plugins
+from oscine.cli import COMMANDS, HELP, dispatch, split_plugins
 from oscine.models.errors import Misuse
 
 PLUGIN = '''

@@ -14,7 +14,7 @@ import torch
 from oscine.models.checksummed import read_sealed, write_sealed
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.pretrain.run.encoders import encoder_with_weights
+from oscine.pretrain.run.saving import encoder_with_weights
 
 
 class Evil:

@@ -17,9 +17,9 @@ import torch
 from rich.console import Console
 
 from oscine.cli import dispatch
-from oscine.cli.console.progress import progress_bar
-from oscine.cli.console.reporter import Reporter, describe
+from oscine.cli.console.output import progress_bar
 from oscine.cli.encode import merge
+from oscine.cli.encode.messages import Reporter, describe
 from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.progress import Forecast, Progress
@@ -118,7 +118,7 @@ def test_what_was_interrupted_goes_on_with_the_same_call(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr("oscine.cli.console.reporter.Reporter.progress", stop)
+        context.setattr("oscine.cli.encode.messages.Reporter.progress", stop)
         assert dispatch(call(folder, saved, out, *one_by_one)) == 130
     said = capsys.readouterr().err
     assert "oscine embed: stopped; the same call goes on\n" in said
@@ -137,7 +137,7 @@ def test_what_was_stopped_before_anything_is_kept_says_so(
     def stop(_: object, progress: Progress) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oscine.cli.console.reporter.Reporter.progress", stop)
+    monkeypatch.setattr("oscine.cli.encode.messages.Reporter.progress", stop)
     out = tmp_path / "out.parquet"
     assert dispatch(call(folder, saved, out)) == 130
     assert "oscine embed: stopped; nothing is kept yet, the next call begins anew\n" in capsys.readouterr().err
@@ -218,7 +218,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("oscine.cli.console.reporter.time.monotonic", lambda: now)
+    monkeypatch.setattr("oscine.cli.encode.messages.time.monotonic", lambda: now)
     with progress_bar() as bar:
         reporter = Reporter(bar, time.monotonic())
         for clips in range(0, 101):

@@ -190,7 +190,7 @@ def test_what_was_interrupted_goes_on_with_the_same_call(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as context:
-        context.setattr("oscine.cli.console.reporter.Reporter.progress", stop)
+        context.setattr("oscine.cli.encode.messages.Reporter.progress", stop)
         assert dispatch(call(folder, probe, out, *how)) == 130
     assert not out.exists()
     capsys.readouterr()

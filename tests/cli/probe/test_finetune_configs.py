@@ -48,7 +48,7 @@ def read(name: str, *arguments: str) -> ProbeRunSettings:
     """The settings of a call of the command."""
     path = config.find("probe", name)
     content = config.read(path)
-    return settings_of(parse(content["probe"], path, content, [name, *CALL, *arguments]))
+    return settings_of(parse(path, content, config.added("probe", [*CALL, *arguments])))
 
 
 def flat(settings: ProbeRunSettings) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def test_the_flag_with_a_config_for_frozen_encoders_names_the_file_to_call(
 def tuned(name: str, *arguments: str) -> ProbeRunSettings:
     """The settings of a call with --finetune and a CONFIG that does not ask for it."""
     content = config.read(config.find("probe", name))
-    return fine_tuned([name, *CALL, *arguments], content, read(name, *arguments))
+    return fine_tuned(name, content, [*CALL, *arguments], read(name, *arguments))
 
 
 def test_the_flag_with_a_config_of_ones_own_takes_its_numbers_and_says_so(

@@ -13,11 +13,9 @@ import torch
 from oscine.cli import dispatch
 from oscine.models.audio import gzip_index
 from oscine.models.errors import OscineError
-from oscine.pretrain.data.bad_files import readable
-from oscine.pretrain.data.birdset_source import Events
-from oscine.pretrain.data.clips import ClipDataset
-from oscine.pretrain.data.sources import find_source
-from oscine.pretrain.data.spans import Files, cut_up
+from oscine.pretrain.data.clips import ClipDataset, readable
+from oscine.pretrain.data.sources import BirdSetSource, FileSource, find_source
+from oscine.pretrain.data.spans import split_spans
 from tests.birdset_layout import RATE, ogg, train_rows, write_split
 
 CALLS = {f"XC{number}.ogg": (20.0 - 2 * number, 20.5 - 2 * number) for number in range(8)}
@@ -51,10 +49,10 @@ def test_every_clip_of_an_event_holds_the_event(xcl: Path) -> None:
 
 def test_an_event_is_heard_with_as_much_around_it_as_makes_a_second_more_than_a_clip(xcl: Path) -> None:
     spans = readable(find_source(xcl), 0.5)
-    stretches = cut_up(spans, 5.0)
+    stretches = split_spans(spans, 5.0)
     assert stretches["start"].tolist() == [17.25, 15.25, 13.25, 11.25, 9.25, 7.25, 5.25, 3.25, 0.0]
     assert stretches["seconds"].tolist() == [6.0] * 9
-    assert cut_up(spans, 10.0)["seconds"].tolist() == [11.0] * 8 + [8.0]
+    assert split_spans(spans, 10.0)["seconds"].tolist() == [11.0] * 8 + [8.0]
 
 
 def test_the_same_seed_and_number_give_the_same_clip_also_with_another_index(
@@ -84,7 +82,9 @@ def test_frequent_species_keep_so_many_events_of_a_recording_as_is_said(tmp_path
     folder = write_split(tmp_path, "HSN_train", "HSN_metadata_train.parquet", rows, recordings, suffix=".tar")
     spans = {most: readable(find_source(folder, most), 0.0) for most in (None, 2, 1)}
     assert {most: len(found) for most, found in spans.items()} == {None: 903, 2: 603, 1: 603}  # 303 were below 500
-    assert spans[2] == readable(Events(folder, 2, seed=0), 0.0) != readable(Events(folder, 2, seed=1), 0.0)
+    assert (
+        spans[2] == readable(BirdSetSource(folder, 2, seed=0), 0.0) != readable(BirdSetSource(folder, 2, seed=1), 0.0)
+    )
 
 
 def test_audiosets_folder_gives_its_training_clips(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_audiosets_folder_gives_its_training_clips(tmp_path: Path) -> None:
         (tmp_path / split).mkdir()
         soundfile.write(tmp_path / split / name, np.zeros(1600), 16_000)
     source = find_source(tmp_path)
-    assert isinstance(source, Files)
+    assert isinstance(source, FileSource)
     assert [path.name for path in source.paths] == ["Yaaaaaaaaaaa.wav"]
 
 

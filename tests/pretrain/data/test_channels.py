@@ -15,7 +15,7 @@ from oscine.models.errors import OscineError
 from oscine.pretrain.data.clips import ClipDataset
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.data.packing import pack_shards
-from oscine.pretrain.data.shards import Shards
+from oscine.pretrain.data.shards import ShardSource
 from oscine.pretrain.data.sources import find_source
 from oscine.pretrain.run.settings import check_same
 from oscine.pretrain.settings import DataSettings
@@ -93,7 +93,7 @@ def test_shards_hold_the_channel_that_was_packed_and_no_other(folder: Path, tmp_
     each = pack_shards(folder, tmp_path / "each", RATE, workers=0, channel="each")
     assert (each.recordings, each.listed) == (3, {})
     assert levels(each.out, "mix") == levels(each.out, "each") == [LEFT, RIGHT, MONO]
-    assert Shards(each.out).names.to_pylist() == ["a.wav, channel 1", "a.wav, channel 2", "b.wav, channel 1"]
+    assert ShardSource(each.out).names.to_pylist() == ["a.wav, channel 1", "a.wav, channel 2", "b.wav, channel 1"]
     right = pack_shards(folder, tmp_path / "right", RATE, workers=0, channel="right")
     assert list(right.listed) == ["b.wav"]
     assert levels(right.out, 2) == [RIGHT]

@@ -15,10 +15,9 @@ from torch.utils.data import DataLoader
 from oscine.models.audio.clip_random import derive_seed
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.clips import ClipDataset, ClipNumbers, collate
-from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.data.sources import find_source
-from oscine.pretrain.data.spans import Files, cut_up
-from oscine.pretrain.data.variation import roll_and_gain
+from oscine.pretrain.data.datamodule import PretrainingData, roll_and_gain
+from oscine.pretrain.data.sources import FileSource, find_source
+from oscine.pretrain.data.spans import split_spans
 from oscine.pretrain.masking import random_keep
 from oscine.pretrain.recipe import Batch
 
@@ -33,7 +32,7 @@ def write(folder: Path, name: str, seconds: float, value: float | None = None) -
 
 def dataset(recordings: list[Path], **settings: float) -> ClipDataset:
     return ClipDataset(
-        Files(recordings), RATE, SAMPLES, lambda generator: random_keep(2, (4, 8), 0.5, generator), **settings
+        FileSource(recordings), RATE, SAMPLES, lambda generator: random_keep(2, (4, 8), 0.5, generator), **settings
     )
 
 
@@ -52,7 +51,7 @@ def test_a_clip_depends_on_its_number_and_the_seed_alone(recordings: list[Path])
 
 
 def test_recordings_may_be_named_by_texts(recordings: list[Path]) -> None:
-    assert list(find_source([str(path) for path in recordings]).spans()) == list(Files(recordings).spans())
+    assert list(find_source([str(path) for path in recordings]).spans()) == list(FileSource(recordings).spans())
     assert find_source(str(recordings[0].parent)).name(0) == str(recordings[0])
 
 
@@ -72,7 +71,7 @@ def test_an_epoch_takes_every_stretch_once_in_an_order_of_its_own(tmp_path: Path
 
 
 def test_a_long_recording_counts_as_often_as_a_clip_fits_in(recordings: list[Path]) -> None:
-    parts = cut_up(Files([recordings[2]]).spans(), seconds=0.5)
+    parts = split_spans(FileSource([recordings[2]]).spans(), seconds=0.5)
     assert len(parts) == 6
     assert parts[-1]["start"] + parts[-1]["seconds"] == pytest.approx(3.0)
 
@@ -227,7 +226,7 @@ def test_what_is_mixed_is_not_drawn_from_the_numbers_that_cut_the_clip(recording
         drawn_from.append(generator.initial_seed())
         return torch.zeros(1, 1)
 
-    clips = ClipDataset(Files(recordings), RATE, SAMPLES, draw_keep)
+    clips = ClipDataset(FileSource(recordings), RATE, SAMPLES, draw_keep)
     mixing = [int(clips[number].seed) for number in range(5)]
     assert len(set(mixing + drawn_from)) == 10
 

@@ -15,7 +15,7 @@ import soundfile
 from oscine.models.errors import OscineError
 from oscine.pretrain.data import packing
 from oscine.pretrain.data.packing import pack_shards, read_packed
-from oscine.pretrain.data.shards import Shards, check_shards
+from oscine.pretrain.data.shards import ShardSource, check_shards
 from tests.fuzzing import check_reader, hostile, json_of
 
 RATE = 8000
@@ -37,7 +37,7 @@ def place(made: Path, tmp_path: Path) -> Path:
 
 
 def read_all(out: Path) -> None:
-    shards = Shards(out)
+    shards = ShardSource(out)
     for recording in range(len(shards.names)):
         shards.name(recording)
         shards.load(recording, RATE, 0.0, 0.5)
@@ -129,7 +129,7 @@ def test_a_rate_that_no_recording_has_is_refused_with_the_reason(place: Path) ->
         path = place / "out/index.json"
         path.write_text(json.dumps(json.loads(path.read_bytes()) | {"sample_rate": rate}))
         with pytest.raises(OscineError, match=f"sample_rate is {rate}, expected 1 to 1000000 Hz"):
-            Shards(place / "out")
+            ShardSource(place / "out")
 
 
 @pytest.mark.parametrize("name", ["../out/000000.tar", "/etc/passwd", "000001.tar", ""])
@@ -139,7 +139,7 @@ def test_an_index_leads_to_no_other_file(place: Path, name: str) -> None:
     index["shards"][0]["name"] = name
     path.write_text(json.dumps(index))
     with pytest.raises(OscineError, match=r"shard 0 is .*, expected 000000\.tar"):
-        Shards(place / "out")
+        ShardSource(place / "out")
 
 
 def test_check_reads_the_index_as_well(place: Path) -> None:

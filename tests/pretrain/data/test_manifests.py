@@ -11,12 +11,10 @@ import soundfile
 import torch
 
 from oscine.models.errors import OscineError
-from oscine.pretrain.data.bad_files import readable
-from oscine.pretrain.data.clips import ClipDataset
+from oscine.pretrain.data.clips import ClipDataset, readable
 from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.data.manifests import read_manifest
-from oscine.pretrain.data.sources import find_source
-from oscine.pretrain.data.spans import Span, cut_up
+from oscine.pretrain.data.sources import find_source, read_manifest
+from oscine.pretrain.data.spans import Span, split_spans
 
 RATE = 8000
 
@@ -66,7 +64,7 @@ def test_a_clip_longer_than_its_stretch_does_not_hear_what_follows(folder: Path)
 
 
 def test_a_long_stretch_counts_as_often_as_a_clip_fits_in(folder: Path) -> None:
-    parts = cut_up(readable(read_manifest(manifest(folder, "path,start\na.wav,1\n")), 0.05), 0.9)
+    parts = split_spans(readable(read_manifest(manifest(folder, "path,start\na.wav,1\n")), 0.05), 0.9)
     assert parts["start"].tolist() == [1, 2, 3]
     assert parts["seconds"].tolist() == [1, 1, 1]
 

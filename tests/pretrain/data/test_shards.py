@@ -30,9 +30,8 @@ from oscine.models.errors import OscineError
 from oscine.models.locks import lock_exclusive
 from oscine.pretrain.data import packing
 from oscine.pretrain.data.clips import ClipDataset, ClipNumbers
-from oscine.pretrain.data.packing import pack_shards, read_packed
-from oscine.pretrain.data.shard_writer import ShardWriter
-from oscine.pretrain.data.shards import Shards, check_shards
+from oscine.pretrain.data.packing import ShardWriter, pack_shards, read_packed
+from oscine.pretrain.data.shards import ShardSource, check_shards
 from oscine.pretrain.data.sources import find_source
 from oscine.pretrain.data.transcode import set_serial
 
@@ -129,7 +128,7 @@ def test_a_shard_is_as_large_as_asked_at_most_but_for_a_recording_that_is_larger
 
 
 def test_ogg_shards_read_from_the_middle_as_from_the_beginning(folder: Path, tmp_path: Path) -> None:
-    shards = Shards(pack_shards(folder, tmp_path / "ogg", 16_000, "ogg", workers=0).out)
+    shards = ShardSource(pack_shards(folder, tmp_path / "ogg", 16_000, "ogg", workers=0).out)
     (long,) = [span.recording for span in shards.spans() if span.end > 60]
     whole = shards.load(long, 16_000, 0.0, 65.0)
     assert len(whole) == 65 * 16_000
@@ -367,7 +366,7 @@ def test_a_damaged_recording_is_skipped_by_its_name(
         file.seek(row["offset"])
         file.write(bytes(row["length"]))
     with pytest.raises(AudioError, match=r"000000\.tar/a\.b\.wav: is damaged"):
-        Shards(out).load(0, RATE, 0.0, 0.5)
+        ShardSource(out).load(0, RATE, 0.0, 0.5)
     clips = dataset(out)
     assert all(clips[number].waveform.abs().max() > 0 for number in range(len(clips.stretches)))
     assert "skipped for another recording (2 of " in caplog.text

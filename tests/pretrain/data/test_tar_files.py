@@ -17,9 +17,9 @@ from oscine.cli import dispatch
 from oscine.models.audio.load import AudioError, load_audio
 from oscine.models.audio.tar import load_member
 from oscine.models.errors import OscineError
-from oscine.pretrain.data.bad_files import readable
-from oscine.pretrain.data.sources import find_source
-from oscine.pretrain.data.spans import Files, Span
+from oscine.pretrain.data.clips import readable
+from oscine.pretrain.data.sources import FileSource, find_source
+from oscine.pretrain.data.spans import Span
 
 RATE = 16_000
 LENGTHS = {"a/0001": 1.5, "a/0002": 0.4, "b_0003": 3.0, "b_0004": 1.0}
@@ -67,7 +67,7 @@ def test_tars_of_others_give_what_their_recordings_would_give_as_files(
         paths.append(tmp_path / f"{Path(key).name}.{suffix}")
         paths[-1].write_bytes(sound(key, suffix))
     spans = list(source.spans())
-    assert spans[:4] == list(Files(paths).spans()) == [Span(n, 0.0, s) for n, s in enumerate(LENGTHS.values())]
+    assert spans[:4] == list(FileSource(paths).spans()) == [Span(n, 0.0, s) for n, s in enumerate(LENGTHS.values())]
     for number, path in enumerate(paths):
         assert source.name(number) == str(tmp_path / "tars" / f"{number // 2:06d}.{ending}" / path.name)
         for rate, start, seconds in ((RATE, 0.0, 0.4), (8_000, 0.1, 0.3), (RATE, 0.25, 60.0)):
@@ -119,7 +119,7 @@ def test_tars_beside_recordings_are_passed_over_and_so_are_hidden_ones(tmp_path:
     for beside in ("below", ""):
         (tmp_path / beside).mkdir(exist_ok=True)
         (tmp_path / beside / "one.wav").write_bytes(sound("b_0004", "wav"))
-        assert isinstance(found := find_source(tmp_path), Files)
+        assert isinstance(found := find_source(tmp_path), FileSource)
         assert {path.name for path in found.paths} == {"one.wav"}
 
 

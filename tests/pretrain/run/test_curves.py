@@ -63,7 +63,7 @@ def test_curves_are_drawn_over_all_resumptions_on_a_light_ground(tmp_path: Path)
         log = MetricsLogger(tmp_path, name="logs", flush_logs_every_n_steps=1)
         for step in range(3):
             log.log_metrics({"loss": 1.0 + step}, 3 * part + step)
-    Curves(tmp_path, 1).show(TRAINER)  # type: ignore[arg-type]
+    Curves(tmp_path, 1).write(TRAINER)  # type: ignore[arg-type]
     pixels = imread(tmp_path / "pictures" / "curves.png")
     assert (pixels[0, 0, :3] == 1).all()
     assert pixels[..., :3].min() < 0.5
@@ -71,10 +71,10 @@ def test_curves_are_drawn_over_all_resumptions_on_a_light_ground(tmp_path: Path)
 
 def test_a_log_that_cannot_be_read_is_said_and_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        Curves(tmp_path, 1).show(TRAINER)  # type: ignore[arg-type]
+        Curves(tmp_path, 1).write(TRAINER)  # type: ignore[arg-type]
         assert not caplog.text, "nothing is logged yet"
         (tmp_path / "logs/version_0").mkdir(parents=True)
         (tmp_path / "logs/version_0/metrics.csv").write_text("a,b\n1,2\n")
-        Curves(tmp_path, 1).show(TRAINER)  # type: ignore[arg-type]
+        Curves(tmp_path, 1).write(TRAINER)  # type: ignore[arg-type]
     assert "no curves at step 7: " in caplog.text
     assert not (tmp_path / "pictures").exists()

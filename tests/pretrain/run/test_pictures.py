@@ -18,7 +18,7 @@ from oscine.models import create_model
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.encoders.frontends.mel_scale import Ruler
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
-from oscine.pretrain.colours import colours
+from oscine.pretrain.bat import colours
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.recipe import Batch
 from oscine.pretrain.run.pictures import CLIPS, Pictures, draw, first_clips, panels_of, pixels_of

@@ -12,8 +12,8 @@ import yaml
 
 from oscine.cli import dispatch
 from oscine.cli.console import config
-from oscine.models.embed.progress import NoBar
 from oscine.models.errors import Misuse, OscineError
+from oscine.models.progress import NoBar
 from oscine.pretrain import DataSettings, PretrainingRunSettings, TrainerSettings, run_pretraining
 
 RECIPE = {"steps": 2, "warmup": 0.5, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}

@@ -13,12 +13,15 @@ from torch import Tensor
 
 from oscine.models import create_model
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.publish.publish_settings import Terms
 from oscine.pretrain import BirdMAEPretraining, Recipe
 from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.run.encoders import write_folder
+from oscine.pretrain.run.facts import gather
 from oscine.pretrain.run.files import OWN, find_encoder
+from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.record import step_of
 from oscine.pretrain.run.run import fit_recipe, make_trainer
+from oscine.pretrain.run.saving import write_folder
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,12 @@ def test_the_encoder_stays_at_every_second_step_at_no_cost_of_the_runs_bits(
     for step, folder in zip((2, 4), folders):
         assert torch.equal(next(encoder(folder).parameters()), weights.seen[step])
         assert step_of(folder) == step
-        assert find_encoder(folder) == (None, folder)
+        assert find_encoder(folder) == (tmp_path / "kept", folder)
+        known = gather(folder, Terms("wren/bird", licence="mit"))[1].run
+        losses = loss_curve(tmp_path / "kept")["loss"]
+        assert known
+        assert known.steps == step
+        assert known.losses["loss"] == (losses.iloc[0], losses.iloc[step - 1])
         assert {file.name for file in folder.iterdir()} == {file.name for file in (tmp_path / "kept/encoder").iterdir()}
         assert all(OWN.fullmatch(file.relative_to(tmp_path / "kept").as_posix()) for file in folder.iterdir())
 

@@ -9,9 +9,9 @@ import time
 import pytest
 from rich.console import Console
 
-from oscine.cli.console import progress
+from oscine.cli.console import output
 from oscine.cli.console.command import say_if_slow
-from oscine.cli.console.progress import duration, progress_bar
+from oscine.cli.console.output import duration, progress_bar
 from oscine.probe.run.context import when_begun
 
 
@@ -19,7 +19,7 @@ from oscine.probe.run.context import when_begun
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """What the time is, in seconds, for a test to change."""
     now = [100.0]
-    monkeypatch.setattr("oscine.cli.console.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("oscine.cli.console.output.time.monotonic", lambda: now[0])
     return now
 
 
@@ -62,7 +62,7 @@ def test_a_log_says_now_and_then_how_long_it_will_take(clock: list[float], capsy
 def test_what_an_earlier_run_has_done_says_nothing_about_the_time_left(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(output, "EVERY", 0.0)
     with progress_bar() as bar:
         update = bar.task("pretrain")
         update(500, 1000)

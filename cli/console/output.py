@@ -1,4 +1,4 @@
-"""One progress display for every command: how far it is, how long it takes; bars on a terminal, plain lines elsewhere."""
+"""Show progress and tables: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
-from oscine.models.embed.progress import Bar
-from oscine.models.words import escape_lines
+from oscine.models.progress import Bar
+from oscine.models.words import escape_controls, escape_lines
 
 EVERY = 30.0  # seconds between two lines of a log
 
@@ -96,10 +98,26 @@ def listed(*parts: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """In words, with two parts at most: 3 d 4 h, 2 h 5 min, 40 s."""
+    """Say a duration in words, in two parts at most: 3 d 4 h, 2 h 5 min, 40 s."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if round(seconds) < 60:
         return f"{max(1, round(seconds))} s"
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+WIDE = 1000  # more than any table needs
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output: on a terminal as wide as that, elsewhere as wide as it needs to be."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=Console(width=WIDE).measure(table).maximum)
+    console.print(table)
+
+
+def plain(text: str) -> Text:
+    """Make a cell of the text of others: nothing of it is markup, or steers the terminal."""
+    return Text(escape_controls(text))

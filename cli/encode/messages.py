@@ -1,14 +1,21 @@
-"""What `oscine embed` says while it works: what was found, what it will cost, how far it is."""
+"""Tell what embed, predict and merge found, what it will cost, how far it is, and what was made."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from oscine.cli.console.progress import duration
-from oscine.models.embed.progress import Bar, Forecast, Progress, Watcher
+from oscine.cli.console.output import duration
+from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.files import bytes_in_words
+from oscine.models.progress import Bar
 from oscine.models.words import counted
+
+if TYPE_CHECKING:
+    from oscine.models.embed.table import Summary
 
 SHOWN = 5  # reasons that are said at the start; all are in the error table
 
@@ -66,7 +73,37 @@ class Reporter(Watcher):
 
 
 def describe(first: Progress, now: Progress, seconds: float) -> str:
-    """How much has been heard, and how fast: the speed of what this call has done itself."""
+    """Say how much is done, and how fast this call has done its part."""
     text = f"{now.seconds / 3600:.2f}/{now.of_seconds / 3600:.2f} h"
     heard = now.seconds - first.seconds
     return f"{text}, {heard / seconds:.0f} x real time" if heard else text
+
+
+@contextmanager
+def say_if_lost(target: Path) -> Iterator[None]:
+    """Have a call that is stopped in the block say so where nothing of it is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from oscine.models.embed.journal import Journal
+
+        if Journal(target).keeps():
+            raise
+        raise KeyboardInterrupt("nothing is kept yet, the next call begins anew") from None
+
+
+def print_summary(summary: Summary, row: str = "clip") -> None:
+    from oscine.models.audio.load import IN_PART
+
+    rows, files = counted(summary.rows, row), counted(summary.files, "recording")
+    print(f"{summary.out}: {rows} of {files}, {summary.seconds / 3600:.2f} hours")
+    if not summary.listed:
+        return
+    short = sum(reason.startswith(IN_PART) for reason in summary.listed.values())
+    refused = len(summary.listed) - short
+    in_part = counted(short, "file that is", "files that are")
+    reasons = [f"{in_part} cut short, damaged or not as the header says (what can be read is in the table)"] * bool(
+        short
+    )
+    reasons += [f"{counted(refused, 'file')} that could not be used"] * bool(refused)
+    print(f"{summary.errors}: {', '.join(reasons)}")

@@ -1,7 +1,8 @@
-"""The encoders of a run: the one that it starts from, those that it leaves over time, and the one at its end."""
+"""Write and read what a run keeps: its last two states, and its encoders over time and at its end."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -11,8 +12,10 @@ from typing import Any
 
 import torch
 from lightning import Trainer
+from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor
 
+from oscine.models.checksummed import read_sealed, write_sealed
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import read_origin
 from oscine.models.errors import OscineError
@@ -21,9 +24,68 @@ from oscine.models.hub.folder import from_config, load_pretrained, with_state
 from oscine.models.replaced import remove
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.distributed import rank_zero_then_broadcast
-from oscine.pretrain.run.files import ENCODER, ENCODERS, STATE, resumable, step_name
+from oscine.pretrain.run.files import ENCODER, ENCODERS, STATE, before, resumable, step_name
 from oscine.pretrain.run.record import save_with_record, step_of
-from oscine.pretrain.run.states import newest_state
+
+logger = logging.getLogger(__name__)
+
+
+class RunStates(TorchCheckpointIO):
+    """Writes a run's state beside the one before it, and reads the newest that is whole.
+
+    A kill or a full disk at any moment leaves at least one whole state; Lightning's own writing does not.
+    """
+
+    def __init__(self) -> None:
+        self.step: int | None = None  # of the state in its place, if this run has read or written it whole
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path, step = Path(path), checkpoint["global_step"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for part in path.parent.glob(f".{path.stem}.*.part"):  # what a killed run has left of a state
+            part.unlink(missing_ok=True)
+        newest = path.with_suffix(".next")
+        write_sealed(newest, checkpoint)
+        # Neither a torn state nor an earlier writing of the same step pushes out the one before.
+        if self.step not in (None, step):
+            put(path, before(path))
+        put(newest, path)
+        self.step = step
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        path = Path(path)
+        state, found = newest_state(path)
+        if found == path:
+            self.step = state["global_step"]
+        return state
+
+
+def describe_state(state: Path) -> str:
+    """Say whether a run that has to stop leaves a state behind."""
+    return f"the state kept in {state} is from before" if resumable(state) else "no state was kept yet"
+
+
+def newest_state(path: Path) -> tuple[dict[str, Any], Path]:
+    """Read the state in `path`, or the one before where that is torn; return also the file it came from."""
+    try:
+        return read_state(path), path
+    except OscineError as error:
+        if not before(path).exists():
+            raise
+        state = read_state(before(path))
+        logger.warning("%s; taking the state before, of step %d", error, state["global_step"])
+        return state, before(path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a run state, its tensors on the CPU; raise an error where it is not what was written."""
+    try:
+        state = read_sealed(path)
+    except FileNotFoundError as error:
+        raise OscineError(f"{path} cannot be read: {error.strerror}") from None
+    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
+        raise OscineError(f"{path} is not the state of a pretraining run; --overwrite begins anew")
+    return state
 
 
 def save_encoder(run: Path, step: int) -> None:
@@ -67,7 +129,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def encoder_with_weights(source: str) -> Encoder:
-    """An encoder to start a run from: a run's folder, an encoder's (also local-dir:), or a name with published weights.
+    """Load an encoder to start from: of a run's folder, an encoder's (also local-dir:), or a name with published weights.
 
     Of a run that has not ended it is the one in its newest state.
     """
@@ -84,7 +146,7 @@ def encoder_with_weights(source: str) -> Encoder:
 
 
 def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
-    """The encoder in a run's state, which was read from `path`."""
+    """Build the encoder in a run's state, which was read from `path`."""
     weights = state.get("state_dict")
     named = weights.items() if isinstance(weights, dict) else ()
     own = {str(name).removeprefix("encoder."): it for name, it in named if str(name).startswith("encoder.")}

@@ -1,11 +1,11 @@
-"""A warm-up is so many steps, or a share of all: what is said of one holds of the other."""
+"""What settings are refused with: warm-ups that cannot be, and work that was begun with others."""
 
 from __future__ import annotations
 
 import pytest
 
-from oscine.models.errors import OscineError
-from oscine.models.warmup import warmup_steps
+from oscine.models.errors import OscineError, warmup_steps
+from oscine.models.json_text import check_same_settings
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,13 @@ def test_a_warm_up_that_does_not_end_before_the_run_is_refused_with_what_would_d
 def test_a_run_has_a_step() -> None:
     with pytest.raises(OscineError, match=r"fit\.steps is 0, expected at least 1 step"):
         warmup_steps(0.1, 0, "fit")
+
+
+def test_other_settings_than_work_was_begun_with_are_named_five_at_most() -> None:
+    was, now = (
+        {"seed": 0, "model": "a", **dict.fromkeys("bcdefg", 1)},
+        {"seed": 0, "model": "z", **dict.fromkeys("bcdefg", 2)},
+    )
+    check_same_settings(was, was, complaint="out was begun with", remedy="start anew")
+    with pytest.raises(OscineError, match=r"^out was begun with b 1, not 2; c 1, not 2; d .*; and 1 more; start anew$"):
+        check_same_settings(was, now, complaint="out was begun with", remedy="start anew", aside=["model"])

@@ -1,0 +1,70 @@
+"""Call back after steps of a run: every so many, to tell its progress, to discard the run that it replaces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from torch.optim import Optimizer
+
+from oscine.models.replaced import Replaced
+from oscine.pretrain.run.files import stands
+
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, the loss as it is logged
+
+
+class EveryNSteps(Callback):
+    """Calls `before_step` before the optimiser of a step that is due, and `after_step` with its batch when the step is done.
+
+    Due are the first step and then every `every`-th. Steps are the optimiser's: of a step in parts `after_step` comes
+    once, with the last part.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.due = False
+
+    def before_step(self, trainer: Trainer, recipe: Any) -> None:
+        """Do what needs gradients: they are there, weights are as before the step."""
+
+    def after_step(self, trainer: Trainer, recipe: Any, batch: Any) -> None:
+        raise NotImplementedError
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        step = trainer.global_step + 1
+        self.due = step == 1 or step % self.every == 0
+        if self.due:
+            self.before_step(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.due:
+            self.due = False
+            self.after_step(trainer, pl_module, batch)
+
+
+class ProgressCallback(Callback):
+    """Tells the optimiser steps of a run, and its loss as it is logged."""
+
+    def __init__(self, update: Progress, every: int) -> None:
+        self.update, self.every = update, every
+        self.note = ""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step % self.every == 0:  # reading the loss waits for the device
+            self.note = f"loss {trainer.callback_metrics['loss']:.4f}"
+        self.update(trainer.global_step, trainer.max_steps, self.note)
+
+
+class DiscardReplaced(Callback):
+    """Deletes the run that was replaced once the new one stands."""
+
+    def __init__(self, replaced: Replaced) -> None:
+        self.replaced, self.settled = replaced, False
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if not self.settled and stands(self.replaced.folder):
+            self.replaced.discard()
+            self.settled = True
