@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oscine.models.encoders.base.provenance import Origin
+from oscine.models.plugins.classes import module_of
 from oscine.models.publish.card import (
     called,
     citation,
@@ -20,25 +21,22 @@ from oscine.models.publish.card import (
     table,
 )
 from oscine.models.publish.facts import Facts
+from oscine.probe.deploy.fitted import FittedProbe
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeFacts(Facts):
     """All that is known of a probe that is published; `encoder` is the one that it reads."""
 
-    probe: str  # its class
-    head: dict[str, Any]  # its settings
-    classes: list[str]
-    seconds: float  # of a clip
-    single_label: bool
-    calibrated: bool
-    thresholds: bool
-    fitted_on: dict[str, Any]  # task, rows, parts that it was judged on
-    means: dict[str, float | None]  # of every metric, over those parts
-    probe_module: str | None = None  # of somebody's own class
+    fitted: FittedProbe
     encoder_name: str  # where the encoder is: its repository and commit, or a word for "in this one"
     probe_origin: Origin | None = None  # whose probe it is or began as
     settings: str | None = None  # the complete YAML of the run that judged it, without this machine's paths
+
+    @property
+    def probe(self) -> str:
+        """The name of its class."""
+        return type(self.fitted.probe).__name__
 
     @property
     def base(self) -> str | None:
@@ -46,12 +44,13 @@ class ProbeFacts(Facts):
 
     @property
     def own_classes(self) -> dict[str, str]:
-        return super().own_classes | ({self.probe: self.probe_module} if self.probe_module else {})
+        module = module_of(type(self.fitted.probe))
+        return super().own_classes | ({self.probe: module} if module else {})
 
     @property
     def finetuned(self) -> dict[str, Any]:
         """The settings with which the encoder was trained together with the probe; empty where it was frozen."""
-        return self.fitted_on.get("finetuned") or {}
+        return self.fitted.fitted_on.get("finetuned") or {}
 
     @property
     def treatment(self) -> str:
@@ -63,16 +62,16 @@ def write_probe_card(facts: ProbeFacts) -> str:
         "Use": use(facts),
         "The probe": the_probe(facts),
         "Settings": settings(facts),
-        "Classes": ", ".join(f"`{name}`" for name in facts.classes),
+        "Classes": ", ".join(f"`{name}`" for name in facts.fitted.classes),
         "Data": data(facts),
         "Scores": f"{scores(facts)}\n\n{means(facts)}".strip(),
         "Limits": limits(facts),
         "Licence": licence(facts),
         "Citation": citation(facts),
     }
-    labels = "one of" if facts.single_label else "any of"
+    fitted, labels = facts.fitted, "one of" if facts.fitted.single_label else "any of"
     what = (
-        f"A probe that hears {labels} {len(facts.classes)} classes in clips of {facts.seconds:g} s: {facts.probe} on a "
+        f"A probe that hears {labels} {len(fitted.classes)} classes in clips of {fitted.seconds:g} s: {facts.probe} on a "
         f"{facts.treatment} {facts.kind}."
     )
     return page(
@@ -92,15 +91,17 @@ for a folder of recordings. Loading is strict and runs nothing from this reposit
 
 
 def the_probe(facts: ProbeFacts) -> str:
+    fitted = facts.fitted
+    activation = "softmax" if fitted.single_label else "sigmoid"
     rows = {
         "probe": facts.probe,
-        "settings": ", ".join(f"{name} {value}" for name, value in facts.head.items()),
+        "settings": ", ".join(f"{name} {value}" for name, value in fitted.head.items()),
         "encoder": f"{facts.kind}, {facts.treatment}, {facts.encoder_name}",
         "sample rate": f"{facts.encoder.sample_rate} Hz",
-        "clip": f"{facts.seconds:g} s",
-        "probabilities": f"{'softmax' if facts.single_label else 'sigmoid'}, {'' if facts.calibrated else 'not '}calibrated",
-        "thresholds": "one a class, in `probe.json`" if facts.thresholds else "none were chosen",
-        "fitted on": f"{facts.fitted_on.get('rows', 'some')} rows of {facts.fitted_on.get('task') or 'a table'}",
+        "clip": f"{fitted.seconds:g} s",
+        "probabilities": f"{activation}, {'' if fitted.scaling else 'not '}calibrated",
+        "thresholds": "one a class, in `probe.json`" if fitted.thresholds is not None else "none were chosen",
+        "fitted on": f"{fitted.fitted_on.get('rows', 'some')} rows of {fitted.fitted_on.get('task') or 'a table'}",
         "sha256": f"`{facts.published_sha256}`",
     }
     if facts.finetuned:
@@ -122,10 +123,10 @@ def settings(facts: ProbeFacts) -> str:
 
 
 def means(facts: ProbeFacts) -> str:
-    rows = [[name, f"{100 * value:.1f}"] for name, value in facts.means.items() if value is not None]
+    rows = [[name, f"{100 * value:.1f}"] for name, value in facts.fitted.scores.items() if value is not None]
     if not rows:
         return ""
-    judged = ", ".join(map(str, facts.fitted_on.get("judged", []))) or "no part"
+    judged = ", ".join(map(str, facts.fitted.fitted_on.get("judged", []))) or "no part"
     return (
         f"{table(['metric', 'mean'], rows)}\n\nIn percent, on rows that the judged probe had not learnt from: {judged}."
     )
@@ -133,7 +134,7 @@ def means(facts: ProbeFacts) -> str:
 
 def limits(facts: ProbeFacts) -> str:
     lines = [
-        f"it knows {len(facts.classes)} classes and gives each its share, also where none of them sounds",
+        f"it knows {len(facts.fitted.classes)} classes and gives each its share, also where none of them sounds",
         f"nothing above {facts.encoder.sample_rate / 2000:g} kHz is heard, whatever the recording holds",
         "it is as good as the rows that it learnt from are like the recordings to come",
     ]

@@ -1,4 +1,4 @@
-"""A fitted probe to the Hub: with its encoder, or with the name of one that is there already."""
+"""Publish a fitted probe on the Hub, with its encoder or the name of one that is there already."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from oscine.models.files import file_hash, without_places
 from oscine.models.hub.download import fetch
 from oscine.models.hub.encoder_files import CONFIG, SETTINGS, WEIGHTS
 from oscine.models.hub.origin import asked_again, origin_of
-from oscine.models.plugins.classes import module_of
 from oscine.models.publish.contents import CARD, RECORDS, Kind, Needed, Publication, file_of, score_files
 from oscine.models.publish.facts import Data, Terms, check_names
 from oscine.models.publish.licences import check_allowed, choose_licence
@@ -61,7 +60,7 @@ def push_probe_to_hub(
 
 @contextmanager
 def probe_publication(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path, Publication, ProbeFacts]]:
-    """What publishes a probe, and the folder in which its files lie for the time being."""
+    """Prepare what publishes a probe, and the folder in which its files lie for the time being."""
     encoder_origin, probe_origin = asked_again(origin_of(fitted.encoder)), asked_again(origin_of_probe(fitted))
     chosen = choose_licence(terms.licence, probe_origin or encoder_origin, terms.relicence, added=not probe_origin)
     if probe_origin and encoder_origin and not terms.relicence:  # of which neither may be forgotten
@@ -84,23 +83,14 @@ def probe_publication(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path,
             encoder_origin=encoder_origin,
             probe_origin=probe_origin,
             settings=next((yaml_dump(one.settings, sort_keys=False) for one in found if is_of(one, fitted)), None),
-            probe=type(fitted.probe).__name__,
-            probe_module=module_of(type(fitted.probe)),
-            head=fitted.head,
-            classes=fitted.classes,
-            seconds=fitted.seconds,
-            single_label=fitted.single_label,
-            calibrated=fitted.scaling is not None,
-            thresholds=fitted.thresholds is not None,
-            fitted_on=fitted.fitted_on,
-            means=fitted.scores,
+            fitted=fitted,
             encoder_name=f"`{needed.repository}` at `{needed.revision}`" if needed else "in `encoder/`",
         )
         yield saved, publication_of(saved, facts, fitted, needed), facts
 
 
 def encoder_on_the_hub(fitted: FittedProbe) -> Needed | None:
-    """The files of the encoder, if they can be had from a repository, as they are in the cache."""
+    """Find the files of the encoder, if they can be had from a repository, as they are in the cache."""
     known = fitted.encoder.provenance or {}
     repository, revision, row = known.get("repository"), known.get("revision"), find_published(str(known.get("model")))
     if not repository or not revision:
@@ -110,7 +100,7 @@ def encoder_on_the_hub(fitted: FittedProbe) -> Needed | None:
 
 
 def without_place(fitted: FittedProbe) -> FittedProbe:
-    """The same, not saying where anything lies on this machine."""
+    """Return the same, not saying where anything lies on this machine."""
     encoder = copy(fitted.encoder)
     if str((encoder.provenance or {}).get("model")).startswith(LOCAL):
         encoder.provenance = None
@@ -118,7 +108,7 @@ def without_place(fitted: FittedProbe) -> FittedProbe:
 
 
 def scores_of_probe(text: str, fitted: FittedProbe) -> Scores:
-    """A scores.json of the weights that the probe was fitted on, or fine-tuned from."""
+    """Read a scores.json of the weights that the probe was fitted on, or fine-tuned from."""
     tuning = fitted.fitted_on.get("finetuned")
     judged = (tuning.get("began_with") if tuning else fitted.encoder.provenance) or {}
     found, kind = read_scores(text, str(judged.get("sha256")), bool(tuning)), type(fitted.probe).__name__
@@ -128,13 +118,13 @@ def scores_of_probe(text: str, fitted: FittedProbe) -> Scores:
 
 
 def is_of(found: Scores, fitted: FittedProbe) -> bool:
-    """Whether scores are of this very probe: the same classes and, to the last digit, the same means."""
+    """Return whether scores are of this very probe: the same classes and, to the last digit, the same means."""
     content = json.loads(found.content)
     return bool(content.get("classes") == fitted.classes and content["mean"] == fitted.scores)
 
 
 def own_scores(folder: Path, fitted: FittedProbe) -> Path | None:
-    """The scores.json beside the folder of a probe, where `oscine probe` has written both; it must be of that probe."""
+    """Return the scores.json beside the folder of a probe, if `oscine probe` wrote both; raise if it is of another."""
     path = folder.parent / "scores.json"
     if folder.name != "probe" or not path.is_file():
         return None
@@ -159,7 +149,7 @@ def publication_of(saved: Path, facts: ProbeFacts, fitted: FittedProbe, needed: 
 
 
 def check_same_probabilities(fitted: FittedProbe, folder: Path) -> None:
-    """What a folder holds loads strictly, with its encoder, and says the same of a clip, to the bit; nothing is NaN."""
+    """Raise unless a folder loads strictly and says the same of a clip, to the bit, without NaN."""
     loaded = load_probe(folder)
     noise = 0.1 * torch.randn(1, fitted.samples, generator=torch.Generator().manual_seed(0))
     ours, theirs = fitted(noise), loaded(noise)
