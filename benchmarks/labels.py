@@ -23,7 +23,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from oscine.probe.fit.batch_order import balancing_weights
+from oscine.probe.fit.optimise import balancing_weights
 from oscine.probe.metrics.metrics import single_label_metrics
 from oscine.probe.tasks.groups import join_groups
 from oscine.probe.tasks.splits import read_labelled

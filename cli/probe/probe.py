@@ -16,7 +16,7 @@ from oscine.cli.console.output import plain, print_table, progress_bar
 from oscine.models.errors import Misuse
 from oscine.models.json_text import dotted
 from oscine.probe.finetune.settings import TuningSettings
-from oscine.probe.fit.search_settings import SearchSettings, Space
+from oscine.probe.fit.search_space import SearchSettings, Space
 from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.heads.settings import HEADS

@@ -29,15 +29,14 @@ from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.judge import (
     FitSettings,
     Judgement,
+    as_shares,
     choose_loss,
-    learnt_from,
     main_score,
     score,
-    shares_of,
     silent,
 )
 from oscine.probe.fit.losses import LOSSES
-from oscine.probe.fit.optimise import Learning
+from oscine.probe.fit.optimise import TrainingLoop, training_batches
 from oscine.probe.fit.settings import check_selection
 from oscine.probe.heads.probe import Probe
 from oscine.probe.tasks.task import NO_ROWS, LabelledClips, Part, Task, read_batches
@@ -169,7 +168,7 @@ class FineTuning:
                 # Of dropout and drop path: whoever resumes draws the same.
                 torch.manual_seed(derive_seed(self.fit.seed, step))
                 found = loss(clips)
-                learning.take(found, partial(self.check_finite, step, clips))
+                learning.take_step(found, partial(self.check_finite, step, clips))
                 if step % self.tuning.save_every == 0 or step == learning.last:
                     states[NOW] = {"name": name} | learning.state()
                 progress(step, learning.last, f"loss {found.item():.4f}")
@@ -181,16 +180,16 @@ class FineTuning:
         encoder = rebuilt(self.encoder, **changes)
         return Learner(encoder, self.fresh_probe()).to(self.encoder.device)
 
-    def learning(self, learner: Learner, valid: Tensor, steps: int | None) -> Learning:
+    def learning(self, learner: Learner, valid: Tensor, steps: int | None) -> TrainingLoop:
         """As the fit's settings say for a probe; the encoder's learning rate decays from layer to layer."""
         fit = self.fit
         groups = encoder_groups(learner.encoder, fit.lr, fit.weight_decay, self.tuning.layer_decay)
         groups += learner.probe.parameter_groups(fit.lr, fit.weight_decay)
-        return Learning(learner, groups, fit, partial(self.value, learner, valid) if len(valid) else None, steps)
+        return TrainingLoop(learner, groups, fit, partial(self.value, learner, valid) if len(valid) else None, steps)
 
     def clips(self, rows: Tensor, first: int, last: int) -> Iterator[Clips]:
         """What is learnt from after step `first`, up to step `last`."""
-        steps = zip(count(first + 1), islice(learnt_from(rows, self.task.targets, self.fit), first, last))
+        steps = zip(count(first + 1), islice(training_batches(rows, self.task.targets, self.fit), first, last))
         seconds = self.seconds or self.encoder.seconds
         clips = TrainingClips(self.task, self.encoder.sample_rate, seconds, self.fit.seed, self.background)
         return read_in_processes(clips, steps, workers=self.workers)
@@ -198,12 +197,12 @@ class FineTuning:
     def loss(self, learner: Learner) -> Callable[[Clips], Tensor]:
         """What a step's clips cost, augmented and with the probe's penalty."""
         device, precision = self.encoder.device, self.precision
-        function, _ = choose_loss(self.fit.loss, learner.probe, self.task.targets)
+        function = choose_loss(self.fit.loss, self.task.kind)
         if function is LOSSES["cross_entropy"]:
             function = cross_entropy  # torch's, which takes shares: blended clips have them of two classes
 
         def cost(clips: Clips) -> Tensor:
-            own = shares_of(self.task.targets[clips.rows], learner.probe.classes)
+            own = as_shares(self.task.targets[clips.rows], learner.probe.classes)
             prepared, wanted = augment_batch(learner.encoder, clips, own, self.task.kind, self.tuning)
             with computing(precision, device):
                 logits = learner(prepared)

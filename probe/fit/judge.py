@@ -1,9 +1,9 @@
-"""From a frozen encoder and a task to scores: encode once, fit a probe on each part, judge it on the part's other rows."""
+"""Fit a probe on each part of a task and score it on the part's other rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -16,9 +16,8 @@ from torch.nn.functional import one_hot
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.probe.features.encoding import encode_task as encode_task
-from oscine.probe.fit.batch_order import balancing_weights, endless_batches
-from oscine.probe.fit.losses import LOSSES
-from oscine.probe.fit.optimise import Learning, StepThreads
+from oscine.probe.fit.losses import LOSSES, cross_entropy
+from oscine.probe.fit.optimise import StepThreads, TrainingLoop, training_batches
 from oscine.probe.fit.settings import FitSettings as FitSettings
 from oscine.probe.fit.settings import check_selection
 from oscine.probe.heads.probe import Probe
@@ -33,7 +32,7 @@ IN_MEMORY = 2**28  # bytes of prepared features that are held there while probes
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a probe makes of an encoder, part by part in the task's order.
+    """The probes of a task's parts and their scores, in the order of the parts.
 
     logits        of the rows that a part is judged on, in the order of `Part.test`, [rows, classes]
     valid_logits  of those that it may choose by, `Part.valid`
@@ -145,6 +144,7 @@ def judge(
     check_selection(settings.select_every, task.parts)
     judgement = Judgement([part.name for part in task.parts], [])
     used = torch.cat([part.all_rows for part in task.parts])
+    at_once = settings.batch_size if task.kind is TaskKind.FRAMES else 64  # a recording is as large as many clips
     with torch.random.fork_rng(devices=[]):
         prepared = prepare(make_probe(), features, device, used, preparing)
     for number, part in enumerate(task.parts):
@@ -156,20 +156,20 @@ def judge(
                 fit_probe(probe, prepared, task.targets, part.train, settings, part.valid, progress=shown)
             )
         judgement.probes.append(probe)
-        judgement.logits.append(predict(probe, prepared, part.test))
-        judgement.valid_logits.append(predict(probe, prepared, part.valid))
+        judgement.logits.append(predict(probe, prepared, part.test, at_once))
+        judgement.valid_logits.append(predict(probe, prepared, part.valid, at_once))
         large = judgement.logits[-1].numel() >= LARGE
         judgement.metrics.append(score(judgement.logits[-1], task.targets[part.test], scoring if large else silent))
     return judgement
 
 
 def within(progress: Callable[..., None], part: int, parts: int) -> Callable[..., None]:
-    """Progress of one of several parts of equal length, as progress of all of them."""
+    """Turn progress of one of several parts of equal length into progress of all of them."""
     return lambda done, total, *note: progress(part * total + done, parts * total, *note)
 
 
-def joined(judgements: Sequence[Judgement]) -> Judgement:
-    """Judgements of a task's parts, as one."""
+def join_judgements(judgements: Sequence[Judgement]) -> Judgement:
+    """Join the judgements of a task's parts into one."""
     names = [made.name for made in fields(Judgement)]
     return Judgement(**{name: [item for one in judgements for item in getattr(one, name)] for name in names})
 
@@ -184,38 +184,32 @@ def fit_probe(
     steps: int | None = None,
     progress: Progress = silent,
 ) -> int:
-    """Fit a probe in place on some rows of a task; after how many steps it is as it is left.
+    """Fit a probe in place on some rows of a task, and return the step whose weights it has.
 
-    prepared: every row's features, as `prepare` gives them; targets [rows] or [rows, classes] as in `Task`, or of moments
-    [rows, time, classes]; rows: the numbers of those to learn from; valid: of those that the best step is chosen by, where
-    the settings ask for it: without such rows it is the last. steps: stop after so many of `settings.steps`. Nothing is
-    copied but a batch at a time.
+    prepared: every row's features, as `prepare` gives them; targets as in `Task`; rows: the numbers of those to learn from;
+    valid: of those that the best step is chosen by, where the settings ask for it: without such rows it is the last. steps:
+    stop after so many of `settings.steps`. Nothing is copied but a batch at a time.
     """
-    loss_function, wanted = choose_loss(settings.loss, probe, targets)
+    loss_function = choose_loss(settings.loss, TaskKind.of(targets))
     device = next(probe.parameters()).device
 
     def value() -> float:
         return main_score(predict(probe, prepared, valid, settings.batch_size), targets[valid])
 
     groups = probe.parameter_groups(settings.lr, settings.weight_decay)
-    learning = Learning(probe, groups, settings, value if len(valid) else None, steps)
+    loop = TrainingLoop(probe, groups, settings, value if len(valid) else None, steps)
     with StepThreads(device) as threads:
-        for batch in islice(learnt_from(rows, targets, settings), learning.last):
+        for batch in islice(training_batches(rows, targets, settings), loop.last):
+            wanted = targets[batch] if loss_function is cross_entropy else as_shares(targets[batch], probe.classes)
             with threads.step():
                 logits = probe.logits(prepared.take(batch).to(device))
-                learning.take(loss_function(logits, wanted(batch).to(device)) + probe.penalty())
-            progress(learning.step, learning.last)
-    return learning.end()
-
-
-def learnt_from(rows: Tensor, targets: Tensor, settings: FitSettings) -> Iterator[Tensor]:
-    """The rows of one batch after another, without end, as the settings draw them."""
-    weights = balancing_weights(targets[rows]) if settings.balanced else None
-    return (rows[places] for places in endless_batches(len(rows), settings.batch_size, settings.seed, weights))
+                loop.take_step(loss_function(logits, wanted.to(device)) + probe.penalty())
+            progress(loop.step, loop.last)
+    return loop.end()
 
 
 def predict(probe: Probe, prepared: FeatureSource, rows: Tensor, batch_size: int = 64) -> Tensor:  # [rows, classes]
-    """A fitted probe's logits for some rows of prepared features, on the CPU."""
+    """Compute a fitted probe's logits, or [rows, time, classes], for some rows of prepared features, on the CPU."""
     if not len(rows):
         return torch.empty(0, probe.classes)
     device = next(probe.parameters()).device
@@ -235,23 +229,20 @@ def main_score(logits: Tensor, targets: Tensor) -> float:
     return getattr(score(logits, targets), TaskKind.of(targets).metric)
 
 
-def choose_loss(
-    name: str | None, probe: Probe, targets: Tensor
-) -> tuple[Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    """The loss of that name, or the one that fits the targets; and what makes of row numbers the targets that it takes."""
-    kind = TaskKind.of(targets)
-    name = name or kind.loss
-    if name == "cross_entropy":
-        if kind is not TaskKind.SINGLE:
-            raise OscineError(
-                "cross_entropy takes one label a row, some rows have none or several; use binary_cross_entropy"
-            )
-        return LOSSES[name], lambda rows: targets[rows]
-    return LOSSES[name], lambda rows: shares_of(targets[rows], probe.classes)
+def choose_loss(name: str | None, kind: TaskKind) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of that name, or the one of the kind of task.
+
+    `cross_entropy` takes class numbers [rows], all others what `as_shares` makes of targets.
+    """
+    if name == "cross_entropy" and kind is not TaskKind.SINGLE:
+        raise OscineError(
+            "cross_entropy takes one label a row, some rows have none or several; use binary_cross_entropy"
+        )
+    return LOSSES[name or kind.loss]
 
 
-def shares_of(targets: Tensor, classes: int) -> Tensor:  # [rows, classes], or of moments [rows, time, classes]
-    """Targets of a batch as numbers of which mixtures can be made; those of a whole table might fill gigabytes."""
+def as_shares(targets: Tensor, classes: int) -> Tensor:  # [rows, classes], or of frames [rows, time, classes]
+    """Turn targets of a batch into numbers that can be mixed; those of a whole table might fill gigabytes."""
     return (one_hot(targets, classes) if TaskKind.of(targets) is TaskKind.SINGLE else targets).float()
 
 

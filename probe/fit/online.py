@@ -1,42 +1,29 @@
-"""What probes say of an encoder while it is pretrained: a curve beside the loss, which does not tell what is learnt."""
+"""Judge an encoder while it is pretrained: a curve beside the loss, which does not tell what is learnt."""
 
 from __future__ import annotations
 
 import logging
 import math
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from einops import rearrange
 from lightning import Callback, LightningModule, Trainer
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from torch.nn.functional import normalize
 from torch.optim import Optimizer
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Selection
 from oscine.models.errors import OscineError
 from oscine.probe.features.encoding import encode_task
-from oscine.probe.fit.baselines import judge_vectors
-from oscine.probe.fit.judge import Judgement, score
+from oscine.probe.fit.baselines import judge_by, judge_vectors, neighbours
 from oscine.probe.heads.probe import Needs
-from oscine.probe.tasks.kinds import TaskKind
-from oscine.probe.tasks.task import Task, as_columns
+from oscine.probe.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 MEAN_PATCH = Needs(layers=[-1], parts=(Selection.MEAN,))
-NEIGHBOURS = 20  # as in arXiv 2104.14294
-TEMPERATURE = 0.07  # of the neighbours' votes, as in arXiv 1805.01978
-CHUNK = 1024  # rows that are compared with all others at once
 
 
 class Watch(Callback):
@@ -108,7 +95,7 @@ class Watch(Callback):
                 return share
         vectors = rearrange(cast("list[Tensor]", shares), "rank row dim -> (row rank) dim")[: len(self.task.rows)]
         try:
-            return figures(vectors, self.task)
+            return online_scores(vectors, self.task)
         except OscineError as error:
             return str(error)
 
@@ -121,43 +108,10 @@ def everyones(own: Tensor | str, ranks: int) -> list[Tensor | str]:
     return shares
 
 
-def figures(vectors: Tensor, task: Task) -> dict[str, float]:
-    """What a row's vector, [rows, dim], tells of its labels."""
-    metric, single = task.kind.metric, task.kind is TaskKind.SINGLE
-    judges: dict[str, Callable[[Tensor, Task], Judgement]] = {
-        "knn": partial(judge_by, neighbours),
-        "linear": judge_vectors if single else partial(judge_by, logistic),
-    }
-    return {f"probe/{metric}_{name}": judge(vectors, task).summary(metric)[0] for name, judge in judges.items()}
-
-
-def judge_by(answer: Callable[[Tensor, Tensor, Tensor], Tensor], vectors: Tensor, task: Task) -> Judgement:
-    """Standardise by the rows to learn from and score the answers for the others, part by part."""
-    targets = as_columns(task.targets, len(task.classes))
-    metrics = []
-    for part in task.parts:
-        scaler = StandardScaler().fit(vectors[part.train].numpy())
-        train, test = (torch.from_numpy(scaler.transform(vectors[rows].numpy())) for rows in (part.train, part.test))
-        metrics.append(score(answer(train, targets[part.train].to(train.dtype), test), task.targets[part.test]))
-    return Judgement([part.name for part in task.parts], metrics)
-
-
-def neighbours(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:  # [test rows, classes]
-    """Shares of the votes of the nearest rows by cosine, the nearer the more. targets [train rows, classes] of 0 and 1."""
-    train = normalize(train)
-    shares = []
-    for rows in normalize(test).split(CHUNK):
-        nearest = (rows @ train.T).topk(min(NEIGHBOURS, len(train)))
-        votes = (nearest.values / TEMPERATURE).softmax(1)
-        shares.append(torch.einsum("rn,rnc->rc", votes, targets[nearest.indices]))
-    return torch.cat(shares)
-
-
-def logistic(train: Tensor, targets: Tensor, test: Tensor) -> Tensor:  # [test rows, classes]
-    """Probability of every class by a logistic regression of its own. targets [train rows, classes] of 0 and 1."""
-    model = OneVsRestClassifier(LogisticRegression(max_iter=1000))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", "Label .* is present in all training examples")  # or in none: it is constant
-        model.fit(train.numpy(), targets.int().numpy())
-    return torch.from_numpy(model.predict_proba(test.numpy()))
+def online_scores(vectors: Tensor, task: Task) -> dict[str, float]:
+    """Score a row's vector, [rows, dim], by its neighbours and by logistic regression."""
+    metric, judged = (
+        task.kind.metric,
+        {"knn": judge_by(neighbours, vectors, task), "linear": judge_vectors(vectors, task)},
+    )
+    return {f"probe/{metric}_{name}": judgement.summary(metric)[0] for name, judgement in judged.items()}

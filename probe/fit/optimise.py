@@ -1,4 +1,4 @@
-"""The steps in which a probe learns, alone or with its encoder: AdamW, a warm-up, half a cosine, and which is best."""
+"""Take the steps of a fit: the order of rows, AdamW, warm-up and half a cosine, the best step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from oscine.models.compat import CosineLRScheduler
-from oscine.probe.fit.best_step import BestStep
 from oscine.probe.fit.settings import FitSettings
+from oscine.probe.tasks.kinds import TaskKind
 
 # Floating point operations of products, below which threads cost more than they save: about a millisecond of one core.
 # Work element by element is not counted. In 35 steps below this limit, on two cores with other work on both, one thread took
@@ -24,8 +24,46 @@ SMALL_STEP = 50e6
 Watch = Callable[[Tensor, Tensor], None]  # of a step's loss and its gradient's norm, before the weights change
 
 
-class Learning:
-    """A module on its way through the steps of a fit.
+def training_batches(rows: Tensor, targets: Tensor, settings: FitSettings) -> Iterator[Tensor]:
+    """Yield row numbers batch by batch, without end, as the settings draw them.
+
+    rows: the numbers of those to learn from; targets as in `Task`, or of frames [rows, time, classes].
+    """
+    weights = balancing_weights(targets[rows]) if settings.balanced else None
+    return (rows[places] for places in endless_batches(len(rows), settings.batch_size, settings.seed, weights))
+
+
+def endless_batches(rows: int, batch_size: int, seed: int, weights: Tensor | None = None) -> Iterator[Tensor]:
+    """Yield row numbers batch by batch, shuffled anew every epoch; an epoch's batches are of nearly one size.
+
+    None is much smaller than the others: batch norm takes its statistics from it. weights [rows]: an epoch draws as many
+    rows by them, with replacement.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        if weights is None:
+            order = torch.randperm(rows, generator=generator)
+        else:
+            order = torch.multinomial(weights, rows, replacement=True, generator=generator)
+        yield from order.tensor_split(math.ceil(rows / batch_size))
+
+
+def balancing_weights(targets: Tensor) -> Tensor:  # [rows]
+    """Weigh rows so that all classes come about equally often: 1 / rows of its class.
+
+    targets as in `Task`, or of recordings [rows, time, classes]. Of several classes the mean counts, as for AudioSet-2M in
+    BAT's code (arXiv 2602.16305); rows without any are a class of their own.
+    """
+    kind = TaskKind.of(targets)
+    if kind is TaskKind.SINGLE:
+        return 1 / targets.bincount()[targets].double()
+    labels = (targets.amax(1) if kind is TaskKind.FRAMES else targets).double()
+    labels = torch.cat([labels, (labels.sum(1, keepdim=True) == 0).double()], dim=1)
+    return (labels / labels.sum(0).clamp(min=1)).sum(1) / labels.sum(1)
+
+
+class TrainingLoop:
+    """Take a module through the steps of a fit, and hold the weights of the best step so far, of equal ones the first.
 
     groups: its parameters, as AdamW takes them; judge: the value of its weights as they are, in eval mode, if the best step
     is to be chosen; last: stop after so many steps, if not all.
@@ -46,11 +84,12 @@ class Learning:
             self.optimizer, settings.steps - settings.warmup_steps, lr_min=1e-6, warmup_t=settings.warmup_steps,
             warmup_lr_init=1e-6, warmup_prefix=True, t_in_epochs=False,
         )  # fmt: skip
-        self.step, self.last, self.best = 0, last or settings.steps, BestStep()
+        self.step, self.last = 0, last or settings.steps
+        self.best_step, self.best_value, self.best_weights = 0, -math.inf, dict[str, Tensor]()
         module.train()
 
-    def take(self, loss: Tensor, watch: Watch | None = None) -> None:
-        """One step down a loss."""
+    def take_step(self, loss: Tensor, watch: Watch | None = None) -> None:
+        """Take one step down a loss."""
         self.optimizer.zero_grad()
         loss.backward()
         if (clip := self.settings.clip) is not None or watch:
@@ -63,24 +102,30 @@ class Learning:
         if self.judge and (self.step % (self.settings.select_every or 1) == 0 or self.step == self.last):
             self.module.eval()
             value = self.judge()
-            self.best.offer(self.module.train(), self.step, value)
+            value = -math.inf if math.isnan(value) else value  # not defined: better than no step, worse than any other
+            if value > self.best_value or not self.best_step:
+                weights = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
+                self.best_step, self.best_value, self.best_weights = self.step, value, weights
+            self.module.train()
 
     def end(self) -> int:
-        """Leave the module in eval mode, with the best step's weights where there is one; which step's they are."""
+        """Leave the module in eval mode, with the best step's weights where there is one; return the step of its weights."""
         self.module.eval()
-        return self.best.restore(self.module) if self.best.step else self.step
+        if self.best_step:
+            self.module.load_state_dict(self.best_weights)
+        return self.best_step or self.step
 
     def state(self) -> dict[str, Any]:
-        """With which `resume` goes on."""
+        """Return what `resume` goes on with."""
         return {
             "step": self.step, "learner": self.module.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "best": (self.best.step, self.best.value, self.best.weights),
+            "best": (self.best_step, self.best_value, self.best_weights),
         }  # fmt: skip
 
     def resume(self, state: Mapping[str, Any]) -> None:
         self.module.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, (self.best.step, self.best.value, self.best.weights) = state["step"], state["best"]
+        self.step, (self.best_step, self.best_value, self.best_weights) = state["step"], state["best"]
         self.schedule.step_update(self.step)
 
 

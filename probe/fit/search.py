@@ -19,8 +19,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import check_fields, read_json
 from oscine.models.locks import lock_exclusive
-from oscine.probe.fit.search_settings import check_optuna
-from oscine.probe.fit.search_space import Range
+from oscine.probe.fit.search_space import Range, check_optuna
 from oscine.probe.tasks.task import Part
 
 if TYPE_CHECKING:

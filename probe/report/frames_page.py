@@ -141,7 +141,7 @@ def _scores(page: Report, task: FrameTask, judgement: FrameJudgement) -> None:
     page.table(
         ["all steps of time as rows", *judgement.parts],
         [
-            [name, *(share_text(getattr(one, name)) for one in judgement.frames)]
+            [name, *(share_text(getattr(one, name)) for one in judgement.metrics)]
             for name in ("map", "micro_map", "auroc")
         ],
     )

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from oscine.models.json_text import dotted
+from oscine.probe.fit.baselines import layer_scores
 from oscine.probe.fit.judge import FeatureSource
-from oscine.probe.fit.layer_scores import layer_scores
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LayerGatedProbe
 from oscine.probe.heads.probe import Probe

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from oscine.probe.deploy.fitted import FittedProbe, ProbeFit, keep_frames, keep_probe
 from oscine.probe.deploy.negatives import background_task, keep_with_negatives, make_negatives
 from oscine.probe.deploy.saved import save_probe
+from oscine.probe.fit.baselines import ALL_LAYERS
 from oscine.probe.fit.few_shot import few_shot_curve
 from oscine.probe.fit.frames import judge_frames
-from oscine.probe.fit.judge import FeatureSource, Judgement, joined, judge, silent, within
-from oscine.probe.fit.layer_scores import ALL_LAYERS
+from oscine.probe.fit.judge import FeatureSource, Judgement, join_judgements, judge, silent, within
 from oscine.probe.report.examples import Judged
 from oscine.probe.report.frames_page import JudgedFrames, frames_report
 from oscine.probe.report.html import Report, write_report
@@ -96,7 +96,7 @@ def judge_parts(run: RunContext, features: FeatureSource, task: Task) -> Judgeme
         own, alone = settled(run, part), replace(task, parts=[part])
         shown = within(progress, number, len(task.parts))
         found.append(judge(own.maker(alone), features, alone, own.settings.fit, shown, device, scoring, preparing))
-    return joined(found)
+    return join_judgements(found)
 
 
 def judge_shots(run: RunContext, task: Task, name: str) -> Findings:

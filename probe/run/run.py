@@ -15,7 +15,7 @@ from oscine.models.locks import lock_output
 from oscine.models.progress import Bar, NoBar
 from oscine.models.zoo import open_encoder
 from oscine.probe.features.encoding import check_layers_of
-from oscine.probe.fit.layer_scores import ALL_LAYERS
+from oscine.probe.fit.baselines import ALL_LAYERS
 from oscine.probe.fit.settings import check_selection
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.results.run_files import FOLDS_MADE, SCORES, replacing_run

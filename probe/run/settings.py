@@ -15,8 +15,7 @@ from oscine.models.json_text import check_fields, read_json
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.zoo import check_encoder
 from oscine.probe.finetune.settings import TuningSettings
-from oscine.probe.fit.search_settings import SearchSettings, check_optuna
-from oscine.probe.fit.search_space import search_space
+from oscine.probe.fit.search_space import SearchSettings, check_optuna, search_space
 from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.heads.settings import CALLED, HEADS, is_framewise

@@ -70,8 +70,8 @@ def gated(encoder: Encoder) -> Probe:
 def test_planted_events_are_found_again(make: object, encoder: Encoder, task: FrameTask, features: Features) -> None:
     judgement = judge_frames(lambda: make(encoder), features, task, BRIEF)  # type: ignore[operator]
     assert judgement.logits[0].shape == (6, STEPS, 2)
-    assert judgement.frames[0].rows == 6 * STEPS
-    assert judgement.frames[0].map > 0.9
+    assert judgement.metrics[0].rows == 6 * STEPS
+    assert judgement.metrics[0].map > 0.9
     (chosen,) = judgement.chosen
     assert chosen is not None
     assert chosen.onset.annotated == sum(len(task.events[row]) for row in range(12, ROWS))
@@ -116,7 +116,7 @@ def test_without_validation_rows_only_the_published_decision_is_left(
     written = json.loads(json.dumps(judgement.as_dict(), allow_nan=False))
     assert written["parts"]["test"]["chosen"] is None
     assert written["mean"]["onset_f1"] == judgement.published[0].onset.f1
-    assert written["mean"]["frame_map"] == judgement.frames[0].map
+    assert written["mean"]["frame_map"] == judgement.metrics[0].map
 
 
 def test_the_best_threshold_and_median_are_chosen() -> None:

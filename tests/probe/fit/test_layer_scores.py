@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
-from oscine.probe.fit.layer_scores import ALL_LAYERS, layer_scores
+from oscine.probe.fit.baselines import ALL_LAYERS, layer_scores
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import Part, Task
 

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 
 from oscine.models import create_model
 from oscine.models.errors import OscineError
-from oscine.probe.fit.baselines import judge_vectors
+from oscine.probe.fit.baselines import judge_by, judge_vectors, logistic, neighbours
 from oscine.probe.fit.judge import encode_task
-from oscine.probe.fit.online import MEAN_PATCH, Watch, figures, judge_by, logistic, neighbours
+from oscine.probe.fit.online import MEAN_PATCH, Watch, online_scores
 from oscine.probe.tasks.task import Part, Task, read_task
 
 RATE = 16_000
@@ -89,7 +89,7 @@ def test_the_figures_are_those_of_the_frozen_encoder_in_the_row_of_its_step(tabl
     assert list(logged.index) == [0, 1, 3], "the first step, and every second"
     vectors = encode_task(learner.encoder.eval(), task, MEAN_PATCH).patches[-1].mean((1, 2))
     torch.testing.assert_close(vectors, encode_task(learner.encoder, task, MEAN_PATCH).patches[0, :, 0, 0])
-    assert logged.loc[3].to_dict() == pytest.approx(figures(vectors, task))
+    assert logged.loc[3].to_dict() == pytest.approx(online_scores(vectors, task))
     assert logged.loc[3, "probe/accuracy_linear"] == judge_vectors(vectors, task).summary("accuracy")[0]
 
 
@@ -155,9 +155,9 @@ def several(rows: int, classes: int) -> Tensor:
 @pytest.mark.parametrize("distance", [0.0, 12.0])
 def test_labels_are_told_by_what_depends_on_them_alone(distance: float) -> None:
     labels = torch.randint(3, (300,), generator=torch.Generator().manual_seed(1))
-    single = figures(vectors_of(torch.eye(3)[labels], distance), task_of(labels, 3))
+    single = online_scores(vectors_of(torch.eye(3)[labels], distance), task_of(labels, 3))
     targets = several(300, 3)
-    multi = figures(vectors_of(targets, distance), task_of(targets, 3))
+    multi = online_scores(vectors_of(targets, distance), task_of(targets, 3))
     assert list(single) == ["probe/accuracy_knn", "probe/accuracy_linear"]
     assert list(multi) == ["probe/cmap_knn", "probe/cmap_linear"]
     if distance:

@@ -12,7 +12,7 @@ import pytest
 from oscine.models.errors import OscineError
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.losses import LOSSES as LOSS_FUNCTIONS
-from oscine.probe.fit.search_settings import SearchSettings, Space
+from oscine.probe.fit.search_space import SearchSettings, Space
 from oscine.probe.fit.settings import LOSSES, FitSettings
 from oscine.probe.heads.linear import NORMS as NORM_LAYERS
 from oscine.probe.heads.linear import LinearProbe

@@ -15,8 +15,8 @@ import torch
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.probe.fit.baselines import ALL_LAYERS
 from oscine.probe.fit.judge import FitSettings, Judgement, encode_task, judge
-from oscine.probe.fit.layer_scores import ALL_LAYERS
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe

@@ -46,7 +46,7 @@ def judged(task: FrameTask, missing: float, chosen: bool = True, seed: int = 1) 
     draw = torch.Generator().manual_seed(seed)
     targets = task.targets(STEPS)
     said = torch.where(torch.rand(targets.shape, generator=draw) < missing, 1 - targets, targets) * 0.8 + 0.1
-    judgement = FrameJudgement([part.name for part in task.parts])
+    judgement = FrameJudgement([part.name for part in task.parts], [])
     for part in task.parts:
         truth = [task.events[row] for row in part.test.tolist()]
         judgement.published.append(score_events(said[part.test], truth, Decision()))
@@ -78,7 +78,7 @@ def test_an_interval_is_of_the_very_score_and_over_groups_of_recordings(task: Fr
 def test_a_draw_scores_what_its_recordings_score_together(task: FrameTask) -> None:
     judgement = judged(task, 0.1)
     only = replace(task, parts=task.parts[:1])
-    alone = FrameJudgement(["fold 0"], published=judgement.published[:1], chosen=[None])
+    alone = FrameJudgement(["fold 0"], [], published=judgement.published[:1], chosen=[None])
     recordings = judged_recordings(alone, only)
     counts = torch.zeros(1, 20, dtype=torch.float64)
     counts[0, [3, 5, 8]] = torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64)
