@@ -23,7 +23,7 @@ from oscine.cli.console import config
 from oscine.cli.probe.probe import PROBES
 from oscine.models import create_model
 from oscine.probe.features.encoding import Encoding, encode_task
-from oscine.probe.features.stores import open_store
+from oscine.probe.features.store import open_store
 from oscine.probe.fit.judge import FeatureSource, FitSettings, judge
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.tasks.task import Task, read_task

@@ -14,8 +14,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bat import BAT
 from oscine.probe.features.encoding import Encoding
-from oscine.probe.features.store import Store
-from oscine.probe.features.stores import open_store
+from oscine.probe.features.store import Store, open_store
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import Task
 

@@ -1,4 +1,4 @@
-"""Features of a task from a table that `oscine embed` has written, for probes that read CLS, means or the pooled vector."""
+"""Read features of a task from a table of `oscine embed`, for probes that read CLS, means or the pooled vector."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from oscine.probe.tasks.task import LabelledClips, Task, warn_of_longer
 
 
 def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) -> Features:
-    """The features of every row, as `encode_task` has them, from a table in Parquet: nothing is encoded.
+    """Read the features of every row, as `encode_task` has them, from a table in Parquet: nothing is encoded.
 
     A row is found by its recording, named as below the folder that was embedded, and by its start, at which one of the
     table's clips must begin; that clip must not go on after the row's end.
@@ -84,7 +84,7 @@ def _check_encoder(path: str | Path, made_by: dict[str, Any], encoder: Encoder) 
 
 
 def _columns(path: str | Path, made_by: dict[str, Any], encoder: Encoder, needs: Needs) -> dict[tuple[str, int], str]:
-    """The column of every needed pool and layer."""
+    """Find the column of every needed pool and layer."""
     others = [part for part in needs.parts if part not in VECTORS]
     if others:
         raise OscineError(
@@ -108,7 +108,7 @@ def _columns(path: str | Path, made_by: dict[str, Any], encoder: Encoder, needs:
 
 
 def _places(path: str | Path, clips: pd.DataFrame, rows: LabelledClips) -> list[int]:
-    """Of every row, the number of its clip in the table: columns file, start_time, end_time."""
+    """Find the number of every row's clip in the table: columns file, start_time, end_time."""
     begins = [round(start * rows.sample_rate) for start in clips["start_time"]]
     known = {clip: place for place, clip in enumerate(zip(clips["file"], begins))}
     ends = clips["end_time"].to_numpy()
@@ -130,7 +130,7 @@ def _places(path: str | Path, clips: pd.DataFrame, rows: LabelledClips) -> list[
 
 
 def _names(paths: Collection[str], files: Collection[str]) -> dict[str, str]:
-    """Every path as the table names it: below the folder under which it knows the most of them, the highest of several.
+    """Name every path as the table does: below the folder under which it knows the most of them, the highest of several.
 
     The table of a list may name them from the root.
     """

@@ -1,4 +1,4 @@
-"""What an encoder makes of a task's rows: encoded batch by batch, and rounded as a store holds it."""
+"""Encode the rows of a task batch by batch, rounded as a store holds them."""
 
 from __future__ import annotations
 
@@ -62,10 +62,11 @@ class Encoding:
         self.clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
         warn_of_longer(task.rows, seconds or encoder.seconds)
         self.shapes = shapes_of(encoder, needs, seconds)
-        self.nbytes = count_bytes(encoder, needs, len(self.clips), seconds, dtype)
+        numbers = sum(math.prod(shape) for shape in self.shapes.values())
+        self.nbytes = len(self.clips) * numbers * DTYPES[dtype].itemsize  # of a store that holds all rows
 
     def take(self, rows: Tensor, /) -> Features:
-        """The features of rows by number, in float32, on the CPU."""
+        """Return the features of rows by number, in float32, on the CPU."""
         numbers, places = np.divmod(rows.numpy(), self.batch_size)  # of batches, and in them
         taken = room_for(len(rows), self.shapes)
         for number in np.unique(numbers):
@@ -78,7 +79,7 @@ class Encoding:
 
     @torch.inference_mode()
     def arrays(self, clips: Sequence[Tensor]) -> dict[str, np.ndarray]:
-        """What is kept of a batch of clips, [samples] each: by the field of `Features`, [clip, layer, ...]."""
+        """Encode what is kept of a batch of clips, [samples] each: by the field of `Features`, [clip, layer, ...]."""
         encoder = self.encoder
         with evaluating(encoder), computing(self.precision, encoder.device):
             features = encoder.features(encoder.prepare_clips(clips, self.clips.samples), self.needs.layers)
@@ -95,7 +96,7 @@ class Encoding:
         return made.contiguous().cpu().numpy()
 
     def origin(self) -> dict[str, Any]:
-        """All that could change a number, in JSON; a recording counts as the same with its path, size, time and ends."""
+        """List what could change a number, in JSON; a recording counts as the same with its path, size, time and ends."""
         encoder, clips = self.encoder, self.clips
         columns = [clips.paths, stamps_of(clips.paths), clips.starts, clips.seconds]
         rows = list(zip(*columns, *([clips.channels] if clips.channels else [])))
@@ -118,7 +119,7 @@ class Encoding:
         }
 
     def kept(self) -> dict[str, list[int]]:
-        """Layers and shapes, in JSON."""
+        """Return layers and shapes, in JSON."""
         shapes = {name: list(shape) for name, shape in self.shapes.items()}
         return {"layers": self.encoder.layer_numbers(self.needs.layers), **shapes}
 
@@ -132,7 +133,7 @@ def encode_task(
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Features:
-    """The features of every row, in the table's order, in float32 on the CPU; only what `needs` names is kept.
+    """Encode every row of a task, in the table's order, in float32 on the CPU; only what `needs` names is kept.
 
     Arguments as for `Encoding`; workers: processes that read recordings.
     """
@@ -143,7 +144,7 @@ def encode_task(
 def encode_waveforms(
     encoder: Encoder, waveforms: Sequence[Tensor], needs: Needs, seconds: float | None = None, batch_size: int = 16
 ) -> Features:
-    """The same of waveforms at the encoder's rate, [samples] of a clip at most."""
+    """Encode waveforms at the encoder's rate, [samples] of a clip at most, as `encode_task` encodes rows."""
     none = Task(pd.DataFrame({"path": []}), [], torch.empty(0, 0), [])
     encoding = Encoding(encoder, none, needs, seconds, batch_size, "float32")
     batches = (waveforms[first : first + batch_size] for first in range(0, len(waveforms), batch_size))
@@ -167,7 +168,7 @@ def _gather(
 
 
 def room_for(clips: int, shapes: Shapes) -> Features:
-    """Features of so many clips, to be filled in: in float32, on the CPU."""
+    """Allocate features of so many clips, to be filled in: in float32, on the CPU."""
 
     def room(*shape: int) -> Tensor:
         return torch.from_numpy(np.empty(shape, np.float32))  # in huge pages, unlike torch's: half the time to fill
@@ -177,21 +178,13 @@ def room_for(clips: int, shapes: Shapes) -> Features:
 
 
 def by_clip(features: Features) -> dict[str, Tensor]:
-    """Views of all fields with the clips before the layers, [clip, layer, ...]."""
-    first = {
-        name: rearrange(getattr(features, name), "layer clip ... -> clip layer ...") for name in ("cls", "patches")
-    }
-    return {**first, "pooled": features.pooled}
-
-
-def count_bytes(encoder: Encoder, needs: Needs, rows: int, seconds: float | None = None, dtype: str = "float16") -> int:
-    """Of a store of so many rows."""
-    numbers = sum(math.prod(shape) for shape in shapes_of(encoder, needs, seconds).values())
-    return rows * numbers * DTYPES[dtype].itemsize
+    """View all fields with the clips before the layers, [clip, layer, ...]."""
+    cls, patches = (rearrange(field, "layer clip ... -> clip layer ...") for field in (features.cls, features.patches))
+    return {"cls": cls, "patches": patches, "pooled": features.pooled}
 
 
 def shapes_of(encoder: Encoder, needs: Needs, seconds: float | None = None) -> Shapes:
-    """Of what `needs` takes of a clip."""
+    """Return the shapes of what `needs` takes of a clip."""
     check_layers_of(encoder, needs)
     layers, samples = (
         len(encoder.layer_numbers(needs.layers)),

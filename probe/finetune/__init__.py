@@ -1,1 +1,1 @@
-"""The encoder learns together with the probe."""
+"""Fine-tune the encoder together with the probe."""

@@ -1,4 +1,7 @@
-"""The settings of fine-tuning: how the encoder learns beside a probe, and what is done to the clips that both learn from."""
+"""Settings of fine-tuning; published numbers stand in configs/finetune/*.yaml, the learning rate there as `fit.lr`.
+
+`finetune.py` applies them, with `learner.encoder_groups`, by which the learning rate decays from layer to layer.
+"""
 
 from __future__ import annotations
 

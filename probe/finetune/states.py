@@ -1,4 +1,4 @@
-"""Where a fine-tuning stands, in files that are whole or absent: a killed run goes on, and ends with the same bits."""
+"""Keep the state of a fine-tuning in files, so that a killed run goes on and ends with the same bits."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class TuningStates(MutableMapping[str, Any]):
         self.path(name).unlink()
 
     def clear(self) -> None:
-        """Also what cannot be read."""
+        """Delete all states, also those that cannot be read."""
         for path in self.folder.glob("*.pt"):
             path.unlink()
 
@@ -91,7 +91,7 @@ class TuningStates(MutableMapping[str, Any]):
         return sum(1 for _ in self)
 
     def end(self) -> None:
-        """Nothing is left to go on with."""
+        """Delete the folder of states: nothing is left to go on with."""
         (self.folder / BEGUN).unlink()
         self.clear()
         self.sweep()
@@ -100,6 +100,6 @@ class TuningStates(MutableMapping[str, Any]):
             self.folder.rmdir()
 
     def sweep(self) -> None:
-        """Delete what is half written, by who was killed meanwhile."""
+        """Delete half-written files of a killed process."""
         for left in self.folder.glob(".*.pt.*.part"):
             left.unlink()

@@ -1,1 +1,1 @@
-"""A probe on features to a judgement: steps, losses, baselines, few clips, search for settings."""
+"""Fit a probe on features and judge it: steps, losses, baselines, few clips, search for settings."""

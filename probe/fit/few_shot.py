@@ -1,4 +1,4 @@
-"""Learning from a few clips a class: draws of them, and how scores rise with their number."""
+"""Learn from a few clips a class: draw them, and judge how scores rise with their number."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 
 
 class Shots(NamedTuple):
-    """What so many clips a class came to, draw by draw."""
+    """Judgements of so many clips a class, draw by draw."""
 
     shots: int
     draws: list[Judgement]
 
     def summary(self, metric: str) -> tuple[float, float]:
-        """Mean and (population) standard deviation of a metric over the draws."""
+        """Return mean and (population) standard deviation of a metric over the draws."""
         values = [judgement.summary(metric)[0] for judgement in self.draws]
         return float(np.mean(values)), float(np.std(values))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: every draw, and over them the mean and spread of what all draws define; None stands for the rest."""
+        """Describe for JSON: every draw, and mean and spread over them of what all define; None stands for the rest."""
         draws = [judgement.as_dict() for judgement in self.draws]
         summaries = {name: self.summary(name) for name in draws[0]["mean"]}
         defined = {name: None if math.isnan(mean) else (mean, spread) for name, (mean, spread) in summaries.items()}
@@ -46,7 +46,7 @@ class Shots(NamedTuple):
 
 
 def few_shot(task: Task, shots: int, draw: int = 1, seed: int = 0) -> Task:
-    """The same rows, judged as they were, but learnt from so many clips a class, which the number of the draw decides.
+    """Keep the rows that are judged, but learn from so many clips a class, which the number of the draw decides.
 
     Only clips with one label are drawn, of as many recordings as there are: a second clip of one follows when all others
     have given their first. A class with fewer clips gives all that it has. Bird-MAE's protocol (arXiv 2504.12880) has 1, 5
@@ -62,7 +62,7 @@ def few_shot(task: Task, shots: int, draw: int = 1, seed: int = 0) -> Task:
 def few_shot_curve(
     task: Task, judge: Callable[[Task], Judgement], shots: Sequence[int] = (1, 5, 10), draws: int = 3, seed: int = 0
 ) -> list[Shots]:
-    """How scores rise with the clips a class. judge: what is made of each draw, of features that all of them share."""
+    """Judge draws of rising numbers of clips a class. judge: fits and scores a draw, by features that all of them share."""
     return [
         Shots(number, [judge(few_shot(task, number, draw, seed)) for draw in range(1, draws + 1)]) for number in shots
     ]

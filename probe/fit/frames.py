@@ -57,7 +57,7 @@ class EventScores:
         return total(self.segments)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Describe for JSON."""
         shares = ("f1", "precision", "recall")
         scores = {
             f"{kind}_{name}": getattr(getattr(self, kind), name) for kind in ("onset", "segment") for name in shares
@@ -84,7 +84,7 @@ class FrameJudgement(Judgement):
         return (self.chosen[part] or self.published[part]).decision
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: every part, and the means that are published; None stands for what is not defined."""
+        """Describe for JSON: every part, and the means that are published; None stands for what is not defined."""
         parts = zip(self.parts, self.metrics, self.published, self.chosen, strict=True)
         scores = {
             "frame_map": [metrics.map for metrics in self.metrics],

@@ -47,13 +47,13 @@ class Judgement:
     steps: list[int] = field(default_factory=list)
 
     def summary(self, metric: str) -> tuple[float, float]:
-        """Mean and (population) standard deviation of a metric over the parts that define it; NaN if none does."""
+        """Return mean and (population) standard deviation of a metric over the parts that define it; NaN if none does."""
         values = np.array([getattr(metrics, metric) for metrics in self.metrics])
         values = values[~np.isnan(values)]
         return (float(values.mean()), float(values.std())) if len(values) else (math.nan, math.nan)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: every part's metrics; mean and spread of those that are shares. None stands for NaN."""
+        """Describe for JSON: every part's metrics; mean and spread of those that are shares. None stands for NaN."""
         shares = [metric.name for metric in fields(Metrics) if metric.type == "float"]
         tables = {name: asdict(metrics) for name, metrics in zip(self.parts, self.metrics, strict=True)}
         return {
@@ -247,5 +247,5 @@ def as_shares(targets: Tensor, classes: int) -> Tensor:  # [rows, classes], or o
 
 
 def without_nan(table: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
+    """Put None for NaN, which JSON does not have."""
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in table.items()}

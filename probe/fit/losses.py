@@ -1,4 +1,4 @@
-"""The losses that probes are fitted with, all means over every element, all in float32 or better."""
+"""Losses that probes are fitted with: means over every element, in float32 or better."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from oscine.models.errors import OscineError
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """One class a clip (or frame). logits [..., classes], labels [...] as class numbers."""
+    """Compare logits with one class a clip (or frame). logits [..., classes], labels [...] as class numbers."""
     _same_shape("labels", labels, logits.shape[:-1])
     return F.cross_entropy(_full(logits).flatten(0, -2), labels.flatten())
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Any number of classes a clip (or frame). logits and targets [..., classes], targets in [0, 1]."""
+    """Compare logits with any number of classes a clip (or frame). logits and targets [..., classes], targets in [0, 1]."""
     _same_shape("targets", targets, logits.shape)
     logits = _full(logits)
     return F.binary_cross_entropy_with_logits(logits, targets.to(logits))
 
 
 def asymmetric_bat(logits: Tensor, targets: Tensor) -> Tensor:
-    """BAT's asymmetric loss for AudioSet: negatives weigh as much as they are believed (arXiv 2602.16305).
+    """Compute BAT's asymmetric loss for AudioSet: negatives weigh as much as they are believed (arXiv 2602.16305).
 
     Shapes as for `binary_cross_entropy`. No gradient flows through the weights.
     """
@@ -34,7 +34,7 @@ def asymmetric_bat(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def asymmetric_bird_mae(logits: Tensor, targets: Tensor) -> Tensor:
-    """Bird-MAE's asymmetric loss: easy negatives hardly count, those below 5 % not at all (arXiv 2504.12880).
+    """Compute Bird-MAE's asymmetric loss: easy negatives hardly count, those below 5 % not at all (arXiv 2504.12880).
 
     Shapes as for `binary_cross_entropy`. The gradient flows through the weights too.
     """
@@ -53,7 +53,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def _asymmetric(
     logits: Tensor, targets: Tensor, gamma_negative: float, gamma_positive: float, clip: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-likelihood of the targets and its focusing weight (1 - likelihood) ** gamma, both [..., classes]."""
+    """Compute the log-likelihood of the targets and its focusing weight (1 - likelihood) ** gamma, both [..., classes]."""
     _same_shape("targets", targets, logits.shape)
     logits = _full(logits)
     targets = targets.to(logits)
@@ -66,7 +66,7 @@ def _asymmetric(
 
 
 def _full(logits: Tensor) -> Tensor:
-    """Half precision lifted to float32: its smallest number is above the 1e-8 that logarithms are kept from 0 with."""
+    """Lift half precision to float32: its smallest number is above the 1e-8 that logarithms are kept from 0 with."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 

@@ -27,7 +27,7 @@ MEAN_PATCH = Needs(layers=[-1], parts=(Selection.MEAN,))
 
 
 class Watch(Callback):
-    """Judges a run's encoder at its first step and then every so many, frozen, on a task; logs the means over its parts.
+    """Judge a run's encoder, frozen, at its first step and then every so many; log the means over the parts of a task.
 
     probe/accuracy_knn     by the votes of the nearest rows
     probe/accuracy_linear  by logistic regression
@@ -65,17 +65,16 @@ class Watch(Callback):
             raise OscineError(found)
 
     def look(self, trainer: Trainer, encoder: Encoder) -> dict[str, float] | str:
-        """The figures, or what went wrong: the same in every process, so that none is left waiting for another."""
+        """Return the scores, or what went wrong: the same in every process, so that none is left waiting for another."""
         with trainer.precision_plugin.forward_context():
             own = self.encode(encoder, trainer.global_rank, trainer.world_size)
-        shares = everyones(own, trainer.world_size)
-        found: dict[str, float] | str = ""
-        if trainer.is_global_zero:
-            found = self.judge(shares)
-        return trainer.strategy.broadcast(found)
+        shares = [own] * trainer.world_size  # of every process, in the order of their ranks
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(shares, own)
+        return trainer.strategy.broadcast(self.judge(shares) if trainer.is_global_zero else "")
 
     def encode(self, encoder: Encoder, rank: int, ranks: int) -> Tensor | str:  # [share, dim]
-        """The vectors of every so-manieth row. Every process has as many: those that share their weights go in step."""
+        """Encode every `ranks`-th row, or say what went wrong. Each process has as many: shared weights go in step."""
         rows = len(self.task.rows)
         own = np.arange(rank, math.ceil(rows / ranks) * ranks, ranks) % rows
         share = replace(self.task, rows=self.task.rows.iloc[own])
@@ -100,18 +99,8 @@ class Watch(Callback):
             return str(error)
 
 
-def everyones(own: Tensor | str, ranks: int) -> list[Tensor | str]:
-    """What each process has, in the order of their ranks."""
-    shares = [own] * ranks
-    if ranks > 1:
-        torch.distributed.all_gather_object(shares, own)
-    return shares
-
-
 def online_scores(vectors: Tensor, task: Task) -> dict[str, float]:
     """Score a row's vector, [rows, dim], by its neighbours and by logistic regression."""
-    metric, judged = (
-        task.kind.metric,
-        {"knn": judge_by(neighbours, vectors, task), "linear": judge_vectors(vectors, task)},
-    )
-    return {f"probe/{metric}_{name}": judgement.summary(metric)[0] for name, judgement in judged.items()}
+    metric = task.kind.metric
+    knn, linear = judge_by(neighbours, vectors, task), judge_vectors(vectors, task)
+    return {f"probe/{metric}_knn": knn.summary(metric)[0], f"probe/{metric}_linear": linear.summary(metric)[0]}

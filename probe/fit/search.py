@@ -1,4 +1,4 @@
-"""A search for the settings that do best on rows to choose by: those that were given, Sobol points, then TPE's proposals."""
+"""Search the settings that do best on rows to choose by: those given, Sobol points, then TPE's proposals."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,9 +22,6 @@ from oscine.models.locks import lock_exclusive
 from oscine.probe.fit.search_space import Range, check_optuna
 from oscine.probe.tasks.task import Part
 
-if TYPE_CHECKING:
-    import optuna
-
 JOURNAL, LOCK = "trials.json", "lock"
 
 logger = logging.getLogger(__name__)
@@ -32,8 +29,8 @@ logger = logging.getLogger(__name__)
 Settings = dict[str, float]  # by dotted names, such as fit.lr
 
 
-class Tried(NamedTuple):
-    """Settings, and what they came to on rows to choose by, or why they came to nothing."""
+class Trial(NamedTuple):
+    """Settings, and their value on rows to choose by, or why they have none."""
 
     settings: Settings
     value: float | None
@@ -50,11 +47,11 @@ class Search:
 
     metric: str
     space: Mapping[str, Range]
-    tried: list[Tried]
+    tried: list[Trial]
 
     @property
     def best(self) -> int:
-        """The number of the best trial; of equally good ones the first."""
+        """Return the number of the best trial; of equally good ones the first."""
         values = [-math.inf if one.value is None else one.value for one in self.tried]
         return values.index(max(values))
 
@@ -63,7 +60,7 @@ class Search:
         return self.tried[self.best].settings
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Describe for JSON."""
         return {
             "metric": self.metric,
             "space": {name: [ends.low, ends.high] for name, ends in self.space.items()},
@@ -73,56 +70,71 @@ class Search:
         }
 
 
-def blind(part: Part) -> Part:
-    """A part as a search sees it: judged on its own rows to choose by; those that will be judged are left out."""
+def validation_view(part: Part) -> Part:
+    """Return a part as a search sees it: judged on its own rows to choose by; those that will be judged are left out."""
     return Part(part.name, part.train, part.valid, part.valid)
 
 
-def search(
-    space: Mapping[str, Range],
-    evaluate: Callable[[Settings], float],
-    metric: str,
-    folder: Path,
-    record: Mapping[str, Any],
-    trials: int,
-    sobol: int = 8,
-    seed: int = 0,
-    given: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-    progress: Callable[..., None] = lambda done, total, note: None,
-) -> Search:
-    """Try so many settings in the ranges of `space`; evaluate: the value of some, larger is better.
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a search tries, and what its values depend on.
 
-    The first are those of `given`, where they lie within the space; then come so many points of a scrambled Sobol sequence,
-    and then proposals of TPE, which learns from all before. What is tried depends on the seed and the values alone.
-
-    folder: keeps the finished trials, with which the same call goes on, also after a kill; record: what the values depend
-    on, for JSON: another one is refused, or starts anew if told to overwrite.
-    Settings that raise an OscineError or a ValueError, or are too much for the memory, or whose value is not finite, have
-    failed; error if all have.
+    space      ranges of the settings, by their names
+    metric     the one of `Metrics` that is the value
+    record     what the values depend on, for JSON: another one than before is refused, or starts anew if told to overwrite
+    sobol      of all trials, those of a scrambled Sobol sequence
+    given      the configuration's own settings, which are tried first where they lie within the space
     """
-    need_optuna()
+
+    space: Mapping[str, Range]
+    metric: str
+    record: Mapping[str, Any]
+    trials: int
+    sobol: int = 8
+    seed: int = 0
+    given: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+
+
+def search(
+    evaluate: Callable[[Settings], float],
+    plan: SearchPlan,
+    folder: Path,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Search:
+    """Look for the settings of which `evaluate` gives the highest value, and return all that were tried.
+
+    The given ones come first, then points of the Sobol sequence, and then proposals of TPE, which learns from all before.
+    What is tried depends on the seed and the values alone. folder: keeps the finished trials, with which the same call goes
+    on, also after a kill. Settings that raise an OscineError or a ValueError, or are too much for the memory, or whose value
+    is not finite, have failed; error if all have.
+    """
+    require_optuna()
     folder.mkdir(parents=True, exist_ok=True)
-    journal, known = folder / JOURNAL, given or {}
+    journal, space, trials = folder / JOURNAL, plan.space, plan.trials
     with lock_exclusive(folder / LOCK, f"searching in {folder}", "choose another --name"):
-        content = json.loads(json.dumps(record, default=str))
-        tried = _read(journal, content, overwrite)
-        own = {name: known[name] for name, ends in space.items() if ends.holds(known.get(name))}
-        planned = [own] * (len(own) == len(space)) + _sobol_points(space, sobol, seed)
+        content = json.loads(json.dumps(plan.record, default=str))
+        tried = _read(journal, content, plan.overwrite)
+        own = {name: plan.given[name] for name, ends in space.items() if ends.holds(plan.given.get(name))}
+        planned = [own] if len(own) == len(space) else []
+        if plan.sobol:
+            points = SobolEngine(len(space), scramble=True, seed=plan.seed).draw(plan.sobol, dtype=torch.float64)
+            planned += [{name: space[name].at(share) for name, share in zip(space, point)} for point in points.tolist()]
         while (number := len(tried)) < trials:
             progress(number, trials, _best_value(tried))
-            tried.append(_try(evaluate, planned[number] if number < len(planned) else _propose(space, tried, seed)))
+            proposed = planned[number] if number < len(planned) else _propose(space, tried, plan.seed)
+            tried.append(_try(evaluate, proposed))
             finished = {"record": content, "trials": [one._asdict() for one in tried]}
             write_whole(journal, (json.dumps(finished, indent=2) + "\n").encode())
         progress(trials, trials, _best_value(tried))
     tried = tried[:trials]
     if all(one.failure for one in tried):
         raise OscineError(f"all {trials} trials failed, the last one since {tried[-1].failure}")
-    return Search(metric, space, tried)
+    return Search(plan.metric, space, tried)
 
 
-def need_optuna() -> Any:
-    """Optuna, which is asked for by nothing else and speaks up only for warnings."""
+def require_optuna() -> Any:
+    """Import Optuna, which nothing else needs, and let it log warnings only."""
     check_optuna()
     import optuna
 
@@ -130,14 +142,14 @@ def need_optuna() -> Any:
     return optuna
 
 
-def _read(journal: Path, record: dict[str, Any], overwrite: bool) -> list[Tried]:
-    """The finished trials of a search that goes on; none of one that begins."""
+def _read(journal: Path, record: dict[str, Any], overwrite: bool) -> list[Trial]:
+    """Read the finished trials of a search that goes on; none of one that begins."""
     if not journal.exists():
         return []
     anew = "--overwrite starts anew"
     try:
         content = check_fields(read_json(journal, anew), FIELDS, journal, anew)
-        tried = [Tried(**check_fields(one, TRIED, journal, anew)) for one in content["trials"]]
+        tried = [Trial(**check_fields(one, TRIED, journal, anew)) for one in content["trials"]]
     except OscineError:
         if overwrite:
             return []
@@ -152,19 +164,13 @@ def _read(journal: Path, record: dict[str, Any], overwrite: bool) -> list[Tried]
     return [] if differ else tried
 
 
-def _sobol_points(space: Mapping[str, Range], count: int, seed: int) -> list[Settings]:
-    if not count:
-        return []
-    points = SobolEngine(len(space), scramble=True, seed=seed).draw(count, dtype=torch.float64)
-    return [{name: ends.at(share) for (name, ends), share in zip(space.items(), point)} for point in points.tolist()]
-
-
-def _propose(space: Mapping[str, Range], tried: Sequence[Tried], seed: int) -> Settings:
-    """By TPE, from the finished trials and a seed of its own: no state is lost with a process."""
-    optuna = need_optuna()
+def _propose(space: Mapping[str, Range], tried: Sequence[Trial], seed: int) -> Settings:
+    """Propose settings by TPE, from the finished trials and a seed of its own: no state is lost with a process."""
+    optuna = require_optuna()
     own = int(np.random.SeedSequence([seed, len(tried)]).generate_state(1)[0])
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(n_startup_trials=1, seed=own))
-    ranges = {name: _distribution(ends) for name, ends in space.items()}
+    kinds = {True: optuna.distributions.IntDistribution, False: optuna.distributions.FloatDistribution}
+    ranges = {name: kinds[ends.whole](ends.low, ends.high, log=ends.log) for name, ends in space.items()}
     failed, complete = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.COMPLETE
     for one in tried:
         state = failed if one.failure else complete
@@ -174,13 +180,7 @@ def _propose(space: Mapping[str, Range], tried: Sequence[Tried], seed: int) -> S
     return study.ask(ranges).params
 
 
-def _distribution(ends: Range) -> optuna.distributions.BaseDistribution:
-    distributions = need_optuna().distributions
-    kind = distributions.IntDistribution if ends.whole else distributions.FloatDistribution
-    return kind(ends.low, ends.high, log=ends.log)
-
-
-def _try(evaluate: Callable[[Settings], float], settings: Settings) -> Tried:
+def _try(evaluate: Callable[[Settings], float], settings: Settings) -> Trial:
     value, failure = math.nan, "its value is not a number"
     try:
         value = evaluate(settings)
@@ -189,15 +189,12 @@ def _try(evaluate: Callable[[Settings], float], settings: Settings) -> Tried:
     except (OscineError, ValueError, torch.OutOfMemoryError) as error:  # torch's own, such as for a dropout of 2
         failure = str(error).partition("\n")[0]
     if math.isfinite(value):
-        return Tried(settings, value)
-    logger.warning("a trial with %s failed: %s", _text(settings), failure)
-    return Tried(settings, None, failure)
+        return Trial(settings, value)
+    given = ", ".join(f"{name} {number:.3g}" for name, number in settings.items())
+    logger.warning("a trial with %s failed: %s", given, failure)
+    return Trial(settings, None, failure)
 
 
-def _best_value(tried: Sequence[Tried]) -> str:
+def _best_value(tried: Sequence[Trial]) -> str:
     values = [one.value for one in tried if one.value is not None]
     return f"best {max(values):.3f}" if values else ""
-
-
-def _text(settings: Settings) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in settings.items())

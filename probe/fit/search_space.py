@@ -84,7 +84,7 @@ class Range(NamedTuple):
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
     def at(self, share: float) -> float:
-        """What lies so far from the low end to the high one; share in [0, 1)."""
+        """Return the number that lies so far from the low end to the high one; share in [0, 1)."""
         low, high = (self.low - 0.5, self.high + 0.5) if self.whole else (self.low, self.high)
         found = low * (high / low) ** share if self.log else low + share * (high - low)
         return min(max(round(found) if self.whole else found, self.low), self.high)
@@ -93,7 +93,7 @@ class Range(NamedTuple):
 def search_space(
     probe: Callable[..., object], fit: Mapping[str, Ends] | None = None, head: Mapping[str, Ends] | None = None
 ) -> dict[str, Range]:
-    """Ranges by the dotted names of settings, such as fit.lr. Without any of `fit` and `head` those that are usual.
+    """Return ranges by the dotted names of settings, such as fit.lr. Without any of `fit` and `head` those that are usual.
 
     probe: its class, or that of its settings.
     """
@@ -119,7 +119,7 @@ def _range(name: str, ends: Ends, whole: bool | None) -> Range:
 
 
 def _numbers(of: Callable[..., object]) -> dict[str, bool | None]:
-    """Parameters that are numbers, and whether they are whole ones; None for shares below 1 or whole numbers from there."""
+    """Find parameters that are numbers, and whether whole ones; None for shares below 1 or whole numbers from there."""
     found: dict[str, bool | None] = {}
     for name, parameter in inspect.signature(of, eval_str=True).parameters.items():
         hint = parameter.annotation

@@ -1,11 +1,11 @@
-"""The settings of a fit: names, values and their meaning, without torch."""
+"""Settings of a fit: names, values and their meaning, without torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from oscine.models.errors import OscineError, warmup_steps
 
@@ -62,22 +62,12 @@ class FitSettings:
 
     @property
     def warmup_steps(self) -> int:
-        """Optimiser steps of the linear rise to the peak."""
+        """Return the optimiser steps of the linear rise to the peak."""
         return warmup_steps(self.warmup, self.steps, "fit")
 
 
-class HasValid(Protocol):
-    """A part of a task, in arrays or tensors."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def valid(self) -> Sized: ...
-
-
-def check_selection(select_every: int | None, parts: Iterable[HasValid]) -> None:
-    """Raise where a best step is asked for and a part has no rows to choose it by."""
+def check_selection(select_every: int | None, parts: Iterable[Any]) -> None:
+    """Raise where a best step is asked for and a part of a task, in arrays or tensors, has no rows to choose it by."""
     without = next((part.name for part in parts if not len(part.valid)), None)
     if select_every and without:
         raise OscineError(

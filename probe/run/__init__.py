@@ -1,1 +1,1 @@
-"""`oscine probe` as a function: settings in, scores and files out."""
+"""Run `oscine probe` as a function: settings in, scores and files out."""

@@ -1,4 +1,4 @@
-"""What one run works with, and where the features of its clips come from."""
+"""Hold what one run works with, and get the features of its clips."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.files import bytes_in_words
 from oscine.models.progress import Bar
-from oscine.probe.deploy.fitted import ProbeFit
 from oscine.probe.features.embedding_table import read_embedded
 from oscine.probe.features.encoding import Encoding, encode_task
-from oscine.probe.features.stores import bytes_below, open_store
+from oscine.probe.features.store import bytes_below, open_store
 from oscine.probe.fit.judge import FeatureSource, Progress
 from oscine.probe.fit.search import Search
 from oscine.probe.heads.probe import Needs, Probe
@@ -25,13 +24,15 @@ from oscine.probe.tasks.task import Task
 class RunContext:
     """A probe, an encoder and the settings of one run; whatever else it makes goes into its folder.
 
-    background: recordings without labels. searched: what chose the settings, by the names of the task's parts.
+    batch_size: clips that are encoded at once. background: recordings without labels. searched: what chose the settings, by
+    the names of the task's parts.
     """
 
     probe: type[Probe]
     encoder: Encoder
     settings: ProbeRunSettings
     bar: Bar
+    batch_size: int
     background: Sequence[Path] = ()
     searched: Mapping[str, Search] = field(default_factory=dict)
 
@@ -43,13 +44,8 @@ class RunContext:
     def device(self) -> str:
         return str(self.encoder.device)
 
-    @property
-    def batch_size(self) -> int:
-        """Clips that are encoded at once."""
-        return self.settings.batch_size or 1
-
     def preparing(self) -> Progress:
-        """Progress of clips that a fit prepares; where no store had room they are encoded then."""
+        """Show the progress of clips that a fit prepares; where no store had room they are encoded then."""
         return when_begun(self.bar, "prepare clips")
 
     def title(self, name: str) -> str:
@@ -59,23 +55,16 @@ class RunContext:
     def maker(self, task: Task) -> Callable[[], Probe]:
         return partial(self.probe, self.encoder, len(task.classes), **self.settings.head)
 
-    def fit_of(self, task: Task, features: FeatureSource, name: str) -> ProbeFit:
-        """How the probe is fitted on a task of that name."""
-        return ProbeFit(
-            self.maker(task), self.settings.head, self.encoder, features, task, self.settings.fit,
-            self.settings.seconds, self.device, name, self.preparing(),
-        )  # fmt: skip
-
     def features(self, task: Task, needs: Needs, seconds: float | None = None) -> FeatureSource:
-        """Of a task's rows: from a table of embeddings, from the store, which may have to encode them first, or kept in
-        memory where there is no store."""
+        """Get the features of a task's rows: from a table of embeddings, from the store, which may encode them first, or
+        from memory where there is no store."""
         settings = self.settings
         if settings.embeddings:
             return read_embedded(settings.embeddings, self.encoder, task, needs)
         return self.encoded(task, needs, seconds)
 
     def encoded(self, task: Task, needs: Needs, seconds: float | None = None) -> FeatureSource:
-        """The same without a table."""
+        """Get the features of a task's rows from the store, or from memory."""
         settings = self.settings
         progress = when_begun(self.bar, "encode")
         if settings.store is None:

@@ -1,14 +1,22 @@
-"""The three ways in which a run judges: by clips, by a few clips a class, and by the moment."""
+"""Judge the task of a run: by clips, by a few clips a class, or by frames; of a frozen encoder, or of one that learns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any, NamedTuple
 
+import torch
+
+from oscine import __version__
+from oscine.models.encoders.base.state import fingerprint
 from oscine.probe.deploy.fitted import FittedProbe, ProbeFit, keep_frames, keep_probe
-from oscine.probe.deploy.negatives import background_task, keep_with_negatives, make_negatives
+from oscine.probe.deploy.negatives import background_task, keep_with_negatives, make_negatives, raise_thresholds
 from oscine.probe.deploy.saved import save_probe
+from oscine.probe.features.encoding import Encoding
+from oscine.probe.finetune.finetune import FineTuning
+from oscine.probe.finetune.states import TuningStates
 from oscine.probe.fit.baselines import ALL_LAYERS
 from oscine.probe.fit.few_shot import few_shot_curve
 from oscine.probe.fit.frames import judge_frames
@@ -21,16 +29,19 @@ from oscine.probe.report.page import probe_report
 from oscine.probe.report.score_sections import show_few_shot, show_search
 from oscine.probe.results.intervals import assess, assess_frames, judged_recordings
 from oscine.probe.results.predictions import predictions_of, write_predictions
-from oscine.probe.results.run_files import PREDICTIONS, PROBE, REPORT
+from oscine.probe.results.run_files import PREDICTIONS, PROBE, REPORT, STATES
 from oscine.probe.results.runs import RECORDINGS
 from oscine.probe.run.context import RunContext, when_begun
-from oscine.probe.run.searching import search_clips, search_facts, search_moments, settled
+from oscine.probe.run.searching import search_clips, search_facts, search_frames, with_chosen
 from oscine.probe.tasks.frame_task import FrameTask
+from oscine.probe.tasks.open import hash_rows
 from oscine.probe.tasks.task import Task
+
+Final = tuple[FittedProbe, Judged]  # the probe to keep, and what was judged
 
 
 class Findings(NamedTuple):
-    """What a judgement came to, in JSON; and of it, by the task's name, what a results file takes: mean and std.
+    """Scores of a run, in JSON; and of them, by the task's name, what a results file takes: mean and std.
 
     rest: makes what else a run leaves, once its scores are safe.
     """
@@ -41,38 +52,31 @@ class Findings(NamedTuple):
 
 
 def judge_clips(run: RunContext, task: Task, name: str) -> Findings:
-    """Scores and what stands behind them; then every prediction, the probe that is worth keeping, and a report."""
+    """Judge a probe of a frozen encoder by clips; then leave predictions, the probe that is worth keeping, a report."""
     seconds, background = run.settings.seconds, run.background
     others = background_task(background, seconds or run.encoder.seconds, len(task.rows)) if background else None
     features = run.features(task, run.maker(task)().needs, seconds)
     run = search_clips(run, features, task)
-    settings = run.settings
-    layers = run.features(task, ALL_LAYERS, seconds) if settings.layer_scores else None
+    layers = run.features(task, ALL_LAYERS, seconds) if run.settings.layer_scores else None
+
     judgement = judge_parts(run, features, task)
-    evidence = assess(judgement, task, progress=run.bar.task("intervals of the scores"))
-    found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(run)
+    fit = ProbeFit(
+        run.maker(task), run.settings.head, run.encoder, features, task, run.settings.fit, seconds, run.device, name,
+        run.preparing(),
+    )  # fmt: skip
 
-    def rest() -> None:
-        write_predictions(run.folder / PREDICTIONS, predictions_of(judgement, task))
-        run.bar.say("the probe for oscine predict, and the report")
-        fitted = keep(run, run.fit_of(task, features, name), judgement, others)
-        save_probe(fitted, run.folder / PROBE)
-        judged = Judged(run.encoder, task, judgement, features, seconds)
-        page = probe_report(run.title(name), settings.as_dict(), judged, evidence, layers=layers)
-        show_false_positives(page, fitted)
-        if run.searched:
-            show_search(page, run.searched)
-        write_report(page, run.folder / REPORT)
+    def final() -> Final:
+        fitted = fit_final_probe(run, fit, judgement, others)
+        return fitted, Judged(run.encoder, task, judgement, features, seconds)
 
-    return Findings(found, {name: found}, rest)
+    return clip_findings(run, task, name, judgement, final, layers)
 
 
-def keep(
+def fit_final_probe(
     run: RunContext, fit: ProbeFit, judgement: Judgement, background: tuple[Task, tuple[int, ...]] | None
 ) -> FittedProbe:
-    """The probe to keep; of recordings of one's own it knows what no class sounds like, too."""
-    settings = run.settings
-    if not settings.own:
+    """Fit or choose the probe to keep; of recordings of one's own it knows what no class sounds like, too."""
+    if not run.settings.own:
         return keep_probe(fit, judgement, run.bar.task("fit on all folds") if len(fit.task.parts) > 1 else silent)
     needs = fit.make_probe().needs
     negatives = make_negatives(
@@ -86,21 +90,97 @@ def keep(
 
 
 def judge_parts(run: RunContext, features: FeatureSource, task: Task) -> Judgement:
-    """What `judge` makes of the task, each part with the settings that were chosen for it, if any were."""
+    """Judge a task as `judge` does, each part with the settings that were chosen for it, if any were."""
     progress, device = run.bar.task("fit"), run.device
     scoring, preparing = when_begun(run.bar, "scores"), run.preparing()
     if not run.searched:
         return judge(run.maker(task), features, task, run.settings.fit, progress, device, scoring, preparing)
     found = []
     for number, part in enumerate(task.parts):
-        own, alone = settled(run, part), replace(task, parts=[part])
+        own, alone = with_chosen(run, run.searched[part.name].chosen), replace(task, parts=[part])
         shown = within(progress, number, len(task.parts))
         found.append(judge(own.maker(alone), features, alone, own.settings.fit, shown, device, scoring, preparing))
     return join_judgements(found)
 
 
+def tune_clips(run: RunContext, task: Task, name: str) -> Findings:
+    """Do what `judge_clips` does, with an encoder that learns."""
+    plan, states = begin_tuning(run, task)
+    judgement = plan.judge(states, run.bar.task("fine-tune"))
+
+    def final() -> Final:
+        progress = run.bar.task("fine-tune on all folds") if len(task.parts) > 1 else silent
+        fitted = plan.final_probe(judgement, run.settings.head, states, progress, name)
+        if run.settings.own:  # it has not learnt from them: of a split, the judged encoder would have to learn anew
+            negatives = make_negatives(
+                fitted.encoder, fitted.probe.needs, task,
+                seconds=plan.seconds, batch_size=plan.batch_size, seed=plan.fit.seed,
+            )  # fmt: skip
+            fitted = raise_thresholds(fitted, negatives, task=task, judgement=judgement)
+        encoder, needs = plan.first_encoder(states), judgement.probes[0].needs
+        features = Encoding(encoder, task, needs, plan.seconds, plan.batch_size, "float32")
+        return fitted, Judged(encoder, task, judgement, features, plan.seconds)
+
+    return ending_states(clip_findings(run, task, name, judgement, final), states)
+
+
+def clip_findings(
+    run: RunContext,
+    task: Task,
+    name: str,
+    judgement: Judgement,
+    final: Callable[[], Final],
+    layers: FeatureSource | None = None,
+) -> Findings:
+    """Put the scores of clips together with what stands behind them. layers: features of all of them, for the report."""
+    evidence = assess(judgement, task, progress=run.bar.task("intervals of the scores"))
+    found = judgement.as_dict() | {"evidence": evidence.as_dict()} | search_facts(run)
+
+    def rest() -> None:
+        write_predictions(run.folder / PREDICTIONS, predictions_of(judgement, task))
+        run.bar.say("the probe for oscine predict, and the report")
+        fitted, judged = final()
+        save_probe(fitted, run.folder / PROBE)
+        page = probe_report(run.title(name), run.settings.as_dict(), judged, evidence, layers=layers)
+        show_false_positives(page, fitted)
+        if run.searched:
+            show_search(page, run.searched)
+        write_report(page, run.folder / REPORT)
+
+    return Findings(found, {name: found}, rest)
+
+
+def begin_tuning(run: RunContext, task: Task) -> tuple[FineTuning, TuningStates]:
+    """Return what a run fine-tunes, and the states that it keeps; what cannot be is refused before either."""
+    settings = run.settings
+    plan = FineTuning(
+        run.maker(task), run.encoder, task, settings.fit, settings.tuning, settings.seconds, run.batch_size,
+        settings.workers,
+    )  # fmt: skip
+    written = settings.as_dict()
+    sections = {name: written[name] for name in ("task", "head", "fit", "tuning")}
+    changing = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
+    changing.pop("tuning.save_every")
+    changing |= {
+        "encoder": settings.encoder, "weights": fingerprint(run.encoder), "probe": settings.probe,
+        "seconds": settings.seconds, "rows": hash_rows(task), "batch_size": run.batch_size,
+        "device": run.encoder.device.type, "torch": torch.__version__, "oscine": __version__,
+    }  # fmt: skip
+    return plan, TuningStates(run.folder / STATES, changing, settings.resume, settings.overwrite)
+
+
+def ending_states(found: Findings, states: TuningStates) -> Findings:
+    """Return findings whose rest also removes the states of a fine-tuning, with which nobody goes on any more."""
+
+    def rest() -> None:
+        found.rest()
+        states.end()
+
+    return found._replace(rest=rest)
+
+
 def judge_shots(run: RunContext, task: Task, name: str) -> Findings:
-    """Scores of every draw of a few clips a class, all of them of the same features."""
+    """Score every draw of a few clips a class, all of them by the same features."""
     make_probe = run.maker(task)
     features = run.features(task, make_probe().needs, run.settings.seconds)
     progress, preparing = run.bar.task("fit"), run.preparing()
@@ -111,8 +191,18 @@ def judge_shots(run: RunContext, task: Task, name: str) -> Findings:
     return curve_findings(run, task, name, judge_draw)
 
 
+def tune_shots(run: RunContext, task: Task, name: str) -> Findings:
+    """Do what `judge_shots` does, with an encoder that learns anew from every draw."""
+    (plan, states), progress, draws = begin_tuning(run, task), run.bar.task("fine-tune"), count(1)
+
+    def judge_draw(drawn: Task) -> Judgement:
+        return replace(plan, task=drawn).judge(states, progress, f"draw-{next(draws)}-", keep=False)
+
+    return ending_states(curve_findings(run, task, name, judge_draw), states)
+
+
 def curve_findings(run: RunContext, task: Task, name: str, judge_draw: Callable[[Task], Judgement]) -> Findings:
-    """Scores of every draw of a few clips a class; and a picture of how they rise."""
+    """Judge every draw of a few clips a class, and put their scores together with a picture of how they rise."""
     asked = run.settings.task
     curve = few_shot_curve(task, judge_draw, asked.shots or (), asked.draws)
 
@@ -125,10 +215,10 @@ def curve_findings(run: RunContext, task: Task, name: str, judge_draw: Callable[
     return Findings({"few_shot": points}, {f"{name}_{point['shots']}_shot": point for point in points}, rest)
 
 
-def judge_moments(run: RunContext, scenes: FrameTask, name: str) -> Findings:
-    """Scores of the events found in whole recordings; then the probe, with what was chosen for it, and a report."""
+def judge_recordings(run: RunContext, scenes: FrameTask, name: str) -> Findings:
+    """Score the events found in whole recordings; then leave the probe, with what was chosen for it, and a report."""
     features = run.features(scenes.whole, run.maker(scenes.whole)().needs, scenes.seconds)
-    run = search_moments(run, features, scenes)
+    run = search_frames(run, features, scenes)
     make_probe = run.maker(scenes.whole)
     judgement = judge_frames(
         make_probe, features, scenes, run.settings.fit, run.bar.task("fit"), run.device,

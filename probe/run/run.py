@@ -1,4 +1,4 @@
-"""One run of a probe in one folder: what `oscine probe` does, from settings to scores and files."""
+"""Run a probe in one folder as `oscine probe` does, from settings to scores and files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from oscine.probe.heads.registry import PROBES
 from oscine.probe.results.run_files import FOLDS_MADE, SCORES, replacing_run
 from oscine.probe.results.runs import RESULTS, Run, add_run
 from oscine.probe.run.context import RunContext
-from oscine.probe.run.finetuning import tune_clips, tune_shots
-from oscine.probe.run.judging import Findings, judge_clips, judge_moments, judge_shots
+from oscine.probe.run.judging import Findings, judge_clips, judge_recordings, judge_shots, tune_clips, tune_shots
 from oscine.probe.run.settings import ProbeRunSettings, check_run
 from oscine.probe.tasks.open import Clips, hash_rows, open_frames, open_task, task_name
 from oscine.probe.tasks.settings import ANNOTATED
@@ -52,7 +51,7 @@ def run_probe(settings: ProbeRunSettings, *, progress: Bar | None = None) -> Pro
 
 
 def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar) -> ProbeRun:
-    """The same of settings that `check_run` has passed, with the clips that it has read."""
+    """Run settings that `check_run` has passed, with the clips that it has read."""
     device = pick_device(settings.device)
     at_once = settings.batch_size or clips_at_once(device)
     settings = replace(settings, device=device, batch_size=at_once, head=settings.whole_head())
@@ -63,13 +62,13 @@ def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar) -> ProbeRun:
     task = task or open_task(settings, encoder.seconds, clips)
     check_selection(settings.fit.select_every, task.parts)
     name = task_name(settings)
-    run = RunContext(PROBES[settings.probe], encoder, settings, bar, clips.background)
+    run = RunContext(PROBES[settings.probe], encoder, settings, bar, at_once, clips.background)
     run.maker(task)()  # a probe that cannot be built is refused before anything is written
     if settings.layer_scores:
         check_layers_of(encoder, ALL_LAYERS)
     with lock_output(run.folder, "choose another --name"):
         if scenes:
-            found = judge_moments(run, scenes, name)
+            found = judge_recordings(run, scenes, name)
         else:
             by_clips, by_shots = (tune_clips, tune_shots) if settings.finetune else (judge_clips, judge_shots)
             found = (by_shots if settings.task.shots else by_clips)(run, task, name)
@@ -94,10 +93,11 @@ def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar) -> ProbeRun:
 def _note(settings: ProbeRunSettings, weights: Any, task: Task, found: Findings) -> None:
     """Add the run to the results file, with whatever changes its scores beside task, encoder, probe and seed."""
     written = settings.as_dict()
+    kept = "table" if settings.embeddings else "float32" if settings.store is None else "float16"
     changes = {
         "weights": weights,
         "rows": hash_rows(task),
-        "features": _kind_of_features(settings),
+        "features": None if settings.finetune else kept,
         "seconds": settings.seconds,
         "task": written["task"],
         "head": written["head"],
@@ -108,10 +108,3 @@ def _note(settings: ProbeRunSettings, weights: Any, task: Task, found: Findings)
     for name, row in found.rows.items():
         who = (name, settings.encoder, settings.probe_name, settings.fit.seed)
         add_run(settings.runs / RESULTS, Run(*who, row["mean"], row["std"], changes, settings.name))
-
-
-def _kind_of_features(settings: ProbeRunSettings) -> str | None:
-    """How the features were kept that a probe was fitted on; None where the encoder learnt, too."""
-    if settings.finetune:
-        return None
-    return "table" if settings.embeddings else "float32" if settings.store is None else "float16"

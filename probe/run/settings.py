@@ -1,4 +1,4 @@
-"""The settings of a probe's run, and what arguments and files alone show to be wrong with them, without torch."""
+"""Settings of a probe's run; refuse what arguments and files alone show to be wrong, without torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.heads.settings import CALLED, HEADS, is_framewise
 from oscine.probe.results.run_files import BEGUN, STATES, check_replaceable, recover
-from oscine.probe.tasks.open import Clips, asks_for_moments, check_task, read_clips
+from oscine.probe.tasks.open import Clips, asks_for_frames, check_task, read_clips
 from oscine.probe.tasks.settings import BIRDSET, ClipSettings
 
 AGAIN = "--overwrite begins anew"
@@ -105,17 +105,17 @@ class ProbeRunSettings(ClipSettings):
 
     @property
     def folder(self) -> Path:
-        """Of the run."""
+        """Return the folder of the run."""
         return self.runs / self.name
 
     @property
     def probe_name(self) -> str:
-        """What the probe is called beside other runs and in published tables, such as cgp or fine-tuned-prototypical."""
+        """Name the probe as other runs and published tables do, such as cgp or fine-tuned-prototypical."""
         plain = CALLED.get(self.probe, self.probe.removesuffix("Probe").lower())
         return "fine-tuned-" * self.finetune + (self.called or plain)
 
     def whole_head(self) -> dict[str, Any]:
-        """The probe's settings with those that were left out; what it does not have, or cannot be, is an error."""
+        """Fill in the probe's settings that were left out; raise for what it does not have, or cannot be."""
         if kind := HEADS.get(self.probe):
             check_settings(self.probe, self.head, [one.name for one in fields(kind)])
             return vars(kind(**self.head))
@@ -124,7 +124,7 @@ class ProbeRunSettings(ClipSettings):
         return self.head
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is written down with a run: all but what is asked for now."""
+        """Describe for the run's files: all but what is asked for now."""
         settings = asdict(self)
         return {name: value for name, value in settings.items() if name not in ("called", "resume", "overwrite")}
 
@@ -140,10 +140,18 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     settings.whole_head()
     if settings.finetune and settings.tuning.background:
         scan_folder(settings.tuning.background)
-    _check_source(settings)
+    if not settings.table and not settings.data and (name := settings.task.name) in SOURCES:
+        raise Misuse(
+            f"no --data FOLDER, where {name} lies; {SOURCES[name]}; or give --table FILE.csv, labelled clips of yours"
+        )
     check_task(settings)
-    _check_together(settings, asks_for_moments(settings))
-    _check_search(settings)
+    _check_together(settings, asks_for_frames(settings))
+    search = settings.search
+    if search.trials:
+        if settings.task.shots:
+            raise Misuse("--search.trials chooses by all clips, --task.shots learns from a few; give either")
+        check_optuna()
+        search_space(head_of(settings.probe), search.space.fit, search.space.head)
     check_encoder(settings.encoder, None, settings.random_weights)
     check_device(settings.device)
     if settings.embeddings and not settings.embeddings.is_file():
@@ -159,7 +167,7 @@ def check_run(settings: ProbeRunSettings) -> Clips:
 
 
 def as_begun(settings: ProbeRunSettings, given: Collection[str] = ()) -> ProbeRunSettings | None:
-    """The same with head, fit and tuning as the fine-tuning in the run's folder was begun with; None where none was.
+    """Take head, fit and tuning from the fine-tuning that was begun in the run's folder; None where none was.
 
     given: names, such as fit.lr, of those that stay as they are here.
     """
@@ -181,17 +189,8 @@ def as_begun(settings: ProbeRunSettings, given: Collection[str] = ()) -> ProbeRu
 
 
 def head_of(probe: str) -> type:
-    """What says which settings a probe has: a dataclass without torch; the class itself where it is not one of oscine's."""
+    """Return what says which settings a probe has: a dataclass without torch, or the class itself of a user's probe."""
     return HEADS.get(probe) or PROBES[probe]
-
-
-def _check_source(settings: ProbeRunSettings) -> None:
-    """Refuse a call without clips before anything is fetched for it."""
-    name = settings.task.name
-    if not settings.table and not settings.data and name in SOURCES:
-        raise Misuse(
-            f"no --data FOLDER, where {name} lies; {SOURCES[name]}; or give --table FILE.csv, labelled clips of yours"
-        )
 
 
 def _check_together(settings: ProbeRunSettings, moments: bool) -> None:
@@ -227,13 +226,3 @@ def _check_tuning(settings: ProbeRunSettings, moments: bool) -> None:
         raise Misuse(f"fine-tuning trains on clips, whose features change: {found} does not go with it; leave one out")
     if settings.resume and settings.overwrite:
         raise Misuse("--resume goes on with what --overwrite throws away; give one of them")
-
-
-def _check_search(settings: ProbeRunSettings) -> None:
-    """Refuse a search that cannot be."""
-    search = settings.search
-    if search.trials:
-        if settings.task.shots:
-            raise Misuse("--search.trials chooses by all clips, --task.shots learns from a few; give either")
-        check_optuna()
-        search_space(head_of(settings.probe), search.space.fit, search.space.head)

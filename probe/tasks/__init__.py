@@ -1,1 +1,1 @@
-"""What is asked of an encoder: tables, folders, published sets, annotations, the synthetic chorus."""
+"""Read tasks: tables, folders, published sets, annotations, the synthetic chorus."""

@@ -1,4 +1,4 @@
-"""A folder of recordings with annotations beside them as a task: stretches of a clip's length, and what sounds in each."""
+"""Read a folder of recordings with annotations beside them as a task: stretches, and what sounds in each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from oscine.models.audio.load import AudioInfo, audio_info
 from oscine.models.audio.scan import find_tabled
@@ -22,6 +22,7 @@ from oscine.probe.tasks.groups import assign_folds
 from oscine.probe.tasks.selection_tables import BEGIN, COLUMNS, RecordingNames, audacity_rows, raven_rows
 from oscine.probe.tasks.task import Task, multi_hot, split_rows
 
+OVERLAP = 0.25  # seconds of an annotation that must lie in a stretch to label it
 ROUNDED = 0.01  # seconds beyond the end that are only how a number was rounded, or a file decoded
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Annotated(NamedTuple):
 
 
 def read_annotated(folder: str | Path, column: str | None = None, *, skip_bad_tables: bool = False) -> Annotated:
-    """All Raven selection tables and Audacity label tracks (.txt) of a folder, and of the folders below it.
+    """Read all Raven selection tables and Audacity label tracks (.txt) of a folder, and of the folders below it.
 
     A recording counts as listened to if a table is named after it or is about it, be it empty; the others are left out,
     because nobody knows what sounds in them. An annotation that reaches beyond its recording is cut there; one that lies
@@ -90,7 +91,7 @@ def read_annotated(folder: str | Path, column: str | None = None, *, skip_bad_ta
 
 
 def _read_rows(path: Path, names: RecordingNames, column: str | None) -> tuple[DataFrame, Path | None] | None:
-    """The rows of a table and the recording that it is named after; None where it is no table of annotations."""
+    """Read the rows of a table and the recording that it is named after; None where it is no table of annotations."""
     head = _first_line(path)
     own = names.beside(path)
     if BEGIN in head:
@@ -111,7 +112,7 @@ class Headers:
         return self.read[path]
 
     def cut(self, table: Path, rows: DataFrame, recordings: Collection[str]) -> DataFrame:
-        """Rows of a table within the recordings that it is about; an error where one lies outside of its own."""
+        """Cut rows of a table to the recordings that it is about; raise where one lies outside of its own."""
         length = {path: self.of(path).seconds for path in recordings}
         if not len(rows):
             return rows
@@ -141,7 +142,7 @@ class Headers:
 
 
 def _refusal(folder: Path, reasons: list[str], total: int) -> OscineError:
-    """One line that names the first bad tables."""
+    """Name the first bad tables in one line."""
     advice = "or go on without such tables and their recordings: --skip-bad-tables, skip_bad_tables=True"
     if len(reasons) == 1:
         return OscineError(f"{reasons[0]}; {advice}")
@@ -151,7 +152,7 @@ def _refusal(folder: Path, reasons: list[str], total: int) -> OscineError:
 
 
 def _perhaps_about(table: Path, recordings: Sequence[Path], names: RecordingNames) -> set[str]:
-    """The recordings that a bad table is named after or names: what sounds in them is not known from other tables alone."""
+    """Find the recordings that a bad table is named after or names: other tables alone do not say what sounds in them."""
     try:
         own = names.beside(table)
     except OscineError:  # it may be any of several
@@ -167,48 +168,40 @@ def _perhaps_about(table: Path, recordings: Sequence[Path], names: RecordingName
 
 
 def _first_line(path: Path) -> str:
-    """Empty where the file is no text, or a pipe: it may be no table of annotations at all."""
+    """Read the first line; empty where the file is no text, or a pipe: it may be no table of annotations at all."""
     try:
         return read_text(path)[0].partition("\n")[0] if path.is_file() else ""
     except OscineError:
         return ""
 
 
-def cut_clips(
-    annotated: Annotated,
-    seconds: float,
-    hop: float | None = None,
-    overlap: float = 0.25,
-    unsure: Collection[str] = (),
-) -> DataFrame:
-    """Stretches of `seconds` every `hop` (by default as long) as rows with path, start, end, labels; labels may be empty.
+def cut_clips(annotated: Annotated, seconds: float, unsure: Collection[str] = ()) -> tuple[DataFrame, int]:
+    """Cut recordings into stretches of `seconds` with path, start, end, labels, which may be empty; count the unsure ones.
 
-    overlap: seconds of an annotation, or half of a short one, that must lie in a stretch to label it: without a hop, each
-    labels one at least. unsure: labels that mean that somebody could not tell, such as "?"; stretches with one are left out
-    rather than taken for silent.
+    `OVERLAP` of an annotation, or half of a short one, must lie in a stretch to label it: each labels one at least. unsure:
+    labels that mean that somebody could not tell, such as "?"; stretches with one are left out rather than taken for silent,
+    as are those with an annotation that has no label.
     """
-    rows = _all_clips(annotated, seconds, hop, overlap)
-    return rows[~_are_unsure(rows, unsure)].reset_index(drop=True)
-
-
-def _are_unsure(rows: DataFrame, unsure: Collection[str]) -> Series:
-    unknown = {*unsure, ""}
-    return Series([not unknown.isdisjoint(labels) for labels in rows["labels"]], index=rows.index, dtype=bool)
-
-
-def _all_clips(annotated: Annotated, seconds: float, hop: float | None = None, overlap: float = 0.25) -> DataFrame:
-    """`cut_clips` with those that somebody was unsure of."""
-    of_file = dict(list(annotated.annotations.groupby("path")))
-    rows = []
+    of_file, unknown = dict(list(annotated.annotations.groupby("path"))), {*unsure, ""}
+    rows, left_out = [], 0
     for path, info in annotated.recordings.items():
-        begins = np.arange(0, max(info.seconds - 1e-6, 1e-6), hop or seconds)
+        begins = np.arange(0, max(info.seconds - 1e-6, 1e-6), seconds)
         begins = begins[: 1 + int(np.searchsorted(begins + seconds, info.seconds - 1e-6))]  # the first to reach the end
         events = of_file.get(path)
         for start in begins.tolist():
             end = min(start + seconds, info.seconds)
-            labels = [] if events is None else _labels(events, start, end, overlap)
-            rows.append({"path": path, "start": start, "end": end, "labels": labels})
-    return DataFrame(rows, columns=["path", "start", "end", "labels"])
+            labels = [] if events is None else _labels(events, start, end)
+            if unknown.isdisjoint(labels):
+                rows.append({"path": path, "start": start, "end": end, "labels": labels})
+            else:
+                left_out += 1
+    return DataFrame(rows, columns=["path", "start", "end", "labels"]), left_out
+
+
+def _labels(events: DataFrame, start: float, end: float) -> list[str]:
+    shared = events["end"].clip(upper=end) - events["start"].clip(lower=start)
+    needed = ((events["end"] - events["start"]) / 2).clip(upper=OVERLAP)
+    return sorted(set(events["label"][shared >= needed - 1e-6]))
 
 
 def annotated_task(
@@ -222,16 +215,14 @@ def annotated_task(
     *,
     skip_bad_tables: bool = False,
 ) -> Task:
-    """Multi-label task of all stretches of the annotated recordings; a recording is in one fold."""
+    """Make a multi-label task of all stretches of the annotated recordings; a recording is in one fold."""
     annotated = read_annotated(folder, column, skip_bad_tables=skip_bad_tables)
-    found = _all_clips(annotated, seconds)
-    left_out = _are_unsure(found, unsure)
-    rows = found[~left_out].reset_index(drop=True)
+    rows, left_out = cut_clips(annotated, seconds, unsure)
     labelled = int(rows["labels"].map(bool).sum())
     logger.info(
         "%s: %d recordings make %d stretches of up to %g s: %d with labels, %d in which no class sounds; %d are left out as "
         "unsure",
-        folder, len(annotated.recordings), len(found), seconds, labelled, len(rows) - labelled, left_out.sum(),
+        folder, len(annotated.recordings), len(rows) + left_out, seconds, labelled, len(rows) - labelled, left_out,
     )  # fmt: skip
     clips = Counter(label for labels in rows["labels"] for label in labels)
     classes = name_classes(clips, folder, negatives)
@@ -244,9 +235,3 @@ def annotated_task(
     check_names(dict(zip(classes, targets.sum(0).int().tolist(), strict=True)), folder)
     rows = rows.assign(fold=assign_folds(rows, targets, folds, seed) + 1)
     return Task(rows, classes, targets, split_rows(rows, folder))
-
-
-def _labels(events: DataFrame, start: float, end: float, overlap: float) -> list[str]:
-    shared = events["end"].clip(upper=end) - events["start"].clip(lower=start)
-    needed = ((events["end"] - events["start"]) / 2).clip(upper=overlap)
-    return sorted(set(events["label"][shared >= needed - 1e-6]))

@@ -1,4 +1,4 @@
-"""BirdSet's eight sets as tasks: learnt from focal recordings, judged on windows of soundscapes (arXiv 2403.10380)."""
+"""Read BirdSet's eight sets as tasks: learnt from focal recordings, judged on windows of soundscapes (arXiv 2403.10380)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def birdset(folder: str | Path, name: str, few_shot: bool = False, events: int | None = 5, seed: int = 0) -> Task:
-    """A set of BirdSet's as it lies on the Hub, judged on all its windows of 5 s; cmap, auroc and accuracy are published.
+    """Read a set of BirdSet as it lies on the Hub, judged on all its windows of 5 s; cmap, auroc and accuracy are published.
 
     Learnt from: 5 s around the middle of every event, with all labels of its recording. Published training draws them anew
     every epoch, as near to the event; a store of features holds one.
@@ -36,7 +36,11 @@ def birdset(folder: str | Path, name: str, few_shot: bool = False, events: int |
     train, test = BirdSet(folder, "train"), BirdSet(folder, "test_5s")
     if train.configuration != name:
         raise OscineError(f"{folder} holds {train.configuration} of BirdSet, not {name}; name the folder of {name}")
-    learnt = _lenient(train) if few_shot else _curated(train, events, seed)
+    learnt = _events(train)
+    if few_shot:
+        learnt = _lenient(learnt, train)
+    elif events is not None:
+        learnt = learnt.iloc[curate(learnt["row"], train.species(learnt["row"]), events, seed)]
     judged = test.labelled().assign(split="test")
     # A window is named after its soundscape: HSN_001_20150708_061805_000_005.ogg.
     judged["recording"] = judged["path"].str.replace(r"_\d+_\d+\.\w+$", "", regex=True)
@@ -46,25 +50,17 @@ def birdset(folder: str | Path, name: str, few_shot: bool = False, events: int |
 
 
 def _events(train: BirdSet) -> DataFrame:
-    """The training rows, with the number of their `row` in the metadata."""
+    """Read the training rows, with the number of their `row` in the metadata."""
     rows = train.labelled()
     number = {recording: row for row, recording in enumerate(train.numbers.tolist())}
     return rows.assign(row=rows["recording"].map(number))
 
 
-def _curated(train: BirdSet, events: int | None, seed: int) -> DataFrame:
-    rows = _events(train)
-    if events is None:
-        return rows
-    return rows.iloc[curate(rows["row"], train.species(rows["row"]), events, seed)]
-
-
-def _lenient(train: BirdSet) -> DataFrame:
-    """Events of short recordings of one species, and of no other in the background; none that lies within another.
+def _lenient(rows: DataFrame, train: BirdSet) -> DataFrame:
+    """Choose events of short recordings of one species, and of no other in the background; none that lies within another.
 
     As Bird-MAE's few-shot protocol calls lenient (arXiv 2504.12880).
     """
-    rows = _events(train)
     others = _column(train, "ebird_code_secondary")
     if others is None:
         raise OscineError(f"{train.folder}: the metadata has no column ebird_code_secondary; few-shot draws need it")
@@ -77,7 +73,7 @@ def _lenient(train: BirdSet) -> DataFrame:
 
 
 def _around_events(rows: DataFrame, train: BirdSet) -> DataFrame:
-    """Clips of 5 s instead of events, with the recordist where the metadata has one."""
+    """Cut clips of 5 s instead of events, with the recordist where the metadata has one."""
     lengths = train.recordings.seconds[rows["recording"]]
     unread = np.isnan(lengths)
     if unread.any():
@@ -96,6 +92,6 @@ def _around_events(rows: DataFrame, train: BirdSet) -> DataFrame:
 
 
 def _column(train: BirdSet, name: str) -> pa.ChunkedArray | None:
-    """A column of the training metadata that not every copy has."""
+    """Read a column of the training metadata; None where a copy has none."""
     path = train.folder / f"{train.configuration}_metadata_train.parquet"
     return pq.read_table(path, columns=[name])[name] if name in pq.read_schema(path).names else None

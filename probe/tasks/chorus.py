@@ -1,6 +1,6 @@
-"""A synthetic dawn chorus: a small labelled data set of made-up birds, the same bytes for the same seed.
+"""Make a synthetic dawn chorus: a small labelled data set of made-up birds, the same bytes for the same seed.
 
-Ten species (`oscine.probe.tasks.chorus_birds`) sing to five recordists (`chorus_recorders.py`), who differ in all that a
+Ten species sing to five recordists (both in chorus_sounds.py), who differ in all that a
 recording picks up beside the bird: a probe that is judged on a recordist it has not heard meets a real shift.
 
     labels.csv                         path, label, fold (the recordist's), recordist, individual, sample_rate, seconds
@@ -12,8 +12,6 @@ recording picks up beside the bird: a probe that is judged on a recordist it has
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,13 +20,13 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 from numpy.fft import rfft
+from pandas import DataFrame
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.locks import lock_output
 from oscine.models.replaced import is_empty
-from oscine.probe.tasks.chorus_birds import SPECIES, Array, Individual, hatch, sing
-from oscine.probe.tasks.chorus_recorders import RECORDISTS, record, travel
+from oscine.probe.tasks.chorus_sounds import RECORDISTS, SPECIES, Array, Individual, hatch, record, sing, travel
 
 CLIP, SOUNDSCAPE = 5.0, 60.0  # seconds
 NEIGHBOURS = 3  # individuals of a species around a recordist
@@ -53,7 +51,11 @@ class Event(NamedTuple):
 
 
 def make_chorus(
-    out: Path, seed: int = 0, clips: int = 10, soundscapes: int = 1, progress: Callable[[int, int], None] | None = None
+    out: Path,
+    seed: int = 0,
+    clips: int = 10,
+    soundscapes: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write the data set into a folder and return its table, which is written last: where it stands, all stands.
 
@@ -61,31 +63,25 @@ def make_chorus(
     are written, of how many. A folder that holds this very data set is left as it is; one in which the same call was stopped
     is written anew; any other that is not empty is an error.
     """
-    with lock_output(out, "name another folder"):
-        return _make_chorus(out, seed, clips, soundscapes, progress)
-
-
-def _make_chorus(
-    out: Path, seed: int, clips: int, soundscapes: int, progress: Callable[[int, int], None] | None
-) -> Path:
-    table = out / TABLE
-    places, kinds = list(RECORDISTS), list(SPECIES)
-    songs = [(place, species, index) for place in places for species in kinds for index in range(clips)]
-    minutes = [(place, index) for place in places for index in range(soundscapes)]
-    claim(out, {"edition": EDITION, "seed": seed, "clips": clips, "soundscapes": soundscapes})
+    table, rows = out / TABLE, []
+    songs = [(place, species, index) for place in RECORDISTS for species in SPECIES for index in range(clips)]
+    minutes = [(place, index) for place in RECORDISTS for index in range(soundscapes)]
     files = [clip_path(*song) for song in songs] + [soundscape_path(*minute) for minute in minutes]
-    if all((out / path).is_file() for path in [Path(TABLE), *files]):
-        return table
-    table.unlink(missing_ok=True)
-    tell = progress or (lambda done, total: None)
-    rows = []
-    for done, song in enumerate(songs, start=1):
-        rows.append(write_clip(out, seed, *song))
-        tell(done, len(files))
-    for done, minute in enumerate(minutes, start=len(songs) + 1):
-        write_soundscape(out, seed, *minute)
-        tell(done, len(files))
-    write_table(table, COLUMNS, rows, ",")
+    with lock_output(out, "name another folder"):
+        claim(out, {"edition": EDITION, "seed": seed, "clips": clips, "soundscapes": soundscapes})
+        if all((out / path).is_file() for path in [Path(TABLE), *files]):
+            return table
+        table.unlink(missing_ok=True)
+        for done, (place, species, index) in enumerate(songs, start=1):
+            path, rate = clip_path(place, species, index), RECORDISTS[place].sample_rate
+            write_flac(out / path, make_clip(seed, place, species, index), rate)
+            bird, fold = f"{place}_{species}_{index % NEIGHBOURS}", list(RECORDISTS).index(place) + 1
+            rows.append((path.as_posix(), species, fold, place, bird, rate, CLIP))
+            progress(done, len(files))
+        for done, minute in enumerate(minutes, start=len(songs) + 1):
+            write_soundscape(out, seed, *minute)
+            progress(done, len(files))
+        write_table(table, COLUMNS, rows, ",")
     return table
 
 
@@ -106,7 +102,7 @@ def claim(out: Path, settings: dict[str, int]) -> None:
 
 
 def make_clip(seed: int, recordist: str, species: str, index: int) -> Array:
-    """5 s of one bird that sings on and on: 16 bit [samples]. The clip depends on its key, not on other clips."""
+    """Make 5 s of one bird that sings on and on: 16 bit [samples]. The clip depends on its key, not on other clips."""
     place = RECORDISTS[recordist]
     rng = generator(seed, "clip", recordist, species, index)
     bird = individual(seed, recordist, species, index % NEIGHBOURS)
@@ -121,7 +117,7 @@ def make_clip(seed: int, recordist: str, species: str, index: int) -> Array:
 
 
 def make_soundscape(seed: int, recordist: str, index: int) -> tuple[Array, list[Event]]:
-    """A minute in which several birds sing again and again: 16 bit [samples], and its songs in order of time."""
+    """Make a minute in which several birds sing again and again: 16 bit [samples], and its songs in order of time."""
     place = RECORDISTS[recordist]
     rate = place.sample_rate
     rng = generator(seed, "soundscape", recordist, next(iter(SPECIES)), index)
@@ -146,14 +142,6 @@ def soundscape_path(recordist: str, index: int) -> Path:
     return Path("soundscapes", f"{recordist}_{index}.flac")
 
 
-def write_clip(out: Path, seed: int, recordist: str, species: str, index: int) -> Sequence[object]:
-    """Write a clip and return its row of the table."""
-    path, rate = clip_path(recordist, species, index), RECORDISTS[recordist].sample_rate
-    write_flac(out / path, make_clip(seed, recordist, species, index), rate)
-    bird = f"{recordist}_{species}_{index % NEIGHBOURS}"
-    return path.as_posix(), species, list(RECORDISTS).index(recordist) + 1, recordist, bird, rate, CLIP
-
-
 def write_soundscape(out: Path, seed: int, recordist: str, index: int) -> None:
     """Write a soundscape and, beside it, its Raven selection table."""
     path = out / soundscape_path(recordist, index)
@@ -168,12 +156,12 @@ def write_soundscape(out: Path, seed: int, recordist: str, index: int) -> None:
 
 
 def individual(seed: int, recordist: str, species: str, number: int) -> Individual:
-    """One of the birds that live around a recordist; the same in clips and soundscapes."""
+    """Make one of the birds that live around a recordist; the same in clips and soundscapes."""
     return hatch(SPECIES[species], generator(seed, "individual", recordist, species, number))
 
 
 def generator(seed: int, what: str, recordist: str, species: str, number: int) -> np.random.Generator:
-    """Random numbers that belong to one thing, whatever else is made before it."""
+    """Seed random numbers that belong to one thing, whatever else is made before it."""
     lists = (("individual", "clip", "soundscape"), tuple(RECORDISTS), tuple(SPECIES))
     key = [names.index(name) for names, name in zip(lists, (what, recordist, species), strict=True)]
     return np.random.default_rng([seed, *key, number])
@@ -186,7 +174,7 @@ def add(sound: Array, wave: Array, begin: int) -> None:
 
 
 def band(song: Array, sample_rate: int) -> tuple[float, float]:
-    """The frequencies in hertz between which 99 % of a song's energy lies."""
+    """Return the frequencies in hertz between which 99 % of a song's energy lies."""
     samples = 2 ** (len(song) - 1).bit_length()  # a fast length for the transform
     energy = np.cumsum(np.abs(rfft(song, samples)) ** 2)
     low, high = np.searchsorted(energy, [0.005 * energy[-1], 0.995 * energy[-1]])
@@ -199,8 +187,5 @@ def write_flac(path: Path, wave: Array, sample_rate: int) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], delimiter: str) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_whole(path, text.getvalue().encode())
+    text = DataFrame(rows, columns=columns).to_csv(sep=delimiter, index=False, lineterminator="\n")
+    write_whole(path, text.encode())

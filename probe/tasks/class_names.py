@@ -1,4 +1,4 @@
-"""Names of classes that may be one by mistake: spelt alike but for case, or for a letter."""
+"""Find names of classes that may be one by mistake: spelt alike but for case, or for a letter."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
-LONG = (
-    7  # letters of a word from which on one other letter is a likelier mistake than another word (tern, wren; cat, bat)
-)
+# Letters of a word from which on one other letter is a likelier mistake than another word (tern, wren; cat, bat).
+LONG = 7
 SHORT = 5  # and from which on the same letters in another order, or one twice, are
 CODES = 50  # so many classes of short names without blanks are codes, such as eBird's of six letters: one letter is all
 
@@ -23,12 +22,12 @@ NO_CLASS = {
 
 
 def means_no_class(name: str) -> bool:
-    """Whether a label says by the field's convention that none of the classes sounds."""
+    """Tell whether a label says by the field's convention that none of the classes sounds."""
     return name.strip().startswith("-") or plain(name) in NO_CLASS
 
 
 def name_classes(clips: Mapping[str, int], source: object, negatives: bool = True) -> list[str]:
-    """The classes among labels, sorted; those that mean that no class sounds are none, which is said.
+    """Return the classes among labels, sorted; those that mean that no class sounds are none, which is logged.
 
     clips: of every label. negatives: False keeps all of them as classes.
     """
@@ -50,11 +49,8 @@ def check_names(clips: Mapping[str, int], source: object) -> None:
 
     same = [counted(names) for names in find_same(clips)]
     if same:
-        logger.warning(
-            "%s: classes that differ in case, accents or spaces alone: %s; write them alike if they are one",
-            source,
-            listed(same),
-        )
+        advice = "write them alike if they are one"
+        logger.warning("%s: classes that differ in case, accents or spaces alone: %s; %s", source, listed(same), advice)
     near = [counted(sorted(pair, key=lambda name: clips[name])) for pair in find_near(clips)]
     if near:
         logger.warning(
@@ -65,7 +61,7 @@ def check_names(clips: Mapping[str, int], source: object) -> None:
 
 
 def find_same(names: Iterable[str]) -> list[list[str]]:
-    """Names that are the same but for case, accents' composition, spaces and hyphens."""
+    """Group names that are the same but for case, accents' composition, spaces and hyphens."""
     found: dict[str, list[str]] = {}
     for name in names:
         found.setdefault(plain(name), []).append(name)
@@ -73,8 +69,10 @@ def find_same(names: Iterable[str]) -> list[list[str]]:
 
 
 def find_near(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names that differ in one word, and there in what a slip of the hand makes: a letter left out, added, changed,
-    doubled or moved. Numbers, single letters ("song A") and short words are names of their own.
+    """Pair names that differ in one word, and there by a slip of the hand.
+
+    That is a letter left out, added, changed, doubled or moved. Numbers, single letters ("song A") and short words are names
+    of their own.
     """
     bare: dict[str, str] = {}
     for name in names:
@@ -92,19 +90,19 @@ def find_near(names: Iterable[str]) -> list[tuple[str, str]]:
     pairs = {
         tuple(sorted((one, other))) for alike in without.values() for one in alike for other in alike if one != other
     }
-    return [(bare[one], bare[other]) for one, other in sorted(pairs) if _slip(one, other)]
-
-
-def _slip(one: str, other: str) -> bool:
-    first, second = next((a, b) for a, b in zip(one.split(), other.split(), strict=True) if a != b)
-    return min(len(first), len(second)) >= LONG or set(first) == set(second)
+    near = []
+    for one, other in sorted(pairs):
+        first, second = next((a, b) for a, b in zip(one.split(), other.split(), strict=True) if a != b)
+        if min(len(first), len(second)) >= LONG or set(first) == set(second):
+            near.append((bare[one], bare[other]))
+    return near
 
 
 def plain(name: str) -> str:
-    """A name without what is often written in several ways: case, accents' composition, spaces, underscores, hyphens."""
+    """Strip from a name what is often written in several ways: case, accents' composition, spaces, underscores, hyphens."""
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:
-    """Names with commas between them, the first few."""
+    """Join the first few names with commas."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""Clips that belong together - of one recordist, site or recording - are never learnt from and judged on both.
+"""Keep clips together that belong together, of one recordist, site or recording: learnt from or judged on, never both.
 
 Row numbers and targets may be arrays or tensors; what comes back are arrays, so that a table can be refused without torch.
 """
@@ -27,7 +27,7 @@ Rows = Any  # row numbers or targets: an array, or a tensor
 def check_groups(
     rows: pd.DataFrame, parts: Iterable[tuple[str, Rows, Rows, Rows]], table: object = "the table"
 ) -> None:
-    """An error where a part learns from, or chooses by, a group that it is judged on: its scores would be too good.
+    """Raise where a part learns from, or chooses by, a group that it is judged on: its scores would be too good.
 
     rows: of a labelled table; parts: names, rows that are learnt from, judged on, chosen by. An empty cell belongs to no
     group.
@@ -50,12 +50,12 @@ def check_groups(
 
 
 def _names(column: pd.Series) -> pd.Series:
-    """A column's names as texts, which are missing where it is empty: 1 and "1" are one name, None and "None" are not."""
+    """Turn names into texts, missing where a cell is empty: 1 and "1" are one name, None and "None" are not."""
     return column.astype(str).astype(object).where(column.notna())
 
 
 def join_groups(rows: pd.DataFrame) -> np.ndarray:  # [rows]
-    """A number for every row; rows that share any group, be it by way of other rows, share their number."""
+    """Number the rows; those that share any group, be it by way of other rows, share their number."""
     columns = [_names(rows[column]) for column in rows.columns.intersection(GROUPS)]
     numbers = pd.Series(range(len(rows)), index=rows.index)
     while True:
@@ -68,7 +68,7 @@ def join_groups(rows: pd.DataFrame) -> np.ndarray:  # [rows]
 
 
 def describe_groups(rows: pd.DataFrame) -> str:
-    """How many groups rows are of, in the words of the column that makes them: "2 sites (A, B)"; else "40 clips"."""
+    """Count the groups of rows, in the words of the column that makes them: "2 sites (A, B)"; else "40 clips"."""
     groups = join_groups(rows)
     total = int(groups.max()) + 1 if len(groups) else 0
     many = "s" * (total != 1)
@@ -91,7 +91,7 @@ def describe_groups(rows: pd.DataFrame) -> str:
 
 
 def assign_folds(rows: pd.DataFrame, targets: Rows, folds: int = 5, seed: int = 0) -> np.ndarray:  # [rows]
-    """A fold, 0 to folds - 1, for every row: groups stay whole, and each fold gets its share of every class.
+    """Deal rows into folds, 0 to folds - 1: groups stay whole, and each fold gets its share of every class.
 
     targets [rows] class numbers or [rows, classes] of 0 and 1. The largest groups choose first, and each goes where what it
     brings is rarest; the seed decides between equals and which fold is which. Error where there are fewer groups than folds.
@@ -122,7 +122,7 @@ def assign_folds(rows: pd.DataFrame, targets: Rows, folds: int = 5, seed: int = 
 
 
 def as_sparse(targets: Rows, classes: int | None = None) -> sparse.csr_array:
-    """Targets as a matrix of 1 where a row has a class, [rows, classes]; a dense one might fill gigabytes."""
+    """Turn targets into a matrix of 1 where a row has a class, [rows, classes]; a dense one might fill gigabytes."""
     labels = np.asarray(targets)
     if labels.ndim == 2:
         return sparse.csr_array(labels, dtype=np.float64)
@@ -133,7 +133,7 @@ def as_sparse(targets: Rows, classes: int | None = None) -> sparse.csr_array:
 def hold_out(
     rows: pd.DataFrame, targets: Rows, train: Rows, share: float = 0.2, seed: int = 0, *, name: str = "the task"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the rows to learn from, those to fit on and those to choose by: no choice is ever made on test rows.
+    """Split the rows to learn from, into those to fit on and those to choose by: no choice is ever made on test rows.
 
     train: row numbers, as are both results. Groups stay whole: rows are dealt into folds, of which a share, as a fraction
     with a denominator of 20 at most, is held out. Error where there are too few groups for that; name: of the part, for it.

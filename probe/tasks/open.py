@@ -1,4 +1,4 @@
-"""What an encoder is asked: a labelled table, a folder of your own recordings, or a published task as it lies on a disk."""
+"""Open the task that settings name: a labelled table, a folder of recordings, or a published set on the disk."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PUBLISHED = {
     **{name: Reader("birdset", "birdset", {"name": name.upper()}) for name in BIRDSET},
     **{name: Reader("published", "beans", {"name": name}) for name in BEANS},
 }
-FRAMES = {"dcase2016": Reader("frame_task", "dcase2016")}  # of which moments are asked, not clips
+FRAMES = {"dcase2016": Reader("published", "dcase2016")}  # of which frames are asked, not clips
 
 
 def check_task(settings: ClipSettings) -> TaskSettings:
@@ -92,7 +92,7 @@ def read_clips(settings: ClipSettings) -> Clips:
 
 
 def open_task(settings: ClipSettings, seconds: float, clips: Clips | None = None) -> Task:
-    """The task that settings name. seconds: of a clip, into which annotated recordings are cut.
+    """Open the task that settings name. seconds: of a clip, into which annotated recordings are cut.
 
     clips: what `read_clips` has read.
     """
@@ -138,21 +138,21 @@ def counts(task: Task) -> str:
     return said + (f"; {left} are in no split that is used, and left aside" if left else "; none is left aside")
 
 
-def asks_for_moments(settings: ClipSettings) -> bool:
-    """Whether the task that settings name asks for events in recordings, not for clips."""
+def asks_for_frames(settings: ClipSettings) -> bool:
+    """Tell whether the task that settings name asks for events in recordings, not for clips."""
     return bool(settings.data and not settings.table and settings.task.name in FRAMES)
 
 
 def open_frames(settings: ClipSettings) -> FrameTask | None:
-    """The task that settings name, if it asks for events in recordings; else None, see `open_task`."""
-    if not asks_for_moments(settings):
+    """Open the task that settings name, if it asks for events in recordings; else None, see `open_task`."""
+    if not asks_for_frames(settings):
         return None
     check_task(settings)
     return FRAMES[str(settings.task.name)](settings.source)
 
 
 def task_name(settings: ClipSettings) -> str:
-    """What the task is called in a results file, beside published figures."""
+    """Name the task as a results file does, beside published figures."""
     if settings.table:
         return settings.table.stem
     name = str(settings.task.name)
@@ -160,7 +160,7 @@ def task_name(settings: ClipSettings) -> str:
 
 
 def hash_rows(task: Task) -> str:
-    """A hash of a task's rows, wherever they lie, and of which are learnt from, judged and chosen by."""
+    """Hash a task's rows, wherever they lie, and which are learnt from, judged and chosen by."""
     columns = ["path", "start", "end", *task.rows.columns.intersection(["channel"])]
     rows = task.rows.reindex(columns=columns).assign(path=task.rows["path"].map(os.path.basename))
     parts = [(part.name, part.train.tolist(), part.test.tolist(), part.valid.tolist()) for part in task.parts]
@@ -172,7 +172,7 @@ def hash_rows(task: Task) -> str:
 
 
 def _targets_in_json(task: Task) -> Iterator[bytes]:
-    """A task's targets in JSON, row by row, as there may be 10^9: numbers of classes, or lists of 0.0 and 1.0."""
+    """Write a task's targets in JSON, row by row, as there may be 10^9: numbers of classes, or lists of 0.0 and 1.0."""
     if task.kind is TaskKind.SINGLE:
         yield json.dumps(task.targets.tolist()).encode()
         return
@@ -186,7 +186,7 @@ def _targets_in_json(task: Task) -> Iterator[bytes]:
 
 
 def published(asked: TaskSettings) -> Reader:
-    """The reader of a published task; few shots are drawn from what was published of them."""
+    """Find the reader of a published task; few shots are drawn from what was published of them."""
     readers = PUBLISHED | FEW_SHOT if asked.shots else PUBLISHED
     if asked.name not in readers:
         known = ", ".join([*readers, *FRAMES])

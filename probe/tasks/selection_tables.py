@@ -1,4 +1,4 @@
-"""Annotations of recordings: Raven selection tables and Audacity labels, read and written."""
+"""Read and write annotations of recordings: Raven selection tables and Audacity labels."""
 
 from __future__ import annotations
 
@@ -24,18 +24,8 @@ from oscine.models.words import escape_controls, restore_controls
 # empty, where somebody marked something and did not say what it is.
 COLUMNS = ["path", "start", "end", "low", "high", "label", "score"]
 BEGIN, END, LOW, HIGH, OFFSET = "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)", "File Offset (s)"
-HEADER = (
-    "Selection",
-    "View",
-    "Channel",
-    BEGIN,
-    END,
-    LOW,
-    HIGH,
-    "Begin Path",
-    OFFSET,
-    "Species",
-)  # and Score, if there are any
+# and Score, if there are any
+HEADER = ("Selection", "View", "Channel", BEGIN, END, LOW, HIGH, "Begin Path", OFFSET, "Species")
 LABELS = ("Species", "Annotation", "Label", "Common Name", "Species Code", "Call Type")  # as people call the column
 FILES = ("Begin Path", "Begin File")
 
@@ -43,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_raven(path: str | Path, recordings: Sequence[Path], column: str | None = None) -> DataFrame:
-    """The annotations of a Raven selection table, with `COLUMNS`; times count from the beginning of each recording.
+    """Read the annotations of a Raven selection table, with `COLUMNS`; times count from the beginning of each recording.
 
     recordings: those that it may be about. The table names them in Begin Path or Begin File, by whatever folder they were in
     then; without such a column it is about the one beside it of the same name. column: that holds the labels, if it has an
@@ -53,7 +43,7 @@ def read_raven(path: str | Path, recordings: Sequence[Path], column: str | None 
 
 
 def raven_rows(path: Path, recordings: RecordingNames, column: str | None = None) -> DataFrame:
-    """`read_raven`, with the number of each row in the table, whose header is row 1, as its index."""
+    """Read as `read_raven` does, with the number of each row in the table, whose header is row 1, as its index."""
     table = _read_rows(path)
     column = column or _filled(table, LABELS)
     if column not in table:
@@ -138,7 +128,7 @@ def is_raven_of_ours(path: Path) -> bool:
 
 
 def _written(paths: Iterable[str], column: pd.Series) -> pd.Series:
-    """A column of paths as a row can hold them; which ones Raven will not find is logged."""
+    """Write a column of paths as a row can hold them; which ones Raven will not find is logged."""
     written = {path: escape_controls(path) for path in paths}
     if changed := [path for path in written if written[path] != path]:
         logger.warning(
@@ -150,7 +140,7 @@ def _written(paths: Iterable[str], column: pd.Series) -> pd.Series:
 
 
 def read_audacity(path: str | Path, recordings: Sequence[Path]) -> DataFrame:
-    """The annotations of an Audacity label track, with `COLUMNS`, of the recording beside it of the same name.
+    """Read the annotations of an Audacity label track, with `COLUMNS`, of the recording beside it of the same name.
 
     A label that marks a point has its end where it starts.
     """
@@ -158,7 +148,7 @@ def read_audacity(path: str | Path, recordings: Sequence[Path]) -> DataFrame:
 
 
 def audacity_rows(path: Path, recordings: RecordingNames) -> DataFrame:
-    """`read_audacity`, with the number of each line as its index."""
+    """Read as `read_audacity` does, with the number of each line as its index."""
     rows: dict[int, dict[str, object]] = {}
     lines = [line.split("\t") for line in _lines(path)]
     commas = _commas(path, (cell for cells in lines for cell in _pair(cells)))
@@ -186,12 +176,12 @@ def audacity_rows(path: Path, recordings: RecordingNames) -> DataFrame:
 
 
 def _pair(cells: list[str]) -> list[str]:
-    """Of a line of a label track, the two numbers: start and end, or the frequencies after a backslash."""
+    """Return the two numbers of a line of a label track: start and end, or the frequencies after a backslash."""
     return cells[1:3] if cells[0] == "\\" else cells[:2]
 
 
 def _number(text: str) -> float:
-    """A finite number; `float` would take nan, inf and 1_000, too."""
+    """Read a finite number; `float` would take nan, inf and 1_000, too."""
     if not re.fullmatch(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", text, re.ASCII) or not np.isfinite(float(text)):
         raise ValueError
     return float(text)
@@ -224,7 +214,7 @@ class RecordingNames:
             self.by_end.setdefault(_as_written(recording).rpartition("/")[2], []).append(recording)
 
     def beside(self, table: Path) -> Path | None:
-        """The recording whose name the table's begins with: a.wav for a.Table.1.selections.txt; None where there is none.
+        """Find the recording whose name the table's begins with: a.wav for a.Table.1.selections.txt; None without one.
 
         In the table's folder, else anywhere: as a published set lies, with recordings and tables in folders of their own.
         An error where several may be meant.
@@ -236,7 +226,7 @@ class RecordingNames:
         return _nearest(table, (near or found)[0]) if found else None
 
     def find(self, table: Path, name: str) -> Path:
-        """The recording that a table names, of whatever machine its folder was on; without a name, the one beside it."""
+        """Find the recording that a table names, in a folder of whatever machine; without a name, the one beside it."""
         if not name:
             if found := self.beside(table):
                 return found
@@ -255,12 +245,12 @@ class RecordingNames:
 
 
 def _as_written(recording: Path) -> str:
-    """A recording's name in a selection table, with strokes of one kind."""
+    """Write a recording's name as a selection table does, with slashes of one kind."""
     return escape_controls(recording.name).replace("\\", "/")
 
 
 def _nearest(path: Path, recordings: Sequence[Path], folders: Sequence[str] = ()) -> Path:
-    """Of recordings of one name, the one in the folders that a table names, or in its own, or in those of the same names.
+    """Choose, of recordings of one name, the one in the folders that a table names, in its own, or in those of like names.
 
     folders: the innermost first. An error where several are as near.
     """
@@ -283,19 +273,19 @@ def _nearest(path: Path, recordings: Sequence[Path], folders: Sequence[str] = ()
 
 
 def _agreement(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many parts are the same from the first on."""
+    """Count the parts that are the same from the first on."""
     return [*(a == b for a, b in zip(one, other)), False].index(False)
 
 
 def _repeated(table: DataFrame, files: pd.Series) -> pd.Series:
-    """Which rows show an earlier selection again, in another view."""
+    """Find the rows that show an earlier selection again, in another view."""
     if "Selection" not in table:
         return pd.Series(False, index=table.index)
     return table[["Selection", BEGIN, END]].assign(file=files).duplicated()
 
 
 def _read_rows(path: Path) -> DataFrame:
-    """The cells of a selection table; its index is the number of each row, the header being row 1.
+    """Read the cells of a selection table; its index is the number of each row, the header being row 1.
 
     Raven does not quote, so a quotation mark is a letter, unless those around the header's names show that R, say, wrote
     them.
@@ -330,13 +320,13 @@ def _scores_of(table: DataFrame) -> list[str]:
 
 
 def _filled(table: DataFrame, names: Iterable[str]) -> str | None:
-    """The first of these columns that is filled in somewhere, else the first that is there: Raven keeps blank ones."""
+    """Find the first of these columns that is filled in somewhere, else the first that is there: Raven keeps blank ones."""
     there = [name for name in names if name in table]
     return next((name for name in there if (table[name] != "").any()), there[0] if there else None)
 
 
 def _even(path: Path, number: int, row: list[str], width: int) -> list[str]:
-    """A row's cells, as many as the header has."""
+    """Return a row's cells, as many as the header has."""
     if any(row[width:]):
         raise OscineError(
             f"{path}: row {number} has {len(row)} columns, the header {width}; take the tabs out of its texts"
@@ -345,7 +335,7 @@ def _even(path: Path, number: int, row: list[str], width: int) -> list[str]:
 
 
 def _numbers(path: Path, table: DataFrame, column: str | None, needed: bool = False) -> pd.Series:
-    """A column of numbers; NaN where it is blank, or not there at all, unless it is needed."""
+    """Read a column of numbers; NaN where it is blank, or not there at all, unless it is needed."""
     if column is None or column not in table:
         return pd.Series(np.nan, index=table.index)
     texts = table[column]
@@ -356,14 +346,14 @@ def _numbers(path: Path, table: DataFrame, column: str | None, needed: bool = Fa
 
 
 def _commas(path: Path, numbers: Iterable[str]) -> bool:
-    """Whether numbers have decimal commas, which is said: tabs divide columns, so that a comma is free to be one."""
+    """Tell whether numbers have decimal commas, and log it: tabs divide columns, so that a comma is free to be one."""
     if found := decimal_commas(path, numbers):
         logger.info("%s: %s", path, COMMAS)
     return found
 
 
 def _lines(path: Path) -> list[str]:
-    """A file's lines; Raven and Audacity end them in one of three ways, and Python knows more."""
+    """Split a file into lines; Raven and Audacity end them in one of three ways, and Python knows more."""
     text, encoding = read_text(path)
     if encoding:
         logger.info("%s: read as %s", path, encoding)

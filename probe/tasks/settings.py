@@ -1,4 +1,4 @@
-"""What is asked of an encoder: the settings of clips and tasks, and the names of the published ones, without torch."""
+"""Settings of clips and tasks, and the names of published tasks, without torch."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ClipSettings:
 
     @property
     def source(self) -> Path:
-        """The table, or the folder of the task; an error unless one of them is given."""
+        """Return the table, or the folder of the task; raise unless one of them is given."""
         if self.table is not None and self.data is None:
             return self.table
         if self.data is not None and self.table is None:
@@ -98,10 +98,10 @@ class ClipSettings:
 
     @property
     def own(self) -> bool:
-        """Whether the clips are the user's, not a published task's."""
+        """Tell whether the clips are the user's, not a published task's."""
         return bool(self.table) or self.task.name in (FOLDER, ANNOTATED)
 
     @property
     def named_negatives(self) -> bool:
-        """Whether labels that mean by their name that no class sounds are no classes."""
+        """Tell whether labels that mean by their name that no class sounds are no classes."""
         return self.negatives == "named"

@@ -1,4 +1,4 @@
-"""A labelled table, its classes, and which of its rows are learnt from and judged: all that needs no torch."""
+"""Read a labelled table: its classes, and which of its rows are learnt from and judged. Needs no torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class Split(NamedTuple):
-    """Row numbers to learn from, to be judged on, and to choose by: of one fold, or of a split. As `data.Part`."""
+    """Row numbers to learn from, to be judged on, and to choose by: of one fold, or of a split. As `task.Part`."""
 
     name: str
     train: np.ndarray
@@ -56,7 +56,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelledTable:
-    """Labelled clips, as `data.Task` has them, in arrays. Where folds were made, rows has them in `fold`."""
+    """Labelled clips, as `task.Task` has them, in arrays. Where folds were made, rows has them in `fold`."""
 
     rows: DataFrame
     classes: list[str]
@@ -140,7 +140,7 @@ def find_classes(
 
 
 def split_rows(rows: DataFrame, table: str | Path) -> list[Split]:
-    """The parts that the table's `fold` or `split` column makes."""
+    """Make the parts that the table's `fold` or `split` column names."""
     if rows.empty:
         raise OscineError(f"{table} has no clips that can be used; check what it lists")
     if "fold" in rows:
@@ -162,7 +162,7 @@ def split_rows(rows: DataFrame, table: str | Path) -> list[Split]:
 
 
 def name_splits(rows: DataFrame, table: str | Path) -> DataFrame:
-    """Splits by their names here, such as valid for Validation; what has another is left aside, and said."""
+    """Rename splits to their names here, such as valid for Validation; rows of others are left aside, which is logged."""
     if "split" not in rows:
         return rows
     texts = rows["split"].astype(str).str.strip()
@@ -177,7 +177,7 @@ def name_splits(rows: DataFrame, table: str | Path) -> DataFrame:
 
 
 def keep_groups(rows: DataFrame, group: str, table: str | Path) -> DataFrame:
-    """Rows in which the named column says which clips belong together, and no other but the recording."""
+    """Let the named column say which clips belong together, and no other but the recording."""
     column = next((name for name in rows.columns if name == group or key(name) == key(group)), None)
     if column is None or column in ("labels", "fold", "split"):
         has = ", ".join(map(str, rows.columns.drop(["file", "labels", "fold", "split"], errors="ignore")))
@@ -187,7 +187,7 @@ def keep_groups(rows: DataFrame, group: str, table: str | Path) -> DataFrame:
 
 
 def find_groups(rows: DataFrame, targets: np.ndarray, table: str | Path) -> DataFrame:
-    """Rows with a column of `GROUPS`, if there is one that can be; else one that looks like it becomes `group`."""
+    """Keep a column of `GROUPS`, if there is one that can be; else one that looks like it becomes `group`."""
     own = [name for name in GROUPS[1:] if name in rows]
     if own and join_groups(rows).max() > 0:
         return rows
@@ -197,9 +197,8 @@ def find_groups(rows: DataFrame, targets: np.ndarray, table: str | Path) -> Data
             f"--group {own[-1]} keeps those of one {own[-1]} together and no others"
         )
     rows = rows.drop(columns=own)  # one value only: it divides nothing
-    for column in sorted(
-        (name for name in rows.columns if key(name) in ALIKE), key=lambda name: ALIKE.index(key(name))
-    ):
+    alike = [name for name in rows.columns if key(name) in ALIKE]
+    for column in sorted(alike, key=lambda name: ALIKE.index(key(name))):
         names = rows[column]
         if 1 < names.nunique() < len(rows) and _crosses(names, targets):
             return rows.assign(group=names)
@@ -207,7 +206,7 @@ def find_groups(rows: DataFrame, targets: np.ndarray, table: str | Path) -> Data
 
 
 def _note_unused(read: DataFrame, rows: DataFrame, table: str | Path) -> None:
-    """Say of which columns nothing was made: a start by a name that is not known would be among them.
+    """Log the columns of which nothing was made: a start by a name that is not known would be among them.
 
     read: the table; rows: with the columns of `GROUPS` that count, where `group` may repeat another.
     """
@@ -218,14 +217,14 @@ def _note_unused(read: DataFrame, rows: DataFrame, table: str | Path) -> None:
 
 
 def _crosses(names: Series, targets: np.ndarray) -> bool:
-    """Whether any class occurs in several groups, so that it can be learnt from in one and judged in another."""
+    """Tell whether any class occurs in several groups, so that it can be learnt from in one and judged in another."""
     found, numbers = as_sparse(targets).nonzero()
     pairs = DataFrame({"group": names.to_numpy()[found], "class": numbers})
     return bool((pairs.groupby("class")["group"].nunique() > 1).any())
 
 
 def make_folds(rows: DataFrame, targets: np.ndarray, folds: int | None, seed: int, table: str | Path) -> DataFrame:
-    """Rows with a `fold` from 1 on: groups stay whole, every class is spread; how it was done is said."""
+    """Make a column `fold` from 1 on: groups stay whole, every class is spread; how is logged."""
     total = int(join_groups(rows).max()) + 1
     if total < 2:
         raise OscineError(
@@ -243,12 +242,11 @@ def make_folds(rows: DataFrame, targets: np.ndarray, folds: int | None, seed: in
             f"{table} has no folds, and none can be made: every class is in one group alone, of {describe_groups(rows)}, so "
             "that none is both learnt from and judged; add clips of it from others, or name another column with --group"
         )
+    how = f"of {describe_groups(rows)}, each whole in one of them; --group COLUMN keeps others together"
     if total == len(rows):
         how = (
             "every class spread over them; where clips of one site or day are alike, --group COLUMN keeps them together"
         )
-    else:
-        how = f"of {describe_groups(rows)}, each whole in one of them; --group COLUMN keeps others together"
     logger.info("%s: no column fold or split: %d folds are made, %s", table, made, how)
     return rows.assign(fold=fold)
 
@@ -256,7 +254,7 @@ def make_folds(rows: DataFrame, targets: np.ndarray, folds: int | None, seed: in
 def check_classes(
     rows: DataFrame, targets: np.ndarray, classes: Sequence[str], splits: Sequence[Split], table: str | Path
 ) -> None:
-    """Name the classes that are never learnt from and judged by the same probe."""
+    """Warn of the classes that are never learnt from and judged by the same probe."""
     known = as_sparse(targets, len(classes))
     both = np.zeros(len(classes), dtype=bool)
     for split in splits:
@@ -278,7 +276,7 @@ def check_classes(
 
 
 def set_aside(rows: DataFrame, targets: object, splits: Iterable[Split], share: float, seed: int = 0) -> list[Split]:
-    """Parts with rows to choose by: where there are none, a share of those to learn from, groups whole."""
+    """Give parts rows to choose by: where there are none, a share of those to learn from, groups whole."""
     if not 0 < share <= 0.5:
         raise OscineError(f"{share:g} of the rows to choose by, expected more than 0 and at most a half; 0.2 is usual")
     found = []
@@ -310,7 +308,7 @@ def write_folds(path: str | Path, rows: DataFrame) -> None:
 
 
 def as_targets(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> np.ndarray:
-    """Numbers of classes [rows] where every row has one of them, else as `multi_hot`."""
+    """Return class numbers [rows] where every row has one class, else what `multi_hot` does."""
     labels, number = list(rows), {name: index for index, name in enumerate(classes)}
     numbers = [[number[label] for label in found if label in number] for found in labels]
     if all(len(found) == 1 for found in numbers):
@@ -319,7 +317,7 @@ def as_targets(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> np.ndar
 
 
 def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> np.ndarray:  # [rows, classes]
-    """1 where a row has the label of that class; labels that are no class are passed over."""
+    """Put 1 where a row has the label of that class; labels that are no class are passed over."""
     number = {name: index for index, name in enumerate(classes)}
     numbers = [[number[label] for label in labels if label in number] for labels in rows]
     targets = np.zeros((len(numbers), len(classes)), dtype=np.uint8)  # a byte each: there may be 10^9

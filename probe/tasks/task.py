@@ -1,4 +1,4 @@
-"""A labelled table as a task: what is asked of every clip, and which rows may be learnt from to answer which others."""
+"""Read a labelled table as a task: targets of every clip, and which rows are learnt from to judge which others."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def read_task(table: str | Path, folds: int | None = None, group: str | None = N
 
 
 def as_task(table: LabelledTable) -> Task:
-    """The same with tensors."""
+    """Turn a labelled table into a task, in tensors."""
     return Task(table.rows, table.classes, torch.from_numpy(table.targets), as_parts(table.splits))
 
 
@@ -81,30 +81,30 @@ def as_parts(splits: Iterable[Split]) -> list[Part]:
 
 
 def split_rows(rows: pd.DataFrame, table: str | Path) -> list[Part]:
-    """The parts that the `fold` or `split` column makes."""
+    """Make the parts that the `fold` or `split` column names."""
     return as_parts(splits.split_rows(rows, table))
 
 
 def with_validation(task: Task, share: float = 0.2, seed: int = 0) -> Task:
-    """The task with rows to choose by: parts that have none hold out a share of those that they learn from, groups whole."""
+    """Give a task rows to choose by: parts that have none hold out a share of those that they learn from, groups whole."""
     given = [Split(part.name, *(rows.numpy() for rows in part[1:])) for part in task.parts]
     return replace(task, parts=as_parts(set_aside(task.rows, task.targets, given, share, seed)))
 
 
 def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> Tensor:  # [rows, classes]
-    """1 where a row has the label of that class; labels that are no class are passed over."""
+    """Put 1 where a row has the label of that class; labels that are no class are passed over."""
     return torch.from_numpy(splits.multi_hot(rows, classes))
 
 
 def as_columns(targets: Tensor, classes: int) -> Tensor:  # [rows, classes] of 0 and 1
-    """Targets of a task with a column a class: of class numbers, in a byte each, as `one_hot` takes eight."""
+    """Give targets of a task a column a class: of class numbers, in a byte each, as `one_hot` takes eight."""
     if TaskKind.of(targets) is not TaskKind.SINGLE:
         return targets
     return torch.zeros(len(targets), classes, dtype=torch.uint8).scatter_(1, targets[:, None], 1)
 
 
 class LabelledClips(Dataset[Tensor]):
-    """The waveform of every row: from its `start`, or the file's, up to its `end`, of its `channel`; [samples] at most.
+    """Read the waveform of every row: from its `start`, or the file's, up to its `end`, of its `channel`; [samples] at most.
 
     What is shorter stays so: how it is filled up is for the encoder to say. A path may lead into a tar file, such as
     shard.tar.gz/a.ogg.
@@ -152,7 +152,7 @@ def _warn_once(text: str) -> None:
 
 
 def _inside_tars(paths: Sequence[str]) -> dict[str, tuple[Tars, int]]:
-    """The recordings of the tar files that paths lead into, by their own paths: which number of which tars each is."""
+    """List the recordings of the tar files that paths lead into: by path, the tars and the number among them."""
     folders = sorted({os.path.dirname(path) for path in paths})
     found = [Path(name) for name in folders if name.endswith((".tar", ".tar.gz")) and os.path.isfile(name)]
     if not found:
@@ -162,7 +162,7 @@ def _inside_tars(paths: Sequence[str]) -> dict[str, tuple[Tars, int]]:
 
 
 def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[list[Tensor]]:
-    """All waveforms, [samples] at most, in order, read by so many processes; leaves the global random state as it is."""
+    """Read all waveforms, [samples] at most, in order, by so many processes; leaves the global random state as it is."""
     for batch in read_in_processes(_Batches(clips, batch_size), workers=workers):
         waveforms, lengths = batch
         yield list(waveforms.split(lengths))

@@ -33,7 +33,7 @@ from oscine.probe.deploy.predict import predict_folder
 from oscine.probe.deploy.saved import load_probe, save_probe
 from oscine.probe.features.embedding_table import read_embedded
 from oscine.probe.features.encoding import Encoding, encode_task
-from oscine.probe.features.stores import open_store
+from oscine.probe.features.store import open_store
 from oscine.probe.finetune.finetune import FineTuning
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.baselines import ALL_LAYERS

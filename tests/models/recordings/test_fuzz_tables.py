@@ -17,8 +17,7 @@ from oscine.models.errors import OscineError
 from oscine.models.recordings.audioset import read_ontology, read_segments
 from oscine.models.recordings.tables import read_list
 from oscine.probe.tasks.annotated import cut_clips, read_annotated
-from oscine.probe.tasks.frame_task import dcase2016
-from oscine.probe.tasks.published import esc50
+from oscine.probe.tasks.published import dcase2016, esc50
 from oscine.probe.tasks.selection_tables import read_audacity, read_raven, write_audacity, write_raven
 from oscine.probe.tasks.splits import read_labelled, write_folds
 

@@ -11,9 +11,9 @@ import torch
 
 from oscine.models.errors import OscineError
 from oscine.probe.features.encoding import Encoding
-from oscine.probe.features.stores import open_store
+from oscine.probe.features.store import open_store
 from oscine.probe.finetune.states import TuningStates
-from oscine.probe.fit.search import Tried, _read
+from oscine.probe.fit.search import Trial, _read
 from oscine.probe.tasks.task import Task, read_task
 from tests.fuzzing import check_reader, json_of
 from tests.kept_noise import EVERYTHING, noise_table, tiny_bat
@@ -48,7 +48,7 @@ def test_a_store_whose_numbers_are_objects_runs_nothing_and_is_one_line(task: Ta
 
 def test_searches(tmp_path: Path) -> None:
     path = tmp_path / "search.json"
-    path.write_text(json.dumps({"record": {"a": 1}, "trials": [Tried({"lr": 0.1}, 0.5)._asdict()]}))
+    path.write_text(json.dumps({"record": {"a": 1}, "trials": [Trial({"lr": 0.1}, 0.5)._asdict()]}))
     check_reader(path, lambda: _read(path, {"a": 1}, False), 100, json_of(path))
     check_reader(path, lambda: _read(path, {"a": 1}, False), 50)
 

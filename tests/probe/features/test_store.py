@@ -21,9 +21,8 @@ from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
 from oscine.probe.features import store
-from oscine.probe.features.encoding import Encoding, count_bytes, encode_task
-from oscine.probe.features.store import Store
-from oscine.probe.features.stores import open_store
+from oscine.probe.features.encoding import Encoding, encode_task
+from oscine.probe.features.store import Store, open_store
 from oscine.probe.fit.judge import FitSettings, judge
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
@@ -104,16 +103,15 @@ def test_only_what_is_needed_is_on_disk_and_its_size_is_known_before(
     torch.testing.assert_close(tuple(kept.take(torch.arange(ROWS))), tuple(usual), rtol=2**-11, atol=1e-5)
     files = {path.stem: path.stat().st_size - HEADER for path in tmp_path.glob("*/*.npy")}
     assert files == {name: 2 * part.numel() for name, part in usual._asdict().items() if part.numel()}
-    assert count_bytes(bat, needs, ROWS) == sum(files.values())
-    assert count_bytes(bat, needs, ROWS, dtype="float32") == 2 * sum(files.values())
+    assert Encoding(bat, task, needs).nbytes == sum(files.values())
+    assert Encoding(bat, task, needs, dtype="float32").nbytes == 2 * sum(files.values())
 
 
 def test_the_size_of_another_length_of_clip_is_known_too(bat: Encoder, task: Task, tmp_path: Path) -> None:
     kept = opened(bat, task, tmp_path, seconds=0.2)
-    assert count_bytes(bat, EVERYTHING, ROWS, seconds=0.2) == sum(
-        2 * part.numel() for part in kept.take(torch.arange(ROWS))
-    )
-    assert count_bytes(bat, EVERYTHING, ROWS, seconds=0.2) < count_bytes(bat, EVERYTHING, ROWS)
+    short = Encoding(bat, task, EVERYTHING, seconds=0.2).nbytes
+    assert short == sum(2 * part.numel() for part in kept.take(torch.arange(ROWS)))
+    assert short < Encoding(bat, task, EVERYTHING).nbytes
 
 
 def test_the_rows_of_a_clip_lie_together_in_files_that_numpy_reads(bat: Encoder, task: Task, tmp_path: Path) -> None:

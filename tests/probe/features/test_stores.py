@@ -15,6 +15,7 @@ from typing import Any
 
 import filelock
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -22,10 +23,9 @@ import torch
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.probe.features import stores
-from oscine.probe.features.encoding import Encoding, count_bytes
-from oscine.probe.features.store import Store
-from oscine.probe.features.stores import bytes_below, open_store
+from oscine.probe.features import store
+from oscine.probe.features.encoding import Encoding
+from oscine.probe.features.store import Store, bytes_below, open_store
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import Task, read_task
 from tests.forked import FORK, PATIENCE, ended, started
@@ -177,7 +177,8 @@ def test_a_recording_that_is_gone_is_named(bat: Encoder, task: Task, tmp_path: P
 
 def sized(needs: Needs) -> int:
     """Bytes of a store of all rows."""
-    return count_bytes(tiny_bat(), needs, ROWS)
+    rows = pd.DataFrame({"path": [""] * ROWS})
+    return Encoding(tiny_bat(), Task(rows, [], torch.empty(0, 0), []), needs).nbytes
 
 
 CLS, MEAN, POOLED = (Needs(None, (part,)) for part in ("cls", "mean", "pooled"))
@@ -395,7 +396,7 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
 ) -> None:
     encoding = Encoding(bat, task, EVERYTHING, batch_size=3)
     usage = type("Usage", (), {"free": encoding.nbytes - 1})
-    monkeypatch.setattr(stores.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
     assert open_store(encoding, tmp_path / "stores") is encoding
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert not folders(tmp_path / "stores")

@@ -28,7 +28,8 @@ from oscine.models.zoo import create_model
 from oscine.probe.deploy.saved import load_probe, save_probe
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.finetune.clips import TrainingClips
-from oscine.probe.finetune.finetune import FineTuning, Learner, rebuilt
+from oscine.probe.finetune.finetune import FineTuning
+from oscine.probe.finetune.learner import Learner, rebuilt
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.finetune.states import TuningStates
 from oscine.probe.fit.judge import FitSettings, judge, score
@@ -171,7 +172,7 @@ def test_every_probe_teaches_the_encoder(name: str) -> None:
 def test_a_run_that_is_stopped_anywhere_goes_on_and_ends_with_the_same_bits(task: Task, tmp_path: Path) -> None:
     whole, states = plan(task), TuningStates(tmp_path / "whole", {})
     expected = whole.judge(states)
-    kept = whole.kept(expected, {"pool": "mean"}, states)
+    kept = whole.final_probe(expected, {"pool": "mean"}, states)
 
     class Stop(Exception):
         pass
@@ -194,8 +195,8 @@ def test_a_run_that_is_stopped_anywhere_goes_on_and_ends_with_the_same_bits(task
         states = TuningStates(folder, {}, resume=True)
         assert same(plan(task).judge(states).logits, expected.logits), after
     with pytest.raises(Stop):
-        plan(task).kept(expected, {"pool": "mean"}, states, stopping(3))
-    again = plan(task).kept(expected, {"pool": "mean"}, states)
+        plan(task).final_probe(expected, {"pool": "mean"}, states, stopping(3))
+    again = plan(task).final_probe(expected, {"pool": "mean"}, states)
     assert fingerprint(again.encoder) == fingerprint(kept.encoder)
     assert again.describe() == kept.describe()
     states.end()
@@ -241,7 +242,7 @@ def test_the_best_step_is_kept_with_the_weights_that_a_fit_up_to_it_has(task: Ta
     plain, values = plan(split, lr=1e-2, steps=12), []
     for steps in range(2, 13, 2):
         learner, _ = plain.learn(part, "0", {}, steps=steps)
-        answers = plain.answers(learner, part.valid)
+        answers = plain.predict(learner, part.valid)
         values.append(score(answers, shuffled[part.valid]).accuracy)
         if steps == chosen.steps[0]:
             assert torch.equal(answers, chosen.valid_logits[0])
@@ -271,7 +272,7 @@ def test_what_learnt_is_kept_with_its_encoder_and_says_with_whose_it_began(task:
     )
     fine, states = plan(task, begun), TuningStates(tmp_path / "states", {})
     judgement = fine.judge(states)
-    fitted = fine.kept(judgement, {"pool": "mean"}, states, name="tones")
+    fitted = fine.final_probe(judgement, {"pool": "mean"}, states, name="tones")
     assert fitted.encoder.provenance is None
     assert fitted.thresholds is not None
     assert fitted.fitted_on["finetuned"]["layer_decay"] == 0.75
@@ -287,9 +288,9 @@ def test_of_a_split_the_judged_one_is_kept(task: Task) -> None:
     split = replace(task, parts=task.parts[:1])
     fine, states = plan(split), {}
     judgement = fine.judge(states)
-    fitted = fine.kept(judgement, {"pool": "mean"}, states)
+    fitted = fine.final_probe(judgement, {"pool": "mean"}, states)
     learner = Learner(fitted.encoder, fitted.probe)
-    assert torch.equal(fine.answers(learner, split.parts[0].test), judgement.logits[0])
+    assert torch.equal(fine.predict(learner, split.parts[0].test), judgement.logits[0])
     assert fitted.thresholds is None
 
 

@@ -20,7 +20,7 @@ from oscine.models.audio.load import AudioError
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.probe.fit.judge import FitSettings
-from oscine.probe.fit.search import JOURNAL, Search, Settings, Tried, blind, search
+from oscine.probe.fit.search import JOURNAL, Search, SearchPlan, Settings, Trial, search, validation_view
 from oscine.probe.fit.search_space import Range, search_space
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import Head2ToeProbe, LinearProbe, MLPProbe
@@ -41,7 +41,9 @@ def hill(settings: Settings) -> float:
 
 
 def searched(folder: Path, trials: int = 12, evaluate: Callable[[Settings], float] = hill, **how: Any) -> Search:
-    return search(SPACE, evaluate, "accuracy", folder, how.pop("record", RECORD), trials, **{"sobol": 6, **how})
+    progress = {"progress": how.pop("progress")} if "progress" in how else {}
+    plan = SearchPlan(SPACE, "accuracy", how.pop("record", RECORD), trials, **{"sobol": 6, **how})
+    return search(evaluate, plan, folder, **progress)
 
 
 def test_the_first_points_are_spread_evenly_and_those_after_them_climb(tmp_path: Path) -> None:
@@ -240,7 +242,7 @@ def test_progress_says_how_many_trials_are_done_and_the_best_value(tmp_path: Pat
 
 def test_parts_show_a_search_nothing_of_what_will_be_judged() -> None:
     rows = torch.arange(12)
-    part = blind(Part("test", rows[:6], rows[6:9], rows[9:]))
+    part = validation_view(Part("test", rows[:6], rows[6:9], rows[9:]))
     assert part.test.tolist() == part.valid.tolist() == [9, 10, 11]
     assert part.train.tolist() == list(range(6))
 
@@ -307,7 +309,7 @@ def test_a_space_that_cannot_be_is_told_so(fit: dict[str, Any], head: dict[str, 
 
 def test_a_page_shows_the_best_settings_first_and_those_of_every_fold() -> None:
     lr = {"fit.lr": Range(1e-4, 1e-1)}
-    tried = [Tried({"fit.lr": 0.001}, 0.5), Tried({"fit.lr": 0.1}, None, "it diverged"), Tried({"fit.lr": 0.01}, 0.75)]
+    tried = [Trial({"fit.lr": 0.001}, 0.5), Trial({"fit.lr": 0.1}, None, "it diverged"), Trial({"fit.lr": 0.01}, 0.75)]
     page = Report("a run")
     show_search(page, {"test": Search("accuracy", lr, tried)})
     html = page.html()

@@ -16,8 +16,7 @@ from oscine.cli.probe.chorus import main
 from oscine.models.errors import OscineError
 from oscine.models.locks import lock_output
 from oscine.probe.tasks.chorus import CLIP, RAVEN, SOUNDSCAPE, make_chorus, make_clip, make_soundscape
-from oscine.probe.tasks.chorus_birds import SPECIES, hatch, sing
-from oscine.probe.tasks.chorus_recorders import RECORDISTS
+from oscine.probe.tasks.chorus_sounds import RECORDISTS, SPECIES, hatch, sing
 
 
 @pytest.fixture(scope="module")

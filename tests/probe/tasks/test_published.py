@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from oscine.models.errors import OscineError
-from oscine.probe.tasks.frame_task import Event, dcase2016
+from oscine.probe.tasks.frame_task import Event
 from oscine.probe.tasks.groups import check_groups
-from oscine.probe.tasks.published import audioset, beans, esc50, speech_commands
+from oscine.probe.tasks.published import audioset, beans, dcase2016, esc50, speech_commands
 from oscine.probe.tasks.splits import read_class_folders
 from oscine.probe.tasks.task import Task, as_task, split_rows
 from tests.task_layouts import (

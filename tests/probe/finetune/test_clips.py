@@ -9,8 +9,17 @@ from torch import Tensor
 
 from oscine.models.audio.augment import draw_mix, rms
 from oscine.models.audio.clip_random import derive_seed
-from oscine.probe.finetune.augment import augment_batch, mask_bands, mix_noise, mixup, random_gain, shift, union_labels
-from oscine.probe.finetune.clips import Clips, backgrounds_of
+from oscine.probe.finetune.clips import (
+    Clips,
+    augment_batch,
+    backgrounds_of,
+    mask_bands,
+    mix_noise,
+    mixup,
+    random_gain,
+    shift,
+    union_labels,
+)
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.tasks.kinds import TaskKind
 from tests.tiny_encoders import TINY, noise

@@ -8,7 +8,7 @@ from timm.scheduler import CosineLRScheduler
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.zoo import create_model
-from oscine.probe.finetune.layer_decay import encoder_groups
+from oscine.probe.finetune.learner import encoder_groups
 from tests.tiny_encoders import DEPTH, TINY
 
 

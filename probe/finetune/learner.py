@@ -1,0 +1,90 @@
+"""Let an encoder and a probe learn together, with layer-wise learning rates of the encoder (arXiv 2106.08254)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.errors import OscineError
+from oscine.probe.finetune.settings import TuningSettings
+from oscine.probe.heads.probe import Probe
+
+# Norms around the blocks learn as the last block's successor; BAT's authors leave the one before the first there, too.
+TOP = ("norm", "fc_norm", "pre_norm")
+NO_DECAY = ("cls_token", "relative_attention_bias.weight", "grep_a")  # beside what has one axis
+
+
+class Learner(nn.Module):
+    """An encoder and a probe that learn together: prepared clips [clips, ...] to logits [clips, classes]."""
+
+    def __init__(self, encoder: Encoder, probe: Probe) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.probe = probe
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        features = self.encoder.features(prepared, self.probe.needs.layers).to(torch.float32)
+        with torch.autocast(prepared.device.type, enabled=False):
+            return self.probe(features)
+
+
+def check_able(encoder: Encoder, tuning: TuningSettings) -> None:
+    """Raise where an encoder cannot learn, or not in the way that is asked for."""
+    name = type(encoder).__name__
+    if not encoder.trainable:
+        raise OscineError(f"{name} cannot be fine-tuned: no gradients reach its weights; leave --finetune out")
+    if tuning.drop_path and "drop_path" not in encoder.config:
+        raise OscineError(
+            f"tuning.drop_path is {tuning.drop_path:g}, but {name} has no paths to drop; give --tuning.drop_path 0"
+        )
+    if tuning.masks and not encoder.spectral:
+        raise OscineError(
+            f"tuning.masks is {tuning.masks:g}, but {name} computes on no spectrogram in which bands can be hidden; give "
+            "--tuning.masks 0"
+        )
+    layers = {layer_of(name, encoder) for name, _ in encoder.named_parameters()}
+    if tuning.layer_decay < 1 and layers <= {0, encoder.depth + 1}:
+        raise OscineError(
+            f"tuning.layer_decay is {tuning.layer_decay:g}, but {name} has no layers below {encoder.block_path!r} by which "
+            "learning rates could decay; give --tuning.layer_decay 1, or set its block_path"
+        )
+
+
+def rebuilt(encoder: Encoder, **changes: Any) -> Encoder:
+    """Build a copy of an encoder with its weights, some other settings, and no provenance."""
+    with torch.random.fork_rng(devices=[]):
+        made = type(encoder)(**encoder.config | changes)
+    made.load_state_dict(encoder.state_dict())
+    return made.to(encoder.device)
+
+
+def layer_of(name: str, encoder: Encoder) -> int:
+    """Return how far up a parameter lies: 0 for embeddings, 1 for the first block, depth + 1 for what follows the last."""
+    before, _, rest = name.partition(f"{encoder.block_path}.")
+    if not before and rest:
+        return int(rest.partition(".")[0]) + 1
+    return encoder.depth + 1 if name.partition(".")[0] in TOP else 0
+
+
+def encoder_groups(encoder: Encoder, lr: float, weight_decay: float, decay: float) -> list[dict[str, Any]]:
+    """Group an encoder's trained parameters for AdamW, with the `lr_scale` by which timm's schedulers multiply.
+
+    It is decay ** (depth + 1 - layer), see `layer_of`. Biases, norms and tokens have no weight decay.
+    """
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in encoder.named_parameters():
+        if parameter.requires_grad:
+            decays = parameter.ndim > 1 and not name.endswith(NO_DECAY)
+            groups.setdefault((layer_of(name, encoder), decays), []).append(parameter)
+    return [
+        {
+            "params": members,
+            "lr": lr,
+            "lr_scale": decay ** (encoder.depth + 1 - layer),
+            "weight_decay": weight_decay if decays else 0.0,
+        }
+        for (layer, decays), members in groups.items()
+    ]
