@@ -20,7 +20,7 @@ from oscine import __version__
 from oscine.models.audio.load import HEADERS
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
-from oscine.models.encoders.base.precision import FLOAT32, choose_precision, computing
+from oscine.models.encoders.base.precision import FLOAT32, computing
 from oscine.models.encoders.base.state import evaluating, fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.files import Stamp, file_stamp
@@ -38,9 +38,9 @@ class Encoding:
     A row has the same bits whichever rows it is taken with: it is always encoded with the same neighbours of the task, since
     sums in another batch, or at another place in it, are rounded in other ways.
 
-    encoder: in eval mode meanwhile. needs: what is kept. seconds: length of a clip, if not the encoder's. batch_size: rows
-    that are encoded together, which a GPU is faster with; for one of them that is taken, all are encoded. dtype: float16 or
-    float32, of what is kept. precision: of the encoder, float32, bfloat16, or auto, as `choose_precision` has it.
+    encoder: in eval mode meanwhile, in float32. needs: what is kept. seconds: length of a clip, if not the encoder's.
+    batch_size: rows that are encoded together, which a GPU is faster with; for one of them that is taken, all are encoded.
+    dtype: float16 or float32, of what is kept.
     """
 
     def __init__(
@@ -51,13 +51,11 @@ class Encoding:
         seconds: float | None = None,
         batch_size: int = 1,
         dtype: str = "float16",
-        precision: str = FLOAT32,
     ) -> None:
         if dtype not in DTYPES:
             raise OscineError(f"no dtype {dtype!r}; choose from {', '.join(DTYPES)}")
         if batch_size < 1:
             raise OscineError(f"a batch of {batch_size} clips; the encoder needs at least 1")
-        self.precision = choose_precision(precision, encoder.device)
         self.encoder, self.needs, self.batch_size, self.dtype = encoder, needs, batch_size, dtype
         self.clips = LabelledClips(task.rows, encoder.sample_rate, seconds or encoder.seconds)
         warn_of_longer(task.rows, seconds or encoder.seconds)
@@ -81,7 +79,7 @@ class Encoding:
     def arrays(self, clips: Sequence[Tensor]) -> dict[str, np.ndarray]:
         """Encode what is kept of a batch of clips, [samples] each: by the field of `Features`, [clip, layer, ...]."""
         encoder = self.encoder
-        with evaluating(encoder), computing(self.precision, encoder.device):
+        with evaluating(encoder), computing(FLOAT32, encoder.device):
             features = encoder.features(encoder.prepare_clips(clips, self.clips.samples), self.needs.layers)
         kept = self.needs.take(features.to(torch.float32))
         return {name: self.rounded(clips) for name, clips in by_clip(kept).items()}
@@ -109,7 +107,7 @@ class Encoding:
             "frontend": encoder.frontend_name,
             "config": json.loads(json.dumps(encoder.config)),  # as it will be read again
             "device": encoder.device.type,
-            "precision": self.precision,
+            "precision": FLOAT32,
             "matmul": torch.get_float32_matmul_precision(),
             "batch_size": self.batch_size,
             "samples": clips.samples,

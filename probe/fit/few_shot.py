@@ -60,12 +60,10 @@ def few_shot(task: Task, shots: int, draw: int = 1, seed: int = 0) -> Task:
 
 
 def few_shot_curve(
-    task: Task, judge: Callable[[Task], Judgement], shots: Sequence[int] = (1, 5, 10), draws: int = 3, seed: int = 0
+    task: Task, judge: Callable[[Task], Judgement], shots: Sequence[int] = (1, 5, 10), draws: int = 3
 ) -> list[Shots]:
     """Judge draws of rising numbers of clips a class. judge: fits and scores a draw, by features that all of them share."""
-    return [
-        Shots(number, [judge(few_shot(task, number, draw, seed)) for draw in range(1, draws + 1)]) for number in shots
-    ]
+    return [Shots(number, [judge(few_shot(task, number, draw)) for draw in range(1, draws + 1)]) for number in shots]
 
 
 def _drawn(task: Task, train: Tensor, shots: int, rng: np.random.Generator) -> Tensor:

@@ -210,7 +210,6 @@ def annotated_task(
     column: str | None = None,
     unsure: Collection[str] = (),
     folds: int = 5,
-    seed: int = 0,
     negatives: bool = True,
     *,
     skip_bad_tables: bool = False,
@@ -233,5 +232,5 @@ def annotated_task(
             "needs two to tell apart, or stretches without it"
         )
     check_names(dict(zip(classes, targets.sum(0).int().tolist(), strict=True)), folder)
-    rows = rows.assign(fold=assign_folds(rows, targets, folds, seed) + 1)
+    rows = rows.assign(fold=assign_folds(rows, targets, folds) + 1)
     return Task(rows, classes, targets, split_rows(rows, folder))

@@ -98,7 +98,7 @@ def read_labelled(
 
 
 def read_class_folders(
-    folder: str | Path, folds: int = FOLDS, valid: float | None = None, seed: int = 0, negatives: bool = True
+    folder: str | Path, folds: int = FOLDS, valid: float | None = None, negatives: bool = True
 ) -> LabelledTable:
     """Read a folder that holds one folder a class; each recording, at any depth, falls into one of so many folds.
 
@@ -111,10 +111,10 @@ def read_class_folders(
     labels = [[path.relative_to(folder).parts[0]] for path in paths]
     rows = DataFrame({"path": map(str, paths), "labels": labels})
     classes, targets = find_classes(labels, folder, negatives)
-    rows = rows.assign(fold=assign_folds(rows, targets, folds, seed) + 1)
+    rows = rows.assign(fold=assign_folds(rows, targets, folds) + 1)
     splits = split_rows(rows, folder)
     if valid is not None:
-        splits = set_aside(rows, targets, splits, valid, seed)
+        splits = set_aside(rows, targets, splits, valid)
     return LabelledTable(rows, classes, targets, splits)
 
 

@@ -59,7 +59,6 @@ def test_all_rows_at_once_have_the_bits_of_rows_that_are_taken(
     [
         ({"dtype": "int8"}, "no dtype 'int8'; choose from float16, float32"),
         ({"batch_size": 0}, "a batch of 0 clips"),
-        ({"precision": "float8"}, "no precision 'float8'"),
     ],
 )
 def test_what_is_not_known_is_refused(bat: Encoder, task: Task, how: dict[str, Any], complaint: str) -> None:
