@@ -187,5 +187,5 @@ def write_flac(path: Path, wave: Array, sample_rate: int) -> None:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], delimiter: str) -> None:
-    text = DataFrame(rows, columns=columns).to_csv(sep=delimiter, index=False, lineterminator="\n")
+    text = DataFrame(list(rows), columns=list(columns)).to_csv(sep=delimiter, index=False, lineterminator="\n")
     write_whole(path, text.encode())
