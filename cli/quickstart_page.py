@@ -128,17 +128,17 @@ class Page:
                     "has learnt too little to be of use."
                 )
         floor = scores[LOG_MEL][LOGISTIC].summary("accuracy")[0]
-        of = {"that comes with oscine": [embedded]}
+        of = {"the encoder that comes with oscine": [embedded]}
         if self.pretrained:
-            of["pretrained here"] = self.pretrained
+            of["the best that was pretrained here"] = self.pretrained
         of["random weights"] = [row for row in scores if row.endswith(", random")]
         best = {kind: best_pair(scores, rows) for kind, rows in of.items()}
         listed = ", ".join(f"{kind} {reached:.1%} ({pair})" for kind, (pair, reached) in best.items())
         said.append(
-            f"The best of each: {listed}, log-mel statistics without any encoder (logistic regression alone) {floor:.1%}."
+            f"Best scores: {listed}, log-mel statistics without any encoder (logistic regression alone) {floor:.1%}."
         )
         if self.pretrained:
-            reached, without = best["pretrained here"][1], best["random weights"][1]
+            reached, without = best["the best that was pretrained here"][1], best["random weights"][1]
             worth = "has paid off" if reached > max(without, floor) else "was too short to pay off"
             said.append(f"Pretraining of {stages.steps} steps {worth} on these recordings; --steps N makes it longer.")
         return said
