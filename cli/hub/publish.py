@@ -10,16 +10,22 @@ from oscine.cli.console.command import Help, Parser, say_loading
 from oscine.models.encoders.base.provenance import read_origin
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import WEIGHTS, check_folder
-from oscine.models.publish.licences import LICENCES, choose_licence
-from oscine.models.publish.publish_settings import Terms, check_terms, parse_data
-from oscine.models.publish.retry import faults_here_in_one_line
-from oscine.models.publish.scores import check_names, read_scores
+from oscine.models.publish.retry import disk_errors
+from oscine.models.publish.terms import (
+    LICENCES,
+    Terms,
+    check_names,
+    check_terms,
+    choose_licence,
+    parse_data,
+    read_scores,
+)
 from oscine.models.zoo import find_file
 from oscine.pretrain.run.files import find_encoder
 from oscine.probe.deploy.probe_json import check_probe, find_probe
 
 if TYPE_CHECKING:
-    from oscine.models.publish.contents import Publication
+    from oscine.models.publish.contents import RepoContents
     from oscine.models.publish.facts import Facts
     from oscine.probe.deploy.fitted import FittedProbe
 
@@ -53,22 +59,22 @@ def main(arguments: list[str]) -> None:
     settings = made.parse_args(arguments)
     data = [parse_data(text) for text in settings.data]
     terms = Terms(settings.repository, settings.tag, settings.licence, data, settings.scores, settings.relicence)
-    with faults_here_in_one_line():
+    with disk_errors():
         check(settings.run, terms)
         say_loading("publish", str(settings.run))
         if probe := find_probe(settings.run):
-            from oscine.probe.deploy.publish import probe_publication
+            from oscine.probe.deploy.publish import probe_contents
             from oscine.probe.deploy.saved import load_probe
 
             fitted = load_probe(probe)
-            with probe_publication(fitted, with_own_scores(terms, probe, fitted)) as (folder, publication, facts):
-                publish(folder, publication, facts, settings.public, settings.dry_run)
+            with probe_contents(fitted, with_own_scores(terms, probe, fitted)) as (folder, contents, facts):
+                publish(folder, contents, facts, settings.public, settings.dry_run)
         else:
-            from oscine.models.publish.contents import encoder_publication
+            from oscine.models.publish.contents import encoder_contents
             from oscine.pretrain.run.facts import gather
 
             folder, known = gather(settings.run, terms)
-            publish(folder, encoder_publication(folder, known), known, settings.public, settings.dry_run)
+            publish(folder, encoder_contents(folder, known), known, settings.public, settings.dry_run)
 
 
 def check(run: Path, terms: Terms) -> None:
@@ -93,7 +99,7 @@ def with_own_scores(terms: Terms, probe: Path, fitted: FittedProbe) -> Terms:
     return terms if own is None or own.resolve() in given else terms._replace(scores=[str(own), *terms.scores])
 
 
-def publish(folder: Path, publication: Publication, facts: Facts, public: bool, dry_run: bool) -> None:
+def publish(folder: Path, contents: RepoContents, facts: Facts, public: bool, dry_run: bool) -> None:
     """Publish an encoder or a probe on the Hub under a name that anyone can load.
 
     Uploaded are weights, config, a card made from what the run has written down, the run's complete YAML, and scores:
@@ -108,19 +114,19 @@ def publish(folder: Path, publication: Publication, facts: Facts, public: bool, 
     """
     from oscine.models.publish.upload import publish as publish_to_hub
     from oscine.models.publish.upload import would_publish
-    from oscine.models.publish.zoo_rows import rows
+    from oscine.models.publish.zoo_rows import zoo_rows
     from oscine.probe.deploy.card import ProbeFacts
 
-    publication.check(folder)
+    contents.check(folder)
     if dry_run:
-        print(would_publish(publication, facts, public))
+        print(would_publish(contents, facts, public))
         return
-    receipt = publish_to_hub(publication, public)
+    receipt = publish_to_hub(contents, public)
     seen = "public" if receipt.public else "private"
     print(f"{facts.repository} {facts.tag} ({seen}), commit {receipt.commit}")
-    print(f"{len(publication.files)} files were fetched again: equal hashes, equal features")
+    print(f"{len(contents.files)} files were fetched again: equal hashes, equal features")
     if isinstance(facts, ProbeFacts):
         print(f'load_probe("hf-hub:{facts.repository}@{receipt.commit}") loads it')
     else:
         print(f'create_model("hf-hub:{facts.repository}", revision="{receipt.commit}") loads it\n')
-        print("\n".join(rows(facts, receipt)))
+        print("\n".join(zoo_rows(facts, receipt)))

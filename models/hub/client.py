@@ -24,8 +24,8 @@ from oscine.models.hub.compat import client_factory, httpx, leave_out_xet
 logger = logging.getLogger(__name__)
 
 THE_HUB = "the Hub"
-PATIENCE = 300  # seconds, the longest that a step waits for a busy Hub, all waits together
-PASSING = {408, 429, 500, 502, 503, 504}  # statuses that pass
+MAX_WAIT = 300  # seconds, the longest that a step waits for a busy Hub, all waits together
+TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}  # statuses that pass
 STALLED = 60.0  # seconds in which at least LEAST bytes must come; 100 a second are less than any line has
 LEAST = 6000
 EVERY = 10.0  # seconds between two lines on what is fetched, where there is no terminal for the client's bar
@@ -122,7 +122,7 @@ class Work:
     def check(self, response: Any) -> None:
         """Look at an answer before the client acts upon it: refuse it, bound its wait, and watch its body come."""
         self.check_commit(response)
-        if response.status_code in PASSING:
+        if response.status_code in TRANSIENT_STATUS:
             self.bound_wait(response)
         elif response.request.method == "HEAD" and response.status_code < 400:
             self.check_file(response)
@@ -158,13 +158,13 @@ class Patience:
     """How long one step waits for a busy Hub, all its waits together."""
 
     def __init__(self, doing: str) -> None:
-        self.doing, self.left = doing, float(PATIENCE)
+        self.doing, self.left = doing, float(MAX_WAIT)
 
     def grant(self, seconds: float, answered: str) -> None:
         """Count a wait; an error where more is asked for than is left. answered: who did what, for the error."""
         if seconds > self.left:
             raise OscineError(
-                f"{answered} for {self.doing} and asks to wait {seconds:,.0f} s; oscine waits {PATIENCE} s in all: try "
+                f"{answered} for {self.doing} and asks to wait {seconds:,.0f} s; oscine waits {MAX_WAIT} s in all: try "
                 "again after that time"
             )
         self.left -= seconds

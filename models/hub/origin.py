@@ -41,7 +41,7 @@ def origin_of(encoder: Encoder) -> Origin | None:
     return origin._replace(trained=fingerprint(encoder) != origin.fingerprint)
 
 
-def asked_again(origin: Origin | None) -> Origin | None:
+def refresh_licence(origin: Origin | None) -> Origin | None:
     """With the licence that could not be read when the weights were loaded, if it can be now."""
     if origin is None or origin.repository is None or origin.licence != NOT_KNOWN:
         return origin
@@ -54,9 +54,9 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
         card = fetch_if_there(repository, CARD, revision, local_files_only)
         stated = card_metadata(card) if card else {}
     except OscineError as error:  # such as: no network
-        return not_known(repository, str(error))
+        return unknown_licence(repository, str(error))
     except ValueError as error:
-        return not_known(repository, f"its {CARD} cannot be read: {error}")
+        return unknown_licence(repository, f"its {CARD} cannot be read: {error}")
     licence = stated.get("license") or NOT_STATED
     if licence == "other":
         name, link = str(stated.get("license_name") or licence), str(stated.get("license_link") or "")
@@ -65,7 +65,7 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
         return f"{name}={link}" if link else name
     if licence == "unknown":  # the Hub's word for it
         return NOT_STATED
-    return licence if isinstance(licence, str) else not_known(repository, f"its {CARD} says {licence!r}")
+    return licence if isinstance(licence, str) else unknown_licence(repository, f"its {CARD} says {licence!r}")
 
 
 def card_metadata(card: Path) -> dict[str, Any]:
@@ -83,6 +83,6 @@ def card_metadata(card: Path) -> dict[str, Any]:
     return stated
 
 
-def not_known(repository: str, reason: str) -> str:
+def unknown_licence(repository: str, reason: str) -> str:
     logger.warning("the licence of %s is not known (%s)", repository, reason)
     return NOT_KNOWN

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from huggingface_hub.utils import yaml_dump
+from scipy.special import stdtrit
 
 from oscine import __version__
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.errors import OscineError
 from oscine.models.hub.origin import PAGES
 from oscine.models.publish.facts import Facts, said_to_be
-from oscine.models.publish.licences import Licence
-from oscine.models.publish.scores import Scores
+from oscine.models.publish.terms import Licence, Scores
 
 ON_THE_HUB = r"[\w.-]+/[\w.-]+"
 
@@ -72,7 +73,7 @@ def eval_results(facts: Facts, score: Scores) -> list[EvalResult]:
             dataset_type=score.benchmark.dataset if score.benchmark else score.table,
             dataset_name=score.table,
             metric_type=metric,
-            metric_value=round(mean(values), 6),
+            metric_value=round(fmean(values), 6),
             metric_name=f"{metric}, {facts.treatment} encoder, {score.probe}, mean of {len(values)}",
         )
         for metric, values in score.folds.items()
@@ -88,7 +89,7 @@ def benchmark_file(facts: Facts, score: Scores) -> str | None:
     entry = EvalResultEntry(
         dataset_id=dataset,
         task_id=task,
-        value=round(mean(values), 6),
+        value=round(fmean(values), 6),
         date=score.date,
         source_url=f"{PAGES}/{facts.repository}/blob/{facts.tag}/scores/{score.name}.json",
         source_name="oscine probe",
@@ -183,7 +184,7 @@ def scores(facts: Facts) -> str:
     rows = []
     for score in facts.scores:
         for metric, values in score.folds.items():
-            cells = [score.probe, score.table, metric, f"{100 * mean(values):.1f}", interval(score, metric)]
+            cells = [score.probe, score.table, metric, f"{100 * fmean(values):.1f}", interval(score, metric)]
             rows.append([*cells, ", ".join(f"{100 * value:.1f}" for value in values)])
     if not rows:
         return ""
@@ -242,27 +243,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-# Student's t at 97.5 % by degrees of freedom; what lies between takes the one before, which is the wider.
-STUDENT = {
-    1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228, 15: 2.131,
-    20: 2.086, 30: 2.042,
-}  # fmt: skip
-
-
 def interval(score: Scores, metric: str) -> str:
-    """In which a metric's mean lies, in percent: Student's over folds, of one fold the bootstrap's."""
+    """Return the 95 % interval of a metric's mean in percent: Student's over folds, of one fold the bootstrap's."""
     values = score.folds[metric]
     low, high = students(values) if len(values) > 1 else score.intervals.get(metric, (None, None))
     return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def students(values: Sequence[float]) -> tuple[float, float]:
-    """In which the mean of two or more values lies, at most from 0 to 1."""
-    centre, freedom = mean(values), len(values) - 1
-    spread = (sum((value - centre) ** 2 for value in values) / freedom) ** 0.5
-    reach = STUDENT[max(known for known in STUDENT if known <= freedom)] * spread / len(values) ** 0.5
-    return max(0.0, centre - reach), min(1.0, centre + reach)
+    """Return Student's 95 % interval of the mean of two or more values, cut at 0 and 1."""
+    reach = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
+    return max(0.0, fmean(values) - reach), min(1.0, fmean(values) + reach)

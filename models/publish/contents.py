@@ -21,7 +21,7 @@ from oscine.models.hub.folder import read_config, read_weights
 from oscine.models.hub.origin import CARD
 from oscine.models.publish.card import benchmark_file, write_card
 from oscine.models.publish.facts import Facts
-from oscine.models.publish.publish_settings import DRAFT
+from oscine.models.publish.terms import STAGING_PREFIX
 
 
 class File(NamedTuple):
@@ -39,7 +39,7 @@ def file_of(content: Path | bytes) -> File:
     return File(content, file_hash(content) if isinstance(content, Path) else sha256(content).hexdigest())
 
 
-class Needed(NamedTuple):
+class Dependency(NamedTuple):
     """Files of another repository, by their sha256, without which what is published is of no use."""
 
     repository: str
@@ -47,7 +47,7 @@ class Needed(NamedTuple):
     files: Mapping[str, str]
 
 
-class Kind(NamedTuple):
+class RepoKind(NamedTuple):
     """What is in a repository.
 
     mark: the file by which it is known. read: takes that file and raises an OscineError unless it is as oscine writes it.
@@ -59,11 +59,11 @@ class Kind(NamedTuple):
     ours: re.Pattern[str]
 
 
-RECORDS = r"settings\.yaml|source\.json|scores/[^/]+\.json|\.eval_results/oscine_[^/]+\.yaml"
-ENCODER = Kind(CONFIG, read_config, re.compile(RECORDS))
+OPTIONAL_FILES = r"settings\.yaml|source\.json|scores/[^/]+\.json|\.eval_results/oscine_[^/]+\.yaml"
+ENCODER = RepoKind(CONFIG, read_config, re.compile(OPTIONAL_FILES))
 
 
-class Publication(NamedTuple):
+class RepoContents(NamedTuple):
     """What is published, and the proof that it works.
 
     files: by their path in the repository. check: takes a folder with these files, as fetched from the Hub, and raises an
@@ -74,18 +74,18 @@ class Publication(NamedTuple):
     tag: str
     files: Mapping[str, File]
     check: Callable[[Path], None]
-    kind: Kind = ENCODER
-    needed: Needed | None = None
+    kind: RepoKind = ENCODER
+    needed: Dependency | None = None
 
     @property
     def draft(self) -> str:
         """The branch that it is tried on: nobody else's can have this name, which is made of all that is published."""
         hashes = {path: file.sha256 for path, file in self.files.items()}
         told = json.dumps([self.repository, self.tag, hashes], sort_keys=True)
-        return f"{DRAFT}{sha256(told.encode()).hexdigest()[:16]}"
+        return f"{STAGING_PREFIX}{sha256(told.encode()).hexdigest()[:16]}"
 
 
-def encoder_publication(folder: Path, facts: Facts) -> Publication:
+def encoder_contents(folder: Path, facts: Facts) -> RepoContents:
     """The encoder in a folder that `save_pretrained` wrote, with the card and records that its facts make."""
     files = {
         WEIGHTS: File(folder / WEIGHTS, facts.published_sha256),
@@ -97,7 +97,7 @@ def encoder_publication(folder: Path, facts: Facts) -> Publication:
     if facts.encoder_origin:
         files[SOURCE] = file_of(facts.encoder_origin.as_json())
     check = partial(check_same_features, facts.encoder)
-    return Publication(facts.repository, facts.tag, files | score_files(facts), check)
+    return RepoContents(facts.repository, facts.tag, files | score_files(facts), check)
 
 
 def score_files(facts: Facts) -> dict[str, File]:

@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import Origin
-from oscine.models.hub.origin import asked_again, origin_of
+from oscine.models.hub.origin import origin_of, refresh_licence
 from oscine.models.plugins.classes import module_of
-from oscine.models.publish.licences import Licence, choose_licence
-from oscine.models.publish.publish_settings import Data, Terms
-from oscine.models.publish.scores import Scores, check_names, read_scores
+from oscine.models.publish.terms import Data, Licence, Scores, Terms, check_names, choose_licence, read_scores
 from oscine.models.zoo import ARCHITECTURES, find_published
 
 
@@ -91,7 +89,7 @@ def said_to_be(origin: Origin) -> bool:
 
 def encoder_facts(saved: Encoder, terms: Terms, run: Run | None = None) -> Facts:
     """What is known of an encoder, as it was loaded from a folder."""
-    sha256, origin = str((saved.provenance or {})["sha256"]), asked_again(origin_of(saved))
+    sha256, origin = str((saved.provenance or {})["sha256"]), refresh_licence(origin_of(saved))
     chosen = choose_licence(terms.licence, origin, terms.relicence)
     found = [read_scores(text, sha256) for text in terms.scores]
     check_names(found)

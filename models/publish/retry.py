@@ -14,7 +14,7 @@ from huggingface_hub import HfApi, ModelInfo, constants
 from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, LocalEntryNotFoundError
 
 from oscine.models.errors import OscineError
-from oscine.models.hub.client import PASSING, careful_client, retry_after
+from oscine.models.hub.client import TRANSIENT_STATUS, careful_client, retry_after
 from oscine.models.hub.compat import httpx
 from oscine.models.hub.download import REASONS, download, explain
 
@@ -24,20 +24,20 @@ T = TypeVar("T")
 # Seconds to wait before a step is tried again, unless the Hub asks for more.
 PAUSES = (1, 2, 4, 8, 16)
 # OSErrors that are the network's; any other is of this machine's files.
-AFAR = (httpx.HTTPError, ConnectionError, TimeoutError, FileMetadataError, LocalEntryNotFoundError)
+NETWORK_ERRORS = (httpx.HTTPError, ConnectionError, TimeoutError, FileMetadataError, LocalEntryNotFoundError)
 
 
-def ask(repository: str, step: Callable[[], T]) -> T:
+def retry(repository: str, step: Callable[[], T]) -> T:
     """Do a step on the Hub that can be done twice; again, where it was busy or the connection broke.
 
     huggingface_hub does so for some requests only, and not for those that create, commit and tag.
     """
-    with refusals_in_one_line(repository), careful_client(f"publishing {repository}"):
+    with hub_errors(repository), careful_client(f"publishing {repository}"):
         for pause in PAUSES:
             try:
                 return step()
             except (httpx.HTTPError, RuntimeError, json.JSONDecodeError, OscineError) as error:
-                asked = asked_to_wait(cause_of(error))
+                asked = retry_delay(cause_of(error))
                 if asked is None:
                     raise
                 wait = max(pause, asked)
@@ -53,23 +53,23 @@ def cause_of(error: Exception) -> Exception:
     return cause_of(cause) if wraps and isinstance(cause, Exception) else error
 
 
-def asked_to_wait(error: Exception) -> int | None:
+def retry_delay(error: Exception) -> int | None:
     """Seconds that the Hub asks to wait; None where that will not help."""
-    if is_here(error) or isinstance(error, OscineError):
+    if is_local(error) or isinstance(error, OscineError):
         return None
     if not isinstance(error, HfHubHTTPError):
         return 0
-    if error.response.status_code not in PASSING:
+    if error.response.status_code not in TRANSIENT_STATUS:
         return None
     return retry_after(error.response.headers)
 
 
-def is_here(error: Exception) -> bool:
-    return isinstance(error, OSError) and not isinstance(error, AFAR)
+def is_local(error: Exception) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, NETWORK_ERRORS)
 
 
 @contextmanager
-def refusals_in_one_line(repository: str) -> Iterator[None]:
+def hub_errors(repository: str) -> Iterator[None]:
     """Errors of huggingface_hub become those that a user can mend; those of this machine's files stay what they are."""
     try:
         yield
@@ -81,7 +81,7 @@ def refusals_in_one_line(repository: str) -> Iterator[None]:
         ) from error
     except tuple(REASONS) as error:
         met = cause_of(error)
-        if is_here(met) or isinstance(met, OscineError):  # such as too long a wait, met while a file was uploaded
+        if is_local(met) or isinstance(met, OscineError):  # such as too long a wait, met while a file was uploaded
             raise met from None
         raise OscineError(explain(error, repository, publishing=True)) from error
     except ValueError as error:  # metadata or an upload that the Hub refuses
@@ -90,7 +90,7 @@ def refusals_in_one_line(repository: str) -> Iterator[None]:
 
 
 @contextmanager
-def faults_here_in_one_line() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
     """What this machine's files and disks cannot do becomes an error that a user can mend."""
     try:
         yield
@@ -100,9 +100,9 @@ def faults_here_in_one_line() -> Iterator[None]:
         ) from error
 
 
-def look(api: HfApi, repository: str, revision: str) -> ModelInfo:
-    return ask(repository, lambda: api.model_info(repository, revision=revision, files_metadata=True))
+def repo_info(api: HfApi, repository: str, revision: str) -> ModelInfo:
+    return retry(repository, lambda: api.model_info(repository, revision=revision, files_metadata=True))
 
 
-def fetch_again(repository: str, path: str, commit: str, cache: Path) -> Path:
-    return ask(repository, lambda: download(repository, path, commit, cache=cache))
+def download_with_retry(repository: str, path: str, commit: str, cache: Path) -> Path:
+    return retry(repository, lambda: download(repository, path, commit, cache=cache))

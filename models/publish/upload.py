@@ -8,6 +8,7 @@ compared.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,15 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, GitRefInfo, HfApi, ModelInfo
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    GitRefInfo,
+    HfApi,
+    ModelInfo,
+    constants,
+    get_token,
+)
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoSibling
 
@@ -25,19 +34,32 @@ from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, git_hash
 from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.hub.origin import CARD
-from oscine.models.publish.checks import check_needed, check_repository, check_sendable, check_token
-from oscine.models.publish.contents import DRAFT, File, Publication, encoder_publication
-from oscine.models.publish.facts import Data, Facts, Terms, encoder_facts
-from oscine.models.publish.retry import ask, faults_here_in_one_line, fetch_again, look
+from oscine.models.publish.contents import File, RepoContents, encoder_contents
+from oscine.models.publish.facts import Facts, encoder_facts
+from oscine.models.publish.retry import disk_errors, download_with_retry, repo_info, retry
+from oscine.models.publish.terms import STAGING_PREFIX, Data, Terms, check_terms
 
 logger = logging.getLogger(__name__)
 MAIN = "main"
-PASSED_BY = 412  # the status where another commit came in between
+PRECONDITION_FAILED = 412  # the status where another commit came in between
 TITLE = ", published with oscine"  # behind the tag, of every commit that is made here
+# What gives access to something: found by the prefix that its issuer chose for that, or by the word before it.
+SECRET = re.compile(
+    rb"\bhf_\w{30,}"  # Hugging Face
+    rb"|\bgh[opsur]_\w{36,}|\bgithub_pat_\w{50,}|\bglpat-[\w-]{20,}"  # GitHub, GitLab
+    rb"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bAIza[\w-]{35}\b|\bya29\.[\w-]{20,}|\bAccountKey=[\w+/=]{40,}"  # clouds
+    rb"|\bsk-[\w-]{20,}|\bsk_live_\w{20,}|\bxox[abposr]-[\w-]{10,}|\bnpm_\w{36}\b|\bpypi-[\w-]{50,}"  # OpenAI, Stripe, Slack
+    rb"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"  # a JSON web token
+    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    rb"|\b[a-z][a-z0-9+.-]*://[^/\s@:]+:[^/\s@]+@"  # a password in an address
+    rb"|(?i:\b(?:authorization|bearer)\W{1,4}(?:bearer |basic )?[\w+/.=-]{20,})"
+    rb"|(?i:(?:password|passwd|secret[_-]?(?:access[_-]?)?key|api[_-]?key|(?:access|auth)[_-]?token)"
+    rb"[\"']?\s*[:=]\s*[\"']?[^\s\"']{8,})"
+)
 
 
 class Receipt(NamedTuple):
-    """Where a publication now is."""
+    """Say what was published, and where."""
 
     repository: str
     tag: str
@@ -64,25 +86,25 @@ def push_to_hub(
     relicence: the owners of those weights allow another licence. dry_run: send nothing and need no token; returned is a text
     of what would be published. `create_model("hf-hub:OWNER/NAME")` loads it.
     """
-    with faults_here_in_one_line(), TemporaryDirectory(prefix="oscine-") as temporary:
+    with disk_errors(), TemporaryDirectory(prefix="oscine-") as temporary:
         folder = save_pretrained(encoder, temporary)
         saved = load_pretrained(folder)
         facts = encoder_facts(saved, Terms(repository, tag, licence, data, scores, relicence))
-        publication = encoder_publication(folder, facts)
-        publication.check(folder)
+        contents = encoder_contents(folder, facts)
+        contents.check(folder)
         check_same_weights(encoder, saved)
-        return would_publish(publication, facts, public) if dry_run else publish(publication, public).commit
+        return would_publish(contents, facts, public) if dry_run else publish(contents, public).commit
 
 
-def would_publish(publication: Publication, facts: Facts, public: bool = False) -> str:
+def would_publish(contents: RepoContents, facts: Facts, public: bool = False) -> str:
     """What `publish` would send, as text: every file with its bytes, and the card. What must not go out is refused."""
-    check_sendable(publication)
-    seen, total = "public" if public else "private", sum(file.size for file in publication.files.values())
-    card = publication.files[CARD].content
+    check_sendable(contents)
+    seen, total = "public" if public else "private", sum(file.size for file in contents.files.values())
+    card = contents.files[CARD].content
     lines = [
         f"would publish {facts.repository} {facts.tag}: {seen}, licence {facts.licence.text}",
-        *(f"  {file.size:>15,}  {path}" for path, file in publication.files.items()),
-        f"  {total:>15,}  bytes in {len(publication.files)} files\n",
+        *(f"  {file.size:>15,}  {path}" for path, file in contents.files.items()),
+        f"  {total:>15,}  bytes in {len(contents.files)} files\n",
         card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8"),
     ]
     return "\n".join(lines)
@@ -100,56 +122,117 @@ def check_same_weights(encoder: Encoder, saved: Encoder) -> None:
             raise OscineError(f"{name} is not what was saved; leave the encoder alone while it is published")
 
 
-def publish(publication: Publication, public: bool = False) -> Receipt:
+def publish(contents: RepoContents, public: bool = False) -> Receipt:
     """Upload, fetch again, compare, commit to `main`, tag. A new repository is private until that is done.
 
     A tag never moves: one that names other files is an error. Every step can be done twice, so the whole can be, too.
     """
-    repository, tag = publication.repository, publication.tag
-    with faults_here_in_one_line():
-        check_sendable(publication)
+    repository, tag = contents.repository, contents.tag
+    with disk_errors():
+        check_sendable(contents)
         api = HfApi(library_name="oscine", library_version=__version__)
         check_token(api, repository)
-        check_needed(api, publication, public)
-        ask(repository, lambda: api.create_repo(repository, private=True, exist_ok=True))
-        info = look(api, repository, MAIN)
-        check_repository(info, publication, public)
-        commit = tagged(api, publication)
+        check_needed(api, contents, public)
+        retry(repository, lambda: api.create_repo(repository, private=True, exist_ok=True))
+        info = repo_info(api, repository, MAIN)
+        check_repository(info, contents, public)
+        commit = tagged(api, contents)
         if commit:
-            verify(publication, commit)
+            verify(contents, commit)
         else:
-            commit = commit_proven(api, publication, info)
-            ask(repository, lambda: api.create_tag(repository, tag=tag, revision=commit, exist_ok=True))
-            if look(api, repository, tag).sha != commit:
+            commit = stage_verify_commit(api, contents, info)
+            retry(repository, lambda: api.create_tag(repository, tag=tag, revision=commit, exist_ok=True))
+            if repo_info(api, repository, tag).sha != commit:
                 raise OscineError(f"somebody else has just tagged {tag} of {repository}; choose another tag")
-        tidy(api, repository)
+        delete_stale_branches(api, repository)
         if public and info.private:
-            ask(repository, lambda: api.update_repo_settings(repository, visibility="public"))
+            retry(repository, lambda: api.update_repo_settings(repository, visibility="public"))
     return Receipt(repository, tag, commit, public or not info.private)
 
 
-def tagged(api: HfApi, publication: Publication) -> str | None:
-    """The commit of the tag, if there is one: then it must hold these very files."""
-    repository, tag = publication.repository, publication.tag
+def check_sendable(contents: RepoContents) -> None:
+    """Refuse wrong names, and files that hold a token or a password, before the Hub is asked."""
+    check_terms(contents.repository, contents.tag)
+    token = get_token()
+    for path, file in contents.files.items():
+        if path.endswith(".safetensors"):
+            continue
+        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        if SECRET.search(content) or (token and token.encode() in content):
+            raise OscineError(
+                f"a token or a password stands in {path}; take it out where that comes from, and make a new one"
+            )
+
+
+def check_token(api: HfApi, repository: str) -> None:
+    """A token that may write."""
+    if constants.HF_HUB_OFFLINE:
+        raise OscineError("publishing needs the Hub, and HF_HUB_OFFLINE=1 forbids to retry it; unset it")
+    if get_token() is None:
+        raise OscineError(f"publishing {repository} needs a token that may write: `hf auth login`, or set HF_TOKEN")
+    role = (retry(repository, api.whoami).get("auth") or {}).get("accessToken", {}).get("role")
+    if role == "read":
+        raise OscineError(f"publishing {repository} needs a token that may write, yours may only read: `hf auth login`")
+
+
+def check_needed(api: HfApi, contents: RepoContents, public: bool) -> None:
+    """What it needs is still on the Hub, and open to whom it is opened."""
+    repository, needed = contents.repository, contents.needed
+    if needed is None:
+        return
     try:
-        info = look(api, repository, tag)
+        info = repo_info(api, needed.repository, needed.revision)
+    except OscineError as error:
+        raise OscineError(f"{repository} needs the encoder in {needed.repository}: {error}") from error
+    if public and info.private:
+        raise OscineError(
+            f"{repository} would be open to everybody, but the encoder that it needs, {needed.repository}, is private; open "
+            "that one first"
+        )
+
+
+def check_repository(info: ModelInfo, contents: RepoContents, public: bool) -> None:
+    """Nobody's work is covered up, and nothing comes to light, by mistake."""
+    repository, kind = contents.repository, contents.kind
+    if not info.private and not public:
+        raise OscineError(
+            f"{repository} is there and public; allow it (--public, public=True), or name another repository"
+        )
+    names = {sibling.rfilename for sibling in info.siblings or ()}
+    if kind.mark not in names:
+        if others := sorted(names - {".gitattributes"}):
+            raise OscineError(f"{repository} holds {others[0]}, which is none of oscine's; name another")
+        return
+    with TemporaryDirectory(prefix="oscine-") as cache, torch.device("meta"):
+        mark = download_with_retry(repository, kind.mark, str(info.sha), Path(cache))
+        try:
+            kind.read(mark)
+        except OscineError as error:
+            raise OscineError(f"{repository} holds a model that is none of oscine's ({error}); name another") from error
+
+
+def tagged(api: HfApi, contents: RepoContents) -> str | None:
+    """The commit of the tag, if there is one: then it must hold these very files."""
+    repository, tag = contents.repository, contents.tag
+    try:
+        info = repo_info(api, repository, tag)
     except OscineError as error:
         if isinstance(error.__cause__, RevisionNotFoundError):
             return None
         raise
-    if differ := differing(info, publication):
+    if differ := changed_files(info, contents):
         raise OscineError(
             f"{tag} of {repository} names other files ({', '.join(differ)}), and a tag does not move; choose another tag"
         )
     return info.sha
 
 
-def differing(info: ModelInfo, publication: Publication) -> list[str]:
+def changed_files(info: ModelInfo, contents: RepoContents) -> list[str]:
     """Files that a commit does not hold as they are here, and those of an earlier publishing that it should not hold."""
     there = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    files = publication.files.items()
+    files = contents.files.items()
     changed = [path for path, file in files if path not in there or not same(there[path], file)]
-    return changed + stale(info, publication)
+    return changed + stale(info, contents)
 
 
 def same(sibling: RepoSibling, file: File) -> bool:
@@ -158,27 +241,27 @@ def same(sibling: RepoSibling, file: File) -> bool:
     return sibling.blob_id == git_hash(file.content if isinstance(file.content, bytes) else file.content.read_bytes())
 
 
-def stale(info: ModelInfo, publication: Publication) -> list[str]:
+def stale(info: ModelInfo, contents: RepoContents) -> list[str]:
     there = [sibling.rfilename for sibling in info.siblings or ()]
-    return [path for path in there if path not in publication.files and publication.kind.ours.fullmatch(path)]
+    return [path for path in there if path not in contents.files and contents.kind.ours.fullmatch(path)]
 
 
-def commit_proven(api: HfApi, publication: Publication, main: ModelInfo) -> str:
+def stage_verify_commit(api: HfApi, contents: RepoContents, main: ModelInfo) -> str:
     """A commit on `main` of files that were fetched again and compared before, on a branch that is not kept.
 
     No branch can be moved to a commit over the Hub's API, so `main` gets a commit of its own with the same files, by their
     hashes; what is large is not uploaded again.
     """
-    repository, draft = publication.repository, publication.draft
-    ask(repository, lambda: api.create_branch(repository, branch=draft, revision=main.sha, exist_ok=True))
-    seen = look(api, repository, draft)
-    if seen.sha != main.sha and not ask(repository, lambda: is_ours(api, repository, str(seen.sha))):
+    repository, draft = contents.repository, contents.draft
+    retry(repository, lambda: api.create_branch(repository, branch=draft, revision=main.sha, exist_ok=True))
+    seen = repo_info(api, repository, draft)
+    if seen.sha != main.sha and not retry(repository, lambda: is_ours(api, repository, str(seen.sha))):
         raise OscineError(
             f"somebody has worked on the branch {draft} of {repository}; take it away there, or choose another tag"
         )
-    verify(publication, commit_files(api, publication, seen, draft))
-    commit = commit_files(api, publication, main, MAIN)
-    if differ := differing(look(api, repository, commit), publication):
+    verify(contents, commit_files(api, contents, seen, draft))
+    commit = commit_files(api, contents, main, MAIN)
+    if differ := changed_files(repo_info(api, repository, commit), contents):
         raise OscineError(f"{', '.join(differ)} came to {repository} as something else; publish again")
     return commit
 
@@ -190,18 +273,18 @@ def is_ours(api: HfApi, repository: str, draft: str) -> bool:
     return all(commit.commit_id in main or commit.title.endswith(TITLE) for commit in log)
 
 
-def tidy(api: HfApi, repository: str) -> None:
+def delete_stale_branches(api: HfApi, repository: str) -> None:
     """Take all drafts away, also what interrupted calls have left, unless somebody else has worked on them."""
     try:
-        branches = ask(repository, lambda: api.list_repo_refs(repository)).branches
+        branches = retry(repository, lambda: api.list_repo_refs(repository)).branches
         for branch in branches:
-            if branch.name.startswith(DRAFT):
-                ask(repository, partial(take_away, api, repository, branch))
+            if branch.name.startswith(STAGING_PREFIX):
+                retry(repository, partial(delete_branch_if_ours, api, repository, branch))
     except OscineError as error:
         logger.info("a draft in %s may have stayed behind: %s", repository, error)
 
 
-def take_away(api: HfApi, repository: str, branch: GitRefInfo) -> None:
+def delete_branch_if_ours(api: HfApi, repository: str, branch: GitRefInfo) -> None:
     if not is_ours(api, repository, branch.target_commit):
         return
     try:
@@ -210,16 +293,16 @@ def take_away(api: HfApi, repository: str, branch: GitRefInfo) -> None:
         logger.info("the draft %s of %s is gone already", branch.name, repository)
 
 
-def commit_files(api: HfApi, publication: Publication, seen: ModelInfo, branch: str) -> str:
+def commit_files(api: HfApi, contents: RepoContents, seen: ModelInfo, branch: str) -> str:
     """One commit with all files, on top of what was seen of a branch; none where nothing differs."""
-    repository = publication.repository
+    repository = contents.repository
 
     def commit() -> str:
         info = api.model_info(repository, revision=branch, files_metadata=True)
-        if not differing(info, publication):  # also where only the answer to the try before was lost
+        if not changed_files(info, contents):  # also where only the answer to the try before was lost
             return str(info.sha)
-        added = [addition(path, file) for path, file in publication.files.items()]
-        gone = [CommitOperationDelete(path) for path in stale(info, publication)]
+        added = [commit_operation(path, file) for path, file in contents.files.items()]
+        gone = [CommitOperationDelete(path) for path in stale(info, contents)]
         try:
             # Several large files at once would go up in threads, where nobody bounds the waits for a busy Hub.
             large = [one for one in added if not isinstance(one.path_or_fileobj, bytes)]
@@ -228,20 +311,20 @@ def commit_files(api: HfApi, publication: Publication, seen: ModelInfo, branch: 
             return api.create_commit(
                 repository,
                 [*added, *gone],
-                commit_message=publication.tag + TITLE,
+                commit_message=contents.tag + TITLE,
                 commit_description=f"oscine {__version__}",
                 revision=branch,
                 parent_commit=seen.sha,
             ).oid
         except HfHubHTTPError as error:
-            if error.response.status_code == PASSED_BY:
+            if error.response.status_code == PRECONDITION_FAILED:
                 raise OscineError(f"{repository} has changed since it was looked at; publish it again") from error
             raise
 
-    return ask(repository, commit)
+    return retry(repository, commit)
 
 
-def addition(path: str, file: File) -> CommitOperationAdd:
+def commit_operation(path: str, file: File) -> CommitOperationAdd:
     if isinstance(file.content, Path):
         file.content.stat()  # the client would speak of a refusal where there is no such file
     made = CommitOperationAdd(path, file.content)
@@ -250,20 +333,20 @@ def addition(path: str, file: File) -> CommitOperationAdd:
     return made
 
 
-def verify(publication: Publication, commit: str) -> None:
+def verify(contents: RepoContents, commit: str) -> None:
     """Fetch a commit, and what it needs, into an empty cache: each file must have its hash, and all work as before."""
-    repository, needed = publication.repository, publication.needed
+    repository, needed = contents.repository, contents.needed
     with TemporaryDirectory(prefix="oscine-") as temporary:
         cache = Path(temporary)
-        check_hashes(repository, commit, {path: file.sha256 for path, file in publication.files.items()}, cache)
+        check_hashes(repository, commit, {path: file.sha256 for path, file in contents.files.items()}, cache)
         if needed:
             check_hashes(needed.repository, needed.revision, needed.files, cache)
-        publication.check(fetch_again(repository, publication.kind.mark, commit, cache).parent)
+        contents.check(download_with_retry(repository, contents.kind.mark, commit, cache).parent)
 
 
 def check_hashes(repository: str, commit: str, expected: Mapping[str, str], cache: Path) -> None:
     for path, sha256 in expected.items():
-        found = file_hash(fetch_again(repository, path, commit, cache))
+        found = file_hash(download_with_retry(repository, path, commit, cache))
         if found != sha256:
             raise OscineError(
                 f"{path} came back from {repository} with sha256 {found}, expected {sha256}; nothing is tagged: "

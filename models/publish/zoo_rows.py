@@ -18,12 +18,12 @@ from oscine.models.zoo import ARCHITECTURES, EMBEDDED, PUBLISHED, Published, cre
 STATE = "real file"  # of a row whose file has been fetched and compared
 
 
-def rows(facts: Facts, receipt: Receipt) -> list[str]:
+def zoo_rows(facts: Facts, receipt: Receipt) -> list[str]:
     """What to paste, so that `create_model` knows the encoder by a name of the zoo; why not, where it has one."""
     for name, module in facts.own_classes.items():
         return [f"{name} is a class of {module}, not oscine's: the zoo has no row for it"]
     old = find_published(facts.official) if facts.official else None
-    if old and (reason := why_it_stays(facts, old)):
+    if old and (reason := unchanged_reason(facts, old)):
         return [f"{old.name} of models/zoo.py stays as it is: {reason}"]
     architecture = old.architecture if old else architecture_of(facts)
     data = ", ".join(one.name for one in facts.data) or "not stated"
@@ -51,7 +51,7 @@ def rows(facts: Facts, receipt: Receipt) -> list[str]:
     ]
 
 
-def why_it_stays(facts: Facts, old: Published) -> str | None:
+def unchanged_reason(facts: Facts, old: Published) -> str | None:
     if old.state == EMBEDDED:
         return "its weights come with oscine"
     if facts.encoder_origin and said_to_be(facts.encoder_origin):
@@ -72,16 +72,16 @@ def architecture_of(facts: Facts) -> str:
     for name, architecture in ARCHITECTURES.items():
         if architecture.encoder == facts.kind and default(name) == facts.encoder.config:
             return name
-    return free(slug(facts.name), ARCHITECTURES)
+    return unique_name(slug(facts.name), ARCHITECTURES)
 
 
 def name_of(facts: Facts, architecture: str) -> str:
     """architecture.tag, the tag naming the data, and nobody else's."""
     tag = slug(facts.data[0].name if facts.data else facts.name)
-    return free(f"{architecture}.{tag}", [row.name for row in PUBLISHED])
+    return unique_name(f"{architecture}.{tag}", [row.name for row in PUBLISHED])
 
 
-def free(name: str, taken: Container[str]) -> str:
+def unique_name(name: str, taken: Container[str]) -> str:
     """That name, or with the first number behind it with which nobody has it."""
     names = [name] if name not in taken else (f"{name}_{number}" for number in count(2))
     return next(one for one in names if one not in taken)

@@ -20,12 +20,19 @@ from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, without_places
 from oscine.models.hub.download import fetch
 from oscine.models.hub.encoder_files import CONFIG, SETTINGS, WEIGHTS
-from oscine.models.hub.origin import asked_again, origin_of
-from oscine.models.publish.contents import CARD, RECORDS, Kind, Needed, Publication, file_of, score_files
+from oscine.models.hub.origin import origin_of, refresh_licence
+from oscine.models.publish.contents import (
+    CARD,
+    OPTIONAL_FILES,
+    Dependency,
+    RepoContents,
+    RepoKind,
+    file_of,
+    score_files,
+)
 from oscine.models.publish.facts import Data, Terms, check_names
-from oscine.models.publish.licences import check_allowed, choose_licence
-from oscine.models.publish.retry import faults_here_in_one_line
-from oscine.models.publish.scores import Scores, read_scores
+from oscine.models.publish.retry import disk_errors
+from oscine.models.publish.terms import Scores, check_allowed, choose_licence, read_scores
 from oscine.models.publish.upload import publish, would_publish
 from oscine.models.zoo import LOCAL, find_published
 from oscine.probe.deploy.card import ProbeFacts, write_probe_card
@@ -33,7 +40,9 @@ from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.probe_json import BESIDE, FACTS, TENSORS, read_facts
 from oscine.probe.deploy.saved import load_probe, origin_of_probe, save_probe
 
-PROBE = Kind(FACTS, lambda mark: read_facts(mark.parent), re.compile("|".join([RECORDS, *map(re.escape, BESIDE)])))
+PROBE = RepoKind(
+    FACTS, lambda mark: read_facts(mark.parent), re.compile("|".join([OPTIONAL_FILES, *map(re.escape, BESIDE)]))
+)
 
 
 def push_probe_to_hub(
@@ -53,15 +62,15 @@ def push_probe_to_hub(
     data: by default the task that it was fitted on. `load_probe("hf-hub:OWNER/NAME")` loads it.
     """
     terms = Terms(repository, tag, licence, data, scores, relicence)
-    with faults_here_in_one_line(), probe_publication(fitted, terms) as (folder, publication, facts):
-        publication.check(folder)
-        return would_publish(publication, facts, public) if dry_run else publish(publication, public).commit
+    with disk_errors(), probe_contents(fitted, terms) as (folder, contents, facts):
+        contents.check(folder)
+        return would_publish(contents, facts, public) if dry_run else publish(contents, public).commit
 
 
 @contextmanager
-def probe_publication(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path, Publication, ProbeFacts]]:
+def probe_contents(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path, RepoContents, ProbeFacts]]:
     """Prepare what publishes a probe, and the folder in which its files lie for the time being."""
-    encoder_origin, probe_origin = asked_again(origin_of(fitted.encoder)), asked_again(origin_of_probe(fitted))
+    encoder_origin, probe_origin = refresh_licence(origin_of(fitted.encoder)), refresh_licence(origin_of_probe(fitted))
     chosen = choose_licence(terms.licence, probe_origin or encoder_origin, terms.relicence, added=not probe_origin)
     if probe_origin and encoder_origin and not terms.relicence:  # of which neither may be forgotten
         check_allowed(chosen, encoder_origin, added=True)
@@ -86,17 +95,17 @@ def probe_publication(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path,
             fitted=fitted,
             encoder_name=f"`{needed.repository}` at `{needed.revision}`" if needed else "in `encoder/`",
         )
-        yield saved, publication_of(saved, facts, fitted, needed), facts
+        yield saved, contents_of(saved, facts, fitted, needed), facts
 
 
-def encoder_on_the_hub(fitted: FittedProbe) -> Needed | None:
+def encoder_on_the_hub(fitted: FittedProbe) -> Dependency | None:
     """Find the files of the encoder, if they can be had from a repository, as they are in the cache."""
     known = fitted.encoder.provenance or {}
     repository, revision, row = known.get("repository"), known.get("revision"), find_published(str(known.get("model")))
     if not repository or not revision:
         return None
     files = [row.file] if row else [CONFIG, WEIGHTS]
-    return Needed(repository, revision, {file: fetch(repository, file, revision).sha256 for file in files})
+    return Dependency(repository, revision, {file: fetch(repository, file, revision).sha256 for file in files})
 
 
 def without_place(fitted: FittedProbe) -> FittedProbe:
@@ -135,7 +144,7 @@ def own_scores(folder: Path, fitted: FittedProbe) -> Path | None:
     return path
 
 
-def publication_of(saved: Path, facts: ProbeFacts, fitted: FittedProbe, needed: Needed | None) -> Publication:
+def contents_of(saved: Path, facts: ProbeFacts, fitted: FittedProbe, needed: Dependency | None) -> RepoContents:
     files = {
         TENSORS: file_of(saved / TENSORS),
         FACTS: file_of((saved / FACTS).read_bytes()),
@@ -145,7 +154,7 @@ def publication_of(saved: Path, facts: ProbeFacts, fitted: FittedProbe, needed: 
     files |= score_files(facts)
     if facts.settings:
         files[SETTINGS] = file_of(facts.settings.encode())
-    return Publication(facts.repository, facts.tag, files, partial(check_same_probabilities, fitted), PROBE, needed)
+    return RepoContents(facts.repository, facts.tag, files, partial(check_same_probabilities, fitted), PROBE, needed)
 
 
 def check_same_probabilities(fitted: FittedProbe, folder: Path) -> None:

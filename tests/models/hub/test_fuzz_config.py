@@ -20,7 +20,7 @@ from oscine.models.encoders.base.provenance import Origin, read_origin
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.hub.weights import load_weights
-from oscine.models.publish.scores import read_scores
+from oscine.models.publish.terms import read_scores
 from oscine.models.zoo import check_model, create_model
 from oscine.pretrain.run.record import read_record, save_with_record, step_of
 from oscine.pretrain.run.saving import encoder_with_weights

@@ -19,7 +19,7 @@ from oscine.models.encoders.base.state import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.folder import load_pretrained, save_pretrained
-from oscine.models.hub.origin import asked_again, licence_on_the_hub, origin_of
+from oscine.models.hub.origin import licence_on_the_hub, origin_of, refresh_licence
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model
 from tests.hub_server import Fault, Hub, serving
 
@@ -107,8 +107,8 @@ def test_what_could_not_be_read_is_asked_again_when_it_is_needed(hub, tmp_path, 
     assert loaded.origin.licence == NOT_KNOWN
     hub.faults.clear()
     again = load_pretrained(save_pretrained(loaded, tmp_path / "again"))
-    assert asked_again(origin_of(again)) == loaded.origin._replace(licence="mit")
-    assert asked_again(None) is None
+    assert refresh_licence(origin_of(again)) == loaded.origin._replace(licence="mit")
+    assert refresh_licence(None) is None
 
 
 def test_an_official_checkpoint_is_known_by_its_row(hub, monkeypatch):

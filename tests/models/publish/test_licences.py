@@ -6,7 +6,7 @@ import pytest
 
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.errors import OscineError
-from oscine.models.publish.licences import LICENCES, Licence, as_stated, choose_licence, parse_licence
+from oscine.models.publish.terms import LICENCES, Licence, as_stated, choose_licence, parse_licence
 from oscine.models.zoo import PUBLISHED
 
 

@@ -20,11 +20,10 @@ from oscine.models.hub import folder as hub_room
 from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.publish import contents as publication_room
 from oscine.models.publish import upload as publish_room
-from oscine.models.publish.checks import SECRET
-from oscine.models.publish.contents import Publication, encoder_publication, file_of
+from oscine.models.publish.contents import RepoContents, encoder_contents, file_of
 from oscine.models.publish.facts import Data, Facts
-from oscine.models.publish.licences import parse_licence
-from oscine.models.publish.upload import publish, push_to_hub
+from oscine.models.publish.terms import parse_licence
+from oscine.models.publish.upload import SECRET, publish, push_to_hub
 from oscine.models.zoo import create_model
 from tests.hub_server import Fault, Hub, Repository, serving, sha256
 
@@ -48,16 +47,16 @@ def seeded(seed: int = 0) -> Encoder:
     return create_model("bat_tiny", **TINY)
 
 
-def prepared(folder: Path, encoder: Encoder, tag: str = "v1") -> Publication:
+def prepared(folder: Path, encoder: Encoder, tag: str = "v1") -> RepoContents:
     """An encoder, saved and ready to be published."""
     save_pretrained(encoder, folder)
     facts = Facts(
         REPOSITORY, tag, load_pretrained(folder), file_hash(folder / "model.safetensors"), parse_licence("mit")
     )
-    return encoder_publication(folder, facts)
+    return encoder_contents(folder, facts)
 
 
-def with_files(publication: Publication, more: dict[str, bytes]) -> Publication:
+def with_files(publication: RepoContents, more: dict[str, bytes]) -> RepoContents:
     added = {path: file_of(content) for path, content in more.items()}
     return publication._replace(files={**publication.files, **added})
 
@@ -68,7 +67,7 @@ def same(one: Encoder, other: Encoder) -> bool:
         return all(torch.equal(ours, theirs) for ours, theirs in zip(one(waveform), other(waveform), strict=True))
 
 
-def complaint(publication: Publication, public: bool = False) -> str:
+def complaint(publication: RepoContents, public: bool = False) -> str:
     with pytest.raises(OscineError) as caught:
         publish(publication, public)
     message = str(caught.value)
