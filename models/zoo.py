@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine import __version__
+from oscine.models.compat import check_repository_name
 from oscine.models.encoders.base.devices import moved
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.encoders.timm_settings import without_timm_settings
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
-from oscine.models.hub.compat import check_repository_name
 from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_folder, check_weights, encoder_folder, read_content
 from oscine.models.json_text import fits
 from oscine.models.plugins.classes import DOTTED, parameters_of

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from oscine.models.compat import lerp_all_
 from oscine.models.encoders.base.layers import GatedPostNormBlock, gather_patches, init_linear
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bat import BAT
@@ -136,7 +137,7 @@ class BATPretraining(Recipe):
         """Move the teacher: decay * teacher + (1 - decay) * student, over the encoder's parameters."""
         teacher: list[Tensor] = list(self.teacher.parameters())
         student: list[Tensor] = list(self.encoder.parameters())
-        torch._foreach_lerp_(teacher, student, 1 - decay)
+        lerp_all_(teacher, student, 1 - decay)
 
 
 class BATDecoder(nn.Module):

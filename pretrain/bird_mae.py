@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, pad
 
 from oscine.models.audio.augment import coloured_noise, draw_mix, mix
-from oscine.models.compat import Attention, Block, LayerNorm
 from oscine.models.encoders.base.layers import frozen, gather_patches, init_linear
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.errors import warmup_steps
+from oscine.models.timm_parts import Attention, Block, LayerNorm
 from oscine.pretrain.decoder import attention_rows, insert_mask_tokens
 from oscine.pretrain.masking import dropped_patches, random_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe

@@ -6,8 +6,8 @@ from einops import rearrange, repeat
 from torch import Tensor
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention
 
-from oscine.models.compat import Attention
 from oscine.models.encoders.base.layers import numbered
+from oscine.models.timm_parts import Attention
 
 
 def insert_mask_tokens(

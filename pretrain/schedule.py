@@ -10,6 +10,8 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from oscine.models.compat import leave_gradients_scaled
+
 FUSED = {"cpu", "cuda"}  # devices whose AdamW updates a weight in one pass
 
 
@@ -17,8 +19,7 @@ def adamw(groups: list[dict[str, Any]], lr: float) -> AdamW:
     """Make AdamW as both papers have it. groups: parameters (`params`) with the `weight_decay` of each group."""
     fused = {weight.device.type for group in groups for weight in group["params"]} <= FUSED
     optimizer = AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=fused)
-    # Fused, it can also undo the scaling of float16 gradients, after which Lightning could not clip them: let it not.
-    optimizer._step_supports_amp_scaling = False
+    leave_gradients_scaled(optimizer)
     return optimizer
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from oscine.models.compat import Block, LayerNorm
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.frontends.mel import EATFrontend
+from oscine.models.timm_parts import Block, LayerNorm
 
 RATE, DIM = 8_000, 32
 

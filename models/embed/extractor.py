@@ -148,14 +148,13 @@ class EmbeddingExtractor(Extractor):
 
 
 def _compiled(compute: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    from torch._dynamo.exc import BackendCompilerFailed  # here, because it brings the compiler along
 
     compiled = torch.compile(compute, dynamic=False)
 
     def run(prepared: Tensor) -> Tensor:
         try:
             return compiled(prepared)
-        except BackendCompilerFailed as error:
+        except failure as error:
             reason = str(error.inner_exception).strip().partition("\n")[0]
             raise OscineError(
                 f"torch.compile failed ({reason}); install a C++ compiler such as g++, or do not compile"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oscine.models.encoders.base.layers import BlockSizes
 from oscine.models.encoders.base.mae import MAE
 from oscine.models.encoders.frontends.mel import PATCH, AudioMAEFrontend
 from oscine.models.errors import OscineError
@@ -28,12 +29,5 @@ class AudioMAE(MAE):
     ) -> None:
         if frames % PATCH:
             raise OscineError(f"frames={frames}, expected a multiple of {PATCH}, such as 1024")
-        super().__init__(
-            AudioMAEFrontend(sample_rate, frames, mean, std),
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            seconds=seconds,
-            mlp_ratio=mlp_ratio,
-            drop_path=drop_path,
-        )
+        sizes = BlockSizes(dim, depth, heads, mlp_ratio, drop_path)
+        super().__init__(AudioMAEFrontend(sample_rate, frames, mean, std), seconds, sizes)

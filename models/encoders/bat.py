@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from oscine.models.encoders.base.layers import CHUNK, GatedPostNormBlock, sincos_positions
+from oscine.models.encoders.base.layers import CHUNK, BlockSizes, GatedPostNormBlock, sincos_positions
 from oscine.models.encoders.base.post_norm import PostNormEncoder
 from oscine.models.encoders.frontends.mel import MELS, PATCH, BATFrontend
 
@@ -26,15 +26,8 @@ class BAT(PostNormEncoder):
         n_fft: int = 1024,
         hop: int = 160,
     ) -> None:
-        super().__init__(
-            BATFrontend(sample_rate, n_fft, hop),
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            seconds=seconds,
-            mlp_ratio=mlp_ratio,
-            drop_path=drop_path,
-        )
+        sizes = BlockSizes(dim, depth, heads, mlp_ratio, drop_path)
+        super().__init__(BATFrontend(sample_rate, n_fft, hop), seconds, sizes)
 
     def position_table(self, dim: int) -> Tensor:
         return sincos_positions((CHUNK // PATCH, MELS // PATCH), dim)

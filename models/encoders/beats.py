@@ -12,11 +12,11 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oscine.models.compat import DropPath
 from oscine.models.encoders.base.layers import drop_path_rates, gather_patches, init_linear, run_blocks
 from oscine.models.encoders.base.patch_encoder import ChunkedEncoder
 from oscine.models.encoders.frontends.mel import PATCH, BEATsFrontend
 from oscine.models.errors import OscineError
+from oscine.models.timm_parts import DropPath
 
 
 class BEATs(ChunkedEncoder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oscine.models.encoders.base.layers import BlockSizes
 from oscine.models.encoders.base.mae import MAE
 from oscine.models.encoders.frontends.mel import BirdMAEFrontend
 
@@ -21,12 +22,5 @@ class BirdMAE(MAE):
         mean: float = -7.2,
         std: float = 4.43,
     ) -> None:
-        super().__init__(
-            BirdMAEFrontend(sample_rate, round(seconds * sample_rate), mean, std),
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            seconds=seconds,
-            mlp_ratio=mlp_ratio,
-            drop_path=drop_path,
-        )
+        sizes = BlockSizes(dim, depth, heads, mlp_ratio, drop_path)
+        super().__init__(BirdMAEFrontend(sample_rate, round(seconds * sample_rate), mean, std), seconds, sizes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from oscine.models.encoders.base.layers import CHUNK, sincos_positions
+from oscine.models.encoders.base.layers import CHUNK, BlockSizes, sincos_positions
 from oscine.models.encoders.base.post_norm import PostNormEncoder
 from oscine.models.encoders.frontends.mel import MELS, PATCH, EATFrontend
 
@@ -28,15 +28,8 @@ class EAT(PostNormEncoder):
         mean: float = -4.59864076,
         std: float = 4.357353477,
     ) -> None:
-        super().__init__(
-            EATFrontend(sample_rate, mean, std),
-            dim=dim,
-            depth=depth,
-            heads=heads,
-            seconds=seconds,
-            mlp_ratio=mlp_ratio,
-            drop_path=drop_path,
-        )
+        sizes = BlockSizes(dim, depth, heads, mlp_ratio, drop_path)
+        super().__init__(EATFrontend(sample_rate, mean, std), seconds, sizes)
 
     def position_table(self, dim: int) -> Tensor:
         # With its axes exchanged the table of Bird-MAE and BAT is what it was meant to be: frequency, then time.

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oscine.models.encoders.frontends.mel import MELS, BATFrontend, Frontend, KaldiFbank, KaldiFrontend, lengthen
+from oscine.models.encoders.frontends.mel import MELS, BATFrontend, Frontend, KaldiFbank, KaldiFrontend, pad_to
 from oscine.models.errors import OscineError
 
 
@@ -57,8 +57,8 @@ class KaldiGraph(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:  # [batch, frames, mel]
         frames = self.frontend.frames(waveform.shape[1])
-        waveform = lengthen(self.frontend.prepare(waveform), self.fbank.length)
-        return self.frontend.lay_out(self.fbank(waveform), frames)
+        waveform = pad_to(self.frontend.prepare(waveform), self.fbank.length)
+        return self.frontend.pad_and_normalise(self.fbank(waveform), frames)
 
 
 class FbankGraph(nn.Module):

@@ -18,8 +18,8 @@ from typing import Any
 
 from huggingface_hub import constants, get_session, set_client_factory
 
+from oscine.models.compat import client_factory, httpx, leave_out_xet
 from oscine.models.errors import OscineError
-from oscine.models.hub.compat import client_factory, httpx, leave_out_xet
 
 logger = logging.getLogger(__name__)
 

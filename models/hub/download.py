@@ -19,10 +19,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from oscine.models.compat import httpx
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, git_hash
 from oscine.models.hub.client import COMMIT, HASH, THE_HUB, address_of, answerer, careful_client
-from oscine.models.hub.compat import httpx
 from oscine.models.json_text import one_line
 
 

@@ -13,9 +13,9 @@ from typing import TypeVar
 from huggingface_hub import HfApi, ModelInfo, constants
 from huggingface_hub.errors import FileMetadataError, HfHubHTTPError, LocalEntryNotFoundError
 
+from oscine.models.compat import httpx
 from oscine.models.errors import OscineError
 from oscine.models.hub.client import TRANSIENT_STATUS, careful_client, retry_after
-from oscine.models.hub.compat import httpx
 from oscine.models.hub.download import REASONS, download, explain
 
 logger = logging.getLogger(__name__)

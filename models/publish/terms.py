@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from oscine.models.compat import check_repository_name
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.errors import OscineError
 from oscine.models.files import without_places
-from oscine.models.hub.compat import check_repository_name
 from oscine.models.json_text import fits, read_json
 
 STAGING_PREFIX = "oscine-draft-"  # branches that are made and taken away while publishing

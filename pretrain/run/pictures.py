@@ -16,7 +16,7 @@ from matplotlib.image import imsave
 from torch import Tensor
 
 from oscine.models.encoders.base.state import evaluating
-from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.encoders.frontends.mel import MelScale
 from oscine.models.files import write_whole
 from oscine.pretrain.data.clips import collate
 from oscine.pretrain.data.datamodule import PretrainingData
@@ -54,8 +54,8 @@ class Pictures(EveryNSteps):
             return
         terms = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
         try:
-            ruler = recipe.encoder.frontend.ruler
-            self.write(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}", ruler)))
+            mel_scale = recipe.encoder.frontend.mel_scale
+            self.write(trainer, pixels_of(draw(panels, f"step {trainer.global_step}: {terms}", mel_scale)))
         except OSError as error:  # no picture is worth a run, and the other processes would wait for this one
             logger.warning("no picture of step %d: %s", trainer.global_step, error)
 
@@ -98,7 +98,7 @@ def seen(spectrogram: Tensor, keep: Tensor, grid: tuple[int, int]) -> Tensor:  #
     return spectrogram.masked_fill(~patches.repeat_interleave(height, 1).repeat_interleave(width, 2), torch.nan)
 
 
-def draw(panels: Panels, title: str, ruler: Ruler) -> Figure:
+def draw(panels: Panels, title: str, mel_scale: MelScale) -> Figure:
     """Draw a row a panel, a column a clip, over seconds and kHz."""
     clips = next(iter(panels.values()))
     figure = Figure(figsize=(4.4 * len(clips), 0.4 + 1.5 * len(panels)), dpi=100, layout="constrained")
@@ -107,10 +107,10 @@ def draw(panels: Panels, title: str, ruler: Ruler) -> Figure:
     for row, (name, images) in zip(rows, panels.items(), strict=True):
         row[0].set_title(name, loc="left", fontsize=10)
         row[0].set_ylabel("kHz")
-        row[0].set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))
+        row[0].set_yticks(list(mel_scale.ticks()), list(mel_scale.ticks().values()))
         for axes, image, clip in zip(row, images, clips, strict=True):
             low, high = np.nanquantile(clip, SHOWN)
-            extent = (0.0, len(clip) * ruler.frame_seconds, 0.0, clip.shape[1])
+            extent = (0.0, len(clip) * mel_scale.frame_seconds, 0.0, clip.shape[1])
             axes.set_facecolor(GAP)
             shown = np.ma.masked_invalid(image.transpose(0, 1))
             axes.imshow(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from oscine.models.compat import CosineLRScheduler
+from oscine.models.timm_parts import CosineLRScheduler
 from oscine.probe.fit.settings import FitSettings
 from oscine.probe.tasks.kinds import TaskKind
 

@@ -6,10 +6,10 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from oscine.models.compat import LayerNorm
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.errors import OscineError
+from oscine.models.timm_parts import LayerNorm
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.heads.settings import (
     AttentiveSettings,

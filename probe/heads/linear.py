@@ -9,9 +9,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from oscine.models.compat import LayerNorm
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
+from oscine.models.timm_parts import LayerNorm
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.heads.settings import (
     Head2ToeSettings,

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.encoders.frontends.mel import MelScale
 from oscine.probe.report.html import COLOURS, INK, MUTED, WIDE, plain_axes
 
 FRAMED = "#7fe0ff"  # seen on every colour of a spectrogram
@@ -62,7 +62,7 @@ class Cutout(NamedTuple):
     strange: bool = False
 
 
-def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], ruler: Ruler) -> Figure:
+def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], mel_scale: MelScale) -> Figure:
     """Draw a row a prototype; in it, clip after clip with its box, and beside it the box and its neighbourhood enlarged."""
     most = max(map(len, prototypes.values()))
     figure = Figure(figsize=(7.4, 0.3 + 1.3 * len(prototypes)), layout="constrained")
@@ -72,7 +72,7 @@ def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], ruler: Ruler) -> F
             wide.set_axis_off()
             close.set_axis_off()
         for wide, close, cutout in zip(row[::2], row[1::2], cutouts):
-            _show_cutout(wide, close, cutout, ruler)
+            _show_cutout(wide, close, cutout, mel_scale)
         row[0].set_ylabel(f"{name}\nkHz", fontsize=8.5, color=INK)
         row[0].tick_params(labelleft=True)
     for axes in rows[-1][::2]:
@@ -80,18 +80,18 @@ def cutout_figure(prototypes: Mapping[str, Sequence[Cutout]], ruler: Ruler) -> F
     return figure
 
 
-def _show_cutout(wide: Any, close: Any, cutout: Cutout, ruler: Ruler) -> None:
+def _show_cutout(wide: Any, close: Any, cutout: Cutout, mel_scale: MelScale) -> None:
     spectrogram, box = cutout.spectrogram, cutout.box
     for axes in (wide, close):
-        show_spectrogram(axes, spectrogram, ruler)
-        frame(axes, box, ruler)
+        show_spectrogram(axes, spectrogram, mel_scale)
+        frame(axes, box, mel_scale)
         axes.tick_params(labelleft=False, labelsize=7.5)
     around = box.around(*spectrogram.shape)
-    close.set_xlim(*around.seconds(ruler.frame_seconds))
+    close.set_xlim(*around.seconds(mel_scale.frame_seconds))
     close.set_ylim(around.low, around.high)
     close.set_xticks([])
     close.set_yticks([])
-    (first, last), low, high = box.seconds(ruler.frame_seconds), ruler.hertz(box.low), ruler.hertz(box.high)
+    (first, last), low, high = box.seconds(mel_scale.frame_seconds), mel_scale.hertz(box.low), mel_scale.hertz(box.high)
     close.set_title(f"{first:.2f}–{last:.2f} s\n{low / 1000:.1f}–{high / 1000:.1f} kHz", fontsize=7.5, color=INK)
     colour = COLOURS[1] if cutout.strange else INK
     wide.set_title(cutout.title, fontsize=7.5, color=colour, loc="left")
@@ -114,18 +114,20 @@ class LogitBreakdown(NamedTuple):
         return sum(value for _, value in self.bars)
 
 
-def breakdown_figure(spectrogram: Tensor, breakdown: LogitBreakdown, ruler: Ruler) -> Figure:
+def breakdown_figure(spectrogram: Tensor, breakdown: LogitBreakdown, mel_scale: MelScale) -> Figure:
     """Draw the clip, where in it the logit comes from, and the sum from the constant to the logit, bar after bar."""
     heat = breakdown.heat
     heights = [1.5, *([1.5] if heat is not None else []), 0.5 + 0.21 * (len(breakdown.bars) + 1)]
     figure = Figure(figsize=(WIDE, 0.7 + sum(heights)), layout="constrained")
     panels = figure.subplots(len(heights), 1, height_ratios=heights)
-    show_spectrogram(panels[0], spectrogram, ruler)
+    show_spectrogram(panels[0], spectrogram, mel_scale)
     for box, label in breakdown.boxes.items():
         first, *others = label.split(", ")
-        frame(panels[0], box, ruler, f"{first} +{len(others)}" if len(others) > 1 else label)  # what a box has room for
+        frame(
+            panels[0], box, mel_scale, f"{first} +{len(others)}" if len(others) > 1 else label
+        )  # what a box has room for
     if heat is not None:
-        _show_heat(figure, panels[1], heat, len(spectrogram), ruler)
+        _show_heat(figure, panels[1], heat, len(spectrogram), mel_scale)
     for axes in panels[:-1]:
         axes.set_ylabel("kHz", fontsize=9)
         axes.tick_params(labelsize=8.5)
@@ -134,14 +136,14 @@ def breakdown_figure(spectrogram: Tensor, breakdown: LogitBreakdown, ruler: Rule
     return figure
 
 
-def _show_heat(figure: Figure, axes: Any, heat: Tensor, frames: int, ruler: Ruler) -> None:
+def _show_heat(figure: Figure, axes: Any, heat: Tensor, frames: int, mel_scale: MelScale) -> None:
     limit = max(heat.abs().max().item(), 1e-12)
-    extent = (0.0, frames * ruler.frame_seconds, 0.0, float(ruler.bands))
+    extent = (0.0, frames * mel_scale.frame_seconds, 0.0, float(mel_scale.bands))
     image = axes.imshow(
         heat.numpy().T, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent,
         interpolation="nearest",
     )  # fmt: skip
-    axes.set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))
+    axes.set_yticks(list(mel_scale.ticks()), list(mel_scale.ticks().values()))
     colours = figure.colorbar(image, ax=axes, pad=0.01, aspect=12)
     colours.ax.tick_params(labelsize=8)
     colours.set_label("added", fontsize=8.5)
@@ -167,18 +169,18 @@ def _show_sum(axes: Any, breakdown: LogitBreakdown) -> None:
     axes.axvline(0, color=MUTED, linewidth=0.8)
 
 
-def show_spectrogram(axes: Any, spectrogram: Tensor, ruler: Ruler) -> None:
+def show_spectrogram(axes: Any, spectrogram: Tensor, mel_scale: MelScale) -> None:
     """Draw a spectrogram [frames, mel] over seconds and kHz."""
     low, high = np.quantile(spectrogram.numpy(), [0.02, 0.995])
-    extent = (0.0, len(spectrogram) * ruler.frame_seconds, 0.0, float(ruler.bands))
+    extent = (0.0, len(spectrogram) * mel_scale.frame_seconds, 0.0, float(mel_scale.bands))
     axes.imshow(
         spectrogram.numpy().T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent
     )  # fmt: skip
-    axes.set_yticks(list(ruler.ticks()), list(ruler.ticks().values()))
+    axes.set_yticks(list(mel_scale.ticks()), list(mel_scale.ticks().values()))
 
 
-def frame(axes: Any, box: Box, ruler: Ruler, label: str = "") -> None:
-    (first, last), height = box.seconds(ruler.frame_seconds), box.high - box.low
+def frame(axes: Any, box: Box, mel_scale: MelScale, label: str = "") -> None:
+    (first, last), height = box.seconds(mel_scale.frame_seconds), box.high - box.low
     edge = Rectangle((first, box.low), last - first, height, fill=False, edgecolor=FRAMED, linewidth=1.4, zorder=3)
     axes.add_patch(edge).set_clip_on(False)  # at the clip's end half of the line lies outside
     if label:

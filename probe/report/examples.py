@@ -16,8 +16,7 @@ from torch import Tensor
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.encoders.base.state import evaluating
-from oscine.models.encoders.frontends.mel_scale import Ruler
-from oscine.models.encoders.frontends.picture import Picture
+from oscine.models.encoders.frontends.mel import MelScale, Picture
 from oscine.probe.fit.judge import FeatureSource, Judgement
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs, Probe
@@ -70,9 +69,9 @@ class Judged:
         return pictures(self.encoder, self.task.rows.iloc[list(rows)], self.seconds)
 
     @cached_property
-    def ruler(self) -> Ruler:
+    def mel_scale(self) -> MelScale:
         """The axes of its pictures, whatever is seen in them."""
-        return self.encoder.picture(torch.zeros(self.encoder.samples)).ruler
+        return self.encoder.picture(torch.zeros(self.encoder.samples)).mel_scale
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -84,7 +83,7 @@ class Judged:
     @property
     def patch(self) -> tuple[float, float]:
         """The frames and mel bands of a picture that a patch covers."""
-        return self.encoder.step_seconds / self.ruler.frame_seconds, self.ruler.bands / self.encoder.grid[1]
+        return self.encoder.step_seconds / self.mel_scale.frame_seconds, self.mel_scale.bands / self.encoder.grid[1]
 
     def labels(self, row: int) -> list[str]:
         return self.task.rows["labels"].iloc[row]
@@ -218,7 +217,7 @@ def by_patches(judged: Judged, probe: LinearProbe, example: Example) -> LogitBre
         first = 0 if len(layers) > 1 else encoder.depth - 1
         bars = [(f"layer {layer}", value) for layer, value in enumerate(layers, start=first)]
     else:
-        edges = [judged.ruler.hertz(band * judged.patch[1]) / 1000 for band in range(len(bands) + 1)]
+        edges = [judged.mel_scale.hertz(band * judged.patch[1]) / 1000 for band in range(len(bands) + 1)]
         bars = [(f"{low:.1f} to {high:.1f} kHz", value) for low, high, value in zip(edges, edges[1:], bands)]
     return LogitBreakdown(
         [("constant", terms.constant), *bars], None if probe.pool == Selection.CLS else terms.values.sum(0), {}

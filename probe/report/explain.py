@@ -7,8 +7,8 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from oscine.models.compat import LayerNorm
 from oscine.models.encoders.base.features import Features, Selection
+from oscine.models.timm_parts import LayerNorm
 from oscine.probe.fit.judge import FeatureSource
 from oscine.probe.heads.linear import LinearProbe, Standardised
 from oscine.probe.heads.probe import Probe

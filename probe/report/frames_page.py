@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.encoders.frontends.mel import MelScale
 from oscine.probe.fit.frames import THRESHOLDS, Decision, FrameJudgement, score_events
 from oscine.probe.metrics.sound_events import Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.report.cutouts import show_spectrogram
@@ -184,7 +184,7 @@ def _recordings(page: Report, judged: JudgedFrames) -> None:
         begin, end = busiest(one.true, SHOWN_SECONDS, len(one.probabilities) * hop)
         scene = Scene(picture.spectrogram, one.probabilities, hop, one.true, one.found)
         page.figure(
-            scene_figure(scene, task.classes, picture.ruler, begin, end),
+            scene_figure(scene, task.classes, picture.mel_scale, begin, end),
             f"{Path(task.rows['path'].iloc[one.row]).stem}, {begin:.0f} to {end:.0f} s. Of all its {onsets.annotated} "
             f"events the onsets of {onsets.matched} are found, among {onsets.found} that were said to be there "
             f"(F1 {onsets.f1:.3f}).",
@@ -207,12 +207,12 @@ class Scene(NamedTuple):
     found: Sequence[Event]
 
 
-def scene_figure(scene: Scene, classes: Sequence[str], ruler: Ruler, begin: float, end: float) -> Figure:
+def scene_figure(scene: Scene, classes: Sequence[str], mel_scale: MelScale, begin: float, end: float) -> Figure:
     """Draw some seconds of a recording: its spectrogram, each class's probability, and the events, annotated and found."""
     shown = _shown(scene, len(classes), begin, end)
     figure = Figure(figsize=(WIDE, 2.6 + 0.44 * len(shown)), layout="constrained")
     heard, heat, lanes = figure.subplots(3, 1, sharex=True, height_ratios=[1.6, 0.2 * len(shown), 0.24 * len(shown)])
-    show_spectrogram(heard, scene.spectrogram, ruler)
+    show_spectrogram(heard, scene.spectrogram, mel_scale)
     heard.set_ylabel("kHz", fontsize=9)
     image = heat.imshow(
         scene.probabilities[:, shown].numpy().T, aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest",

@@ -10,7 +10,7 @@ from pandas import DataFrame
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.encoders.frontends.mel import MelScale
 from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.negatives import FINETUNED, read_false_positives
 from oscine.probe.fit.judge import Judgement
@@ -76,16 +76,16 @@ def _show_clip(page: Report, encoder: Encoder, task: Task, row: int, title: str)
     with page.column():
         page.heading(title, level=3)
         page.figure(
-            clip_figure(picture.spectrogram, picture.ruler), name_of(task, row), "webp", f"spectrogram: {title}"
+            clip_figure(picture.spectrogram, picture.mel_scale), name_of(task, row), "webp", f"spectrogram: {title}"
         )
         page.sound(LabelledClips(rows, encoder.sample_rate, encoder.seconds)[0], encoder.sample_rate, title)
 
 
-def clip_figure(spectrogram: Tensor, ruler: Ruler) -> Figure:
+def clip_figure(spectrogram: Tensor, mel_scale: MelScale) -> Figure:
     """Draw one clip [frames, mel], as wide as half the text."""
     figure = Figure(figsize=(WIDE / 2, 1.7), layout="constrained")
     axes = figure.subplots()
-    show_spectrogram(axes, spectrogram, ruler)
+    show_spectrogram(axes, spectrogram, mel_scale)
     axes.tick_params(labelsize=8.5)
     axes.set_ylabel("kHz", fontsize=9)
     axes.set_xlabel("seconds", fontsize=9)

@@ -108,7 +108,7 @@ def _prototypes(page: Report, judged: Judged) -> None:
     )
     for label, shown in prototype_cutouts(judged, probe, classes).items():
         page.figure(
-            cutout_figure(shown, judged.ruler),
+            cutout_figure(shown, judged.mel_scale),
             f"Prototypes of {judged.task.classes[label]}, each with the judged clips that excite it most.",
             "webp",
         )
@@ -126,7 +126,7 @@ def _clips(page: Report, judged: Judged) -> None:
     for example, (picture, breakdown) in explained:
         labels = ", ".join(judged.labels(example.row)) or "no label"
         page.figure(
-            breakdown_figure(picture.spectrogram, breakdown, picture.ruler),
+            breakdown_figure(picture.spectrogram, breakdown, picture.mel_scale),
             f"{judged.name(example.row)}, {labels}: why {judged.task.classes[example.label]}, with a probability of "
             f"{example.probability:.3f}, {'rightly' if example.right else 'wrongly'} so. Of all clips that were judged "
             f"{'rightly' if example.right else 'wrongly'} in {judged.part.name}, the probe is surest of this one. "

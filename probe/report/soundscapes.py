@@ -20,7 +20,7 @@ from torch.nn.functional import one_hot
 from oscine.models.audio.load import audio_info, load_audio
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.state import evaluating
-from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.encoders.frontends.mel import MelScale
 from oscine.models.files import write_whole
 from oscine.probe.deploy.detections import find_detections
 from oscine.probe.deploy.fitted import FittedProbe, ProbeFit
@@ -225,20 +225,20 @@ def show_soundscape(page: Report, soundscape: Soundscape, encoder: Encoder) -> N
         picture = encoder.picture(waveform)
     name = soundscape.path.stem
     page.figure(
-        soundscape_figure(picture.spectrogram, picture.ruler, len(waveform) / encoder.sample_rate, soundscape),
+        soundscape_figure(picture.spectrogram, picture.mel_scale, len(waveform) / encoder.sample_rate, soundscape),
         f"{name}: top, the recording; below, for every species, its annotated songs and what was detected.",
         "webp",
     )
     page.sound(waveform, encoder.sample_rate, f"soundscape {name}")
 
 
-def soundscape_figure(spectrogram: Tensor, ruler: Ruler, seconds: float, soundscape: Soundscape) -> Figure:
+def soundscape_figure(spectrogram: Tensor, mel_scale: MelScale, seconds: float, soundscape: Soundscape) -> Figure:
     """Draw the recording [frames, mel] over seconds and kHz; below, a line a species with its songs and detections."""
     songs, detections = soundscape.songs, soundscape.detections
     species = sorted({*songs["label"], *detections["label"]})
     figure = Figure(figsize=(WIDE, 2.5 + 0.25 * len(species)), layout="constrained")
     top, lanes = figure.subplots(2, 1, sharex=True, height_ratios=[1.5, 0.3 + 0.25 * len(species)])
-    show_spectrogram(top, spectrogram, ruler)
+    show_spectrogram(top, spectrogram, mel_scale)
     top.set_ylabel("kHz", fontsize=9)
     right = overlapping(detections, songs)
     kinds: dict[str, tuple[DataFrame, list[bool], float, dict[str, Any]]] = {

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from oscine.models.audio.waveforms import Waveforms, as_batch, as_clips, is_list
 from oscine.models.encoders.base.features import Features, check_layers
 from oscine.models.encoders.base.provenance import Origin
-from oscine.models.encoders.frontends.picture import Picture, log_mel_picture
+from oscine.models.encoders.frontends.mel import Picture, log_mel_picture
 from oscine.models.errors import OscineError
 
 

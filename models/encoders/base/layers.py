@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from oscine.models.compat import Attention, DropPath, LayerNorm, Mlp
 from oscine.models.encoders.frontends.mel import PATCH
+from oscine.models.timm_parts import Attention, DropPath, LayerNorm, Mlp
 
 CHUNK = 64 * PATCH  # frames that an encoder of chunks sees at once: 10.24 s at a hop of 10 ms
+
+
+class BlockSizes(NamedTuple):
+    """State how many transformer blocks an encoder has, and of what size."""
+
+    dim: int
+    depth: int
+    heads: int
+    mlp_ratio: float
+    drop_path: float  # the rate of the last block
 
 
 def sincos_positions(grid: tuple[int, int], dim: int) -> Tensor:  # [time * freq, dim]

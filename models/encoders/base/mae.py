@@ -1,15 +1,15 @@
-"""What Audio-MAE and Bird-MAE share: the encoder of a masked autoencoder, on the patches of exactly one clip."""
+"""Build what Audio-MAE and Bird-MAE share: a masked autoencoder's encoder, for exactly one clip."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from oscine.models.compat import Block, LayerNorm
-from oscine.models.encoders.base.layers import drop_path_rates, frozen, init_linear, sincos_positions
+from oscine.models.encoders.base.layers import BlockSizes, drop_path_rates, frozen, init_linear, sincos_positions
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.frontends.mel import Frontend
 from oscine.models.errors import OscineError
+from oscine.models.timm_parts import Block, LayerNorm
 
 
 class MAE(PatchEncoder):
@@ -18,24 +18,14 @@ class MAE(PatchEncoder):
     In `Features` the last layer has passed the final norm; `pooled` is `fc_norm` of the mean raw patch token.
     """
 
-    def __init__(
-        self,
-        frontend: Frontend,
-        *,
-        dim: int,
-        depth: int,
-        heads: int,
-        seconds: float,
-        mlp_ratio: float,
-        drop_path: float,
-    ) -> None:
-        super().__init__(frontend, dim=dim, depth=depth, heads=heads, seconds=seconds)
+    def __init__(self, frontend: Frontend, seconds: float, sizes: BlockSizes) -> None:
+        super().__init__(frontend, dim=sizes.dim, depth=sizes.depth, heads=sizes.heads, seconds=seconds)
         no_position = torch.zeros(1, self.dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.dim))
         self.pos_embed = frozen(torch.cat([no_position, self.position_table(self.dim)])[None])
         self.blocks = nn.ModuleList(
-            Block(self.dim, self.heads, mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
-            for rate in drop_path_rates(drop_path, self.depth)
+            Block(self.dim, self.heads, sizes.mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=LayerNorm)
+            for rate in drop_path_rates(sizes.drop_path, self.depth)
         )
         self.norm = LayerNorm(self.dim)
         self.fc_norm = LayerNorm(self.dim)

@@ -9,13 +9,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from oscine.models.compat import PatchEmbed
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.base.layers import CHUNK, gather_patches, join_chunks, run_blocks
-from oscine.models.encoders.frontends.mel import MELS, PATCH, Frontend
-from oscine.models.encoders.frontends.picture import Picture
+from oscine.models.encoders.frontends.mel import MELS, PATCH, Frontend, Picture
 from oscine.models.errors import OscineError
+from oscine.models.timm_parts import PatchEmbed
 
 # timm's names for the layouts of patches, in which height is time and width is frequency
 LAYOUTS = {
@@ -105,7 +104,7 @@ class PatchEncoder(Encoder):
     def picture(self, waveform: Tensor, samples: int | None = None) -> Picture:
         """What the encoder sees of a waveform."""
         frames = self.frontend.frames(samples or len(waveform))
-        return Picture(self.frontend(self.on_device(waveform[None]), frames)[0].cpu(), self.frontend.ruler)
+        return Picture(self.frontend(self.on_device(waveform[None]), frames)[0].cpu(), self.frontend.mel_scale)
 
     def features(self, input: Tensor, layers: Sequence[int] | None = None) -> Features:
         """What `forward` makes of a spectrogram [batch, frames, mel] of its frontend."""

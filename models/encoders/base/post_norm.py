@@ -1,14 +1,14 @@
-"""What BAT, EAT and SSLAM share: post-norm blocks on CLS and the patches of a chunk, over any length of sound."""
+"""Build what BAT, EAT and SSLAM share: post-norm blocks on CLS and the patches of a chunk, for any length."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from oscine.models.compat import LayerNorm
-from oscine.models.encoders.base.layers import PostNormBlock, drop_path_rates, frozen, init_linear
+from oscine.models.encoders.base.layers import BlockSizes, PostNormBlock, drop_path_rates, frozen, init_linear
 from oscine.models.encoders.base.patch_encoder import ChunkedEncoder
 from oscine.models.encoders.frontends.mel import Frontend
+from oscine.models.timm_parts import LayerNorm
 
 
 class PostNormEncoder(ChunkedEncoder):
@@ -19,23 +19,14 @@ class PostNormEncoder(ChunkedEncoder):
 
     block = PostNormBlock
 
-    def __init__(
-        self,
-        frontend: Frontend,
-        *,
-        dim: int,
-        depth: int,
-        heads: int,
-        seconds: float,
-        mlp_ratio: float,
-        drop_path: float,
-    ) -> None:
-        super().__init__(frontend, dim=dim, depth=depth, heads=heads, seconds=seconds)
+    def __init__(self, frontend: Frontend, seconds: float, sizes: BlockSizes) -> None:
+        super().__init__(frontend, dim=sizes.dim, depth=sizes.depth, heads=sizes.heads, seconds=seconds)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.dim))
         self.pos_embed = frozen(self.position_table(self.dim)[None])
         self.pre_norm = LayerNorm(self.dim)
         self.blocks = nn.ModuleList(
-            self.block(self.dim, self.heads, mlp_ratio, rate) for rate in drop_path_rates(drop_path, self.depth)
+            self.block(self.dim, self.heads, sizes.mlp_ratio, rate)
+            for rate in drop_path_rates(sizes.drop_path, self.depth)
         )
         self.init_weights()
 

@@ -1,28 +1,61 @@
-"""From waveforms to the spectrograms that the encoders were trained on: batched, on the module's device, per clip."""
+"""Compute the spectrograms that encoders were trained on: batched, on the module's device, clip by clip."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from oscine.models.compat import amplitude_to_DB, melscale_fbanks, spectrogram
-from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.timm_parts import amplitude_to_DB, melscale_fbanks, spectrogram
 
 MELS = 128  # mel bands, in every encoder of the zoo
 KALDI_LOWEST = 20.0  # Hz, where Kaldi's bands begin
 
 PATCH = 16  # frames and mel bands a patch covers, in every encoder of the zoo
+KILOHERTZ = (0.5, 1, 2, 4, 8)  # that axes show
 
 
-class Tables(nn.Module):
+class MelScale(NamedTuple):
+    """Tell what a spectrogram's frames are in seconds and its mel bands in hertz.
+
+    A frame lies every `frame_seconds`; bands are even in mel from `lowest` to `highest` Hz. The mel scale is 1127
+    ln(1 + f / 700). Bands are triangles: each reaches from the middle of the one below to that of the one above.
+    """
+
+    frame_seconds: float
+    lowest: float
+    highest: float
+    bands: int
+
+    def hertz(self, edge: float) -> float:
+        """Return where band `edge` begins, that is, where its triangle crosses that of the band below."""
+        low, step = self._mel()
+        return 700.0 * math.expm1(low + (edge + 0.5) * step)
+
+    def edge(self, hertz: float) -> float:
+        """Return the band that begins there; between two of them, in parts."""
+        low, step = self._mel()
+        return (math.log1p(hertz / 700.0) - low) / step - 0.5
+
+    def ticks(self) -> dict[float, str]:
+        """Return where an axis of bands has its marks, and the kHz that stand there."""
+        return {
+            self.edge(1000 * number): f"{number:g}" for number in KILOHERTZ if self.edge(1000 * number) < self.bands
+        }
+
+    def _mel(self) -> tuple[float, float]:
+        low, high = (math.log1p(hertz / 700.0) for hertz in (self.lowest, self.highest))
+        return low, (high - low) / (self.bands + 1)
+
+
+class Float32Buffers(nn.Module):
     """Keeps its buffers in float32 whatever its weights are cast to: a window in half precision is another window."""
 
-    def _apply(self, fn: Any, recurse: bool = True) -> Tables:
+    def _apply(self, fn: Any, recurse: bool = True) -> Float32Buffers:
         exact = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
         for name, table in exact.items():
@@ -30,7 +63,7 @@ class Tables(nn.Module):
         return self
 
 
-class Frontend(Tables):
+class Frontend(Float32Buffers):
     """Waveform [batch, samples] to spectrogram [batch, frames, mel]. No clip depends on the others of its batch.
 
     `frames`: how many to return; padded at the end, or cropped. None pads to the next multiple of a patch.
@@ -56,14 +89,16 @@ class Frontend(Tables):
         return PATCH * self.frame_seconds
 
     @property
-    def ruler(self) -> Ruler:
-        return Ruler(self.frame_seconds, self.lowest, self.sample_rate / 2, MELS)
+    def mel_scale(self) -> MelScale:
+        """The seconds of its frames and the hertz of its bands."""
+        return MelScale(self.frame_seconds, self.lowest, self.sample_rate / 2, MELS)
 
     def frames(self, samples: int) -> int:
         """Frames that a waveform of so many samples comes to, padding to whole patches included."""
         return math.ceil(self.raw_frames(samples) / PATCH) * PATCH
 
     def raw_frames(self, samples: int) -> int:
+        """Frames that a waveform of so many samples comes to, before padding."""
         raise NotImplementedError
 
     def forward(self, waveform: Tensor, frames: int | None = None) -> Tensor:
@@ -72,6 +107,7 @@ class Frontend(Tables):
             return self.spectrogram(waveform.float(), frames)
 
     def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
+        """Waveform [batch, samples] to [batch, frames, mel], both in float32."""
         raise NotImplementedError
 
 
@@ -79,13 +115,13 @@ def symmetric_hann(length: int) -> Tensor:
     return torch.hann_window(length, periodic=False)
 
 
-def povey(length: int) -> Tensor:
+def povey_window(length: int) -> Tensor:  # [length]
     """Kaldi's own window: a Hann window with somewhat broader flanks."""
     return symmetric_hann(length) ** 0.85
 
 
-def lengthen(waveform: Tensor, samples: int) -> Tensor:
-    """Filled up with silence to so many samples at least."""
+def pad_to(waveform: Tensor, samples: int) -> Tensor:  # [batch, samples or more]
+    """Fill a waveform [batch, any] up with silence to so many samples at least."""
     return pad(waveform, (0, max(0, samples - waveform.shape[1])))
 
 
@@ -111,7 +147,7 @@ class BATFrontend(Frontend):
 
     def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
         # The transform mirrors half a window at each end; what is shorter than a window is first filled up with silence.
-        waveform = lengthen(waveform, self.n_fft)
+        waveform = pad_to(waveform, self.n_fft)
         power = spectrogram(
             waveform, pad=0, window=self.window, n_fft=self.n_fft, hop_length=self.hop, win_length=self.n_fft,
             power=2.0, normalized=False,
@@ -148,17 +184,17 @@ class KaldiFrontend(Frontend):
     def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
         frames = self.frames(waveform.shape[1]) if frames is None else frames
         waveform = self.prepare(waveform)
-        return self.lay_out(self.fbank(lengthen(waveform, self.fbank.length)), frames)
+        return self.pad_and_normalise(self.fbank(pad_to(waveform, self.fbank.length)), frames)
 
-    def prepare(self, waveform: Tensor) -> Tensor:
-        """Without its mean, as most recipes hand a waveform to Kaldi."""
+    def prepare(self, waveform: Tensor) -> Tensor:  # [batch, samples]
+        """Subtract a clip's mean from its waveform [batch, samples], as most recipes do before Kaldi."""
         return waveform - waveform.mean(1, keepdim=True)
 
-    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
-        """Log mel [batch, any, mel] as it reaches the encoder, [batch, frames, mel]."""
+    def pad_and_normalise(self, fbank: Tensor, frames: int) -> Tensor:
+        """Pad log mel [batch, any, mel] in time and normalise it: [batch, frames, mel], as it reaches the encoder."""
         raise NotImplementedError
 
-    def standardise(self, fbank: Tensor) -> Tensor:
+    def normalise(self, fbank: Tensor) -> Tensor:  # [batch, frames, mel]
         return (fbank - self.mean) / (2 * self.std)
 
 
@@ -176,11 +212,11 @@ class BirdMAEFrontend(KaldiFrontend):
         return self.fbank.frames(max(samples, self.samples))
 
     def prepare(self, waveform: Tensor) -> Tensor:
-        return super().prepare(lengthen(waveform, self.samples))
+        return super().prepare(pad_to(waveform, self.samples))
 
-    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
+    def pad_and_normalise(self, fbank: Tensor, frames: int) -> Tensor:
         floor = fbank.amin((1, 2), keepdim=True).expand(-1, max(0, frames - fbank.shape[1]), MELS)
-        return self.standardise(torch.cat([fbank[:, :frames], floor], dim=1))
+        return self.normalise(torch.cat([fbank[:, :frames], floor], dim=1))
 
 
 class AudioMAEFrontend(KaldiFrontend):
@@ -193,28 +229,28 @@ class AudioMAEFrontend(KaldiFrontend):
     def frames(self, samples: int) -> int:
         return max(self.clip_frames, super().frames(samples))
 
-    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
-        return self.standardise(pad(fbank, (0, 0, 0, frames - fbank.shape[1])))
+    def pad_and_normalise(self, fbank: Tensor, frames: int) -> Tensor:
+        return self.normalise(pad(fbank, (0, 0, 0, frames - fbank.shape[1])))
 
 
 class EATFrontend(KaldiFrontend):
     """Padded in time with 0 after it is standardised: the mean of the data set, neither silence nor the clip's floor."""
 
-    def lay_out(self, fbank: Tensor, frames: int) -> Tensor:
-        return pad(self.standardise(fbank), (0, 0, 0, frames - fbank.shape[1]))
+    def pad_and_normalise(self, fbank: Tensor, frames: int) -> Tensor:
+        return pad(self.normalise(fbank), (0, 0, 0, frames - fbank.shape[1]))
 
 
 class BEATsFrontend(EATFrontend):
     """Of samples scaled to the range of 16-bit integers, their mean left in, through Povey's window."""
 
     def __init__(self, sample_rate: int, mean: float, std: float) -> None:
-        super().__init__(sample_rate, mean, std, povey)
+        super().__init__(sample_rate, mean, std, povey_window)
 
     def prepare(self, waveform: Tensor) -> Tensor:
         return waveform * 2**15
 
 
-class KaldiFbank(Tables):
+class KaldiFbank(Float32Buffers):
     """Kaldi's log mel filter bank for a batch: waveform [batch, samples] to [batch, frames, mel].
 
     Equals `torchaudio.compliance.kaldi.fbank`, which takes one clip at a time, with a window of 25 ms every 10 ms, a mel
@@ -263,3 +299,19 @@ def kaldi_filters(n_fft: int, sample_rate: int) -> Tensor:  # [n_fft / 2, mel]
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
     return torch.minimum(rising, falling).clamp(min=0.0)
+
+
+class Picture(NamedTuple):
+    """Hold a spectrogram for people to look at, [frames, mel] on the CPU, and its scale in seconds and hertz."""
+
+    spectrogram: Tensor
+    mel_scale: MelScale
+
+
+@torch.no_grad()
+def log_mel_picture(waveform: Tensor, sample_rate: int) -> Picture:
+    """Return the log mel bands of a waveform [samples], every 10 ms, without its mean, whatever the encoder computes on."""
+    fbank = KaldiFbank(sample_rate)
+    waveform = pad_to(waveform[None].float().cpu(), fbank.length)
+    mel_scale = MelScale(fbank.hop / sample_rate, KALDI_LOWEST, sample_rate / 2, MELS)
+    return Picture(fbank(waveform - waveform.mean())[0], mel_scale)

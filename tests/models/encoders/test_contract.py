@@ -197,9 +197,9 @@ def test_layers_that_differ_are_had_one_at_a_time(encoder: Encoder) -> None:
 
 
 def test_a_picture_shows_the_whole_clip(encoder: Encoder) -> None:
-    spectrogram, ruler = encoder.picture(noise(1000), encoder.samples)
-    assert spectrogram.shape[1] == ruler.bands
-    assert len(spectrogram) * ruler.frame_seconds == pytest.approx(encoder.seconds, abs=0.03)
+    spectrogram, mel_scale = encoder.picture(noise(1000), encoder.samples)
+    assert spectrogram.shape[1] == mel_scale.bands
+    assert len(spectrogram) * mel_scale.frame_seconds == pytest.approx(encoder.seconds, abs=0.03)
 
 
 def test_a_size_that_cannot_be_is_refused() -> None:

@@ -16,9 +16,9 @@ from huggingface_hub import close_session, constants, file_download, get_session
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import _http as hub_http
 
+from oscine.models import compat
 from oscine.models.errors import OscineError
 from oscine.models.hub import client as hub_client
-from oscine.models.hub import compat as hub_compat
 from oscine.models.hub.download import fetch
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.publish.upload import push_to_hub
@@ -230,7 +230,7 @@ def test_what_others_fetch_is_not_looked_at(hub, tmp_path, monkeypatch):
 def test_a_client_whose_maker_has_another_name_is_checked_all_the_same(hub, monkeypatch):
     close_session()
     set_client_factory(hub_http.default_client_factory)
-    monkeypatch.setattr(hub_compat, "FACTORY", "renamed")
+    monkeypatch.setattr(compat, "FACTORY", "renamed")
     create_model(NAME)
     assert get_session().event_hooks["response"] == [hub_client._check], "once"
     hub.repositories[REPOSITORY].commit({"config.json": b" "})
@@ -240,7 +240,7 @@ def test_a_client_whose_maker_has_another_name_is_checked_all_the_same(hub, monk
 
 def test_where_xet_has_another_name_it_is_left_as_it_is(monkeypatch):
     monkeypatch.delattr(file_download, "is_xet_available")
-    hub_compat.leave_out_xet(lambda: True)
+    compat.leave_out_xet(lambda: True)
     assert not hasattr(file_download, "is_xet_available")
 
 
@@ -248,7 +248,7 @@ def test_a_client_that_fetches_with_another_library_is_one_line():
     with pytest.raises(
         OscineError, match=r'does not fetch with httpx any more; .*; run: pip install "huggingface_hub=='
     ):
-        hub_compat.http_library(ValueError)
+        compat.http_library(ValueError)
 
 
 def test_a_busy_hub_is_one_line_each_on_the_command_line(hub, tmp_path):

@@ -15,8 +15,7 @@ from matplotlib.image import imread
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from oscine.models import create_model
-from oscine.models.encoders.frontends.mel import PATCH
-from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.encoders.frontends.mel import PATCH, MelScale
 from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.bat import colours
 from oscine.pretrain.data.datamodule import PretrainingData
@@ -92,7 +91,7 @@ def test_a_picture_is_drawn_at_the_first_step_and_at_every_second(
     assert [path.name for path in pictures] == ["step_0000001.png", "step_0000002.png", "step_0000004.png"]
     panels, losses = panels_of(recipe, clips)
     title = f"step 4: {', '.join(f'{name} {value:.3f}' for name, value in losses.items())}"
-    last = pixels_of(draw(panels, title, recipe.encoder.frontend.ruler))
+    last = pixels_of(draw(panels, title, recipe.encoder.frontend.mel_scale))
     assert np.array_equal(np.round(imread(pictures[-1])[..., :3] * 255), last), "of the run's first clips"
     (events,) = tmp_path.glob("logs/version_0/events*")
     logged = EventAccumulator(str(events)).Reload().Images("pictures")
@@ -128,7 +127,7 @@ def test_what_is_dropped_is_not_shown_as_seen(name: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_mixed_precision_is_drawn_too(name: str, bfloat16: None) -> None:
     panels, _, _ = looked_at(RECIPES[name]())
-    assert pixels_of(draw(dict(zip("abcd", panels)), "", Ruler(0.01, 50.0, 8000.0, 128))).ndim == 3
+    assert pixels_of(draw(dict(zip("abcd", panels)), "", MelScale(0.01, 50.0, 8000.0, 128))).ndim == 3
 
 
 def test_a_reconstruction_is_the_clip_where_it_was_seen() -> None:
@@ -169,4 +168,4 @@ def test_of_what_has_collapsed_or_diverged_nothing_is_drawn(value: float) -> Non
     drawn = colours(torch.full((1, 40, 8), value), torch.full((1, 40, 8), value))
     assert drawn.targets.isnan().all()
     panels = {"the clip": torch.rand(1, 64, 128), "nothing": drawn.targets.unflatten(1, (5, 8))}
-    assert pixels_of(draw(panels, "", Ruler(0.01, 50.0, 8000.0, 128))).ndim == 3
+    assert pixels_of(draw(panels, "", MelScale(0.01, 50.0, 8000.0, 128))).ndim == 3

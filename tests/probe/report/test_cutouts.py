@@ -56,9 +56,9 @@ def test_a_tone_lies_in_the_box_of_its_loudest_patch(name: str, hertz: int) -> N
     spectrogram = encoder.spectrogram([tone])[0]
     loudness = spectrogram.unfold(0, PATCH, PATCH).unfold(1, PATCH, PATCH).amax((2, 3))
     box = box_of(int(loudness.argmax()), encoder.grid, encoder.grid, SIZE)
-    ruler = encoder.frontend.ruler
-    first, last = box.seconds(ruler.frame_seconds)
+    mel_scale = encoder.frontend.mel_scale
+    first, last = box.seconds(mel_scale.frame_seconds)
     assert first < 1.1
     assert last > 1.0
     assert last - first == pytest.approx(encoder.frontend.patch_seconds)
-    assert ruler.hertz(box.low) <= hertz <= ruler.hertz(box.high)
+    assert mel_scale.hertz(box.low) <= hertz <= mel_scale.hertz(box.high)

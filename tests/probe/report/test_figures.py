@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch.nn.functional import one_hot
 
-from oscine.models.encoders.frontends.mel_scale import Ruler
+from oscine.models.encoders.frontends.mel import MelScale
 from oscine.probe.metrics.bootstrap import Interval
 from oscine.probe.metrics.calibration import calibration
 from oscine.probe.report.cutouts import Box, Cutout, LogitBreakdown, breakdown_figure, cutout_figure
@@ -30,7 +30,7 @@ from oscine.probe.report.figures import (
     reliability_figure,
 )
 
-SCALE = Ruler(0.01, 20.0, 16_000.0, 128)
+SCALE = MelScale(0.01, 20.0, 16_000.0, 128)
 
 
 def drawn(figure: Figure) -> list[Axes]:

@@ -167,9 +167,9 @@ def test_a_page_shows_one_recording_and_folds_the_others(found: Found) -> None:
 
 
 def test_a_picture_has_a_line_for_every_species_and_a_bar_for_every_song_and_detection(found: Found) -> None:
-    ruler = create_model("bird_mae_tiny").frontend.ruler
+    mel_scale = create_model("bird_mae_tiny").frontend.mel_scale
     one = Soundscape(found.soundscapes[0].path, table((0.5, 1.5, "low")), table((0.6, 1.0, "low"), (2.0, 3.0, "owl")))
-    figure = soundscape_figure(torch.rand(400, 128), ruler, SECONDS, one)
+    figure = soundscape_figure(torch.rand(400, 128), mel_scale, SECONDS, one)
     top, lanes = figure.axes
     assert [label.get_text() for label in lanes.get_yticklabels()] == ["low", "owl"]
     assert sorted(patch.get_x() for patch in lanes.patches) == [0.5, 0.6, 2.0]  # type: ignore[attr-defined]

@@ -13,15 +13,15 @@ def test_bands_begin_where_their_triangles_cross() -> None:
     """In the tables of the frontends, made so fine that no bin is far from the crossing."""
     n_fft, rate = 2**17, 32_000
     tables = {
-        BirdMAEFrontend(rate, rate, 0.0, 1.0).ruler: kaldi_filters(n_fft, rate),
-        BATFrontend(rate, n_fft, 320).ruler: BATFrontend(rate, n_fft, 320).filters,
+        BirdMAEFrontend(rate, rate, 0.0, 1.0).mel_scale: kaldi_filters(n_fft, rate),
+        BATFrontend(rate, n_fft, 320).mel_scale: BATFrontend(rate, n_fft, 320).filters,
     }
-    for ruler, filters in tables.items():
+    for mel_scale, filters in tables.items():
         for edge in range(1, MELS):
-            below, above = filters[round(ruler.hertz(edge) * n_fft / rate), edge - 1 : edge + 1].tolist()
+            below, above = filters[round(mel_scale.hertz(edge) * n_fft / rate), edge - 1 : edge + 1].tolist()
             assert below == pytest.approx(0.5, abs=0.02)
             assert above == pytest.approx(0.5, abs=0.02)
-            assert ruler.edge(ruler.hertz(edge)) == pytest.approx(edge)
+            assert mel_scale.edge(mel_scale.hertz(edge)) == pytest.approx(edge)
 
 
 @pytest.mark.parametrize("name", TINY)
