@@ -15,9 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_names_at_the_top_are_those_of_the_rooms():
-    assert {*oscine.homes, "models", "pretrain", "probe"} == set(oscine.__all__)
+    homes = {name: home for home, names in oscine.homes.items() for name in names}
+    assert {*homes, "models", "pretrain", "probe"} == set(oscine.__all__)
     assert set(oscine.__all__) < set(dir(oscine))
-    for name, home in oscine.homes.items():
+    for name, home in homes.items():
         assert getattr(oscine, name) is getattr(import_module(f"oscine.{home}"), name)
 
 

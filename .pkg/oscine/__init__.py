@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from oscine.probe.deploy.saved import load_probe
 else:
     homes = {
-        "create_model": "models.zoo",
-        "embed_folder": "models.embed.embed",
-        "list_models": "models.zoo",
-        "load_audio": "models.audio.load",
-        "load_probe": "probe.deploy.saved",
-        "split_clips": "models.audio.load",
+        "models.audio.load": ["load_audio", "split_clips"],
+        "models.embed.embed": ["embed_folder"],
+        "models.zoo": ["create_model", "list_models"],
+        "probe.deploy.saved": ["load_probe"],
     }
     __getattr__, _ = models.lazy.lazily(__name__, homes)
 

@@ -14,8 +14,10 @@ ROOMS = ["models", "pretrain", "probe"]
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_name_of_a_room_is_what_its_file_has(room: str) -> None:
     module = import_module(f"oscine.{room}")
-    assert set(module.homes) == set(module.__all__) <= set(dir(module))
-    for name, home in module.homes.items():
+    names = [(name, home) for home, names in module.homes.items() for name in names]
+    assert sorted(name for name, _ in names) == sorted(module.__all__)
+    assert set(module.__all__) <= set(dir(module))
+    for name, home in names:
         assert getattr(module, name) is getattr(import_module(f"oscine.{room}.{home}"), name)
 
 
