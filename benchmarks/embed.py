@@ -27,7 +27,7 @@ from oscine.models.embed.clips import ChunkReader, cut_clips, make_layout, split
 from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.progress import Progress, Watcher
 from oscine.models.embed.table import read_embeddings
-from oscine.models.encoders.base.precision import BFLOAT16, FLOAT32, bfloat16_gain
+from oscine.models.encoders.base.precision import BFLOAT16, FLOAT32, survives_bfloat16
 from oscine.models.recordings.folder import survey
 
 RATE = 48_000  # of the recordings, which have to be resampled
@@ -76,14 +76,11 @@ def embed(
         shares(encoder, folder, batch_size)
         plain = plain_speed(encoder, folder, plain_clips)
         print(f"plain way, float32: {plain:.2f} clips/s")
-        gain = bfloat16_gain() if device == "cpu" else 1.0
-        print(
-            "bfloat16: this processor does not survive it"
-            if gain is None
-            else f"bfloat16, a linear layer: {gain:.2f} x"
-        )
+        bfloat16 = device != "cpu" or survives_bfloat16()
+        if not bfloat16:
+            print("bfloat16: this processor does not survive it")
         tables = {}
-        for precision in (FLOAT32, BFLOAT16) if gain else (FLOAT32,):
+        for precision in (FLOAT32, BFLOAT16) if bfloat16 else (FLOAT32,):
             out = Path(name, f"{precision}.parquet")
             vectors = BusyVectors(encoder, precision)
             watch = Watch(vectors)
@@ -94,7 +91,7 @@ def embed(
                 f"{rows / took / plain:.2f} x the plain way, {device} busy {vectors.seconds() / took:.0%} of the time"
             )
             tables[precision] = torch.tensor(read_embeddings(out).to_numpy())
-        if gain:
+        if bfloat16:
             cosine = torch.cosine_similarity(tables[FLOAT32], tables[BFLOAT16])
             print(f"bfloat16 to float32: cosine at least {cosine.min():.5f}, {cosine.mean():.5f} on average")
 

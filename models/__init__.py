@@ -1,4 +1,4 @@
-"""Everything needed to use an encoder: audio in, features out."""
+"""Use an encoder: audio in, features out."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""States in files that are whole or absent, sealed with a checksum, so that a torn one is known: torch would read it."""
+"""Save and load states sealed with a checksum: torch would read a torn file without a word."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def write_sealed(path: Path, state: Any) -> None:
 
 
 def read_sealed(path: Path) -> Any:
-    """What was written, its tensors on the CPU; an error where it is not that any more. No file is FileNotFoundError."""
+    """Load what was written, its tensors on the CPU; raise where it was changed. No file is FileNotFoundError."""
     try:
         with path.open("rb") as file:
             checksum = sha256()

@@ -27,7 +27,7 @@ LIBRARIES = (
     "torch", "torchaudio", "torchvision", "timm", "lightning", "numpy", "pandas", "pyarrow", "scikit-learn", "soundfile",
     "soxr", "safetensors", "huggingface-hub", "jsonargparse",
 )  # fmt: skip
-PURPOSES = {"onnx": "oscine export", "search": "--search.trials of oscine probe"}  # of the extras
+PURPOSES = {"onnx": "oscine export", "search": "searches of oscine probe"}  # of the extras
 FORMATS = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 RATE, TONE = 32_000, 1000.0  # hertz, of a second of sound that is written, read and resampled
 SHARED = 0.99  # correlation from which on two waveforms are the same but for rounding and what MP3 leaves out
@@ -91,7 +91,7 @@ def list_libraries() -> Iterator[Fact]:
 
 
 def list_extras() -> Iterator[Fact]:
-    """Which optional packages are there, and how to get the others."""
+    """List the optional packages, and how to get those that are missing."""
     for extra in sorted(set(metadata("oscine").get_all("Provides-Extra") or []) - {"dev"}):
         missing = [name for name in required(extra) if not installed(name)]
         text = f'missing {", ".join(missing)}: pip install "oscine[{extra}]"' if missing else "installed"
@@ -139,7 +139,7 @@ def try_audio() -> Iterator[Fact]:
 
 
 def alike(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two tones are the same for most of their length; encoders may pad a little."""
+    """Return whether two tones are the same for most of their length; encoders may pad a little."""
     import numpy as np
 
     length = min(len(first), len(second))
@@ -150,7 +150,7 @@ def alike(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def try_cache() -> Iterator[Fact]:
-    """Whether the Hub's cache can be read and written, and whether the Hub may be asked."""
+    """Try to read and write the Hub's cache, and tell whether the Hub may be asked."""
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
@@ -177,7 +177,7 @@ def describe_disk() -> Iterator[Fact]:
 
 
 def try_torch() -> Iterator[Fact]:
-    """Whether torch, torchaudio, torchvision and timm load together, on which devices, and whether an encoder works."""
+    """Load torch with torchaudio, torchvision and timm, list the devices, and run an encoder."""
     try:
         load_libraries()
     except OscineError as error:

@@ -1,4 +1,4 @@
-"""The one kind of exception that is meant for a user's eyes, and checks of settings that raise it."""
+"""Define the exception that is meant for a user's eyes, and raise it for wrong settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, their hashes and stamps, sizes in words, and what a path may be called."""
+"""Write files whole or not at all, hash and stamp them, and check names of folders."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write and read, which is there complete once the block has ended without an error, else not at all."""
+    """Open a file to write and read, which is there complete once the block has ended without an error, else not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("w+b") as file:
@@ -75,7 +75,7 @@ def stamp_of(file: BinaryIO) -> Stamp:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file, in hexadecimal digits."""
+    """Return a file's sha256, in hexadecimal digits."""
     digest = sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -84,7 +84,7 @@ def file_hash(path: Path) -> str:
 
 
 def git_hash(content: bytes) -> str:
-    """What git, and the Hub of a small file, calls a file with that content."""
+    """Return the hash that git, and the Hub of a small file, gives a content."""
     return sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -146,7 +146,7 @@ def common_folder(paths: Iterable[str]) -> str:
 
 
 def without_places(value: Any) -> Any:
-    """JSON's or YAML's values with every path that leads out of the current folder cut down to its last part."""
+    """Cut every path that leads out of the current folder down to its last part, in JSON's or YAML's values."""
     if isinstance(value, dict):
         return {key: without_places(one) for key, one in value.items()}
     if isinstance(value, list):

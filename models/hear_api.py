@@ -1,4 +1,4 @@
-"""The common API of HEAR 2021 for any encoder: one vector a sound, and one every 40 ms or so.
+"""Offer HEAR 2021's common API for any encoder: one vector a sound, and one every 40 ms or so.
 
 oscine.models.hear_api   the module that HEAR's tools are given; its model file is a name or a folder, or "" for the
                          encoder that comes with oscine

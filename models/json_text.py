@@ -1,4 +1,4 @@
-"""JSON that a stranger may have written, and fields of oscine's own files: what is wrong is one error naming it."""
+"""Read JSON that a stranger may have written, and check fields: what is wrong is one error naming it."""
 
 from __future__ import annotations
 
@@ -108,18 +108,18 @@ def shown(value: object) -> str:
 
 
 def check_version(version: object, path: object) -> None:
-    """What a newer oscine wrote may mean something else under the same names; what names no version is older."""
+    """Raise where a newer oscine wrote a file: the same names may mean something else. No version is an older one."""
     if release(str(version)) > release(__version__):
         raise OscineError(f"{path} is of oscine {str(version)[:20]}, this is {__version__}; update oscine")
 
 
 def release(version: str) -> list[int]:
-    """A version's numbers, to compare: 0.10.1.dev3 is [0, 10, 1]."""
+    """Return a version's numbers, to compare: 0.10.1.dev3 is [0, 10, 1]."""
     return [int(number) for number in re.findall(r"\d+", version[:99])[:3]]
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Whether a value is what an annotation says, to the last part; an int will do for a float, a bool for neither."""
+    """Return whether a value fits an annotation, to the last part; an int will do for a float, a bool for neither."""
     origin, parts = get_origin(kind), get_args(kind)
     if kind is Any:
         return True

@@ -1,4 +1,4 @@
-"""Locks of files between processes: one alone, or several that share, on one machine and as far as its disks pass them on.
+"""Lock files between processes: for one alone or shared, on one machine and as far as its disks pass locks on.
 
 A lock reaches every process of this machine. Other machines see it where the disk that they share passes locks on, as NFS 4
 and SMB do, and Lustre where it is mounted with flock. Who holds a lock stands beside it, so that others can name it. Both
@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -37,7 +37,7 @@ HOLDER = {"host": str, "process": int, "since": str}
 logger = logging.getLogger(__name__)
 
 
-class Lock:
+class Lock(AbstractContextManager["Lock"]):
     """A lock that this process alone holds, until it is closed or the process dies, however it dies.
 
     The processes that work for this one do not hold it.
@@ -59,14 +59,11 @@ class Lock:
             self.held.release()
         self.held = None
 
-    def __enter__(self) -> Lock:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class SharedLock:
+class SharedLock(AbstractContextManager["SharedLock"]):
     """A lock that several share, or that one has seized, until it is closed or its process dies."""
 
     def __init__(self, held: ReadWriteLock) -> None:
@@ -79,9 +76,6 @@ class SharedLock:
     def __del__(self) -> None:
         with suppress(Exception):  # at the end of a process, parts of the library may be gone
             self.close()
-
-    def __enter__(self) -> SharedLock:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -128,7 +122,7 @@ def try_lock(path: Path) -> SharedLock | None:
 def lock_output(out: Path, remedy: str) -> Iterator[None]:
     """Hold a file or folder that a block writes, and that need not be there; the lock lies beside it.
 
-    remedy: what else would do, such as "choose another --name".
+    remedy: what else would do, such as "choose another name".
     """
     out = Path(os.path.abspath(out))  # "." has no name
     try:
@@ -151,32 +145,19 @@ def _exclusive(path: Path, doing: str, stop: Event | None = None) -> Lock | None
     except Timeout:
         return None
     except OSError as error:
-        if not _says_no_locks(error):
+        on_windows = getattr(error, "winerror", None)
+        if not (error.errno in NO_LOCKS if on_windows is None else on_windows in NO_LOCKS_ON_WINDOWS):
             raise
-        return _unlocked(path, doing)
+        logger.warning("no locks on the disk of %s: let no other process be %s at the same time", path, doing)
+        with suppress(OSError):
+            path.unlink()
+        return Lock(None, path)
     _warn_of_other_host(path, doing)
-    with suppress(OSError):  # a full disk: others then learn only that somebody has it, as of one that is torn
-        _record_path(path).write_bytes(_describe_holder())
-    return Lock(held, path)
-
-
-def _says_no_locks(error: OSError) -> bool:
-    """Return whether the error of a lock says that the disk knows none."""
-    on_windows = getattr(error, "winerror", None)
-    return error.errno in NO_LOCKS if on_windows is None else on_windows in NO_LOCKS_ON_WINDOWS
-
-
-def _unlocked(path: Path, doing: str) -> Lock:
-    logger.warning("no locks on the disk of %s: let no other process be %s at the same time", path, doing)
-    with suppress(OSError):
-        path.unlink()
-    return Lock(None, path)
-
-
-def _describe_holder() -> bytes:
-    """Return what others are to know of this process, which holds a lock."""
     now = datetime.now().astimezone().isoformat(" ", "seconds")
-    return json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": now}).encode()
+    record = {"host": socket.gethostname(), "process": os.getpid(), "since": now}
+    with suppress(OSError):  # a full disk: others then learn only that somebody has it, as of one that is torn
+        _record_path(path).write_bytes(json.dumps(record).encode())
+    return Lock(held, path)
 
 
 def _record_path(path: Path) -> Path:

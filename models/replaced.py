@@ -1,4 +1,4 @@
-"""What a command may replace: only what it wrote itself, moved aside first and deleted once the new one stands."""
+"""Replace only what oscine wrote itself: move it aside first, delete it once the new files stand."""
 
 from __future__ import annotations
 
@@ -47,21 +47,17 @@ def remove_empty(folder: Path) -> None:
     folder.rmdir()
 
 
-def foreign_file(paths: Iterable[Path], below: Path, own: re.Pattern[str]) -> Path | None:
-    """Return the first file at or below some paths that is none of a command's own; None where all are.
+def check_own(paths: Iterable[Path], below: Path, own: re.Pattern[str], writer: str) -> None:
+    """Raise where something else lies at or below the paths that a command would replace.
 
     own: matches paths relative to `below`, with slashes. A link to a folder counts as a file.
     """
-    files = (file for path in paths for file in _files(path))
-    return next((file for file in files if not own.fullmatch(file.relative_to(below).as_posix())), None)
-
-
-def check_own(paths: Iterable[Path], below: Path, own: re.Pattern[str], writer: str) -> None:
-    """Raise where something else lies among the files that a command would replace."""
-    if found := foreign_file(paths, below, own):
-        raise OscineError(
-            f"{found} is none of the files that {writer} writes, and would be deleted; move it away or choose another name"
-        )
+    for file in (file for path in paths for file in _files(path)):
+        if not own.fullmatch(file.relative_to(below).as_posix()):
+            raise OscineError(
+                f"{file} is none of the files that {writer} writes, and would be deleted; move it away or choose another "
+                "name"
+            )
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -184,7 +180,7 @@ class Replaced:
     def recover(self, stands: bool) -> None:
         """Settle what a killed call has left, unless another process is replacing these files at this moment."""
         if self.aside:
-            with lock_output(self.folder, "choose another --name"):
+            with lock_output(self.folder, "choose another name"):
                 self.settle(stands)
 
     def _moved(self, aside: Path) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Text for people: numbers with their nouns, and texts of others, which steer no terminal and are run by no spreadsheet.
+"""Write texts for people so that they steer no terminal and no spreadsheet runs them.
 
 `as_cell` and `from_cell` are each other's inverse, so that a table of ours is read back as it was meant.
 """
@@ -41,7 +41,7 @@ def _written(letter: str) -> str:
 
 
 def escape_lines(text: str) -> str:
-    """The same of a text for a terminal, whose own line ends stay."""
+    """Write those characters so in a text for a terminal, whose own line ends stay."""
     return "\n".join(map(escape_controls, text.split("\n")))
 
 

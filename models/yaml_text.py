@@ -1,4 +1,4 @@
-"""YAML, also of a stranger: whatever is wrong with it is one error that names the file."""
+"""Read and write YAML, also a stranger's: what is wrong with it is one error that names the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoders by name, in timm's grammar: architecture, architecture.tag, hf-hub:OWNER/REPOSITORY, local-dir:FOLDER.
+"""Turn names into encoders, in timm's grammar: architecture, architecture.tag, hf-hub:OWNER/NAME, local-dir:FOLDER.
 
 Names are known, listed and checked without torch; what builds or fetches an encoder imports it itself.
 """
@@ -18,7 +18,6 @@ from oscine.models.compat import check_repository_name
 from oscine.models.encoders.base.devices import moved
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED
 from oscine.models.encoders.names import ENCODERS
-from oscine.models.encoders.timm_settings import without_timm_settings
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_folder, check_weights, encoder_folder, read_content
@@ -126,6 +125,15 @@ PUBLISHED = (
 )  # fmt: skip
 HUB, LOCAL = "hf-hub:", "local-dir:"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
+# Settings that people know from timm's `create_model`, and what does the same here.
+LAYERS = "encoder(waveform, layers=[0, 5]) returns the features of these layers, encoder.forward_intermediates timm's"
+INSTEAD_OF_TIMM = {
+    "num_classes": "encoders have no classifier; the probes of oscine.probe have, such as LinearProbe(encoder, classes)",
+    "in_chans": "encoders take mono waveforms; load_audio mixes the channels of a recording, or reads one (channel=)",
+    "global_pool": "one call returns every pool: features.pooled, features.cls, features.patches",
+    "features_only": LAYERS,
+    "out_indices": LAYERS,
+}
 
 
 def register_encoder(
@@ -147,8 +155,7 @@ def register_encoder(
     """
     if encoder is None:
         return partial(register_encoder, sizes=sizes, layout=layout, paper=paper)
-    from oscine.models.hub.layouts import PUBLISHED as LAYOUTS
-    from oscine.models.hub.layouts import as_it_is
+    from oscine.models.hub.layouts import KEY_MAPPERS, as_it_is
 
     rows = {name: _row_of(encoder, dict(settings), name, paper) for name, settings in (sizes or {}).items()}
     for name in rows:
@@ -159,13 +166,13 @@ def register_encoder(
         if name in ARCHITECTURES and ARCHITECTURES[name].encoder != encoder.__name__:
             raise OscineError(f"{name} is a {ARCHITECTURES[name].encoder} already; give another name")
     ENCODERS.register(encoder)
-    LAYOUTS[encoder] = layout or as_it_is
+    KEY_MAPPERS[encoder] = layout or as_it_is
     ARCHITECTURES.update(rows)
     return encoder
 
 
 def _row_of(encoder: type[Encoder], settings: dict[str, Any], name: str, paper: str = "") -> Architecture:
-    """What is to be known of somebody's own encoder, which is built for that, without memory for its weights."""
+    """Describe somebody's own encoder, which is built for that, without memory for its weights."""
     import torch
 
     from oscine.models.hub.folder import build
@@ -184,7 +191,7 @@ def _row_of(encoder: type[Encoder], settings: dict[str, Any], name: str, paper: 
 
 
 def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
-    """Names that match a shell pattern: architectures; with `pretrained`, the weights that `create_model` has or can fetch.
+    """List names that match a shell pattern: architectures; with `pretrained`, weights that `create_model` can load.
 
     A pattern without a tag matches every tag: "bird_mae_base" finds "bird_mae_base.xcl".
     """
@@ -202,7 +209,7 @@ def create_model(
     local_files_only: bool = False,
     **overrides: Any,
 ) -> Encoder:
-    """An encoder by name, in eval mode.
+    """Return an encoder by name, in eval mode.
 
     name: an architecture or architecture.tag, with random weights unless `pretrained`; a bare name means its first tag. Or
         "hf-hub:OWNER/REPOSITORY" (also with "@REVISION"), or "local-dir:FOLDER" as written by `save_pretrained`. Or what
@@ -216,8 +223,8 @@ def create_model(
     if overrides and name.startswith(LOCAL):
         raise OscineError(f"{name} {OWN_SETTINGS}")
 
-    from oscine.models.hub.folder import build, load_from_hub, set_provenance
-    from oscine.models.hub.origin import set_origin
+    from oscine.models.hub.folder import build, load_from_hub
+    from oscine.models.hub.origin import set_origin, set_provenance
     from oscine.models.hub.weights import load_weights
 
     pretrained = pretrained or name.startswith(HUB)
@@ -245,8 +252,18 @@ def create_model(
     return encoder.eval()
 
 
+def without_timm_settings(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Drop `num_classes=0`, which every encoder fulfils; for timm's other settings raise an error that says what to call."""
+    rest = {name: value for name, value in overrides.items() if (name, value) != ("num_classes", 0)}
+    if known := next((name for name in rest if name in INSTEAD_OF_TIMM), None):
+        raise OscineError(
+            f"{known}={rest[known]!r} is a setting of timm's; {INSTEAD_OF_TIMM[known]}; leave {known} out"
+        )
+    return rest
+
+
 def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
-    """The weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", fetched unless they are here."""
+    """Fetch the weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", unless they are here."""
     from oscine.models.hub.download import fetch
 
     name, revision = _in_the_table(name, revision, local_files_only)
@@ -309,7 +326,7 @@ def check_fetchable(name: str, revision: str | None = None) -> None:
 
 
 def _on_the_hub(name: str, revision: str | None) -> tuple[str, str | None]:
-    """The repository of hf-hub:OWNER/REPOSITORY@REVISION, and the revision; what stands behind an @ is it, as in timm."""
+    """Split hf-hub:OWNER/REPOSITORY@REVISION into repository and revision, as timm does."""
     name, _, at = name.partition("@")
     if at and revision and at != revision:
         raise OscineError(f"{name}@{at} and revision={revision!r} differ; give one of them")
@@ -317,7 +334,7 @@ def _on_the_hub(name: str, revision: str | None) -> tuple[str, str | None]:
 
 
 def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tuple[str, str | None]:
-    """A repository of the table goes by its row's name, unless it says itself what it holds, as those of oscine's do."""
+    """Name a repository of the table by its row, unless it has a config.json of oscine's itself."""
     if not name.startswith(HUB):
         return name, revision
     repository, revision = _on_the_hub(name, revision)
@@ -333,17 +350,17 @@ def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tu
 
 
 def find_published(name: str) -> Published | None:
-    """The row of that name, or an architecture's first one."""
+    """Find the row of that name, or an architecture's first one."""
     return next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
 
 
 def find_file(sha256: str) -> Published | None:
-    """The row whose file has that hash."""
+    """Find the row whose file has that hash."""
     return next((row for row in PUBLISHED if row.sha256 == sha256), None)
 
 
 def _load_folder(folder: str) -> Encoder:
-    """What was saved; weights of the zoo are known by their hash, also where their source.json was lost."""
+    """Load what was saved; weights of the zoo are known by their hash, also where source.json was lost."""
     from oscine.models.hub.folder import load_pretrained
     from oscine.models.hub.origin import set_origin
 
@@ -359,14 +376,13 @@ def _published(name: str) -> Published:
     row = find_published(name)
     if row is None:
         raise OscineError(
-            f"{name} has no weights to fetch; give a checkpoint, a file of weights (--checkpoint, checkpoint_path=), or "
-            f"{LOCAL}FOLDER of a saved encoder"
+            f"{name} has no weights to fetch; give a checkpoint, a file of weights, or {LOCAL}FOLDER of a saved encoder"
         )
     return row
 
 
 def _embedded(row: Published, revision: str | None) -> Fetched:
-    """The weights in this package, whose revision is oscine's."""
+    """Return the weights in this package, whose revision is oscine's."""
     from oscine.models.hub.download import Fetched
 
     if revision:
@@ -390,13 +406,13 @@ def _repository(row: Published) -> str:
 
 
 def find_architecture(name: str) -> Architecture:
-    """The row of architecture or architecture.tag; of module:Class one that is made for it."""
+    """Find the row of architecture or architecture.tag; make one for module:Class."""
     known = _known(name)
     return ARCHITECTURES[known] if known in ARCHITECTURES else _row_of(ENCODERS[known], {}, known)
 
 
 def _known(name: str) -> str:
-    """The architecture of a name, which is in the zoo or offered by a plugin; module:Class as it is."""
+    """Return the architecture of a name of the zoo or of a plugin; module:Class as it is."""
     if DOTTED.fullmatch(name) and not Path(name).is_dir():
         ENCODERS.check(name)
         return name
@@ -425,7 +441,7 @@ def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> 
     """Raise what `open_encoder` would raise, as far as arguments and files tell it, without torch."""
     if random_weights and (checkpoint or model.startswith((HUB, LOCAL))):
         raise Misuse(
-            f"{checkpoint or model} brings its own weights; leave out --random-weights, or name a model of the zoo alone"
+            f"{checkpoint or model} brings its own weights; leave random weights out, or name a model of the zoo alone"
         )
     check_model(model, pretrained=not (checkpoint or random_weights), checkpoint_path=checkpoint)
 
@@ -433,7 +449,7 @@ def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> 
 def open_encoder(
     model: str, checkpoint: Path | None, random_weights: bool, device: str = "cpu", seed: int = 0
 ) -> Encoder:
-    """An encoder with published, saved or given weights; untrained only where that is asked for, which it then notes."""
+    """Return an encoder with published, saved or given weights; untrained only where that is asked for, and noted."""
     check_encoder(model, checkpoint, random_weights)
     if not random_weights:
         return moved(create_model(model, pretrained=checkpoint is None, checkpoint_path=checkpoint), device)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from oscine.models.encoders.names import ENCODERS
-from oscine.models.hub.layouts import PUBLISHED as LAYOUTS
+from oscine.models.hub.layouts import KEY_MAPPERS
 from oscine.models.plugins.load import allowed
 from oscine.models.zoo import ARCHITECTURES
 from oscine.pretrain.settings import METHODS
@@ -64,7 +64,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Other people's code, for one test: what it registers and imports is forgotten afterwards."""
-    known = (METHODS.registered, PROBES.registered, ENCODERS.registered, ARCHITECTURES, LAYOUTS, allowed)
+    known = (METHODS.registered, PROBES.registered, ENCODERS.registered, ARCHITECTURES, KEY_MAPPERS, allowed)
     before, modules = [dict(one) for one in known], {*sys.modules}
     monkeypatch.setattr(sys, "path", [*sys.path])
     try:

@@ -148,8 +148,7 @@ class EmbeddingExtractor(Extractor):
 
 
 def _compiled(compute: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-
-    compiled = torch.compile(compute, dynamic=False)
+    compiled, failure = torch.compile(compute, dynamic=False), compiler_failure()
 
     def run(prepared: Tensor) -> Tensor:
         try:

@@ -1,1 +1,1 @@
-"""One file an architecture, each a subclass of `Encoder`, the contract in `base/encoder.py`."""
+"""Define the encoders, one file an architecture; the contract is `Encoder` in `base/encoder.py`."""

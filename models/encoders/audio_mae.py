@@ -1,4 +1,4 @@
-"""Audio-MAE's encoder: a plain vision transformer over 10 s of sound at 16 kHz (arXiv 2207.06405)."""
+"""Define Audio-MAE's encoder: a plain vision transformer over 10 s at 16 kHz (arXiv 2207.06405)."""
 
 from __future__ import annotations
 

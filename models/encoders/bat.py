@@ -1,4 +1,4 @@
-"""BAT's encoder: post-norm blocks with gated attention over any length of sound at 16 kHz (arXiv 2602.16305)."""
+"""Define BAT's encoder: post-norm blocks with gated attention, any length at 16 kHz (arXiv 2602.16305)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BEATs' encoder: post-norm blocks with gated relative positions, over any length of sound at 16 kHz (arXiv 2212.09058)."""
+"""Define BEATs' encoder: post-norm blocks, gated relative positions, any length at 16 kHz (arXiv 2212.09058)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class BEATs(ChunkedEncoder):
                     weight.mul_((8 * self.depth) ** -0.25)
 
     def embed(self, spectrogram: Tensor) -> Tensor:
-        """Patch tokens, time-major, without positions: these depend on which patches are kept."""
+        """Embed patches, time-major, without positions: these depend on which patches are kept."""
         self._check_spectrogram(spectrogram)
         image = rearrange(spectrogram, "batch frames mel -> batch 1 frames mel")
         patches = self.patch_embedding(image.to(self.patch_embedding.weight.dtype))
@@ -101,7 +101,7 @@ class BEATs(ChunkedEncoder):
         return [torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1) for tokens in outputs]
 
     def attention_bias(self, tokens: int) -> Tensor:  # [1, head, query, key]
-        """The same for all layers, by the distance from a query to a key."""
+        """Return the bias of every layer, by the distance from a query to a key."""
         place = torch.arange(tokens, device=self.device)
         bucket = distance_bucket(place[None, :] - place[:, None], self.buckets, self.max_distance)
         return rearrange(self.encoder.distances(bucket), "query key head -> 1 head query key")
@@ -215,7 +215,7 @@ class GatedBiasAttention(nn.Module):
         return self.out_proj(rearrange(mixed, "batch head token part -> batch token (head part)"))
 
     def gate(self, query: Tensor) -> Tensor:  # [batch, head, query, 1]
-        """How much of the bias a query takes: WavLM's gated relative position bias (arXiv 2110.13900)."""
+        """Return how much of the bias a query takes: WavLM's gated relative position bias (arXiv 2110.13900)."""
         sums = rearrange(self.grep_linear(query), "batch head query (gate four) -> gate batch head query four", gate=2)
         outer, inner = sums.sum(-1, keepdim=True).sigmoid()
         return outer * (inner * self.grep_a - 1) + 2

@@ -1,4 +1,4 @@
-"""Bird-MAE's encoder: a plain vision transformer over 5 s of birds at 32 kHz (arXiv 2504.12880)."""
+"""Define Bird-MAE's encoder: a plain vision transformer over 5 s of birds at 32 kHz (arXiv 2504.12880)."""
 
 from __future__ import annotations
 

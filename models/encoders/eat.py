@@ -1,4 +1,4 @@
-"""The encoder of EAT and SSLAM: post-norm blocks over any length at 16 kHz (arXiv 2401.03497; openreview odU59TxdiB)."""
+"""Define EAT's and SSLAM's encoder: post-norm blocks, any length at 16 kHz (arXiv 2401.03497; openreview odU59TxdiB)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoders by the names of their classes, as config.json and other files have them."""
+"""Find an encoder's class by its name, as config.json and other files have it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""An encoder as one ONNX file."""
+"""Write an encoder as one ONNX file."""

@@ -1,4 +1,4 @@
-"""An encoder as one ONNX file: waveform [batch, samples] in, pooled embedding [batch, dim] and perhaps logits out."""
+"""Write an encoder as one ONNX file: waveform [batch, samples] to pooled [batch, dim] and, with a head, logits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 
 
 class Head(NamedTuple):
-    """What reads an encoder's features and gives logits, such as a fitted probe.
+    """Hold what reads an encoder's features and gives logits, such as a fitted probe.
 
     module: from `Features` of the named layers (None is all) to logits [batch, classes]. samples: of a clip. facts: more of
     what the file says of itself.
@@ -72,13 +72,13 @@ def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False, hea
 
 
 def seconds_of(samples: int, sample_rate: int) -> float:
-    """So that a reader who cuts at int(seconds * sample_rate) comes to exactly these samples."""
+    """Return the seconds of samples such that int(seconds * sample_rate) is exactly these samples."""
     seconds = samples / sample_rate
     return seconds if int(seconds * sample_rate) == samples else math.nextafter(seconds, math.inf)
 
 
 def metadata(encoder: Encoder, head: Head | None = None) -> dict[str, str]:
-    """What the file says of itself.
+    """Return what the file states of itself.
 
     OpenSoundscape reads sample_rate, sample_duration (seconds), classes, class_outputs_key and embedding_outputs_key.
     """
@@ -101,9 +101,9 @@ def metadata(encoder: Encoder, head: Head | None = None) -> dict[str, str]:
 
 
 def onnx_bytes(encoder: Encoder, head: Head | None = None) -> bytes:
-    """The serialised model of an encoder in eval mode, not compared with it yet."""
+    """Serialise an encoder in eval mode, not compared with the file yet."""
     example = torch.zeros(2, head.samples if head else encoder.samples)
-    graph = ProbedGraph(encoder, head) if head else PooledGraph(encoder)
+    graph = Graph(encoder, head)
     batch = {INPUT: {0: torch.export.Dim("batch")}}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's, of what is deprecated inside it
@@ -127,7 +127,7 @@ def onnx_bytes(encoder: Encoder, head: Head | None = None) -> bytes:
 
 
 def _described(model: Any, properties: dict[str, str]) -> Any:
-    """With these properties instead of the exporter's, which say from which line of which file here every node comes."""
+    """Replace the exporter's properties, which name the line and file of every node here, by these."""
     graph = model.graph
     graph.ClearField("value_info")
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
@@ -141,33 +141,22 @@ def _described(model: Any, properties: dict[str, str]) -> Any:
     return model
 
 
-class PooledGraph(nn.Module):
-    """What the file computes: the encoder from waveform to `pooled`, prepared in a way that ONNX can say and run fast."""
+class Graph(nn.Module):
+    """Compute what the file does, in a way that ONNX can say and run fast: `pooled` and, with a head, logits."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, head: Head | None = None) -> None:
         super().__init__()
         self.frontend = graph_of(encoder.preparing)  # tensors in files are named by it
         self.encoder = encoder
+        self.head, self.layers = (head.module, head.layers) if head else (None, [-1])
 
-    def forward(self, waveform: Tensor) -> Tensor:  # [batch, dim]
-        return self.encoder.features(self.frontend(waveform), [-1]).pooled
-
-
-class ProbedGraph(nn.Module):
-    """The same with the logits of a head."""
-
-    def __init__(self, encoder: Encoder, head: Head) -> None:
-        super().__init__()
-        self.frontend = graph_of(encoder.preparing)  # tensors in files are named by it
-        self.encoder, self.head, self.layers = encoder, head.module, head.layers
-
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:  # [batch, dim], [batch, classes]
+    def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:  # [batch, dim], and with a head [batch, classes]
         features = self.encoder.features(self.frontend(waveform), self.layers)
-        return features.pooled, self.head(features)
+        return (features.pooled,) if self.head is None else (features.pooled, self.head(features))
 
 
 def flat_linear(tokens: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A linear layer over a matrix of tokens, which onnxruntime does in one step; product and sum of a cube are two."""
+    """Apply a linear layer to tokens [..., in] as one matrix, which onnxruntime does in one step instead of two."""
     flat = tokens.reshape(-1, tokens.shape[-1])
     product = flat @ weight.t() if bias is None else torch.addmm(bias, flat, weight.t())
     return product.reshape(*tokens.shape[:-1], len(weight))
@@ -184,7 +173,7 @@ def plain_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Attention in the order that onnxruntime fuses; the exporter's own scales queries and keys each by itself."""
+    """Attend in the order that onnxruntime fuses, [batch, head, token, part]; the exporter scales queries and keys each."""
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     return (scores if mask is None else scores + mask).softmax(-1) @ value
 
@@ -218,7 +207,7 @@ def _check_weights(encoder: Encoder, head: Head | None) -> None:
 
 
 def _check_equal(encoder: Encoder, head: Head | None, content: bytes) -> None:
-    """Batches of one and of several clips: noise, loud and hardly audible, silence, and an offset with a tone."""
+    """Compare on batches of one and of several clips: noise, loud and hardly audible, silence, and an offset with a tone."""
     session = session_of(content)
     samples = head.samples if head else encoder.samples
     noise = torch.randn(3, samples, generator=torch.Generator().manual_seed(0))
@@ -245,7 +234,7 @@ def _check_equal(encoder: Encoder, head: Head | None, content: bytes) -> None:
 
 
 def session_of(content: bytes | str, threads: int = 0) -> Any:
-    """An onnxruntime session on the CPU; 0 threads are as many as there are cores."""
+    """Open an onnxruntime session on the CPU; 0 threads are as many as there are cores."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,4 @@
-"""The ONNX file that an encoder is written to: what is in the way of it, known without torch."""
+"""Check what is in the way of writing an ONNX file, without torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_ready(path: Path, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise OscineError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
     if path.is_dir() or (path.exists() and not overwrite):
-        raise OscineError(f"{path} exists already; choose another name, or replace it (--overwrite, overwrite=True)")
+        raise OscineError(f"{path} exists already; choose another name, or replace it (overwrite)")
     check_ours(path, _is_ours)
     for name in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(name) is None:

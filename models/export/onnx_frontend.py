@@ -1,4 +1,4 @@
-"""The frontends as graphs of operators that ONNX knows and runs fast: real numbers only, and no transform of its own."""
+"""Write the frontends in operators that ONNX knows and runs fast: real numbers, and no Fourier transform of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oscine.models.errors import OscineError
 
 
 def graph_of(frontend: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A frontend in such operators; what is none of ours is left as it is, for the exporter to follow."""
+    """Return a frontend in such operators; what is not oscine's is left as it is, for the exporter to follow."""
     if isinstance(frontend, BATFrontend):
         return BATGraph(frontend)
     if isinstance(frontend, KaldiFrontend):
@@ -87,9 +87,10 @@ class FbankGraph(nn.Module):
 
 
 def framed(waveform: Tensor, length: int, hop: int, columns: int) -> Tensor:  # [row, batch, frame, column]
-    """Overlapping frames, each of them rows of `columns` samples, of which frames and hops are whole multiples.
+    """Cut a waveform [batch, samples] into overlapping frames, each of them rows of `columns` samples.
 
-    Put together from whole hops; `unfold` would become a gather of single samples.
+    Frames and hops are whole multiples of `columns`. Put together from whole hops; `unfold` would become a gather of single
+    samples.
     """
     frames = 1 + (waveform.shape[1] - length) // hop
     hops = math.ceil(length / hop)
@@ -101,7 +102,7 @@ def framed(waveform: Tensor, length: int, hop: int, columns: int) -> Tensor:  # 
 
 
 def fitted(waveform: Tensor, samples: int) -> Tensor:  # [batch, samples]
-    """Filled up with 0 or cut; the graph gets no copy where nothing is to be done."""
+    """Fill a waveform up with 0 or cut it; the graph gets no copy where nothing is to be done."""
     missing = samples - waveform.shape[1]
     return F.pad(waveform, (0, missing)) if missing else waveform
 
@@ -147,13 +148,13 @@ class MelPower(nn.Module):
 
 
 def circle(turns: Tensor, parts: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of whole numbers of `parts` of a turn, in float64."""
+    """Return cosine and sine of whole numbers [...] of `parts` of a turn, in float64."""
     angle = (turns % parts).double() * (2 * math.pi / parts)
     return angle.cos(), angle.sin()
 
 
 def spread(filters: Tensor, bins: Tensor) -> Tensor:  # [outputs, mel]
-    """Filters [bins, mel] for outputs that give some bins twice, which then count half; bins past the filters count 0."""
+    """Spread filters [bins, mel] over outputs that give some bins twice, which count half; bins past them count 0."""
     every = torch.zeros(int(bins.max()) + 1, MELS)
     every[: len(filters)] = filters
     return (every / bins.bincount()[:, None])[bins]

@@ -1,1 +1,1 @@
-"""Weights from a folder or the Hub: download, hashes, layouts, strict loading."""
+"""Load weights from a folder or the Hub: download, hashes, layouts, strict loading."""

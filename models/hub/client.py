@@ -1,4 +1,4 @@
-"""huggingface_hub's client while it works for oscine: waits, sizes and hashes have bounds, and what it says is said once.
+"""Bound what huggingface_hub's client waits for and accepts while it works for oscine, and log it once.
 
 The client takes a server at its word: it waits as long as it is told, writes what it fetches under the hash that it is told,
 and reads on for as long as now and then a byte comes. A mirror or a proxy may be anybody's.
@@ -113,25 +113,21 @@ MUTE = Mute()
 
 
 class Work:
-    """One step on the Hub: what it has waited so far, and whether answers make sense."""
+    """Watch one step on the Hub: how long it may still wait, and whether answers make sense."""
 
     def __init__(self, doing: str) -> None:
-        self.doing = doing
-        self.patience = Patience(doing)
+        self.doing, self.left = doing, float(MAX_WAIT)
 
     def check(self, response: Any) -> None:
         """Look at an answer before the client acts upon it: refuse it, bound its wait, and watch its body come."""
-        self.check_commit(response)
+        commit = response.headers.get("X-Repo-Commit")
+        if commit is not None and not COMMIT.fullmatch(commit):
+            self.refuse(response, f"names the commit {commit[:60]!r}, expected 40 hexadecimal digits")
         if response.status_code in TRANSIENT_STATUS:
             self.bound_wait(response)
         elif response.request.method == "HEAD" and response.status_code < 400:
             self.check_file(response)
         response.stream = Watched(response, self.doing)
-
-    def check_commit(self, response: Any) -> None:
-        commit = response.headers.get("X-Repo-Commit")
-        if commit is not None and not COMMIT.fullmatch(commit):
-            self.refuse(response, f"names the commit {commit[:60]!r}, expected 40 hexadecimal digits")
 
     def check_file(self, response: Any) -> None:
         """Refuse a hash that is none, since a file is written under it, and a size that no file of oscine has."""
@@ -149,25 +145,14 @@ class Work:
     def bound_wait(self, response: Any) -> None:
         """Say in a line who is busy; end here if too much patience is asked for."""
         asked, who = retry_after(response.headers), answerer(response.url)
-        self.patience.grant(asked, f"{who} answered {response.status_code}")
+        if asked > self.left:
+            raise OscineError(
+                f"{who} answered {response.status_code} for {self.doing} and asks to wait {asked:,.0f} s; oscine waits "
+                f"{MAX_WAIT} s in all: try again after that time"
+            )
+        self.left -= asked
         wait = f", and asks to wait {asked} s" if asked else ""
         logger.info("%s answered %d for %s%s", who, response.status_code, self.doing, wait)
-
-
-class Patience:
-    """How long one step waits for a busy Hub, all its waits together."""
-
-    def __init__(self, doing: str) -> None:
-        self.doing, self.left = doing, float(MAX_WAIT)
-
-    def grant(self, seconds: float, answered: str) -> None:
-        """Count a wait; an error where more is asked for than is left. answered: who did what, for the error."""
-        if seconds > self.left:
-            raise OscineError(
-                f"{answered} for {self.doing} and asks to wait {seconds:,.0f} s; oscine waits {MAX_WAIT} s in all: try "
-                "again after that time"
-            )
-        self.left -= seconds
 
 
 def address_of(url: Any) -> str:

@@ -1,4 +1,4 @@
-"""Files of the Hub, from the cache or the network: checked against their hash, and every failure said in one line."""
+"""Fetch files of the Hub, check their hashes, and raise one-line errors."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ REMEDIES = {  # of the Hub's own answers; others know no token
 def fetch(
     repository: str, file: str, revision: str | None = None, sha256: str | None = None, local_files_only: bool = False
 ) -> Fetched:
-    """A file of a repository on the Hub, which must have the hash that the Hub knows, and the one that is given.
+    """Fetch a file of a repository on the Hub, which must have the hash that the Hub knows, and the one that is given.
 
     revision: a branch, tag or commit; None is the newest of `main`.
     local_files_only: look only into the cache, as with HF_HUB_OFFLINE=1.
@@ -86,7 +86,7 @@ def fetch(
 def download(
     repository: str, file: str, revision: str | None = None, local_files_only: bool = False, cache: Path | None = None
 ) -> Path:
-    """Where a file of the Hub lies in the cache of huggingface_hub, or in another one, fetched unless it is there."""
+    """Return where a file of the Hub lies in the cache, or in another one, fetched unless it is there."""
     try:
         with careful_client(f"{file} of {repository}"):
             return Path(
@@ -103,7 +103,7 @@ def download(
 def fetch_if_there(
     repository: str, file: str, revision: str | None = None, local_files_only: bool = False
 ) -> Path | None:
-    """As `fetch`, of a file that a repository may lack; None where it does. The cache remembers either, by the commit."""
+    """Fetch a file that a repository may lack; None where it does. The cache remembers either, by the commit."""
     known = try_to_load_from_cache(repository, file, revision=revision)
     if known is not None and not isinstance(known, str):  # neither unknown nor there: remembered as lacking
         return None
@@ -117,7 +117,7 @@ def fetch_if_there(
 
 
 def hash_in_cache(path: Path) -> str | None:
-    """The Hub's hash of a file, git's of a small one, sha256 of a large one: what the cache shows links to a blob so named.
+    """Return the Hub's hash of a file, git's or sha256: what the cache shows links to a blob so named.
 
     None where the disk has no links. A link to anything else was not made by a Hub, and is refused.
     """
@@ -139,7 +139,7 @@ def explain(
     cache: Path | None = None,
     publishing: bool = False,
 ) -> str:
-    """One line for an error of huggingface_hub, which tells what it met as the cause of what it could not do."""
+    """Explain an error of huggingface_hub, or the cause that it names, in one line."""
     cause = error.__cause__
     wrapped = isinstance(error, (LocalEntryNotFoundError, RuntimeError))
     if wrapped and isinstance(cause, Exception) and isinstance(cause, tuple(REASONS)):

@@ -1,4 +1,4 @@
-"""The folder of an encoder by its files: what is in it, and whether it can be an encoder's. No torch is needed to know."""
+"""Check an encoder's folder by its files: config.json, sizes, weights. No torch is needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MOST_WEIGHTS = 4_000_000_000  # of all blocks, about; the largest encoder of the
 
 
 def encoder_folder(path: str | Path) -> Path:
-    """The folder of an encoder: the one that is named, or `encoder` in it, as a run's has it."""
+    """Return the folder of an encoder: the one that is named, or `encoder` in it, as a run has it."""
     folder = Path(path)
     return folder / INSIDE if (folder / INSIDE / CONFIG).is_file() and not (folder / CONFIG).is_file() else folder
 
@@ -64,15 +64,14 @@ def no_weights(path: str | Path) -> OscineError:
 
 
 def read_content(path: Path) -> Any:
-    """What a config.json of this oscine, or an older one, holds: see `check_content`."""
+    """Read a config.json of this oscine, or an older one, not checked yet: see `check_content`."""
     try:
         content = read_json(path, "save the encoder again")
     except OSError as error:
         reason = f"{error.strerror}: {CONFIG}"
         if (path.parent / SETTINGS).is_file():
             raise OscineError(
-                f"the run in {path.parent} has no {INSIDE} yet; oscine pretrain --resume finishes it, --init starts another "
-                "run from its newest state"
+                f"the run in {path.parent} has no {INSIDE} yet; resume it, or start another run from its newest state"
             ) from None
         raise OscineError(
             f"no encoder in {path.parent} ({reason}); expected a folder with {CONFIG} and {WEIGHTS}"

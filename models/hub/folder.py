@@ -1,4 +1,4 @@
-"""An encoder as a folder, here or on the Hub: model.safetensors with the published names, config.json with the rest."""
+"""Save and load an encoder as a folder, here or on the Hub: model.safetensors, config.json, source.json."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from oscine.models.files import file_hash, whole, write_whole
 from oscine.models.hub.download import Fetched, fetch, fetch_if_there
 from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_content, check_numbers, read_content
 from oscine.models.hub.layouts import State
-from oscine.models.hub.origin import licence_on_the_hub, origin_of, set_origin
+from oscine.models.hub.origin import licence_on_the_hub, origin_of, set_origin, set_provenance
 from oscine.models.hub.weights import check_strictly, read_safetensors
 from oscine.models.json_text import fits, one_line, read_json, shown
 from oscine.models.plugins.classes import module_of, parameters_of
@@ -60,7 +60,7 @@ def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:
 
 
 def as_config(encoder: Encoder) -> dict[str, Any]:
-    """What builds the encoder again, with random weights: its class, with the module of somebody's own, and its numbers."""
+    """Return what builds an encoder again: its class, with the module of somebody's own, and its numbers."""
     module = module_of(type(encoder))
     where = {} if module is None else {"module": module}
     return {"architecture": type(encoder).__name__, **where, "config": encoder.config}
@@ -73,7 +73,7 @@ def check_own_encoder(folder: Path) -> None:
 
 
 def load_pretrained(folder: str | Path) -> Encoder:
-    """The encoder that `save_pretrained` wrote, strictly: a missing, extra or misshapen tensor is an error."""
+    """Load the encoder that `save_pretrained` wrote, strictly: a missing, extra or misshapen tensor is an error."""
     folder = Path(folder)
     encoder, origin = read_weights(folder), read_origin(folder)
     set_provenance(encoder, f"local-dir:{folder}", file_hash(folder / WEIGHTS))
@@ -90,7 +90,7 @@ def read_weights(folder: Path) -> Encoder:
 
 
 def with_state(make: Callable[[], Encoder], read: Callable[[], State], source: Path) -> Encoder:
-    """An encoder with tensors that somebody saved. Its sizes are allocated only once these are known to have them, too."""
+    """Build an encoder and load tensors that somebody saved; nothing is allocated before their shapes are known to fit."""
     with torch.device("meta"):
         expected = make()
     state = read()
@@ -101,7 +101,7 @@ def with_state(make: Callable[[], Encoder], read: Callable[[], State], source: P
 
 
 def load_from_hub(repository: str, revision: str | None = None, local_files_only: bool = False) -> Encoder:
-    """The encoder that oscine has published in a repository, strictly. Nothing in it is executed or unpickled."""
+    """Load the encoder that oscine has published in a repository, strictly. Nothing in it is executed or unpickled."""
     weights, licence = fetch_encoder(repository, revision, local_files_only)
     encoder, model = read_weights(weights.path.parent), f"hf-hub:{repository}"
     set_provenance(encoder, model, weights.sha256, repository, weights.revision)
@@ -110,7 +110,7 @@ def load_from_hub(repository: str, revision: str | None = None, local_files_only
 
 
 def fetch_encoder(repository: str, revision: str | None = None, local_files_only: bool = False) -> tuple[Fetched, str]:
-    """The weights of an encoder that oscine has published, and their licence.
+    """Fetch the weights of an encoder that oscine has published, and their licence.
 
     config.json and the card lie beside them in the cache, of the same commit, so that both are known offline as well.
     """
@@ -122,7 +122,7 @@ def fetch_encoder(repository: str, revision: str | None = None, local_files_only
 
 
 def published_by_oscine(repository: str, revision: str | None = None, local_files_only: bool = False) -> bool:
-    """Whether the config.json of a repository is oscine's; where there is none, also offline in the cache, it is not."""
+    """Return whether a repository has a config.json of oscine's; none, also offline in the cache, is False."""
     try:
         config = fetch_if_there(repository, CONFIG, revision, local_files_only)
     except OscineError as error:
@@ -137,15 +137,8 @@ def published_by_oscine(repository: str, revision: str | None = None, local_file
     return isinstance(content, dict) and "oscine_version" in content
 
 
-def set_provenance(
-    encoder: Encoder, model: str, sha256: str, repository: str | None = None, revision: str | None = None
-) -> None:
-    """Note on an encoder where its weights came from; tables of embeddings say it."""
-    encoder.provenance = {"model": model, "repository": repository, "revision": revision, "sha256": sha256}
-
-
 def read_config(path: Path) -> Encoder:
-    """The encoder that a config.json describes, with random weights."""
+    """Build the encoder that a config.json describes, with random weights."""
     content = read_content(path)
     try:
         return from_config(content, path)
@@ -154,7 +147,7 @@ def read_config(path: Path) -> Encoder:
 
 
 def from_config(content: Any, source: object = "the configuration") -> Encoder:
-    """The encoder that `as_config` describes, with random weights. source: the file, to say in a log.
+    """Build the encoder that `as_config` describes, with random weights. source: the file, to say in a log.
 
     A class of somebody's own is found where it was registered or allowed; a file never causes an import.
     """
@@ -163,7 +156,7 @@ def from_config(content: Any, source: object = "the configuration") -> Encoder:
 
 
 def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
-    """An encoder with random weights from its constructor's numbers; other names and types are errors."""
+    """Build an encoder with random weights from its constructor's numbers; other names and types are errors."""
     name, known = architecture.__name__, parameters_of(architecture)
     errors.check_settings(name, config, known)
     for setting, value in config.items():

@@ -1,4 +1,4 @@
-"""The names under which authors publish tensors, and how each of their layouts becomes an encoder's own state."""
+"""Bring tensors under their authors' names, in any layout, to the names of an encoder."""
 
 from __future__ import annotations
 
@@ -39,25 +39,20 @@ BEATS_SHARED = "self_attn.relative_attention_bias.weight"  # of the first layer,
 
 
 def bat_names(state: State) -> State:
-    """The encoder's tensors of BAT and Bird-MAE under their published names."""
+    """Take the encoder's tensors of BAT and Bird-MAE out of a checkpoint, under their published names."""
     prefix = next(prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in state) or not prefix)
     if not prefix:
         return without(BAT_DISCARDED, state)
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def bird_mae_names(state: State) -> State:
-    """Bird-MAE's tensors. Its training checkpoints have no fc_norm."""
-    return with_norm(bat_names(state), "fc_norm", like="norm")
-
-
 def eat_names(state: State) -> State:
-    """The encoder's tensors out of a checkpoint of EAT or SSLAM: fairseq's, pretrained or fine-tuned, or the Hub's.
+    """Take the encoder's tensors out of a checkpoint of EAT or SSLAM: fairseq's, fine-tuned or not, or the Hub's.
 
     Of a position table for up to 768 patches of time, the rows of one chunk are taken.
     """
     tensors = {}
-    for name, tensor in beside(state, "blocks.0.attn.qkv.weight").items():
+    for name, tensor in select_around(state, "blocks.0.attn.qkv.weight").items():
         for theirs, ours in EAT_NAMES.items():
             if name.startswith(theirs):
                 name = ours + name.removeprefix(theirs)
@@ -69,11 +64,11 @@ def eat_names(state: State) -> State:
 
 
 def beats_names(state: State) -> State:
-    """The encoder's tensors out of a checkpoint of BEATs, pretrained or fine-tuned.
+    """Take the encoder's tensors out of a checkpoint of BEATs, pretrained or fine-tuned.
 
     Files name the first layer's table of distances again in every layer, for it is one; a copy that differs is left in.
     """
-    tensors = without(BEATS_DISCARDED, beside(state, "patch_embedding.weight"))
+    tensors = without(BEATS_DISCARDED, select_around(state, "patch_embedding.weight"))
     first = tensors.get(f"encoder.layers.0.{BEATS_SHARED}")
     copies = [name for name in tensors if name.endswith(BEATS_SHARED) and not name.startswith("encoder.layers.0.")]
     for name in copies:
@@ -83,16 +78,16 @@ def beats_names(state: State) -> State:
 
 
 def audio_mae_names(state: State) -> State:
-    """The encoder's tensors out of a checkpoint of Audio-MAE, from its authors or for timm.
+    """Take the encoder's tensors out of a checkpoint of Audio-MAE, from its authors or for timm.
 
     A pretrained one has no fc_norm, a fine-tuned one no norm.
     """
-    tensors = without(AUDIO_MAE_DISCARDED, beside(state, "patch_embed.proj.weight"))
+    tensors = without(AUDIO_MAE_DISCARDED, select_around(state, "patch_embed.proj.weight"))
     return with_norm(with_norm(tensors, "fc_norm", like="norm"), "norm", like="fc_norm")
 
 
-def beside(state: State, anchor: str) -> State:
-    """The tensors that stand under the same prefix as the one called `anchor`, without it. No anchor: all, as they are."""
+def select_around(state: State, anchor: str) -> State:
+    """Select the tensors under the same prefix as the one called `anchor`, without it. No anchor: all, as they are."""
     prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
     prefix = min(prefixes, key=len, default="")
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
@@ -103,7 +98,7 @@ def without(parts: tuple[str, ...], state: State) -> State:
 
 
 def with_norm(state: State, absent: str, like: str) -> State:
-    """With a norm that the file may lack: it enters with weights 1 and biases 0, as it starts."""
+    """Add a norm that the file may lack, with weights 1 and biases 0, as it starts."""
     if f"{absent}.weight" in state or f"{like}.weight" not in state:
         return state
     norm = state[f"{like}.weight"]
@@ -111,14 +106,14 @@ def with_norm(state: State, absent: str, like: str) -> State:
 
 
 def as_it_is(state: State) -> State:
-    """The tensors of an encoder that has no other layout than its own."""
+    """Return the tensors of an encoder that has no other layout than its own."""
     return state
 
 
 # Every encoder, and how its authors' names become its own.
-PUBLISHED: dict[type[Encoder], Callable[[State], State]] = {
+KEY_MAPPERS: dict[type[Encoder], Callable[[State], State]] = {
     BAT: bat_names,
-    BirdMAE: bird_mae_names,
+    BirdMAE: lambda state: with_norm(bat_names(state), "fc_norm", like="norm"),  # training checkpoints have no fc_norm
     EAT: eat_names,
     BEATs: beats_names,
     AudioMAE: audio_mae_names,

@@ -1,4 +1,4 @@
-"""Whose weights an encoder has, or began with: where they came from and under which licence, so that both go along."""
+"""Note which weights an encoder has, whose they are or were, and under which licence, so that it goes along."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.encoders.base.state import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.hub.download import fetch_if_there
+from oscine.models.yaml_text import parse_yaml
 
 CARD = "README.md"  # of a repository
 # A card begins with its metadata between two lines of dashes.
 METADATA = re.compile(r"\s*---\n(.*?)\n---[ \t]*(?:\n|\Z)", re.DOTALL)
-# How YAML names a value again; cards of models do not. With some PyYAMLs, 30 lines of it fill the memory.
-ALIAS = re.compile(r"(?:^|[\s\[{,])\*\w", re.MULTILINE)
-MOST_ALIASES = 10
 PAGES = "https://huggingface.co"  # for people; HF_ENDPOINT may be a mirror with a password in its address
 logger = logging.getLogger(__name__)
+
+
+def set_provenance(
+    encoder: Encoder, model: str, sha256: str, repository: str | None = None, revision: str | None = None
+) -> None:
+    """Note on an encoder by which name and hash its weights were loaded; tables of embeddings state it."""
+    encoder.provenance = {"model": model, "repository": repository, "revision": revision, "sha256": sha256}
 
 
 def set_origin(encoder: Encoder, model: str, file: str, licence: str) -> None:
@@ -34,7 +37,7 @@ def set_origin(encoder: Encoder, model: str, file: str, licence: str) -> None:
 
 
 def origin_of(encoder: Encoder) -> Origin | None:
-    """Whose weights those of an encoder are, or were before they were trained further; None if nobody else's."""
+    """Return whose weights an encoder has, or had before they were trained further; None if nobody else's."""
     origin = encoder.origin
     if origin is None or origin.fingerprint is None:
         return origin
@@ -42,21 +45,21 @@ def origin_of(encoder: Encoder) -> Origin | None:
 
 
 def refresh_licence(origin: Origin | None) -> Origin | None:
-    """With the licence that could not be read when the weights were loaded, if it can be now."""
+    """Read the licence again that could not be read when the weights were loaded."""
     if origin is None or origin.repository is None or origin.licence != NOT_KNOWN:
         return origin
     return origin._replace(licence=licence_on_the_hub(origin.repository, origin.revision))
 
 
 def licence_on_the_hub(repository: str, revision: str | None, local_files_only: bool = False) -> str:
-    """What the card of a repository states: a name, or NAME=LINK where the Hub has no name for it."""
+    """Read the licence that a repository's card states: a name, or NAME=LINK where the Hub has no name for it."""
     try:
         card = fetch_if_there(repository, CARD, revision, local_files_only)
         stated = card_metadata(card) if card else {}
+    except UnicodeDecodeError as error:
+        return unknown_licence(repository, f"its {CARD} cannot be read: {error}")
     except OscineError as error:  # such as: no network
         return unknown_licence(repository, str(error))
-    except ValueError as error:
-        return unknown_licence(repository, f"its {CARD} cannot be read: {error}")
     licence = stated.get("license") or NOT_STATED
     if licence == "other":
         name, link = str(stated.get("license_name") or licence), str(stated.get("license_link") or "")
@@ -69,18 +72,9 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
 
 
 def card_metadata(card: Path) -> dict[str, Any]:
-    """Return what a card says in YAML; a ValueError where it is none."""
+    """Read the metadata at the head of a card; none are {}."""
     found = METADATA.match(card.read_text(encoding="utf-8-sig"))
-    block = found[1] if found else ""
-    if len(ALIAS.findall(block)) > MOST_ALIASES:
-        raise ValueError(f"its YAML names more than {MOST_ALIASES} values again")
-    try:
-        stated = yaml.safe_load(block) or {}
-    except (RecursionError, yaml.YAMLError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
-    if not isinstance(stated, dict):
-        raise ValueError(f"its YAML is {str(stated)[:80]!r}, expected names and values")
-    return stated
+    return parse_yaml(found[1], f"its {CARD}", "see the repository") if found and found[1].strip() else {}
 
 
 def unknown_licence(repository: str, reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Weights into an encoder: every layout that the authors wrap the published names in, and strict loading of them all."""
+"""Load weights into an encoder, strictly, from every kind of file that authors publish."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from oscine.models.checksummed import UNPICKLED, quiet, why_not_loaded
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import no_weights
-from oscine.models.hub.layouts import PUBLISHED, State, as_it_is
+from oscine.models.hub.layouts import KEY_MAPPERS, State, as_it_is
 
 # Where a torch file keeps its weights: Lightning; BAT's trainer (the student, as its authors publish); fairseq and others.
 WRAPPERS = ("state_dict", "encoder", "model")
@@ -36,7 +36,7 @@ def load_weights(encoder: Encoder, path: str | Path) -> None:
     path = Path(path)
     state = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     if state.keys() != encoder.state_dict().keys():
-        state = PUBLISHED.get(type(encoder), as_it_is)(state)
+        state = KEY_MAPPERS.get(type(encoder), as_it_is)(state)
     load_strictly(encoder, state, path)
 
 
@@ -67,7 +67,7 @@ class StandInDict:
 
 
 def read_torch(path: Path) -> State:
-    """The state dict in a torch file. Nothing that the file names is imported or called, nothing but tensors is kept."""
+    """Read the state dict in a torch file. Nothing that it names is imported or called, nothing but tensors is kept."""
     try:
         zipped = is_zipfile(path)  # as torch writes since 1.6: optimizer states stay on the disk
         names = get_unsafe_globals_in_checkpoint(path) if zipped else []
@@ -146,10 +146,10 @@ def check_state(
 
 
 def some(names: list[str], what: str) -> str:
-    """How many there are, what they are, and the first three names."""
+    """Say how many there are, what they are, and the first three names."""
     return f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
 def kind(tensor: Tensor) -> str:
-    """The name of a tensor's type, as float32."""
+    """Return the name of a tensor's type, as float32."""
     return str(tensor.dtype).removeprefix("torch.")

@@ -1,1 +1,1 @@
-"""The door for other people's code: modules that may be imported, and the classes in them beside oscine's own."""
+"""Import other people's modules where that is allowed, and find their classes beside oscine's own."""

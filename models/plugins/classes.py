@@ -1,4 +1,4 @@
-"""Classes by their names: oscine's own, each imported when it is taken, and those of other people."""
+"""Find classes by their names: oscine's own, imported when they are taken, and other people's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Modules of other people, imported where a command line or an installed package allows it, and nowhere else.
+"""Import other people's modules where a command line or an installed package allows it, and nowhere else.
 
 A name in a YAML, in a config.json or in a repository imports nothing: it finds what has been allowed, or is an error.
 """

@@ -1,1 +1,1 @@
-"""Weights to the Hub: checks, contents, card, upload; official checkpoints converted."""
+"""Publish weights on the Hub (terms, facts, card, contents, upload), and convert official checkpoints."""

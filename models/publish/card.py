@@ -1,4 +1,4 @@
-"""The card of a published encoder: a page for people and metadata for the Hub, made from facts and nothing else."""
+"""Write the card of a published encoder, a page for people and metadata for the Hub, from facts alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def metadata(facts: Facts, task: str, tags: list[str]) -> ModelCardData:
 
 
 def eval_results(facts: Facts, score: Scores) -> list[EvalResult]:
-    """For the model-index: every metric's mean."""
+    """Return every metric's mean for the model-index."""
     return [
         EvalResult(
             task_type="audio-classification",
@@ -81,7 +81,7 @@ def eval_results(facts: Facts, score: Scores) -> list[EvalResult]:
 
 
 def benchmark_file(facts: Facts, score: Scores) -> str | None:
-    """The content of an `.eval_results` file, where the score belongs to a data set on the Hub."""
+    """Write an `.eval_results` file, where the score belongs to a data set on the Hub."""
     if score.benchmark is None:
         return None
     dataset, task, metric = score.benchmark
@@ -111,7 +111,7 @@ A recording is resampled, mixed down and cut into clips. `features.pooled` is [c
 
 
 def needed(facts: Facts, command: str) -> str:
-    """What to get before anything can be loaded: the classes that are not oscine's. command: a call that needs them."""
+    """Say which classes that are not oscine's are needed to load anything. command: a call that needs them."""
     if not facts.own_classes:
         return ""
     modules = sorted({*facts.own_classes.values()})
@@ -128,7 +128,7 @@ def needed(facts: Facts, command: str) -> str:
 
 
 def imports(facts: Facts) -> str:
-    """Lines of Python that import the classes that are not oscine's."""
+    """Write lines of Python that import the classes that are not oscine's."""
     return "".join(f"import {module}  # which its authors have\n" for module in sorted({*facts.own_classes.values()}))
 
 

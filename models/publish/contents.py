@@ -1,4 +1,4 @@
-"""What is published: files with their hashes, and the proof that what is loaded from them works."""
+"""Collect what goes to the Hub: files with their hashes, and the proof that what is loaded from them works."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Dependency(NamedTuple):
 
 
 class RepoKind(NamedTuple):
-    """What is in a repository.
+    """Tell how a kind of repository is known and read.
 
     mark: the file by which it is known. read: takes that file and raises an OscineError unless it is as oscine writes it.
     ours: files that an earlier publishing may have left, and the next one does not have any more.
@@ -64,7 +64,7 @@ ENCODER = RepoKind(CONFIG, read_config, re.compile(OPTIONAL_FILES))
 
 
 class RepoContents(NamedTuple):
-    """What is published, and the proof that it works.
+    """Hold all files that go to the Hub, and the proof that they work.
 
     files: by their path in the repository. check: takes a folder with these files, as fetched from the Hub, and raises an
     OscineError unless what is loaded from it does what the original does. needed: what that finds elsewhere on the Hub.
@@ -86,7 +86,7 @@ class RepoContents(NamedTuple):
 
 
 def encoder_contents(folder: Path, facts: Facts) -> RepoContents:
-    """The encoder in a folder that `save_pretrained` wrote, with the card and records that its facts make."""
+    """Collect the encoder in a folder that `save_pretrained` wrote, with the card and records that its facts make."""
     files = {
         WEIGHTS: File(folder / WEIGHTS, facts.published_sha256),
         CONFIG: file_of((folder / CONFIG).read_bytes()),
@@ -101,7 +101,7 @@ def encoder_contents(folder: Path, facts: Facts) -> RepoContents:
 
 
 def score_files(facts: Facts) -> dict[str, File]:
-    """Every scores.json, and its entry for the leaderboard that it belongs to."""
+    """Collect every scores.json, and its entry for the leaderboard that it belongs to."""
     files = {}
     for score in facts.scores:
         files[f"scores/{score.name}.json"] = file_of(score.content)
@@ -111,7 +111,7 @@ def score_files(facts: Facts) -> dict[str, File]:
 
 
 def check_same_features(encoder: Encoder, folder: Path) -> None:
-    """What a folder holds loads strictly and gives the features of an encoder, to the bit; none of them is NaN."""
+    """Raise unless a folder loads strictly and gives an encoder's features, to the bit and finite."""
     loaded = read_weights(folder)
     noise = 0.1 * torch.randn(1, encoder.samples, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""An official checkpoint in oscine's layout: the same weights as a folder, with where they came from and their licence."""
+"""Convert an official checkpoint to oscine's layout, with its source and licence beside it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | N
 
 
 def check_conversion(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Published:
-    """The row of the zoo that `convert_checkpoint` would convert; raises what is wrong with its arguments, without torch."""
+    """Return the row of the zoo that would be converted; raise what is wrong with the arguments, without torch."""
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and is_empty(folder)):
         raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
@@ -45,7 +45,7 @@ def check_conversion(name: str, folder: str | Path, checkpoint: str | Path | Non
 
 
 def official(name: str) -> Published:
-    """The row of the zoo with that name; an architecture's first one where no tag is given."""
+    """Find the row of the zoo with that name; an architecture's first one where no tag is given."""
     row = find_published(name)
     if row is None:
         raise OscineError(f"no official checkpoint {name!r}; there are {', '.join(row.name for row in PUBLISHED)}")

@@ -1,4 +1,4 @@
-"""What is known of an encoder that is published: everything its card and metadata are made from."""
+"""Gather what is known of an encoder to publish: everything that its card is made from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from oscine.models.zoo import ARCHITECTURES, find_published
 
 
 class Run(NamedTuple):
-    """What a pretraining run has written down."""
+    """Hold what a pretraining run has written down."""
 
     steps: int
     losses: dict[str, tuple[float, float]]  # every logged term, first and last
@@ -28,7 +28,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of what is published as OWNER/NAME, under a tag: an encoder, or a probe that reads it."""
+    """Hold all that is known of what is published as OWNER/NAME under a tag: an encoder, or a probe that reads it."""
 
     repository: str
     tag: str
@@ -82,13 +82,13 @@ class Facts:
 
 
 def said_to_be(origin: Origin) -> bool:
-    """Whether its file is only called by a name of the zoo: it was not fetched, and no hash tells that it is the one."""
+    """Return whether a file is only called by a name of the zoo: it was not fetched, and no hash proves it."""
     row = find_published(origin.model)
     return row is not None and origin.repository is None and origin.sha256 != row.sha256
 
 
 def encoder_facts(saved: Encoder, terms: Terms, run: Run | None = None) -> Facts:
-    """What is known of an encoder, as it was loaded from a folder."""
+    """Gather what is known of an encoder that was loaded from a folder."""
     sha256, origin = str((saved.provenance or {})["sha256"]), refresh_licence(origin_of(saved))
     chosen = choose_licence(terms.licence, origin, terms.relicence)
     found = [read_scores(text, sha256) for text in terms.scores]
@@ -98,6 +98,6 @@ def encoder_facts(saved: Encoder, terms: Terms, run: Run | None = None) -> Facts
 
 
 def known_data(run: Run | None, origin: Origin | None) -> list[Data]:
-    """What a run and the origin of its weights say that they were trained on."""
+    """Return the data that a run and the origin of its weights name."""
     row = find_published(origin.model) if origin else None
     return [Data(name) for name in (run and run.recordings, row and row.data) if name]

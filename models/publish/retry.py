@@ -1,4 +1,4 @@
-"""What is asked of the Hub while publishing: again where it was busy, and every refusal said in one line."""
+"""Retry requests to the Hub while publishing, and raise one-line errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NETWORK_ERRORS = (httpx.HTTPError, ConnectionError, TimeoutError, FileMetadataEr
 
 
 def retry(repository: str, step: Callable[[], T]) -> T:
-    """Do a step on the Hub that can be done twice; again, where it was busy or the connection broke.
+    """Do a step on the Hub that can be done twice; again where it was busy or the connection broke.
 
     huggingface_hub does so for some requests only, and not for those that create, commit and tag.
     """
@@ -47,14 +47,14 @@ def retry(repository: str, step: Callable[[], T]) -> T:
 
 
 def cause_of(error: Exception) -> Exception:
-    """What the client met: it wraps what goes wrong on the way of a large file, and `download` says it in one line."""
+    """Return what the client met, out of the errors that it and `download` wrap it in."""
     cause = error.__cause__
     wraps = isinstance(error, (RuntimeError, LocalEntryNotFoundError, OscineError))
     return cause_of(cause) if wraps and isinstance(cause, Exception) else error
 
 
 def retry_delay(error: Exception) -> int | None:
-    """Seconds that the Hub asks to wait; None where that will not help."""
+    """Return the seconds that the Hub asks to wait; None where that will not help."""
     if is_local(error) or isinstance(error, OscineError):
         return None
     if not isinstance(error, HfHubHTTPError):
@@ -70,7 +70,7 @@ def is_local(error: Exception) -> bool:
 
 @contextmanager
 def hub_errors(repository: str) -> Iterator[None]:
-    """Errors of huggingface_hub become those that a user can mend; those of this machine's files stay what they are."""
+    """Turn errors of huggingface_hub into one line that a user can mend; those of this machine's files stay."""
     try:
         yield
     except OscineError:
@@ -91,7 +91,7 @@ def hub_errors(repository: str) -> Iterator[None]:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """What this machine's files and disks cannot do becomes an error that a user can mend."""
+    """Turn errors of this machine's files and disks into one line that a user can mend."""
     try:
         yield
     except OSError as error:

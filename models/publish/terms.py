@@ -71,7 +71,7 @@ class Data(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What whoever publishes says: under which name, tag and licence, and what else is to be told."""
+    """Hold what whoever publishes states: name, tag, licence, data and scores."""
 
     repository: str
     tag: str = "v1"
@@ -82,7 +82,7 @@ class Terms(NamedTuple):
 
 
 def parse_data(text: str) -> Data:
-    """NAME or NAME=LICENCE."""
+    """Read NAME or NAME=LICENCE."""
     name, _, licence = text.partition("=")
     return Data(name, licence) if licence else Data(name)
 
@@ -118,7 +118,7 @@ class Licence(NamedTuple):
 def choose_licence(
     text: str | None, origin: Origin | None = None, relicence: bool = False, added: bool = False
 ) -> Licence:
-    """The licence that was given, or the one that came with the weights; one that asks for less needs a word.
+    """Choose the licence that was given, or else the weights' own; raise where their owners do not allow it.
 
     origin: whose weights these are, or began as. relicence: their owners let these weights go on under another licence.
     added: whether they go on as a part of something, such as a probe.
@@ -134,7 +134,7 @@ def choose_licence(
 
 
 def check_allowed(chosen: Licence, origin: Origin, added: bool = False) -> None:
-    """Weights may go on under a licence without a word of their owners."""
+    """Raise where weights may not go on under a licence unless their owners allow it."""
     carried = carried_by(origin)
     if may_follow(chosen.text, carried, origin.trained) or (added and may_follow(chosen.text, carried, True)):
         return
@@ -142,9 +142,7 @@ def check_allowed(chosen: Licence, origin: Origin, added: bool = False) -> None:
         reason, remedy = reason.format(origin.model), "say"
     else:
         reason, remedy = f"{origin.model} is under {origin.licence}", "leave the licence out to keep that, or say"
-    raise OscineError(
-        f"licence {chosen.text!r}, but {reason}; {remedy} that its owners allow it (--relicence, relicence=True)"
-    )
+    raise OscineError(f"licence {chosen.text!r}, but {reason}; {remedy} that its owners allow it (relicence)")
 
 
 def carried_by(origin: Origin) -> str:
@@ -152,7 +150,7 @@ def carried_by(origin: Origin) -> str:
 
 
 def may_follow(licence: str, carried: str, trained: bool) -> bool:
-    """Whether weights under `carried` may go on under a licence: as they are, only under theirs."""
+    """Return whether weights under `carried` may go on under a licence; untrained, only under their own."""
     if not trained:
         return licence == carried
     if carried == FREE:
@@ -163,13 +161,13 @@ def may_follow(licence: str, carried: str, trained: bool) -> bool:
 
 
 def as_stated(licence: str) -> Licence:
-    """What the source of weights states, which may be a licence that nobody should choose anew."""
+    """Read the licence that a source states, which may be one that nobody should choose anew."""
     name, _, link = licence.partition("=")
     return Licence(name, link or None)
 
 
 def parse_licence(text: str) -> Licence:
-    """A licence by its name on the Hub, or any other as NAME=LINK."""
+    """Read a licence by its name on the Hub, or any other as NAME=LINK."""
     name, _, link = text.partition("=")
     if re.fullmatch(r"https?://\S+", link) and re.fullmatch(r"[a-z0-9.-]+", name):
         return Licence(name, link)
@@ -232,7 +230,7 @@ def read_scores(text: str, sha256: str, finetuned: bool = False) -> Scores:
 
 
 def scores_of(content: dict[str, Any], written: float) -> Scores:
-    """written: seconds since 1970; the file does not say it, and today's date would make it another file tomorrow."""
+    """Read a scores.json. written: seconds since 1970; the file does not say it, and today's date would change tomorrow."""
     settings, parts = content["settings"], content["parts"].values()
     metrics = [name for name, value in content["mean"].items() if value is not None]
     folds = {name: [part[name] for part in parts if part[name] is not None] for name in metrics}
@@ -248,7 +246,7 @@ def scores_of(content: dict[str, Any], written: float) -> Scores:
 
 
 def check_names(scores: Sequence[Scores]) -> None:
-    """Each becomes a file of its own."""
+    """Raise where two scores have one name: each becomes a file of its own."""
     names = [score.name for score in scores]
     if len(set(names)) < len(names):
-        raise OscineError(f"scores of the same name ({', '.join(names)}); run `oscine probe` with another --name")
+        raise OscineError(f"scores of the same name ({', '.join(names)}); run `oscine probe` under another name")

@@ -1,4 +1,4 @@
-"""From files to a name on the Hub: fetched again and compared before `main` has them, one commit there, a tag at the end.
+"""Upload files to a branch, fetch and compare them, commit them to `main` at once, and tag them.
 
 Killed or cut off at any moment, the same call goes on: what was uploaded is not uploaded again, equal files are not
 committed twice, and the tag comes last, on a commit whose files are, by their hashes, those that were fetched, loaded and
@@ -97,7 +97,7 @@ def push_to_hub(
 
 
 def would_publish(contents: RepoContents, facts: Facts, public: bool = False) -> str:
-    """What `publish` would send, as text: every file with its bytes, and the card. What must not go out is refused."""
+    """Show what `publish` would send: every file with its bytes, and the card. What must not go out is refused."""
     check_sendable(contents)
     seen, total = "public" if public else "private", sum(file.size for file in contents.files.values())
     card = contents.files[CARD].content
@@ -111,7 +111,7 @@ def would_publish(contents: RepoContents, facts: Facts, public: bool = False) ->
 
 
 def check_same_weights(encoder: Encoder, saved: Encoder) -> None:
-    """What was saved is what is in memory, to the bit and in the same precision."""
+    """Raise unless what was saved is what is in memory, to the bit and in the same precision."""
     tensors = saved.state_dict()
     for name, tensor in encoder.state_dict().items():
         if tensor.dtype != tensors[name].dtype:
@@ -165,7 +165,7 @@ def check_sendable(contents: RepoContents) -> None:
 
 
 def check_token(api: HfApi, repository: str) -> None:
-    """A token that may write."""
+    """Raise where there is no token that may write."""
     if constants.HF_HUB_OFFLINE:
         raise OscineError("publishing needs the Hub, and HF_HUB_OFFLINE=1 forbids to retry it; unset it")
     if get_token() is None:
@@ -176,7 +176,7 @@ def check_token(api: HfApi, repository: str) -> None:
 
 
 def check_needed(api: HfApi, contents: RepoContents, public: bool) -> None:
-    """What it needs is still on the Hub, and open to whom it is opened."""
+    """Raise unless what it needs is on the Hub, and open to whoever may see it."""
     repository, needed = contents.repository, contents.needed
     if needed is None:
         return
@@ -192,12 +192,10 @@ def check_needed(api: HfApi, contents: RepoContents, public: bool) -> None:
 
 
 def check_repository(info: ModelInfo, contents: RepoContents, public: bool) -> None:
-    """Nobody's work is covered up, and nothing comes to light, by mistake."""
+    """Raise where somebody's work would be covered up, or something would become public, by mistake."""
     repository, kind = contents.repository, contents.kind
     if not info.private and not public:
-        raise OscineError(
-            f"{repository} is there and public; allow it (--public, public=True), or name another repository"
-        )
+        raise OscineError(f"{repository} is there and public; allow it (public), or name another repository")
     names = {sibling.rfilename for sibling in info.siblings or ()}
     if kind.mark not in names:
         if others := sorted(names - {".gitattributes"}):
@@ -212,7 +210,7 @@ def check_repository(info: ModelInfo, contents: RepoContents, public: bool) -> N
 
 
 def tagged(api: HfApi, contents: RepoContents) -> str | None:
-    """The commit of the tag, if there is one: then it must hold these very files."""
+    """Return the commit of the tag, if there is one: then it must hold these very files."""
     repository, tag = contents.repository, contents.tag
     try:
         info = repo_info(api, repository, tag)
@@ -228,7 +226,7 @@ def tagged(api: HfApi, contents: RepoContents) -> str | None:
 
 
 def changed_files(info: ModelInfo, contents: RepoContents) -> list[str]:
-    """Files that a commit does not hold as they are here, and those of an earlier publishing that it should not hold."""
+    """List files that a commit holds otherwise or lacks, and those of an earlier publishing that should go."""
     there = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     files = contents.files.items()
     changed = [path for path, file in files if path not in there or not same(there[path], file)]
@@ -247,7 +245,7 @@ def stale(info: ModelInfo, contents: RepoContents) -> list[str]:
 
 
 def stage_verify_commit(api: HfApi, contents: RepoContents, main: ModelInfo) -> str:
-    """A commit on `main` of files that were fetched again and compared before, on a branch that is not kept.
+    """Commit files to `main` once they were fetched again and compared on a branch that is not kept.
 
     No branch can be moved to a commit over the Hub's API, so `main` gets a commit of its own with the same files, by their
     hashes; what is large is not uploaded again.
@@ -267,17 +265,16 @@ def stage_verify_commit(api: HfApi, contents: RepoContents, main: ModelInfo) -> 
 
 
 def is_ours(api: HfApi, repository: str, draft: str) -> bool:
-    """Whether a draft, by its last commit, has no commits but those of `main` and what publishing has made there."""
+    """Return whether a draft, by its last commit, has no commits but `main`'s and those of publishing."""
     main = {commit.commit_id for commit in api.list_repo_commits(repository)}
     log = api.list_repo_commits(repository, revision=draft)
     return all(commit.commit_id in main or commit.title.endswith(TITLE) for commit in log)
 
 
 def delete_stale_branches(api: HfApi, repository: str) -> None:
-    """Take all drafts away, also what interrupted calls have left, unless somebody else has worked on them."""
+    """Delete all drafts, also those of interrupted calls, unless somebody else has worked on them."""
     try:
-        branches = retry(repository, lambda: api.list_repo_refs(repository)).branches
-        for branch in branches:
+        for branch in retry(repository, lambda: api.list_repo_refs(repository)).branches:
             if branch.name.startswith(STAGING_PREFIX):
                 retry(repository, partial(delete_branch_if_ours, api, repository, branch))
     except OscineError as error:
@@ -294,7 +291,7 @@ def delete_branch_if_ours(api: HfApi, repository: str, branch: GitRefInfo) -> No
 
 
 def commit_files(api: HfApi, contents: RepoContents, seen: ModelInfo, branch: str) -> str:
-    """One commit with all files, on top of what was seen of a branch; none where nothing differs."""
+    """Make one commit of all files on what was seen of a branch; none where nothing differs."""
     repository = contents.repository
 
     def commit() -> str:
@@ -334,7 +331,7 @@ def commit_operation(path: str, file: File) -> CommitOperationAdd:
 
 
 def verify(contents: RepoContents, commit: str) -> None:
-    """Fetch a commit, and what it needs, into an empty cache: each file must have its hash, and all work as before."""
+    """Fetch a commit, and what it needs, into an empty cache; raise unless all hashes fit and all works as before."""
     repository, needed = contents.repository, contents.needed
     with TemporaryDirectory(prefix="oscine-") as temporary:
         cache = Path(temporary)

@@ -1,4 +1,4 @@
-"""The rows that make a published encoder one of the zoo: to paste into models/zoo.py and checkpoints.md."""
+"""Write the rows that make a published encoder one of the zoo, for models/zoo.py and checkpoints.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATE = "real file"  # of a row whose file has been fetched and compared
 
 
 def zoo_rows(facts: Facts, receipt: Receipt) -> list[str]:
-    """What to paste, so that `create_model` knows the encoder by a name of the zoo; why not, where it has one."""
+    """Write what to paste so that `create_model` knows the encoder by a name; why not, where it has one."""
     for name, module in facts.own_classes.items():
         return [f"{name} is a class of {module}, not oscine's: the zoo has no row for it"]
     old = find_published(facts.official) if facts.official else None
@@ -62,13 +62,13 @@ def unchanged_reason(facts: Facts, old: Published) -> str | None:
 
 
 def default(architecture: str) -> dict[str, Any]:
-    """Its settings in the zoo."""
+    """Return an architecture's settings in the zoo."""
     with torch.device("meta"):
         return create_model(architecture).config
 
 
 def architecture_of(facts: Facts) -> str:
-    """The zoo's name of these sizes and settings; one after the repository, and nobody else's, where the zoo has none."""
+    """Return the zoo's name of these sizes and settings, or a new one after the repository."""
     for name, architecture in ARCHITECTURES.items():
         if architecture.encoder == facts.kind and default(name) == facts.encoder.config:
             return name
@@ -76,17 +76,17 @@ def architecture_of(facts: Facts) -> str:
 
 
 def name_of(facts: Facts, architecture: str) -> str:
-    """architecture.tag, the tag naming the data, and nobody else's."""
+    """Return a new architecture.tag, the tag naming the data."""
     tag = slug(facts.data[0].name if facts.data else facts.name)
     return unique_name(f"{architecture}.{tag}", [row.name for row in PUBLISHED])
 
 
 def unique_name(name: str, taken: Container[str]) -> str:
-    """That name, or with the first number behind it with which nobody has it."""
+    """Return a name, with the first number behind it that makes it unique."""
     names = [name] if name not in taken else (f"{name}_{number}" for number in count(2))
     return next(one for one in names if one not in taken)
 
 
 def slug(name: str) -> str:
-    """A name's last part, as names of the zoo are written."""
+    """Write a name's last part as names of the zoo are written."""
     return re.sub(r"\W+", "_", name.rpartition("/")[2].lower()).strip("_")

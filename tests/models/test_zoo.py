@@ -409,7 +409,5 @@ def test_sizes_that_the_weights_do_not_have_are_never_allocated(tmp_path):
 
 def test_a_run_without_an_encoder_is_named_as_that(tmp_path):
     (tmp_path / "settings.yaml").write_text("method: BATPretraining\n")
-    with pytest.raises(
-        OscineError, match="has no encoder yet; oscine pretrain --resume finishes it, --init starts another"
-    ):
+    with pytest.raises(OscineError, match="has no encoder yet; resume it, or start another run from its newest state"):
         create_model(f"local-dir:{tmp_path}")

@@ -1,1 +1,1 @@
-"""What architectures share: the contract, features, layers, precision, and where weights came from."""
+"""Define what architectures share: contract, features, layers, devices, precision, provenance."""

@@ -1,4 +1,4 @@
-"""Devices: the best that is there, what it is called, and how many clips it takes at once."""
+"""Choose a device, name it, and move an encoder there."""
 
 from __future__ import annotations
 
@@ -79,4 +79,4 @@ def moved(encoder: Encoder, device: str) -> Encoder:
     # Each kind of device has its own way to be absent.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise OscineError(f"no device {device!r} here ({reason}); --device cpu is always there") from None
+        raise OscineError(f"no device {device!r} here ({reason}); cpu is always there") from None

@@ -1,4 +1,4 @@
-"""The contract of every encoder: waveforms in, `Features` out, its audio settings and weights in one object."""
+"""Define the contract of every encoder: waveforms in, `Features` out, audio settings and weights in one object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from oscine.models.errors import OscineError
 
 
 class Encoder(nn.Module):
-    """What probes, embeddings, predictions and exports need of an encoder; what it is made of is its own affair.
+    """Promise what probes, embeddings, predictions and exports need of an encoder, and nothing of how it is made.
 
     A subclass hands its sizes to this constructor and gives `features`; also `prepare`, where it computes on more than the
     waveform, and `steps`, where it takes clips of any length. What it needs to compute the same again lies in its
@@ -118,7 +118,7 @@ class Encoder(nn.Module):
         return self.features(self.prepare(batch if batch is waveform else self.on_device(batch)), layers)
 
     def prepare(self, waveform: Tensor) -> Tensor:
-        """What `features` takes of clips [batch, samples], [batch, ...]: here the waveform itself, in float32.
+        """Make of clips [batch, samples] what `features` takes, [batch, ...]: here the waveform itself, in float32.
 
         Clip by clip: none depends on the others. Of an encoder of one length, filled up with silence to that.
         """
@@ -132,7 +132,7 @@ class Encoder(nn.Module):
         return pad(waveform.float(), (0, self.samples - waveform.shape[1]))
 
     def prepare_clips(self, clips: Sequence[Tensor], samples: int | None = None) -> Tensor:  # [clip, ...]
-        """The same of clips of several lengths, [samples] each; shorter ones are filled up, here with silence.
+        """Prepare clips of several lengths, [samples] each; shorter ones are filled up, here with silence.
 
         samples: of a whole clip, by default the encoder's. On the encoder's device.
         """
@@ -140,11 +140,11 @@ class Encoder(nn.Module):
         return self.prepare(self.on_device(torch.stack([pad(clip, (0, max(0, whole - len(clip)))) for clip in clips])))
 
     def features(self, input: Tensor, layers: Sequence[int] | None = None) -> Features:
-        """What `forward` makes of what `prepare` has made; `Features.of_patches` puts it together. layers: as there."""
+        """Compute features from what `prepare` has made; `Features.of_patches` builds them. layers: as in `forward`."""
         raise NotImplementedError(f"{type(self).__name__} has no features(input, layers), which makes its Features")
 
     def steps(self, samples: int) -> int:
-        """Time steps that `Features.patches` has for clips of so many samples."""
+        """Return how many time steps `Features.patches` has for clips of so many samples."""
         if self.any_length and samples != self.samples:
             raise NotImplementedError(f"{type(self).__name__} takes any length, so it has to give steps(samples)")
         if samples > self.samples:
@@ -155,7 +155,7 @@ class Encoder(nn.Module):
         return self.grid[0]
 
     def picture(self, waveform: Tensor, samples: int | None = None) -> Picture:
-        """A spectrogram of a waveform [samples] for people to look at, whatever the encoder itself computes on.
+        """Return a spectrogram of a waveform [samples] for people to look at, whatever the encoder computes on.
 
         The frequencies of `grid`, if it has several, lie evenly over the picture's bands. samples: as far as it is filled
         up with silence.
@@ -163,7 +163,7 @@ class Encoder(nn.Module):
         return log_mel_picture(pad(waveform, (0, max(0, (samples or 0) - len(waveform)))), self.sample_rate)
 
     def layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
-        """Layers counted from 0, of any that are counted from the end; None is all, or the last if they are not stacked."""
+        """Count layers from 0, also those counted from the end; None is all, or the last if they are not stacked."""
         if layers is None:
             return list(range(self.depth)) if self.stacked else [self.depth - 1]
         if isinstance(layers, int):
@@ -178,7 +178,7 @@ class Encoder(nn.Module):
         return numbers
 
     def on_device(self, waveform: Tensor) -> Tensor:
-        """A waveform where the encoder is."""
+        """Move a waveform to the encoder's device."""
         if waveform.device.type == "cpu" and self.device.type == "cuda":
             return waveform.pin_memory().to(self.device, non_blocking=True)  # while the batch before is computed
         return waveform.to(self.device)
@@ -192,7 +192,7 @@ class Encoder(nn.Module):
 
 
 def constructed_with(kind: type[Encoder], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """What a class's constructor is called with, its defaults included, in the order of its parameters."""
+    """Return what a class's constructor is called with, defaults included, in the order of its parameters."""
     signature = inspect.signature(kind.__init__)
     try:
         bound = signature.bind_partial(None, *args, **kwargs)

@@ -49,7 +49,7 @@ class Features(NamedTuple):
 
     @classmethod
     def of_patches(cls, layers: Sequence[Tensor], pooled: Tensor | None = None) -> Features:
-        """Of an encoder without CLS, whose layers are [batch, time, freq, dim] each: their means stand for CLS.
+        """Build the features of an encoder without CLS from layers [batch, time, freq, dim]: their means stand for CLS.
 
         pooled [batch, dim]: the one vector a clip; by default the last layer's mean.
         """
@@ -61,7 +61,7 @@ class Features(NamedTuple):
 
     @property
     def frames(self) -> Tensor:  # [layer, batch, time, dim]
-        """One vector a step of time: the patches averaged over frequency."""
+        """One vector a step of time: the mean of its patches over frequency."""
         return self.patches.mean(3)
 
     def select(self, selection: str) -> Tensor:  # [layer, batch, ...], see Selection
@@ -69,11 +69,11 @@ class Features(NamedTuple):
         return _SELECT[selection](self)
 
     def take(self, clips: Tensor | slice) -> Features:
-        """The features of some clips of the batch, by index, boolean mask or slice."""
+        """Return the features of some clips of the batch, by index, boolean mask or slice."""
         return Features(self.cls[:, clips], self.patches[:, clips], self.pooled[clips])
 
     def to(self, *args: object, **kwargs: object) -> Features:
-        """Every tensor moved or cast, with the arguments of `Tensor.to`."""
+        """Move or cast every tensor, with the arguments of `Tensor.to`."""
         return Features(*(tensor.to(*args, **kwargs) for tensor in self))  # type: ignore[call-overload]
 
 

@@ -1,4 +1,4 @@
-"""Parts that several encoders and recipes' decoders are built of."""
+"""Define the parts that encoders and recipes' decoders are built of."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BlockSizes(NamedTuple):
 
 
 def sincos_positions(grid: tuple[int, int], dim: int) -> Tensor:  # [time * freq, dim]
-    """The fixed sine-cosine table of Bird-MAE and BAT, float32, in token order (time-major).
+    """Return the fixed sine-cosine table of Bird-MAE and BAT, float32, in token order (time-major).
 
     A quirk that the published weights were trained with, and that must stay: the table is computed for an image of `freq`
     rows and `time` columns, but added to tokens that run time-major. Token (t, f), number n = t * freq + f, is therefore
@@ -41,12 +41,12 @@ def sincos_positions(grid: tuple[int, int], dim: int) -> Tensor:  # [time * freq
 
 
 def frozen(table: Tensor) -> nn.Parameter:
-    """A table that is stored with the weights but never trained."""
+    """Make a table [...] a parameter that is stored with the weights but never trained."""
     return nn.Parameter(table, requires_grad=False)
 
 
 def gather_patches(tokens: Tensor, places: Tensor) -> Tensor:  # [batch * views, places, dim]
-    """Some patches of every view. tokens [batch, patches, dim]; places [batch * views, places], clip-major.
+    """Gather some patches of every view. tokens [batch, patches, dim]; places [batch * views, places], clip-major.
 
     Views of one clip read the same embedded tokens, so a clip is embedded once however often it is masked.
     """
@@ -55,13 +55,13 @@ def gather_patches(tokens: Tensor, places: Tensor) -> Tensor:  # [batch * views,
 
 
 def numbered(places: Tensor, patches: int, views: int = 1) -> Tensor:
-    """Places [batch * views, places] as row numbers in what has so many patches a clip, one clip after the other."""
+    """Turn places [batch * views, places] into row numbers [...] of all clips' patches, one clip after the other."""
     first = patches * (torch.arange(len(places), device=places.device) // views)
     return (places + first[:, None]).flatten()
 
 
 def run_blocks(blocks: Iterable[Callable[[Tensor], Tensor]], tokens: Tensor, wanted: Sequence[int]) -> list[Tensor]:
-    """Outputs of the wanted blocks, in that order; what comes after the last of them is not computed."""
+    """Run blocks and return the outputs of the wanted ones, in that order; later blocks are not computed."""
     outputs = {}
     for layer, block in zip(range(max(wanted) + 1), blocks):
         tokens = block(tokens)
@@ -71,7 +71,7 @@ def run_blocks(blocks: Iterable[Callable[[Tensor], Tensor]], tokens: Tensor, wan
 
 
 def join_chunks(chunks: Tensor, rest: Tensor | None = None) -> Tensor:  # [batch, 1 + patches, dim]
-    """Chunks [batch, chunk, 1 + patches, dim], and a shorter last one [batch, 1 + patches, dim], as one sequence."""
+    """Join chunks [batch, chunk, 1 + patches, dim], and a shorter last one [batch, 1 + patches, dim], in time."""
     cls = chunks[:, :, 0]
     patches = rearrange(chunks[:, :, 1:], "batch chunk patch dim -> batch (chunk patch) dim")
     if rest is not None:
@@ -108,7 +108,7 @@ class GatedPostNormBlock(PostNormBlock):
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
-    """Stochastic depth that grows linearly from 0 at the first block to `rate` at the last."""
+    """Return rates of stochastic depth, linear from 0 at the first block to `rate` at the last."""
     return torch.linspace(0, rate, depth, device="cpu").tolist()  # numbers, also where tensors are built without data
 
 

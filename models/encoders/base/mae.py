@@ -13,7 +13,7 @@ from oscine.models.timm_parts import Block, LayerNorm
 
 
 class MAE(PatchEncoder):
-    """What a masked autoencoder keeps: pre-norm blocks on CLS and the patches of exactly one clip.
+    """Run pre-norm blocks on CLS and the patches of exactly one clip: what a masked autoencoder keeps.
 
     In `Features` the last layer has passed the final norm; `pooled` is `fc_norm` of the mean raw patch token.
     """
@@ -32,7 +32,7 @@ class MAE(PatchEncoder):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """As masked autoencoding starts; the patch projection counts as a linear layer, bias apart."""
+        """Draw weights as masked autoencoding does; the patch projection counts as a linear layer, bias apart."""
         init_linear(self)
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.dim, -1))
         nn.init.normal_(self.cls_token, std=0.02)

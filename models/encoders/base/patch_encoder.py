@@ -1,4 +1,4 @@
-"""What recipes need of an encoder: patches of a spectrogram, some of which may be kept, and blocks over their tokens."""
+"""Define what recipes need of an encoder: patches of a spectrogram, some of them kept, and blocks over tokens."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PatchEncoder(Encoder):
         self.add_patch_embedding()
 
     def add_patch_embedding(self) -> None:
-        """The projection of patches to tokens; a method, because BEATs has one of its own under another name."""
+        """Add the projection of patches to tokens; a method, because BEATs has one of its own under another name."""
         self.patch_embed = PatchEmbed(img_size=None, patch_size=PATCH, in_chans=1, embed_dim=self.dim)
 
     @property
@@ -83,11 +83,11 @@ class PatchEncoder(Encoder):
         return self.frontend.frames(samples) // PATCH
 
     def prepare(self, waveform: Tensor) -> Tensor:  # [batch, frames, mel]
-        """The spectrogram, with as many frames as the waveform fills."""
+        """Return the spectrogram of a waveform [batch, samples], with as many frames as it fills."""
         return self.frontend(waveform)
 
     def prepare_clips(self, clips: Sequence[Tensor], samples: int | None = None) -> Tensor:  # [clip, frames, mel]
-        """What the frontend makes of clips, [samples] each; shorter ones are filled up as the recipe does.
+        """Make spectrograms of clips, [samples] each; shorter ones are filled up as the recipe does.
 
         That need not be with silence. samples: of a whole clip, by default the encoder's. On the encoder's device.
         """
@@ -102,12 +102,12 @@ class PatchEncoder(Encoder):
     spectrogram = prepare_clips  # its name while every encoder had a spectrogram
 
     def picture(self, waveform: Tensor, samples: int | None = None) -> Picture:
-        """What the encoder sees of a waveform."""
+        """Return what the encoder sees of a waveform [samples]."""
         frames = self.frontend.frames(samples or len(waveform))
         return Picture(self.frontend(self.on_device(waveform[None]), frames)[0].cpu(), self.frontend.mel_scale)
 
     def features(self, input: Tensor, layers: Sequence[int] | None = None) -> Features:
-        """What `forward` makes of a spectrogram [batch, frames, mel] of its frontend."""
+        """Compute the features of a spectrogram [batch, frames, mel] of its frontend."""
         wanted = self.layer_numbers(layers)
         outputs = self.encode(input, layers=[*wanted, -1])
         last = outputs.pop()
@@ -130,7 +130,7 @@ class PatchEncoder(Encoder):
     def encode(
         self, spectrogram: Tensor, keep: Tensor | None = None, layers: Sequence[int] | None = None
     ) -> list[Tensor]:
-        """Raw outputs of the blocks, CLS first: each [batch, 1 + patches, dim].
+        """Return the raw outputs of the blocks, CLS first: each [batch, 1 + patches, dim].
 
         spectrogram [batch, frames, mel], as the frontend makes it. keep [batch * views, kept] are the patches that are seen,
         ascending, every view of a clip after the other; the outputs are then [batch * views, 1 + kept, dim].
@@ -150,7 +150,7 @@ class PatchEncoder(Encoder):
         attn_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> list[Any] | tuple[Tensor, list[Any]] | dict[str, Any]:
-        """Features of several layers, with timm's signature and results, for code that was written for timm.
+        """Return features of several layers, with timm's signature and results, for code that was written for timm.
 
         x: a spectrogram [batch, frames, mel], or the image [batch, 1, frames, mel]. indices: layers by number, or how many
         from the end; they come in the order of depth. output_fmt: "NCHW", [batch, dim, time, freq], or "NLC", [batch,
@@ -180,39 +180,39 @@ class PatchEncoder(Encoder):
         return intermediates if intermediates_only else (final, intermediates)
 
     def embed(self, spectrogram: Tensor) -> Tensor:  # [batch, patches, dim]
-        """Patch tokens with their positions, time-major; no CLS yet."""
+        """Embed patches with their positions, time-major; no CLS yet."""
         self._check_spectrogram(spectrogram)
         image = rearrange(spectrogram, "batch frames mel -> batch 1 frames mel")
         tokens = self.patch_embed(image.to(self.patch_embed.proj.weight.dtype))
         return tokens + self.patch_positions()[:, : tokens.shape[1]]
 
     def block_outputs(self, patches: Tensor, keep: Tensor | None, wanted: Sequence[int]) -> list[Tensor]:
-        """Embedded patches [batch, patches, dim] to the raw outputs of the wanted blocks, as `encode` returns them."""
+        """Run embedded patches [batch, patches, dim] through the blocks; return the wanted outputs, as `encode` does."""
         tokens = self.begin(patches if keep is None else gather_patches(patches, keep))
         return run_blocks(self.blocks, tokens, wanted)
 
     def position_table(self, dim: int) -> Tensor:  # [patches, dim]
-        """The fixed positions of patches, for tokens of any width: a recipe's decoder uses them too."""
+        """Return the fixed positions of patches, for tokens of any width: a recipe's decoder uses them too."""
         raise NotImplementedError
 
     def patch_positions(self) -> Tensor:  # [1, patches, dim]
-        """The part of `pos_embed` that belongs to patches."""
+        """Return the part of `pos_embed` that belongs to patches."""
         raise NotImplementedError
 
     def begin(self, tokens: Tensor) -> Tensor:
-        """[batch, patches, dim] to what the first block reads, [batch, 1 + patches, dim]."""
+        """Make of patches [batch, patches, dim] what the first block reads, [batch, 1 + patches, dim]."""
         raise NotImplementedError
 
     def finish(self, last: Tensor) -> Tensor:
-        """The last block's raw output as it stands in `Features`."""
+        """Turn the last block's raw output [batch, 1 + patches, dim] into what stands in `Features`, of the same shape."""
         return last
 
     def pool(self, last: Tensor) -> Tensor:  # [batch, dim]
-        """One vector a clip from the last block's raw output, as the published model returns it."""
+        """Pool the last block's raw output [batch, 1 + patches, dim] to a vector a clip, as the published model does."""
         raise NotImplementedError
 
     def _indices(self, indices: int | Sequence[int] | None) -> list[int]:
-        """Layers as timm names them: all, the last few, or some; from the first to the last, each once."""
+        """Read layers as timm names them: all, the last few, or some; from the first to the last, each once."""
         if not isinstance(indices, int):
             return sorted(set(self.layer_numbers(indices)))
         if not 0 < indices <= self.depth:
@@ -242,7 +242,7 @@ class ChunkedEncoder(PatchEncoder):
     def encode(
         self, spectrogram: Tensor, keep: Tensor | None = None, layers: Sequence[int] | None = None
     ) -> list[Tensor]:
-        """As `PatchEncoder.encode`, for any number of frames; `keep` only for what fits one chunk."""
+        """Encode any number of frames as `PatchEncoder.encode` does; `keep` only for what fits one chunk."""
         self._check_spectrogram(spectrogram)
         frames = spectrogram.shape[1]
         if frames <= CHUNK:

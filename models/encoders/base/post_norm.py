@@ -31,7 +31,7 @@ class PostNormEncoder(ChunkedEncoder):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """As pretraining starts; the patch projection keeps PyTorch's default."""
+        """Draw weights as pretraining does; the patch projection keeps PyTorch's default."""
         init_linear(self)
         nn.init.normal_(self.cls_token, std=0.02)
 

@@ -1,4 +1,4 @@
-"""In which numbers an encoder computes: float32, or bfloat16 where a GPU has it or it is asked for."""
+"""Choose in which numbers an encoder computes: float32, or bfloat16 where a GPU has it or it is asked for."""
 
 from __future__ import annotations
 
@@ -16,18 +16,11 @@ if TYPE_CHECKING:
 
 TRIAL_SECONDS = 120
 
-# A linear layer of a base encoder, in both precisions.
+# A linear layer of a base encoder.
 TRIAL = """
-import sys, time, torch
-torch.set_num_threads(int(sys.argv[1]))
-def fastest(dtype):
-    tokens, weights, seconds = torch.randn(512, 768).to(dtype), torch.randn(3072, 768).to(dtype), []
-    for _ in range(6):
-        begin = time.perf_counter()
-        torch.nn.functional.linear(tokens, weights)
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)
-print(fastest(torch.float32) / fastest(torch.bfloat16))
+import torch
+tokens, weights = torch.randn(512, 768, dtype=torch.bfloat16), torch.randn(3072, 768, dtype=torch.bfloat16)
+torch.nn.functional.linear(tokens, weights)
 """
 
 AUTO, FLOAT32, BFLOAT16 = "auto", "float32", "bfloat16"
@@ -46,40 +39,30 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if precision == AUTO:
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return BFLOAT16 if able else FLOAT32
-    check_survives(precision, device)
-    return precision
-
-
-def check_survives(precision: str, device: torch.device) -> None:
-    """Raise an error instead of a dead process where bfloat16 is asked of a CPU that cannot do it."""
-    if precision == BFLOAT16 and device.type == "cpu" and bfloat16_gain() is None:
+    if precision == BFLOAT16 and device.type == "cpu" and not survives_bfloat16():
         raise OscineError(
             "this processor announces instructions for bfloat16 and dies of them (virtual machines do that); "
             "use float32, or set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 in the environment"
         )
+    return precision
 
 
 @cache
-def bfloat16_gain() -> float | None:
-    """How many times as fast a linear layer is in bfloat16 on this CPU; None where trying it is fatal.
+def survives_bfloat16() -> bool:
+    """Return whether a process that computes in bfloat16 on this CPU lives; it is tried in a process of its own.
 
-    Tried in a process of its own: some virtual machines announce matrix units and then stop whoever uses them (SIGILL).
+    Some virtual machines announce matrix units and then stop whoever uses them (SIGILL).
     """
-    import torch
-
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", TRIAL, str(torch.get_num_threads())],
-            capture_output=True, text=True, timeout=TRIAL_SECONDS, check=True,
-        )  # fmt: skip
+        subprocess.run([sys.executable, "-c", TRIAL], capture_output=True, timeout=TRIAL_SECONDS, check=True)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        return None
-    return float(done.stdout)
+        return False
+    return True
 
 
 @contextmanager
 def computing(precision: str, device: torch.device) -> Iterator[None]:
-    """An encoder on a device computes in float32, or bfloat16 where that is the precision."""
+    """Let an encoder on a device compute in float32, or in bfloat16 where that is the precision."""
     import torch
     from torch.backends import cudnn
 

@@ -1,4 +1,4 @@
-"""source.json, which lies beside weights that somebody else has made, or that began as theirs."""
+"""Read and write source.json: whose weights lie beside it, or whose they were before they were trained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_KNOWN = "not known"  # it may be stated, but could not be read
 
 
 class Origin(NamedTuple):
-    """Somebody's weights, which an encoder has or began with."""
+    """State whose weights an encoder has or began with."""
 
     model: str
     file: str
@@ -26,12 +26,12 @@ class Origin(NamedTuple):
     fingerprint: str | None = None  # of their tensors, by which trained ones are told from them
 
     def as_json(self) -> bytes:
-        """As it lies beside the weights."""
+        """Return the content of source.json."""
         return (json.dumps(self._asdict(), indent=2) + "\n").encode()
 
 
 def read_origin(folder: Path) -> Origin | None:
-    """What lies beside an encoder's weights, or in a run's folder, if anything does."""
+    """Read source.json beside an encoder's weights or in a run's folder; None where there is none."""
     path = folder / SOURCE
     try:
         content = read_json(path, "convert or train again")

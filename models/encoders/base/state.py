@@ -1,4 +1,4 @@
-"""The state of an encoder: in evaluation for a while, and hashes of its weights."""
+"""Hash an encoder's weights, and put it into eval mode for a while."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from oscine.models.encoders.base.encoder import Encoder
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode; an encoder, or whatever holds one, is handed back in the mode it was in."""
+    """Put an encoder, or what holds one, into eval mode for a block, and back into the mode it was in."""
     training = module.training
     module.eval()
     try:
@@ -24,12 +24,12 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def fingerprint(encoder: Encoder) -> str:
-    """A hash of an encoder's weights, wherever they came from."""
+    """Hash an encoder's weights, wherever they came from."""
     return digest(encoder.state_dict())
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """A hash of tensors and their names."""
+    """Hash tensors and their names."""
     made = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         made.update(name.encode())

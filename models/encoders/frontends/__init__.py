@@ -1,1 +1,1 @@
-"""From waveforms to spectrograms."""
+"""Turn waveforms into spectrograms."""

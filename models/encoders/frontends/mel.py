@@ -102,7 +102,7 @@ class Frontend(Float32Buffers):
         raise NotImplementedError
 
     def forward(self, waveform: Tensor, frames: int | None = None) -> Tensor:
-        """In float32 even under autocast: a spectrogram in half precision is another spectrogram."""
+        """Compute in float32 even under autocast: a spectrogram in half precision is another spectrogram."""
         with torch.autocast(waveform.device.type, enabled=False):
             return self.spectrogram(waveform.float(), frames)
 

@@ -170,7 +170,7 @@ def test_shards_are_merged(folder: Path, saved: Path, tmp_path: Path, capsys: py
         (["--precision", "int8"], 1, "no precision 'int8'; choose from auto, float32, bfloat16"),
         (["--dtype", "int8"], 1, "no dtype 'int8'; choose from float32, float16"),
         (["--device", "abacus"], 1, "no device 'abacus' here"),
-        (["--random-weights"], 2, "brings its own weights; leave out --random-weights"),
+        (["--random-weights"], 2, "brings its own weights; leave random weights out"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(

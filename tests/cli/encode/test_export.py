@@ -87,7 +87,7 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_saved_encoder_has_no_random_weights(exported: Exported, tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="leave out --random-weights"):
+    with pytest.raises(Misuse, match="leave random weights out"):
         main([f"local-dir:{exported.saved}", str(tmp_path / "wren.onnx"), "--random-weights"])
 
 

@@ -171,7 +171,7 @@ def test_a_saved_encoder_is_probed_with_its_own_weights(table: Path, capsys: pyt
     assert dispatch(call) == 0
     assert strict(Path("runs/probe/linear/scores.json"))["settings"]["random_weights"] is False
     assert dispatch([*call, "--name", "other", "--random_weights"]) == 2
-    assert "local-dir:mine brings its own weights; leave out --random-weights" in capsys.readouterr().err
+    assert "local-dir:mine brings its own weights; leave random weights out" in capsys.readouterr().err
     assert not Path("runs/probe/other").exists()
 
 

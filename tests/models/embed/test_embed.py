@@ -730,7 +730,7 @@ def test_shards_that_do_not_belong_together_are_refused(encoder: Encoder, tmp_pa
 def test_bfloat16_is_close_and_said_in_the_table(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda: 2.0)  # without asking this processor
+    monkeypatch.setattr(precision, "survives_bfloat16", lambda: True)  # without asking this processor
     folder = folder_of(tmp_path / "in")
     embed_folder(encoder, folder, tmp_path / "exact.parquet")
     with torch.backends.mkldnn.flags(enabled=False):  # see the fixture `bfloat16`
@@ -751,7 +751,7 @@ def test_auto_is_chosen_by_the_device_alone(
     monkeypatch: pytest.MonkeyPatch, device: str, able: bool, expected: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able and not including_emulation)
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda: 9.0)  # a CPU that would be faster so
+    monkeypatch.setattr(precision, "survives_bfloat16", lambda: True)  # a CPU that would be faster so
     assert precision.choose_precision("auto", torch.device(device)) == expected
 
 
@@ -777,7 +777,7 @@ def test_tables_of_one_machine_agree_whether_the_job_is_short_long_or_a_shard(
 def test_shards_in_two_precisions_are_refused_with_what_would_do(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda: 2.0)
+    monkeypatch.setattr(precision, "survives_bfloat16", lambda: True)
     folder, parts = folder_of(tmp_path / "in"), [tmp_path / f"{number}.parquet" for number in (1, 2)]
     with torch.backends.mkldnn.flags(enabled=False):  # see the fixture `bfloat16`
         for number, (part, asked) in enumerate(zip(parts, ("float32", "bfloat16")), 1):
@@ -792,7 +792,7 @@ def test_shards_in_two_precisions_are_refused_with_what_would_do(
 def test_float32_means_no_coarser_convolutions_on_a_gpu(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch, precision: str, coarse: bool
 ) -> None:
-    monkeypatch.setattr("oscine.models.encoders.base.precision.bfloat16_gain", lambda: 2.0)
+    monkeypatch.setattr("oscine.models.encoders.base.precision.survives_bfloat16", lambda: True)
     seen: list[bool] = []
     vectors = EmbeddingExtractor(encoder, precision=precision)
     encoder.patch_embed.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
@@ -805,13 +805,13 @@ def test_float32_means_no_coarser_convolutions_on_a_gpu(
 
 def test_bfloat16_that_would_kill_the_process_is_refused(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "TRIAL", "import os, signal; os.kill(os.getpid(), signal.SIGILL)")
-    precision.bfloat16_gain.cache_clear()
+    precision.survives_bfloat16.cache_clear()
     with pytest.raises(OscineError, match=r"dies of them .*; use float32"):
         EmbeddingExtractor(encoder, precision="bfloat16")
-    monkeypatch.setattr(precision, "TRIAL", "print(1.5)")
-    precision.bfloat16_gain.cache_clear()
-    assert precision.bfloat16_gain() == 1.5
-    precision.bfloat16_gain.cache_clear()
+    monkeypatch.setattr(precision, "TRIAL", "")
+    precision.survives_bfloat16.cache_clear()
+    assert precision.survives_bfloat16()
+    precision.survives_bfloat16.cache_clear()
 
 
 def test_without_a_compiler_compiled_is_refused_in_one_line(

@@ -13,7 +13,7 @@ import torch
 from oscine.models import BirdMAE, create_model, list_models, register_encoder, save_pretrained
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import OscineError
-from oscine.models.hub.layouts import PUBLISHED
+from oscine.models.hub.layouts import KEY_MAPPERS
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.plugins.load import allow_plugin
 from oscine.pretrain import BirdMAEPretraining, register_recipe
@@ -37,7 +37,7 @@ class Wren(BirdMAE):
 
 
 def test_every_class_of_oscine_has_a_name_and_a_layout() -> None:
-    assert {ENCODERS[name] for name in ENCODERS} == {*PUBLISHED}
+    assert {ENCODERS[name] for name in ENCODERS} == {*KEY_MAPPERS}
     assert all(kinds[name].__name__ == name for kinds in (ENCODERS, METHODS, PROBES) for name in kinds)
 
 

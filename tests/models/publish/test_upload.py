@@ -155,9 +155,7 @@ def test_it_is_open_to_everybody_only_when_all_is_done(hub, tmp_path):
 def test_a_repository_that_is_public_already_needs_a_word(hub, tmp_path):
     hub.add(REPOSITORY, {})
     publication = prepared(tmp_path / "saved", seeded())
-    assert complaint(publication) == (
-        "robin/tiny is there and public; allow it (--public, public=True), or name another repository"
-    )
+    assert complaint(publication) == ("robin/tiny is there and public; allow it (public), or name another repository")
     assert not hub.uploaded
     assert publish(publication, public=True).public
 

@@ -186,7 +186,7 @@ def test_frames_and_a_hop_are_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_bfloat16_is_the_encoders_and_close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "oscine.models.encoders.base.precision.bfloat16_gain", lambda: 2.0
+        "oscine.models.encoders.base.precision.survives_bfloat16", lambda: True
     )  # without asking this processor
     learnt = fitted()
     seen: list[torch.dtype] = []
