@@ -241,14 +241,15 @@ def create_model(
     if weights:
         row = _published(name)
         load_weights(encoder, weights.path)
-        set_provenance(encoder, row.name, weights.sha256, row.repository, weights.revision)
-        set_origin(encoder, row.name, row.file, row.licence)
+        set_provenance(encoder, row.name, weights.sha256, repository=row.repository, revision=weights.revision)
+        set_origin(encoder, row.name, file=row.file, licence=row.licence)
     elif checkpoint_path:
         load_weights(encoder, checkpoint_path)
         sha256, file = file_hash(Path(checkpoint_path)), Path(checkpoint_path).name
         set_provenance(encoder, name, sha256)
         owner = find_file(sha256) or next((row for row in PUBLISHED if row.name == name and not row.sha256), None)
-        set_origin(encoder, owner.name if owner else file, file, owner.licence if owner else NOT_KNOWN)
+        licence = owner.licence if owner else NOT_KNOWN
+        set_origin(encoder, owner.name if owner else file, file=file, licence=licence)
     return encoder.eval()
 
 
@@ -275,7 +276,8 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
     if row.state == EMBEDDED:
         return _embedded(row, revision)
     pinned = row.sha256 if revision in (None, row.revision) else None
-    return fetch(_repository(row), row.file, revision or row.revision, pinned, local_files_only)
+    commit = revision or row.revision
+    return fetch(_repository(row), row.file, commit, sha256=pinned, local_files_only=local_files_only)
 
 
 def check_model(
@@ -367,7 +369,7 @@ def _load_folder(folder: str) -> Encoder:
     encoder = load_pretrained(encoder_folder(folder))
     row = find_file(str((encoder.provenance or {}).get("sha256")))
     if row and not encoder.origin:
-        set_origin(encoder, row.name, row.file, row.licence)
+        set_origin(encoder, row.name, file=row.file, licence=row.licence)
     return encoder
 
 

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oscine.models.encoders.base.layers import drop_path_rates, gather_patches, init_linear, run_blocks
+from oscine.models.encoders.base.layers import BlockSizes, drop_path_rates, gather_patches, init_linear, run_blocks
 from oscine.models.encoders.base.patch_encoder import ChunkedEncoder
 from oscine.models.encoders.frontends.mel import PATCH, BEATsFrontend
 from oscine.models.errors import OscineError
@@ -52,6 +52,7 @@ class BEATs(ChunkedEncoder):
     ) -> None:
         if dim % conv_groups:
             raise OscineError(f"dim={dim}, conv_groups={conv_groups}: dim must be a multiple of conv_groups")
+        sizes = BlockSizes(dim, depth, heads, mlp_ratio, drop_path)
         frontend = BEATsFrontend(sample_rate, mean, std)
         super().__init__(frontend, dim=dim, depth=depth, heads=heads, seconds=seconds)
         self.patch_embedding = nn.Conv2d(1, patch_dim, PATCH, PATCH, bias=False)
@@ -59,7 +60,7 @@ class BEATs(ChunkedEncoder):
         self.max_distance = max_distance
         self.layer_norm = nn.LayerNorm(patch_dim)
         self.post_extract_proj = nn.Linear(patch_dim, dim)
-        self.encoder = Transformer(dim, depth, heads, mlp_ratio, drop_path, conv_width, conv_groups, buckets)
+        self.encoder = Transformer(sizes, conv_width=conv_width, conv_groups=conv_groups, buckets=buckets)
         self.init_weights()
 
     def add_patch_embedding(self) -> None:
@@ -125,23 +126,14 @@ def distance_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor
 class Transformer(nn.Module):
     """What the authors call `encoder`; it holds the parts, `BEATs` runs them."""
 
-    def __init__(
-        self,
-        dim: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: float,
-        drop_path: float,
-        conv_width: int,
-        conv_groups: int,
-        buckets: int,
-    ) -> None:
+    def __init__(self, sizes: BlockSizes, *, conv_width: int, conv_groups: int, buckets: int) -> None:
         super().__init__()
+        dim, depth, heads = sizes.dim, sizes.depth, sizes.heads
         self.pos_conv = nn.Sequential(ConvPositions(dim, conv_width, conv_groups), nn.GELU())
         self.layer_norm = nn.LayerNorm(dim)
         blocks = [
-            DeepNormBlock(dim, heads, int(dim * mlp_ratio), rate, residual=(2 * depth) ** 0.25)
-            for rate in drop_path_rates(drop_path, depth)
+            DeepNormBlock(dim, heads, int(dim * sizes.mlp_ratio), rate, residual=(2 * depth) ** 0.25)
+            for rate in drop_path_rates(sizes.drop_path, depth)
         ]
         blocks[0].self_attn.relative_attention_bias = nn.Embedding(buckets, heads)
         self.layers = nn.ModuleList(blocks)

@@ -148,7 +148,8 @@ class Graph(nn.Module):
         super().__init__()
         self.frontend = graph_of(encoder.preparing)  # tensors in files are named by it
         self.encoder = encoder
-        self.head, self.layers = (head.module, head.layers) if head else (None, [-1])
+        self.head: nn.Module | None = head.module if head else None
+        self.layers = head.layers if head else [-1]
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:  # [batch, dim], and with a head [batch, classes]
         features = self.encoder.features(self.frontend(waveform), self.layers)

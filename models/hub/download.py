@@ -59,14 +59,19 @@ REMEDIES = {  # of the Hub's own answers; others know no token
 
 
 def fetch(
-    repository: str, file: str, revision: str | None = None, sha256: str | None = None, local_files_only: bool = False
+    repository: str,
+    file: str,
+    revision: str | None = None,
+    *,
+    sha256: str | None = None,
+    local_files_only: bool = False,
 ) -> Fetched:
     """Fetch a file of a repository on the Hub, which must have the hash that the Hub knows, and the one that is given.
 
     revision: a branch, tag or commit; None is the newest of `main`.
     local_files_only: look only into the cache, as with HF_HUB_OFFLINE=1.
     """
-    path = download(repository, file, revision, local_files_only)
+    path = download(repository, file, revision, local_files_only=local_files_only)
     own, commit = file_hash(path), path.parents[len(PurePosixPath(file).parts) - 1].name
     if revision and COMMIT.fullmatch(revision) and commit != revision:
         raise OscineError(
@@ -84,7 +89,12 @@ def fetch(
 
 
 def download(
-    repository: str, file: str, revision: str | None = None, local_files_only: bool = False, cache: Path | None = None
+    repository: str,
+    file: str,
+    revision: str | None = None,
+    *,
+    local_files_only: bool = False,
+    cache: Path | None = None,
 ) -> Path:
     """Return where a file of the Hub lies in the cache, or in another one, fetched unless it is there."""
     try:
@@ -95,13 +105,13 @@ def download(
     except OscineError:
         raise
     except tuple(REASONS) as error:
-        raise OscineError(explain(error, repository, file, revision, cache)) from error
+        raise OscineError(explain(error, repository, file, revision=revision, cache=cache)) from error
     except ValueError as error:  # what the client refuses of an answer
         raise OscineError(f"{file} of {repository} cannot be fetched ({one_line(error)}); check HF_ENDPOINT") from error
 
 
 def fetch_if_there(
-    repository: str, file: str, revision: str | None = None, local_files_only: bool = False
+    repository: str, file: str, revision: str | None = None, *, local_files_only: bool = False
 ) -> Path | None:
     """Fetch a file that a repository may lack; None where it does. The cache remembers either, by the commit."""
     known = try_to_load_from_cache(repository, file, revision=revision)
@@ -135,6 +145,7 @@ def explain(
     error: Exception,
     repository: str,
     file: str = "",
+    *,
     revision: str | None = None,
     cache: Path | None = None,
     publishing: bool = False,

@@ -104,8 +104,8 @@ def load_from_hub(repository: str, revision: str | None = None, local_files_only
     """Load the encoder that oscine has published in a repository, strictly. Nothing in it is executed or unpickled."""
     weights, licence = fetch_encoder(repository, revision, local_files_only)
     encoder, model = read_weights(weights.path.parent), f"hf-hub:{repository}"
-    set_provenance(encoder, model, weights.sha256, repository, weights.revision)
-    set_origin(encoder, model, WEIGHTS, licence)
+    set_provenance(encoder, model, weights.sha256, repository=repository, revision=weights.revision)
+    set_origin(encoder, model, file=WEIGHTS, licence=licence)
     return encoder
 
 
@@ -124,7 +124,7 @@ def fetch_encoder(repository: str, revision: str | None = None, local_files_only
 def published_by_oscine(repository: str, revision: str | None = None, local_files_only: bool = False) -> bool:
     """Return whether a repository has a config.json of oscine's; none, also offline in the cache, is False."""
     try:
-        config = fetch_if_there(repository, CONFIG, revision, local_files_only)
+        config = fetch_if_there(repository, CONFIG, revision, local_files_only=local_files_only)
     except OscineError as error:
         met = error.__cause__
         if isinstance(met, LocalEntryNotFoundError) and not isinstance(met.__cause__, HfHubHTTPError):

@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 
 def set_provenance(
-    encoder: Encoder, model: str, sha256: str, repository: str | None = None, revision: str | None = None
+    encoder: Encoder, model: str, sha256: str, *, repository: str | None = None, revision: str | None = None
 ) -> None:
     """Note on an encoder by which name and hash its weights were loaded; tables of embeddings state it."""
     encoder.provenance = {"model": model, "repository": repository, "revision": revision, "sha256": sha256}
 
 
-def set_origin(encoder: Encoder, model: str, file: str, licence: str) -> None:
+def set_origin(encoder: Encoder, model: str, *, file: str, licence: str) -> None:
     """Note on an encoder whose weights it has just been given; its provenance knows the rest."""
     known = encoder.provenance or {}
     encoder.origin = Origin(
@@ -54,7 +54,7 @@ def refresh_licence(origin: Origin | None) -> Origin | None:
 def licence_on_the_hub(repository: str, revision: str | None, local_files_only: bool = False) -> str:
     """Read the licence that a repository's card states: a name, or NAME=LINK where the Hub has no name for it."""
     try:
-        card = fetch_if_there(repository, CARD, revision, local_files_only)
+        card = fetch_if_there(repository, CARD, revision, local_files_only=local_files_only)
         stated = card_metadata(card) if card else {}
     except UnicodeDecodeError as error:
         return unknown_licence(repository, f"its {CARD} cannot be read: {error}")

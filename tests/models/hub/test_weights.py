@@ -27,7 +27,7 @@ from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
-from oscine.models.hub.weights import PUBLISHED, load_weights
+from oscine.models.hub.weights import KEY_MAPPERS, load_weights
 from oscine.models.zoo import create_model
 
 State = dict[str, Tensor]
@@ -97,7 +97,7 @@ def test_every_layout_fills_every_tensor(tmp_path, architecture, layout):
     check(encoder, state)
 
 
-@pytest.mark.parametrize("architecture", PUBLISHED)
+@pytest.mark.parametrize("architecture", KEY_MAPPERS)
 def test_every_encoder_loads_what_oscine_itself_saved(tmp_path, architecture):
     state, encoder = seeded(architecture), tiny(architecture)
     load_weights(encoder, write(tmp_path / "ours.safetensors", state))
