@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from oscine.models.compat import compiler_failure
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import LAYER_VECTORS, Selection, check_pools
 from oscine.models.encoders.base.precision import FLOAT32, choose_precision, computing

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from oscine.models.checksummed import UNPICKLED, quiet, why_not_loaded
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
+from oscine.models.hub.checksummed import UNPICKLED, quiet, why_not_loaded
 from oscine.models.hub.encoder_files import no_weights
 from oscine.models.hub.layouts import KEY_MAPPERS, State, as_it_is
 

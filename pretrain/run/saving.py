@@ -15,11 +15,11 @@ from lightning import Trainer
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from oscine.models.checksummed import read_sealed, write_sealed
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import read_origin
 from oscine.models.errors import OscineError
 from oscine.models.files import put
+from oscine.models.hub.checksummed import load_checksummed, save_checksummed
 from oscine.models.hub.folder import from_config, load_pretrained, with_state
 from oscine.models.replaced import remove
 from oscine.models.zoo import LOCAL, create_model
@@ -45,7 +45,7 @@ class RunStates(TorchCheckpointIO):
         for part in path.parent.glob(f".{path.stem}.*.part"):  # what a killed run has left of a state
             part.unlink(missing_ok=True)
         newest = path.with_suffix(".next")
-        write_sealed(newest, checkpoint)
+        save_checksummed(newest, checkpoint)
         # Neither a torn state nor an earlier writing of the same step pushes out the one before.
         if self.step not in (None, step):
             put(path, before(path))
@@ -80,7 +80,7 @@ def newest_state(path: Path) -> tuple[dict[str, Any], Path]:
 def read_state(path: Path) -> dict[str, Any]:
     """Read a run state, its tensors on the CPU; raise an error where it is not what was written."""
     try:
-        state = read_sealed(path)
+        state = load_checksummed(path)
     except FileNotFoundError as error:
         raise OscineError(f"{path} cannot be read: {error.strerror}") from None
     if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):

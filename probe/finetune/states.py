@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from oscine.models.checksummed import read_sealed, write_sealed
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.hub.checksummed import load_checksummed, save_checksummed
 from oscine.models.json_text import check_fields, check_same_settings, read_json
 from oscine.models.locks import lock_exclusive
 from oscine.probe.results.run_files import BEGUN
@@ -58,7 +58,7 @@ class TuningStates(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         try:
-            return read_sealed(self.path(name))
+            return load_checksummed(self.path(name))
         except FileNotFoundError:
             raise KeyError(name) from None
         except OscineError as error:
@@ -70,7 +70,7 @@ class TuningStates(MutableMapping[str, Any]):
     def __setitem__(self, name: str, state: Any) -> None:
         self.sweep()
         try:
-            write_sealed(self.path(name), state)
+            save_checksummed(self.path(name), state)
         except OSError as error:
             raise OscineError(
                 f"{self.path(name)} cannot be written ({error.strerror}); the state before is kept, --resume goes on with it"

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from oscine.models.checksummed import read_sealed, write_sealed
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.errors import OscineError
+from oscine.models.hub.checksummed import load_checksummed, save_checksummed
 from oscine.probe.fit.baselines import judge_vectors
 from oscine.probe.fit.judge import FitSettings, Judgement, Progress, judge, silent
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
@@ -75,13 +75,13 @@ def write_scored(path: Path, made: Scored) -> None:
         for name, judgement in made.judgements.items()
     }
     gates = None if made.gates is None else torch.from_numpy(made.gates)
-    write_sealed(path, {"judgements": content, "gates": gates})
+    save_checksummed(path, {"judgements": content, "gates": gates})
 
 
 def read_scored(path: Path) -> Scored | None:
     """Read what was written; None where nothing is, or it is torn."""
     try:
-        content = read_sealed(path)
+        content = load_checksummed(path)
     except (FileNotFoundError, OscineError):
         return None
     judgements = {

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from oscine.cli.console import config
-from oscine.models.checksummed import write_sealed
 from oscine.models.encoders.base.provenance import Origin, read_origin
 from oscine.models.errors import OscineError
+from oscine.models.hub.checksummed import save_checksummed
 from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.hub.weights import load_weights
 from oscine.models.publish.terms import read_scores
@@ -55,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
     described = {"architecture": "BAT", "config": encoder.config}
     (folder / "run/states").mkdir()
-    write_sealed(folder / "run/states/last.ckpt", {"global_step": 3, "encoder": described, "state_dict": weights})
+    save_checksummed(folder / "run/states/last.ckpt", {"global_step": 3, "encoder": described, "state_dict": weights})
     add_run(
         folder / "results.jsonl", Run("task", "wren", "linear", 0, {"f1": 0.5}, {"f1": None}, {"head": {"pool": "cls"}})
     )

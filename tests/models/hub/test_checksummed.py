@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from oscine.models.checksummed import read_sealed, write_sealed
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
+from oscine.models.hub.checksummed import load_checksummed, save_checksummed
 from oscine.pretrain.run.saving import encoder_with_weights
 
 
@@ -48,7 +48,7 @@ def test_what_is_sealed_and_no_state_is_refused_in_one_line(
     path = tmp_path / "state.ckpt"
     path.write_bytes(CONTENTS[kind] + sha256(CONTENTS[kind]).digest())
     with pytest.raises(OscineError, match=r"state\.ckpt cannot be read: ") as caught:
-        read_sealed(path)
+        load_checksummed(path)
     assert "\n" not in str(caught.value)
     assert "weights_only" not in str(caught.value)
     assert not Path("pwned").exists()
@@ -80,7 +80,7 @@ STATES = {
 def test_a_run_state_that_holds_something_else_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "states/last.ckpt"
     path.parent.mkdir()
-    write_sealed(path, STATES[kind])
+    save_checksummed(path, STATES[kind])
     with pytest.raises(OscineError, match=r"last\.ckpt") as caught:
         encoder_with_weights(str(tmp_path))
     assert "\n" not in str(caught.value)

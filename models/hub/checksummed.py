@@ -19,7 +19,7 @@ from oscine.models.files import whole
 from oscine.models.json_text import one_line
 
 # Bytes of SHA-256 behind what torch wrote. torch.load reads past them, and past a flipped byte in the weights, too.
-SEAL = sha256().digest_size
+CHECKSUM_BYTES = sha256().digest_size
 CHUNK = 1 << 20
 
 
@@ -72,7 +72,7 @@ class Hashed:
         self.file.flush()
 
 
-def write_sealed(path: Path, state: Any) -> None:
+def save_checksummed(path: Path, state: Any) -> None:
     """Write what torch.save takes; a full disk is an OSError and leaves what was there."""
     with whole(path) as file:
         hashed = Hashed(file)
@@ -85,12 +85,12 @@ def write_sealed(path: Path, state: Any) -> None:
         file.write(hashed.checksum.digest())
 
 
-def read_sealed(path: Path) -> Any:
+def load_checksummed(path: Path) -> Any:
     """Load what was written, its tensors on the CPU; raise where it was changed. No file is FileNotFoundError."""
     try:
         with path.open("rb") as file:
             checksum = sha256()
-            left = path.stat().st_size - SEAL
+            left = path.stat().st_size - CHECKSUM_BYTES
             while left > 0:
                 chunk = file.read(min(left, CHUNK))
                 if not chunk:  # another file has taken its place, or it was cut
