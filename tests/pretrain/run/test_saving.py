@@ -13,7 +13,7 @@ from torch import Tensor
 
 from oscine.models import create_model
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.publish.publish_settings import Terms
+from oscine.models.publish.terms import Terms
 from oscine.pretrain import BirdMAEPretraining, Recipe
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.run.facts import gather
