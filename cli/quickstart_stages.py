@@ -36,18 +36,17 @@ from oscine.probe.report.soundscapes import detect_in_soundscapes, read_soundsca
 from oscine.probe.results.encoder_scores import (
     LOGISTIC,
     NEEDS,
-    Scored,
+    EncoderScores,
     judge_encoder,
-    read_scored,
-    scored,
-    write_scored,
+    read_encoder_scores,
+    write_encoder_scores,
 )
 from oscine.probe.tasks.chorus import make_chorus
 from oscine.probe.tasks.splits import LabelledTable, read_labelled
 from oscine.probe.tasks.task import as_task
 
 LOG_MEL = "log-mel statistics"
-Rows = dict[str, Scored]  # by what the features are of
+Rows = dict[str, EncoderScores]  # by what the features are of
 
 
 class Stages:
@@ -79,17 +78,17 @@ class Stages:
             rows = rows | self.twin(name)
         return rows
 
-    def log_mel(self) -> Scored:
+    def log_mel(self) -> EncoderScores:
         path = self.kept(LOG_MEL)
-        if (found := read_scored(path)) is None:
+        if (found := read_encoder_scores(path)) is None:
             seconds = create_model(self.embedded.partition(".")[0]).seconds
-            found = Scored({LOGISTIC: judge_vectors(log_mel_statistics(self.task, seconds), self.task)})
-            write_scored(path, found)
+            found = EncoderScores({LOGISTIC: judge_vectors(log_mel_statistics(self.task, seconds), self.task)})
+            write_encoder_scores(path, found)
         return found
 
-    def shipped(self) -> Scored:
+    def shipped(self) -> EncoderScores:
         """Judge the encoder that comes with oscine; with the same features detect in soundscapes."""
-        found = read_scored(self.kept(self.embedded))
+        found = read_encoder_scores(self.kept(self.embedded))
         detected = not self.recordings or read_soundscapes(self.recordings, self.out / DETECTIONS) is not None
         if found is None or not detected:
             encoder = self.encoder()
@@ -121,9 +120,9 @@ class Stages:
 
         return {untrained(name): self.judged(untrained(name), random)}
 
-    def judged(self, row: str, make_encoder: Any) -> Scored:
+    def judged(self, row: str, make_encoder: Any) -> EncoderScores:
         """Return what is kept of a row, or judge it now."""
-        if (found := read_scored(self.kept(row))) is None:
+        if (found := read_encoder_scores(self.kept(row))) is None:
             encoder = make_encoder()
             found = self.judge(row, encoder, self.features(row, encoder))
         return found
@@ -131,12 +130,12 @@ class Stages:
     def features(self, row: str, encoder: Encoder) -> Features:
         return encode_task(encoder, self.task, NEEDS, progress=self.bar.task(f"encode with {row}"))
 
-    def judge(self, row: str, encoder: Encoder, features: Features) -> Scored:
+    def judge(self, row: str, encoder: Encoder, features: Features) -> EncoderScores:
         def progress(probe: str) -> Progress:
             return self.bar.task(f"{probe} on {row}")
 
-        found = scored(judge_encoder(encoder, features, self.task, self.plan["probes"], self.seed, progress))
-        write_scored(self.kept(row), found)
+        found = EncoderScores.of(judge_encoder(encoder, features, self.task, self.plan["probes"], self.seed, progress))
+        write_encoder_scores(self.kept(row), found)
         return found
 
     def kept(self, row: str) -> Path:

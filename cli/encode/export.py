@@ -60,10 +60,10 @@ def export(
     encoder = open_encoder(model, checkpoint, random_weights)
     head = None
     if probe:
-        from oscine.probe.deploy.onnx_head import head_of
+        from oscine.probe.deploy.onnx_head import make_onnx_head
         from oscine.probe.deploy.saved import load_probe
 
-        head = head_of(load_probe(probe, encoder))
+        head = make_onnx_head(load_probe(probe, encoder))
     export_onnx(encoder, out, overwrite, head)
     samples = head.samples if head else encoder.samples
     print(

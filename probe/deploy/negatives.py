@@ -260,7 +260,7 @@ def raise_thresholds(
     labels, by probes that have not learnt from them either.
     """
     made = (negatives.for_thresholds, negatives.to_learn)
-    above_noise = threshold_above(torch.cat([answers(fitted, features) for features in made]).amax(0))
+    above_noise = threshold_above(torch.cat([predict_clips(fitted, features) for features in made]).amax(0))
     chosen = torch.full_like(above_noise, THRESHOLD)
     chosen = chosen if fitted.thresholds is None else fitted.thresholds.to(above_noise)
     like_noise = find_like_noise(fitted, task, judgement, chosen=chosen, above_noise=above_noise)
@@ -272,9 +272,9 @@ def raise_thresholds(
         wrong = (probabilities >= thresholds) & ~like_noise
         return FalsePositives(len(wrong), len(wrong) * negatives.seconds, int(wrong.sum()))
 
-    counts = {kind: count(answers(fitted, features)) for kind, features in negatives.to_measure.items()}
+    counts = {kind: count(predict_clips(fitted, features)) for kind, features in negatives.to_measure.items()}
     if background is not None and len(background):
-        counts[BACKGROUND] = count(scaled(fitted, background))
+        counts[BACKGROUND] = count(to_probabilities(fitted, background))
     facts = {kind: one._asdict() for kind, one in counts.items()}
     names = [name for name, noisy in zip(fitted.classes, like_noise.tolist()) if noisy]
     return replace(fitted, fitted_on=fitted.fitted_on | {"negatives": facts, "sounds_like_noise": names})
@@ -286,7 +286,7 @@ def find_like_noise(
     """Find the classes that would lose most of their clips by a threshold above noise, or are called noise; log them."""
     rows = torch.cat([part.test for part in task.parts])
     own = as_columns(task.targets[rows], len(task.classes)).bool()
-    probabilities = scaled(fitted, torch.cat(judgement.logits))
+    probabilities = to_probabilities(fitted, torch.cat(judgement.logits))
     found, left = (((probabilities >= least) & own).sum(0) for least in (chosen, torch.maximum(chosen, above_noise)))
     called = torch.tensor([means_no_class(name) for name in fitted.classes])
     like_noise = called | (left < (1 - LARGEST_LOSS) * found)
@@ -299,13 +299,15 @@ def find_like_noise(
     return like_noise
 
 
-def answers(fitted: FittedProbe, features: Features) -> Tensor:  # [clips, classes], frame-wise [clips, time, classes]
+def predict_clips(
+    fitted: FittedProbe, features: Features
+) -> Tensor:  # [clips, classes], frame-wise [clips, time, classes]
     """Compute a fitted probe's probabilities of clips whose features are not prepared yet."""
     prepared = prepare(fitted.probe, features, fitted.encoder.device)
-    return scaled(fitted, predict(fitted.probe, prepared, torch.arange(len(features.pooled))))
+    return to_probabilities(fitted, predict(fitted.probe, prepared, torch.arange(len(features.pooled))))
 
 
-def scaled(fitted: FittedProbe, logits: Tensor) -> Tensor:
+def to_probabilities(fitted: FittedProbe, logits: Tensor) -> Tensor:
     """Turn logits [..., classes] into the probabilities that a fitted probe makes of them."""
     return as_probabilities(logits.double(), fitted.single_label, fitted.scaling)
 

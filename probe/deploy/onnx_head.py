@@ -13,7 +13,7 @@ from oscine.models.export.onnx import Head
 from oscine.probe.deploy.fitted import FittedProbe
 
 
-def head_of(fitted: FittedProbe) -> Head:
+def make_onnx_head(fitted: FittedProbe) -> Head:
     """Make the head for `export_onnx`.
 
     The file says which activation makes probabilities of the logits, and from which on to say yes.

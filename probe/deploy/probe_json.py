@@ -78,9 +78,9 @@ def check_probe(probe: str | Path) -> dict[str, Any] | None:
     if facts["encoder"]["beside"]:
         check_folder(folder / ENCODER)
         return facts
-    model = named(folder, facts["encoder"])
+    model = encoder_name(folder, facts["encoder"])
     try:
-        check_model(model, pretrained=True, revision=revision_of(facts["encoder"]))
+        check_model(model, pretrained=True, revision=encoder_revision(facts["encoder"]))
     except OscineError as error:
         raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
     return facts
@@ -110,14 +110,14 @@ def find_probe(path: Path) -> Path | None:
     return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
 
 
-def named(folder: Path, known: dict[str, Any]) -> str:
+def encoder_name(folder: Path, known: dict[str, Any]) -> str:
     """Return the name by which the encoder of probe.json is opened."""
     if not known["model"]:
         raise OscineError(f"{folder} does not say which encoder its probe was fitted on; load it with that one")
     return str(known["model"])
 
 
-def revision_of(known: dict[str, Any]) -> str | None:
+def encoder_revision(known: dict[str, Any]) -> str | None:
     """Return the revision to ask for; what comes with oscine has none, it is known by its hash."""
     return known["revision"] if known["repository"] else None
 

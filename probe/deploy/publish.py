@@ -79,7 +79,7 @@ def probe_contents(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path, Re
     needed = encoder_on_the_hub(fitted)
     task = without_places(fitted.fitted_on.get("task"))
     with TemporaryDirectory(prefix="oscine-") as temporary:
-        saved = save_probe(without_place(fitted), temporary, with_encoder=needed is None)
+        saved = save_probe(without_local_paths(fitted), temporary, with_encoder=needed is None)
         fitted = load_probe(saved)
         facts = ProbeFacts(
             terms.repository,
@@ -91,7 +91,9 @@ def probe_contents(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path, Re
             scores=found,
             encoder_origin=encoder_origin,
             probe_origin=probe_origin,
-            settings=next((yaml_dump(one.settings, sort_keys=False) for one in found if is_of(one, fitted)), None),
+            settings=next(
+                (yaml_dump(one.settings, sort_keys=False) for one in found if scores_match(one, fitted)), None
+            ),
             fitted=fitted,
             encoder_name=f"`{needed.repository}` at `{needed.revision}`" if needed else "in `encoder/`",
         )
@@ -108,7 +110,7 @@ def encoder_on_the_hub(fitted: FittedProbe) -> Dependency | None:
     return Dependency(repository, revision, {file: fetch(repository, file, revision).sha256 for file in files})
 
 
-def without_place(fitted: FittedProbe) -> FittedProbe:
+def without_local_paths(fitted: FittedProbe) -> FittedProbe:
     """Return the same, not saying where anything lies on this machine."""
     encoder = copy(fitted.encoder)
     if str((encoder.provenance or {}).get("model")).startswith(LOCAL):
@@ -126,7 +128,7 @@ def scores_of_probe(text: str, fitted: FittedProbe) -> Scores:
     return found
 
 
-def is_of(found: Scores, fitted: FittedProbe) -> bool:
+def scores_match(found: Scores, fitted: FittedProbe) -> bool:
     """Return whether scores are of this very probe: the same classes and, to the last digit, the same means."""
     content = json.loads(found.content)
     return bool(content.get("classes") == fitted.classes and content["mean"] == fitted.scores)
@@ -137,7 +139,7 @@ def own_scores(folder: Path, fitted: FittedProbe) -> Path | None:
     path = folder.parent / "scores.json"
     if folder.name != "probe" or not path.is_file():
         return None
-    if not is_of(scores_of_probe(str(path), fitted), fitted):
+    if not scores_match(scores_of_probe(str(path), fitted), fitted):
         raise OscineError(
             f"{path} judges another probe than {folder}; run oscine probe again, or publish a copy of the latter"
         )

@@ -58,10 +58,10 @@ from oscine.probe.deploy.probe_json import (
     FACTS,
     MARK,
     TENSORS,
-    named,
+    encoder_name,
+    encoder_revision,
     probe_folder,
     read_facts,
-    revision_of,
 )
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.registry import PROBES
@@ -211,9 +211,9 @@ def fetch_with_encoder(name: str) -> dict[str, Fetched]:
     probe, known = {name: fetch(repository, TENSORS, commit)}, read_facts(folder)["encoder"]
     if known["beside"]:
         return probe | {f"{name}, its encoder": fetch(repository, f"{ENCODER}/{WEIGHTS}", commit)}
-    model = named(folder, known)
+    model = encoder_name(folder, known)
     try:
-        return probe | {model: fetch_weights(model, revision_of(known))}
+        return probe | {model: fetch_weights(model, encoder_revision(known))}
     except OscineError as error:
         raise OscineError(f"the probe {name} needs its encoder: {error}") from None
 
@@ -237,14 +237,14 @@ def open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> E
     """Open the encoder that probe.json knows. probe: whose it is, where it was fetched."""
     if known["beside"]:
         return open_beside(folder / ENCODER, known, probe)
-    model = named(folder, known)
+    model = encoder_name(folder, known)
     if probe and model.startswith(LOCAL):  # a stranger's path, which on Windows may be another machine's
         raise OscineError(
             f"the probe in {folder} names an encoder on its author's disk, {model[:80]}; ask for another copy"
         )
     settings = {} if model.startswith((HUB, LOCAL)) else known["config"]  # which those bring themselves
     try:
-        return create_model(model, pretrained=True, revision=revision_of(known), **settings)
+        return create_model(model, pretrained=True, revision=encoder_revision(known), **settings)
     except OscineError as error:
         raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
 

@@ -24,7 +24,7 @@ from oscine.models.encoders.frontends.mel import MelScale
 from oscine.models.files import write_whole
 from oscine.probe.deploy.detections import find_detections
 from oscine.probe.deploy.fitted import FittedProbe, ProbeFit
-from oscine.probe.deploy.negatives import FalsePositives, Negatives, add_negatives, answers, threshold_above
+from oscine.probe.deploy.negatives import FalsePositives, Negatives, add_negatives, predict_clips, threshold_above
 from oscine.probe.deploy.predict import predict_file
 from oscine.probe.fit.frames import MEDIANS, THRESHOLDS, Decision
 from oscine.probe.metrics.sound_events import Matches, find_events, segment_matches, total
@@ -49,7 +49,7 @@ class Soundscape:
 
     def matches(self, classes: Sequence[str]) -> Matches:
         """Match pairs of class and second."""
-        there, found = (events(table, classes) for table in (self.songs, self.detections))
+        there, found = (as_events(table, classes) for table in (self.songs, self.detections))
         return segment_matches([there], [found], SEGMENT)[0]
 
 
@@ -66,14 +66,14 @@ def soundscapes_of(table: Path, task: Task) -> dict[str, Path]:
     return found
 
 
-class Found(NamedTuple):
+class SoundscapeDetections(NamedTuple):
     """Soundscapes with their detections, and how many there are where no species sounds: by "silence" and "noise"."""
 
     soundscapes: list[Soundscape]
     false_positives: dict[str, FalsePositives]
 
 
-def detect_in_soundscapes(fit: ProbeFit, recordings: Mapping[str, Path], negatives: Negatives) -> Found:
+def detect_in_soundscapes(fit: ProbeFit, recordings: Mapping[str, Path], negatives: Negatives) -> SoundscapeDetections:
     """Find every class in a recording for each part, by a frame-wise probe of that part, which has not learnt from it.
 
     The probe learns from clips that are labelled as a whole: every frame of a clip counts as its class; and from silence and
@@ -91,43 +91,41 @@ def detect_in_soundscapes(fit: ProbeFit, recordings: Mapping[str, Path], negativ
         for name, probe in zip(judgement.parts, judgement.probes)
     }
     rows = {path: predict_file(fitted[part], path)[task.classes] for part, path in recordings.items()}
-    songs = {path: annotated(path) for path in rows}
-    decisions, found, counts = decide(rows, songs, task.classes), list[Soundscape](), Counter[str]()
+    songs = {path: read_songs(path) for path in rows}
+    decisions, found, counts = choose_decisions(rows, songs, task.classes), list[Soundscape](), Counter[str]()
     for part, path in recordings.items():
         threshold, median = decisions[path]
         made = (negatives.for_thresholds, negatives.to_learn)
-        highest = torch.cat([answers(fitted[part], features) for features in made]).amax((0, 1))
+        highest = torch.cat([predict_clips(fitted[part], features) for features in made]).amax((0, 1))
         thresholds = threshold_above(highest).clamp(min=threshold)
         found.append(Soundscape(path, songs[path], find_detections(rows[path], thresholds, median)))
         for kind, clips in negatives.to_measure.items():
-            counts[kind] += sum(len(find_events(clip, 1, thresholds, median)) for clip in answers(fitted[part], clips))
+            counts[kind] += sum(
+                len(find_events(clip, 1, thresholds, median)) for clip in predict_clips(fitted[part], clips)
+            )
     clips_of = {kind: len(recordings) * len(clips.pooled) for kind, clips in negatives.to_measure.items()}
-    return Found(
+    return SoundscapeDetections(
         found,
         {kind: FalsePositives(many, many * negatives.seconds, counts[kind]) for kind, many in clips_of.items()},
     )
 
 
-def annotated(path: Path) -> DataFrame:
+def read_songs(path: Path) -> DataFrame:
     return read_raven(path.with_suffix(".txt"), [path])
 
 
-def detected(rows: DataFrame, decision: Decision) -> DataFrame:
-    thresholds = torch.full((rows.shape[1],), decision.threshold, dtype=torch.float64)
-    return find_detections(rows, thresholds, decision.median)
-
-
-def decide(
+def choose_decisions(
     rows: Mapping[Path, DataFrame], songs: Mapping[Path, DataFrame], classes: Sequence[str]
 ) -> dict[Path, Decision]:
     """Choose for every recording the decision with the best F1 in the others, or the published one without others."""
     if len(rows) < 2:
         return dict.fromkeys(rows, Decision())
     decisions = [Decision(*both) for both in product(THRESHOLDS, MEDIANS)]
-    found = {
-        path: [Soundscape(path, songs[path], detected(rows[path], one)).matches(classes) for one in decisions]
-        for path in rows
-    }
+    found: dict[Path, list[Matches]] = {path: [] for path in rows}
+    for path, (threshold, median) in product(rows, decisions):
+        thresholds = torch.full((rows[path].shape[1],), threshold, dtype=torch.float64)
+        detections = find_detections(rows[path], thresholds, median)
+        found[path].append(Soundscape(path, songs[path], detections).matches(classes))
 
     def best(path: Path) -> Decision:
         others = [found[other] for other in rows if other != path]
@@ -137,13 +135,13 @@ def decide(
     return {path: best(path) for path in rows}
 
 
-def events(annotations: DataFrame, classes: Sequence[str]) -> list[Event]:
+def as_events(annotations: DataFrame, classes: Sequence[str]) -> list[Event]:
     """Return those of the classes; a song of another species is none that could be found."""
     known = annotations[annotations["label"].isin(classes)]
     return [Event(row.start, row.end, classes.index(str(row.label))) for row in known.itertuples()]
 
 
-def write_soundscapes(found: Found, folder: Path) -> None:
+def write_soundscapes(found: SoundscapeDetections, folder: Path) -> None:
     """Write the detections of each as a Raven selection table of its name; beside them, those where no species sounds."""
     folder.mkdir(parents=True, exist_ok=True)
     for one in found.soundscapes:
@@ -152,14 +150,14 @@ def write_soundscapes(found: Found, folder: Path) -> None:
     write_whole(folder / FALSE_POSITIVES, (json.dumps(counts, indent=2) + "\n").encode())
 
 
-def read_soundscapes(recordings: Mapping[str, Path], folder: Path) -> Found | None:
+def read_soundscapes(recordings: Mapping[str, Path], folder: Path) -> SoundscapeDetections | None:
     """Read what was written; None where a file is missing."""
     tables = {path: folder / f"{path.stem}.txt" for path in recordings.values()}
     if not all(file.is_file() for file in (*tables.values(), folder / FALSE_POSITIVES)):
         return None
     counts = {kind: FalsePositives(**one) for kind, one in json.loads((folder / FALSE_POSITIVES).read_bytes()).items()}
-    return Found(
-        [Soundscape(path, annotated(path), read_raven(table, [path])) for path, table in tables.items()], counts
+    return SoundscapeDetections(
+        [Soundscape(path, read_songs(path), read_raven(table, [path])) for path, table in tables.items()], counts
     )
 
 
@@ -171,7 +169,7 @@ def overlapping(table: DataFrame, other: DataFrame) -> list[bool]:
     ]
 
 
-def show_soundscapes(page: Report, found: Found, encoder: Encoder, classes: Sequence[str]) -> None:
+def show_soundscapes(page: Report, found: SoundscapeDetections, encoder: Encoder, classes: Sequence[str]) -> None:
     """Show what was found in all, in a table, and each as a picture with its sound; all but one are folded."""
     soundscapes = found.soundscapes
     page.heading("Detections in soundscapes, beside the truth")

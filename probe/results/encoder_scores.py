@@ -49,20 +49,20 @@ def judge_encoder(
     return judgements
 
 
-class Scored(NamedTuple):
+class EncoderScores(NamedTuple):
     """Judgements by probe, without the probes themselves, and the layer gates of a convex gated one, [fold, layer]."""
 
     judgements: Judgements
     gates: np.ndarray | None = None
 
+    @classmethod
+    def of(cls, judgements: Judgements) -> EncoderScores:
+        probes = [probe for judgement in judgements.values() for probe in judgement.probes]
+        gates = [probe.gate.detach().numpy() for probe in probes if isinstance(probe, ConvexGatedProbe)]
+        return cls(judgements, np.stack(gates) if gates else None)
 
-def scored(judgements: Judgements) -> Scored:
-    probes = [probe for judgement in judgements.values() for probe in judgement.probes]
-    gates = [probe.gate.detach().numpy() for probe in probes if isinstance(probe, ConvexGatedProbe)]
-    return Scored(judgements, np.stack(gates) if gates else None)
 
-
-def write_scored(path: Path, made: Scored) -> None:
+def write_encoder_scores(path: Path, made: EncoderScores) -> None:
     """Write a file, whole or not at all, with a checksum."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
@@ -78,7 +78,7 @@ def write_scored(path: Path, made: Scored) -> None:
     save_checksummed(path, {"judgements": content, "gates": gates})
 
 
-def read_scored(path: Path) -> Scored | None:
+def read_encoder_scores(path: Path) -> EncoderScores | None:
     """Read what was written; None where nothing is, or it is torn."""
     try:
         content = load_checksummed(path)
@@ -93,7 +93,7 @@ def read_scored(path: Path) -> Scored | None:
         )
         for name, kept in content["judgements"].items()
     }
-    return Scored(judgements, None if content["gates"] is None else content["gates"].numpy())
+    return EncoderScores(judgements, None if content["gates"] is None else content["gates"].numpy())
 
 
 class Gain(NamedTuple):

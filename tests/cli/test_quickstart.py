@@ -184,7 +184,7 @@ def unbroken(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(
     rows: int, table: Path, tmp_path: Path, unbroken: Run, small_plan: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, folder = quickstart_stages.write_scored, tmp_path / "run"
+    write, folder = quickstart_stages.write_encoder_scores, tmp_path / "run"
 
     def writes_and_dies(path: Path, made: Any) -> None:
         write(path, made)
@@ -192,7 +192,7 @@ def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(
             os.kill(os.getpid(), signal.SIGKILL)
 
     with monkeypatch.context() as patched:
-        patched.setattr(quickstart_stages, "write_scored", writes_and_dies)
+        patched.setattr(quickstart_stages, "write_encoder_scores", writes_and_dies)
         process = started(dispatch, call(table, folder))
         ended(process)
         assert process.exitcode == -signal.SIGKILL

@@ -16,7 +16,7 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import Head, export_onnx, session_of
 from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.onnx_head import head_of
+from oscine.probe.deploy.onnx_head import make_onnx_head
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
 from tests.tiny_encoders import TINY, shaken
@@ -63,7 +63,7 @@ class Side(nn.Module):
 def test_every_probe_comes_out_the_same(name, tmp_path):
     encoder = shaken(name)
     probes = [fitted(encoder, kind, **SMALL.get(kind, {})) for kind in PROBES]
-    side = Side([head_of(probe) for probe in probes])
+    side = Side([make_onnx_head(probe) for probe in probes])
     head = Head(side, None, [f"{kind} {name}" for kind in PROBES for name in CLASSES], encoder.samples, {})
     session = session_of(str(export_onnx(encoder, tmp_path / "probes.onnx", head=head)), threads=1)
     for clips in (1, 3):
@@ -77,7 +77,9 @@ def test_every_probe_comes_out_the_same(name, tmp_path):
 
 def test_the_file_says_what_its_readers_ask(tmp_path):
     probe = replace(fitted(shaken("BAT"), seconds=0.6), thresholds=torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
-    session = session_of(str(export_onnx(probe.encoder, tmp_path / "probe.onnx", head=head_of(probe))), threads=1)
+    session = session_of(
+        str(export_onnx(probe.encoder, tmp_path / "probe.onnx", head=make_onnx_head(probe))), threads=1
+    )
     facts = session.get_modelmeta().custom_metadata_map
     # OpenSoundscape's reader
     assert (int(facts["sample_rate"]), float(facts["sample_duration"])) == (16_000, 0.6), (
@@ -100,11 +102,11 @@ def test_the_file_says_what_its_readers_ask(tmp_path):
 
 def test_a_probe_of_frames_is_refused():
     with pytest.raises(OscineError, match="answers frame by frame, readers of ONNX expect a row a clip"):
-        head_of(fitted(shaken("BAT"), pool="frames"))
+        make_onnx_head(fitted(shaken("BAT"), pool="frames"))
 
 
 def test_a_probe_in_other_numbers_is_refused(tmp_path):
     probe = fitted(shaken("BAT"))
     probe.probe.bfloat16()
     with pytest.raises(OscineError, match=r"weights are torch.bfloat16"):
-        export_onnx(probe.encoder, tmp_path / "probe.onnx", head=head_of(probe))
+        export_onnx(probe.encoder, tmp_path / "probe.onnx", head=make_onnx_head(probe))

@@ -22,12 +22,12 @@ from oscine.probe.fit.judge import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.report.html import Report
 from oscine.probe.report.soundscapes import (
-    Found,
     Soundscape,
-    annotated,
-    decide,
+    SoundscapeDetections,
+    choose_decisions,
     detect_in_soundscapes,
     overlapping,
+    read_songs,
     read_soundscapes,
     score_row,
     show_soundscapes,
@@ -82,11 +82,11 @@ def test_a_decision_is_made_by_the_other_recordings() -> None:
     """In the first recording 0.6 means a song, in the second it does not: each is decided by what holds in the other."""
     rows = {Path("first"): probabilities(0.6), Path("second"): probabilities(0.6)}
     songs = {Path("first"): table((0.0, 10.0, "low")), Path("second"): table((0.0, 5.0, "low"))}
-    decisions = decide(rows, songs, CLASSES)
+    decisions = choose_decisions(rows, songs, CLASSES)
     assert decisions[Path("first")].threshold > 0.6
     assert decisions[Path("second")].threshold <= 0.6
     alone = Path("first")
-    assert decide({alone: rows[alone]}, songs, CLASSES) == {alone: Decision()}
+    assert choose_decisions({alone: rows[alone]}, songs, CLASSES) == {alone: Decision()}
 
 
 def whistle(pitch: float, seconds: float) -> np.ndarray:
@@ -114,7 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Found:
+def found(folder: Path) -> SoundscapeDetections:
     torch.manual_seed(0)
     encoder = create_model("bird_mae_tiny", dim=24, depth=1, heads=2, seconds=1.0).eval()
     rows = DataFrame({"path": [str(folder / f"{row}.wav") for row in range(16)]})
@@ -129,21 +129,21 @@ def found(folder: Path) -> Found:
     return detect_in_soundscapes(ProbeFit(make_probe, HEAD, encoder, features, task, fit), recordings, negatives)
 
 
-def test_whistles_are_found_where_they_are(found: Found) -> None:
+def test_whistles_are_found_where_they_are(found: SoundscapeDetections) -> None:
     for one in found.soundscapes:
         assert one.songs["label"].tolist() == ["low", "high"]
         assert overlapping(one.songs, one.detections) == [True, True]
         assert one.matches(CLASSES).f1 > 0.6
 
 
-def test_nothing_is_found_in_silence_and_noise(found: Found) -> None:
+def test_nothing_is_found_in_silence_and_noise(found: SoundscapeDetections) -> None:
     assert {kind: (rate.clips, rate.detections) for kind, rate in found.false_positives.items()} == {
         "silence": (8, 0),
         "noise": (72, 0),
     }
 
 
-def test_detections_are_read_as_they_were_written(found: Found, folder: Path, tmp_path: Path) -> None:
+def test_detections_are_read_as_they_were_written(found: SoundscapeDetections, folder: Path, tmp_path: Path) -> None:
     recordings = {str(number): folder / f"long_{number}.wav" for number in range(2)}
     assert read_soundscapes(recordings, tmp_path / "detections") is None
     write_soundscapes(found, tmp_path / "detections")
@@ -156,7 +156,7 @@ def test_detections_are_read_as_they_were_written(found: Found, folder: Path, tm
         assert mine.matches(CLASSES) == its.matches(CLASSES)
 
 
-def test_a_page_shows_one_recording_and_folds_the_others(found: Found) -> None:
+def test_a_page_shows_one_recording_and_folds_the_others(found: SoundscapeDetections) -> None:
     page = Report("soundscapes")
     show_soundscapes(page, found, create_model("bird_mae_tiny", dim=24, depth=1, heads=2), CLASSES)
     html = page.html()
@@ -166,7 +166,9 @@ def test_a_page_shows_one_recording_and_folds_the_others(found: Found) -> None:
     assert "50% of them, which is the precision of guessing" in html, "each song lies in two of four seconds"
 
 
-def test_a_picture_has_a_line_for_every_species_and_a_bar_for_every_song_and_detection(found: Found) -> None:
+def test_a_picture_has_a_line_for_every_species_and_a_bar_for_every_song_and_detection(
+    found: SoundscapeDetections,
+) -> None:
     mel_scale = create_model("bird_mae_tiny").frontend.mel_scale
     one = Soundscape(found.soundscapes[0].path, table((0.5, 1.5, "low")), table((0.6, 1.0, "low"), (2.0, 3.0, "owl")))
     figure = soundscape_figure(torch.rand(400, 128), mel_scale, SECONDS, one)
@@ -186,6 +188,6 @@ def test_a_chorus_has_a_soundscape_for_every_recordist_and_another_table_none(tm
     for part in task.parts:
         (recordist,) = task.rows["recordist"].iloc[part.test.numpy()].unique()
         assert recordings[part.name].name == f"{recordist}_0.flac"
-        assert len(annotated(recordings[part.name])) > 0
+        assert len(read_songs(recordings[part.name])) > 0
     (path.parent / "chorus.json").unlink()
     assert soundscapes_of(path, task) == {}

@@ -13,14 +13,13 @@ from oscine.probe.fit.judge import Judgement, score
 from oscine.probe.results.encoder_scores import (
     LOGISTIC,
     NEEDS,
-    Scored,
+    EncoderScores,
     best_pair,
     gain,
     gives_one_answer,
     judge_encoder,
-    read_scored,
-    scored,
-    write_scored,
+    read_encoder_scores,
+    write_encoder_scores,
 )
 from oscine.probe.tasks.task import Part, Task
 from tests.tiny_encoders import noise
@@ -33,7 +32,7 @@ PROBES = {
 
 
 @pytest.fixture(scope="module")
-def made() -> Scored:
+def made() -> EncoderScores:
     encoder = create_model("bird_mae_tiny", dim=24, depth=2, heads=2, seconds=0.5).eval()
     with torch.inference_mode():
         features = NEEDS.take(encoder(noise(8, encoder.samples)))
@@ -41,19 +40,19 @@ def made() -> Scored:
     rows = torch.arange(8)
     parts = [Part("fold 0", rows[:4], rows[4:]), Part("fold 1", rows[4:], rows[:4])]
     task = Task(None, ["owl", "wren"], rows % 2, parts)  # type: ignore[arg-type]
-    return scored(judge_encoder(encoder, features, task, PROBES, seed=0))
+    return EncoderScores.of(judge_encoder(encoder, features, task, PROBES, seed=0))
 
 
-def test_every_probe_is_judged_on_every_part_and_gates_are_kept(made: Scored) -> None:
+def test_every_probe_is_judged_on_every_part_and_gates_are_kept(made: EncoderScores) -> None:
     assert list(made.judgements) == [LOGISTIC, *PROBES]
     assert all(judgement.parts == ["fold 0", "fold 1"] for judgement in made.judgements.values())
     assert made.gates is not None
     assert made.gates.shape == (2, 2)
 
 
-def test_what_is_read_is_what_was_written(made: Scored, tmp_path: Path) -> None:
-    write_scored(tmp_path / "rows" / "a.pt", made)
-    read = read_scored(tmp_path / "rows" / "a.pt")
+def test_what_is_read_is_what_was_written(made: EncoderScores, tmp_path: Path) -> None:
+    write_encoder_scores(tmp_path / "rows" / "a.pt", made)
+    read = read_encoder_scores(tmp_path / "rows" / "a.pt")
     assert read is not None
     assert read.gates is not None
     assert np.array_equal(read.gates, made.gates)  # type: ignore[arg-type]
@@ -63,12 +62,12 @@ def test_what_is_read_is_what_was_written(made: Scored, tmp_path: Path) -> None:
         assert all(torch.equal(one, two) for one, two in zip(other.logits, judgement.logits, strict=True))
 
 
-def test_a_torn_file_counts_as_none(made: Scored, tmp_path: Path) -> None:
+def test_a_torn_file_counts_as_none(made: EncoderScores, tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    assert read_scored(path) is None
-    write_scored(path, made)
+    assert read_encoder_scores(path) is None
+    write_encoder_scores(path, made)
     path.write_bytes(path.read_bytes()[:-100])
-    assert read_scored(path) is None
+    assert read_encoder_scores(path) is None
 
 
 def judged(*shares: float) -> Judgement:
