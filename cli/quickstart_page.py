@@ -202,7 +202,7 @@ def add_picture(page: Report, path: Path, caption: str) -> None:
     pixels = matplotlib.image.imread(path)
     file = io.BytesIO()
     matplotlib.image.imsave(file, pixels, format="webp", pil_kwargs={"quality": 85})
-    page.picture(file.getvalue(), caption, "webp", pixels.shape[1])
+    page.picture(file.getvalue(), caption, format="webp", width=pixels.shape[1])
 
 
 def show_gates(page: Report, rows: Rows) -> None:

@@ -134,7 +134,10 @@ class Stages:
         def progress(probe: str) -> Progress:
             return self.bar.task(f"{probe} on {row}")
 
-        found = EncoderScores.of(judge_encoder(encoder, features, self.task, self.plan["probes"], self.seed, progress))
+        probes, seed = self.plan["probes"], self.seed
+        found = EncoderScores.of(
+            judge_encoder(encoder, features, self.task, probes=probes, seed=seed, progress=progress)
+        )
         write_encoder_scores(self.kept(row), found)
         return found
 

@@ -137,7 +137,7 @@ def make_negatives(
         random = np.random.default_rng([seed, number])
         found = kinds.levels(levels, NOISE_CLIPS, random)
         silence = make_silence(samples, random)
-        noise = make_noise(found, samples, encoder.sample_rate, kinds.colours, random)
+        noise = make_noise(found, samples, encoder.sample_rate, colours=kinds.colours, random=random)
         return [end_early(clips, random) if early else list(clips) for clips in (silence, noise)]
 
     to_learn, for_thresholds = (encoded(*chain(*draw(number, LEARNT))) for number in (0, 1))
@@ -152,7 +152,7 @@ def make_silence(samples: int, random: np.random.Generator) -> Tensor:  # [clips
 
 
 def make_noise(
-    levels: Iterable[float], samples: int, sample_rate: int, colours: Sequence[float], random: np.random.Generator
+    levels: Iterable[float], samples: int, sample_rate: int, *, colours: Sequence[float], random: np.random.Generator
 ) -> Tensor:  # [clips, samples]
     """Make a clip of noise of each level (root mean square), from `LOWEST_FREQUENCY` on, of the colours in turn."""
     frequencies = np.fft.rfftfreq(samples, 1 / sample_rate)

@@ -184,7 +184,7 @@ def _recordings(page: Report, judged: JudgedFrames) -> None:
         begin, end = busiest(one.true, SHOWN_SECONDS, len(one.probabilities) * hop)
         scene = Scene(picture.spectrogram, one.probabilities, hop, one.true, one.found)
         page.figure(
-            scene_figure(scene, task.classes, picture.mel_scale, begin, end),
+            scene_figure(scene, task.classes, picture.mel_scale, begin=begin, end=end),
             f"{Path(task.rows['path'].iloc[one.row]).stem}, {begin:.0f} to {end:.0f} s. Of all its {onsets.annotated} "
             f"events the onsets of {onsets.matched} are found, among {onsets.found} that were said to be there "
             f"(F1 {onsets.f1:.3f}).",
@@ -207,7 +207,7 @@ class Scene(NamedTuple):
     found: Sequence[Event]
 
 
-def scene_figure(scene: Scene, classes: Sequence[str], mel_scale: MelScale, begin: float, end: float) -> Figure:
+def scene_figure(scene: Scene, classes: Sequence[str], mel_scale: MelScale, *, begin: float, end: float) -> Figure:
     """Draw some seconds of a recording: its spectrogram, each class's probability, and the events, annotated and found."""
     shown = _shown(scene, len(classes), begin, end)
     figure = Figure(figsize=(WIDE, 2.6 + 0.44 * len(shown)), layout="constrained")
@@ -220,7 +220,9 @@ def scene_figure(scene: Scene, classes: Sequence[str], mel_scale: MelScale, begi
     )  # fmt: skip
     figure.colorbar(image, ax=heat, pad=0.01, aspect=12).set_label("probability", fontsize=8.5)
     for events, colour, offset in ((scene.true, TRUE, -0.4), (scene.found, FOUND, 0.02)):
-        _show_events(lanes, events, shown, scene.hop, colour, offset)
+        for event in [event for event in events if event.label in shown]:
+            length = max(event.offset - event.onset, scene.hop)  # an event of a single step is as long as that
+            lanes.broken_barh([(event.onset, length)], (shown.index(event.label) + offset, 0.38), color=colour)
     lanes.set_ylim(len(shown) - 0.5, -0.5)
     lanes.hlines(np.arange(len(shown) - 1) + 0.5, begin, end, color=GRID, linewidth=0.8)
     handles = [Patch(color=TRUE, label="annotated"), Patch(color=FOUND, label="found")]
@@ -243,16 +245,6 @@ def _shown(scene: Scene, classes: int, begin: float, end: float) -> list[int]:
     steps = scene.probabilities[int(begin / scene.hop) : max(int(end / scene.hop), 1)]
     likely = steps.amax(0).argsort(descending=True, stable=True).tolist()
     return sorted(list(dict.fromkeys([event.label for event in sorted(events)] + likely))[:DRAWN_CLASSES])
-
-
-def _show_events(
-    axes: Any, events: Sequence[Event], shown: Sequence[int], hop: float, colour: str, offset: float
-) -> None:
-    """Draw bars in the lanes of their classes; one of a single step is as long as that."""
-    for event in events:
-        if event.label in shown:
-            length = max(event.offset - event.onset, hop)
-            axes.broken_barh([(event.onset, length)], (shown.index(event.label) + offset, 0.38), color=colour)
 
 
 def busiest(events: Sequence[Event], seconds: float, whole: float) -> tuple[float, float]:

@@ -67,9 +67,9 @@ class Report:
         """Add a figure. format: png, or webp, in which spectrograms take a seventh. alt: if not the caption."""
         picture = io.BytesIO()
         figure.savefig(picture, format=format, dpi=150, facecolor="none")  # the page has a ground for it
-        self.picture(picture.getvalue(), caption, format, round(PIXELS * figure.get_figwidth()), alt)
+        self.picture(picture.getvalue(), caption, format=format, width=round(PIXELS * figure.get_figwidth()), alt=alt)
 
-    def picture(self, data: bytes, caption: str, format: str, width: int, alt: str | None = None) -> None:
+    def picture(self, data: bytes, caption: str, *, format: str, width: int, alt: str | None = None) -> None:
         """Add a picture that is drawn already. width: in pixels of the page, where that is as wide."""
         kind = ' class="wide" tabindex="0"' if width >= PIXELS * WIDE * 0.9 else ""
         self.parts.append(

@@ -54,9 +54,10 @@ def show_mistakes(page: Report, encoder: Encoder, task: Task, judgement: Judgeme
         name, other = task.classes[mistake.label], task.classes[mistake.taken_for]
         with page.beside():
             title = f"{name}, taken for {other} (probability {mistake.probability:.2f})"
-            _show_clip(page, encoder, task, mistake.row, title)
+            _show_clip(page, encoder, task, row=mistake.row, title=title)
             if mistake.taken_for in recognised:
-                _show_clip(page, encoder, task, recognised[mistake.taken_for], f"A clip of {other}, recognised")
+                row = recognised[mistake.taken_for]
+                _show_clip(page, encoder, task, row=row, title=f"A clip of {other}, recognised")
     listed = [
         [task.classes[one.label], task.classes[one.taken_for], f"{one.probability:.3f}", name_of(task, one.row)]
         for one in wrong[:LISTED].itertuples()
@@ -70,7 +71,7 @@ def name_of(task: Task, row: int) -> str:
     return "/".join(Path(task.rows["path"].iloc[row]).parts[-2:]) + start_of(task, row)
 
 
-def _show_clip(page: Report, encoder: Encoder, task: Task, row: int, title: str) -> None:
+def _show_clip(page: Report, encoder: Encoder, task: Task, *, row: int, title: str) -> None:
     rows = task.rows.iloc[[row]]
     [picture] = pictures(encoder, rows)
     with page.column():

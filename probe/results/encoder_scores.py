@@ -32,6 +32,7 @@ def judge_encoder(
     encoder: Encoder,
     features: Features,
     task: Task,
+    *,
     probes: Mapping[str, Mapping[str, Any]],
     seed: int,
     progress: Callable[[str], Progress] = lambda name: silent,

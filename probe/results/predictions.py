@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -147,10 +147,8 @@ def align_rows(first: Predictions, second: Predictions) -> Predictions:
             f"the two were judged on {len(mine)} and {len(its)} rows, of which they share {shared}; compare runs of one "
             "task, with the same folds"
         )
-    found = Predictions(
-        second.rows.iloc[order].reset_index(drop=True), second.classes, second.targets[order], second.logits[order],
-        second.single_label,
-    )  # fmt: skip
+    rows = second.rows.iloc[order].reset_index(drop=True)
+    found = replace(second, rows=rows, targets=second.targets[order], logits=second.logits[order])
     if not torch.equal(found.targets, first.targets):
         raise OscineError("the two were judged by other labels of the same rows; compare runs of one task")
     return found

@@ -116,7 +116,7 @@ def test_folders_without_a_class_are_of_none(tmp_path: Path) -> None:
 
 def test_noise_has_every_level_and_the_colours_in_turn() -> None:
     levels = [0.01, 0.1] * 6
-    noise = make_noise(levels, RATE, RATE, (0.0, 0.5, 1.0), np.random.default_rng(0))
+    noise = make_noise(levels, RATE, RATE, colours=(0.0, 0.5, 1.0), random=np.random.default_rng(0))
     torch.testing.assert_close(noise.std(1), torch.tensor(levels), rtol=1e-3, atol=0.0)
     power = torch.fft.rfft(noise).abs().square()
     assert (power[:, 1:50].sum(1) < 1e-6 * power.sum(1)).all(), "nothing that no encoder hears"
@@ -196,7 +196,7 @@ def nothing(task: Task) -> list[Tensor]:
     """Silence and noise, as loud as the task's clips and softer, that no probe has learnt from."""
     samples, random = round(SECONDS * RATE), np.random.default_rng(77)
     levels = MEASURED.levels(measure_levels(task, RATE, SECONDS), 60, random)
-    noise = make_noise(levels, samples, RATE, (0.0, 0.3, 0.6, 0.9), random)
+    noise = make_noise(levels, samples, RATE, colours=(0.0, 0.3, 0.6, 0.9), random=random)
     return [torch.zeros(samples), *end_early(noise, random)]
 
 

@@ -201,7 +201,7 @@ def test_a_scene_shows_its_events_in_the_lanes_of_their_classes(classes: int) ->
     probabilities[40, classes // 2] = 0.9
     scene = Scene(torch.rand(960, 128), probabilities, 0.16, true, found)
     names = [f"class {number}" for number in range(classes)]
-    figure = scene_figure(scene, names, MelScale(0.01, 0.0, 8000, 128), 0.0, 9.6)
+    figure = scene_figure(scene, names, MelScale(0.01, 0.0, 8000, 128), begin=0.0, end=9.6)
     heat, lanes = figure.axes[1:3]
     shown = [label.get_text() for label in lanes.get_yticklabels()]
     assert len(shown) == min(classes, 16)

@@ -40,7 +40,7 @@ def made() -> EncoderScores:
     rows = torch.arange(8)
     parts = [Part("fold 0", rows[:4], rows[4:]), Part("fold 1", rows[4:], rows[:4])]
     task = Task(None, ["owl", "wren"], rows % 2, parts)  # type: ignore[arg-type]
-    return EncoderScores.of(judge_encoder(encoder, features, task, PROBES, seed=0))
+    return EncoderScores.of(judge_encoder(encoder, features, task, probes=PROBES, seed=0))
 
 
 def test_every_probe_is_judged_on_every_part_and_gates_are_kept(made: EncoderScores) -> None:
