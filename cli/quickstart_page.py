@@ -21,8 +21,8 @@ from oscine.pretrain.run.facts import seconds_spent
 from oscine.pretrain.run.files import ENCODER, PICTURES
 from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE
 from oscine.pretrain.run.metrics import loss_curve
-from oscine.probe.report.figures import Mark, gain_figure
-from oscine.probe.report.html import Report, gate_figure, health_figure, loss_figure, write_report
+from oscine.probe.report.figures import Mark, gain_figure, gate_figure, health_figure, loss_figure
+from oscine.probe.report.html import Report, write_report
 from oscine.probe.report.mistakes import show_mistakes
 from oscine.probe.report.score_sections import show_classes
 from oscine.probe.report.soundscapes import read_soundscapes, show_soundscapes

@@ -1,26 +1,16 @@
-"""Draw how good a probe is: by layer, class and number of clips; and whether its probabilities hold."""
+"""Draw curves of encoders: scores and gates by layer, losses and health of pretraining, gains by its steps."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
-import torch
+import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
-from torch import Tensor
 
-from oscine.probe.fit.search import Search
-from oscine.probe.metrics.bootstrap import Interval
-from oscine.probe.metrics.calibration import Calibration
-from oscine.probe.metrics.metrics import aurocs, average_precisions, f1_scores
 from oscine.probe.report.html import COLOURS, INK, MUTED, WIDE, plain_axes
-
-DRAWN_CLASSES = 60  # of a confusion matrix; with more, its cells are too small to be seen
-TABLE_ROWS = 100
 
 
 def layer_figure(scores: Mapping[str, np.ndarray], metric: str) -> Figure:
@@ -39,70 +29,62 @@ def layer_figure(scores: Mapping[str, np.ndarray], metric: str) -> Figure:
     return figure
 
 
-def few_shot_figure(curves: Mapping[str, Mapping[int, tuple[float, float]]], metric: str) -> Figure:
-    """Draw a line over the clips a class to learn from, for each name. curves: shots to mean and spread over draws."""
-    figure = Figure(figsize=(6.6, 3.4), layout="constrained")
+def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
+    """Draw layer gates, a group of bars an encoder. gates: name to [fold, layer], rows summing to 1."""
+    figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
     axes = figure.subplots()
-    axes.set_xscale("log")
-    for (name, curve), colour in zip(curves.items(), cycle(COLOURS)):
-        shots = sorted(curve)
-        mean, spread = np.array([curve[number] for number in shots]).T
-        axes.errorbar(shots, mean, spread, color=colour, marker="o", markersize=4, capsize=3, label=name)
-    every = sorted({number for curve in curves.values() for number in curve})
-    axes.set_xticks(every, [str(number) for number in every])
-    axes.minorticks_off()
-    axes.set_xlabel("clips a class to learn from")
-    axes.set_ylabel(metric)
+    width = 0.8 / len(gates)
+    for place, ((name, gate), colour) in enumerate(zip(gates.items(), cycle(COLOURS))):
+        layers = np.arange(gate.shape[1])
+        offset = (place - (len(gates) - 1) / 2) * width
+        axes.bar(layers + offset, gate.mean(0), width, yerr=gate.std(0), color=colour, label=name, error_kw={"lw": 1})
+    axes.axhline(1 / gate.shape[1], color=MUTED, linewidth=1, linestyle="--")
+    axes.set_xticks(layers, [str(layer) for layer in layers])
+    axes.set_xlabel("layer")
+    axes.set_ylabel("gate")
     plain_axes(axes)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)  # not over the bars
     return figure
 
 
-def search_figure(searches: Mapping[str, Search]) -> Figure:
-    """Draw a point a trial, a line for the best so far of each part, crosses at the bottom for what failed."""
-    figure = Figure(figsize=(6.6, 3.4), layout="constrained")
-    axes = figure.subplots()
-    for (part, search), colour in zip(searches.items(), cycle(COLOURS)):
-        numbers = np.arange(len(search.tried))
-        values = np.array([np.nan if one.value is None else one.value for one in search.tried])
-        failed = np.isnan(values)
-        axes.step(numbers, np.fmax.accumulate(values), where="post", color=colour, linewidth=1.6, label=part)
-        axes.plot(numbers, values, "o", color=colour, markersize=5)
-        axes.plot(numbers[failed], np.full(failed.sum(), np.nanmin(values)), "x", color=MUTED)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("trial")
-    axes.set_ylabel(next(iter(searches.values())).metric)
-    plain_axes(axes)
-    if len(searches) > 1:
-        figure.legend(loc="outside upper left", ncols=5, frameon=False, fontsize=10)
-    return figure
-
-
-def reliability_figure(calibrations: Mapping[str, Calibration]) -> Figure:
-    """Draw how often what was given a probability is true, all pairs of row and class pooled, and the pairs of a bin."""
-    figure = Figure(figsize=(6.6, 5.2), layout="constrained")
-    curves, counts = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    curves.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
-    width = 0.08 / len(calibrations)
-    for place, ((name, found), colour) in enumerate(zip(calibrations.items(), cycle(COLOURS))):
-        confidence, frequency, rows = (tensor[0].numpy() for tensor in found.pooled_curve)
-        met = rows > 0
-        label = f"{name}: error {found.pooled.error:.3f}"
-        curves.plot(confidence[met], frequency[met], color=colour, marker="o", markersize=5, label=label)
-        bins = len(rows) - 1  # the last is a probability of exactly 1
-        middles = np.minimum((np.arange(len(rows)) + 0.5) / bins, 1.0) + (place - (len(calibrations) - 1) / 2) * width
-        counts.bar(middles, rows, width, color=colour)
-    curves.set_ylabel("share that is true")
-    curves.set_ylim(-0.03, 1.03)
-    counts.set_ylabel("pairs")
-    counts.set_yscale("log")
-    counts.set_ylim(bottom=0.5)
-    counts.yaxis.set_major_locator(LogLocator(numticks=9))
-    counts.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    counts.set_xlabel("probability that was given")
-    for axes in (curves, counts):
+def loss_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw every term of every run's loss over its steps; one panel a run, since their losses are not comparable."""
+    figure = Figure(figsize=(max(4.0, WIDE / 2 * len(curves)), 2.8), layout="constrained")
+    for axes, (name, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
+        terms = [term for term in map(str, curve.columns) if term.startswith("loss")]
+        for colour, term in zip(cycle(COLOURS), terms):
+            values = curve[term].dropna()
+            axes.plot(values.index, values, color=colour, linewidth=1.6, label=term)
+        axes.set_title(name, loc="left", fontsize=11, color=INK)
+        axes.set_xlabel("step")
+        axes.set_ylim(bottom=0)
         plain_axes(axes)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
+        if len(terms) > 1:
+            axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def health_figure(curves: Mapping[str, pd.DataFrame], least: Mapping[str, float]) -> Figure:
+    """Draw what every run has logged of its encoder's health, a panel a figure. least: below which an encoder is collapsing.
+
+    Of `feature_std` the share of what it was at first is shown.
+    """
+    titles = {
+        "feature_std": "spread of features over clips,\nas a share of what it was",
+        "feature_rank": "effective rank",
+    }
+    figure = Figure(figsize=(WIDE, 2.9), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles.items(), strict=True):
+        for (run, curve), colour, style in zip(curves.items(), cycle(COLOURS), cycle(("-", "--", ":"))):
+            values = curve[f"health/{name}"].dropna()
+            shown = values / values.iloc[0] if name == "feature_std" else values
+            axes.plot(values.index, shown, color=colour, linestyle=style, linewidth=1.6, label=run)
+        axes.axhline(least[name], color=MUTED, linewidth=1, linestyle=":")
+        axes.set_yscale("log")
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        axes.set_xlabel("step")
+        plain_axes(axes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     return figure
 
 
@@ -153,72 +135,3 @@ def gain_figure(marks: Sequence[Mark]) -> Figure:
     plain_axes(axes)
     figure.legend(loc="outside upper left", ncols=1, frameon=False, fontsize=9)
     return figure
-
-
-def confusion(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:  # [class, predicted class]
-    """Count how often a class was taken for which. predicted, labels: class numbers [rows]."""
-    return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
-
-
-def confusion_figure(counts: Tensor, classes: Sequence[str]) -> Figure:
-    """Draw each row, a class, as shares of its clips; counts [class, predicted class] as `confusion` gives them."""
-    side = min(WIDE, 2.2 + (0.36 if len(classes) <= 15 else 0.13) * len(classes))
-    figure = Figure(figsize=(min(WIDE, side + 0.9), side), layout="constrained")
-    axes = figure.subplots()
-    shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    size = 9 if len(classes) <= 30 else 6.5
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(classes)), classes, fontsize=size)
-    axes.set_xlabel("taken for")
-    axes.set_ylabel("class")
-    axes.tick_params(length=0, colors=INK)
-    axes.spines[:].set_color(MUTED)
-    if len(classes) <= 15:
-        for row, column in np.argwhere(shares > 0):
-            colour = "white" if shares[row, column] > 0.55 else INK
-            axes.text(
-                column, row, str(counts[row, column].item()), ha="center", va="center", color=colour, fontsize=size
-            )
-    figure.colorbar(image, ax=axes, shrink=0.6, label="share of the class", format=PercentFormatter(1.0))
-    return figure
-
-
-def confused_pairs(counts: Tensor, classes: Sequence[str], most: int = 30) -> list[list[str]]:
-    """Make rows of a table: class, what it was taken for, how often, and the share of the class; the most frequent first."""
-    errors = counts.clone().fill_diagonal_(0)
-    totals = counts.sum(1)
-    rows = []
-    for place in errors.flatten().argsort(descending=True, stable=True)[:most].tolist():
-        label, taken_for = divmod(place, len(classes))
-        times = errors[label, taken_for].item()
-        if times:
-            rows.append([classes[label], classes[taken_for], str(times), f"{times / totals[label].item():.0%}"])
-    return rows
-
-
-CLASS_HEADER = ["class", "clips", "AP", "AUROC", "F1"]
-
-
-def class_rows(probabilities: Tensor, targets: Tensor, predicted: Tensor, classes: Sequence[str]) -> list[list[str]]:
-    """Make rows of a table: classes with positives, the lowest average precision first. Tensors are [rows, classes]."""
-    precisions, areas = average_precisions(probabilities, targets), aurocs(probabilities, targets)
-    f1, support = f1_scores(predicted, targets), targets.sum(0).long()
-    order: list[int] = [label for label in precisions.argsort(stable=True).tolist() if support[label]]
-    figures = (precisions.tolist(), areas.tolist(), f1.tolist())
-    return [
-        [classes[label], f"{support[label]}", *(share_text(scores[label]) for scores in figures)] for label in order
-    ]
-
-
-def interval_rows(intervals: Mapping[str, Interval]) -> list[list[str]]:
-    """Make rows of a table: score, value, and the interval around it."""
-    return [
-        [name, share_text(value), f"{share_text(low)} to {share_text(high)}"]
-        for name, (value, low, high) in intervals.items()
-    ]
-
-
-def share_text(value: float) -> str:
-    """Write a share as tables show it; a dash where it is not defined."""
-    return "–" if math.isnan(value) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000

@@ -20,9 +20,9 @@ from oscine.probe.fit.frames import THRESHOLDS, Decision, FrameJudgement, score_
 from oscine.probe.metrics.sound_events import Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.report.cutouts import show_spectrogram
 from oscine.probe.report.examples import pictures
-from oscine.probe.report.figures import interval_rows, share_text
 from oscine.probe.report.html import COLOURS, GRID, INK, MUTED, WIDE, Report, plain_axes
 from oscine.probe.report.page import gated, show_gates, show_settings
+from oscine.probe.report.score_sections import interval_rows, share_text
 from oscine.probe.results.intervals import Assessment
 from oscine.probe.tasks.frame_task import Event, FrameTask
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from html import escape
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import soundfile
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -126,65 +123,6 @@ def encode_sound(waveform: Tensor, sample_rate: int) -> tuple[str, bytes]:
     file = io.BytesIO()
     soundfile.write(file, (waveform * (LOUD / peak)).numpy(), sample_rate, format=format, compression_level=COMPRESSION)
     return kind, file.getvalue()
-
-
-def loss_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw every term of every run's loss over its steps; one panel a run, since their losses are not comparable."""
-    figure = Figure(figsize=(max(4.0, WIDE / 2 * len(curves)), 2.8), layout="constrained")
-    for axes, (name, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
-        terms = [term for term in map(str, curve.columns) if term.startswith("loss")]
-        for colour, term in zip(cycle(COLOURS), terms):
-            values = curve[term].dropna()
-            axes.plot(values.index, values, color=colour, linewidth=1.6, label=term)
-        axes.set_title(name, loc="left", fontsize=11, color=INK)
-        axes.set_xlabel("step")
-        axes.set_ylim(bottom=0)
-        plain_axes(axes)
-        if len(terms) > 1:
-            axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
-def health_figure(curves: Mapping[str, pd.DataFrame], least: Mapping[str, float]) -> Figure:
-    """Draw what every run has logged of its encoder's health, a panel a figure. least: below which an encoder is collapsing.
-
-    Of `feature_std` the share of what it was at first is shown.
-    """
-    titles = {
-        "feature_std": "spread of features over clips,\nas a share of what it was",
-        "feature_rank": "effective rank",
-    }
-    figure = Figure(figsize=(WIDE, 2.9), layout="constrained")
-    for axes, (name, title) in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles.items(), strict=True):
-        for (run, curve), colour, style in zip(curves.items(), cycle(COLOURS), cycle(("-", "--", ":"))):
-            values = curve[f"health/{name}"].dropna()
-            shown = values / values.iloc[0] if name == "feature_std" else values
-            axes.plot(values.index, shown, color=colour, linestyle=style, linewidth=1.6, label=run)
-        axes.axhline(least[name], color=MUTED, linewidth=1, linestyle=":")
-        axes.set_yscale("log")
-        axes.set_title(title, loc="left", fontsize=10, color=INK)
-        axes.set_xlabel("step")
-        plain_axes(axes)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=9)
-    return figure
-
-
-def gate_figure(gates: Mapping[str, np.ndarray]) -> Figure:
-    """Draw layer gates, a group of bars an encoder. gates: name to [fold, layer], rows summing to 1."""
-    figure = Figure(figsize=(WIDE, 2.8), layout="constrained")
-    axes = figure.subplots()
-    width = 0.8 / len(gates)
-    for place, ((name, gate), colour) in enumerate(zip(gates.items(), cycle(COLOURS))):
-        layers = np.arange(gate.shape[1])
-        offset = (place - (len(gates) - 1) / 2) * width
-        axes.bar(layers + offset, gate.mean(0), width, yerr=gate.std(0), color=colour, label=name, error_kw={"lw": 1})
-    axes.axhline(1 / gate.shape[1], color=MUTED, linewidth=1, linestyle="--")
-    axes.set_xticks(layers, [str(layer) for layer in layers])
-    axes.set_xlabel("layer")
-    axes.set_ylabel("gate")
-    plain_axes(axes)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=9)  # not over the bars
-    return figure
 
 
 def write_report(report: Report, path: Path) -> None:

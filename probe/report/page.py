@@ -16,8 +16,8 @@ from oscine.probe.heads.probe import Probe
 from oscine.probe.report.cutouts import breakdown_figure, cutout_figure
 from oscine.probe.report.examples import Judged, confident_examples, explain, prototype_cutouts
 from oscine.probe.report.explain import as_prototype_probe, has_patch_terms
-from oscine.probe.report.figures import layer_figure
-from oscine.probe.report.html import Report, gate_figure
+from oscine.probe.report.figures import gate_figure, layer_figure
+from oscine.probe.report.html import Report
 from oscine.probe.report.score_sections import show_classes, show_reliability, show_scores
 from oscine.probe.results.intervals import Assessment
 from oscine.probe.tasks.task import as_columns

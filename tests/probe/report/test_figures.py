@@ -17,16 +17,14 @@ from oscine.models.encoders.frontends.mel import MelScale
 from oscine.probe.metrics.bootstrap import Interval
 from oscine.probe.metrics.calibration import calibration
 from oscine.probe.report.cutouts import Box, Cutout, LogitBreakdown, breakdown_figure, cutout_figure
-from oscine.probe.report.figures import (
-    Mark,
+from oscine.probe.report.figures import Mark, gain_figure, layer_figure
+from oscine.probe.report.score_sections import (
     class_rows,
     confused_pairs,
     confusion,
     confusion_figure,
     few_shot_figure,
-    gain_figure,
     interval_rows,
-    layer_figure,
     reliability_figure,
 )
 

@@ -16,18 +16,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from oscine.probe.report.html import (
-    COLOURS,
-    INK,
-    MUTED,
-    STYLE,
-    Report,
-    encode_sound,
-    gate_figure,
-    health_figure,
-    loss_figure,
-    write_report,
-)
+from oscine.probe.report.figures import gate_figure, health_figure, loss_figure
+from oscine.probe.report.html import COLOURS, INK, MUTED, STYLE, Report, encode_sound, write_report
 
 
 class Page(HTMLParser):
