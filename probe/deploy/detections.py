@@ -1,4 +1,4 @@
-"""From a table of probabilities to what was heard and when, as a Raven selection table or as Audacity labels."""
+"""Turn a table of probabilities into detections, as a Raven selection table or Audacity labels."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def is_current(
 
 
 def find_detections(rows: DataFrame, thresholds: Tensor, median: int = 1) -> DataFrame:
-    """Detections, with the columns of annotations, in rows as `predict_file` gives them; thresholds [classes]."""
+    """Find detections, with the columns of annotations, in rows as `predict_file` gives them; thresholds [classes]."""
     found = []
     times = rows.index.to_frame(index=False)
     gap = (times["file"] != times["file"].shift()) | (times["start_time"] > times["end_time"].shift() + 1e-6)
@@ -137,7 +137,7 @@ def find_detections(rows: DataFrame, thresholds: Tensor, median: int = 1) -> Dat
 
 
 def thresholds_of(fitted: FittedProbe, threshold: float | None) -> Tensor:  # [classes]
-    """One for all classes if it is given, else the probe's own."""
+    """Return the threshold that is given for all classes, else the probe's own."""
     if threshold is None and fitted.thresholds is not None:
         return fitted.thresholds
     check_threshold(threshold)
@@ -145,7 +145,7 @@ def thresholds_of(fitted: FittedProbe, threshold: float | None) -> Tensor:  # [c
 
 
 def check_table(table: Path, now: Mapping[str, Any], same: Sequence[str] = SAME) -> None:
-    """An error where a table was made otherwise than it would be now, or is of other recordings."""
+    """Raise where a table was made otherwise than it would be now, or is of other recordings."""
     made = {CHANNEL: MIX} | read_made_by(table)
     was, given = ({key: record.get(key) for key in same} for record in (made, now))
     remedy = "choose another name, or make it anew with --overwrite, overwrite=True"
@@ -153,7 +153,7 @@ def check_table(table: Path, now: Mapping[str, Any], same: Sequence[str] = SAME)
 
 
 def recordings_of(table: Path) -> Iterator[tuple[str, DataFrame]]:
-    """Each recording's name and rows, indexed by file, start_time and end_time; never more than a few held at once."""
+    """Yield each recording's name and rows, indexed by file, start_time and end_time; never more than a few held at once."""
     waiting: list[DataFrame] = []
     for batch in read_rows(table):
         for name, rows in batch.groupby("file", sort=False):
@@ -170,14 +170,16 @@ def _joined(pieces: list[DataFrame]) -> tuple[str, DataFrame]:
 
 
 def write_labels(out: Path, heard: Mapping[str, DataFrame]) -> None:
-    """A label track for every name, in a folder that is there when all of them are."""
+    """Write a label track for every name, in a folder that is there when all of them are."""
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a call that was killed
     part.mkdir()
     tracks = {
-        f"{below(name)}{ending}": track for name, rows in heard.items() for ending, track in tracks_of(rows).items()
+        f"{relative_name(name)}{ending}": track
+        for name, rows in heard.items()
+        for ending, track in label_tracks(rows).items()
     }
-    if len({below(name) for name in heard}) < len(heard):
+    if len({relative_name(name) for name in heard}) < len(heard):
         raise OscineError(f"two recordings would have one label track in {out}; take a table {RAVEN} for Raven")
     for name, detections in tracks.items():
         track = part / name
@@ -188,14 +190,14 @@ def write_labels(out: Path, heard: Mapping[str, DataFrame]) -> None:
     part.replace(out)
 
 
-def tracks_of(detections: DataFrame) -> dict[str, DataFrame]:
+def label_tracks(detections: DataFrame) -> dict[str, DataFrame]:
     """Return the label tracks of a recording by what their names end in: one, or one a channel."""
     if CHANNEL not in detections:
         return {RAVEN: detections}
     return {f".channel_{channel}{RAVEN}": rows for channel, rows in detections.groupby(CHANNEL)}
 
 
-def below(name: str) -> str:
+def relative_name(name: str) -> str:
     """Return a recording's name as one below a folder, also where a list names it from the root or from above."""
     path = PurePath(name)
     return "/".join(part for part in path.parts if part not in (path.anchor, ".."))

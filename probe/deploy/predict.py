@@ -1,4 +1,4 @@
-"""What a fitted probe says of recordings: a row a clip or a frame, a column a class, made as `embed_recordings` does."""
+"""Predict recordings by a fitted probe: a row a clip or a frame, a column a class, as `embed_recordings` does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def predict_file(
     channel: Channel = MIX,
     shortest: float = SHORTEST_CLIP,
 ) -> pd.DataFrame:
-    """Probabilities of one recording, a column a class, indexed by file, start_time, end_time; as `embed_file` reads it."""
+    """Predict one recording: a column a class, indexed by file, start_time, end_time; as `embed_file` reads it."""
     check_order(fitted, path, "predict_file(fitted, path)")
     check_hop(fitted, hop)
     return embed_file(Probabilities(fitted), path, hop, batch_size, channel=channel, shortest=shortest)
@@ -107,6 +107,6 @@ def check_order(fitted: object, recordings: object, call: str) -> None:
 
 
 def check_hop(fitted: FittedProbe, hop: float | None) -> None:
-    """A frame that lay in several clips would have several rows."""
+    """Raise where clips overlap of a frame-wise probe: a frame in several clips would have several rows."""
     if hop is not None and fitted.frame_seconds is not None:
         raise OscineError(f"hop is {hop} s, but this probe answers for every frame; leave hop out")
