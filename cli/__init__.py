@@ -1,7 +1,8 @@
-"""The front door: `oscine COMMAND`. One file a command, in folders as `oscine --help` groups them; each is a
-typed function whose docstring is its help.
+"""Run `oscine COMMAND`. One file a command, in folders as `oscine --help` groups them.
 
-What a function works with it imports itself: --help, and the complaint about a misspelt option, need no torch.
+Each is a typed function of the command's name, whose docstring is its help; where arguments are more than a signature says,
+`main` beside it parses them. What a function works with it imports itself: --help, and the complaint about a misspelt
+option, need no torch.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import select
 import signal
 import sys
 from difflib import get_close_matches
+from functools import partial
 from io import TextIOWrapper
 from types import FrameType, ModuleType
 
 from oscine import __version__
-from oscine.cli.console.command import complain, say_if_slow
+from oscine.cli.console.command import call, complain, say_if_slow
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.plugins.load import FLAG, allow_plugin
 from oscine.models.words import escape_lines
@@ -180,7 +182,9 @@ def dispatch(arguments: list[str]) -> int:
         for plugin in plugins:
             with say_if_slow(name, f"loading the plugin {plugin}"):  # with PyTorch
                 allow_plugin(plugin)
-        return command_module(name).main(rest) or 0
+        module = command_module(name)
+        run = getattr(module, "main", None) or partial(call, getattr(module, name))
+        return run(rest) or 0
     except OscineError as error:
         if os.environ.get("OSCINE_TRACEBACK"):
             raise

@@ -6,13 +6,7 @@ import json as json_format
 import shutil
 from textwrap import fill
 
-from oscine.cli.console.command import call
-
 LABEL = 11  # characters before a fact
-
-
-def main(arguments: list[str]) -> int | None:
-    return call(doctor, arguments)
 
 
 def doctor(json: bool = False) -> int:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine import __version__
 from oscine.cli.console import config
-from oscine.cli.console.command import call
 from oscine.cli.console.output import duration, progress_bar
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import write_whole
@@ -51,10 +50,6 @@ class Call(NamedTuple):
     def replaced(self) -> Replaced:
         """Return what holds the earlier run of the folder until the first page of a new one stands."""
         return Replaced(self.out, (JUDGED, DETECTIONS, *self.recipes, SCORES, REPORT))
-
-
-def main(arguments: list[str]) -> int | None:
-    return call(quickstart, arguments)
 
 
 def quickstart(

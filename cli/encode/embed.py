@@ -5,15 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from oscine.cli.console.command import LISTED, call, say_if_slow, say_loading
+from oscine.cli.console.command import LISTED, say_if_slow, say_loading
 from oscine.cli.console.output import progress_bar
 from oscine.cli.encode.messages import Reporter, print_summary, say_if_lost
 from oscine.models.embed.settings import SHORTEST_CLIP
 from oscine.models.errors import Misuse
-
-
-def main(arguments: list[str]) -> int | None:
-    return call(embed, arguments)
 
 
 def embed(

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oscine.cli.console.command import call, say_loading
-
-
-def main(arguments: list[str]) -> int | None:
-    return call(export, arguments)
+from oscine.cli.console.command import say_loading
 
 
 def export(

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from oscine.cli.console.command import call
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED, Published, list_models
 
 NONE = "none"  # that are known by name
-
-
-def main(arguments: list[str]) -> int | None:
-    return call(models, arguments)
 
 
 def models(filter: str = "*", pretrained: bool = False) -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oscine.cli.console.command import LISTED, call, say_if_slow, say_loading
+from oscine.cli.console.command import LISTED, say_if_slow, say_loading
 from oscine.cli.console.output import progress_bar
 from oscine.cli.encode.messages import Reporter, print_summary, say_if_lost
 from oscine.models.embed.settings import SHORTEST_CLIP
@@ -15,10 +15,6 @@ from oscine.models.words import counted
 
 if TYPE_CHECKING:
     from oscine.probe.deploy.fitted import FittedProbe
-
-
-def main(arguments: list[str]) -> int | None:
-    return call(predict, arguments)
 
 
 def predict(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from oscine.cli.console.command import call
 from oscine.cli.console.output import progress_bar
 
 
@@ -32,7 +31,3 @@ def chorus(out: Path, /, seed: int = 0, clips: int = 10, soundscapes: int = 1) -
         )
     print(f"\noscine quickstart --table {table}                       the main job on it")
     print(f"oscine probe linear --table {table} --encoder NAME      one encoder on it")
-
-
-def main(arguments: list[str]) -> int | None:
-    return call(chorus, arguments)

@@ -165,7 +165,7 @@ def test_an_error_that_can_be_mended_is_one_line_and_no_traceback(
     def fail(arguments: list[str]) -> None:
         raise OscineError("the owl is asleep; come back at night")
 
-    monkeypatch.setattr("oscine.cli.encode.models.main", fail)
+    monkeypatch.setattr("oscine.cli.encode.models.main", fail, raising=False)
     complaint = Left(["models"], capsys).complaint(code=1)
     assert complaint == "oscine models: the owl is asleep; come back at night\n"
     monkeypatch.setenv("OSCINE_TRACEBACK", "1")
@@ -190,7 +190,7 @@ def test_an_interrupted_command_says_that_it_stopped(
     def interrupt(arguments: list[str]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oscine.cli.encode.models.main", interrupt)
+    monkeypatch.setattr("oscine.cli.encode.models.main", interrupt, raising=False)
     assert Left(["models"], capsys).complaint(code=130) == "oscine models: stopped\n"
 
 
@@ -209,7 +209,7 @@ def test_a_terminated_command_does_what_an_interrupted_one_does(
         time.sleep(60)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("oscine.cli.encode.models.main", wait)
+    monkeypatch.setattr("oscine.cli.encode.models.main", wait, raising=False)
     assert Left(["models"], capsys).complaint(code=143) == "oscine models: stopped\n"
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -232,7 +232,7 @@ def test_who_listens_to_sigterm_itself_ends_in_its_own_way(
         steps.append("the step's end")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oscine.cli.encode.models.main", train)
+    monkeypatch.setattr("oscine.cli.encode.models.main", train, raising=False)
     assert Left(["models"], capsys).complaint(code=143) == "oscine models: stopped\n"
     assert steps == ["heard", "the step's end"]
 
@@ -439,7 +439,7 @@ def test_a_closed_terminal_does_what_sigterm_does(
         time.sleep(60)
 
     before = signal.getsignal(signal.SIGHUP)
-    monkeypatch.setattr("oscine.cli.encode.models.main", wait)
+    monkeypatch.setattr("oscine.cli.encode.models.main", wait, raising=False)
     assert Left(["models"], capsys).complaint(code=129) == "oscine models: stopped\n"
     assert signal.getsignal(signal.SIGHUP) == before
 
@@ -447,7 +447,7 @@ def test_a_closed_terminal_does_what_sigterm_does(
 def test_under_nohup_a_closed_terminal_stops_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("oscine.cli.encode.models.main", lambda _: os.kill(os.getpid(), signal.SIGHUP))
+    monkeypatch.setattr("oscine.cli.encode.models.main", lambda _: os.kill(os.getpid(), signal.SIGHUP), raising=False)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert Left(["models"], capsys).code == 0

@@ -18,7 +18,6 @@ from rich.console import Console
 
 from oscine.cli import dispatch
 from oscine.cli.console.output import progress_bar
-from oscine.cli.encode import merge
 from oscine.cli.encode.messages import Reporter, describe
 from oscine.models.embed import clips
 from oscine.models.embed import job as parts
@@ -153,7 +152,7 @@ def test_shards_are_merged(folder: Path, saved: Path, tmp_path: Path, capsys: py
     assert sorted(codes) == [0, 3]
     capsys.readouterr()
     out = tmp_path / "all.parquet"
-    assert merge.main([str(out), *shards]) == 3
+    assert dispatch(["merge", str(out), *shards]) == 3
     assert f"{out}: 6 clips of 3 recordings" in capsys.readouterr().out
     assert dispatch(call(folder, saved, tmp_path / "one.parquet")) == 3
     one, joined = pd.read_parquet(tmp_path / "one.parquet"), pd.read_parquet(out)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from oscine.cli.encode.export import main
+from oscine.cli.console.command import call
+from oscine.cli.encode.export import export
 from oscine.models import zoo
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
@@ -31,6 +33,8 @@ from oscine.probe.deploy.saved import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.metrics.calibration import Scaling
 from tests.hub_server import serving
+
+main = partial(call, export)
 
 TINY: dict[str, Any] = {"dim": 16, "depth": 1, "heads": 2, "seconds": 0.5}
 

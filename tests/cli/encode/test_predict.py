@@ -11,7 +11,6 @@ import soundfile
 import torch
 
 from oscine.cli import dispatch
-from oscine.cli.encode import merge
 from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.progress import Progress
@@ -207,7 +206,7 @@ def test_shards_are_merged_and_then_have_detections(
     for number, path in enumerate(shards, 1):
         assert dispatch(call(folder, probe, Path(path), "--shard", f"{number}/2")) == 0
     out = tmp_path / "all.parquet"
-    assert merge.main([str(out), *shards]) == 0
+    assert dispatch(["merge", str(out), *shards]) == 0
     assert dispatch(call(folder, probe, out, "--detections", str(tmp_path / "birds.txt"))) == 0
     assert "birds.txt: 3 detections" in capsys.readouterr().out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save, save_file
 
-from oscine.cli.hub.convert import main
+from oscine.cli.console.command import call
+from oscine.cli.hub.convert import convert
 from oscine.cli.hub.publish import main as publish_main
 from oscine.models import zoo
 from oscine.models.encoders.base.encoder import Encoder
@@ -22,6 +24,8 @@ from oscine.models.publish.convert import convert_checkpoint
 from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model
 from tests.hub_server import serving
 from tests.models.hub.test_weights import eat_on_the_hub
+
+main = partial(call, convert)
 
 TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 
