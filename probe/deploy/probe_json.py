@@ -11,11 +11,13 @@ from typing import Any
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import BOUNDS, CONFIG, WEIGHTS, check_folder, check_weights
+from oscine.models.hub.encoder_files import INSIDE as ENCODER
 from oscine.models.json_text import check_version, fits, read_json, shown
 from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
 from oscine.probe.heads.registry import PROBES
 
-TENSORS, FACTS, ENCODER = "probe.safetensors", "probe.json", "encoder"
+TENSORS, FACTS = "probe.safetensors", "probe.json"
+SCORES = "scores.json"  # of the run that fitted the probe, beside its folder
 OLD_MEDIAN = 3  # of what an older oscine has saved, which did not write it down
 BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
 MARK = ("oscine_version", "probe", "encoder")  # of what oscine wrote, in probe.json

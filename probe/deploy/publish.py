@@ -37,7 +37,7 @@ from oscine.models.publish.upload import publish, would_publish
 from oscine.models.zoo import LOCAL, find_published
 from oscine.probe.deploy.card import ProbeFacts, write_probe_card
 from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.probe_json import BESIDE, FACTS, TENSORS, read_facts
+from oscine.probe.deploy.probe_json import BESIDE, FACTS, SCORES, TENSORS, read_facts
 from oscine.probe.deploy.saved import load_probe, origin_of_probe, save_probe
 
 PROBE = RepoKind(
@@ -136,7 +136,7 @@ def scores_match(found: Scores, fitted: FittedProbe) -> bool:
 
 def own_scores(folder: Path, fitted: FittedProbe) -> Path | None:
     """Return the scores.json beside the folder of a probe, if `oscine probe` wrote both; raise if it is of another."""
-    path = folder.parent / "scores.json"
+    path = folder.parent / SCORES
     if folder.name != "probe" or not path.is_file():
         return None
     if not scores_match(scores_of_probe(str(path), fitted), fitted):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from oscine.models.errors import OscineError
 from oscine.models.replaced import Replaced, check_own, has_fields, is_empty, replacing
-from oscine.probe.deploy.probe_json import FACTS, MARK
+from oscine.probe.deploy.probe_json import FACTS, MARK, SCORES
 
-SCORES, PREDICTIONS, READABLE, REPORT = "scores.json", "predictions.parquet", "predictions.csv", "report.html"
+PREDICTIONS, READABLE, REPORT = "predictions.parquet", "predictions.csv", "report.html"
 FOLDS_MADE = "folds.csv"
 BEGUN = "settings.json"  # in STATES: what a fine-tuning was begun with
 PROBE, SEARCH, STATES = "probe", "search", "states"
