@@ -22,14 +22,14 @@ from oscine.pretrain.settings import check_compile
 
 
 class Batch(NamedTuple):
-    """waveform [clips, samples]; heard [clips], how many of them are the recording's, before silence fills it up;
+    """waveform [clips, samples]; lengths [clips], how many samples are the recording's, before silence fills it up;
     keep [clips, views, kept], the patches that each view of a clip shows; seed [clips].
 
-    `heard` and `seed` are best left on the CPU: to read them from a GPU waits for all that it still has to do.
+    `lengths` and `seed` are best left on the CPU: to read them from a GPU waits for all that it still has to do.
     """
 
     waveform: Tensor
-    heard: Tensor
+    lengths: Tensor
     keep: Tensor
     seed: Tensor
 

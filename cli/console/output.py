@@ -79,7 +79,7 @@ class Log:
 
 
 class Pace:
-    """How long a task will take, by what has been done since it was first heard of: what an earlier run did is no help."""
+    """How long a task will take, by what was done since its first update: what an earlier run did is no help."""
 
     def __init__(self) -> None:
         self.first: tuple[int, float] | None = None  # done, when

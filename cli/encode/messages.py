@@ -75,8 +75,8 @@ class Reporter(Watcher):
 def describe(first: Progress, now: Progress, seconds: float) -> str:
     """Say how much is done, and how fast this call has done its part."""
     text = f"{now.seconds / 3600:.2f}/{now.of_seconds / 3600:.2f} h"
-    heard = now.seconds - first.seconds
-    return f"{text}, {heard / seconds:.0f} x real time" if heard else text
+    done = now.seconds - first.seconds
+    return f"{text}, {done / seconds:.0f} x real time" if done else text
 
 
 @contextmanager

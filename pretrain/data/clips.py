@@ -66,8 +66,8 @@ class ClipDataset(Dataset[Batch]):
                 stretch = self.of_next_recording(stretch)
                 continue
             self.bad_files.add(first)
-            heard = torch.tensor(min(len(waveform), self.samples))
-            return Batch(one_clip(waveform, self.samples), heard, self.draw_keep(generator), seed)
+            length = torch.tensor(min(len(waveform), self.samples))
+            return Batch(one_clip(waveform, self.samples), length, self.draw_keep(generator), seed)
         raise OscineError(
             f"{MOST_IN_A_ROW} recordings in a row cannot be read, the last is {last}; is the disk still there?"
         )
@@ -111,9 +111,9 @@ class ClipDataset(Dataset[Batch]):
         recording, begin, length = self.stretches[stretch].item()
         seconds = self.samples / self.sample_rate
         start = begin + max(0.0, length - seconds) * torch.rand((), generator=generator).item()
-        # Not beyond the stretch, which may be followed by what is not to be heard; at least a sample.
-        heard = max(min(seconds, length), 1 / self.sample_rate)
-        return self.source.load(recording, self.sample_rate, start, heard)
+        # Not beyond the stretch, which may be followed by what is not to be used; at least a sample.
+        seconds = max(min(seconds, length), 1 / self.sample_rate)
+        return self.source.load(recording, self.sample_rate, start, seconds)
 
 
 class ClipNumbers(Sampler[list[int]]):
@@ -184,7 +184,7 @@ def check_share(bad: int, total: int, what: str, *, last: AudioError, bad_share:
 
 
 def readable(source: RecordingSource, bad_share: float) -> list[Span]:
-    """List the spans of a source that may be heard; log and leave out what cannot be read."""
+    """List the spans of a source to cut clips from; log and leave out what cannot be read."""
     spans: list[Span] = []
     refused: list[AudioError] = []
     for found in source.spans():

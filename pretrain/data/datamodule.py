@@ -185,7 +185,7 @@ def roll_and_gain(batch: Batch, before_pad: bool, gain: bool) -> Batch:
 
     before_pad: it is the recording's end, behind which silence stays; else the clip's.
     """
-    around = batch.heard if before_pad else torch.full_like(batch.heard, batch.waveform.shape[1])
+    around = batch.lengths if before_pad else torch.full_like(batch.lengths, batch.waveform.shape[1])
     shifts = (per_clip_rand(batch.seed, SHIFT, 1) * around[:, None]).long()
     waveform = roll(batch.waveform, to_device(shifts, batch.waveform), to_device(around[:, None], batch.waveform))
     if gain:

@@ -70,7 +70,7 @@ def one_of_tars(folder: Path, channel: Channel) -> Channel:
 class FileSource:
     """A recording a file, or a channel of a file.
 
-    spans: what may be heard of the files; all by default. channel: as `parse_channel` gives it; of each, the recording of a
+    spans: what is used of the files; all by default. channel: as `parse_channel` gives it; of each, the recording of a
     file's channel n has the file's number and n - 1 times as many as there are files.
     """
 

@@ -1,4 +1,4 @@
-"""Define what clips are cut from: recordings by number, the spans of them that may be heard, and their parts."""
+"""Define what clips are cut from: recordings by number, the spans of them that are used, and their parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STRETCH = np.dtype([("recording", np.int64), ("start", np.float64), ("seconds", 
 
 
 class Span(NamedTuple):
-    """A part of a recording that may be heard, in seconds; or an event, `within` so many seconds of its recording."""
+    """A part of a recording to cut clips from, in seconds; or an event, `within` so many seconds of its recording."""
 
     recording: int
     start: float = 0.0
@@ -36,7 +36,7 @@ class RecordingSource(Protocol):
     contents: str
 
     def spans(self) -> Iterator[Span | AudioError]:
-        """Yield what may be heard, by the recordings' headers; its error instead where it cannot be read."""
+        """Yield what is used, by the recordings' headers; its error instead where it cannot be read."""
         ...
 
     def name(self, recording: int) -> str:

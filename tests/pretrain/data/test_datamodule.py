@@ -79,7 +79,7 @@ def test_a_long_recording_counts_as_often_as_a_clip_fits_in(recordings: list[Pat
 def test_short_recordings_are_filled_up_with_silence(tmp_path: Path) -> None:
     clip = dataset([write(tmp_path, "short.wav", 0.2, 0.25)])[0]
     assert len(clip.waveform) == SAMPLES
-    assert int(clip.heard) == 1600
+    assert int(clip.lengths) == 1600
     assert clip.waveform[:1600].abs().min() > 0.2
     assert not clip.waveform[1600:].any()
 
@@ -242,7 +242,7 @@ def test_the_seeds_of_a_batch_stay_where_they_are_read(recordings: list[Path]) -
     sent = PretrainingData(recordings).transfer_batch_to_device(batch, torch.device("meta"), 0)
     assert sent.waveform.is_meta
     assert sent.keep.is_meta
-    assert sent.seed.device.type == sent.heard.device.type == "cpu"
+    assert sent.seed.device.type == sent.lengths.device.type == "cpu"
 
 
 def test_seeds_differ_in_every_number() -> None:
