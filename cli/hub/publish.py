@@ -71,9 +71,9 @@ def main(arguments: list[str]) -> None:
                 publish(folder, contents, facts, settings.public, settings.dry_run)
         else:
             from oscine.models.publish.contents import encoder_contents
-            from oscine.pretrain.run.facts import gather
+            from oscine.pretrain.run.facts import gather_facts
 
-            folder, known = gather(settings.run, terms)
+            folder, known = gather_facts(settings.run, terms)
             publish(folder, encoder_contents(folder, known), known, settings.public, settings.dry_run)
 
 

@@ -9,7 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
 from oscine.models.replaced import Replaced
-from oscine.pretrain.run.files import stands
+from oscine.pretrain.run.files import has_state_or_encoder
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, the loss as it is logged
 
@@ -65,6 +65,6 @@ class DiscardReplaced(Callback):
         self.replaced, self.settled = replaced, False
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if not self.settled and stands(self.replaced.folder):
+        if not self.settled and has_state_or_encoder(self.replaced.folder):
             self.replaced.discard()
             self.settled = True

@@ -17,7 +17,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.pretrain.run.callbacks import EveryNSteps
-from oscine.pretrain.run.files import LOGS, PICTURES, parts_of_logs
+from oscine.pretrain.run.files import LOGS, PICTURES, log_files
 from oscine.pretrain.run.metrics import METRICS, loss_curve
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Curves(EveryNSteps):
 
     def write(self, trainer: Trainer) -> None:
         # Of the first steps nothing may be logged.
-        if not trainer.is_global_zero or not parts_of_logs(self.folder / LOGS, METRICS):
+        if not trainer.is_global_zero or not log_files(self.folder / LOGS, METRICS):
             return
         try:
             curve = loss_curve(self.folder)

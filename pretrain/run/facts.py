@@ -17,7 +17,7 @@ from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.record import read_hardware, read_record
 
 
-def gather(path: Path, terms: Terms) -> tuple[Path, Facts]:
+def gather_facts(path: Path, terms: Terms) -> tuple[Path, Facts]:
     """Return the folder of a run's or an encoder's encoder, loaded strictly, and what is known of it."""
     run, folder = find_encoder(path)
     encoder, known = create_model(f"{LOCAL}{folder}"), read_run(run, folder) if run else None

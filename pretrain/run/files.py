@@ -38,7 +38,7 @@ def resumable(path: Path) -> bool:
     return path.exists() or before(path).exists()
 
 
-def parts_of_logs(logs: Path, name: str) -> list[Path]:
+def log_files(logs: Path, name: str) -> list[Path]:
     """List the files of a name that a run has logged, one for each time that it was begun or resumed, in that order."""
     numbered = {
         int(path.parent.name.removeprefix("version_")): path
@@ -88,6 +88,6 @@ def replaced_run(folder: Path) -> Replaced:
     return Replaced(folder, RUN)
 
 
-def stands(folder: Path) -> bool:
-    """Return whether a run has something that an earlier one may go for: a state or an encoder."""
+def has_state_or_encoder(folder: Path) -> bool:
+    """Return whether a run has kept a state or an encoder, for which an earlier run may go."""
     return resumable(folder / STATE) or (folder / ENCODER).is_dir()

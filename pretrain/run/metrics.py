@@ -16,7 +16,7 @@ from torch import Tensor
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import one_line
-from oscine.pretrain.run.files import LOGS, parts_of_logs
+from oscine.pretrain.run.files import LOGS, log_files
 
 METRICS = "metrics.csv"
 STEP = "step"  # counted from zero, as Lightning does: what step 0 logs is of the first optimiser step
@@ -85,7 +85,7 @@ class RowWriter(ExperimentWriter):
 def loss_curve(folder: str | Path) -> pd.DataFrame:
     """Read what a run has logged, one row a logged step, over all resumptions; a step done twice counts as done last."""
     folder = Path(folder)
-    parts = parts_of_logs(folder / LOGS, METRICS)
+    parts = log_files(folder / LOGS, METRICS)
     if not parts:
         raise OscineError(f"no {LOGS}/version_*/{METRICS} in {folder}; is it the folder of a pretraining run?")
     try:

@@ -22,7 +22,7 @@ from oscine.models.files import file_hash, write_whole
 from oscine.models.hub.encoder_files import SETTINGS, WEIGHTS
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.json_text import as_record, fits, read_json
-from oscine.pretrain.run.files import ENCODER, parts_of_logs
+from oscine.pretrain.run.files import ENCODER, log_files
 
 RECORD, HARDWARE = "run.json", "machine.json"
 
@@ -97,7 +97,7 @@ class HardwareInfo(Callback):
 
 def read_hardware(folder: Path) -> dict[str, Any] | None:
     """Read what the newest part of a run with these logs ran on; None where it is not written down."""
-    written = parts_of_logs(folder, HARDWARE)
+    written = log_files(folder, HARDWARE)
     if not written:
         return None
     facts = read_json(written[-1], "delete it")

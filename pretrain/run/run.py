@@ -36,7 +36,7 @@ from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.run.callbacks import DiscardReplaced, ProgressCallback
 from oscine.pretrain.run.checkpoint import DiskError, PreemptionSafeCheckpoint, Stopped
 from oscine.pretrain.run.curves import Curves
-from oscine.pretrain.run.files import ENCODER, LOGS, STATE, replaced_run, resumable, stands
+from oscine.pretrain.run.files import ENCODER, LOGS, STATE, has_state_or_encoder, replaced_run, resumable
 from oscine.pretrain.run.health import Health
 from oscine.pretrain.run.metrics import MetricsLogger
 from oscine.pretrain.run.pictures import Pictures
@@ -199,7 +199,7 @@ def replacing(replaced: Replaced, overwrite: bool) -> Iterator[None]:
             replaced.take()
         yield
     finally:
-        replaced.settle(stands(replaced.folder))
+        replaced.settle(has_state_or_encoder(replaced.folder))
 
 
 def prepare_run(folder: Path, record: dict[str, Any], origin: Origin | None = None) -> None:

@@ -20,7 +20,7 @@ from oscine.models.plugins.classes import parameters_of
 from oscine.models.yaml_text import read_yaml
 from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
 from oscine.pretrain.distributed import is_first
-from oscine.pretrain.run.files import STATE, check_replaceable, replaced_run, resumable, stands
+from oscine.pretrain.run.files import STATE, check_replaceable, has_state_or_encoder, replaced_run, resumable
 from oscine.pretrain.settings import METHODS, RECIPES, DataSettings, TrainerSettings
 
 WARMUP, STEPS = "recipe.warmup", "recipe.steps"
@@ -125,7 +125,7 @@ def check_run(settings: PretrainingRunSettings) -> None:
     METHODS.check(settings.method)
     first = is_first()  # of the processes of a run on several devices, which all call this: it looks after the folder
     if first:
-        replaced_run(settings.folder).recover(stands(settings.folder))
+        replaced_run(settings.folder).recover(has_state_or_encoder(settings.folder))
     settings.whole_recipe()
     if first:
         check_free(settings)

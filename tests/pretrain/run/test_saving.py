@@ -16,7 +16,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.publish.terms import Terms
 from oscine.pretrain import BirdMAEPretraining, Recipe
 from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.run.facts import gather
+from oscine.pretrain.run.facts import gather_facts
 from oscine.pretrain.run.files import OWN, find_encoder
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.record import step_of
@@ -85,7 +85,7 @@ def test_the_encoder_stays_at_every_second_step_at_no_cost_of_the_runs_bits(
         assert torch.equal(next(encoder(folder).parameters()), weights.seen[step])
         assert step_of(folder) == step
         assert find_encoder(folder) == (tmp_path / "kept", folder)
-        known = gather(folder, Terms("wren/bird", licence="mit"))[1].run
+        known = gather_facts(folder, Terms("wren/bird", licence="mit"))[1].run
         losses = loss_curve(tmp_path / "kept")["loss"]
         assert known
         assert known.steps == step
