@@ -106,8 +106,8 @@ def probes_of(settings: PretrainingRunSettings, table: LabelledTable | None) -> 
     """Return what probes the encoder on a labelled table while it learns, if there is one."""
     if not table or not settings.probe_every:
         return []
-    from oscine.probe.fit.online import Watch
+    from oscine.probe.fit.online import OnlineProbe
     from oscine.probe.tasks.task import as_task
 
     # As many clips at once as a step has: what fits with gradients fits without.
-    return [Watch(as_task(table), settings.probe_every, settings.data.batch_size, settings.data.workers)]
+    return [OnlineProbe(as_task(table), settings.probe_every, settings.data.batch_size, settings.data.workers)]

@@ -199,7 +199,7 @@ def fit_on_all(fit: ProbeFit, steps: Sequence[int] = (), progress: Progress = si
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fit.settings.seed)
         probe = fit.make_probe().to(fit.device)
-        prepared = prepare(probe, fit.features, fit.device, rows, fit.preparing)
+        prepared = prepare(probe, fit.features, fit.device, rows=rows, progress=fit.preparing)
         enough = int(np.median(steps)) if steps else None
         fit_probe(probe, prepared, fit.task.targets, rows, fit.settings, steps=enough, progress=progress)
     return probe

@@ -50,6 +50,7 @@ OF = {"architecture": str, "dtype": str, "rows": int}
 def open_store(
     encoding: Encoding,
     root: str | Path,
+    *,
     limit: int = LIMIT,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,

@@ -102,7 +102,7 @@ class FineTuning:
         return self.encoder_of(states["0"])
 
     def final_probe(
-        self, judgement: Judgement, head: dict[str, Any], states: States, progress: Progress = silent, name: str = ""
+        self, judgement: Judgement, head: dict[str, Any], states: States, *, progress: Progress = silent, name: str = ""
     ) -> FittedProbe:
         """Choose the probe that is worth keeping with its encoder, as `keep_probe` does for a frozen one.
 

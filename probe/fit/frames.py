@@ -112,6 +112,7 @@ def judge_frames(
     features: FeatureSource,
     task: FrameTask,
     settings: FitSettings,
+    *,
     progress: Progress = silent,
     device: str | torch.device = "cpu",
     hop: float = HOP,

@@ -99,6 +99,7 @@ def prepare(
     probe: Probe,
     features: FeatureSource,
     device: str | torch.device = "cpu",
+    *,
     rows: Tensor | None = None,
     progress: Progress = silent,
 ) -> FeatureSource:
@@ -146,14 +147,14 @@ def judge(
     used = torch.cat([part.all_rows for part in task.parts])
     at_once = settings.batch_size if task.kind is TaskKind.FRAMES else 64  # a recording is as large as many clips
     with torch.random.fork_rng(devices=[]):
-        prepared = prepare(make_probe(), features, device, used, preparing)
+        prepared = prepare(make_probe(), features, device, rows=used, progress=preparing)
     for number, part in enumerate(task.parts):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             probe = make_probe().to(device)
             shown = within(progress, number, len(task.parts))
             judgement.steps.append(
-                fit_probe(probe, prepared, task.targets, part.train, settings, part.valid, progress=shown)
+                fit_probe(probe, prepared, task.targets, part.train, settings, valid=part.valid, progress=shown)
             )
         judgement.probes.append(probe)
         judgement.logits.append(predict(probe, prepared, part.test, at_once))
@@ -180,6 +181,7 @@ def fit_probe(
     targets: Tensor,
     rows: Tensor,
     settings: FitSettings,
+    *,
     valid: Tensor = NO_ROWS,
     steps: int | None = None,
     progress: Progress = silent,

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 MEAN_PATCH = Needs(layers=[-1], parts=(Selection.MEAN,))
 
 
-class Watch(Callback):
+class OnlineProbe(Callback):
     """Judge a run's encoder, frozen, at its first step and then every so many; log the means over the parts of a task.
 
     probe/accuracy_knn     by the votes of the nearest rows
@@ -54,7 +54,7 @@ class Watch(Callback):
         if not self.due:
             return
         self.due = False
-        found = self.look(trainer, cast(Encoder, pl_module.encoder))
+        found = self.evaluate(trainer, cast(Encoder, pl_module.encoder))
         if isinstance(found, dict):
             self.has_seen = True
             for log in trainer.loggers:  # in the row of the step's losses, which are counted from zero
@@ -64,7 +64,7 @@ class Watch(Callback):
         else:
             raise OscineError(found)
 
-    def look(self, trainer: Trainer, encoder: Encoder) -> dict[str, float] | str:
+    def evaluate(self, trainer: Trainer, encoder: Encoder) -> dict[str, float] | str:
         """Return the scores, or what went wrong: the same in every process, so that none is left waiting for another."""
         with trainer.precision_plugin.forward_context():
             own = self.encode(encoder, trainer.global_rank, trainer.world_size)

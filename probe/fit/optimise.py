@@ -21,7 +21,6 @@ from oscine.probe.tasks.kinds import TaskKind
 # classes, 61 ms. Convex gated probes of 20 prototypes and more are beyond the limit. On idle cores: not measured.
 # Judging 5,000 clips between such steps takes 0.05 to 0.25 s with one thread and with two.
 SMALL_STEP = 50e6
-Watch = Callable[[Tensor, Tensor], None]  # of a step's loss and its gradient's norm, before the weights change
 
 
 def training_batches(rows: Tensor, targets: Tensor, settings: FitSettings) -> Iterator[Tensor]:
@@ -88,14 +87,14 @@ class TrainingLoop:
         self.best_step, self.best_value, self.best_weights = 0, -math.inf, dict[str, Tensor]()
         module.train()
 
-    def take_step(self, loss: Tensor, watch: Watch | None = None) -> None:
-        """Take one step down a loss."""
+    def take_step(self, loss: Tensor, check: Callable[[Tensor, Tensor], None] | None = None) -> None:
+        """Take one step down a loss. check: takes the loss and its gradient's norm before the weights change."""
         self.optimizer.zero_grad()
         loss.backward()
-        if (clip := self.settings.clip) is not None or watch:
+        if (clip := self.settings.clip) is not None or check:
             norm = nn.utils.clip_grad_norm_(self.module.parameters(), math.inf if clip is None else clip)
-            if watch:
-                watch(loss, norm)
+            if check:
+                check(loss, norm)
         self.optimizer.step()
         self.step += 1
         self.schedule.step_update(self.step)

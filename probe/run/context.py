@@ -72,7 +72,7 @@ class RunContext:
         encoding = Encoding(self.encoder, task, needs, seconds, self.batch_size)
         self.bar.say(f"features of {len(task.rows)} clips: {bytes_in_words(encoding.nbytes)} below {settings.store}")
         limit = round(settings.store_gb * 1e9)
-        source = open_store(encoding, settings.store, limit, settings.workers, progress)
+        source = open_store(encoding, settings.store, limit=limit, workers=settings.workers, progress=progress)
         taken = bytes_in_words(bytes_below(settings.store))
         self.bar.say(f"all stores below {settings.store}: {taken} of {bytes_in_words(limit)}")
         return source

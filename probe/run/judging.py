@@ -69,7 +69,7 @@ def judge_clips(run: RunContext, task: Task, name: str) -> Findings:
         fitted = fit_final_probe(run, fit, judgement, others)
         return fitted, Judged(run.encoder, task, judgement, features, seconds)
 
-    return clip_findings(run, task, name, judgement, final, layers)
+    return clip_findings(run, task, name, judgement=judgement, final=final, layers=layers)
 
 
 def fit_final_probe(
@@ -110,7 +110,7 @@ def tune_clips(run: RunContext, task: Task, name: str) -> Findings:
 
     def final() -> Final:
         progress = run.bar.task("fine-tune on all folds") if len(task.parts) > 1 else silent
-        fitted = plan.final_probe(judgement, run.settings.head, states, progress, name)
+        fitted = plan.final_probe(judgement, run.settings.head, states, progress=progress, name=name)
         if run.settings.own:  # it has not learnt from them: of a split, the judged encoder would have to learn anew
             negatives = make_negatives(
                 fitted.encoder, fitted.probe.needs, task,
@@ -121,13 +121,14 @@ def tune_clips(run: RunContext, task: Task, name: str) -> Findings:
         features = Encoding(encoder, task, needs, plan.seconds, plan.batch_size, "float32")
         return fitted, Judged(encoder, task, judgement, features, plan.seconds)
 
-    return ending_states(clip_findings(run, task, name, judgement, final), states)
+    return ending_states(clip_findings(run, task, name, judgement=judgement, final=final), states)
 
 
 def clip_findings(
     run: RunContext,
     task: Task,
     name: str,
+    *,
     judgement: Judgement,
     final: Callable[[], Final],
     layers: FeatureSource | None = None,
@@ -221,8 +222,8 @@ def judge_recordings(run: RunContext, scenes: FrameTask, name: str) -> Findings:
     run = search_frames(run, features, scenes)
     make_probe = run.maker(scenes.whole)
     judgement = judge_frames(
-        make_probe, features, scenes, run.settings.fit, run.bar.task("fit"), run.device,
-        run.encoder.step_seconds, run.preparing(),
+        make_probe, features, scenes, run.settings.fit, progress=run.bar.task("fit"), device=run.device,
+        hop=run.encoder.step_seconds, preparing=run.preparing(),
     )  # fmt: skip
     recordings = judged_recordings(judgement, scenes)
     evidence = assess_frames(recordings)

@@ -207,11 +207,11 @@ def _labels(events: DataFrame, start: float, end: float) -> list[str]:
 def annotated_task(
     folder: str | Path,
     seconds: float,
+    *,
     column: str | None = None,
     unsure: Collection[str] = (),
     folds: int = 5,
     negatives: bool = True,
-    *,
     skip_bad_tables: bool = False,
 ) -> Task:
     """Make a multi-label task of all stretches of the annotated recordings; a recording is in one fold."""

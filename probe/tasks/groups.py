@@ -131,7 +131,7 @@ def as_sparse(targets: Rows, classes: int | None = None) -> sparse.csr_array:
 
 
 def hold_out(
-    rows: pd.DataFrame, targets: Rows, train: Rows, share: float = 0.2, seed: int = 0, *, name: str = "the task"
+    rows: pd.DataFrame, targets: Rows, train: Rows, *, share: float = 0.2, seed: int = 0, name: str = "the task"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split the rows to learn from, into those to fit on and those to choose by: no choice is ever made on test rows.
 

@@ -87,8 +87,10 @@ def read_clips(settings: ClipSettings) -> Clips:
 
     folds, valid, negatives = settings.folds, settings.task.valid, settings.named_negatives
     if settings.table:
-        return Clips(read_labelled(settings.table, folds, settings.group, valid, negatives=negatives), background)
-    return Clips(read_class_folders(settings.source, folds or FOLDS, valid, negatives=negatives), background)
+        return Clips(
+            read_labelled(settings.table, folds, group=settings.group, valid=valid, negatives=negatives), background
+        )
+    return Clips(read_class_folders(settings.source, folds or FOLDS, valid=valid, negatives=negatives), background)
 
 
 def open_task(settings: ClipSettings, seconds: float, clips: Clips | None = None) -> Task:
@@ -109,9 +111,9 @@ def open_task(settings: ClipSettings, seconds: float, clips: Clips | None = None
         task = annotated_task(
             data,
             seconds,
-            settings.column,
-            unsure,
-            settings.folds or FOLDS,
+            column=settings.column,
+            unsure=unsure,
+            folds=settings.folds or FOLDS,
             negatives=settings.named_negatives,
             skip_bad_tables=settings.skip_bad_tables,
         )

@@ -67,6 +67,7 @@ class LabelledTable:
 def read_labelled(
     table: str | Path,
     folds: int | None = None,
+    *,
     group: str | None = None,
     valid: float | None = None,
     seed: int = 0,
@@ -93,12 +94,12 @@ def read_labelled(
     check_groups(rows, splits, table)
     check_classes(rows, targets, classes, splits, table)
     if valid is not None:
-        splits = set_aside(rows, targets, splits, valid, seed)
+        splits = set_aside(rows, targets, splits, share=valid, seed=seed)
     return LabelledTable(rows, classes, targets, splits)
 
 
 def read_class_folders(
-    folder: str | Path, folds: int = FOLDS, valid: float | None = None, negatives: bool = True
+    folder: str | Path, folds: int = FOLDS, *, valid: float | None = None, negatives: bool = True
 ) -> LabelledTable:
     """Read a folder that holds one folder a class; each recording, at any depth, falls into one of so many folds.
 
@@ -114,7 +115,7 @@ def read_class_folders(
     rows = rows.assign(fold=assign_folds(rows, targets, folds) + 1)
     splits = split_rows(rows, folder)
     if valid is not None:
-        splits = set_aside(rows, targets, splits, valid)
+        splits = set_aside(rows, targets, splits, share=valid)
     return LabelledTable(rows, classes, targets, splits)
 
 
@@ -275,14 +276,14 @@ def check_classes(
         )  # fmt: skip
 
 
-def set_aside(rows: DataFrame, targets: object, splits: Iterable[Split], share: float, seed: int = 0) -> list[Split]:
+def set_aside(rows: DataFrame, targets: object, splits: Iterable[Split], *, share: float, seed: int = 0) -> list[Split]:
     """Give parts rows to choose by: where there are none, a share of those to learn from, groups whole."""
     if not 0 < share <= 0.5:
         raise OscineError(f"{share:g} of the rows to choose by, expected more than 0 and at most a half; 0.2 is usual")
     found = []
     for split in splits:
         if not len(split.valid):
-            train, valid = hold_out(rows, targets, split.train, share, seed, name=split.name)
+            train, valid = hold_out(rows, targets, split.train, share=share, seed=seed, name=split.name)
             split = split._replace(train=train, valid=valid)
         found.append(split)
     return found

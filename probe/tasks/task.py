@@ -68,7 +68,7 @@ class Task:
 
 def read_task(table: str | Path, folds: int | None = None, group: str | None = None) -> Task:
     """Read a labelled table as a task; other arguments as for `read_labelled`."""
-    return as_task(read_labelled(table, folds, group))
+    return as_task(read_labelled(table, folds, group=group))
 
 
 def as_task(table: LabelledTable) -> Task:
@@ -88,7 +88,7 @@ def split_rows(rows: pd.DataFrame, table: str | Path) -> list[Part]:
 def with_validation(task: Task, share: float = 0.2, seed: int = 0) -> Task:
     """Give a task rows to choose by: parts that have none hold out a share of those that they learn from, groups whole."""
     given = [Split(part.name, *(rows.numpy() for rows in part[1:])) for part in task.parts]
-    return replace(task, parts=as_parts(set_aside(task.rows, task.targets, given, share, seed)))
+    return replace(task, parts=as_parts(set_aside(task.rows, task.targets, given, share=share, seed=seed)))
 
 
 def multi_hot(rows: Iterable[Sequence[str]], classes: Sequence[str]) -> Tensor:  # [rows, classes]

@@ -185,7 +185,7 @@ CLS, MEAN, POOLED = (Needs(None, (part,)) for part in ("cls", "mean", "pooled"))
 
 
 def asked(task: Task, root: Path, needs: Needs, limit: int) -> Store | Encoding:
-    return open_store(Encoding(tiny_bat(), task, needs, batch_size=7), root, limit)
+    return open_store(Encoding(tiny_bat(), task, needs, batch_size=7), root, limit=limit)
 
 
 def kept(root: Path) -> list[tuple[str, ...]]:
@@ -266,7 +266,9 @@ def test_what_another_process_uses_stays_until_that_ends(task: Task, tmp_path: P
 
 
 def write_slowly(task: Task, root: Path, needs: Needs, limit: int, answer: Any) -> None:
-    found = open_store(Encoding(tiny_bat(), task, needs), root, limit, progress=lambda done, total: time.sleep(0.02))
+    found = open_store(
+        Encoding(tiny_bat(), task, needs), root, limit=limit, progress=lambda done, total: time.sleep(0.02)
+    )
     answer.send(isinstance(found, Store))
 
 
@@ -307,7 +309,7 @@ def test_a_store_that_is_not_whole_counts_as_if_it_were(task: Task, tmp_path: Pa
 def test_a_store_that_is_gone_on_with_does_not_make_room_for_itself(task: Task, tmp_path: Path) -> None:
     ended(started(die_in_the_middle, task, tmp_path))
     (before,) = folders(tmp_path)
-    assert isinstance(open_store(Encoding(tiny_bat(), task, CLS), tmp_path, sized(CLS)), Store)
+    assert isinstance(open_store(Encoding(tiny_bat(), task, CLS), tmp_path, limit=sized(CLS)), Store)
     assert folders(tmp_path) == {before}
 
 

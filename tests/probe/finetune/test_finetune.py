@@ -195,7 +195,7 @@ def test_a_run_that_is_stopped_anywhere_goes_on_and_ends_with_the_same_bits(task
         states = TuningStates(folder, {}, resume=True)
         assert same(plan(task).judge(states).logits, expected.logits), after
     with pytest.raises(Stop):
-        plan(task).final_probe(expected, {"pool": "mean"}, states, stopping(3))
+        plan(task).final_probe(expected, {"pool": "mean"}, states, progress=stopping(3))
     again = plan(task).final_probe(expected, {"pool": "mean"}, states)
     assert fingerprint(again.encoder) == fingerprint(kept.encoder)
     assert again.describe() == kept.describe()

@@ -479,7 +479,7 @@ def test_the_best_step_is_kept_with_the_weights_that_a_fit_up_to_it_has(encoder:
     settings = dataclasses.replace(plain, select_every=4)
     probe, values = fresh(encoder), []
     prepared = prepare(probe, features)
-    chosen = fit_probe(probe, prepared, shuffled, part.train, settings, part.test)
+    chosen = fit_probe(probe, prepared, shuffled, part.train, settings, valid=part.test)
     for steps in range(4, 61, 4):
         other = fresh(encoder)
         assert fit_probe(other, prepared, shuffled, part.train, plain, steps=steps) == steps

@@ -119,7 +119,7 @@ def test_what_is_held_out_is_a_part_of_the_train_rows_and_shares_no_group() -> N
 def test_as_much_is_held_out_as_was_asked_for(share: float) -> None:
     rows, targets = drawn()
     rows["recordist"] = rows["recording"] = range(len(rows))
-    _, validation = hold_out(rows, targets, torch.arange(200), share)
+    _, validation = hold_out(rows, targets, torch.arange(200), share=share)
     assert len(validation) == pytest.approx(200 * share, abs=4)
 
 
