@@ -34,7 +34,7 @@ THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 
 
 class Decision(NamedTuple):
-    """How probabilities become events, see `find_events`. As published of BAT's probes (arXiv 2602.16305)."""
+    """Threshold and median that make events of probabilities (`find_events`), as published for BAT (arXiv 2602.16305)."""
 
     threshold: float = 0.3
     median: int = MEDIAN
@@ -42,7 +42,7 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class EventScores:
-    """How well the events that a decision finds match annotated ones: in every recording, and in all of them together."""
+    """Matches of the events that a decision finds with annotated ones, in every recording and in all together."""
 
     decision: Decision
     onsets: list[Matches]
@@ -67,7 +67,7 @@ class EventScores:
 
 @dataclass(frozen=True)
 class FrameJudgement(Judgement):
-    """What a frame-wise probe makes of an encoder, part by part in the task's order.
+    """The frame-wise probes of a task's parts and their scores, in the order of the parts.
 
     metrics     of all frames as rows; logits and valid_logits [rows, time, classes]
     published   events by the published decision, to be held beside published figures

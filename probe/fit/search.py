@@ -43,7 +43,7 @@ TRIED = {"settings": dict[str, Any], "value": float | None, "failure": str | Non
 
 @dataclass(frozen=True)
 class Search:
-    """What was tried for a part of a task, in its order. metric: the one of `Metrics` that is the value."""
+    """All trials for a part of a task, in their order. metric: the one of `Metrics` that is the value."""
 
     metric: str
     space: Mapping[str, Range]
@@ -77,7 +77,7 @@ def validation_view(part: Part) -> Part:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What a search tries, and what its values depend on.
+    """The trials that a search makes, and what their values depend on.
 
     space      ranges of the settings, by their names
     metric     the one of `Metrics` that is the value

@@ -14,7 +14,7 @@ LOSSES = ("cross_entropy", "binary_cross_entropy", "asymmetric_bat", "asymmetric
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a probe is fitted, with AdamW, a linear warm-up and half a cosine.
+    """Fit a probe with AdamW, a linear warm-up and half a cosine.
 
     Args:
         steps: optimiser steps in all.
@@ -28,7 +28,7 @@ class FitSettings:
             every row has one label, else binary_cross_entropy.
         balanced: draw clips so that rare classes come as often as frequent ones, instead of all clips in turn.
         select_every: after every so many steps the clips to choose by are judged, and the best step is kept (by accuracy
-            where every row has one label, else cmap, by the moment micro_map); null keeps the last.
+            where every row has one label, else cmap, by frames micro_map); null keeps the last.
         seed: of the initial weights and the order of the clips.
     """
 

@@ -30,7 +30,7 @@ from oscine.probe.tasks.task import Task
 
 
 class ProbeRun(NamedTuple):
-    """What a run has left.
+    """The folder and the scores that a run has left.
 
     scores   what scores.json holds: settings, every part's metrics, and how far they can be trusted ("evidence")
     summary  of every task, or every number of shots, "mean" and "std" of each metric over its parts

@@ -42,7 +42,7 @@ SOURCES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRunSettings(ClipSettings):
-    """What `run_probe` does; all but `called` are options of `oscine probe`, by the same names.
+    """Settings of `run_probe`; all but `called` are options of `oscine probe`, by the same names.
 
     Args:
         name: of the run.
@@ -193,34 +193,34 @@ def head_of(probe: str) -> type:
     return HEADS.get(probe) or PROBES[probe]
 
 
-def _check_together(settings: ProbeRunSettings, moments: bool) -> None:
+def _check_together(settings: ProbeRunSettings, frames: bool) -> None:
     """Refuse settings that do not go together."""
-    _check_tuning(settings, moments)
-    if is_framewise(settings.head.get("pool")) != moments:
+    _check_tuning(settings, frames)
+    if is_framewise(settings.head.get("pool")) != frames:
         raise Misuse("--head.pool frames gives logits for every moment, which dcase2016 asks for, and no other task")
     if settings.embeddings and (settings.seconds or settings.layer_scores):
         raise Misuse(
             "--seconds and --layer_scores ask for clips to be encoded, --embeddings has them encoded; give either"
         )
-    if settings.layer_scores and (moments or settings.task.shots):
+    if settings.layer_scores and (frames or settings.task.shots):
         raise Misuse("--layer_scores is for clips of which all may be learnt from; leave it out")
     if settings.background and (settings.finetune or settings.task.shots):
         raise Misuse(
             "--background is learnt from by the probe that is kept, of a frozen encoder and all clips; leave it out, or "
             "--finetune (which has --tuning.background) and --task.shots"
         )
-    if settings.seconds and moments:
+    if settings.seconds and frames:
         raise Misuse("--seconds cuts clips, but dcase2016 asks for whole recordings; leave it out")
 
 
-def _check_tuning(settings: ProbeRunSettings, moments: bool) -> None:
+def _check_tuning(settings: ProbeRunSettings, frames: bool) -> None:
     if not settings.finetune:
         if settings.resume:
             raise Misuse("--resume goes on with a fine-tuning; what was encoded is kept without it: leave it out")
         return
     apart = {
         "--embeddings": settings.embeddings, "--layer_scores": settings.layer_scores,
-        "--search.trials": settings.search.trials, str(settings.task.name): moments,
+        "--search.trials": settings.search.trials, str(settings.task.name): frames,
     }  # fmt: skip
     if found := next((name for name, there in apart.items() if there), None):
         raise Misuse(f"fine-tuning trains on clips, whose features change: {found} does not go with it; leave one out")

@@ -66,7 +66,7 @@ def check_task(settings: ClipSettings) -> TaskSettings:
 
 
 class Clips(NamedTuple):
-    """What can be read of clips without torch.
+    """Clips as far as they are read without torch.
 
     table       the labelled clips of a table, or of one folder a class; None of other tasks
     background  recordings in which no class sounds
@@ -87,9 +87,8 @@ def read_clips(settings: ClipSettings) -> Clips:
 
     folds, valid, negatives = settings.folds, settings.task.valid, settings.named_negatives
     if settings.table:
-        return Clips(
-            read_labelled(settings.table, folds, group=settings.group, valid=valid, negatives=negatives), background
-        )
+        table = read_labelled(settings.table, folds, group=settings.group, valid=valid, negatives=negatives)
+        return Clips(table, background)
     return Clips(read_class_folders(settings.source, folds or FOLDS, valid=valid, negatives=negatives), background)
 
 

@@ -16,7 +16,7 @@ BEANS = ("watkins", "bats", "cbi", "dogs", "humbugdb")
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """What is asked of the encoder.
+    """Choose what is asked of the encoder.
 
     Args:
         name: of what lies in --data, a published task such as esc50 or hsn; or folder, a class for each folder in it; or
@@ -46,7 +46,7 @@ class TaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
-    """Where labelled clips are, how they are read, and what is asked of them.
+    """Say where labelled clips are, how they are read, and what is asked of them.
 
     Args:
         table: your labelled table.
