@@ -6,16 +6,14 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from oscine.models.audio.scan import find_recordings
 from oscine.models.errors import Misuse, OscineError
 from oscine.probe.tasks.kinds import TaskKind
-from oscine.probe.tasks.settings import ANNOTATED, BEANS, BIRDSET, FOLDER, ClipSettings, TaskSettings
+from oscine.probe.tasks.settings import ANNOTATED, FOLDER, FRAME_TASKS, PUBLISHED, ClipSettings, TaskSettings
 
 if TYPE_CHECKING:
     from oscine.probe.tasks.frame_task import FrameTask
@@ -26,30 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Reader(NamedTuple):
-    """The function in oscine.probe.tasks that reads a published task from its folder, imported when it is called."""
-
-    file: str
-    function: str
-    settings: Mapping[str, Any] = MappingProxyType({})
-
-    def __call__(self, folder: Path) -> Any:
-        return getattr(import_module(f"oscine.probe.tasks.{self.file}"), self.function)(folder, **self.settings)
-
-
-FEW_SHOT = {name: Reader("birdset", "birdset", {"name": name.upper(), "few_shot": True}) for name in BIRDSET}
-PUBLISHED = {
-    "esc50": Reader("published", "esc50"),
-    "esc10": Reader("published", "esc50", {"ten": True}),
-    "speech_commands": Reader("published", "speech_commands"),
-    "audioset_20k": Reader("published", "audioset"),
-    "audioset_2m": Reader("published", "audioset", {"unbalanced": True}),
-    **{name: Reader("birdset", "birdset", {"name": name.upper()}) for name in BIRDSET},
-    **{name: Reader("published", "beans", {"name": name}) for name in BEANS},
-}
-FRAMES = {"dcase2016": Reader("published", "dcase2016")}  # of which frames are asked, not clips
-
-
 def check_task(settings: ClipSettings) -> TaskSettings:
     """Refuse what settings and files alone show to be no task, before anything is imported to read it."""
     asked = settings.task
@@ -57,11 +31,14 @@ def check_task(settings: ClipSettings) -> TaskSettings:
         raise Misuse(f"--background goes with recordings of your own; {asked.name} is a published task: leave it out")
     if settings.source == settings.table:
         return asked
-    if asked.name in FRAMES:
+    if asked.name in FRAME_TASKS:
         if asked.valid is not None or asked.shots:
             raise Misuse(f"--task.valid and --task.shots deal out clips; {asked.name} asks for events: leave them out")
-    elif asked.name not in (FOLDER, ANNOTATED):
-        published(asked)
+    elif asked.name not in (FOLDER, ANNOTATED, *PUBLISHED):
+        known = ", ".join([*PUBLISHED, *FRAME_TASKS])
+        own = f"{FOLDER} (a class for each folder in --data), {ANNOTATED} (Raven or Audacity tables beside recordings)"
+        what = "--data needs --task.name" if asked.name is None else f"no task {asked.name!r}"
+        raise Misuse(f"{what}; it is {own}, or a published task: {known}")
     return asked
 
 
@@ -117,7 +94,9 @@ def open_task(settings: ClipSettings, seconds: float, clips: Clips | None = None
             skip_bad_tables=settings.skip_bad_tables,
         )
     else:
-        task = published(asked)(data)
+        from oscine.probe.tasks.published import FEW_SHOT, READERS
+
+        task = (FEW_SHOT if asked.shots else READERS)[str(asked.name)](data)
     if asked.valid is not None:
         task = with_validation(task, asked.valid)
     logger.info("%s: %s", data, counts(task))
@@ -141,7 +120,7 @@ def counts(task: Task) -> str:
 
 def asks_for_frames(settings: ClipSettings) -> bool:
     """Tell whether the task that settings name asks for events in recordings, not for clips."""
-    return bool(settings.data and not settings.table and settings.task.name in FRAMES)
+    return bool(settings.data and not settings.table and settings.task.name in FRAME_TASKS)
 
 
 def open_frames(settings: ClipSettings) -> FrameTask | None:
@@ -149,7 +128,9 @@ def open_frames(settings: ClipSettings) -> FrameTask | None:
     if not asks_for_frames(settings):
         return None
     check_task(settings)
-    return FRAMES[str(settings.task.name)](settings.source)
+    from oscine.probe.tasks.published import dcase2016
+
+    return dcase2016(settings.source)
 
 
 def task_name(settings: ClipSettings) -> str:
@@ -184,14 +165,3 @@ def _targets_in_json(task: Task) -> Iterator[bytes]:
             text[1 + len("0.0, ") * place] = ord("1")
         yield (b", " if number else b"[") + text
     yield b"]"
-
-
-def published(asked: TaskSettings) -> Reader:
-    """Find the reader of a published task; few shots are drawn from what was published of them."""
-    readers = PUBLISHED | FEW_SHOT if asked.shots else PUBLISHED
-    if asked.name not in readers:
-        known = ", ".join([*readers, *FRAMES])
-        own = f"{FOLDER} (a class for each folder in --data), {ANNOTATED} (Raven or Audacity tables beside recordings)"
-        what = "--data needs --task.name" if asked.name is None else f"no task {asked.name!r}"
-        raise Misuse(f"{what}; it is {own}, or a published task: {known}")
-    return readers[asked.name]

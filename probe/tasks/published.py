@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from oscine.models.audio.scan import find_recordings
 from oscine.models.errors import OscineError
 from oscine.models.json_text import read_json
 from oscine.models.recordings.audioset import EVAL, TRAIN, audioset_classes, read_audioset
+from oscine.probe.tasks.birdset import birdset
 from oscine.probe.tasks.frame_task import Event, FrameTask
+from oscine.probe.tasks.settings import BIRDSET
 from oscine.probe.tasks.task import Part, Task, multi_hot, split_rows
 
 COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
@@ -194,3 +197,16 @@ def _existing(paths: Iterable[Path]) -> list[str]:
     if missing:
         raise OscineError(f"{len(missing)} of {len(names)} recordings do not exist, such as {missing[0]}")
     return names
+
+
+# By the names in `settings.PUBLISHED`; few shots are drawn from what BirdSet's protocol chooses from.
+READERS: dict[str, Callable[[Path], Task]] = {
+    "esc50": esc50,
+    "esc10": partial(esc50, ten=True),
+    "speech_commands": speech_commands,
+    "audioset_20k": audioset,
+    "audioset_2m": partial(audioset, unbalanced=True),
+    **{name: partial(birdset, name=name.upper()) for name in BIRDSET},
+    **{name: partial(beans, name=name) for name in BEANS},
+}
+FEW_SHOT = READERS | {name: partial(birdset, name=name.upper(), few_shot=True) for name in BIRDSET}

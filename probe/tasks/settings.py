@@ -12,6 +12,8 @@ from oscine.models.files import as_path
 FOLDER, ANNOTATED = "folder", "annotated"
 BIRDSET = ("hsn", "nbp", "nes", "per", "pow", "sne", "ssw", "uhh")
 BEANS = ("watkins", "bats", "cbi", "dogs", "humbugdb")
+PUBLISHED = ("esc50", "esc10", "speech_commands", "audioset_20k", "audioset_2m", *BIRDSET, *BEANS)
+FRAME_TASKS = ("dcase2016",)  # of which frames are asked, not clips
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,9 @@ from oscine.models.audio import scan
 from oscine.models.errors import Misuse, OscineError
 from oscine.probe.results.runs import published_figures
 from oscine.probe.tasks.kinds import TaskKind
-from oscine.probe.tasks.open import (
-    FRAMES,
-    PUBLISHED,
-    hash_rows,
-    open_frames,
-    open_task,
-    read_clips,
-    task_name,
-)
-from oscine.probe.tasks.settings import ClipSettings, TaskSettings
+from oscine.probe.tasks.open import hash_rows, open_frames, open_task, read_clips, task_name
+from oscine.probe.tasks.published import READERS
+from oscine.probe.tasks.settings import FRAME_TASKS, PUBLISHED, ClipSettings, TaskSettings
 from oscine.probe.tasks.task import Task
 from tests.task_layouts import (
     BEANS,
@@ -75,9 +68,10 @@ def test_a_published_task_is_read_from_its_folder(name: str, tmp_path: Path) -> 
     assert task_name(settings(*call)) == name
 
 
-def test_every_published_figure_has_its_task() -> None:
-    assert set(LAYOUTS) <= {*PUBLISHED, *FRAMES}
-    assert {figure.task for figure in published_figures()} <= {*PUBLISHED, *FRAMES}
+def test_every_published_task_has_its_reader_and_every_published_figure_its_task() -> None:
+    assert READERS.keys() == {*PUBLISHED}
+    assert set(LAYOUTS) <= {*PUBLISHED, *FRAME_TASKS}
+    assert {figure.task for figure in published_figures()} <= {*PUBLISHED, *FRAME_TASKS}
 
 
 def test_events_are_asked_for_by_the_moment(tmp_path: Path) -> None:
