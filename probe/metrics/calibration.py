@@ -140,7 +140,7 @@ class Scaling(NamedTuple):
 
 def fit_temperature(logits: Tensor, targets: Tensor, per_class: bool = False) -> Scaling:
     """Fit the temperature, or one a class, that logits are to be divided by. Arguments as for `fit_platt`."""
-    return _fit(logits, targets, per_class, shifts=False)
+    return _fit(logits, targets, per_class=per_class, shifts=False)
 
 
 def fit_platt(logits: Tensor, targets: Tensor, per_class: bool = False) -> Scaling:
@@ -150,21 +150,26 @@ def fit_platt(logits: Tensor, targets: Tensor, per_class: bool = False) -> Scali
     Where only probabilities are left, their logits are `torch.logit(probabilities, eps=1e-6)`.
     The numbers are those of the least loss, which is convex. The slope stays positive, and rows keep their order.
     """
-    return _fit(logits, targets, per_class, shifts=True)
+    return _fit(logits, targets, per_class=per_class, shifts=True)
 
 
-def _fit(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) -> Scaling:
+def _fit(logits: Tensor, targets: Tensor, *, per_class: bool, shifts: bool) -> Scaling:
     check_logits(logits)
     logits, targets = logits.detach().cpu().double(), targets.detach().cpu()
-    if per_class and targets.ndim == 2:  # classes do not meet in the loss
-        blocks = zip(logits.split(TOGETHER, dim=1), targets.split(TOGETHER, dim=1), strict=True)
-        scales, offsets = zip(*(_least_losses(*block, shifts) for block in blocks), strict=True)
-        return Scaling(torch.cat(scales), torch.cat(offsets))
-    return _least_loss(logits, targets, per_class, shifts)
+    if targets.ndim == 1:
+        return _least_cross_entropy(logits, targets, per_class=per_class, shifts=shifts)
+    if not per_class:  # all pairs of row and class are one binary problem
+        logits, targets = logits.reshape(-1, 1), targets.reshape(-1, 1)
+    blocks = zip(logits.split(TOGETHER, dim=1), targets.split(TOGETHER, dim=1), strict=True)
+    scales, offsets = zip(*(_least_losses(*block, shifts) for block in blocks), strict=True)
+    return Scaling(torch.cat(scales), torch.cat(offsets))
 
 
 def _least_losses(logits: Tensor, targets: Tensor, shifts: bool) -> Scaling:
-    """Newton's method within bounds, for each class by itself and all at once, of logits that are standardised."""
+    """Find the least binary cross-entropy of each class by itself, and all at once.
+
+    Newton's method within bounds, of logits [rows, classes] that are standardised.
+    """
     centre, spread = _centre_and_spread(logits, True, shifts)
     scaled, truth = (logits - centre) / spread, targets.double()
     farthest = STEEPEST * (1 + scaled.abs().amax(0)) * shifts
@@ -236,17 +241,22 @@ def _of_logits(slope: Tensor, offset: Tensor, centre: Tensor, spread: Tensor) ->
     return Scaling(slope / spread, offset - slope * (centre / spread))
 
 
-def _least_loss(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) -> Scaling:
-    """L-BFGS within bounds, of logits that are standardised, so that one bound does for all."""
+def _least_cross_entropy(logits: Tensor, labels: Tensor, *, per_class: bool, shifts: bool) -> Scaling:
+    """Find the least cross-entropy of logits [rows, classes], in which classes meet; labels [rows].
+
+    L-BFGS within bounds, of logits that are standardised, so that one bound does for all.
+    """
     centre, spread = _centre_and_spread(logits, per_class, shifts)
     scaled, count = (logits - centre) / spread, len(spread)
     farthest = STEEPEST * (1 + scaled.abs().max().item())
 
     def loss_and_slopes(numbers: np.ndarray) -> tuple[float, np.ndarray]:
         scale, shift = torch.from_numpy(numbers).split(count)
-        loss, wrong = _loss(scaled * scale + shift, targets)
-        slopes = torch.stack([(wrong * scaled).sum(0), wrong.sum(0)])
-        return loss, (slopes if per_class else slopes.sum(1)).flatten().numpy()
+        tried = scaled * scale + shift
+        wrong = tried.softmax(1)
+        wrong[torch.arange(len(labels)), labels] -= 1
+        slopes = torch.stack([(wrong * scaled).sum(0), wrong.sum(0)]) / len(labels)
+        return cross_entropy(tried, labels).item(), (slopes if per_class else slopes.sum(1)).flatten().numpy()
 
     start = np.concatenate([np.ones(count), np.zeros(count)])
     bounds = [(FLATTEST, STEEPEST)] * count + [(-farthest, farthest) if shifts else (0.0, 0.0)] * count
@@ -255,15 +265,3 @@ def _least_loss(logits: Tensor, targets: Tensor, per_class: bool, shifts: bool) 
     ).x
     scale, shift = torch.from_numpy(found).split(count)
     return _of_logits(scale, shift, centre, spread)
-
-
-def _loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
-    """Return the mean loss, and its slope by every logit, [rows, classes]."""
-    if targets.ndim == 1:
-        rows = torch.arange(len(targets))
-        loss = cross_entropy(logits, targets).item()
-        wrong = logits.softmax(1)
-        wrong[rows, targets] -= 1
-        return loss, wrong / len(rows)
-    truth = targets.double()
-    return binary_cross_entropy_with_logits(logits, truth).item(), (logits.sigmoid() - truth) / truth.numel()
