@@ -25,9 +25,11 @@ def as_batch(waveform: Tensor | np.ndarray) -> Tensor:  # [batch, samples]
     """Check a batch of clips [batch, samples]; an array becomes a tensor."""
     waveform = as_tensor(waveform, "waveform")
     if waveform.ndim != 2:
-        raise OscineError(
-            f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples]; {_advice(waveform.ndim)}"
-        )
+        advice = {
+            1: "for one clip pass waveform[None]",
+            3: "for [batch, channels, samples] pass waveform.mean(1), which mixes the channels, or waveform[:, 0]",
+        }.get(waveform.ndim, "split_clips makes a batch of a long waveform")
+        raise OscineError(f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples]; {advice}")
     _check_floats(waveform, "waveform")
     if not waveform.numel():
         raise OscineError(f"waveform has shape {tuple(waveform.shape)}, which holds no samples; leave it out")
@@ -78,14 +80,6 @@ def as_tensor(waveform: Any, name: str) -> Tensor:
         f"{name} is of type {type(waveform).__name__}, expected a tensor or an array; load_audio gives one, a list of "
         "clips of several lengths is taken, too"
     )
-
-
-def _advice(dimensions: int) -> str:
-    if dimensions == 1:
-        return "for one clip pass waveform[None]"
-    if dimensions == 3:
-        return "for [batch, channels, samples] pass waveform.mean(1), which mixes the channels, or waveform[:, 0]"
-    return "split_clips makes a batch of a long waveform"
 
 
 def _check_floats(waveform: Tensor, name: str) -> None:

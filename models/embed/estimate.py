@@ -28,10 +28,6 @@ class Cost(NamedTuple):
     reading: float
     encoding: float
 
-    def of(self, clips: int, workers: int) -> float:
-        """Estimate seconds for so many clips: the slower of both sets the pace, unless one process does both in turns."""
-        return clips * (max(self.reading / workers, self.encoding) if workers else self.reading + self.encoding)
-
 
 def measure_cost(job: Job) -> Cost:
     """Measure what a clip of a job costs, by those at the beginnings of a few recordings."""
@@ -69,5 +65,7 @@ def estimate(job: Job, found: Survey, journal: Journal, *, cost: Cost, workers: 
             f"{journal.target} and its journal need {bytes_in_words(need)}, the disk has {bytes_in_words(free)}; make "
             "room, choose another place, dtype float16, a longer hop, or fewer layers and pools"
         )
-    seconds, shortest = cost.of(clips - done, workers), job.settings.shortest
+    # Whoever is slower sets the pace, unless one process reads and encodes in turns.
+    pace = max(cost.reading / workers, cost.encoding) if workers else cost.reading + cost.encoding
+    seconds, shortest = pace * (clips - done), job.settings.shortest
     return Forecast(found, clips, done, extractor.precision, seconds, size, free, job.left_out, shortest)

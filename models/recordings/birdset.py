@@ -126,7 +126,13 @@ class BirdSet:
         train: a row an event, with all labels of its recording; test: a row a call; test_5s: a row a window, 5 s from its
         start, with no label where no bird calls. Rows without a recording are left out.
         """
-        rows = self.events() if self.split == "train" else self._stretches()
+        if self.split == "train":
+            rows = self.events()
+        else:
+            start, end = (self.metadata[name].cast(pa.float64()).to_numpy() for name in ("start_time", "end_time"))
+            start = np.nan_to_num(start)
+            end = end if self.split == "test" else start + WINDOW
+            rows = DataFrame({"row": np.arange(len(start)), "start": start, "end": end, "recording": self.numbers})
         missing = rows["recording"].to_numpy() < 0
         if missing.any():
             logger.warning(
@@ -138,12 +144,6 @@ class BirdSet:
         labels = [_labels(codes) for codes in self.metadata[column].to_pylist()]
         place = [str(self.recordings.place(recording)) for recording in rows["recording"]]
         return rows.assign(path=place, labels=[labels[row] for row in rows["row"]]).drop(columns="row")
-
-    def _stretches(self) -> DataFrame:
-        start, end = (self.metadata[name].cast(pa.float64()).to_numpy() for name in ("start_time", "end_time"))
-        start = np.nan_to_num(start)
-        end = end if self.split == "test" else start + WINDOW
-        return DataFrame({"row": np.arange(len(start)), "start": start, "end": end, "recording": self.numbers})
 
     def _tars(self) -> list[Path]:
         """The split's tar files, of which none is missing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from pandas import DataFrame, Series
+from pandas import DataFrame
 
 from oscine.models.audio.scan import is_recording
 from oscine.models.errors import OscineError
@@ -84,8 +84,9 @@ def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple
         if name in table:
             continue
         found = _candidates(table, name)
-        if name == "end" and not found:
-            found = _offset(table)
+        if name == "end" and not found:  # where an onset is the start, an offset is the end; alone it may be either
+            keys = {key(column): column for column in table.columns}
+            found = [keys["offset"]] if {"onset", "offset"} <= keys.keys() else []
         if len(found) > 1:
             first, *others = found
             unsure.append(
@@ -112,7 +113,12 @@ def _candidates(table: DataFrame, name: str) -> list[str]:
     found = [column for one in known for column in called if called[column] == one]
     if name == "path":
         # A column of names of recordings is that by whatever language it is called in; "recording" may hold numbers.
-        named = [column for column in table.columns if _names_recordings(table[column])]
+        texts = {column: [cell for cell in table[column] if cell] for column in table.columns}
+        named = [
+            column
+            for column, cells in texts.items()
+            if cells and all(isinstance(cell, str) and is_recording(cell) for cell in cells)
+        ]
         return [column for column in found if column in named] or (named if len(named) == 1 else found)
     if name == "split":
         return [column for column in found if {key(cell) for cell in table[column].unique()} <= {*SPLITS, ""}]
@@ -127,14 +133,3 @@ def _candidates(table: DataFrame, name: str) -> list[str]:
         )
         return [first] if same else found
     return found
-
-
-def _offset(table: DataFrame) -> list[str]:
-    """Where an onset is the start, an offset is the end; alone it may be either."""
-    keys = {key(column): column for column in table.columns}
-    return [keys["offset"]] if {"onset", "offset"} <= keys.keys() else []
-
-
-def _names_recordings(cells: Series) -> bool:
-    texts = [cell for cell in cells if cell]
-    return bool(texts) and all(isinstance(cell, str) and is_recording(cell) for cell in texts)

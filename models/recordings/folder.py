@@ -107,18 +107,13 @@ def _opens(path: Path) -> bool:
 
 
 def parts_of_file(recording: Recording, stretches: Sequence[Stretch], channel: Channel) -> tuple[list[Recording], str]:
-    """Return the channels and stretches of a recording, and why some cannot be read, or ""."""
+    """Return the channels and stretches of a recording that have samples, and why some cannot be read, or ""."""
     seconds, channels = recording.info.seconds, recording.info.channels
     numbers = range(1, channels + 1) if channel == EACH else [one_channel(channel)]
     if missing := missing_channel(numbers[-1], channels):
         return [], missing
-    there = [stretch for stretch in stretches if stretch == WHOLE or holds_samples(stretch, seconds)]
-    parts = [recording._replace(start=start, end=end, channel=number) for number in numbers for start, end in there]
-    absent = next((stretch for stretch in stretches if stretch not in there), None)
+    made = {stretch: recording._replace(start=stretch.start, end=stretch.end) for stretch in stretches}
+    there = [part for stretch, part in made.items() if stretch == WHOLE or part.seconds >= SHORTEST]
+    parts = [part._replace(channel=number) for number in numbers for part in there]
+    absent = next((stretch for stretch, part in made.items() if part not in there), None)
     return parts, f"lasts {seconds:.3f} s and has no stretch {absent}; correct its row" if absent else ""
-
-
-def holds_samples(stretch: Stretch, seconds: float) -> bool:
-    """Return whether a stretch of a recording of so many seconds has samples at the rate of any encoder."""
-    end = seconds if stretch.end is None else min(stretch.end, seconds)
-    return end - stretch.start >= SHORTEST

@@ -89,11 +89,11 @@ class Sheet:
         numbers = as_numbers(texts, commas)
         wrong = (numbers.isna() & (texts != "")) | np.isinf(numbers)
         if wrong.any():
-            first = texts[wrong].iloc[0]
+            first, called = texts[wrong].iloc[0], self.header[[*self.table.columns].index(column)]
             self.refuse(
                 wrong,
                 f"has the {column} {first[:40]!r}, expected a number of seconds with a decimal point, such as 12.5"
-                + ("" if column in self.header else f"; rename {self.called(column)} if it is no time in its file"),
+                + ("" if column in self.header else f"; rename {called} if it is no time in its file"),
             )  # fmt: skip
         return numbers
 
@@ -111,10 +111,6 @@ class Sheet:
         """Raise an error with all faults of rows."""
         if self.faults:
             raise OscineError(f"{self.path}: {'; '.join(self.faults)}")
-
-    def called(self, column: str) -> str:
-        """Return what the file calls a column."""
-        return self.header[[*self.table.columns].index(column)]
 
     def lacks(self, columns: list[str]) -> str:
         """Return what to say where these columns are not there."""
