@@ -28,11 +28,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.audio.channels import MIX, Channel, one_channel
-from oscine.models.audio.file_parts import Ends, Part
+from oscine.models.audio.file_parts import Ends
 from oscine.models.audio.gzip_index import WINDOW, GzipIndexer, GzipReader
 from oscine.models.audio.load import BUFFER, AudioError, load, open_stream, unreadable, warn_once
 from oscine.models.audio.scan import SUFFIXES, check_permitted
-from oscine.models.audio.tar_headers import Entry, Map, Runs, Sparse, TarError, read_entries
+from oscine.models.audio.tar_headers import Entry, Map, Place, Runs, TarError, read_entries
 from oscine.models.audio.workers import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import DIGITS, file_stamp, whole, write_whole
@@ -131,64 +131,47 @@ class Tars:
         self, recording: int, sample_rate: int, start: float, seconds: float, channel: Channel = MIX
     ) -> Tensor:  # [samples]
         """Load a recording by its number, as `load_audio` does; of a tar only the part is read."""
-        place, offset, length = self.place(recording), int(self.offset[recording]), int(self.length[recording])
-        index, path = self.indices[self.tar[recording]], self.paths[self.tar[recording]]
+        name, index, path = self.place(recording), self.indices[self.tar[recording]], self.paths[self.tar[recording]]
         runs = _as_runs(self.runs[recording].as_py())
+        place = Place(int(self.offset[recording]), int(self.length[recording]), runs)
         if index.points is None and not runs:
-            return load_member(path, place, offset, length, sample_rate, start, seconds, channel)
+            return load_member(
+                path, name, place, sample_rate=sample_rate, start=start, seconds=seconds, channel=channel
+            )
         with ExitStack() as stack:
             try:
                 file: Any = stack.enter_context(path.open("rb", buffering=0))
                 if index.points is not None:
                     windows = stack.enter_context(index.windows.open("rb", buffering=0))
-                    file = GzipReader(file, index.points, windows, offset + _stored(length, runs))
-            except OSError as error:
-                raise AudioError(place, unreadable(error)) from None
-            try:
-                stream = _open_inside(file, offset, length, runs)
+                    file = GzipReader(file, index.points, windows, place.offset + place.stored)
+                stream = _open_inside(file, place)
             except UNREADABLE as error:
-                raise AudioError(place, unreadable(error)) from None
-            return _load(stream, place, sample_rate, start, seconds, channel)
+                raise AudioError(name, unreadable(error)) from None
+            return _load(stream, name, sample_rate, start, seconds, channel)
 
 
-def _open_inside(file: Any, offset: int, length: int, runs: Runs) -> BinaryIO:
+def _open_inside(file: Any, place: Place) -> BinaryIO:
     """A recording that lies in another file as a file of its own; one that is not long is read at once."""
-    part = _as_part(file, offset, length, runs)
+    part = place.part(file)
     stream = io.BufferedReader(part, EDGE)
-    if length > WHOLE:
+    if place.length > WHOLE:
         return stream
-    content = stream.read(length)
+    content = stream.read(place.length)
     if part.error:
         raise part.error
     return io.BytesIO(content)
 
 
-def _as_part(file: Any, offset: int, length: int, runs: Runs) -> Part:
-    return Part(Sparse(file, offset, runs, length), 0, length) if runs else Part(file, offset, length)
-
-
-def _stored(length: int, runs: Runs) -> int:
-    """Bytes of a recording that lie in its tar."""
-    return sum(count for _, count in runs) if runs else length
-
-
 def load_member(
-    path: Path,
-    name: Path,
-    offset: int,
-    length: int,
-    sample_rate: int,
-    start: float,
-    seconds: float,
-    channel: Channel = MIX,
+    path: Path, name: Path, place: Place, *, sample_rate: int, start: float, seconds: float, channel: Channel = MIX
 ) -> Tensor:  # [samples]
-    """Load a recording that is `length` bytes of a tar file from `offset`; `name` is for a person."""
+    """Load a recording that lies in a tar file at `place`; `name` is for a person."""
     try:
         file = path.open("rb", buffering=0)
     except OSError as error:
         raise AudioError(path, unreadable(error)) from None
     with file:
-        stream = io.BufferedReader(Part(file, offset, length), BUFFER)
+        stream = io.BufferedReader(place.part(file), BUFFER)
         return _load(stream, name, sample_rate, start, seconds, channel)
 
 
@@ -262,10 +245,10 @@ def _are_within(members: pa.Table, size: int) -> bool:
     for row, numbers in enumerate(members["runs"].to_pylist()):
         if not numbers:
             continue
-        runs = _as_runs(numbers)
-        if not Map(runs, int(length[row])).fits(_stored(0, runs)):
+        place = Place(0, int(length[row]), _as_runs(numbers))
+        if not Map(place.runs, place.length).fits(place.stored):
             return False
-        stored[row] = _stored(0, runs)
+        stored[row] = place.stored
     inside = (offset >= 0) & (length >= 0) & (offset <= size - stored) & (frames >= 0) & (rate >= 0)
     return bool((inside & (frames < 2**48) & ((frames == 0) | (rate > 0))).all())
 
@@ -393,15 +376,12 @@ def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     for entry in read_entries(file):
-        if entry.offset + entry.size > size:
+        if entry.place.offset + entry.place.stored > size:
             if _is_recording(entry):
                 yield _cut_member(entry)
             raise EOFError("ends too early")
         if _is_recording(entry):
-            place = file.tell()
-            part = _as_part(file, entry.offset, entry.length, entry.runs)
-            yield _member(path, entry, io.BufferedReader(part, BUFFER))
-            file.seek(place)
+            yield _member(path, entry, io.BufferedReader(entry.place.part(file), BUFFER))
         file.seek(entry.end)
 
 
@@ -412,26 +392,27 @@ def _members_inflated(path: Path, file: BinaryIO, inflated: GzipIndexer, windows
     cut: EOFError | None = None
     try:
         for entry in read_entries(content):
+            size = entry.place.stored
             if _is_recording(entry):
                 found.append((entry, _cut_member(entry), False))
-            head, tail = _pass_over(content, entry.size, _is_recording(entry))
+            head, tail = _pass_over(content, size, _is_recording(entry))
             if _is_recording(entry):
-                known = Ends(head, tail, entry.size)
+                known = Ends(head, tail, size)
                 member = _member(path, entry, io.BufferedReader(known, BUFFER))
-                found[-1] = (entry, member, known.asked or bool(entry.runs))
-            content.read(entry.end - entry.offset - entry.size)
+                found[-1] = (entry, member, known.asked or bool(entry.place.runs))
+            content.read(entry.end - entry.place.offset - size)
         while content.read(2**20):  # up to the checksum
             pass
         if not inflated.whole:
             raise EOFError("ends too early")
     except EOFError as error:
         cut = error
-    size = max((entry.offset + entry.size for entry, _, _ in found), default=0)
+    size = max((entry.place.offset + entry.place.stored for entry, _, _ in found), default=0)
     inside = GzipReader(file, inflated.array(), windows, size)
     for entry, member, asked in found:
         if asked:  # whose ends do not say how long it is
             try:
-                member = _member(path, entry, _open_inside(inside, entry.offset, entry.length, entry.runs))
+                member = _member(path, entry, _open_inside(inside, entry.place))
             except UNREADABLE as error:
                 member = _member(path, entry, io.BytesIO())._replace(note=unreadable(error))
         yield member
@@ -440,7 +421,7 @@ def _members_inflated(path: Path, file: BinaryIO, inflated: GzipIndexer, windows
 
 
 def _cut_member(entry: Entry) -> Member:
-    return Member(PurePosixPath(entry.name).name, entry.offset, 0, note=CUT)
+    return Member(PurePosixPath(entry.name).name, entry.place.offset, 0, note=CUT)
 
 
 def _pass_over(content: BinaryIO, size: int, keep: bool) -> tuple[bytes, bytes]:
@@ -456,7 +437,8 @@ def _pass_over(content: BinaryIO, size: int, keep: bool) -> tuple[bytes, bytes]:
 
 def _member(path: Path, entry: Entry, content: BinaryIO) -> Member:
     name = PurePosixPath(entry.name).name
-    member = Member(name, entry.offset, entry.length, note=entry.trouble, runs=tuple(sum(entry.runs, ())))
+    offset, length, runs = entry.place
+    member = Member(name, offset, length, note=entry.trouble, runs=tuple(sum(runs, ())))
     if entry.trouble:
         return member
     try:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, BinaryIO, NamedTuple
 
-from oscine.models.audio.file_parts import Content
+from oscine.models.audio.file_parts import Content, Part
 
 BLOCK = tarfile.BLOCKSIZE
 LONGEST = 2**20  # bytes of an extended header: names and times are a few hundred
@@ -37,19 +37,34 @@ class TarError(Exception):
     """Why a tar file cannot be read on."""
 
 
-class Entry(NamedTuple):
-    """A file in a tar: `size` bytes from `offset`, and where the next header is.
+class Place(NamedTuple):
+    """Where a file lies in a tar: `length` bytes from `offset`.
 
-    length: of the file; where it is a sparse one, `runs` say which of its bytes are those, the others are zeros.
-    trouble: why it cannot be read, or "".
+    runs: of a sparse file, which of its bytes the tar holds, one behind the other from `offset`; the others are zeros.
     """
 
-    name: str
     offset: int
-    size: int
-    end: int
     length: int
     runs: Runs = ()
+
+    @property
+    def stored(self) -> int:
+        """Bytes that the tar holds."""
+        return sum(count for _, count in self.runs) if self.runs else self.length
+
+    def part(self, file: Any) -> Part:
+        """Return the file as one of its own."""
+        if self.runs:
+            return Part(Sparse(file, self.offset, self.runs, self.length), 0, self.length)
+        return Part(file, self.offset, self.length)
+
+
+class Entry(NamedTuple):
+    """A file in a tar: its name, where it lies, where the next header is; and why it cannot be read, or ""."""
+
+    name: str
+    place: Place
+    end: int
     trouble: str = ""
 
 
@@ -86,15 +101,18 @@ def read_entries(content: BinaryIO) -> Iterator[Entry]:
         place += sparse.taken if sparse else 0
         name = extended.get(f"{PREFIX}name") or extended.get("path") or header.name
         # A name's bytes that are no UTF-8 become "\\xe4": Parquet could not hold them.
-        entry = Entry(os.fsencode(name).decode(errors="backslashreplace"), place, size, end, size)
+        entry = Entry(os.fsencode(name).decode(errors="backslashreplace"), Place(place, size), end)
         if sparse and not sparse.fits(size):
             entry = entry._replace(trouble=SPARSE)
         elif sparse:
-            entry = entry._replace(length=sparse.size, runs=sparse.runs or ((sparse.size, 0),))
+            entry = entry._replace(place=Place(place, sparse.size, sparse.runs or ((sparse.size, 0),)))
         if is_file and not header.name.endswith("/"):
             yield entry
         elif size:
-            _skip(content, end - place)
+            while place < end and (block := content.read(min(end - place, 2**20))):
+                place += len(block)
+            if place < end:
+                raise EOFError("ends too early")
         place, extended = end, {}
 
 
@@ -138,13 +156,6 @@ def _number(text: str | None, otherwise: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise TarError(f"a size of {text[:40]!r}")
     return int(text)
-
-
-def _skip(content: BinaryIO, count: int) -> None:
-    while count > 0 and (block := content.read(min(count, 2**20))):
-        count -= len(block)
-    if count:
-        raise EOFError("ends too early")
 
 
 # Sparse files

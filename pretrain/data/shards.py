@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from oscine.models.audio.channels import MIX, Channel
 from oscine.models.audio.load import AudioError
 from oscine.models.audio.tar import load_member
+from oscine.models.audio.tar_headers import Place
 from oscine.models.audio.workers import cores
 from oscine.models.embed.table_metadata import reading
 from oscine.models.errors import OscineError
@@ -233,11 +234,11 @@ class ShardSource:
 
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
         path, name = self.shards[self.shard[recording]], Path(self.names[recording].as_py())
-        offset, length = int(self.offset[recording]), int(self.length[recording])
+        place = Place(int(self.offset[recording]), int(self.length[recording]))
         if self.members:
             self._check_member(path, recording)
         try:
-            return load_member(path, path / name, offset, length, sample_rate, start, seconds)
+            return load_member(path, path / name, place, sample_rate=sample_rate, start=start, seconds=seconds)
         except AudioError as error:
             if not error.reason.startswith("is no audio"):
                 raise

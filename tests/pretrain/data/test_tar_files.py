@@ -95,7 +95,7 @@ def test_of_a_tar_that_is_not_compressed_a_part_is_read_without_the_rest(
 ) -> None:
     asked: list[object] = []
     monkeypatch.setattr(
-        "oscine.models.audio.tar.load_member", lambda *given: asked.append(given) or load_member(*given)
+        "oscine.models.audio.tar.load_member", lambda *given, **how: asked.append(given) or load_member(*given, **how)
     )
     for ending, count in {"tar": 1, "tgz": 0}.items():
         source = find_source(write_folder(tmp_path / ending, "wav", "txt", ending))
