@@ -125,20 +125,22 @@ def embed_to_table(
 
     with closing(Journal(target)) as journal, evaluating(encoder):
         journal.check_free(settings.overwrite)
-        found = survey(recordings, settings.shard, watcher.scanned, settings.channel)
+        found = survey(recordings, settings.shard, tell=watcher.scanned, channel=settings.channel)
         job = job._replace(recordings=found.recordings)
         cost = measure_cost(job)  # now: an encoder that cannot compute leaves no journal
         made_by = describe(job) | {"shard": str(settings.shard)}
         plan = made_by | {"batch_size": job.batch_size, "device": encoder.device.type, "parts": PARTS}
         metadata, each = made_by | {"folder": found.folder}, settings.channel == EACH
-        schema = schema_of(extractor.widths, settings.dtype, settings.clock, metadata, channels=each)
-        if made := journal.open(plan, stamps(found), settings.overwrite, schema):
+        schema = schema_of(extractor.widths, settings.dtype, settings.clock, metadata=metadata, channels=each)
+        if made := journal.open(plan, stamps(found), overwrite=settings.overwrite, schema=schema):
             return made
         watcher.forecast(estimate(job, found, journal, cost=cost, workers=workers))
-        for rows, errors in embed_parts(job, journal.parts, journal.errors, workers, watcher.progress):
+        for rows, errors in embed_parts(
+            job, journal.parts, journal.errors, workers=workers, on_progress=watcher.progress
+        ):
             journal.add(as_table(rows, schema), errors)
         listed = found.listed | {name: error.reason for name, error in journal.errors.items()}
-        summary = write_table(target, journal.folder, schema, journal.rows, listed)
+        summary = write_table(target, journal.folder, schema, source=journal.rows, listed=listed)
         journal.finish(summary)
     return summary
 

@@ -77,7 +77,7 @@ class Job(NamedTuple):
 
 
 def embed_parts(
-    job: Job, skip: int, known: Mapping[str, FileError], workers: int, on_progress: Callable[[Progress], None]
+    job: Job, skip: int, known: Mapping[str, FileError], *, workers: int, on_progress: Callable[[Progress], None]
 ) -> Iterator[tuple[Rows, dict[str, FileError]]]:
     """Compute all parts but the first `skip`.
 
@@ -87,7 +87,9 @@ def embed_parts(
     on_progress(progress)
     read = read_chunks(chain.from_iterable(job.parts(skip)), job.layout, workers)
     for part in job.parts(skip):
-        yield embed_part(job, zip(part, read), known, lambda *done, before=progress: on_progress(before.plus(0, *done)))
+        yield embed_part(
+            job, zip(part, read), known, on_progress=lambda *done, before=progress: on_progress(before.plus(0, *done))
+        )
         progress = job.advance(progress, part)
         on_progress(progress)
 
@@ -96,6 +98,7 @@ def embed_part(
     job: Job,
     chunks: Iterator[tuple[Chunk, ChunkAudio]],
     known: Mapping[str, FileError],
+    *,
     on_progress: Callable[[int, float], None] = lambda *_: None,
 ) -> tuple[Rows, dict[str, FileError]]:
     """Compute the rows of some chunks, and what is to be said of their recordings. on_progress: of clips and seconds."""
@@ -103,7 +106,7 @@ def embed_part(
     keys: list[Key] = []
     numbers = [torch.empty(0, job.extractor.row_width)]
     seconds = 0.0
-    clips = clips_of_part(job, chunks, known, errors)
+    clips = clips_of_part(job, chunks, known, errors=errors)
     for done, (clip, rows) in enumerate(job.extractor.run(clips, job.batch_size), start=1):
         if not rows.isfinite().all():
             raise not_finite(job.extractor, *clip.keys[0][:2])
@@ -115,7 +118,11 @@ def embed_part(
 
 
 def clips_of_part(
-    job: Job, chunks: Iterator[tuple[Chunk, ChunkAudio]], known: Mapping[str, FileError], errors: dict[str, FileError]
+    job: Job,
+    chunks: Iterator[tuple[Chunk, ChunkAudio]],
+    known: Mapping[str, FileError],
+    *,
+    errors: dict[str, FileError],
 ) -> Iterator[Clip]:
     """Cut chunks into clips with their keys; put into `errors` which recordings are read no further."""
     clock = Clock(job.settings.clock) if job.settings.clock else None
@@ -129,7 +136,7 @@ def clips_of_part(
             errors[name] = FileError(audio.refused or audio.truncated, bool(audio.refused), recording.part)
         made, total = cut_clips(chunk, audio, job.layout)
         begin, seconds = job.layout.first_sample(recording), job.clip_seconds(recording)
-        began = clock.began(name) if clock else None
+        began = clock.start_time(name) if clock else None
         for number, clip in enumerate(made, chunk.first):
             times = job.extractor.times(*job.layout.times(number, total, begin))
             keys = [

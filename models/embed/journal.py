@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oscine.models.embed.table import FileError, Summary, check_absent, check_ours, writing
-from oscine.models.embed.table_metadata import reading
+from oscine.models.embed.table_metadata import errors_path, reading
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import check_fields, check_same_settings, parse_json, read_json
 from oscine.models.locks import Lock, lock_exclusive
-from oscine.models.recordings.error_list import errors_path
 from oscine.models.replaced import is_litter
 
 PLAN, LOCK, NOTES, ROWS = "plan.json", "lock", b"notes", b"rows"
@@ -82,7 +81,7 @@ class Journal:
             check_absent(self.target)
 
     def open(
-        self, settings: dict[str, Any], recordings: dict[str, list[Any]], overwrite: bool, schema: pa.Schema
+        self, settings: dict[str, Any], recordings: dict[str, list[Any]], *, overwrite: bool, schema: pa.Schema
     ) -> Summary | None:
         """Continue the run that was begun with this very plan, or begin one; another's is refused, and kept.
 

@@ -77,7 +77,7 @@ def merge_tables(out: str | Path, shards: Sequence[str | Path], overwrite: bool 
     with _working(target, overwrite) as work:
         joined = _check(paths)
         listed = {name: reason for path in joined.paths for name, reason in read_listed(path).items()}
-        return write_table(target, work, joined.schema, joined.rows, listed)
+        return write_table(target, work, joined.schema, source=joined.rows, listed=listed)
 
 
 @contextmanager

@@ -21,21 +21,23 @@ from oscine.models.embed.table_metadata import (
     CHANNEL,
     CONTENT,
     DTYPES,
+    ERRORS_AGAIN,
     KEYS,
     KINDS,
     MADE_BY,
     METADATA,
     Keys,
     check_made,
+    errors_in_csv,
+    errors_path,
     keys_of,
     made_by,
+    read_errors,
     reading,
 )
 from oscine.models.errors import OscineError
 from oscine.models.files import put, whole, why_too_long, write_whole
 from oscine.models.json_text import parse_json, read_json
-from oscine.models.recordings.error_list import AGAIN as errors_again
-from oscine.models.recordings.error_list import errors_in_csv, errors_path, read_errors
 from oscine.models.words import as_cell, from_cell
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ def read_listed(table: Path) -> dict[str, str]:
     listed = read_errors(errors_path(table)) if content["listed"] else {}
     if len(listed) != content["listed"]:
         raise OscineError(
-            f"{errors_path(table)} lists {len(listed)} recordings, {table.name} says {content['listed']}; {errors_again}"
+            f"{errors_path(table)} lists {len(listed)} recordings, {table.name} says {content['listed']}; {ERRORS_AGAIN}"
         )
     return listed
 
@@ -161,6 +163,7 @@ def schema_of(
     widths: Mapping[str, int | None],
     dtype: str = "float32",
     clock: str | None = None,
+    *,
     metadata: dict[str, Any] | None = None,
     channels: bool = False,
 ) -> pa.Schema:
@@ -305,7 +308,7 @@ def read_schema(path: str | Path) -> pa.Schema:
     return schema
 
 
-def write_table(target: Path, work: Path, schema: pa.Schema, source: Source, listed: dict[str, str]) -> Summary:
+def write_table(target: Path, work: Path, schema: pa.Schema, *, source: Source, listed: dict[str, str]) -> Summary:
     """Write a table and its error list, if it has one, each complete or not at all; CSV gets FILE.metadata.json, too.
 
     work: a folder on the same disk, for what is half written.

@@ -1,8 +1,10 @@
-"""Read and check what a table says of itself in its metadata: what made it, and what it holds."""
+"""Read and check what a table says beside its rows: what made it, what it holds, and which recordings it lacks."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ import pyarrow as pa
 
 from oscine.models.errors import OscineError
 from oscine.models.json_text import check_fields, check_version, parse_json
+from oscine.models.words import as_cell, from_cell
 
 KEYS = ["file", "start_time", "end_time"]
 CHANNEL = "channel"  # the column of its number, where every channel has rows of its own
@@ -19,6 +22,8 @@ DTYPES = {"float32": pa.float32(), "float16": pa.float16()}
 METADATA = b"oscine"  # the schema's key for what made the table, in JSON
 CONTENT = "content"  # of that: what the table holds; 0.1 did not say it
 AGAIN = "copy it again, or make it anew with overwrite"
+ERRORS_AGAIN = "copy it again beside its table, or make the table anew with overwrite"
+ERROR_COLUMNS = ["file", "reason"]
 ALL_CLIPS = 0.0  # the share `shortest` of 0.1, which had no name for it: every last clip is there
 MADE_BY: dict[str, Any] = {  # what every table says of what made it
     "version": str, "model": str | None, "fingerprint": str, "architecture": str, "frontend": str, "config": dict[str, Any],
@@ -108,3 +113,35 @@ def reading(path: Path, remedy: str = AGAIN) -> Iterator[None]:
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise OscineError(f"{path} is damaged, or is gone ({reason}); {remedy}") from None
+
+
+# OUT.errors.csv: the recordings that a table or shards lack, or have a part of, and why
+
+
+def errors_path(out: Path) -> Path:
+    """Name the list of recordings that a table lacks, or has a part of; it is not there where none are."""
+    return out.with_name(f"{out.name}.errors.csv")
+
+
+def read_errors(path: Path, remedy: str = ERRORS_AGAIN) -> dict[str, str]:
+    """Read an error list: file to reason. remedy: what would do, for the error; by default of a table's list."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except FileNotFoundError:
+        raise OscineError(f"no error list {path}; {remedy}") from None
+    except OSError as error:
+        raise OscineError(f"{path} could not be read ({error.strerror}); {remedy}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise OscineError(f"{path} is no table of text ({error}); {remedy}") from None
+    if header != ERROR_COLUMNS or any(len(row) != len(ERROR_COLUMNS) for row in rows):
+        raise OscineError(f"{path} is no list with the columns {' and '.join(ERROR_COLUMNS)} alone; {remedy}")
+    return {from_cell(name): from_cell(reason) for name, reason in rows}
+
+
+def errors_in_csv(listed: Mapping[str, str]) -> bytes:
+    """Return an error list as it is written: for people, see `as_cell`."""
+    text = io.StringIO()
+    rows = [(as_cell(name), as_cell(reason)) for name, reason in sorted(listed.items())]
+    csv.writer(text).writerows([ERROR_COLUMNS, *rows])
+    return text.getvalue().encode()

@@ -60,6 +60,7 @@ class Survey(NamedTuple):
 def survey(
     recordings: Recordings,
     shard: Shard = ALL,
+    *,
     tell: Callable[[int, int], None] = lambda *_: None,
     channel: Channel = MIX,
 ) -> Survey:

@@ -26,8 +26,8 @@ FIRST_YEAR = 2000  # eight letters and digits that are nobody's clock may also b
 class Clock:
     """Which clock the recorders ran on: a time zone such as "UTC" or "Europe/Berlin", or "local" where none is known.
 
-    With a zone, `began` is in UTC, also where a name brings its own zone. Without one it is what the name says and has no
-    zone; the hexadecimal names of old AudioMoths are in UTC always.
+    With a zone, `start_time` is in UTC, also where a name brings its own zone. Without one it is what the name says and has
+    no zone; the hexadecimal names of old AudioMoths are in UTC always.
     """
 
     def __init__(self, name: str) -> None:
@@ -39,7 +39,7 @@ class Clock:
                 f"no time zone {name!r}; expected UTC, a name such as Europe/Berlin, or {LOCAL}"
             ) from None
 
-    def began(self, name: str) -> datetime | None:
+    def start_time(self, name: str) -> datetime | None:
         """Return the moment at which a recording of this name begins; None where the name does not tell."""
         moment = next(filter(None, (_try(read, Path(name).stem) for read in NAMES)), None)
         if moment is None or self.zone is None:

@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from oscine.models.audio.channels import EACH, MIX, Channel, parse_channel
 from oscine.models.audio.workers import cores, read_in_processes
 from oscine.models.embed.table import writing
+from oscine.models.embed.table_metadata import errors_in_csv, read_errors
 from oscine.models.errors import OscineError
 from oscine.models.files import put, write_whole
 from oscine.models.json_text import check_fields, check_same_settings, read_json
 from oscine.models.locks import lock_exclusive
-from oscine.models.recordings.error_list import errors_in_csv, read_errors
 from oscine.models.recordings.folder import Survey, check_source, survey
 from oscine.models.replaced import is_litter, remove
 from oscine.models.words import counted

@@ -22,9 +22,9 @@ from oscine.cli.encode.messages import Reporter, describe
 from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.progress import Forecast, Progress
+from oscine.models.embed.table_metadata import errors_path
 from oscine.models.encoders.bat import BAT
 from oscine.models.hub.folder import save_pretrained
-from oscine.models.recordings.error_list import errors_path
 from oscine.models.recordings.folder import Survey
 from oscine.models.zoo import create_model
 

@@ -31,7 +31,7 @@ from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.merge import merge_tables
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.embed.table import read_embeddings, read_table
-from oscine.models.embed.table_metadata import Keys, made_by
+from oscine.models.embed.table_metadata import Keys, errors_path, made_by
 from oscine.models.encoders.audio_mae import AudioMAE
 from oscine.models.encoders.base import precision
 from oscine.models.encoders.base.encoder import Encoder
@@ -41,7 +41,6 @@ from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
-from oscine.models.recordings.error_list import errors_path
 from oscine.models.recordings.folder import survey
 from oscine.models.recordings.timestamps import Clock
 
@@ -566,8 +565,8 @@ def test_numbers_beyond_float16_are_refused_rather_than_made_infinite(encoder: E
     ],
 )
 def test_a_recorders_name_tells_when_it_began(name: str, local: datetime | None, utc: datetime | None) -> None:
-    assert Clock("local").began(name) == local
-    assert Clock("Europe/Berlin").began(name) == (utc and utc.replace(tzinfo=timezone.utc))
+    assert Clock("local").start_time(name) == local
+    assert Clock("Europe/Berlin").start_time(name) == (utc and utc.replace(tzinfo=timezone.utc))
 
 
 def test_a_clip_is_recorded_when_it_began(encoder: Encoder, tmp_path: Path) -> None:

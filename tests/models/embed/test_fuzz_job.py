@@ -19,7 +19,7 @@ from oscine.models.embed.embed import embed_folder
 from oscine.models.embed.journal import Journal
 from oscine.models.embed.merge import merge_tables
 from oscine.models.embed.table import read_embeddings, read_listed, read_made_by, read_rows, read_schema
-from oscine.models.recordings.error_list import errors_path
+from oscine.models.embed.table_metadata import errors_path
 from tests.fuzzing import check_reader, hostile
 from tests.models.embed.test_tables import Stop, interrupt
 from tests.tiny_encoders import small_encoder

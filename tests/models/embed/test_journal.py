@@ -24,11 +24,11 @@ from oscine.models.embed.embed import embed_folder
 from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.embed.table import read_listed
+from oscine.models.embed.table_metadata import errors_path
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.locks import Lock
-from oscine.models.recordings.error_list import errors_path
 from tests.forked import FORK, PATIENCE, Bomb, ended, started
 
 

@@ -23,10 +23,10 @@ from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.merge import merge_tables
 from oscine.models.embed.progress import Progress, Watcher
 from oscine.models.embed.table import read_embeddings, read_listed, read_rows, read_schema
+from oscine.models.embed.table_metadata import errors_in_csv, errors_path
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import export_onnx
-from oscine.models.recordings.error_list import errors_in_csv, errors_path
 from tests.forked import FORK
 from tests.tiny_encoders import small_encoder
 
