@@ -28,7 +28,7 @@ from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.embed.progress import Progress, Watcher
 from oscine.models.embed.table import read_embeddings
 from oscine.models.encoders.base.precision import BFLOAT16, FLOAT32, survives_bfloat16
-from oscine.models.recordings.folder import survey
+from oscine.models.recordings.headers import scan_headers
 
 RATE = 48_000  # of the recordings, which have to be resampled
 FBANK = {
@@ -147,7 +147,7 @@ def shares(encoder: Encoder, folder: Path, batch_size: int) -> None:
     """How much of the work is reading, frontend and encoder, each by itself and one after the other."""
     layout = make_layout(encoder)
     reader = ChunkReader(layout)
-    chunks = [chunk for one in survey(folder).recordings for chunk in split_recording(one, layout)]
+    chunks = [chunk for one in scan_headers(folder).recordings for chunk in split_recording(one, layout)]
     begin = time.perf_counter()
     clips = [clip for chunk in chunks for clip in cut_clips(chunk, reader[chunk], layout)[0]]
     reading = (time.perf_counter() - begin) / len(clips)

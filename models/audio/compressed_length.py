@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from oscine.models.audio.pcm_length import Extent, at, before_tags
+from oscine.models.audio.pcm_length import Extent, before_tags, read_at
 
 # Bytes at the end of a FLAC file that are searched for its last frame, at first and at most: a frame has up to 1.6 MB.
 SEARCH, MOST = 2**15, 2**21
@@ -29,10 +29,10 @@ BITRATES = (
 )
 
 
-def framed(file: BinaryIO, size: int) -> Extent | None:
+def measure_compressed(file: BinaryIO, size: int) -> Extent | None:
     """Find the sound of a FLAC, Ogg or MP3 file; None for others, and where its header needs no help."""
     begin = after_tags(file)
-    head = at(file, begin, 4)
+    head = read_at(file, begin, 4)
     if head == b"fLaC":
         return _flac(file, before_tags(file, size), begin)
     if head == b"OggS":
@@ -44,7 +44,7 @@ def after_tags(file: BinaryIO) -> int:
     """Find where a file begins behind its ID3 tags."""
     place = 0
     for _ in range(8):
-        head = at(file, place, 10)
+        head = read_at(file, place, 10)
         if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
             break
         size = sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0)))
@@ -74,7 +74,7 @@ class Frame(NamedTuple):
 
 
 def _flac(file: BinaryIO, size: int, begin: int) -> Extent | None:
-    block = at(file, begin, 42)
+    block = read_at(file, begin, 42)
     if len(block) < 42 or block[4] & 127:  # another block than the one that must come first
         return None
     packed = int.from_bytes(block[18:26], "big")
@@ -95,7 +95,7 @@ def _flac_samples(file: BinaryIO, size: int, begin: int, known: Streaminfo) -> i
     length = SEARCH
     while length <= MOST:
         first = max(begin, size - length)
-        data = at(file, first, size - first)
+        data = read_at(file, first, size - first)
         heads = re.finditer(b"\xff[\xf8\xf9]", data)
         frames = [frame for head in heads if (frame := _frame(data, head.start(), known))][-TRIED:]
         ends = [frame.place for frame in frames[1:]] + [len(data)]
@@ -195,7 +195,7 @@ CRC8, CRC16 = _table(0x07, 8), np.array(_table(0x8005, 16), np.uint16)
 
 def _ogg(file: BinaryIO, size: int, begin: int) -> Extent:
     end = before_tags(file, size)
-    tail = at(file, max(begin, end - PAGE), min(PAGE, end - begin))
+    tail = read_at(file, max(begin, end - PAGE), min(PAGE, end - begin))
     note = "" if _ends_in_last_page(tail) else "truncated: its last Ogg page is missing; copy it again for the rest"
     pieces = () if _is_one_stream(file, tail, begin, end) else _ogg_pieces(file, begin, end)
     return Extent(0, 0, note=note, pieces=pieces if len(pieces) > 1 else ())
@@ -216,7 +216,7 @@ def _is_one_stream(file: BinaryIO, tail: bytes, begin: int, end: int) -> bool:
 def _pages(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
     """Yield where pages begin, and their heads, as long as they follow one another."""
     place = begin
-    while place < end and (head := at(file, place, 27)).startswith(b"OggS") and len(head) == 27:
+    while place < end and (head := read_at(file, place, 27)).startswith(b"OggS") and len(head) == 27:
         length = 27 + head[26] + sum(file.read(head[26]))
         yield place, head
         place += length
@@ -254,7 +254,7 @@ class Head(NamedTuple):
 
 
 def _mp3(file: BinaryIO, size: int, begin: int) -> Extent | None:
-    start = at(file, begin, JUNK)
+    start = read_at(file, begin, JUNK)
     places = range(len(start) - 4) if begin else [0]  # behind tags there may be some junk
     found = next((place for place in places if _is_first(start, place)), None)
     if found is None:
@@ -357,7 +357,7 @@ def _count(file: BinaryIO, begin: int, end: int, kind: int) -> tuple[int, str]:
     count, place, data, first, good = 0, begin, b"", begin, begin
     while place + 4 <= end:
         if place + 4 - first > len(data):
-            first, data = place, at(file, place, min(2**18, end - place))
+            first, data = place, read_at(file, place, min(2**18, end - place))
             if len(data) < 4:
                 break
         if place - good > RESYNC:

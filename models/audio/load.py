@@ -22,10 +22,10 @@ import soundfile
 import soxr
 
 from oscine.models.audio.channels import MIX, Channel, missing_channel, one_channel
-from oscine.models.audio.compressed_length import after_tags, framed
+from oscine.models.audio.compressed_length import after_tags, measure_compressed
 from oscine.models.audio.file_parts import Part
-from oscine.models.audio.pcm_length import Extent, at, chunked
-from oscine.models.audio.sound_file import BLOCK, BUFFER, LAST_PAGE, Chained, Recorded, error_of, open_chain
+from oscine.models.audio.pcm_length import Extent, measure_pcm, read_at
+from oscine.models.audio.sound_file import BLOCK, BUFFER, LAST_PAGE, Opened, OpenRecording, error_of, open_chain
 from oscine.models.errors import OscineError
 from oscine.models.files import WINDOWS, Stamp, stamp_of, why_too_long
 
@@ -112,7 +112,7 @@ def load_audio(
     return load(open_recording(path), sample_rate, round(start * sample_rate), count, number)
 
 
-def load(file: Recorded | Chained, sample_rate: int, first: int, count: int | None, channel: int = 0) -> Tensor:
+def load(file: Opened, sample_rate: int, first: int, count: int | None, channel: int = 0) -> Tensor:
     """Decode an open recording and close it; warn of what is to be said of it, once."""
     with file:
         waveform, truncated = decode(file, sample_rate, first, count, channel)
@@ -129,7 +129,7 @@ def audio_info(path: str | Path) -> AudioInfo:
         return _info(file)
 
 
-def _info(file: Recorded | Chained) -> AudioInfo:
+def _info(file: Opened) -> AudioInfo:
     return AudioInfo(file.frames, file.samplerate, file.channels, file.note)
 
 
@@ -186,7 +186,7 @@ def count_clips(total: int, samples: int, hop: int) -> int:
     return 1 + math.ceil(max(0, total - max(samples, hop)) / hop)
 
 
-def open_recording(path: str | Path) -> Recorded | Chained:
+def open_recording(path: str | Path) -> Opened:
     """Open a recording that has at least one sample; otherwise raise an AudioError that says what it is."""
     return open_stream(_open(path), path, _name(path))
 
@@ -196,7 +196,7 @@ def _name(path: str | Path) -> str | bytes:
     return os.fspath(path) if WINDOWS else os.fsencode(path)
 
 
-def open_stream(file: BinaryIO, path: str | Path, name: str | bytes | None = None) -> Recorded | Chained:
+def open_stream(file: BinaryIO, path: str | Path, name: str | bytes | None = None) -> Opened:
     """Open the recording that an open file holds, which is closed with it.
 
     path: for a person; name: for libsndfile to open. Errors as of `open_recording`.
@@ -209,25 +209,25 @@ def open_stream(file: BinaryIO, path: str | Path, name: str | bytes | None = Non
         raise cause if isinstance(cause, AudioError) else AudioError(path, unreadable(cause)) from None
 
 
-def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recorded | Chained:
+def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Opened:
     size = file.seek(0, io.SEEK_END)
     if not size:
         raise AudioError(path, "is empty (0 bytes); copy it again or leave it out")
     under, begin = file, after_tags(file)
-    if begin and at(file, begin, 4) in BEHIND_TAGS:
+    if begin and read_at(file, begin, 4) in BEHIND_TAGS:
         file, name, size = io.BufferedReader(Part(file, begin, size - begin), BUFFER), None, size - begin
     extent = _measured(file, size)
     given = file if name is None else name
     if extent and not extent.right:
         given = io.BufferedReader(Part(file, extent.begin, extent.length, extent.header), BUFFER)
-    head = at(file, 0, 64)
+    head = read_at(file, 0, 64)
     file.seek(0)  # libsndfile begins where it stands
     try:
-        recording: Recorded | Chained
+        recording: Opened
         if extent and extent.pieces:
             recording = open_chain(file, path, extent.pieces, size, under)
         else:
-            recording = Recorded(given, path, under)
+            recording = OpenRecording(given, path, under)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a suffix such as .raw, which holds no header to go by
         raise AudioError(path, _why_unread(head, size)) from None
     try:
@@ -235,7 +235,7 @@ def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Recor
     except AudioError:
         recording.close()
         raise
-    if given == name and isinstance(recording, Recorded):
+    if given == name and isinstance(recording, OpenRecording):
         file.close()
     return recording
 
@@ -245,11 +245,11 @@ def _measured(file: BinaryIO, size: int) -> Extent | None:
     try:
         status = os.fstat(file.fileno())
     except OSError:  # in memory, or a part of another file
-        return chunked(file, size) or framed(file, size)
+        return measure_pcm(file, size) or measure_compressed(file, size)
     known = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     with suppress(KeyError):  # in one step: another thread may clear them at any time
         return _EXTENTS[known]
-    extent = chunked(file, size) or framed(file, size)
+    extent = measure_pcm(file, size) or measure_compressed(file, size)
     if len(_EXTENTS) >= REMEMBERED:
         _EXTENTS.clear()
     _EXTENTS[known] = extent
@@ -281,7 +281,7 @@ def unreadable(error: Exception) -> str:
     return f"cannot be inflated ({error}); download its tar file again"
 
 
-def _check(recording: Recorded | Chained, extent: Extent | None, size: int) -> str:
+def _check(recording: Opened, extent: Extent | None, size: int) -> str:
     """Refuse a recording without samples, or whose numbers cannot be; return what is to be said of it."""
     path, frames, rate = recording.path, recording.frames, recording.samplerate
     if not frames:
@@ -326,9 +326,7 @@ def _why_unread(head: bytes, size: int) -> str:
     return f"is no audio that can be read here{f' ({kind})' if kind else ''}; {advice}"
 
 
-def decode(
-    file: Recorded | Chained, sample_rate: int, first: int = 0, count: int | None = None, channel: int = 0
-) -> Decoded:
+def decode(file: Opened, sample_rate: int, first: int = 0, count: int | None = None, channel: int = 0) -> Decoded:
     """Decode samples `first` to `first + count` of a recording, counted at `sample_rate`; None is all that follow.
 
     channel: its number from 1; 0 is the mean of all.
@@ -373,7 +371,7 @@ def decode(
     return Decoded(from_numpy(mono[offset : offset + last - first].copy()), truncated)
 
 
-def _entry(file: Recorded | Chained, frame: int) -> int:
+def _entry(file: Opened, frame: int) -> int:
     """Where decoding must begin for `frame` and what follows to be as in the whole file."""
     if file.format == "MP3":
         # A frame of 1152 may borrow bits from those before it: up to 511 bytes, which small frames take many to hold.
@@ -383,7 +381,7 @@ def _entry(file: Recorded | Chained, frame: int) -> int:
     return frame
 
 
-def _read_mono(file: Recorded | Chained, low: int, high: int, channel: int) -> np.ndarray:
+def _read_mono(file: Opened, low: int, high: int, channel: int) -> np.ndarray:
     """Frames `low` to `high` of one channel, or of all averaged, float32 [frames]; fewer where decoding fails."""
     parts = [np.empty(0, np.float32)]
     try:

@@ -108,15 +108,15 @@ class Sound(NamedTuple):
     end: int = 0
 
 
-def at(file: BinaryIO, place: int, count: int) -> bytes:
+def read_at(file: BinaryIO, place: int, count: int) -> bytes:
     """Read bytes from a place of a file, as many as there are."""
     file.seek(place)
     return file.read(max(0, count))
 
 
-def chunked(file: BinaryIO, size: int) -> Extent | None:
+def measure_pcm(file: BinaryIO, size: int) -> Extent | None:
     """Find the sound of a file that is made of chunks, or of AU; None for others, or where no sound begins."""
-    head = at(file, 0, 40)
+    head = read_at(file, 0, 40)
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return _wave(file, size, RIFF, b"fmt ", b"data")
     if head[:4] == b"RIFX" and head[8:12] == b"WAVE":
@@ -145,15 +145,15 @@ def _wave(file: BinaryIO, size: int, layout: Layout, form: bytes, sound: bytes) 
             found = _without_rest(found, size) if layout is W64 else found
             return found._replace(header=_riff(layout, known[form], found.held))
         if name[:4] in (form, b"ds64"):
-            known[name[:4]] = at(file, begin, min(LONGEST, layout.body(number)))
+            known[name[:4]] = read_at(file, begin, min(LONGEST, layout.body(number)))
     return None
 
 
 def _end(file: BinaryIO, layout: Layout) -> int:
     """Where a file ends, as its first bytes say."""
     if layout is W64:
-        return int.from_bytes(at(file, 16, 8), "little")
-    return 8 + int.from_bytes(at(file, 4, 4), layout.order)
+        return int.from_bytes(read_at(file, 16, 8), "little")
+    return 8 + int.from_bytes(read_at(file, 4, 4), layout.order)
 
 
 def _riff(layout: Layout, form: bytes, held: int) -> bytes:
@@ -172,9 +172,9 @@ def _aiff(file: BinaryIO, size: int, kind: bytes) -> Extent | None:
     common, sound = b"", None
     for name, begin, number in _chunks(file, size, RIFX):
         if name == b"COMM":
-            common = at(file, begin, min(LONGEST, number))
+            common = read_at(file, begin, min(LONGEST, number))
         if name == b"SSND":
-            offset = int.from_bytes(at(file, begin, 4), "big")
+            offset = int.from_bytes(read_at(file, begin, 4), "big")
             sound = Sound(begin + 8 + offset, number - 8 - offset, number, 1, _end(file, RIFX))
         if sound and common:
             break
@@ -195,7 +195,7 @@ def _caf(file: BinaryIO, size: int, magic: bytes) -> Extent | None:
     form = b""
     for name, begin, number in _chunks(file, size, CAF):
         if name == b"desc":
-            form = at(file, begin, min(LONGEST, number))
+            form = read_at(file, begin, min(LONGEST, number))
         if name == b"pakt" or (form and form[8:12] not in (b"lpcm", b"ulaw", b"alaw")):
             return None  # packets of several lengths, which have a table
         if name == b"data" and form:
@@ -223,7 +223,7 @@ def _chunks(file: BinaryIO, size: int, layout: Layout) -> Iterator[tuple[bytes, 
     """Names of chunks, where their contents begin, and their sizes as they are written."""
     place = layout.first
     for _ in range(MOST):
-        head = at(file, place, layout.head)
+        head = read_at(file, place, layout.head)
         if len(head) < layout.head:
             return
         number = int.from_bytes(head[layout.name :], layout.order)
@@ -285,8 +285,8 @@ def _is_metadata(file: BinaryIO, size: int, layout: Layout | None, place: int, s
         rest = size - place
         if rest <= (layout.head if layout and number else slack):
             return rest <= slack or number > 0
-        head = at(file, place, layout.head if layout else 16)
-        padding = rest <= PADDING and not at(file, place, rest).strip(b"\0")
+        head = read_at(file, place, layout.head if layout else 16)
+        padding = rest <= PADDING and not read_at(file, place, rest).strip(b"\0")
         if head.startswith(TAGS) or padding:
             return True
         if not layout or len(head) < layout.head or not all(32 <= byte < 127 for byte in head[:4]):
@@ -305,11 +305,11 @@ def _before_zeros(file: BinaryIO, first: int, size: int) -> int:
 
     They are looked for from `first` on, since in a tar.gz going back is slow.
     """
-    if size - first <= PADDING or at(file, size - PADDING, PADDING).strip(b"\0"):
+    if size - first <= PADDING or read_at(file, size - PADDING, PADDING).strip(b"\0"):
         return size
     end = first
     for place in range(first, size, TAIL):
-        content = at(file, place, min(TAIL, size - place)).rstrip(b"\0")
+        content = read_at(file, place, min(TAIL, size - place)).rstrip(b"\0")
         if content:
             end = place + len(content)
     return end
@@ -320,7 +320,7 @@ def before_tags(file: BinaryIO, size: int) -> int:
     end = size
     for _ in range(TAGS_AT_MOST):
         first = max(0, end - 128)
-        length = _last_tag(file, at(file, first, end - first), end)
+        length = _last_tag(file, read_at(file, first, end - first), end)
         if not 0 < length <= end:
             break
         end -= length
@@ -330,7 +330,7 @@ def before_tags(file: BinaryIO, size: int) -> int:
 def _last_tag(file: BinaryIO, tail: bytes, end: int) -> int:
     """Bytes of the tag that ends a file, of which `tail` are the last bytes up to `end`; 0 where none does."""
     if len(tail) == 128 and tail.startswith(b"TAG"):
-        return 355 if end >= 355 and at(file, end - 355, 4) == b"TAG+" else 128
+        return 355 if end >= 355 and read_at(file, end - 355, 4) == b"TAG+" else 128
     if tail[-32:-24] == b"APETAGEX":
         return int.from_bytes(tail[-20:-16], "little") + (32 if tail[-9] & 128 else 0)
     if tail[-10:-7] == b"3DI" and max(tail[-4:]) < 128:  # ID3v2 that is read from its end
@@ -338,7 +338,7 @@ def _last_tag(file: BinaryIO, tail: bytes, end: int) -> int:
     if tail.endswith(b"LYRICS200") and tail[-15:-9].isdigit():
         return int(tail[-15:-9]) + 15
     if tail.endswith(b"LYRICSEND"):
-        before = at(file, max(0, end - LYRICS - 20), min(end, LYRICS + 20))
+        before = read_at(file, max(0, end - LYRICS - 20), min(end, LYRICS + 20))
         return len(before) - before.rfind(b"LYRICSBEGIN") if b"LYRICSBEGIN" in before else 0
     return 0
 
@@ -348,7 +348,7 @@ def _before_metadata(file: BinaryIO, size: int, layout: Layout | None, begin: in
     if layout is None:
         return max(0, size - begin)
     first = max(begin, size - TAIL)
-    tail = np.frombuffer(at(file, first, size - first), np.uint8)
+    tail = np.frombuffer(read_at(file, first, size - first), np.uint8)
     if len(tail) < layout.head:
         return max(0, size - begin)
     # A name is four bytes that can be printed.

@@ -26,7 +26,7 @@ LAST_PAGE = 255 * 1024
 PIECES = 100  # that may be one behind another in a file, all of them open at once
 
 
-class Recorded(soundfile.SoundFile):
+class OpenRecording(soundfile.SoundFile):
     """A recording, open for reading, whose errors name it.
 
     note: what is to be said of it though it can be read, or "".
@@ -70,12 +70,12 @@ class Recorded(soundfile.SoundFile):
             frames -= read
 
 
-class Chained:
-    """Recordings of one rate and as many channels that are one behind another in a file, as one; see `Recorded`."""
+class ChainedRecordings:
+    """Recordings of one rate and as many channels that are one behind another in a file, as one; see `OpenRecording`."""
 
     format = "OGG"
 
-    def __init__(self, pieces: Sequence[Recorded], under: BinaryIO, note: str) -> None:
+    def __init__(self, pieces: Sequence[OpenRecording], under: BinaryIO, note: str) -> None:
         self.pieces, self.under, self.note = pieces, under, note
         self.path, self.samplerate, self.channels = pieces[0].path, pieces[0].samplerate, pieces[0].channels
         self.ends = list(accumulate(piece.frames for piece in pieces))
@@ -114,24 +114,29 @@ class Chained:
             piece.close()
         self.under.close()
 
-    def __enter__(self) -> Chained:
+    def __enter__(self) -> ChainedRecordings:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
 
-def open_chain(file: BinaryIO, path: str | Path, begins: Sequence[int], size: int, under: BinaryIO) -> Chained:
+Opened = OpenRecording | ChainedRecordings
+
+
+def open_chain(
+    file: BinaryIO, path: str | Path, begins: Sequence[int], size: int, under: BinaryIO
+) -> ChainedRecordings:
     """Open the pieces of a file that begin there, as many of the first ones as have one rate and number of channels.
 
     under: the file to close with it.
     """
-    pieces: list[Recorded] = []
+    pieces: list[OpenRecording] = []
     note = ""
     for begin, end in zip(begins[:PIECES], [*begins[1:], size]):
         stream = io.BufferedReader(Part(file, begin, end - begin), BUFFER)
         try:
-            piece = Recorded(stream, path, stream)
+            piece = OpenRecording(stream, path, stream)
         except soundfile.LibsndfileError:
             if not pieces:
                 raise
@@ -148,14 +153,14 @@ def open_chain(file: BinaryIO, path: str | Path, begins: Sequence[int], size: in
     if note:
         seconds = sum(piece.frames for piece in pieces) / pieces[0].samplerate
         note += f"; what comes before, {seconds:.3f} s, is used; part them"
-    return Chained(pieces, under, note)
+    return ChainedRecordings(pieces, under, note)
 
 
 def _many(begins: Sequence[int]) -> str:
     return f"holds {len(begins)} Ogg streams one behind another"
 
 
-def _kind(piece: Recorded) -> str:
+def _kind(piece: OpenRecording) -> str:
     return f"{piece.samplerate:,} Hz and {counted(piece.channels, 'channel')}"
 
 

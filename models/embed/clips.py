@@ -16,7 +16,7 @@ from oscine.models.audio.workers import read_in_processes
 from oscine.models.embed.settings import SHORTEST_CLIP
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import Recording
+from oscine.models.recordings.headers import Recording
 
 CHUNK_SECONDS = 120  # what a worker reads at a time: two minutes at 250 kHz are 120 MB
 

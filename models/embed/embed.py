@@ -27,7 +27,7 @@ from oscine.models.embed.table import FileError, Summary, as_frame, as_table, ch
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.state import evaluating, fingerprint
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import Recording, Survey, parts_of_file, survey
+from oscine.models.recordings.headers import HeaderScan, Recording, parts_of_file, scan_headers
 from oscine.models.recordings.inputs import WHOLE, Recordings
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def embed_to_table(
 
     with closing(Journal(target)) as journal, evaluating(encoder):
         journal.check_free(settings.overwrite)
-        found = survey(recordings, settings.shard, tell=watcher.scanned, channel=settings.channel)
+        found = scan_headers(recordings, settings.shard, on_progress=watcher.scanned, channel=settings.channel)
         job = job._replace(recordings=found.recordings)
         cost = measure_cost(job)  # now: an encoder that cannot compute leaves no journal
         made_by = describe(job) | {"shard": str(settings.shard)}
@@ -155,7 +155,7 @@ def check_order(encoder: object, recordings: object, call: str) -> None:
         raise OscineError(f"the first argument is {str(encoder)[:80]!r}, expected an encoder; call {call}{advice}")
 
 
-def stamps(found: Survey) -> dict[str, list[Any]]:
+def stamps(found: HeaderScan) -> dict[str, list[Any]]:
     """Return what tells that a recording is as it was: its file's size and time, and the stretches that are read."""
     made: dict[str, list[Any]] = {}
     for recording in found.recordings:

@@ -16,7 +16,7 @@ from oscine.models.embed.table import CSV_BYTES
 from oscine.models.embed.table_metadata import DTYPES
 from oscine.models.errors import OscineError
 from oscine.models.files import bytes_in_words
-from oscine.models.recordings.folder import Survey
+from oscine.models.recordings.headers import HeaderScan
 
 READ = 3  # recordings from whose beginnings the trial is taken
 ENCODED = 4  # clips that are timed on a CPU; elsewhere a batch
@@ -52,7 +52,7 @@ def encoding_seconds(job: Job, clips: list[Clip]) -> float:
     return (perf_counter() - begin) / max(1, count)
 
 
-def estimate(job: Job, found: Survey, journal: Journal, *, cost: Cost, workers: int) -> Forecast:
+def estimate(job: Job, found: HeaderScan, journal: Journal, *, cost: Cost, workers: int) -> Forecast:
     """Estimate what is to come; an error where the disk has no room for it."""
     clips, done, extractor = job.clips, job.progress(journal.parts).clips, job.extractor
     numbers = clips * len(extractor.times(0.0, job.layout.samples / job.layout.sample_rate)) * extractor.row_width

@@ -17,7 +17,7 @@ from oscine.models.embed.settings import EmbedSettings
 from oscine.models.embed.table import FileError
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import Recording, check_source
+from oscine.models.recordings.headers import Recording, check_source
 from oscine.models.recordings.timestamps import Clock
 
 # Batches in a part, about, which is what a stop can cost: a quarter of what was done before it, and 32 at most. With 32 from

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from oscine.models.recordings.folder import Survey
+    from oscine.models.recordings.headers import HeaderScan
 
 
 class Forecast(NamedTuple):
@@ -16,7 +16,7 @@ class Forecast(NamedTuple):
     about as much again. free: bytes on that disk. left_out: last clips that have less than the share `shortest` of a clip.
     """
 
-    found: Survey
+    found: HeaderScan
     clips: int
     clips_done: int
     precision: str

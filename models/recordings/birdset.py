@@ -267,14 +267,14 @@ def curate(recording: Series, species: Series, most: int, seed: int, floor: int 
         raise OscineError(f"{most} events of a recording; keep at least 1, or all")
     groups = DataFrame({"recording": recording.to_numpy(), "species": species.to_numpy()})
     counts = groups.groupby(["species", "recording"], sort=True).size()
-    kept = counts.groupby("species").transform(lambda of_one: level(of_one.to_numpy(), most, floor))
+    kept = counts.groupby("species").transform(lambda of_one: lower_counts(of_one.to_numpy(), most, floor))
     groups["drawn"] = np.random.default_rng(seed).random(len(groups))
     place = groups.groupby(["species", "recording"])["drawn"].rank(method="first")
     allowed = kept.reindex(pd.MultiIndex.from_frame(groups[["species", "recording"]])).to_numpy()
     return np.flatnonzero(place.to_numpy() <= allowed)
 
 
-def level(counts: np.ndarray, most: int, floor: int = FLOOR) -> np.ndarray:
+def lower_counts(counts: np.ndarray, most: int, floor: int = FLOOR) -> np.ndarray:
     """Choose how many events each recording of one species keeps.
 
     The largest counts are lowered to the next smaller one, again and again, until they are `most`, or until lowering them

@@ -1,7 +1,7 @@
 """Read tables as Excel, R and shells write them: their letters, separators, column names and numbers.
 
-What is certain is taken, and said in one line by `Sheet.say`; anything else is an error that names the guess. Selection
-tables of Raven: `oscine.probe.tasks.selection_tables`.
+What is certain is taken, and said in one line by `Sheet.log_notes`; anything else is an error that names the guess. The
+selection tables of Raven are read by `oscine.probe.tasks.selection_tables`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Sheet:
                Parquet, what it holds
     separator  between the columns; None of Parquet
     notes      what was guessed, each a few words
-    faults     what is wrong with rows, which `check` raises all at once
+    faults     what is wrong with rows, which `raise_faults` raises all at once
     """
 
     path: Path
@@ -90,7 +90,7 @@ class Sheet:
         wrong = (numbers.isna() & (texts != "")) | np.isinf(numbers)
         if wrong.any():
             first, called = texts[wrong].iloc[0], self.header[[*self.table.columns].index(column)]
-            self.refuse(
+            self.add_fault(
                 wrong,
                 f"has the {column} {first[:40]!r}, expected a number of seconds with a decimal point, such as 12.5"
                 + ("" if column in self.header else f"; rename {called} if it is no time in its file"),
@@ -102,17 +102,17 @@ class Sheet:
         self.table, guessed = name_columns(self.path, self.table, wanted)
         self.notes += guessed
 
-    def refuse(self, wrong: Series, complaint: str) -> None:
+    def add_fault(self, wrong: Series, complaint: str) -> None:
         """Note a fault of the rows for which it is true."""
         if fault := _fault(self.table["path"], wrong, complaint):
             self.faults.append(fault)
 
-    def check(self) -> None:
+    def raise_faults(self) -> None:
         """Raise an error with all faults of rows."""
         if self.faults:
             raise OscineError(f"{self.path}: {'; '.join(self.faults)}")
 
-    def lacks(self, columns: list[str]) -> str:
+    def describe_missing(self, columns: list[str]) -> str:
         """Return what to say where these columns are not there."""
         many = "s" if len(columns) > 1 else ""
         has = ", ".join(self.header)[:200]
@@ -121,7 +121,7 @@ class Sheet:
             return f"{said}, in one column: put commas, semicolons or tabs between columns"
         return f"{said}; rename what is meant"
 
-    def say(self) -> None:
+    def log_notes(self) -> None:
         """Log what was guessed, in one line."""
         if self.notes:
             logger.info("%s: %s", self.path, "; ".join(self.notes))

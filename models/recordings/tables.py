@@ -43,11 +43,11 @@ def read_table(path: str | Path) -> DataFrame:
     table = read_stretches(sheet)
     table["labels"] = _labels(sheet)
     for column in sheet.table.columns.intersection(["fold", "split"]):
-        sheet.refuse(sheet.typed(column).isna(), f"has no {column}; fill it in or leave the row out")
+        sheet.add_fault(sheet.typed(column).isna(), f"has no {column}; fill it in or leave the row out")
     if "start" in table:
         empty = [sheet.texts(column).isin(EMPTY) for column in ("start", "end")]
-        sheet.refuse(empty[0] != empty[1], "has only one of start and end; give both or none")
-    sheet.check()
+        sheet.add_fault(empty[0] != empty[1], "has only one of start and end; give both or none")
+    sheet.raise_faults()
     names = sheet.table["path"]
     paths, notes = find_files(sheet.path, sheet.texts("path").tolist())
     sheet.notes += notes
@@ -68,7 +68,7 @@ def read_table(path: str | Path) -> DataFrame:
                 f"{counted(scored, 'row has', 'rows have')} a {column}, as a classifier writes it: they are taken as "
                 "labels that somebody has checked"
             )
-    sheet.say()
+    sheet.log_notes()
     return table.assign(**{name: sheet.typed(name) for name in others}).reset_index(drop=True)
 
 
@@ -110,7 +110,7 @@ def _check_columns(sheet: Sheet) -> None:
         guessed = "" if one in sheet.header else f" ({one} is guessed: rename that column if it is no time in its file)"
         lacking.append(other + guessed)
     if lacking:
-        raise OscineError(sheet.lacks(lacking))
+        raise OscineError(sheet.describe_missing(lacking))
     if "label" in table and "labels" in table:
         raise OscineError(f"{path} has both label and labels; keep label for one a row, or labels for several")
     if "fold" in table and "split" in table:
@@ -128,9 +128,9 @@ def _labels(sheet: Sheet) -> Series:
     labels = Series([_parts(text) for text in sheet.texts(column)], index=sheet.table.index, dtype=object)
     counts = labels.map(len)
     if column == "label":
-        sheet.refuse(counts > 1, "has several labels; call the column labels if that is meant")
+        sheet.add_fault(counts > 1, "has several labels; call the column labels if that is meant")
     if column == "label" or not counts.any():
-        sheet.refuse(counts == 0, f"has no {column}; fill it in or leave the row out")
+        sheet.add_fault(counts == 0, f"has no {column}; fill it in or leave the row out")
     if empty := int((counts == 0).sum()):
         sheet.notes.append(
             f"{empty} row{'s have' if empty > 1 else ' has'} no label: taken as clips in which no class sounds"
@@ -200,14 +200,14 @@ def read_list(path: Path) -> RecordingList:
     sheet = read_sheet(path)
     sheet.name_columns(("path", "start", "end"))
     if "path" not in sheet.table:
-        raise OscineError(sheet.lacks(["path"]))
+        raise OscineError(sheet.describe_missing(["path"]))
     table = read_stretches(sheet)
-    sheet.check()
+    sheet.raise_faults()
     names = sheet.texts("path")
     refuse(path, names, names.map(is_address), "is an address, not a file; download the recordings first")
     found, notes = find_named(sheet.path, names.tolist())
     sheet.notes += notes
-    sheet.say()
+    sheet.log_notes()
     table = table.reindex(columns=["start", "end"]).astype(float)
     starts, ends = table["start"].fillna(0.0).tolist(), table["end"].fillna(np.inf).tolist()
     return RecordingList(sheet.path, names.tolist(), starts, ends, found)
@@ -216,12 +216,12 @@ def read_list(path: Path) -> RecordingList:
 def read_stretches(sheet: Sheet) -> DataFrame:
     """Read start and end, if a table has them, in seconds; rows without a path, or whose times cannot be, are faults."""
     names = sheet.texts("path")
-    sheet.refuse(names == "", "has no path; fill it in or leave the row out")
+    sheet.add_fault(names == "", "has no path; fill it in or leave the row out")
     table = DataFrame(
         {column: sheet.seconds(column) for column in ("start", "end") if column in sheet.table}, index=names.index
     )
     start = table["start"].fillna(0.0) if "start" in table else names.map(lambda _: 0.0)
-    sheet.refuse(start < 0, "has a start before 0 s; times count from the beginning of the file")
+    sheet.add_fault(start < 0, "has a start before 0 s; times count from the beginning of the file")
     if "end" in table:
-        sheet.refuse(table["end"] <= start, "has an end that is not after its start")
+        sheet.add_fault(table["end"] <= start, "has an end that is not after its start")
     return table

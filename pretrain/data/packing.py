@@ -25,7 +25,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import put, write_whole
 from oscine.models.json_text import check_fields, check_same_settings, read_json
 from oscine.models.locks import lock_exclusive
-from oscine.models.recordings.folder import Survey, check_source, survey
+from oscine.models.recordings.headers import HeaderScan, check_source, scan_headers
 from oscine.models.replaced import is_litter, remove
 from oscine.models.words import counted
 from oscine.pretrain.data.shards import (
@@ -99,7 +99,7 @@ def pack_shards(
     """
     folder, out, channel = Path(folder), Path(out), parse_channel(channel)
     check_packing(out, sample_rate, format, size, workers, channel)
-    found = survey(folder, channel=channel)
+    found = scan_headers(folder, channel=channel)
     source = "\n".join(f"{recording.name}\0{recording.stamp}" for recording in found.recordings)
     plan = {
         "sample_rate": sample_rate, "format": format, "size": size,
@@ -144,7 +144,7 @@ def read_packed(out: Path) -> Packed:
 
 
 def _pack(
-    found: Survey, out: Path, scratch: Path, plan: dict[str, Any], workers: int, tell: Callable[[int, int], None]
+    found: HeaderScan, out: Path, scratch: Path, plan: dict[str, Any], workers: int, tell: Callable[[int, int], None]
 ) -> None:
     from oscine.pretrain.data.transcode import Transcoder
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from oscine.models.audio.load import AudioError, Decoded, decode, open_recording
-from oscine.models.recordings.folder import Recording
+from oscine.models.recordings.headers import Recording
 from oscine.pretrain.data.shards import FORMATS
 
 PIECE_SECONDS = 60  # that are decoded at a time: recordings may last a day

@@ -23,7 +23,7 @@ from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
 from oscine.models.json_text import check_same_settings
 from oscine.models.locks import lock_output
-from oscine.models.recordings.folder import survey
+from oscine.models.recordings.headers import scan_headers
 from oscine.models.recordings.inputs import Recordings
 from oscine.models.replaced import remove_empty
 from oscine.probe.deploy.arguments import RAVEN, THRESHOLD, check_detections, check_threshold
@@ -60,7 +60,7 @@ def write_detections(
     """
     table, out = Path(table), check_detections(out, settings.overwrite)
     thresholds = thresholds_of(fitted, threshold)
-    found = survey(recordings, channel=settings.channel)
+    found = scan_headers(recordings, channel=settings.channel)
     now = describe(make_job(Probabilities(fitted), settings))
     check_table(table, now | {"shard": str(ALL), "folder": found.folder})
     places = {recording.name: recording for recording in found.recordings}
@@ -96,7 +96,7 @@ def is_current(
     settings: EmbedSettings = DEFAULTS,
 ) -> bool:
     """Return whether a finished table is what `predict_recordings` would make now: no recording has changed since."""
-    table, found = Path(table), survey(recordings, channel=settings.channel)
+    table, found = Path(table), scan_headers(recordings, channel=settings.channel)
     job = make_job(Probabilities(fitted, precision), settings)
     try:
         now = describe(job) | {"shard": str(ALL), "folder": found.folder}

@@ -25,7 +25,7 @@ from oscine.models.embed.progress import Forecast, Progress
 from oscine.models.embed.table_metadata import errors_path
 from oscine.models.encoders.bat import BAT
 from oscine.models.hub.folder import save_pretrained
-from oscine.models.recordings.folder import Survey
+from oscine.models.recordings.headers import HeaderScan
 from oscine.models.zoo import create_model
 
 
@@ -230,7 +230,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then(
 
 def test_on_a_terminal_a_bar_shows_the_same_and_names_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     screen = io.StringIO()
-    found = Survey([], {f"[b]{number}.wav": "is empty" for number in range(7)}, {})
+    found = HeaderScan([], {f"[b]{number}.wav": "is empty" for number in range(7)}, {})
     with progress_bar(Console(file=screen, force_terminal=True, width=150)) as bar:
         reporter = Reporter(bar, time.monotonic())
         reporter.scanned(1, 2)

@@ -14,7 +14,7 @@ import torch
 
 from oscine.models.audio import load as audio
 from oscine.models.audio.load import AudioError, audio_info, load_audio
-from oscine.models.audio.pcm_length import chunked
+from oscine.models.audio.pcm_length import measure_pcm
 
 RATE, FRAMES = 16_000, 24_960  # whole blocks of every codec
 SOUND = 0.2 * np.random.default_rng(0).standard_normal(FRAMES).astype(np.float32)
@@ -450,12 +450,12 @@ def test_what_no_header_promises_takes_no_memory(tmp_path: Path) -> None:
 
 def test_a_thousand_chunks_before_the_sound_are_enough() -> None:
     file = io.BytesIO(b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 2000 + made("WAV")[12:])
-    assert chunked(file, file.seek(0, io.SEEK_END)) is None
+    assert measure_pcm(file, file.seek(0, io.SEEK_END)) is None
 
 
 def test_a_file_is_measured_once_while_it_stays_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[int] = []
-    monkeypatch.setattr(audio, "chunked", lambda file, size: measured.append(size))
+    monkeypatch.setattr(audio, "measure_pcm", lambda file, size: measured.append(size))
     path = tmp_path / "a.mp3"
     for seconds in (1.0, 1.0, 2.0):
         if not path.exists() or seconds > 1:

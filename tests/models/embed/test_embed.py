@@ -41,7 +41,7 @@ from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import survey
+from oscine.models.recordings.headers import scan_headers
 from oscine.models.recordings.timestamps import Clock
 
 
@@ -639,9 +639,9 @@ def test_somebodys_files_beside_the_table_are_never_replaced(
 
 def test_a_new_recording_changes_no_other_ones_shard(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "in")
-    before = [{recording.name for recording in survey(folder, Shard(n, 3)).recordings} for n in (1, 2, 3)]
+    before = [{recording.name for recording in scan_headers(folder, Shard(n, 3)).recordings} for n in (1, 2, 3)]
     record(folder / "aa.wav", 0.5)
-    after = [{recording.name for recording in survey(folder, Shard(n, 3)).recordings} for n in (1, 2, 3)]
+    after = [{recording.name for recording in scan_headers(folder, Shard(n, 3)).recordings} for n in (1, 2, 3)]
     assert [names - {"aa.wav"} for names in after] == before
     everyone = sorted(name for names in before for name in names)
     assert everyone == ["a.wav", "b.ogg", "b/A.WAV", "b/c.flac", "c.mp3", "d.wav", "e.aiff"]

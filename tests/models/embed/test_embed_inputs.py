@@ -26,7 +26,7 @@ from oscine.models.embed.table import read_embeddings, read_listed
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.models.recordings.folder import survey
+from oscine.models.recordings.headers import scan_headers
 from tests.forked import started
 
 
@@ -263,7 +263,9 @@ def test_shards_of_a_list_are_merged(encoder: Encoder, folder: Path, tmp_path: P
 def test_what_readers_are_handed_can_be_sent_to_another_process(encoder: Encoder, folder: Path) -> None:
     text = written(folder, "path,start,end\na.wav,0.3,0.5\nbelow/b.flac,,\n")
     layout = clips.make_layout(encoder)
-    chunks = [chunk for one in survey(text, channel="each").recordings for chunk in clips.split_recording(one, layout)]
+    chunks = [
+        chunk for one in scan_headers(text, channel="each").recordings for chunk in clips.split_recording(one, layout)
+    ]
     assert pickle.loads(pickle.dumps(chunks)) == chunks
     reader = pickle.loads(pickle.dumps(clips.ChunkReader(layout)))
     assert [len(reader[chunk].waveform) for chunk in chunks] == [3200, 17600, 17600]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from oscine.models.errors import OscineError
-from oscine.models.recordings.birdset import curate, event_window, level, map_events
+from oscine.models.recordings.birdset import curate, event_window, lower_counts, map_events
 
 Times = list[list[float]] | None
 
@@ -90,7 +90,7 @@ def test_it_levels_as_published_where_the_published_loop_ends_and_meets_its_limi
         theirs = published(counts.tolist(), 2, floor)
         if theirs is not None and 2 in counts:  # else it may step over the limit, or stop before it
             compared += 1
-            assert level(counts, 2, floor).tolist() == theirs
+            assert lower_counts(counts, 2, floor).tolist() == theirs
     assert compared > 200
 
 
@@ -99,23 +99,23 @@ def test_levelling_ends_on_every_input_and_never_goes_too_low() -> None:
     for _ in range(400):
         counts = rng.integers(1, 50, rng.integers(1, 30)) if rng.random() < 0.5 else np.full(rng.integers(1, 30), 7)
         most, floor = int(rng.integers(1, 9)), int(rng.integers(0, 300))
-        kept = level(counts, most, floor)
+        kept = lower_counts(counts, most, floor)
         assert (kept <= counts).all()
         assert (kept >= np.minimum(counts, most)).all()
         assert kept.sum() >= min(floor, counts.sum())
-        assert kept.max() <= most or level(kept, most, floor).tolist() == kept.tolist()
+        assert kept.max() <= most or lower_counts(kept, most, floor).tolist() == kept.tolist()
 
 
 def test_equal_counts_are_lowered_as_far_as_the_floor_allows() -> None:
     assert published([4] * 200, 2, 500) is None
-    assert level(np.full(200, 4), 2).tolist() == [3] * 200
-    assert level(np.full(300, 4), 2).tolist() == [2] * 300
-    assert level(np.array([4, 1, 1]), 2, 0).tolist() == [2, 1, 1]  # no step over the limit
+    assert lower_counts(np.full(200, 4), 2).tolist() == [3] * 200
+    assert lower_counts(np.full(300, 4), 2).tolist() == [2] * 300
+    assert lower_counts(np.array([4, 1, 1]), 2, 0).tolist() == [2, 1, 1]  # no step over the limit
 
 
 def test_3000_recordings_of_a_species_keep_about_5700_events() -> None:
     counts = np.random.default_rng(0).geometric(0.1, 3000)
-    assert level(counts, 2).sum() == np.minimum(counts, 2).sum() == pytest.approx(5700, abs=100)
+    assert lower_counts(counts, 2).sum() == np.minimum(counts, 2).sum() == pytest.approx(5700, abs=100)
 
 
 def test_a_rare_species_keeps_all_and_a_frequent_one_two_of_each_recording() -> None:

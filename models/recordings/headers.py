@@ -44,7 +44,7 @@ class Recording(NamedTuple):
         return (self.info.seconds if self.end is None else min(self.end, self.info.seconds)) - self.start
 
 
-class Survey(NamedTuple):
+class HeaderScan(NamedTuple):
     """A folder or a list, or a shard of it.
 
     recordings  in the order of their names; of one that is read by channels or stretches, one after the other
@@ -57,23 +57,23 @@ class Survey(NamedTuple):
     folder: dict[str, int | str]
 
 
-def survey(
+def scan_headers(
     recordings: Recordings,
     shard: Shard = ALL,
     *,
-    tell: Callable[[int, int], None] = lambda *_: None,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
     channel: Channel = MIX,
-) -> Survey:
+) -> HeaderScan:
     """Read the headers of recordings, which are named as `find_inputs` takes them.
 
-    tell: called with how many headers of how many have been read. channel: which one is to be read, or each.
+    on_progress: called with how many headers of how many have been read. channel: which one is to be read, or each.
     """
     inputs = find_inputs(recordings)
     listed = {name: reason for name, reason in inputs.refused.items() if shard.has(name)}
     mine = sorted(name for name in inputs.places if shard.has(name))
     found: list[Recording] = []
     for done, (name, known) in enumerate(zip(mine, read_headers([inputs.places[name] for name in mine])), start=1):
-        tell(done, len(mine))
+        on_progress(done, len(mine))
         if isinstance(known, AudioError):
             check_source(inputs.places[name], list(inputs.places.values()))
             listed[name] = known.reason
@@ -83,7 +83,7 @@ def survey(
         found += parts
         if reasons := [reason for reason in (recording.info.note, complaint) if reason]:
             listed[name] = "; ".join(reasons)
-    return Survey(found, listed, inputs.describe())
+    return HeaderScan(found, listed, inputs.describe())
 
 
 def check_source(path: Path, others: Sequence[Path]) -> None:
