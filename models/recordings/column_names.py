@@ -10,7 +10,7 @@ from pandas import DataFrame
 from oscine.models.audio.scan import is_recording
 from oscine.models.errors import OscineError
 
-# What a column is called here, and elsewhere (Raven, BirdNET, OpenSoundscape), as `key` has it; the likeliest first.
+# What a column is called here, and elsewhere (Raven, BirdNET, OpenSoundscape), as `column_key` has it; the likeliest first.
 SYNONYMS = {
     "path": (
         "file", "filename", "file name", "filepath", "file path", "begin path", "begin file", "recording", "recording path",
@@ -54,7 +54,7 @@ SPLITS = {
 }
 
 
-def key(name: object) -> str:
+def column_key(name: object) -> str:
     """Reduce a column's name to its words, without case and unit: "Begin Time (s)" is "begin time"."""
     # The first letters do for names that are known; of a first line that is no header, brackets would be sought for minutes.
     bare = re.sub(r"[(\[][^)\]]*[)\]]", " ", str(name)[:200]).casefold()
@@ -65,10 +65,10 @@ KNOWN = {*SYNONYMS, *(synonym for synonyms in SYNONYMS.values() for synonym in s
 
 
 def time_key(name: object) -> tuple[str, str]:
-    """Split the name of a column of times into `key` and unit: "Beginn in s" is "beginn" and "s"."""
+    """Split the name of a column of times into `column_key` and unit: "Beginn in s" is "beginn" and "s"."""
     *words, last = re.sub(r"[\W_]+", " ", str(name)[:200]).casefold().split() or [""]
     if not words or last not in SECONDS | OTHER_UNITS:
-        return key(name), ""
+        return column_key(name), ""
     return " ".join(words[:-1] if words[-1] in ("in", "en", "em") else words), last
 
 
@@ -85,7 +85,7 @@ def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple
             continue
         found = _candidates(table, name)
         if name == "end" and not found:  # where an onset is the start, an offset is the end; alone it may be either
-            keys = {key(column): column for column in table.columns}
+            keys = {column_key(column): column for column in table.columns}
             found = [keys["offset"]] if {"onset", "offset"} <= keys.keys() else []
         if len(found) > 1:
             first, *others = found
@@ -109,7 +109,9 @@ def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple
 def _candidates(table: DataFrame, name: str) -> list[str]:
     """Columns that may be meant, the likeliest first."""
     known = [name, *SYNONYMS[name]]
-    called = {column: time_key(column)[0] if name in ("start", "end") else key(column) for column in table.columns}
+    called = {
+        column: time_key(column)[0] if name in ("start", "end") else column_key(column) for column in table.columns
+    }
     found = [column for one in known for column in called if called[column] == one]
     if name == "path":
         # A column of names of recordings is that by whatever language it is called in; "recording" may hold numbers.
@@ -121,7 +123,7 @@ def _candidates(table: DataFrame, name: str) -> list[str]:
         ]
         return [column for column in found if column in named] or (named if len(named) == 1 else found)
     if name == "split":
-        return [column for column in found if {key(cell) for cell in table[column].unique()} <= {*SPLITS, ""}]
+        return [column for column in found if {column_key(cell) for cell in table[column].unique()} <= {*SPLITS, ""}]
     if name == "label" and "labels" in table:
         return []
     if name == "label" and len(found) > 1:

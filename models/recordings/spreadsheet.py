@@ -22,7 +22,7 @@ from pandas import DataFrame, Series
 
 from oscine.models.audio.scan import is_recording
 from oscine.models.errors import OscineError
-from oscine.models.recordings.column_names import KNOWN, key, name_columns
+from oscine.models.recordings.column_names import KNOWN, column_key, name_columns
 from oscine.models.words import unguarded
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -166,7 +166,7 @@ def _read_text(path: Path) -> Sheet:
         }
     except csv.Error as error:
         raise _no_table(path, f"line {reader.line_num}: {error}") from None
-    if is_recording(header.strip().strip('"')) and not {key(cell) for cell in next(iter(rows.values()))} & KNOWN:
+    if is_recording(header.strip().strip('"')) and not {column_key(cell) for cell in next(iter(rows.values()))} & KNOWN:
         # A path a line; Windows puts what is copied as a path between quotation marks.
         rows = {number: [line.strip().strip('"')] for number, line in enumerate(lines.splitlines(), 1) if line.strip()}
         notes, names = [*notes[: bool(encoding)], "it has no header and is read as a path a line"], ["path"]
@@ -209,7 +209,7 @@ def _separator(path: Path, header: str) -> str:
     found = [one for one, cells in split.items() if len(cells) > 1]
     if len(found) < 2:
         return found[0] if found else ","
-    known = {one: len({key(cell) for cell in split[one]} & KNOWN) for one in found}
+    known = {one: len({column_key(cell) for cell in split[one]} & KNOWN) for one in found}
     best = max(found, key=lambda one: known[one])
     if [*known.values()].count(known[best]) > 1:
         raise OscineError(

@@ -12,7 +12,7 @@ from pandas import DataFrame, Series, to_numeric
 from oscine.models.audio.channels import MIX, one_channel
 from oscine.models.audio.scan import is_address
 from oscine.models.errors import OscineError
-from oscine.models.recordings.column_names import SCORES, SYNONYMS, key
+from oscine.models.recordings.column_names import SCORES, SYNONYMS, column_key
 from oscine.models.recordings.named_files import find_files, find_named, lost
 from oscine.models.recordings.spreadsheet import EMPTY, Sheet, read_sheet, refuse
 from oscine.models.words import counted, restore_controls
@@ -62,7 +62,7 @@ def read_table(path: str | Path) -> DataFrame:
     )
     _check_ends(sheet, table)
     others = sheet.table.columns.difference([*table.columns, "label", ""], sort=False)
-    for column in (name for name in sheet.table.columns if key(name) in SCORES):
+    for column in (name for name in sheet.table.columns if column_key(name) in SCORES):
         if scored := int(to_numeric(sheet.table[column], errors="coerce").notna().sum()):
             sheet.notes.append(
                 f"{counted(scored, 'row has', 'rows have')} a {column}, as a classifier writes it: they are taken as "
@@ -115,7 +115,7 @@ def _check_columns(sheet: Sheet) -> None:
         raise OscineError(f"{path} has both label and labels; keep label for one a row, or labels for several")
     if "fold" in table and "split" in table:
         raise OscineError(f"{path} has both a 'fold' and a 'split' column; keep the one that is to be tested on")
-    if {key(column) for column in table.columns} >= {*VIEWS}:
+    if {column_key(column) for column in table.columns} >= {*VIEWS}:
         # Times of a selection table count through all recordings that were open, and its files are named as there.
         raise OscineError(
             f"{path} is a selection table of Raven; put it beside its recordings and give --data FOLDER --task.name "

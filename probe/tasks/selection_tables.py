@@ -16,7 +16,7 @@ from oscine.models.audio.load import AudioInfo
 from oscine.models.audio.scan import is_utf8
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.recordings.column_names import SCORES, key
+from oscine.models.recordings.column_names import SCORES, column_key
 from oscine.models.recordings.spreadsheet import COMMAS, EMPTY, as_numbers, decimal_commas, read_text, refuse
 from oscine.models.words import escape_controls, restore_controls
 
@@ -316,7 +316,7 @@ def _read_rows(path: Path) -> DataFrame:
 
 
 def _scores_of(table: DataFrame) -> list[str]:
-    return [name for name in table.columns.tolist() if key(name) in SCORES]
+    return [name for name in table.columns.tolist() if column_key(name) in SCORES]
 
 
 def _filled(table: DataFrame, names: Iterable[str]) -> str | None:

@@ -17,7 +17,7 @@ from oscine.models.audio.channels import MIX
 from oscine.models.audio.scan import find_tabled
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.recordings.column_names import SPLITS, key
+from oscine.models.recordings.column_names import SPLITS, column_key
 from oscine.models.recordings.tables import read_table
 from oscine.models.words import as_cell
 from oscine.probe.tasks.class_names import check_names, listed, name_classes
@@ -35,7 +35,7 @@ from oscine.probe.tasks.kinds import TaskKind
 NO_ROWS = np.empty(0, dtype=np.int64)
 FOLDS = 5  # as many as there are usually; fewer where there are fewer groups
 USED = ("file", "labels", "start", "end", "channel", "fold", "split")  # beside `GROUPS`
-# Columns that name what makes clips alike, beside `GROUPS`, the likeliest first; as `key` has them.
+# Columns that name what makes clips alike, beside `GROUPS`, the likeliest first; as `column_key` has them.
 ALIKE = (
     "location", "locality", "standort", "ort", "lieu", "sitio", "lugar", "locatie", "station", "recorder", "sensor",
     "device", "deployment", "plot", "transect", "individual", "animal", "subject", "speaker", "observer", "session",
@@ -167,7 +167,7 @@ def name_splits(rows: DataFrame, table: str | Path) -> DataFrame:
     if "split" not in rows:
         return rows
     texts = rows["split"].astype(str).str.strip()
-    named = texts.map(lambda text: SPLITS.get(key(text), text))
+    named = texts.map(lambda text: SPLITS.get(column_key(text), text))
     if changed := list(dict.fromkeys(zip(texts[texts != named], named[texts != named], strict=True))):
         logger.info("%s: %s", table, "; ".join(f"the split {given} is read as {name}" for given, name in changed))
     others = named[~named.isin(SPLITS.values())]
@@ -179,7 +179,7 @@ def name_splits(rows: DataFrame, table: str | Path) -> DataFrame:
 
 def keep_groups(rows: DataFrame, group: str, table: str | Path) -> DataFrame:
     """Let the named column say which clips belong together, and no other but the recording."""
-    column = next((name for name in rows.columns if name == group or key(name) == key(group)), None)
+    column = next((name for name in rows.columns if name == group or column_key(name) == column_key(group)), None)
     if column is None or column in ("labels", "fold", "split"):
         has = ", ".join(map(str, rows.columns.drop(["file", "labels", "fold", "split"], errors="ignore")))
         raise OscineError(f"{table} has no column {group!r} to group clips by; it has {has[:200]}")
@@ -198,8 +198,8 @@ def find_groups(rows: DataFrame, targets: np.ndarray, table: str | Path) -> Data
             f"--group {own[-1]} keeps those of one {own[-1]} together and no others"
         )
     rows = rows.drop(columns=own)  # one value only: it divides nothing
-    alike = [name for name in rows.columns if key(name) in ALIKE]
-    for column in sorted(alike, key=lambda name: ALIKE.index(key(name))):
+    alike = [name for name in rows.columns if column_key(name) in ALIKE]
+    for column in sorted(alike, key=lambda name: ALIKE.index(column_key(name))):
         names = rows[column]
         if 1 < names.nunique() < len(rows) and _crosses(names, targets):
             return rows.assign(group=names)
