@@ -145,12 +145,12 @@ def common_folder(paths: Iterable[str]) -> str:
         return ""
 
 
-def without_places(value: Any) -> Any:
+def strip_local_paths(value: Any) -> Any:
     """Cut every path that leads out of the current folder down to its last part, in JSON's or YAML's values."""
     if isinstance(value, dict):
-        return {key: without_places(one) for key, one in value.items()}
+        return {key: strip_local_paths(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [without_places(one) for one in value]
+        return [strip_local_paths(one) for one in value]
     place = PLACE.fullmatch(value) if isinstance(value, str) else None
     return (place[1] or "") + re.split(r"[/\\]", place[0].rstrip("/\\"))[-1] if place else value
 

@@ -141,7 +141,13 @@ class Replaced:
         try:
             for name, was_there in self._moved(aside).items():
                 if os.path.lexists(aside / name):
-                    self._make_way(name, aside)
+                    if name not in self.names and os.path.lexists(
+                        self.folder / name
+                    ):  # only another oscine replaces it
+                        raise OscineError(
+                            f"{self.folder / name} is in the way of an earlier one; move it away: {_remedy(aside)}"
+                        )
+                    remove(self.folder / name)
                     (aside / name).rename(self.folder / name)
                 elif name in self.names and not was_there:  # else it is back already, or was not moved yet
                     remove(self.folder / name)
@@ -191,12 +197,6 @@ class Replaced:
             if Path(name).name != name or name in (".", ".."):
                 raise OscineError(f"{record} names {name!r}, which is no file's; {_remedy(aside)}")
         return {name: bool(there) for name, there in content.items()}
-
-    def _make_way(self, name: str, aside: Path) -> None:
-        """Delete what came in place of an earlier file; a name that only another oscine replaces must be free."""
-        if name not in self.names and os.path.lexists(self.folder / name):
-            raise OscineError(f"{self.folder / name} is in the way of an earlier one; move it away: {_remedy(aside)}")
-        remove(self.folder / name)
 
     def _sweep(self) -> None:
         """Delete what nobody can want back; what another program has open goes with the next call."""

@@ -19,6 +19,7 @@ WRITTEN = re.compile(
     r"\\(?:x([01][0-9a-f]|7f|[89][0-9a-f]|5c)|u(00ad|061c|180e|200[bef]|202[89a-e]|206[0-9a-f]|feff|fff[9ab])"
     r"|U(0001bca[0-3]|0001d17[3-9a]|000e00(?:01|[2-7][0-9a-f])))"
 )
+NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 RUN = "=+-@＝＋－＠"  # how a cell begins that a spreadsheet may run; it reads the wide ones as the others
 
 
@@ -71,8 +72,4 @@ def unguarded(cell: str) -> str:
 def _is_run(part: str) -> bool:
     """Return whether a spreadsheet may run a text; one that only looks guarded counts, to be told from one that is."""
     bare = part.lstrip("'")
-    return bool(bare) and bare[0] in RUN and not _is_number(bare)
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?", text) is not None
+    return bool(bare) and bare[0] in RUN and not NUMBER.fullmatch(bare)

@@ -18,7 +18,7 @@ from oscine.models.encoders.base.state import evaluating
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx_file import check_ready
 from oscine.models.export.onnx_frontend import graph_of
-from oscine.models.files import without_places, write_whole
+from oscine.models.files import strip_local_paths, write_whole
 from oscine.models.json_text import one_line
 from oscine.models.locks import lock_output
 
@@ -85,7 +85,7 @@ def metadata(encoder: Encoder, head: Head | None = None) -> dict[str, str]:
     samples = head.samples if head else encoder.samples
     weights = dict(encoder.provenance or {})
     return {
-        "model": without_places(weights.pop("model", None)) or type(encoder).__name__,
+        "model": strip_local_paths(weights.pop("model", None)) or type(encoder).__name__,
         "architecture": type(encoder).__name__,
         "config": json.dumps(encoder.config),
         "sample_rate": str(encoder.sample_rate),

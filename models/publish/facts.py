@@ -93,11 +93,6 @@ def encoder_facts(saved: Encoder, terms: Terms, run: Run | None = None) -> Facts
     chosen = choose_licence(terms.licence, origin, terms.relicence)
     found = [read_scores(text, sha256) for text in terms.scores]
     check_names(found)
-    data = terms.data or known_data(run, origin)
-    return Facts(terms.repository, terms.tag, saved, sha256, chosen, data, run, found, origin)
-
-
-def known_data(run: Run | None, origin: Origin | None) -> list[Data]:
-    """Return the data that a run and the origin of its weights name."""
     row = find_published(origin.model) if origin else None
-    return [Data(name) for name in (run and run.recordings, row and row.data) if name]
+    data = terms.data or [Data(name) for name in (run and run.recordings, row and row.data) if name]
+    return Facts(terms.repository, terms.tag, saved, sha256, chosen, data, run, found, origin)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from oscine.models.compat import check_repository_name
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.errors import OscineError
-from oscine.models.files import without_places
+from oscine.models.files import strip_local_paths
 from oscine.models.json_text import fits, read_json
 
 STAGING_PREFIX = "oscine-draft-"  # branches that are made and taken away while publishing
@@ -210,7 +210,7 @@ def read_scores(text: str, sha256: str, finetuned: bool = False) -> Scores:
     path = Path(benchmark[1] if benchmark else text)
     try:
         content = read_json(path, "")
-        content |= {section: without_places(content[section]) for section in PLACES if section in content}
+        content |= {section: strip_local_paths(content[section]) for section in PLACES if section in content}
         found, scores = content["weights"]["sha256"], scores_of(content, path.stat().st_mtime)
         trained = bool(content["settings"].get("finetune"))
     except OSError as error:

@@ -229,11 +229,11 @@ def changed_files(info: ModelInfo, contents: RepoContents) -> list[str]:
     """List files that a commit holds otherwise or lacks, and those of an earlier publishing that should go."""
     there = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     files = contents.files.items()
-    changed = [path for path, file in files if path not in there or not same(there[path], file)]
+    changed = [path for path, file in files if path not in there or not is_same(there[path], file)]
     return changed + stale(info, contents)
 
 
-def same(sibling: RepoSibling, file: File) -> bool:
+def is_same(sibling: RepoSibling, file: File) -> bool:
     if sibling.lfs:
         return sibling.lfs.sha256 == file.sha256
     return sibling.blob_id == git_hash(file.content if isinstance(file.content, bytes) else file.content.read_bytes())

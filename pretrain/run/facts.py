@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
 
-from oscine.models.files import without_places
+from oscine.models.files import strip_local_paths
 from oscine.models.publish.facts import Facts, Run, Terms, encoder_facts
 from oscine.models.yaml_text import as_yaml, parse_yaml
 from oscine.models.zoo import LOCAL, create_model
@@ -30,7 +30,7 @@ def read_run(run: Path, folder: Path) -> Run:
     curve = loss_curve(run).loc[: record.step - 1]  # steps count from zero
     settings: dict[str, Any] = {}
     if record.settings:
-        settings = without_places(parse_yaml(record.settings, folder, "train again"))
+        settings = strip_local_paths(parse_yaml(record.settings, folder, "train again"))
     terms = {str(name): curve[name].dropna() for name in curve.columns if str(name).startswith("loss")}
     data = settings.get("data")
     recordings = data.get("recordings") if isinstance(data, dict) else None  # a folder or file, or a list of files

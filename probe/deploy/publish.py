@@ -17,7 +17,7 @@ from huggingface_hub.utils import yaml_dump
 
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
-from oscine.models.files import file_hash, without_places
+from oscine.models.files import file_hash, strip_local_paths
 from oscine.models.hub.download import fetch
 from oscine.models.hub.encoder_files import CONFIG, SETTINGS, WEIGHTS
 from oscine.models.hub.origin import origin_of, refresh_licence
@@ -77,7 +77,7 @@ def probe_contents(fitted: FittedProbe, terms: Terms) -> Iterator[tuple[Path, Re
     found = [scores_of_probe(text, fitted) for text in terms.scores]
     check_names(found)
     needed = encoder_on_the_hub(fitted)
-    task = without_places(fitted.fitted_on.get("task"))
+    task = strip_local_paths(fitted.fitted_on.get("task"))
     with TemporaryDirectory(prefix="oscine-") as temporary:
         saved = save_probe(without_local_paths(fitted), temporary, with_encoder=needed is None)
         fitted = load_probe(saved)
@@ -115,7 +115,7 @@ def without_local_paths(fitted: FittedProbe) -> FittedProbe:
     encoder = copy(fitted.encoder)
     if str((encoder.provenance or {}).get("model")).startswith(LOCAL):
         encoder.provenance = None
-    return replace(fitted, encoder=encoder, fitted_on=without_places(fitted.fitted_on))
+    return replace(fitted, encoder=encoder, fitted_on=strip_local_paths(fitted.fitted_on))
 
 
 def scores_of_probe(text: str, fitted: FittedProbe) -> Scores:

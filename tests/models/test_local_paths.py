@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oscine.models.files import without_places
+from oscine.models.files import strip_local_paths
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,10 @@ from oscine.models.files import without_places
     ],
 )
 def test_a_path_that_leads_out_is_cut_to_its_name(value, named):
-    assert without_places({"one": [value, {"two": value}], "three": 3}) == {"one": [named, {"two": named}], "three": 3}
+    assert strip_local_paths({"one": [value, {"two": value}], "three": 3}) == {
+        "one": [named, {"two": named}],
+        "three": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -33,4 +36,4 @@ def test_a_path_that_leads_out_is_cut_to_its_name(value, named):
     ["runs/bird", "garden", "local-dir:runs/bird", "hf-hub:robin/bird@v1", "bat_base.as2m", "", 0.5, None, True],
 )
 def test_everything_else_stays(value):
-    assert without_places(value) == value
+    assert strip_local_paths(value) == value
