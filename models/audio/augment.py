@@ -44,7 +44,7 @@ def coloured_noise(
 
 
 class Mix(NamedTuple):
-    """Which clips of a batch are laid over which.
+    """Name which clips of a batch are laid over which.
 
     chosen [count], those that take part; others [round, count], which of the chosen each gets; shifts [round, count, 1], in
     samples; level [count, 1], of what is added.

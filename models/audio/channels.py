@@ -28,7 +28,7 @@ def one_channel(channel: Channel) -> int:
 
 
 def missing_channel(channel: int, channels: int) -> str:
-    """Return why a recording of so many channels cannot be read, or ""."""
+    """Return why a recording with that number of channels lacks a channel, or ""."""
     if channel <= channels:
         return ""
     return f"has {channels} channel{'s' * (channels > 1)}, no channel {channel}; choose another one, or {MIX}"

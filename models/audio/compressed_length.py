@@ -56,7 +56,7 @@ def after_tags(file: BinaryIO) -> int:
 
 
 class Streaminfo(NamedTuple):
-    """What a FLAC's first block says. block: samples of a frame, if all have as many."""
+    """The content of a FLAC's first block. block: samples of a frame, if all have as many."""
 
     block: int
     rate: int
@@ -112,7 +112,7 @@ def _flac_samples(file: BinaryIO, size: int, begin: int, known: Streaminfo) -> i
 
 
 def _ends_within(data: bytes) -> bool:
-    """Whether a frame ends before `data` does, which then goes on with something else than tags.
+    """Return whether a frame ends before `data` does, which then goes on with something else than tags.
 
     By its checksum alone, which comes by chance once in 65,536 bytes; a frame has about 10,000.
     """
@@ -155,7 +155,7 @@ def _crc8(data: bytes) -> int:
 
 
 def _crc16(data: bytes) -> int:
-    """Of a whole frame: 0, since it ends with its checksum. Bytes are joined in pairs, then pairs in fours, and so on."""
+    """Compute a checksum: 0 of a whole frame, which ends with its own. Bytes are joined in pairs, pairs in fours, ..."""
     crcs = CRC16[np.frombuffer(data, np.uint8)]
     for shift in _shifts():
         if len(crcs) < 2:
@@ -168,7 +168,7 @@ def _crc16(data: bytes) -> int:
 
 @cache
 def _shifts() -> list[np.ndarray]:  # of [65536]
-    """What becomes of every checksum when 1, 2, 4, ... bytes of zeros follow, up to MOST."""
+    """Compute what becomes of every checksum when 1, 2, 4, ... bytes of zeros follow, up to MOST."""
     every = np.arange(2**16, dtype=np.uint16)
     shifts = [every << 8 ^ CRC16[every >> 8]]
     while 2 ** len(shifts) <= MOST:
@@ -177,7 +177,7 @@ def _shifts() -> list[np.ndarray]:  # of [65536]
 
 
 def _table(polynomial: int, bits: int) -> list[int]:
-    """A checksum's table, from the highest bit down."""
+    """Make a checksum's table, from the highest bit down."""
     table = []
     for byte in range(256):
         crc = byte << bits - 8
@@ -202,7 +202,7 @@ def _ogg(file: BinaryIO, size: int, begin: int) -> Extent:
 
 
 def _is_one_stream(file: BinaryIO, tail: bytes, begin: int, end: int) -> bool:
-    """Whether the last page is of a stream that begins the file, and one of as many pages as fit in."""
+    """Return whether the last page is of a stream that begins the file, and one of as many pages as fit in."""
     last = tail[tail.rfind(b"OggS\0") :]
     # The streams that begin with the file have their first pages before all others.
     first = takewhile(lambda page: page[1][5] & 2, islice(_pages(file, begin, end), 64))
@@ -223,7 +223,7 @@ def _pages(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _ogg_pieces(file: BinaryIO, begin: int, end: int) -> tuple[int, ...]:
-    """Where files begin that are one behind another: at a stream's first page that no other's first page is before."""
+    """Find where files begin that are one behind another: at a stream's first page that no other's first page is before."""
     places, first = [], False
     for place, head in _pages(file, begin, end):
         if head[5] & 2 and not first:
@@ -233,7 +233,7 @@ def _ogg_pieces(file: BinaryIO, begin: int, end: int) -> tuple[int, ...]:
 
 
 def _ends_in_last_page(tail: bytes) -> bool:
-    """Whether the end of an Ogg file is a whole page that is marked as its stream's last (RFC 3533, section 6)."""
+    """Return whether the end of an Ogg file is a whole page that is marked as its stream's last (RFC 3533, section 6)."""
     begin = tail.rfind(b"OggS\0")
     page = tail[begin:] if begin >= 0 else b""
     if len(page) < 27 or len(page) < 27 + page[26]:
@@ -284,7 +284,7 @@ def _mp3(file: BinaryIO, size: int, begin: int) -> Extent | None:
 
 
 class Numbers(NamedTuple):
-    """What an MP3's first frame says of the others. delay, padding: samples at both ends that are no sound."""
+    """The numbers in an MP3's first frame about the others. delay, padding: samples at both ends that are no sound."""
 
     content: bytes  # from its name on
     frames: int
@@ -330,7 +330,7 @@ def _mp3_without_number(file: BinaryIO, begin: int, end: int, first: bytes, head
 
 
 def _is_first(data: bytes, place: int) -> bool:
-    """Whether a frame begins there, and another of its kind behind it."""
+    """Return whether a frame begins there, and another of its kind behind it."""
     if data[place] != 0xFF or not (head := _mp3_head(data[place : place + 4])):
         return False
     following = _mp3_head(data[place + head.length : place + head.length + 4])
@@ -353,7 +353,7 @@ def _mp3_head(data: bytes) -> Head | None:
 
 
 def _count(file: BinaryIO, begin: int, end: int, kind: int) -> tuple[int, str]:
-    """Whole frames of a kind between two places, and a note where they end before."""
+    """Count whole frames of a kind between two places; and note where they end before."""
     count, place, data, first, good = 0, begin, b"", begin, begin
     while place + 4 <= end:
         if place + 4 - first > len(data):

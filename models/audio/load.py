@@ -67,7 +67,7 @@ class AudioError(OscineError):
 
 
 class AudioInfo(NamedTuple):
-    """What a recording holds. `note`: what is to be said of the file though it can be read, such as that it is cut short."""
+    """Length, rate and channels of a recording. `note`: a warning about a file that can be read, such as one cut short."""
 
     frames: int
     sample_rate: int
@@ -113,7 +113,7 @@ def load_audio(
 
 
 def load(file: Opened, sample_rate: int, first: int, count: int | None, channel: int = 0) -> Tensor:
-    """Decode an open recording and close it; warn of what is to be said of it, once."""
+    """Decode an open recording and close it; log the note about it, once."""
     with file:
         waveform, truncated = decode(file, sample_rate, first, count, channel)
     if not len(waveform):
@@ -241,7 +241,7 @@ def _opened(file: BinaryIO, path: str | Path, name: str | bytes | None) -> Opene
 
 
 def _measured(file: BinaryIO, size: int) -> Extent | None:
-    """The sound in a file, measured once while it stays the same: an MP3 that does not say its length is read whole."""
+    """Measure the sound in a file, once while it stays the same: an MP3 that does not say its length is read whole."""
     try:
         status = os.fstat(file.fileno())
     except OSError:  # in memory, or a part of another file
@@ -282,7 +282,7 @@ def unreadable(error: Exception) -> str:
 
 
 def _check(recording: Opened, extent: Extent | None, size: int) -> str:
-    """Refuse a recording without samples, or whose numbers cannot be; return what is to be said of it."""
+    """Refuse a recording without samples, or with impossible numbers; return a note about it."""
     path, frames, rate = recording.path, recording.frames, recording.samplerate
     if not frames:
         only = "holds zeros alone, behind a header that does not say how long it is" if extent and extent.zeros else ""
@@ -298,7 +298,7 @@ def _check(recording: Opened, extent: Extent | None, size: int) -> str:
 
 
 def _differences(extent: Extent, held: float) -> str:
-    """Say what a header says otherwise than the file, which holds so many seconds, or ""."""
+    """Describe how a header differs from the file, which holds that many seconds; "" where it does not."""
     second = max(1, extent.held) / held  # bytes, samples or frames of one
     stated = held if extent.stated is None or extent.right else extent.stated / second
     holds, says, zeros = f"{held:.3f} s", f"{stated:.3f} s", f"{extent.zeros / second:.3f} s"
@@ -311,7 +311,7 @@ def _differences(extent: Extent, held: float) -> str:
 
 
 def _why_unread(head: bytes, size: int) -> str:
-    """Why libsndfile cannot read a file, from its first bytes."""
+    """Tell why libsndfile cannot read a file, from its first bytes."""
     advice = "convert it to WAV or FLAC, or leave it out"
     kind = next((kind for magic, kind in READ.items() if head.startswith(magic)), "")
     form = head.find(b"fmt ")
@@ -372,7 +372,7 @@ def decode(file: Opened, sample_rate: int, first: int = 0, count: int | None = N
 
 
 def _entry(file: Opened, frame: int) -> int:
-    """Where decoding must begin for `frame` and what follows to be as in the whole file."""
+    """Find where decoding must begin for `frame` and what follows to be as in the whole file."""
     if file.format == "MP3":
         # A frame of 1152 may borrow bits from those before it: up to 511 bytes, which small frames take many to hold.
         return max(0, frame - 32 * 1152)
@@ -382,7 +382,7 @@ def _entry(file: Opened, frame: int) -> int:
 
 
 def _read_mono(file: Opened, low: int, high: int, channel: int) -> np.ndarray:
-    """Frames `low` to `high` of one channel, or of all averaged, float32 [frames]; fewer where decoding fails."""
+    """Read frames `low` to `high` of one channel, or of all averaged, float32 [frames]; fewer where decoding fails."""
     parts = [np.empty(0, np.float32)]
     try:
         file.go_to(low)

@@ -57,7 +57,7 @@ class Extent(NamedTuple):
 
     @property
     def right(self) -> bool:
-        """Whether the header says what is there."""
+        """Return whether the header says what is there."""
         return self.stated == self.held
 
 
@@ -65,7 +65,7 @@ Order = Literal["little", "big"]
 
 
 class Layout(NamedTuple):
-    """How a container writes its chunks: a name, a size, then so many bytes. whole: the size counts its chunk's head."""
+    """How a container writes its chunks: a name, a size, then that many bytes. whole: the size counts its chunk's head."""
 
     order: Order
     first: int
@@ -150,14 +150,14 @@ def _wave(file: BinaryIO, size: int, layout: Layout, form: bytes, sound: bytes) 
 
 
 def _end(file: BinaryIO, layout: Layout) -> int:
-    """Where a file ends, as its first bytes say."""
+    """Read where a file ends, as its first bytes say."""
     if layout is W64:
         return int.from_bytes(read_at(file, 16, 8), "little")
     return 8 + int.from_bytes(read_at(file, 4, 4), layout.order)
 
 
 def _riff(layout: Layout, form: bytes, held: int) -> bytes:
-    """A WAV header for so many bytes; RF64's where 32 bits are too few."""
+    """Make a WAV header for a number of bytes; RF64's where 32 bits are too few."""
     size = 12 + 8 + len(form) + len(form) % 2 + 8 + held
     padded = form + bytes(len(form) % 2)
     if size < 2**32 - 2**8:
@@ -220,7 +220,7 @@ def _au(file: BinaryIO, size: int, head: bytes) -> Extent | None:
 
 
 def _chunks(file: BinaryIO, size: int, layout: Layout) -> Iterator[tuple[bytes, int, int]]:
-    """Names of chunks, where their contents begin, and their sizes as they are written."""
+    """Yield names of chunks, where their contents begin, and their sizes as they are written."""
     place = layout.first
     for _ in range(MOST):
         head = read_at(file, place, layout.head)
@@ -265,7 +265,7 @@ def _without_rest(found: Extent, size: int) -> Extent:
 
 
 def _is_open(sound: Sound, number: int) -> bool:
-    """Whether a size is one that a writer leaves who does not know it."""
+    """Return whether a size is one that writers leave where they do not know it."""
     if number <= 0 or number >= UNKNOWN or number in GUESSES:
         return True
     whole_blocks = any(number == guess - guess % sound.block for guess in GUESSES)
@@ -274,7 +274,7 @@ def _is_open(sound: Sound, number: int) -> bool:
 
 
 def _is_metadata(file: BinaryIO, size: int, layout: Layout | None, place: int, slack: int) -> bool:
-    """Whether what follows is chunks up to the end of the file, or tags, or padding, and no sound.
+    """Return whether what follows is chunks up to the end of the file, or tags, or padding, and no sound.
 
     slack: bytes that are too few to be sound.
     """
@@ -301,7 +301,7 @@ def _is_metadata(file: BinaryIO, size: int, layout: Layout | None, place: int, s
 
 
 def _before_zeros(file: BinaryIO, first: int, size: int) -> int:
-    """Where the zeros begin that a file ends with, at `first` at the earliest; its end where they are few.
+    """Find where the zeros begin that a file ends with, at `first` at the earliest; its end where they are few.
 
     They are looked for from `first` on, since in a tar.gz going back is slow.
     """
@@ -328,7 +328,7 @@ def before_tags(file: BinaryIO, size: int) -> int:
 
 
 def _last_tag(file: BinaryIO, tail: bytes, end: int) -> int:
-    """Bytes of the tag that ends a file, of which `tail` are the last bytes up to `end`; 0 where none does."""
+    """Count the bytes of the tag that ends a file, of which `tail` are the last bytes up to `end`; 0 where none does."""
     if len(tail) == 128 and tail.startswith(b"TAG"):
         return 355 if end >= 355 and read_at(file, end - 355, 4) == b"TAG+" else 128
     if tail[-32:-24] == b"APETAGEX":
@@ -344,7 +344,7 @@ def _last_tag(file: BinaryIO, tail: bytes, end: int) -> int:
 
 
 def _before_metadata(file: BinaryIO, size: int, layout: Layout | None, begin: int) -> int:
-    """Bytes from `begin` to the first of a row of chunks that ends with the file, or to the end where there is none."""
+    """Count bytes from `begin` to the first of a row of chunks that ends with the file, else to the end."""
     if layout is None:
         return max(0, size - begin)
     first = max(begin, size - TAIL)

@@ -42,7 +42,7 @@ class OpenRecording(soundfile.SoundFile):
 
     @property
     def error(self) -> Exception | None:
-        """Why the file could not be read, if so."""
+        """The reason why the file could not be read, if so."""
         return error_of(self.given) or error_of(self.under)
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class OpenRecording(soundfile.SoundFile):
         self.pass_over(frame)
 
     def pass_over(self, frames: int) -> None:
-        """Decode so many frames for nothing."""
+        """Decode frames and throw them away."""
         while frames > 0 and (read := len(self.read(min(frames, BLOCK)))):
             frames -= read
 

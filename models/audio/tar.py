@@ -117,7 +117,7 @@ class Tars:
         return self.paths[self.tar[recording]] / self.names[recording].as_py()
 
     def unread(self) -> dict[int, AudioError]:
-        """Return number to error of recordings that cannot be read; log what is to be said of others."""
+        """Return number to error of recordings that cannot be read; log the notes about others."""
         errors = {}
         for recording in np.flatnonzero(self.notes.to_numpy(zero_copy_only=False) != "").tolist():
             note = self.notes[recording].as_py()
@@ -151,7 +151,7 @@ class Tars:
 
 
 def _open_inside(file: Any, place: Place) -> BinaryIO:
-    """A recording that lies in another file as a file of its own; one that is not long is read at once."""
+    """Open a recording in another file as one of its own; one that is not long is read at once."""
     part = place.part(file)
     stream = io.BufferedReader(part, EDGE)
     if place.length > WHOLE:
@@ -185,7 +185,7 @@ def _find(path: Path) -> Index | None:
 
 
 def _writable(path: Path) -> Path:
-    """The folder that an index is to lie in."""
+    """Find the folder that an index is to lie in."""
     folders = _folders(path)
     for folder in folders:
         try:
@@ -198,7 +198,7 @@ def _writable(path: Path) -> Path:
 
 
 def _folders(path: Path) -> tuple[Path, Path]:
-    """Where an index may lie: beside its tar, or in the user's cache."""
+    """Name where an index may lie: beside its tar, or in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(os.fsencode(path.parent.absolute())).hexdigest()[:16]
     return path.parent / ".index", cache / "oscine" / name
@@ -209,7 +209,7 @@ def _stamp(path: Path) -> bytes:
 
 
 def _read(path: Path, folder: Path) -> Index | None:
-    """The index of a tar as it is now, if it lies in that folder and is whole."""
+    """Read the index of a tar as it is now, if it lies in that folder and is whole."""
     windows = folder / f"{path.name}.windows"
     try:
         members = pq.read_table(folder / f"{path.name}.parquet", page_checksum_verification=True)
@@ -237,7 +237,7 @@ def _read(path: Path, folder: Path) -> Index | None:
 
 
 def _are_within(members: pa.Table, size: int) -> bool:
-    """Whether recordings lie where they can, and are as long as they can be."""
+    """Return whether recordings lie where they can, and are as long as they can be."""
     if any(column.null_count for column in members.columns):
         return False
     offset, length, frames, rate = (members[name].to_numpy() for name in ("offset", "length", "frames", "rate"))
@@ -323,7 +323,7 @@ class Member(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What was read of a tar. points: of its gzip file, if it is one; cut: why it ends before its time, or ""."""
+    """The content of a tar. points: of its gzip file, if it is one; cut: why it ends before its time, or ""."""
 
     members: pa.Table
     points: np.ndarray | None
@@ -372,7 +372,7 @@ def _is_recording(entry: Entry) -> bool:
 
 
 def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
-    """The recordings of a tar that is not compressed; at last EOFError where it is cut short."""
+    """Yield the recordings of a tar that is not compressed; at last EOFError where it is cut short."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     for entry in read_entries(file):
@@ -386,7 +386,7 @@ def _members(path: Path, file: BinaryIO) -> Iterator[Member]:
 
 
 def _members_inflated(path: Path, file: BinaryIO, inflated: GzipIndexer, windows: BinaryIO) -> Iterator[Member]:
-    """The recordings of a tar.gz, whose headers are read from their ends, as far as those suffice; EOFError as above."""
+    """Yield the recordings of a tar.gz, whose headers are read from their ends where those suffice; EOFError likewise."""
     content = io.BufferedReader(inflated, 2**20)
     found: list[tuple[Entry, Member, bool]] = []
     cut: EOFError | None = None
@@ -425,7 +425,7 @@ def _cut_member(entry: Entry) -> Member:
 
 
 def _pass_over(content: BinaryIO, size: int, keep: bool) -> tuple[bytes, bytes]:
-    """Read so many bytes; return the first and the last of them."""
+    """Read a number of bytes; return the first and the last of them."""
     head = content.read(min(size, EDGE))
     left, tail = size - len(head), b""
     while left > 0 and (block := content.read(min(left, EDGE))):

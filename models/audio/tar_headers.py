@@ -117,7 +117,7 @@ def read_entries(content: BinaryIO) -> Iterator[Entry]:
 
 
 def _read(content: BinaryIO, header: tarfile.TarInfo, place: int) -> tuple[bytes, int]:
-    """The content of a header that extends the next one, and where it ends."""
+    """Read the content of a header that extends the next one, and where it ends."""
     if header.size > LONGEST:
         raise TarError(f"a header of {header.size:,} bytes, at byte {place - BLOCK:,}")
     length = header.size + -header.size % BLOCK
@@ -128,7 +128,7 @@ def _read(content: BinaryIO, header: tarfile.TarInfo, place: int) -> tuple[bytes
 
 
 def _names(kind: bytes, data: bytes) -> dict[str, str]:
-    """What an extended header says, by its key; in a PAX header a row is "LENGTH KEY=VALUE\\n"."""
+    """Read what an extended header says, by its key; in a PAX header a row is "LENGTH KEY=VALUE\\n"."""
     if kind in IGNORED:
         return {}
     if kind == tarfile.GNUTYPE_LONGNAME:
@@ -188,7 +188,7 @@ class Map(NamedTuple):
     taken: int = 0
 
     def fits(self, stored: int) -> bool:
-        """Return whether it makes a file of its size, of which so many bytes are stored."""
+        """Return whether it makes a file of its size, of which `stored` bytes are in the tar."""
         ends = [0, *(start + count for start, count in self.runs)]
         ordered = all(end <= start and count >= 0 for end, (start, count) in zip(ends, self.runs))
         return ordered and ends[-1] <= self.size <= LARGEST and sum(count for _, count in self.runs) == stored
@@ -243,7 +243,7 @@ def _read_lines(content: BinaryIO, stored: int) -> tuple[list[str], int]:
 
 
 def _octal(block: bytes, place: int, count: int) -> list[int]:
-    """Read so many numbers of 12 bytes each; -1 stands for what is none."""
+    """Read `count` numbers of 12 bytes each; -1 stands for what is none."""
     return [_tar_number(block[at : at + 12]) for at in range(place, place + 12 * count, 12)]
 
 

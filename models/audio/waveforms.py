@@ -40,7 +40,7 @@ def as_batch(waveform: Tensor | np.ndarray) -> Tensor:  # [batch, samples]
 
 
 def as_clips(clips: Sequence[Tensor | np.ndarray], samples: int) -> list[Tensor]:
-    """Check clips, [samples] each, of up to so many samples; arrays become tensors."""
+    """Check clips, [samples] each, of up to `samples` samples; arrays become tensors."""
     if not len(clips):
         raise OscineError("the list of clips is empty; expected tensors [samples]")
     checked = [as_tensor(clip, f"clip {number} of the list") for number, clip in enumerate(clips)]
@@ -90,7 +90,7 @@ def _check_floats(waveform: Tensor, name: str) -> None:
 
 
 def _check_numbers(waveform: Tensor, name: str) -> bool:
-    """Whether all samples are numbers; warn, once, of those that look like int16's."""
+    """Return whether all samples are numbers; warn, once, of those that look like int16's."""
     if waveform.is_meta or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True  # there are no numbers to look at
     peak = waveform.detach().abs().max().item()  # NaN where one is

@@ -29,7 +29,7 @@ def default_workers(device: torch.device) -> int:
 
 
 def read_in_processes(items: Dataset[Any], order: Iterable[Any] | None = None, *, workers: int) -> Iterator[Any]:
-    """Read items in order, in so many processes; 0 reads in this one. The global random state stays as it is.
+    """Read items in order, in other processes; with 0 workers in this one. The global random state stays as it is.
 
     order: what the items are asked for, one by one as they come; all of their numbers by default. An item that is an error
     of ours is raised here: a worker would raise it as the text of its traceback.
@@ -67,7 +67,7 @@ def _begin_worker(worker: int) -> None:
 
 
 def _leave_with(number: int, parent: Any) -> None:
-    """End a worker whose parent was killed: it would wait for ever to hand over what nobody takes any more."""
+    """End a worker whose parent was killed: it would wait for ever to hand over what it has read."""
     # A fork's brothers hold what tells it that the parent is alive; on Windows the parent's number stays what it was.
     while os.getppid() == number and parent.is_alive():
         time.sleep(1)

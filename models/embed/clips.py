@@ -44,7 +44,7 @@ class ClipLayout(NamedTuple):
         return last - self.first_sample(recording)
 
     def clips(self, total: int) -> int:
-        """Count the clips that so many samples are cut into."""
+        """Count the clips that a number of samples is cut into."""
         return count_clips(total, self.samples, self.hop) - self.leaves_out(total)
 
     def clips_of(self, recording: Recording) -> int:
@@ -52,7 +52,7 @@ class ClipLayout(NamedTuple):
         return self.clips(self.total_samples(recording))
 
     def leaves_out(self, total: int) -> bool:
-        """Return whether the last clip of so many samples has too few of them."""
+        """Return whether the last clip of a number of samples has too few of them."""
         clips = count_clips(total, self.samples, self.hop)
         return clips > 1 and total - (clips - 1) * self.hop < self.shortest
 
@@ -104,7 +104,7 @@ class ChunkReader(Dataset[ChunkAudio]):
 def make_layout(
     encoder: Encoder, hop: float | None = None, samples: int | None = None, shortest: float = SHORTEST_CLIP
 ) -> ClipLayout:
-    """Lay out clips of so many samples, by default the encoder's, every `hop` seconds; None is a clip's length.
+    """Lay out clips of `samples` samples, by default the encoder's, every `hop` seconds; None is a clip's length.
 
     shortest: the share of a clip that the last one of a recording must have, to be one, unless it is the only one.
     """
@@ -145,7 +145,7 @@ def group_chunks(
 
 
 def read_chunks(chunks: Iterable[Chunk], layout: ClipLayout, workers: int) -> Iterator[ChunkAudio]:
-    """Read chunks ahead, in order, in so many processes; 0 reads in this one."""
+    """Read chunks ahead, in order, in other processes; with 0 workers in this one."""
     return read_in_processes(ChunkReader(layout), chunks, workers=workers)
 
 

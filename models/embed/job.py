@@ -21,7 +21,7 @@ from oscine.models.recordings.headers import Recording, check_source
 from oscine.models.recordings.timestamps import Clock
 
 # Batches in a part, about, which is what a stop can cost: a quarter of what was done before it, and 32 at most. With 32 from
-# the beginning, whoever stopped after 300 clips on a CPU, which are minutes, had kept nothing.
+# the beginning, a stop after 300 clips on a CPU, which are minutes, left nothing.
 QUARTER, BATCHES = 4, 32
 PARTS = "growing"  # in a journal's plan: those of versions without it are of another size
 
@@ -56,11 +56,11 @@ class Job(NamedTuple):
         return islice(group_chunks(self.recordings, self.layout, self.clips_after), skip, None)
 
     def clips_after(self, done: int) -> int:
-        """Count the clips of the part that comes after so many."""
+        """Count the clips of the part that comes after `done` clips."""
         return self.batch_size * min(BATCHES, max(1, done // self.batch_size // QUARTER))
 
     def progress(self, parts: int) -> Progress:
-        """Return where the job stands when so many parts are done."""
+        """Return where the job stands when a number of parts is done."""
         seconds = sum(recording.seconds for recording in self.recordings)
         progress = Progress(0, len(self.recordings), 0, self.clips, 0.0, seconds)
         for part in islice(self.parts(), parts):
@@ -101,7 +101,7 @@ def embed_part(
     *,
     on_progress: Callable[[int, float], None] = lambda *_: None,
 ) -> tuple[Rows, dict[str, FileError]]:
-    """Compute the rows of some chunks, and what is to be said of their recordings. on_progress: of clips and seconds."""
+    """Compute the rows of some chunks, and the errors of their recordings. on_progress: takes clips and seconds."""
     errors: dict[str, FileError] = {}
     keys: list[Key] = []
     numbers = [torch.empty(0, job.extractor.row_width)]

@@ -46,7 +46,7 @@ class Journal:
         self.held: Lock | None = None  # while this process has it
 
     def plan(self) -> Plan | None:
-        """Return the plan of the run that was begun here, if that is not over; without a finished part it binds nobody."""
+        """Return the plan of the run that was begun here, if that is not over and has a finished part."""
         path = self.folder / PLAN
         try:
             plan = check_fields(read_json(path, ANEW), FIELDS, path, ANEW, {"made": dict[str, Any]})
@@ -128,7 +128,7 @@ class Journal:
             yield (table if columns is None else table.select(columns)).replace_schema_metadata(None)
 
     def finish(self, summary: Summary) -> None:
-        """Remove the journal of a table that is in its place; whoever is killed in here finds that it was made."""
+        """Remove the journal of a table that is in its place; after a kill in here the next call finds that it was made."""
         plan = json.loads((self.folder / PLAN).read_bytes())
         made = {key: value for key, value in summary._asdict().items() if key not in ("out", "errors")}
         with writing(self.target):
@@ -148,9 +148,9 @@ class Journal:
             self.held = lock_exclusive(self.folder / LOCK, f"writing {self.target}", "choose another name")
 
     def _sweep(self) -> None:
-        """Remove a folder in which whoever made the table, and was killed, has left nothing but the lock."""
+        """Remove a folder in which a killed call that made the table has left nothing but the lock."""
         if self.folder.is_dir() and {path.name for path in self._files()} <= {LOCK, f"{LOCK}.json"}:
-            with suppress(OSError, OscineError):  # it is of no use, and in nobody's way
+            with suppress(OSError, OscineError):  # it is in the way of nothing
                 self._lock()
                 self.close()
 

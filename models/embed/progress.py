@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Forecast(NamedTuple):
-    """What has been found and what it will cost, before it goes.
+    """A forecast of a job: what has been found and what it will cost.
 
     clips_done: of an earlier call with the same arguments. seconds: of reading and encoding the others, by a timed trial
     of them; what `torch.compile` takes is over by then. size: bytes of the table; until it is finished, the journal takes

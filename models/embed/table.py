@@ -66,7 +66,7 @@ class FileError(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What stands in a table: rows of so many recordings and seconds, and the files listed with a reason beside it."""
+    """A table in numbers: rows, recordings, seconds; and the files that are listed beside it, with a reason."""
 
     rows: int
     files: int
@@ -204,7 +204,7 @@ def read_tables(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa
     with reading(path):
         about = pq.read_metadata(path)
         for group in range(about.num_row_groups):
-            # Opened anew for each: who reads a thousand shards side by side may not have so many files open.
+            # Opened for each: who reads a thousand shards side by side may not have so many files open.
             with pq.ParquetFile(path, metadata=about, page_checksum_verification=True) as file:
                 table = file.read_row_group(group, wanted)
             if any(table[key].null_count for key in keys_of(schema.names)):

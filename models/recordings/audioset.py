@@ -100,7 +100,7 @@ def read_ontology(path: Path) -> dict[str, str]:
 
 
 def _clips(folder: Path, split: str) -> dict[str, Path]:
-    """The files of a split by their videos' ids: those that its list names, or all where there is none."""
+    """Find the files of a split by their videos' ids: those that its list names, or all where there is none."""
     files, segments = find_recordings(folder / split), folder / f"{split}.csv"
     listed = set(read_segments(segments)["id"]) if segments.exists() else None
     clips: dict[str, Path] = {}
@@ -128,7 +128,7 @@ def _clips(folder: Path, split: str) -> dict[str, Path]:
 
 
 def _ids(stem: str) -> list[str]:
-    """The ids that a file's name may begin with, the likeliest first.
+    """Find the ids that a file's name may begin with, the likeliest first.
 
     Mostly a Y stands before, as an ID may begin with a dash; after it come times, as the downloader wrote them, or nothing.
     A Y may be the ID's own, and so may the sign after it: which it is, the list knows.

@@ -146,7 +146,7 @@ class BirdSet:
         return rows.assign(path=place, labels=[labels[row] for row in rows["row"]]).drop(columns="row")
 
     def _tars(self) -> list[Path]:
-        """The split's tar files, of which none is missing."""
+        """Find the split's tar files, of which none may be missing."""
         count = CONFIGURATIONS[self.configuration]._asdict().get(self.split, 0)
         if not count:
             there = [split for split in COLUMNS if CONFIGURATIONS[self.configuration]._asdict()[split]]
@@ -187,7 +187,7 @@ class BirdSet:
 
     @property
     def _alone(self) -> bool:
-        """Whether the training data is all there is: its files are then not called so."""
+        """Return whether the training data is all there is: its files are then not called so."""
         return not CONFIGURATIONS[self.configuration].test
 
 
@@ -197,7 +197,7 @@ def classes_of(labelled: DataFrame, *others: DataFrame) -> list[str]:
 
 
 def _configuration(folder: Path) -> str | None:
-    """Whose metadata lies in a folder; None where there is none, an error where there are several."""
+    """Tell whose metadata lies in a folder; None where there is none, an error where there are several."""
     parts = [path.stem.partition("_metadata") for path in folder.glob("*_metadata*.parquet")]
     names = sorted({name for name, _, rest in parts if rest in ("", "_train", "_test", "_test_5s")})
     if len(names) > 1:
@@ -206,7 +206,7 @@ def _configuration(folder: Path) -> str | None:
 
 
 def _labels(codes: str | int | list[str] | None) -> list[str]:
-    """A cell's labels: none, one, or several."""
+    """Read a cell's labels: none, one, or several."""
     return sorted({str(code) for code in (codes if isinstance(codes, list) else [codes]) if code is not None})
 
 

@@ -107,7 +107,7 @@ def name_columns(path: object, table: DataFrame, wanted: Iterable[str]) -> tuple
 
 
 def _candidates(table: DataFrame, name: str) -> list[str]:
-    """Columns that may be meant, the likeliest first."""
+    """Find columns that may be meant, the likeliest first."""
     known = [name, *SYNONYMS[name]]
     called = {
         column: time_key(column)[0] if name in ("start", "end") else column_key(column) for column in table.columns

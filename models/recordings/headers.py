@@ -36,7 +36,7 @@ class Recording(NamedTuple):
 
     @property
     def part(self) -> str:
-        """Which part of the file it is, by a text that no other part has."""
+        """Name the part of the file that it is, by a text that no other part has."""
         return f"{self.start!r} {self.end!r} {self.channel}"
 
     @property

@@ -104,9 +104,7 @@ def _of_file(path: Path) -> Inputs:
 
 
 def _of_list(listed: RecordingList) -> Inputs:
-    missing = listed.missing()
-    if len(missing) == len(set(listed.names)):
-        raise listed.lost(missing)
+    listed.check_found(all_of_them=False)
     rows = [
         (listed.shown(name), listed.place(name), Stretch(start, None if math.isinf(end) else end))
         for name, start, end in zip(listed.names, listed.starts, listed.ends)

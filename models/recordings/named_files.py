@@ -65,7 +65,7 @@ def find_files(table: Path, names: Sequence[str]) -> tuple[list[str], list[str]]
     """Find the absolute path of every name in a table, and what was guessed; raise where a file is not there."""
     found, notes = find_named(table, names)
     if missing := [name for name in dict.fromkeys(names) if name not in found]:
-        raise lost(table, names, missing)
+        raise missing_error(table, names, missing)
     return [found[name] for name in names], notes
 
 
@@ -92,7 +92,7 @@ def find_named(table: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
     return found, _differences(guessed)
 
 
-def lost(table: Path, names: Sequence[str], missing: Sequence[str]) -> OscineError:
+def missing_error(table: Path, names: Sequence[str], missing: Sequence[str]) -> OscineError:
     """Make the error that says which recordings do not exist, and what may be meant."""
     folder, listings, total = table.parent.absolute(), Listings(), len({*names})
     more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
@@ -106,7 +106,7 @@ def lost(table: Path, names: Sequence[str], missing: Sequence[str]) -> OscineErr
 
 
 def _elsewhere(folder: Path, names: Sequence[str]) -> str:
-    """What to do where one folder alone, below or beside the table's, holds all recordings; as the end of a sentence."""
+    """Tell what to do where one folder, below or beside the table's, holds all recordings; as the end of a sentence."""
     if any(PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute() for name in names):
         return ""
     plain = [name.replace("\\", "/") for name in names]
@@ -119,7 +119,7 @@ def _elsewhere(folder: Path, names: Sequence[str]) -> str:
 
 
 def _folders_near(folder: Path) -> Iterator[Path]:
-    """The folders below one, of `ENTRIES` entries; the one above, and those beside it. No links are followed."""
+    """Yield the folders below one, of `ENTRIES` entries; the one above, and those beside it. No links are followed."""
     left, below = ENTRIES, deque([folder])
     while below and left > 0:
         inner, count = _folders_in(below.popleft(), left)
@@ -131,7 +131,7 @@ def _folders_near(folder: Path) -> Iterator[Path]:
 
 
 def _folders_in(folder: Path, most: int) -> tuple[list[Path], int]:
-    """The folders among the first entries of a folder, and how many entries were looked at."""
+    """Find the folders among the first entries of a folder, and how many entries were looked at."""
     try:
         with os.scandir(folder) as entries:
             seen = list(islice(entries, most))
@@ -148,7 +148,7 @@ def _existing(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def _differences(guessed: dict[str, Path]) -> list[str]:
-    """How names differ from those on the disk, each kind with an example."""
+    """Tell how names differ from those on the disk, each kind with an example."""
     divided, accents, spelt = [], [], []
     for name, path in guessed.items():
         wanted = PurePosixPath(name.replace("\\", "/"))
@@ -164,7 +164,7 @@ def _differences(guessed: dict[str, Path]) -> list[str]:
 
 
 def _guess(folder: Path, name: str, listings: Listings) -> str:
-    """What may be meant by a name that is not there, as the end of a sentence."""
+    """Tell what may be meant by a name that is not there, as the end of a sentence."""
     path = PurePosixPath(PureWindowsPath(name).as_posix())
     if len(alike := listings.alike(folder / path.parent, path.name)) > 1:
         return f"; {' and '.join(alike)} are both there: name one exactly"

@@ -182,7 +182,7 @@ def _read_text(path: Path) -> Sheet:
 
 
 def _names(header: list[str], rows: dict[int, list[str]], notes: list[str]) -> list[str]:
-    """Names of the columns: R writes the names of rows, a column more than the header has, before the others."""
+    """Name the columns: R writes the names of rows, a column more than the header has, before the others."""
     if rows and all(len(cells) == len(header) + 1 and cells[-1] for cells in rows.values()):
         firsts = [cells[0] for cells in rows.values()]
         if len({*firsts}) == len(firsts) and not any(map(is_recording, firsts)):
@@ -201,7 +201,7 @@ def _even(path: Path, rows: dict[int, list[str]], width: int) -> list[list[str]]
 
 
 def _separator(path: Path, header: str) -> str:
-    """What splits the header; if several do, the one that gives most of the names that are known."""
+    """Find what splits the header; if several do, the one that gives most of the names that are known."""
     try:
         split = {one: next(csv.reader([header], delimiter=one, skipinitialspace=True), []) for one in SEPARATORS}
     except csv.Error as error:
@@ -243,7 +243,7 @@ def read_text(path: Path) -> tuple[str, str]:
 
 
 def _utf16(data: bytes) -> str:
-    """The name of the encoding if it is UTF-16: of Western letters, every other byte is 0."""
+    """Return the name of the encoding if it is UTF-16: of Western letters, every other byte is 0."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     zeros = {"utf-16-le": data[1::2], "utf-16-be": data[::2]}
@@ -298,7 +298,7 @@ def refuse(path: Path, names: Series, wrong: Series, complaint: str) -> None:
 
 
 def _fault(names: Series, wrong: Series, complaint: str) -> str:
-    """The first wrong row and what is wrong with it, or "" where none is."""
+    """Describe the first wrong row and what is wrong with it, or "" where none is."""
     if not wrong.any():
         return ""
     first = int(wrong.to_numpy().argmax())

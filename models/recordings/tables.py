@@ -13,7 +13,7 @@ from oscine.models.audio.channels import MIX, one_channel
 from oscine.models.audio.scan import is_address
 from oscine.models.errors import OscineError
 from oscine.models.recordings.column_names import SCORES, SYNONYMS, column_key
-from oscine.models.recordings.named_files import find_files, find_named, lost
+from oscine.models.recordings.named_files import find_files, find_named, missing_error
 from oscine.models.recordings.spreadsheet import EMPTY, Sheet, read_sheet, refuse
 from oscine.models.words import counted, restore_controls
 
@@ -157,7 +157,7 @@ def _channels(sheet: Sheet) -> Series:
 
 
 def _parts(text: str) -> list[str]:
-    """The labels between semicolons, each once."""
+    """Split a text into the labels between semicolons, each once."""
     return list(dict.fromkeys(restore_controls(part.strip()) for part in text.split(";") if part.strip()))
 
 
@@ -181,13 +181,11 @@ class RecordingList(NamedTuple):
             return name
         return PurePath(*place[-len(PurePath(name.replace("\\", "/")).parts) :]).as_posix()
 
-    def missing(self) -> list[str]:
-        """Return the names of recordings that do not exist."""
-        return [name for name in dict.fromkeys(self.names) if name not in self.found]
-
-    def lost(self, missing: list[str]) -> OscineError:
-        """Return the error that says which recordings do not exist, and where they were looked for."""
-        return lost(self.path, self.names, missing)
+    def check_found(self, *, all_of_them: bool) -> None:
+        """Raise where recordings do not exist: one of them, or, unless all have to, every one."""
+        missing = [name for name in dict.fromkeys(self.names) if name not in self.found]
+        if missing and (all_of_them or not self.found):
+            raise missing_error(self.path, self.names, missing)
 
 
 def read_list(path: Path) -> RecordingList:

@@ -122,8 +122,7 @@ class FileSource:
 def read_manifest(path: Path, channel: Channel = MIX) -> FileSource:
     """Read the recordings and stretches of a list; a recording, and a stretch, counts as often as it has rows."""
     listed = read_list(path)
-    if missing := listed.missing():
-        raise listed.lost(missing)
+    listed.check_found(all_of_them=True)
     numbers, names = pd.factorize(pd.Series(listed.names))
     return FileSource(
         [listed.place(name) for name in names],
