@@ -84,11 +84,11 @@ class Extractor:
             if rows.device.type != "cuda":
                 yield from zip(batch, rows.cpu())
                 continue
-            if waiting:
-                yield from _copied(*waiting)
             copy, done = torch.empty(rows.shape, pin_memory=True), torch.cuda.Event()
             copy.copy_(rows, non_blocking=True)
             done.record()
+            if waiting:
+                yield from _copied(*waiting)
             waiting = batch, copy, done
         if waiting:
             yield from _copied(*waiting)
