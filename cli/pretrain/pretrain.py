@@ -106,8 +106,10 @@ def probes_of(settings: PretrainingRunSettings, table: LabelledTable | None) -> 
     """Return what probes the encoder on a labelled table while it learns, if there is one."""
     if not table or not settings.probe_every:
         return []
+    from oscine.pretrain.run.callbacks import EveryNSteps
     from oscine.probe.fit.online import OnlineProbe
     from oscine.probe.tasks.task import as_task
 
     # As many clips at once as a step has: what fits with gradients fits without.
-    return [OnlineProbe(as_task(table), settings.probe_every, settings.data.batch_size, settings.data.workers)]
+    probe = OnlineProbe(as_task(table), settings.data.batch_size, settings.data.workers)
+    return [EveryNSteps(settings.probe_every, probe.log_scores)]

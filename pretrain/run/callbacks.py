@@ -18,18 +18,20 @@ class EveryNSteps(Callback):
     """Calls `before_step` before the optimiser of a step that is due, and `after_step` with its batch when the step is done.
 
     Due are the first step and then every `every`-th. Steps are the optimiser's: of a step in parts `after_step` comes
-    once, with the last part.
+    once, with the last part. call: what `after_step` does where it is not overridden, given trainer and recipe.
     """
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    def __init__(self, every: int, call: Callable[[Trainer, Any], None] | None = None) -> None:
+        self.every, self.call = every, call
         self.due = False
 
     def before_step(self, trainer: Trainer, recipe: Any) -> None:
         """Do what needs gradients: they are there, weights are as before the step."""
 
     def after_step(self, trainer: Trainer, recipe: Any, batch: Any) -> None:
-        raise NotImplementedError
+        """Do what is due when the step is done."""
+        if self.call:
+            self.call(trainer, recipe)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         step = trainer.global_step + 1

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from einops import rearrange
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor
-from torch.optim import Optimizer
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Selection
@@ -26,40 +25,30 @@ logger = logging.getLogger(__name__)
 MEAN_PATCH = Needs(layers=[-1], parts=(Selection.MEAN,))
 
 
-class OnlineProbe(Callback):
-    """Judge a run's encoder, frozen, at its first step and then every so many; log the means over the parts of a task.
+class OnlineProbe:
+    """Judge the encoder of a run, frozen, on a task whenever it is called; log the means over the task's parts.
 
     probe/accuracy_knn     by the votes of the nearest rows
     probe/accuracy_linear  by logistic regression
     or `probe/cmap_knn` and `probe/cmap_linear`, where rows have none or several labels. Both read the mean patch of the
     last layer, standardised.
 
-    It may watch any LightningModule with an `encoder`. The processes of a run share the rows. Neither weights nor random
-    numbers change. If the first look fails, that is an error; if a later one does, the log says so and the run goes on.
+    It takes any LightningModule with an `encoder`. The processes of a run share the rows. Neither weights nor random
+    numbers change. If the first call fails, that is an error; if a later one does, the log says so and the run goes on.
     """
 
-    def __init__(self, task: Task, every: int, batch_size: int = 16, workers: int = 0) -> None:
-        self.task, self.every = task, every
-        self.batch_size, self.workers = batch_size, workers
-        self.due = False
-        self.has_seen = False
+    def __init__(self, task: Task, batch_size: int = 16, workers: int = 0) -> None:
+        self.task, self.batch_size, self.workers = task, batch_size, workers
+        self.has_scored = False
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        step = trainer.global_step + 1
-        self.due = step == 1 or step % self.every == 0
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if not self.due:
-            return
-        self.due = False
-        found = self.evaluate(trainer, cast(Encoder, pl_module.encoder))
+    def log_scores(self, trainer: Trainer, module: LightningModule) -> None:
+        """Judge the encoder as the step that is done has left it, and log in the row of that step's losses."""
+        found = self.evaluate(trainer, cast(Encoder, module.encoder))
         if isinstance(found, dict):
-            self.has_seen = True
+            self.has_scored = True
             for log in trainer.loggers:  # in the row of the step's losses, which are counted from zero
                 log.log_metrics(found, trainer.global_step - 1)
-        elif self.has_seen:
+        elif self.has_scored:
             logger.warning("step %d is not judged: %s", trainer.global_step, found)
         else:
             raise OscineError(found)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from oscine.models import create_model
 from oscine.models.errors import OscineError
+from oscine.pretrain.run.callbacks import EveryNSteps
 from oscine.probe.fit.baselines import judge_by, judge_vectors, logistic, neighbours
 from oscine.probe.fit.judge import encode_task
 from oscine.probe.fit.online import MEAN_PATCH, OnlineProbe, online_scores
@@ -73,9 +74,9 @@ def curve(folder: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_run_has_the_same_bits_with_and_without_a_watch(workers: int, table: Path, tmp_path: Path) -> None:
+def test_a_run_has_the_same_bits_with_and_without_an_online_probe(workers: int, table: Path, tmp_path: Path) -> None:
     runs = []
-    for callbacks in ([], [OnlineProbe(read_task(table), 1, workers=workers)]):
+    for callbacks in ([], [EveryNSteps(1, OnlineProbe(read_task(table), workers=workers).log_scores)]):
         learner = run(tmp_path / str(len(callbacks)), callbacks)
         runs.append(learner.state_dict() | {"random": torch.get_rng_state()})
         assert learner.encoder.training
@@ -84,7 +85,7 @@ def test_a_run_has_the_same_bits_with_and_without_a_watch(workers: int, table: P
 
 def test_the_figures_are_those_of_the_frozen_encoder_in_the_row_of_its_step(table: Path, tmp_path: Path) -> None:
     task = read_task(table)
-    learner = run(tmp_path, [OnlineProbe(task, 2, batch_size=5)], parts=2)
+    learner = run(tmp_path, [EveryNSteps(2, OnlineProbe(task, batch_size=5).log_scores)], parts=2)
     logged = curve(tmp_path)
     assert list(logged.index) == [0, 1, 3], "the first step, and every second"
     vectors = encode_task(learner.encoder.eval(), task, MEAN_PATCH).patches[-1].mean((1, 2))
@@ -97,7 +98,7 @@ def test_a_first_look_that_fails_is_an_error_that_names_the_recording(table: Pat
     task = read_task(table)
     (tmp_path / "3.wav").write_bytes(b"no sound")
     with pytest.raises(OscineError, match=r"3\.wav"):
-        run(tmp_path, [OnlineProbe(task, 2)])
+        run(tmp_path, [EveryNSteps(2, OnlineProbe(task).log_scores)])
 
 
 class Deletes(Callback):
@@ -113,7 +114,7 @@ def test_a_later_look_that_fails_is_said_and_the_run_goes_on(
     table: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        run(tmp_path, [OnlineProbe(read_task(table), 2), Deletes(tmp_path / "3.wav", 2)])
+        run(tmp_path, [EveryNSteps(2, OnlineProbe(read_task(table)).log_scores), Deletes(tmp_path / "3.wav", 2)])
     assert list(curve(tmp_path).index) == [0, 1]
     (said,) = [record.getMessage() for record in caplog.records if record.name == "oscine.probe.fit.online"]
     assert said.startswith("step 4 is not judged: ")
@@ -122,11 +123,11 @@ def test_a_later_look_that_fails_is_said_and_the_run_goes_on(
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
 def test_processes_share_the_rows_and_none_has_fewer(ranks: int, table: Path) -> None:
-    watch, encoder = OnlineProbe(read_task(table), 1), Learner().encoder.eval()
-    shares = [watch.encode(encoder, rank, ranks) for rank in range(ranks)]
+    online, encoder = OnlineProbe(read_task(table)), Learner().encoder.eval()
+    shares = [online.encode(encoder, rank, ranks) for rank in range(ranks)]
     assert {len(share) for share in shares} == {-(-12 // ranks)}
-    assert watch.judge(shares) == watch.judge([watch.encode(encoder, 0, 1)])
-    assert watch.judge([*shares[:-1], "3.wav is damaged"]) == "3.wav is damaged"
+    assert online.judge(shares) == online.judge([online.encode(encoder, 0, 1)])
+    assert online.judge([*shares[:-1], "3.wav is damaged"]) == "3.wav is damaged"
 
 
 # The judges, on vectors of which the labels are known
