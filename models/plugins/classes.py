@@ -40,22 +40,21 @@ class Classes(MutableMapping[str, type[T]], Generic[T]):
     def __getitem__(self, name: str) -> type[T]:
         if name in self.homes:
             return getattr(import_module(f"{self.room}.{self.homes[name]}"), name)
-        return self._find(name) or self._offered(name)
+        if found := self._find(name) or self._offered(name):
+            return found
+        raise Misuse(f"no {self.kind} {name!r}; {self._known()}")
 
     def check(self, name: object, source: object = None) -> None:
         """Raise where no class has that name. Of oscine's own nothing is imported. source: who named it, for the error."""
         if name in self.homes:
             return
         try:
-            if not isinstance(name, str):
-                raise Misuse(f"no {self.kind} {shown(name)}; {self._known()}")
-            self[name]
+            found = isinstance(name, str) and (self._find(name) or self._offered(name))
         except OscineError as error:
-            no, said = f"no {self.kind} {name!r}", str(error)
-            named = (
-                f"{source} has {self.kind} {name!r}" + said[len(no) :] if said.startswith(no) else f"{source}: {said}"
-            )
-            raise type(error)(named if source else said) from error
+            raise type(error)(f"{source}: {error}" if source else str(error)) from error
+        if not found:
+            there = f"{source} has" if source else "no"
+            raise Misuse(f"{there} {self.kind} {repr(name) if isinstance(name, str) else shown(name)}; {self._known()}")
 
     def check_file(self, name: object, module: object, source: object) -> None:
         """Raise what `of_file` would. Of oscine's own nothing is imported."""
@@ -132,18 +131,15 @@ class Classes(MutableMapping[str, type[T]], Generic[T]):
             return None  # what a plugin has imported from oscine is not its own
         return self._check_kind(found)
 
-    def _offered(self, name: str) -> type[T]:
-        """A class that an installed package offers."""
+    def _offered(self, name: str) -> type[T] | None:
+        """Find a class that an installed package offers; None where there is none."""
         if dotted := DOTTED.fullmatch(name):
             module = sys.modules.get(dotted["module"]) or offered_module(dotted["module"])
             found = self._find(name)
             if module and not found:
                 raise Misuse(f"{module.__name__} has no {self.kind} {dotted['name']}; check {name}")
-        else:
-            found = next((one for _ in offered_modules() if (one := self._find(name))), None)
-        if found is None:
-            raise Misuse(f"no {self.kind} {name!r}; {self._known()}")
-        return found
+            return found
+        return next((one for _ in offered_modules() if (one := self._find(name))), None)
 
     def _check_kind(self, one: type) -> type[T]:
         module, _, name = self.base.partition(":")
