@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import probe_step as benchmark
 import pytest
 
-FILE = Path(benchmark.__file__)
+from tests.forked import FORK
 
 
 def test_both_ways_have_the_same_gradients_and_another_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,10 +17,14 @@ def test_both_ways_have_the_same_gradients_and_another_has_not(monkeypatch: pyte
     assert benchmark.gradients_apart(200, "cpu") > 1e-6
 
 
-def test_our_step_needs_a_fraction_of_the_memory() -> None:
-    """In a process of its own, whose peak of memory is not that of the tests before."""
-    call = [sys.executable, str(FILE), "--clips", "16", "--prototypes", "6000", "--rounds", "1"]
-    said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+def test_our_step_needs_a_fraction_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With narrow features; each way in a process of its own, whose peak of memory is not that of the tests before."""
+    monkeypatch.setattr(benchmark, "DIM", 192)
+    monkeypatch.setattr(benchmark, "get_context", lambda _: FORK)
+    benchmark.probe_step(clips=16, prototypes=6000, rounds=1)
+    said = capsys.readouterr().out
     assert said.startswith("16 clips, 6000 prototypes, 1 threads, cpu: a step ")
     (found,) = re.findall(r"peak memory (\d+) MiB against (\d+) MiB, ratio ([\d.]+)", said)
     ours, plain, ratio = map(float, found)

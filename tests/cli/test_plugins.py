@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import multiprocessing
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import yaml
 
 from oscine.cli import COMMANDS, HELP, dispatch, split_plugins
 from oscine.models.errors import Misuse
+from tests.forked import Program
 
 PLUGIN = '''
 from functools import partial
@@ -167,26 +168,18 @@ def test_the_whole_way_from_pretraining_to_publishing(capsys: pytest.CaptureFixt
     assert "`Wren` of the module `wrens`, `Louder` of the module `wrens`" in capsys.readouterr().out
 
 
-def test_what_others_made_needs_the_flag_and_workers_that_are_started_know_the_plugin() -> None:
-    """In processes of its own, since the module is known in this one."""
-    program = """
-import multiprocessing, sys
-from oscine.cli import dispatch
-multiprocessing.set_start_method("spawn")
-sys.exit(dispatch(sys.argv[1:]))
-"""
-
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", program, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env={**os.environ})
-
+def test_what_others_made_needs_the_flag_and_workers_that_are_started_know_the_plugin(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Path("deep").mkdir()
     Path("wrens.py").rename("deep/wrens.py")
-    made = call("pretrain", "run.yaml", "--plugin", "deep/wrens.py", "--data.workers", "1")
-    assert made.returncode == 0, made.stderr
-    refused = call("embed", "sound", "--model", "local-dir:runs/wren", "--out", "x.csv")
-    assert refused.returncode == 1
-    [line] = refused.stderr.splitlines()
+    # In a process of its own, since the module is known from then on; the worker that it starts knows nothing of it.
+    start_anew = partial(multiprocessing.set_start_method, "spawn", force=True)
+    call = ["pretrain", "run.yaml", "--plugin", "deep/wrens.py", "--data.workers", "1"]
+    made = Program(call, before=start_anew).end()
+    assert made.code == 0, made.err
+    assert dispatch(["embed", "sound", "--model", "local-dir:runs/wren", "--out", "x.csv"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
     config = "runs/wren/encoder/config.json"
     assert line.startswith(f"oscine embed: {config}: unknown architecture 'Wren'; it is of the module 'wrens', ")
     assert "--plugin FILE.py or --plugin MODULE allows somebody's own" in line

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +26,13 @@ from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.run.run import STATE
 from oscine.pretrain.run.saving import read_state
 from tests.forked import ended, started
+from tests.undrawn import leave_figures_undrawn
 
 RATE, SECONDS = 16_000, 2
 PLAN = config.read(config.find_quickstart())
 FIRST = [PLAN["embedded"], "bird_mae_tiny, random"]
+SHORT = {"steps": 4, "warmup": 1}  # .ci/run has a run with fits as long as a user's
+SMALL = {name: {"batch_size": 2} for name in PLAN["recipes"]}
 ENCODERS = [*FIRST, "bat_tiny", "bat_tiny, random", "bird_mae_tiny"]
 
 
@@ -76,12 +80,16 @@ def small_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One probe with a short fit, so that a whole run takes seconds."""
-    name = PLAN["shown"]
-    chosen = PLAN["probes"][name]
-    probes = {name: chosen | {"fit": chosen["fit"] | {"steps": 4, "warmup": 1}}}
+    """One probe with a short fit, and no figures, so that a whole run takes seconds."""
+    plan(folder, monkeypatch, [PLAN["shown"]])
+    leave_figures_undrawn(monkeypatch)
+
+
+def plan(folder: Path, monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
+    """These probes with short fits, and pretraining on small batches."""
+    probes = {name: PLAN["probes"][name] | {"fit": PLAN["probes"][name]["fit"] | SHORT} for name in names}
     path = folder / "plan.yaml"
-    path.write_text(yaml.safe_dump(PLAN | {"probes": probes}, sort_keys=False))
+    path.write_text(yaml.safe_dump(PLAN | {"probes": probes, "recipes": SMALL}, sort_keys=False))
     monkeypatch.setattr(config, "find_quickstart", lambda: path)
 
 
@@ -92,7 +100,10 @@ def written(folder: Path) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return quickstart(table, tmp_path_factory.mktemp("quickstart") / "first")
+    folder = tmp_path_factory.mktemp("quickstart")
+    with pytest.MonkeyPatch.context() as patched:
+        plan(folder, patched, PLAN["probes"])
+        return quickstart(table, folder / "first")
 
 
 def test_every_encoder_is_scored_with_every_probe_and_the_floor_with_logistic_regression(run: Run) -> None:
@@ -172,17 +183,12 @@ def test_the_first_page_says_that_more_comes(
     assert "this page grows when that is done" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def unbroken(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("unbroken")
-    with pytest.MonkeyPatch.context() as patched:
-        plan_small(folder, patched)
-        return quickstart(table, folder / "run")
+ROWS = [pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow), 4]
 
 
-@pytest.mark.parametrize("rows", [2, 3, 4])  # judged before the kill: some of the first page, all; one of the second
+@pytest.mark.parametrize("rows", ROWS)  # judged before the kill: some of the first page, all; one of the second
 def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(
-    rows: int, table: Path, tmp_path: Path, unbroken: Run, small_plan: None, monkeypatch: pytest.MonkeyPatch
+    rows: int, table: Path, tmp_path: Path, run: Run, small_plan: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, folder = quickstart_stages.write_encoder_scores, tmp_path / "run"
 
@@ -198,12 +204,19 @@ def test_a_killed_run_goes_on_where_it_was_and_comes_to_the_same(
         assert process.exitcode == -signal.SIGKILL
     judged = written(folder)
     assert len(judged) == rows
-    again = quickstart(table, folder)
+    again = quickstart(table, folder).scores["scores"]
     assert {name: written(folder)[name] for name in judged} == judged
-    assert again.scores == unbroken.scores
+    unbroken = run.scores["scores"]  # with more probes, which change nothing of this one
+    assert list(again) == list(unbroken)
+    for features, judgements in again.items():
+        assert PLAN["shown"] in judgements or features not in ENCODERS
+        assert judgements == {name: unbroken[features][name] for name in judgements}
 
 
-@pytest.mark.parametrize(("order", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 75)])
+ORDERS = [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGUSR1, 75)]
+
+
+@pytest.mark.parametrize(("order", "code"), ORDERS)
 def test_a_recipe_that_is_told_to_stop_says_what_quickstart_takes_and_goes_on(
     order: signal.Signals,
     code: int,
@@ -298,7 +311,9 @@ def test_what_is_said_ends_with_three_lines_that_load_the_encoder(run: Run, caps
 
 
 def test_scores_hold_the_settings_of_every_probe(run: Run) -> None:
-    assert run.scores["probes"] == PLAN["probes"]
+    assert run.scores["probes"].keys() == PLAN["probes"].keys()
+    for name, probe in PLAN["probes"].items():
+        assert run.scores["probes"][name] == probe | {"fit": probe["fit"] | SHORT}
 
 
 def test_the_encoder_that_was_made_elsewhere_is_said_to_be_and_is_not_among_the_best_made_here(run: Run) -> None:
@@ -322,8 +337,11 @@ def test_every_encoder_can_be_loaded_and_every_loss_read(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_table(run: Run, table: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_table(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(5)  # what happened before must not count
+    plan(tmp_path, monkeypatch, PLAN["probes"])
     again = quickstart(table, tmp_path / "second")
     assert again.scores["scores"] == run.scores["scores"]
     assert again.scores["conclusions"] == run.scores["conclusions"]

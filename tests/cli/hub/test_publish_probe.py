@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from huggingface_hub import constants
 
 from oscine.cli.hub.publish import main
 from oscine.models.audio.load import load_audio, split_clips
@@ -23,7 +21,8 @@ from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.saved import load_probe, save_probe
-from tests.hub_server import Hub, environment, serving
+from tests.forked import Program
+from tests.hub_server import Hub, serving
 from tests.probe.deploy.test_publish import CLASSES, TINY, TOKEN, files_of, fitted_on, same
 
 GIVEN = ["--licence", "cc-by-4.0"]
@@ -62,14 +61,20 @@ def test_a_probe_brings_an_encoder_along_that_is_on_no_hub(hub, local, tmp_path,
     assert "PUBLISHED" not in said
 
 
-def test_another_process_runs_the_cards_three_lines(hub, local, tmp_path):
+def run_snippet(snippets: list[str]) -> None:
+    exec(snippets[0], {})
+
+
+def test_another_process_runs_the_cards_three_lines(hub, local, tmp_path, monkeypatch):
     main([str(local), "robin/birds", *GIVEN])
     soundfile.write(tmp_path / "recording.wav", np.random.default_rng(1).uniform(-0.3, 0.3, 30_000), 22_050)
     [snippet] = re.findall(r"```python\n(.*?)```", files_of(hub)["README.md"].decode(), re.DOTALL)
     assert len(snippet.splitlines()) == 3
     code = f"{snippet}\nimport torch; torch.save([said, heard.classes], 'said.pt')"
-    settings = os.environ | environment(hub, tmp_path / "empty")
-    subprocess.run([sys.executable, "-c", code], env=settings, cwd=tmp_path, check=True, timeout=300)
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+        assert Program([code], work=run_snippet).end().code == 0
     said, classes = torch.load(tmp_path / "said.pt")
     fitted = load_probe(local)
     clips = split_clips(load_audio(tmp_path / "recording.wav", fitted.encoder.sample_rate), fitted.samples)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,27 @@ import torch
 
 from oscine.cli import dispatch
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
+from oscine.models.zoo import ARCHITECTURES
 from oscine.probe import load_probe
 from oscine.probe.fit.judge import FitSettings, Judgement, judge
 from oscine.probe.results.runs import read_runs
 from oscine.probe.run import searching
 from oscine.probe.tasks.task import Task
+from tests.forked import Program
 from tests.task_layouts import write_birdset, write_dcase
 
-FORK = multiprocessing.get_context("fork")  # a process of its own at once: importing torch anew takes seconds
 RATE = 16_000
 SMALL = "--random_weights --encoder bat_tiny --seconds 0.6 --workers 0 --fit.steps 20 --fit.warmup 2".split()
 SEARCH = ["--search.trials", "5", "--search.sobol", "3", "--search.space.fit.lr", "[1e-6, 1e-1]"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shallow_encoder() -> Iterator[None]:
+    """A bat_tiny of two blocks instead of six: what is encoded, silence and noise above all, takes longer than fits do."""
+    full = ARCHITECTURES["bat_tiny"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ARCHITECTURES, "bat_tiny", full._replace(config=full.config | {"depth": 2}))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +58,16 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "split.csv"
 
 
+@pytest.fixture(scope="module")
+def searched(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder `runs` of a search whose probe is linear."""
+    folder = tmp_path_factory.mktemp("searched")
+    with pytest.MonkeyPatch.context() as elsewhere:
+        elsewhere.chdir(folder)
+        assert dispatch(["probe", "linear", "--table", str(table), *SMALL, *SEARCH]) == 0
+    return folder / "runs"
+
+
 @pytest.fixture(autouse=True)
 def _work_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -56,9 +77,9 @@ def scores(name: str = "linear") -> dict[str, Any]:
     return json.loads(Path(f"runs/probe/{name}/scores.json").read_text())
 
 
-def test_settings_are_chosen_and_then_judged(table: Path) -> None:
+def test_settings_are_chosen_and_then_judged(table: Path, searched: Path) -> None:
+    shutil.copytree(searched, "runs")
     call = ["probe", "linear", "--table", str(table), *SMALL]
-    assert dispatch([*call, *SEARCH]) == 0
     written = scores()
     found = written["search"]["test"]
     assert found["metric"] == "accuracy"
@@ -108,11 +129,12 @@ def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "folds.csv"
 
 
-def test_what_will_be_judged_does_not_change_what_is_chosen(table: Path) -> None:
+def test_what_will_be_judged_does_not_change_what_is_chosen(table: Path, searched: Path) -> None:
     """Neither by its labels nor by its sound."""
-    for name, own in (("one", table), ("two", plant(table, "test"))):
-        assert dispatch(["probe", "linear", "--table", str(own), "--name", name, *SMALL, *SEARCH]) == 0
-    one, two = scores("one"), scores("two")
+    shutil.copytree(searched, "runs")
+    call = ["probe", "linear", "--table", str(plant(table, "test")), "--name", "two", *SMALL, *SEARCH]
+    assert dispatch(call) == 0
+    one, two = scores(), scores("two")
     assert one["search"] == two["search"]
     assert one["parts"] != two["parts"]
 
@@ -124,14 +146,17 @@ def test_clips_are_encoded_once_for_all_trials(table: Path, monkeypatch: pytest.
     call = ["probe", "linear", "--table", str(table), *SMALL]
     assert dispatch([*call, *SEARCH]) == 0
     searched = len(encoded)
-    assert dispatch([*call, "--store", "elsewhere", "--overwrite"]) == 0
+    chosen = ["--fit.lr", repr(scores()["search"]["test"]["chosen"]["fit.lr"])]  # so that the page shows the same clips
+    assert dispatch([*call, *chosen, "--store", "elsewhere", "--overwrite"]) == 0
     assert len(encoded) == 2 * searched
     assert not Path("runs/probe/linear/search").exists(), "a run in place of another leaves nothing of it"
 
 
-def test_a_killed_search_goes_on_with_the_same_call(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_search_goes_on_with_the_same_call(
+    table: Path, searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(searched, "runs")
     call = ["probe", "linear", "--table", str(table), *SMALL, *SEARCH]
-    assert dispatch([*call, "--name", "whole"]) == 0
     fits: list[int] = []
 
     def counted(*given: Any, **how: Any) -> Any:
@@ -142,24 +167,21 @@ def test_a_killed_search_goes_on_with_the_same_call(table: Path, monkeypatch: py
 
     monkeypatch.setattr(searching, "judge", counted)
     kill_at: int | None = 4  # in a trial that TPE proposed
-    process = FORK.Process(target=dispatch, args=([*call, "--name", "killed"],))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert Program([*call, "--name", "killed"]).end().code == -signal.SIGKILL
     assert not Path("runs/probe/killed/scores.json").exists()
     kill_at = None
     assert dispatch([*call, "--name", "killed"]) == 0
     assert len(fits) == 1, "the trial that was interrupted"
-    killed, whole = scores("killed"), scores("whole")
+    killed, whole = scores("killed"), scores()
     assert killed["search"] == whole["search"]
     assert killed["parts"] == whole["parts"]
 
 
 def test_a_search_of_other_settings_is_neither_gone_on_with_nor_lost(
-    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    table: Path, searched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.copytree(searched, "runs")
     call = ["probe", "linear", "--table", str(table), *SMALL, *SEARCH]
-    assert dispatch(call) == 0
     Path("runs/probe/linear/scores.json").unlink()  # as after a kill
     capsys.readouterr()
     assert dispatch([*call, "--fit.beta2", "0.95", "--head.norm", "none"]) == 1

@@ -6,6 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,7 @@ from oscine.probe.tasks.task import Part
 RATE, SECONDS, ROWS = 16_000, 8.0, 12
 CLASSES = ["cough", "drawer & <desk>", "never"]
 BRIEF = FitSettings(steps=120, warmup=10, batch_size=4, lr=3e-2, weight_decay=0.0)
+STEPS = replace(BRIEF, steps=4, warmup=1)
 
 
 @pytest.fixture(scope="module")
@@ -75,17 +77,17 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> FrameTask:
     )
 
 
-def judged(probe: type[Probe], encoder: Encoder, task: FrameTask) -> FrameJudgement:
+def judged(probe: type[Probe], encoder: Encoder, task: FrameTask, fit: FitSettings, **head: Any) -> FrameJudgement:
     def make() -> Probe:
-        return probe(encoder, len(CLASSES), pool="frames")  # type: ignore[call-arg]
+        return probe(encoder, len(CLASSES), pool="frames", **head)  # type: ignore[call-arg]
 
     features = encode_task(encoder, task.whole, make().needs, task.seconds)
-    return judge_frames(make, features, task, BRIEF, hop=encoder.frontend.patch_seconds)
+    return judge_frames(make, features, task, fit, hop=encoder.frontend.patch_seconds)
 
 
 @pytest.fixture(scope="module")
 def judgement(encoder: Encoder, task: FrameTask) -> FrameJudgement:
-    return judged(LinearProbe, encoder, task)
+    return judged(LinearProbe, encoder, task, BRIEF)
 
 
 def portrayed(encoder: Encoder, task: FrameTask, judgement: FrameJudgement, title: str = "") -> Report:
@@ -161,13 +163,13 @@ def test_what_is_predicted_is_what_was_judged(
 
 
 def test_a_probe_that_mixes_layers_shows_its_gate(encoder: Encoder, task: FrameTask) -> None:
-    page = portrayed(encoder, task, judged(ConvexGatedProbe, encoder, task)).html()
+    page = portrayed(encoder, task, judged(ConvexGatedProbe, encoder, task, STEPS, prototypes=24)).html()
     assert "Layers" in headings(page)
 
 
 def test_without_validation_recordings_no_threshold_is_drawn(encoder: Encoder, task: FrameTask) -> None:
     bare = replace(task, parts=[task.parts[0]._replace(valid=torch.empty(0, dtype=torch.long))])
-    page = portrayed(encoder, bare, judged(LinearProbe, encoder, bare)).html()
+    page = portrayed(encoder, bare, judged(LinearProbe, encoder, bare, STEPS)).html()
     assert headings(page) == ["Scores", "Recordings", "Classes", "Settings"]
 
 
