@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine import __version__
 from oscine.cli.console import config
-from oscine.cli.console.output import duration, progress_bar
+from oscine.cli.console.output import progress_bar
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import check_same_settings, differences, read_json
 from oscine.models.locks import lock_output
 from oscine.models.progress import Bar
 from oscine.models.replaced import Replaced, check_own, is_empty
+from oscine.models.words import duration
 from oscine.pretrain.run.files import OWN
 from oscine.probe.results.run_files import REPORT, SCORES
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from oscine import __version__
-from oscine.cli.console.output import duration
 from oscine.cli.quickstart import DETECTIONS
 from oscine.cli.quickstart_stages import LOG_MEL, Rows, Stages, untrained
 from oscine.models.files import write_whole
+from oscine.models.words import duration
 from oscine.pretrain.run.facts import seconds_spent
 from oscine.pretrain.run.files import ENCODER, PICTURES
 from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE

@@ -161,7 +161,7 @@ def _exclusive(path: Path, doing: str, stop: Event | None = None) -> Lock | None
 
 
 def _record_path(path: Path) -> Path:
-    """Where it stands who holds a lock."""
+    """Return the file that states who holds a lock."""
     return path.with_name(f"{path.name}.json")
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from oscine.models.progress import Bar
-from oscine.models.words import escape_controls, escape_lines
+from oscine.models.words import duration, escape_controls, escape_lines
 
 EVERY = 30.0  # seconds between two lines of a log
 
@@ -95,16 +95,6 @@ class Pace:
 
 def listed(*parts: str) -> str:
     return ", ".join(filter(None, parts))
-
-
-def duration(seconds: float) -> str:
-    """Say a duration in words, in two parts at most: 3 d 4 h, 2 h 5 min, 40 s."""
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if round(seconds) < 60:
-        return f"{max(1, round(seconds))} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 WIDE = 1000  # more than any table needs

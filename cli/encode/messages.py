@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oscine.cli.console.output import duration
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.files import bytes_in_words
 from oscine.models.progress import Bar
-from oscine.models.words import counted
+from oscine.models.words import counted, duration
 
 if TYPE_CHECKING:
     from oscine.models.embed.table import Summary

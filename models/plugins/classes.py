@@ -107,7 +107,7 @@ class Classes(MutableMapping[str, type[T]], Generic[T]):
         return name in self.homes or name in self.registered
 
     def _find(self, name: object) -> type[T] | None:
-        """A class of somebody else that is here already; None where there is none."""
+        """Find a class of somebody else that is here already; None where there is none."""
         if not isinstance(name, str) or name in self.homes:
             return None
         if dotted := DOTTED.fullmatch(name):

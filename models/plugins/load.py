@@ -87,7 +87,7 @@ def _import(name: str, shown: str) -> ModuleType:
 
 
 def _name_of_file(path: Path) -> str:
-    """The name that a file is imported by, and its folder made known; a name that another module has is refused."""
+    """Make a file's folder known and return the name to import; refuse a name that another module has."""
     if not path.is_file() or path.suffix != ".py":
         what = "is a folder" if path.is_dir() else "is no Python file" if path.exists() else "does not exist"
         raise Misuse(f"--plugin {path} {what}; expected FILE.py, or a MODULE that Python can import")
@@ -107,7 +107,7 @@ def _name_of_file(path: Path) -> str:
 
 
 def _file_of(name: str) -> Path | str | None:
-    """The file that a name is imported from; None where there is none."""
+    """Return the file that a name is imported from; None where there is none."""
     try:
         spec = find_spec(name)
     except ValueError:  # such as __main__

@@ -16,6 +16,7 @@ from oscine.models.errors import OscineError
 from oscine.models.hub.origin import PAGES
 from oscine.models.publish.facts import Facts, said_to_be
 from oscine.models.publish.terms import Licence, Scores
+from oscine.models.words import duration
 
 ON_THE_HUB = r"[\w.-]+/[\w.-]+"
 
@@ -234,13 +235,6 @@ def bibtex(key: str, title: str, url: str) -> str:
 def table(header: list[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def interval(score: Scores, metric: str) -> str:

@@ -7,9 +7,10 @@ import yaml
 from huggingface_hub import ModelCard
 
 from oscine.models.encoders.base.provenance import Origin
-from oscine.models.publish.card import benchmark_file, duration, students, write_card
+from oscine.models.publish.card import benchmark_file, students, write_card
 from oscine.models.publish.facts import Facts, Run
 from oscine.models.publish.terms import Benchmark, Licence, Scores, parse_licence
+from oscine.models.words import duration
 from oscine.models.zoo import PUBLISHED, create_model
 
 SSLAM = next(row.sha256 for row in PUBLISHED if row.name == "sslam_base.as2m")
@@ -97,7 +98,7 @@ def test_a_file_that_nobody_knows_is_only_said_to_be_what_it_is_called():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(12.4, "12 s"), (119, "119 s"), (180, "3 min"), (3600, "1 h 0 min"), (90_000, "25 h 0 min")]
+    ("seconds", "text"), [(12.4, "12 s"), (119, "2 min"), (180, "3 min"), (3600, "1 h 0 min"), (90_000, "25 h 0 min")]
 )
 def test_durations_are_told_as_people_do(seconds, text):
     assert duration(seconds) == text
