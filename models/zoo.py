@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from oscine import __version__
 from oscine.models.compat import check_repository_name
 from oscine.models.encoders.base.devices import moved
-from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED
+from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
@@ -224,7 +224,7 @@ def create_model(
         raise OscineError(f"{name} {OWN_SETTINGS}")
 
     from oscine.models.hub.folder import build, load_from_hub
-    from oscine.models.hub.origin import set_origin, set_provenance
+    from oscine.models.hub.origin import note_weights
     from oscine.models.hub.weights import load_weights
 
     pretrained = pretrained or name.startswith(HUB)
@@ -241,15 +241,14 @@ def create_model(
     if weights:
         row = _published(name)
         load_weights(encoder, weights.path)
-        set_provenance(encoder, row.name, weights.sha256, repository=row.repository, revision=weights.revision)
-        set_origin(encoder, row.name, file=row.file, licence=row.licence)
+        whose = Origin(row.name, row.file, weights.sha256, row.licence, row.repository, weights.revision)
+        note_weights(encoder, whose)
     elif checkpoint_path:
         load_weights(encoder, checkpoint_path)
         sha256, file = file_hash(Path(checkpoint_path)), Path(checkpoint_path).name
-        set_provenance(encoder, name, sha256)
         owner = find_file(sha256) or next((row for row in PUBLISHED if row.name == name and not row.sha256), None)
-        licence = owner.licence if owner else NOT_KNOWN
-        set_origin(encoder, owner.name if owner else file, file=file, licence=licence)
+        model, licence = (owner.name, owner.licence) if owner else (file, NOT_KNOWN)
+        note_weights(encoder, Origin(model, file, sha256, licence), name)
     return encoder.eval()
 
 
@@ -363,13 +362,14 @@ def find_file(sha256: str) -> Published | None:
 
 def _load_folder(folder: str) -> Encoder:
     """Load what was saved; weights of the zoo are known by their hash, also where source.json was lost."""
+    from oscine.models.encoders.base.state import fingerprint
     from oscine.models.hub.folder import load_pretrained
-    from oscine.models.hub.origin import set_origin
 
     encoder = load_pretrained(encoder_folder(folder))
     row = find_file(str((encoder.provenance or {}).get("sha256")))
     if row and not encoder.origin:
-        set_origin(encoder, row.name, file=row.file, licence=row.licence)
+        own = fingerprint(encoder)
+        encoder.origin = Origin(row.name, row.file, str(row.sha256), row.licence, fingerprint=own)
     return encoder
 
 

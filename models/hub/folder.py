@@ -16,7 +16,7 @@ from safetensors.torch import save
 from oscine import __version__
 from oscine.models import errors
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.provenance import SOURCE, read_origin
+from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
 from oscine.models.encoders.base.state import fingerprint
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import OscineError
@@ -24,7 +24,7 @@ from oscine.models.files import file_hash, whole, write_whole
 from oscine.models.hub.download import Fetched, fetch, fetch_if_there
 from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_content, check_numbers, read_content
 from oscine.models.hub.layouts import State
-from oscine.models.hub.origin import licence_on_the_hub, origin_of, set_origin, set_provenance
+from oscine.models.hub.origin import licence_on_the_hub, note_weights, origin_of
 from oscine.models.hub.weights import check_strictly, read_safetensors
 from oscine.models.json_text import fits, one_line, read_json, shown
 from oscine.models.plugins.classes import module_of, parameters_of
@@ -76,7 +76,8 @@ def load_pretrained(folder: str | Path) -> Encoder:
     """Load the encoder that `save_pretrained` wrote, strictly: a missing, extra or misshapen tensor is an error."""
     folder = Path(folder)
     encoder, origin = read_weights(folder), read_origin(folder)
-    set_provenance(encoder, f"local-dir:{folder}", file_hash(folder / WEIGHTS))
+    sha256 = file_hash(folder / WEIGHTS)
+    encoder.provenance = {"model": f"local-dir:{folder}", "repository": None, "revision": None, "sha256": sha256}
     if origin and not origin.trained and origin.fingerprint is None:
         origin = origin._replace(fingerprint=fingerprint(encoder))
     encoder.origin = origin
@@ -104,8 +105,7 @@ def load_from_hub(repository: str, revision: str | None = None, local_files_only
     """Load the encoder that oscine has published in a repository, strictly. Nothing in it is executed or unpickled."""
     weights, licence = fetch_encoder(repository, revision, local_files_only)
     encoder, model = read_weights(weights.path.parent), f"hf-hub:{repository}"
-    set_provenance(encoder, model, weights.sha256, repository=repository, revision=weights.revision)
-    set_origin(encoder, model, file=WEIGHTS, licence=licence)
+    note_weights(encoder, Origin(model, WEIGHTS, weights.sha256, licence, repository, weights.revision))
     return encoder
 
 

@@ -21,19 +21,15 @@ PAGES = "https://huggingface.co"  # for people; HF_ENDPOINT may be a mirror with
 logger = logging.getLogger(__name__)
 
 
-def set_provenance(
-    encoder: Encoder, model: str, sha256: str, *, repository: str | None = None, revision: str | None = None
-) -> None:
-    """Note on an encoder by which name and hash its weights were loaded; tables of embeddings state it."""
-    encoder.provenance = {"model": model, "repository": repository, "revision": revision, "sha256": sha256}
-
-
-def set_origin(encoder: Encoder, model: str, *, file: str, licence: str) -> None:
-    """Note on an encoder whose weights it has just been given; its provenance knows the rest."""
-    known = encoder.provenance or {}
-    encoder.origin = Origin(
-        model, file, str(known["sha256"]), licence, known["repository"], known["revision"], False, fingerprint(encoder)
-    )
+def note_weights(encoder: Encoder, weights: Origin, name: str | None = None) -> None:
+    """Note on an encoder whose weights it was given. name: by which it was loaded, where that is not theirs."""
+    encoder.provenance = {
+        "model": name or weights.model,
+        "repository": weights.repository,
+        "revision": weights.revision,
+        "sha256": weights.sha256,
+    }
+    encoder.origin = weights._replace(fingerprint=fingerprint(encoder))
 
 
 def origin_of(encoder: Encoder) -> Origin | None:
