@@ -167,7 +167,7 @@ def check_sendable(contents: RepoContents) -> None:
 def check_token(api: HfApi, repository: str) -> None:
     """Raise where there is no token that may write."""
     if constants.HF_HUB_OFFLINE:
-        raise OscineError("publishing needs the Hub, and HF_HUB_OFFLINE=1 forbids to retry it; unset it")
+        raise OscineError("publishing needs the Hub, and HF_HUB_OFFLINE=1 forbids to ask it; unset it")
     if get_token() is None:
         raise OscineError(f"publishing {repository} needs a token that may write: `hf auth login`, or set HF_TOKEN")
     role = (retry(repository, api.whoami).get("auth") or {}).get("accessToken", {}).get("role")
