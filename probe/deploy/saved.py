@@ -166,9 +166,8 @@ def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
         raise OscineError(f"{folder / FACTS}: {kind.__name__} cannot have {', '.join(wrong)}; save the probe again")
     path = folder / TENSORS
     try:
-        with torch.device(
-            "meta"
-        ):  # nothing of the sizes that probe.json asks for is allocated before the file has them, too
+        # Nothing of the sizes that probe.json asks for is allocated before the file has them, too.
+        with torch.device("meta"):
             expected = kind(encoder, len(classes), **head).stored()
     except (ArithmeticError, RuntimeError, ValueError, TypeError) as error:  # numbers that no tensor or layer can have
         reason = one_line(error)

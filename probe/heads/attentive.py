@@ -11,12 +11,7 @@ from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.errors import OscineError
 from oscine.models.timm_parts import LayerNorm
 from oscine.probe.heads.probe import Needs, Probe
-from oscine.probe.heads.settings import (
-    AttentiveSettings,
-    EfficientSettings,
-    GatedAttentionSettings,
-    SimPoolSettings,
-)
+from oscine.probe.heads.settings import AttentiveSettings, EfficientSettings, GatedAttentionSettings, SimPoolSettings
 
 USUAL_WIDTH = 64  # of a head, in vision transformers of every size
 

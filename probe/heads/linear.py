@@ -13,13 +13,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.timm_parts import LayerNorm
 from oscine.probe.heads.probe import Needs, Probe
-from oscine.probe.heads.settings import (
-    Head2ToeSettings,
-    LayerGatedSettings,
-    LinearSettings,
-    MLPSettings,
-    choose,
-)
+from oscine.probe.heads.settings import Head2ToeSettings, LayerGatedSettings, LinearSettings, MLPSettings, choose
 
 
 class Standardised(nn.BatchNorm1d):

@@ -205,11 +205,7 @@ PROBES: Classes[Probe] = Classes(
     "probe", "oscine.probe.heads.probe:Probe", "oscine.probe", {name: home for name, (home, _) in _OURS.items()}
 )
 # What probes are called beside other runs and in published tables, where that is not the name of their class.
-CALLED = {
-    "ConvexGatedProbe": "cgp",
-    "GatedAttentionProbe": "gated_attention",
-    "LayerGatedProbe": "layer_gated",
-}
+CALLED = {"ConvexGatedProbe": "cgp", "GatedAttentionProbe": "gated_attention", "LayerGatedProbe": "layer_gated"}
 
 
 def register_probe(kind: type[Probe]) -> type[Probe]:

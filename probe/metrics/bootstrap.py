@@ -260,9 +260,12 @@ def ratio(part: Tensor, whole: Tensor) -> Score:
 
 def over_parts(scores: Sequence[Score], rows: Sequence[Tensor]) -> Score:
     """Return the mean over parts, such as folds; rows: the numbers of those that each part's score takes, in its order."""
-    return lambda counts: torch.stack([score(counts[:, own]) for score, own in zip(scores, rows, strict=True)]).nanmean(
-        0
-    )
+
+    def mean(counts: Tensor) -> Tensor:
+        values = [score(counts[:, own]) for score, own in zip(scores, rows, strict=True)]
+        return torch.stack(values).nanmean(0)
+
+    return mean
 
 
 class RankCounts(NamedTuple):

@@ -76,9 +76,8 @@ class Judged:
     @property
     def grid(self) -> tuple[int, int]:
         """The (time, freq) patches of a clip."""
-        return self.encoder.steps(clips_of(self.encoder, self.task.rows[:0], self.seconds).samples), self.encoder.grid[
-            1
-        ]
+        samples = round((self.seconds or self.encoder.seconds) * self.encoder.sample_rate)
+        return self.encoder.steps(samples), self.encoder.grid[1]
 
     @property
     def patch(self) -> tuple[float, float]:

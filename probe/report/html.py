@@ -19,13 +19,8 @@ from oscine.models.files import write_whole
 INK, MUTED, GRID = "#22313f", "#55626e", "#d5dce2"
 WIDE = 6.6  # inches of a figure that is as wide as the text
 PIXELS = 100  # of the page an inch of a figure: the widest fill it, and letters are as large in all
-COLOURS = (
-    "#1b6ca8",
-    "#b85c00",
-    "#2f7d4f",
-    "#a23b72",
-    "#7a6650",
-)  # told apart by the colour-blind too, 4.5 to 1 on white
+# Told apart by the colour-blind too, 4.5 to 1 on white.
+COLOURS = ("#1b6ca8", "#b85c00", "#2f7d4f", "#a23b72", "#7a6650")
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

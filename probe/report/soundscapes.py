@@ -105,8 +105,7 @@ def detect_in_soundscapes(fit: ProbeFit, recordings: Mapping[str, Path], negativ
             )
     clips_of = {kind: len(recordings) * len(clips.pooled) for kind, clips in negatives.to_measure.items()}
     return SoundscapeDetections(
-        found,
-        {kind: FalsePositives(many, many * negatives.seconds, counts[kind]) for kind, many in clips_of.items()},
+        found, {kind: FalsePositives(many, many * negatives.seconds, counts[kind]) for kind, many in clips_of.items()}
     )
 
 
