@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -37,6 +35,7 @@ from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.settings import PROBES
 from oscine.probe.tasks.task import Part, Task
+from tests.forked import Program
 from tests.tiny_encoders import DEPTH, TINY, noise, shaken
 
 RATE = 16_000
@@ -391,9 +390,9 @@ def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any], complaint: s
 
 def _in_another_process(folder: Path) -> None:
     """Locks are a process's own: another one has to ask."""
-    code = (
-        "from pathlib import Path; from oscine.probe.finetune.states import TuningStates; "
-        f"TuningStates(Path({str(folder)!r}), {{'fit.lr': 0.1, 'head.pool': 'cls'}}, True)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    raise OscineError(done.stderr.strip().splitlines()[-1])
+    done = Program([str(folder)], work=_open_states).end()
+    raise OscineError(done.err.strip().splitlines()[-1])
+
+
+def _open_states(folders: list[str]) -> None:
+    TuningStates(Path(folders[0]), {"fit.lr": 0.1, "head.pool": "cls"}, resume=True)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from oscine.cli.probe.chorus import main
+from oscine.cli import dispatch
 from oscine.models.errors import OscineError
 from oscine.models.locks import lock_output
 from oscine.probe.tasks.chorus import CLIP, RAVEN, SOUNDSCAPE, make_chorus, make_clip, make_soundscape
@@ -212,7 +212,7 @@ def test_numbers_that_make_no_data_set_are_refused(tmp_path: Path, wrong: dict[s
 
 @pytest.mark.usefixtures("few")
 def test_the_command_says_what_it_wrote_and_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(tmp_path / "out"), "--clips", "1", "--soundscapes", "1", "--seed", "2"])
+    dispatch(["chorus", str(tmp_path / "out"), "--clips", "1", "--soundscapes", "1", "--seed", "2"])
     said = capsys.readouterr().out
     table = tmp_path / "out" / "labels.csv"
     assert f"{table}: the labels and folds of 4 clips" in said
