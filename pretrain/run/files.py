@@ -51,7 +51,11 @@ def log_files(logs: Path, name: str) -> list[Path]:
 def find_encoder(path: Path) -> tuple[Path | None, Path]:
     """Return the folder of the run, if there is one, and that of the encoder: the run's last, or one it left on the way."""
     path = Path(str(path).removeprefix(LOCAL))
-    run = path.parent if path.name == ENCODER else path.parent.parent if path.parent.name == ENCODERS else path
+    run = path
+    if path.name == ENCODER:
+        run = path.parent
+    elif path.parent.name == ENCODERS:
+        run = path.parent.parent
     if not (run / LOGS).is_dir():
         return None, encoder_folder(path)
     folder = run / ENCODER if path == run else path

@@ -15,7 +15,7 @@ from oscine.models.errors import Misuse, OscineError, check_kind, check_settings
 from oscine.models.files import as_path, check_name
 from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
 from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
-from oscine.models.json_text import dotted
+from oscine.models.json_text import check_same_settings, dotted
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.yaml_text import read_yaml
 from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
@@ -159,19 +159,14 @@ def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], cha
         was.setdefault("data.channel", MIX)
     if WARMUP in was and WARMUP in now and _rise(was) == _rise(now):
         was[WARMUP] = now[WARMUP]
-    differ = {key: f"{key} was {was.get(key)}, now {now.get(key)}" for key in sorted(was.keys() | now.keys())}
-    refused = [
-        key
-        for key in differ
-        if was.get(key) != now.get(key)
-        and key not in FREE
-        and not any(key == named or key.startswith(f"{named}.") for named in change)
-    ]
-    if refused:
-        raise OscineError(
-            f"{source} says otherwise: {'; '.join(differ[key] for key in refused)}; give what was, allow it with "
-            f"--change {' '.join(refused)}, or start another run with --name X"
-        )
+    keys = sorted(was.keys() | now.keys())
+    free = FREE | {key for key in keys if any(key == named or key.startswith(f"{named}.") for named in change)}
+    differ = [key for key in keys if was.get(key) != now.get(key) and key not in free]
+    remedy = f"give what was, allow it with --change {' '.join(differ)}, or start another run with --name X"
+    check_same_settings(
+        {key: was.get(key) for key in differ}, {key: now.get(key) for key in differ},
+        complaint=f"{source} says otherwise:", remedy=remedy,
+    )  # fmt: skip
 
 
 def _rise(settings: dict[str, Any]) -> int:

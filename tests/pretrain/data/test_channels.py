@@ -114,5 +114,5 @@ def test_packing_goes_on_with_the_channel_that_it_began_with(folder: Path, tmp_p
 
 def test_a_run_of_before_there_was_a_choice_goes_on_with_the_mix() -> None:
     check_same("run", {"data": {"workers": 2}}, {"data": {"workers": 2, "channel": "mix"}}, [])
-    with pytest.raises(OscineError, match=r"data.channel was mix, now left"):
+    with pytest.raises(OscineError, match=r"data.channel 'mix', not 'left'"):
         check_same("run", {"data": {"workers": 2}}, {"data": {"workers": 2, "channel": "left"}}, [])

@@ -284,7 +284,7 @@ def test_a_run_records_its_settings_and_is_resumed_with_no_others(
     assert dispatch([*first, "--resume", "--recipe.mask_ratio", "0.5", "--recipe.steps", "3", "--log_every", "2"]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "recipe.mask_ratio was 0.75, now 0.5; recipe.steps was 2, now 3; " in said
+    assert "recipe.mask_ratio 0.75, not 0.5; recipe.steps 2, not 3; " in said
     assert "log_every" not in said
     assert dispatch([*first, "--resume", "--log_every", "2", "--data.workers", "0"]) == 0
 
