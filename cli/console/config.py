@@ -186,12 +186,12 @@ def hide_jsonargparse_extras(made: Parser) -> None:
     option_of(made, "--print_config").help = "print all keys with their values as YAML, to make a CONFIG of your own"
 
 
-def usage(command: str, kind: str, purpose: str) -> str:
+def usage(command: str, purpose: str) -> str:
     """Return what a command says when it is called without a CONFIG."""
     width = shutil.get_terminal_size().columns - 2
     purpose = with_examples(command, purpose)
     return (
         f"usage: oscine {command} CONFIG [--key.sub value ...]\n\n{paragraphs(purpose, width)}\n\n"
-        f"CONFIG is a YAML file, or one that comes with oscine:\n{listed(kind, width)}\n\n"
+        f"CONFIG is a YAML file, or one that comes with oscine:\n{listed(command, width)}\n\n"
         f"oscine {command} CONFIG --help lists every key with its meaning and value."
     )

@@ -32,7 +32,7 @@ not those of the run or encoder are refused unless --change names them."""
 
 def main(arguments: list[str]) -> int | None:
     if not arguments or arguments[0].startswith("-"):
-        print(config.usage("pretrain", "pretrain", PURPOSE))
+        print(config.usage("pretrain", PURPOSE))
         return 0 if {"-h", "--help"} & set(arguments) else 2
     path = config.find("pretrain", arguments[0])
     name = config.read(path).get("method")

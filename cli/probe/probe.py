@@ -54,7 +54,7 @@ SHOWN = (
 
 def main(arguments: list[str]) -> int | None:
     if not arguments or arguments[0].startswith("-"):
-        print(config.usage("probe", "probe", PURPOSE))
+        print(config.usage("probe", PURPOSE))
         return 0 if {"-h", "--help"} & set(arguments) else 2
     path = config.find("probe", arguments[0])
     content = config.read(path)
