@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from oscine.pretrain.bird_mae import BirdMAEPretraining
     from oscine.pretrain.data.datamodule import PretrainingData
     from oscine.pretrain.masking import block_keep, dropped_patches, random_keep
+    from oscine.pretrain.methods import register_recipe
     from oscine.pretrain.recipe import Recipe
     from oscine.pretrain.run.health import Health
     from oscine.pretrain.run.metrics import loss_curve
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from oscine.pretrain.run.run import fit_recipe, make_trainer, run_pretraining
     from oscine.pretrain.run.settings import PretrainingRunSettings
     from oscine.pretrain.schedule import adamw, warmup_cosine_schedule
-    from oscine.pretrain.settings import DataSettings, TrainerSettings, register_recipe
+    from oscine.pretrain.settings import DataSettings, TrainerSettings
 else:
     homes = {
         "bat": ["BATPretraining"],

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from oscine.models.audio.channels import MIX, parse_channel
 from oscine.models.errors import OscineError, warmup_steps
 from oscine.models.files import as_path
-from oscine.models.plugins.classes import Classes
-
-if TYPE_CHECKING:
-    from oscine.pretrain.recipe import Recipe
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # torch.compile's
 # Lightning's own; of those that say the same, the longest is usual.
@@ -191,19 +187,3 @@ def check_recipe(settings: BATSettings | BirdMAESettings) -> None:
 def check_compile(compile: str | None) -> None:
     if compile not in (None, *MODES):
         raise OscineError(f"compile is {compile!r}, expected null or one of {', '.join(MODES)}")
-
-
-METHODS: Classes[Recipe] = Classes(
-    "method",
-    "oscine.pretrain.recipe:Recipe",
-    "oscine.pretrain",
-    {"BATPretraining": "bat", "BirdMAEPretraining": "bird_mae"},
-)
-
-
-def register_recipe(kind: type[Recipe]) -> type[Recipe]:
-    """Make a recipe of your own known by the name of its class, as `method` in a YAML; also as a decorator of the class.
-
-    A name that another recipe has is an error. What a recipe must promise says docs/extend.md.
-    """
-    return METHODS.register(kind)

@@ -11,9 +11,10 @@ from oscine.cli.console.command import Parser, add_class, add_fields, complain, 
 from oscine.cli.console.output import progress_bar
 from oscine.models.errors import OscineError
 from oscine.pretrain.distributed import is_first
+from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import ENCODERS, LOGS, PICTURES
 from oscine.pretrain.run.settings import ORDERS, PretrainingRunSettings, check_run
-from oscine.pretrain.settings import METHODS, RECIPES, DataSettings, TrainerSettings
+from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
 
 if TYPE_CHECKING:
     from lightning import Callback

@@ -32,6 +32,7 @@ from oscine.models.yaml_text import as_yaml
 from oscine.models.zoo import create_model
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.distributed import is_first, rank_zero_then_broadcast
+from oscine.pretrain.methods import METHODS
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.run.callbacks import DiscardReplaced, ProgressCallback
 from oscine.pretrain.run.checkpoint import DiskError, PreemptionSafeCheckpoint, Stopped
@@ -43,7 +44,6 @@ from oscine.pretrain.run.pictures import Pictures
 from oscine.pretrain.run.record import HardwareInfo
 from oscine.pretrain.run.saving import RunStates, describe_state, encoder_with_weights, save_encoder
 from oscine.pretrain.run.settings import PretrainingRunSettings, check_free, check_run, check_same
-from oscine.pretrain.settings import METHODS
 
 # Lightning's own use of torch, and what it cannot know of these runs.
 UNSAID = (

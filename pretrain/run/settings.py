@@ -20,8 +20,9 @@ from oscine.models.plugins.classes import parameters_of
 from oscine.models.yaml_text import read_yaml
 from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
 from oscine.pretrain.distributed import is_first
+from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import STATE, check_replaceable, has_state_or_encoder, replaced_run, resumable
-from oscine.pretrain.settings import METHODS, RECIPES, DataSettings, TrainerSettings
+from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
 
 WARMUP, STEPS = "recipe.warmup", "recipe.steps"
 PACKED = (".tar", ".gz", ".parquet", ".csv", ".json")  # which a folder of shards, BirdSet's or AudioSet's holds

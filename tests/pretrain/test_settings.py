@@ -21,7 +21,8 @@ from lightning.pytorch.strategies import Strategy
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.distributed import is_first
-from oscine.pretrain.settings import METHODS, MODES, RECIPES, DataSettings, TrainerSettings
+from oscine.pretrain.methods import METHODS
+from oscine.pretrain.settings import MODES, RECIPES, DataSettings, TrainerSettings
 
 ALL = [*RECIPES.values(), DataSettings, TrainerSettings]
 

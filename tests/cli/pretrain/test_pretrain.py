@@ -23,10 +23,10 @@ from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.locks import lock_output
 from oscine.pretrain.bird_mae import BirdMAEPretraining
+from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import replaced_run
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.saving import encoder_with_weights, read_state
-from oscine.pretrain.settings import METHODS
 from tests.forked import Ended, Program, two_processes, wait_for
 
 TINY = """

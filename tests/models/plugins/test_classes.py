@@ -17,7 +17,7 @@ from oscine.models.hub.layouts import KEY_MAPPERS
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.plugins.load import allow_plugin
 from oscine.pretrain import BirdMAEPretraining, register_recipe
-from oscine.pretrain.settings import METHODS
+from oscine.pretrain.methods import METHODS
 from oscine.probe import LinearProbe, register_probe
 from oscine.probe.heads.settings import PROBES
 
