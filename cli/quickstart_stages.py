@@ -31,7 +31,7 @@ from oscine.probe.deploy.negatives import make_negatives
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.baselines import judge_vectors, log_mel_statistics
 from oscine.probe.fit.judge import FitSettings, Progress
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.report.soundscapes import detect_in_soundscapes, read_soundscapes, soundscapes_of, write_soundscapes
 from oscine.probe.results.encoder_scores import (
     LOGISTIC,

@@ -31,7 +31,8 @@ else:
         "run.run": ["fit_recipe", "make_trainer", "run_pretraining"],
         "run.settings": ["PretrainingRunSettings"],
         "schedule": ["adamw", "warmup_cosine_schedule"],
-        "settings": ["DataSettings", "TrainerSettings", "register_recipe"],
+        "methods": ["register_recipe"],
+        "settings": ["DataSettings", "TrainerSettings"],
     }
     __getattr__, __dir__ = lazily(__name__, homes)
 

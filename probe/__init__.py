@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from oscine.probe.heads.probe import Probe
     from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
     from oscine.probe.heads.prototypical import PrototypicalProbe
-    from oscine.probe.heads.settings import register_probe
+    from oscine.probe.heads.registry import register_probe
     from oscine.probe.run.run import run_probe
     from oscine.probe.run.settings import ProbeRunSettings
     from oscine.probe.tasks.settings import TaskSettings
@@ -38,7 +38,7 @@ else:
         "heads.probe": ["Probe"],
         "heads.protobin": ["ProtobinProbe", "ProtofloatProbe"],
         "heads.prototypical": ["PrototypicalProbe"],
-        "heads.settings": ["register_probe"],
+        "heads.registry": ["register_probe"],
         "run.run": ["run_probe"],
         "run.settings": ["ProbeRunSettings"],
         "tasks.settings": ["TaskSettings"],

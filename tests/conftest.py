@@ -18,7 +18,7 @@ from oscine.models.hub.layouts import KEY_MAPPERS
 from oscine.models.plugins.load import allowed
 from oscine.models.zoo import ARCHITECTURES
 from oscine.pretrain.methods import METHODS
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 
 ROOT = Path(__file__).resolve().parents[1]
 

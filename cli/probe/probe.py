@@ -18,7 +18,8 @@ from oscine.models.json_text import dotted
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_space import SearchSettings, Space
 from oscine.probe.fit.settings import FitSettings
-from oscine.probe.heads.settings import HEADS, PROBES
+from oscine.probe.heads.registry import PROBES
+from oscine.probe.heads.settings import HEADS
 from oscine.probe.results.run_files import FOLDS_MADE, PROBE, REPORT, SCORES
 from oscine.probe.results.runs import RESULTS
 from oscine.probe.run.settings import ProbeRunSettings, as_begun, check_run, head_of

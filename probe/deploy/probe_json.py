@@ -14,7 +14,7 @@ from oscine.models.hub.encoder_files import BOUNDS, CONFIG, WEIGHTS, check_folde
 from oscine.models.hub.encoder_files import INSIDE as ENCODER
 from oscine.models.json_text import check_version, fits, read_json, shown
 from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 
 TENSORS, FACTS = "probe.safetensors", "probe.json"
 SCORES = "scores.json"  # of the run that fitted the probe, beside its folder

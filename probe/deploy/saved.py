@@ -64,7 +64,7 @@ from oscine.probe.deploy.probe_json import (
     read_facts,
 )
 from oscine.probe.heads.probe import Probe
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from oscine.models.encoders.base.features import Selection
 from oscine.models.errors import OscineError
-from oscine.models.plugins.classes import Classes
-
-if TYPE_CHECKING:
-    from oscine.probe.heads.probe import Probe
 
 # That probes of several layers take: the pooled vector is of no layer, and the bands of every frame are too many numbers.
 LAYER_POOLS = (Selection.CLS, Selection.MEAN, Selection.BANDS, Selection.FRAMES)
@@ -186,7 +182,7 @@ class ConvexGatedSettings(ProtofloatSettings):
 
 
 # The name of every probe's class to its file in the room, and its settings.
-_OURS: dict[str, tuple[str, type[Any]]] = {
+OUR_PROBES: dict[str, tuple[str, type[Any]]] = {
     "LinearProbe": ("heads.linear", LinearSettings),
     "MLPProbe": ("heads.linear", MLPSettings),
     "LayerGatedProbe": ("heads.linear", LayerGatedSettings),
@@ -200,21 +196,9 @@ _OURS: dict[str, tuple[str, type[Any]]] = {
     "ProtobinProbe": ("heads.protobin", ProtofloatSettings),
     "ConvexGatedProbe": ("heads.convex_gated", ConvexGatedSettings),
 }
-HEADS = {name: settings for name, (_, settings) in _OURS.items()}
-PROBES: Classes[Probe] = Classes(
-    "probe", "oscine.probe.heads.probe:Probe", "oscine.probe", {name: home for name, (home, _) in _OURS.items()}
-)
+HEADS = {name: settings for name, (_, settings) in OUR_PROBES.items()}
 # What probes are called beside other runs and in published tables, where that is not the name of their class.
 CALLED = {"ConvexGatedProbe": "cgp", "GatedAttentionProbe": "gated_attention", "LayerGatedProbe": "layer_gated"}
-
-
-def register_probe(kind: type[Probe]) -> type[Probe]:
-    """Make a probe of your own known by the name of its class, as `probe` in a YAML; also as a decorator of the class.
-
-    Its constructor takes an encoder and how many classes there are, then its own settings. A name that another probe has is
-    an error.
-    """
-    return PROBES.register(kind)
 
 
 def choose(name: str, choices: Collection[str]) -> str:

@@ -19,7 +19,7 @@ from oscine.probe.fit.baselines import judge_vectors
 from oscine.probe.fit.judge import FitSettings, Judgement, Progress, judge, silent
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.probe import Needs
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.metrics import Metrics
 from oscine.probe.tasks.task import Task
 

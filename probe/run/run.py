@@ -17,7 +17,7 @@ from oscine.models.zoo import open_encoder
 from oscine.probe.features.encoding import check_layers_of
 from oscine.probe.fit.baselines import ALL_LAYERS
 from oscine.probe.fit.settings import check_selection
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.results.run_files import FOLDS_MADE, SCORES, replacing_run
 from oscine.probe.results.runs import RESULTS, Run, add_run
 from oscine.probe.run.context import RunContext

@@ -17,7 +17,8 @@ from oscine.models.zoo import check_encoder
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_space import SearchSettings, check_optuna, search_space
 from oscine.probe.fit.settings import FitSettings, check_selection
-from oscine.probe.heads.settings import CALLED, HEADS, PROBES, is_framewise
+from oscine.probe.heads.registry import PROBES
+from oscine.probe.heads.settings import CALLED, HEADS, is_framewise
 from oscine.probe.results.run_files import BEGUN, STATES, check_replaceable, recover
 from oscine.probe.tasks.open import Clips, asks_for_frames, check_task, read_clips
 from oscine.probe.tasks.settings import BIRDSET, ClipSettings

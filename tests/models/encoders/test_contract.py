@@ -42,7 +42,7 @@ from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs
 from oscine.probe.heads.prototypical import PrototypicalProbe
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.bootstrap import Resampling
 from oscine.probe.report.examples import Judged
 from oscine.probe.report.page import probe_report

@@ -19,7 +19,7 @@ from oscine.models.plugins.load import allow_plugin
 from oscine.pretrain import BirdMAEPretraining, register_recipe
 from oscine.pretrain.methods import METHODS
 from oscine.probe import LinearProbe, register_probe
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 
 TINIEST = {"dim": 8, "depth": 1, "heads": 2, "seconds": 0.5}
 

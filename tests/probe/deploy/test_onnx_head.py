@@ -17,7 +17,7 @@ from oscine.models.errors import OscineError
 from oscine.models.export.onnx import Head, export_onnx, session_of
 from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.onnx_head import make_onnx_head
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
 from tests.tiny_encoders import TINY, shaken
 

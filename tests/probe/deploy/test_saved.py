@@ -23,7 +23,7 @@ from oscine.probe.deploy import saved as fetched
 from oscine.probe.deploy.fitted import FittedProbe
 from oscine.probe.deploy.probe_json import check_probe
 from oscine.probe.deploy.saved import load_probe, save_probe
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
 from tests.tiny_encoders import noise, shaken
 

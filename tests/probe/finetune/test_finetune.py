@@ -33,7 +33,7 @@ from oscine.probe.finetune.states import TuningStates
 from oscine.probe.fit.judge import FitSettings, judge, score
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.tasks.task import Part, Task
 from tests.forked import Program
 from tests.tiny_encoders import DEPTH, TINY, noise, shaken

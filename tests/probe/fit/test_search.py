@@ -25,7 +25,7 @@ from oscine.probe.fit.search_space import Range, search_space
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import Head2ToeProbe, LinearProbe, MLPProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
-from oscine.probe.heads.settings import PROBES
+from oscine.probe.heads.registry import PROBES
 from oscine.probe.report.html import Report
 from oscine.probe.report.score_sections import show_search
 from oscine.probe.tasks.task import Part

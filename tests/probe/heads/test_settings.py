@@ -16,7 +16,8 @@ from oscine.probe.fit.search_space import SearchSettings, Space
 from oscine.probe.fit.settings import LOSSES, FitSettings
 from oscine.probe.heads.linear import NORMS as NORM_LAYERS
 from oscine.probe.heads.linear import LinearProbe
-from oscine.probe.heads.settings import HEADS, NORMS, PROBES
+from oscine.probe.heads.registry import PROBES
+from oscine.probe.heads.settings import HEADS, NORMS
 from oscine.probe.tasks.birdset import SETS as BIRDSET_SETS
 from oscine.probe.tasks.published import BEANS as BEANS_TABLES
 from oscine.probe.tasks.settings import BEANS, BIRDSET, TaskSettings
