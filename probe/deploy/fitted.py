@@ -22,6 +22,7 @@ from oscine.probe.metrics.calibration import Scaling
 from oscine.probe.metrics.decisions import as_probabilities, fit_decision_rule
 from oscine.probe.metrics.sound_events import MEDIAN
 from oscine.probe.tasks.frame_task import FrameTask
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task
 
 
@@ -163,7 +164,7 @@ def final_probe(
         head,
         task.classes,
         seconds or encoder.seconds,
-        task.single_label,
+        task.kind is TaskKind.SINGLE,
         choice and choice.scaling,
         choice and choice.thresholds,
         {"task": name, "rows": len(learnt), "judged": judgement.parts},

@@ -30,6 +30,7 @@ from oscine.probe.fit.judge import FeatureSource, Judgement, Progress, predict, 
 from oscine.probe.heads.probe import Needs
 from oscine.probe.metrics.decisions import as_probabilities
 from oscine.probe.tasks.class_names import listed, means_no_class, plain
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import LabelledClips, Task, as_columns
 
 logger = logging.getLogger(__name__)
@@ -228,7 +229,7 @@ def keep_with_negatives(
         fit, task=task, features=features, settings=replace(fit.settings, loss=loss), seconds=negatives.seconds
     )
     parts = len(task.parts)  # each a fit, and then one on all of them
-    if fit.task.single_label or negatives.background is not None or parts == 1:
+    if fit.task.kind is TaskKind.SINGLE or negatives.background is not None or parts == 1:
 
         def progress_of_parts(done: int, total: int) -> None:
             progress(done, total + (total // parts) * (parts > 1))

@@ -13,6 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter, StrMeth
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from oscine.models.words import counted
 from oscine.probe.fit.few_shot import Shots
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.fit.search import Search
@@ -23,6 +24,7 @@ from oscine.probe.report.html import COLOURS, INK, MUTED, WIDE, Report, plain_ax
 from oscine.probe.results.intervals import PLAIN, Assessment
 from oscine.probe.results.predictions import predictions_of
 from oscine.probe.tasks.class_names import listed
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task
 
 SHOWN_TRIALS = 10  # in the table
@@ -37,8 +39,8 @@ def show_scores(page: Report, task: Task, judgement: Judgement, assessment: Asse
     judged = sum(len(part.test) for part in task.parts)
     page.paragraph(
         f"{len(task.rows)} clips, {len(task.classes)} classes"
-        f"{'' if task.single_label else ', any number of them a clip'}; {judged} clips are judged in {len(task.parts)} "
-        f"part{'s' if len(task.parts) > 1 else ''}, each by a probe that has not learnt from them."
+        f"{'' if task.kind is TaskKind.SINGLE else ', any number of them a clip'}; {judged} clips are judged in "
+        f"{counted(len(task.parts), 'part')}, each by a probe that has not learnt from them."
     )
     page.heading("Scores")
     if assessment.intervals:
@@ -119,7 +121,7 @@ def show_classes(page: Report, task: Task, judgement: Judgement) -> None:
     """Show every class with its support, and what each was taken for where a clip has one."""
     predictions = predictions_of(judgement, task)
     targets, found = predictions.targets.long(), predictions.probabilities
-    single, classes = task.single_label, task.classes
+    single, classes = task.kind is TaskKind.SINGLE, task.classes
     predicted = one_hot(found.argmax(1), len(classes)) if single else found > 0.5
     page.heading("Classes")
     rows = class_rows(found, targets, predicted, classes)

@@ -36,6 +36,7 @@ from oscine.probe.metrics.sound_events import Matches
 from oscine.probe.results.predictions import Predictions, align_rows, predictions_of
 from oscine.probe.tasks.frame_task import FrameTask
 from oscine.probe.tasks.groups import describe_groups, join_groups
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Part, Task, as_columns
 
 SCORES: dict[str, Callable[[Tensor, Tensor], Score]] = {
@@ -119,7 +120,7 @@ def assess(judgement: Judgement, task: Task, how: Resampling = USUAL, *, progres
         scores["chosen_f1"] = over_parts(_f1_scores(judgement, task, choices), predictions.parts)
         for scaling in (name + suffix for name in FITS for suffix in ("", PER_CLASS)):
             scaled = [fit_scaling(scaling, *rows)(logits) for rows, logits in zip(asked, judgement.logits, strict=True)]
-            found = as_probabilities(torch.cat(scaled).double(), task.single_label)
+            found = as_probabilities(torch.cat(scaled).double(), task.kind is TaskKind.SINGLE)
             calibrations[scaling] = calibration(found, predictions.targets)
     over = describe_groups(task.rows.iloc[torch.cat([part.test for part in task.parts]).numpy()])
     made = _assess(scores, list(predictions.rows["group"]), over, how, progress)
@@ -176,7 +177,7 @@ def _f1_scores(judgement: Judgement, task: Task, choices: Mapping[str, DecisionR
 
     def f1(logits: Tensor, part: Part) -> Score:
         choice, targets = choices[part.name], task.targets[part.test]
-        predicted = as_probabilities(logits.double(), task.single_label, choice.scaling) > choice.thresholds
+        predicted = as_probabilities(logits.double(), task.kind is TaskKind.SINGLE, choice.scaling) > choice.thresholds
         true = as_columns(targets, len(task.classes)).bool()
         matched, compared = 2 * (predicted & true).double(), predicted.double() + true.double()
 

@@ -21,6 +21,7 @@ from oscine.probe.fit.judge import Judgement
 from oscine.probe.metrics.decisions import as_probabilities
 from oscine.probe.results.run_files import KIND, LOGIT, check_predictions
 from oscine.probe.tasks.groups import join_groups
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task, as_columns, multi_hot
 
 NUMBERS = 2_000_000  # that the CSV holds at most, about 20 MB; beyond, it has no probabilities
@@ -66,7 +67,7 @@ def predictions_of(judgement: Judgement, task: Task) -> Predictions:
         task.classes,
         targets,
         torch.cat(judgement.logits),
-        task.single_label,
+        task.kind is TaskKind.SINGLE,
     )
 
 

@@ -61,10 +61,6 @@ class Task:
     def kind(self) -> TaskKind:
         return TaskKind.of(self.targets)
 
-    @property
-    def single_label(self) -> bool:
-        return self.kind is TaskKind.SINGLE
-
 
 def read_task(table: str | Path, folds: int | None = None, group: str | None = None) -> Task:
     """Read a labelled table as a task; other arguments as for `read_labelled`."""

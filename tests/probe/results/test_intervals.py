@@ -20,6 +20,7 @@ from oscine.probe.metrics.decisions import best_thresholds
 from oscine.probe.metrics.metrics import f1_scores
 from oscine.probe.results.intervals import NONE_CHOSEN, NOT_JUDGED, PLAIN, Assessment, assess, compare_predictions
 from oscine.probe.results.predictions import predictions_of
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Part, Task
 
 ROWS, CLASSES = 240, 3
@@ -45,7 +46,7 @@ def asked(single_label: bool, folds: int = 2, valid: bool = True, recordists: in
 def judged(task: Task, seed: int = 1, signal: float = 2.0, heat: float = 3.0) -> Judgement:
     """What a probe might say: right with noise, and as sure as it is hot."""
     draw = torch.Generator().manual_seed(seed)
-    known = one_hot(task.targets, CLASSES) if task.single_label else task.targets
+    known = one_hot(task.targets, CLASSES) if task.kind is TaskKind.SINGLE else task.targets
     logits = heat * (torch.randn(ROWS, CLASSES, generator=draw) + signal * (known - 0.5))
     metrics = [score(logits[part.test], task.targets[part.test]) for part in task.parts]
     return Judgement(
