@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, pad
 
 from oscine.models.audio.augment import coloured_noise, draw_mix, mix
+from oscine.models.audio.clip_random import batch_generator
 from oscine.models.encoders.base.layers import frozen, gather_patches, init_linear
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bird_mae import BirdMAE
@@ -67,8 +68,7 @@ class BirdMAEPretraining(Recipe):
         return partial(random_keep, 1, self.encoder.grid, self.mask_ratio)
 
     def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
-        generator = torch.Generator().manual_seed(int(seed[0]))
-        mixed = mix(waveform, draw_mix(waveform.shape, self.mix, self.mix_most, generator=generator))
+        mixed = mix(waveform, draw_mix(waveform.shape, self.mix, self.mix_most, generator=batch_generator(seed)))
         return coloured_noise(mixed, seed, self.encoder.sample_rate, self.noise) if self.noise else mixed
 
     def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:

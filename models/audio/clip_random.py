@@ -19,6 +19,11 @@ def derive_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
+def batch_generator(seed: Tensor) -> torch.Generator:
+    """Make a generator for what is drawn for a batch as a whole, from the seed of its first clip. seed [clips]."""
+    return torch.Generator().manual_seed(int(seed[0]))
+
+
 def clip_generators(seed: Tensor, which: int, device: torch.device | str = "cpu") -> Iterator[torch.Generator]:
     """Make a generator for every clip. seed [clips], on the CPU."""
     return (torch.Generator(device).manual_seed(int(one) ^ which) for one in seed)

@@ -20,6 +20,7 @@ from oscine.models.audio.clip_random import (
     MIXUP,
     SHIFT,
     WHICH_BACKGROUND,
+    batch_generator,
     derive_seed,
     per_clip_beta,
     per_clip_noise,
@@ -110,7 +111,7 @@ def augment_batch(
     """
     seed = clips.seed
     waveform = shift(clips.waveform.to(encoder.device), seed)
-    drawn = draw_mix(waveform.shape, settings.mix, snr=MIX_SNR, generator=torch.Generator().manual_seed(int(seed[0])))
+    drawn = draw_mix(waveform.shape, settings.mix, snr=MIX_SNR, generator=batch_generator(seed))
     waveform = mix(waveform, drawn)
     targets = targets if kind is TaskKind.SINGLE else union_labels(targets, drawn)
     if clips.background.numel():
