@@ -86,7 +86,11 @@ def read_annotated(folder: str | Path, column: str | None = None, *, skip_bad_ta
             "checked",
             folder, scored, len(annotations),
         )  # fmt: skip
-    headers.say(folder)
+    if headers.cut_off:
+        logger.warning(
+            "%s: %d annotations reach beyond their recordings, by up to %.3g s, and are cut there",
+            folder, headers.cut_off, headers.farthest,
+        )  # fmt: skip
     return Annotated(annotations, {path: headers.of(path) for path in known})
 
 
@@ -132,13 +136,6 @@ class Headers:
         self.cut_off += int((beyond > ROUNDED).sum())
         self.farthest = max(self.farthest, float(beyond.max()))
         return rows.assign(start=start, end=end)
-
-    def say(self, folder: Path) -> None:
-        if self.cut_off:
-            logger.warning(
-                "%s: %d annotations reach beyond their recordings, by up to %.3g s, and are cut there",
-                folder, self.cut_off, self.farthest,
-            )  # fmt: skip
 
 
 def _refusal(folder: Path, reasons: list[str], total: int) -> OscineError:

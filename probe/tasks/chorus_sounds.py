@@ -80,6 +80,11 @@ class Species:
     song: tuple[Phrase, ...]
 
 
+TINKLET = {
+    "w": Syllable(sweep(4900, 4500), 0.32),
+    "t": Syllable(trill(4600, 30, 0.3), 0.5),
+    "c": Syllable(sweep(6100, 3700), 0.05),
+}
 # Five genera of two species. The two have nearly one band, one set of syllables and one length of song, so the mean spectrum
 # of a clip hardly tells them apart; what does is the direction of a sweep, the order of phrases, a rhythm, a bend, a rate.
 SPECIES = {
@@ -102,19 +107,11 @@ SPECIES = {
     ),
     # order: the same three phrases, forwards or backwards
     "copper_tinklet": Species(
-        {
-            "w": Syllable(sweep(4900, 4500), 0.32),
-            "t": Syllable(trill(4600, 30, 0.3), 0.5),
-            "c": Syllable(sweep(6100, 3700), 0.05),
-        },
+        TINKLET,
         (Phrase(("w",), 1, 2, 0.1), Phrase(("t", "tc"), 1, 2, 0.08), Phrase(("c", "cc"), 5, 8, 0.08, hurry=0.4)),
     ),
     "pewter_tinklet": Species(
-        {
-            "w": Syllable(sweep(4900, 4500), 0.32),
-            "t": Syllable(trill(4600, 30, 0.3), 0.5),
-            "c": Syllable(sweep(6100, 3700), 0.05),
-        },
+        TINKLET,
         (Phrase(("c", "cc"), 5, 8, 0.08, hurry=0.4), Phrase(("t", "ct"), 1, 2, 0.08), Phrase(("w",), 1, 2, 0.1)),
     ),
     # rhythm: an even rattle, or one that gathers speed
