@@ -21,8 +21,8 @@ from oscine.models.files import write_whole
 from oscine.models.json_text import check_same_settings, differences, read_json
 from oscine.models.locks import lock_output
 from oscine.models.progress import Bar
-from oscine.models.replaced import Replaced, check_own, is_empty
-from oscine.models.words import duration
+from oscine.models.replace_outputs import Replaced, check_own, is_empty
+from oscine.models.safe_text import duration
 from oscine.pretrain.run.files import OWN
 from oscine.probe.results.run_files import REPORT, SCORES
 

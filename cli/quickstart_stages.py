@@ -26,7 +26,7 @@ from oscine.pretrain.run.record import step_of
 from oscine.pretrain.run.run import prepare_run, run_checked
 from oscine.pretrain.run.settings import PretrainingRunSettings
 from oscine.pretrain.settings import DataSettings, TrainerSettings
-from oscine.probe.deploy.fitted import ProbeFit
+from oscine.probe.deploy.fitted_probe import ProbeFit
 from oscine.probe.deploy.negatives import make_negatives
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.baselines import judge_vectors, log_mel_statistics

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from oscine.models.errors import OscineError
-from oscine.models.libraries import installed
+from oscine.models.library_versions import installed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 import oscine
 from oscine.models.audio.workers import cores
 from oscine.models.errors import OscineError
-from oscine.models.libraries import installed, load_libraries
+from oscine.models.library_versions import installed, load_libraries
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oscine.models.libraries import load_libraries
+from oscine.models.library_versions import load_libraries
 
 load_libraries()
 

@@ -362,7 +362,7 @@ def find_file(sha256: str) -> Published | None:
 
 def _load_folder(folder: str) -> Encoder:
     """Load what was saved; weights of the zoo are known by their hash, also where source.json was lost."""
-    from oscine.models.encoders.base.state import fingerprint
+    from oscine.models.encoders.base.fingerprint import fingerprint
     from oscine.models.hub.folder import load_pretrained
 
     encoder = load_pretrained(encoder_folder(folder))

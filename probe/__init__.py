@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from oscine.models.lazy import lazily
 
 if TYPE_CHECKING:
-    from oscine.probe.deploy.fitted import FittedProbe
+    from oscine.probe.deploy.fitted_probe import FittedProbe
     from oscine.probe.deploy.predict import predict_file, predict_folder, predict_recordings
     from oscine.probe.deploy.publish import push_probe_to_hub
-    from oscine.probe.deploy.saved import load_probe, save_probe
+    from oscine.probe.deploy.saved_probe import load_probe, save_probe
     from oscine.probe.features.encoding import encode_task
     from oscine.probe.fit.judge import judge
     from oscine.probe.fit.settings import FitSettings
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from oscine.probe.tasks.task import read_task
 else:
     homes = {
-        "deploy.fitted": ["FittedProbe"],
+        "deploy.fitted_probe": ["FittedProbe"],
         "deploy.predict": ["predict_file", "predict_folder", "predict_recordings"],
         "deploy.publish": ["push_probe_to_hub"],
-        "deploy.saved": ["load_probe", "save_probe"],
+        "deploy.saved_probe": ["load_probe", "save_probe"],
         "features.encoding": ["encode_task"],
         "fit.judge": ["judge"],
         "fit.settings": ["FitSettings"],

@@ -14,7 +14,7 @@ import torch
 from oscine.cli import dispatch
 from oscine.models.zoo import create_model
 from oscine.pretrain.run.saving import read_state
-from oscine.probe.deploy.saved import load_probe
+from oscine.probe.deploy.saved_probe import load_probe
 
 # By 0.1 (`first_release`) and by the version before files moved into rooms (`before_rooms`), of the sounds that the fixture
 # makes: `oscine embed sounds --model local-dir:encoder`, `probe linear --table labels.csv --fit.steps 20`, `predict sounds`,

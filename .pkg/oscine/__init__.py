@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from oscine.models.audio.load import load_audio, split_clips
     from oscine.models.embed.embed import embed_folder
     from oscine.models.zoo import create_model, list_models
-    from oscine.probe.deploy.saved import load_probe
+    from oscine.probe.deploy.saved_probe import load_probe
 else:
     homes = {
         "models.audio.load": ["load_audio", "split_clips"],
         "models.embed.embed": ["embed_folder"],
         "models.zoo": ["create_model", "list_models"],
-        "probe.deploy.saved": ["load_probe"],
+        "probe.deploy.saved_probe": ["load_probe"],
     }
     __getattr__, _ = models.lazy.lazily(__name__, homes)
 

@@ -57,7 +57,7 @@ def export(
     head = None
     if probe:
         from oscine.probe.deploy.onnx_head import make_onnx_head
-        from oscine.probe.deploy.saved import load_probe
+        from oscine.probe.deploy.saved_probe import load_probe
 
         head = make_onnx_head(load_probe(probe, encoder))
     export_onnx(encoder, out, overwrite, head)

@@ -11,10 +11,10 @@ from oscine.cli.console.output import progress_bar
 from oscine.cli.encode.messages import Reporter, print_summary, say_if_lost
 from oscine.models.embed.settings import SHORTEST_CLIP
 from oscine.models.errors import Misuse
-from oscine.models.words import counted
+from oscine.models.safe_text import counted
 
 if TYPE_CHECKING:
-    from oscine.probe.deploy.fitted import FittedProbe
+    from oscine.probe.deploy.fitted_probe import FittedProbe
 
 
 def predict(
@@ -103,7 +103,7 @@ def predict(
     from oscine.probe.deploy.detections import is_current, write_detections
     from oscine.probe.deploy.negatives import describe_false_positives
     from oscine.probe.deploy.predict import Probabilities, check_hop
-    from oscine.probe.deploy.saved import load_probe
+    from oscine.probe.deploy.saved_probe import load_probe
 
     fitted = load_probe(probe)
     check_hop(fitted, hop)

@@ -43,7 +43,7 @@ def fetch_all(name: str) -> dict[str, Fetched]:
     try:
         return {name: fetch_weights(name)}
     except OscineError as error:
-        from oscine.probe.deploy.saved import fetch_with_encoder, holds_probe
+        from oscine.probe.deploy.saved_probe import fetch_with_encoder, holds_probe
 
         if name.startswith(HUB) and isinstance(error.__cause__, EntryNotFoundError) and holds_probe(name):
             return fetch_with_encoder(name)

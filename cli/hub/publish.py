@@ -27,7 +27,7 @@ from oscine.probe.deploy.probe_json import check_probe, find_probe
 if TYPE_CHECKING:
     from oscine.models.publish.contents import RepoContents
     from oscine.models.publish.facts import Facts
-    from oscine.probe.deploy.fitted import FittedProbe
+    from oscine.probe.deploy.fitted_probe import FittedProbe
 
 
 def main(arguments: list[str]) -> None:
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> None:
         say_loading("publish", str(settings.run))
         if probe := find_probe(settings.run):
             from oscine.probe.deploy.publish import probe_contents
-            from oscine.probe.deploy.saved import load_probe
+            from oscine.probe.deploy.saved_probe import load_probe
 
             fitted = load_probe(probe)
             with probe_contents(fitted, with_own_scores(terms, probe, fitted)) as (folder, contents, facts):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oscine.models.errors import OscineError
-from oscine.models.words import counted
+from oscine.models.safe_text import counted
 
 SUFFIXES = (
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64",

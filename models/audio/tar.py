@@ -37,7 +37,7 @@ from oscine.models.audio.workers import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import DIGITS, file_stamp, whole, write_whole
 from oscine.models.locks import lock_wait
-from oscine.models.words import counted
+from oscine.models.safe_text import counted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,7 +25,7 @@ from oscine.models.embed.progress import SILENT, Watcher
 from oscine.models.embed.settings import SHORTEST_CLIP, EmbedSettings
 from oscine.models.embed.table import FileError, Summary, as_frame, as_table, check_target, schema_of, write_table
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.state import evaluating, fingerprint
+from oscine.models.encoders.base.fingerprint import evaluating, fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.recordings.headers import HeaderScan, Recording, parts_of_file, scan_headers
 from oscine.models.recordings.inputs import WHOLE, Recordings

@@ -19,7 +19,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.json_text import check_fields, check_same_settings, parse_json, read_json
 from oscine.models.locks import Lock, lock_exclusive
-from oscine.models.replaced import is_litter
+from oscine.models.replace_outputs import is_litter
 
 PLAN, LOCK, NOTES, ROWS = "plan.json", "lock", b"notes", b"rows"
 NAMES = r"(plan\.json|lock(\.json)?|\d{6,}\.parquet|table|errors|metadata)"

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from oscine.models import replaced
+from oscine.models import replace_outputs
 from oscine.models.embed.table_metadata import (
     AGAIN,
     CHANNEL,
@@ -38,7 +38,7 @@ from oscine.models.embed.table_metadata import (
 from oscine.models.errors import OscineError
 from oscine.models.files import put, whole, why_too_long, write_whole
 from oscine.models.json_text import parse_json, read_json
-from oscine.models.words import as_cell, from_cell
+from oscine.models.safe_text import as_cell, from_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +111,7 @@ def check_absent(out: Path) -> None:
 def check_ours(out: Path) -> None:
     """Raise where a table to replace, or what is beside it, was not written by oscine."""
     for path in (*beside(out).values(), out):
-        replaced.check_ours(path, lambda path: _is_ours(path, out))
+        replace_outputs.check_ours(path, lambda path: _is_ours(path, out))
 
 
 def _is_ours(path: Path, out: Path) -> bool:

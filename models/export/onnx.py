@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from oscine import __version__
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.state import evaluating
+from oscine.models.encoders.base.fingerprint import evaluating
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx_file import check_ready
 from oscine.models.export.onnx_frontend import graph_of

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from oscine.models.errors import OscineError
-from oscine.models.replaced import check_ours
+from oscine.models.replace_outputs import check_ours
 
 SUFFIX = ".onnx"
 # A model's first fields: version of the format, producer, its version.

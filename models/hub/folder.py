@@ -16,8 +16,8 @@ from safetensors.torch import save
 from oscine import __version__
 from oscine.models import errors
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
-from oscine.models.encoders.base.state import fingerprint
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, whole, write_whole
@@ -29,7 +29,7 @@ from oscine.models.hub.weights import check_strictly, read_safetensors
 from oscine.models.json_text import fits, one_line, read_json, shown
 from oscine.models.plugins.classes import module_of, parameters_of
 from oscine.models.plugins.load import place_of
-from oscine.models.replaced import check_ours, has_fields
+from oscine.models.replace_outputs import check_ours, has_fields
 
 
 def save_pretrained(encoder: Encoder, folder: str | Path) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
-from oscine.models.encoders.base.state import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.hub.download import fetch_if_there
 from oscine.models.yaml_text import parse_yaml

@@ -16,7 +16,7 @@ from oscine.models.errors import OscineError
 from oscine.models.hub.origin import PAGES
 from oscine.models.publish.facts import Facts, said_to_be
 from oscine.models.publish.terms import Licence, Scores
-from oscine.models.words import duration
+from oscine.models.safe_text import duration
 
 ON_THE_HUB = r"[\w.-]+/[\w.-]+"
 

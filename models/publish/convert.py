@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from oscine.models.errors import OscineError
-from oscine.models.replaced import is_empty, remove_empty
+from oscine.models.replace_outputs import is_empty, remove_empty
 from oscine.models.zoo import PUBLISHED, Published, check_model, create_model, find_published
 
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from oscine.models.files import put, write_whole
 from oscine.models.json_text import check_fields, check_same_settings, read_json
 from oscine.models.locks import lock_exclusive
 from oscine.models.recordings.headers import HeaderScan, check_source, scan_headers
-from oscine.models.replaced import is_litter, remove
-from oscine.models.words import counted
+from oscine.models.replace_outputs import is_litter, remove
+from oscine.models.safe_text import counted
 from oscine.pretrain.data.shards import (
     AGAIN,
     CHANNEL,

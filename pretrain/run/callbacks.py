@@ -8,7 +8,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
-from oscine.models.replaced import Replaced
+from oscine.models.replace_outputs import Replaced
 from oscine.pretrain.run.files import has_state_or_encoder
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, the loss as it is logged

@@ -9,7 +9,7 @@ from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import INSIDE as ENCODER
 from oscine.models.hub.encoder_files import SETTINGS, encoder_folder
-from oscine.models.replaced import Replaced, check_own, is_empty
+from oscine.models.replace_outputs import Replaced, check_own, is_empty
 from oscine.models.zoo import LOCAL
 
 LOGS, STATES, ENCODERS, PICTURES = "logs", "states", "encoders", "pictures"

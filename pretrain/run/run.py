@@ -27,7 +27,7 @@ from oscine.models.hub.origin import origin_of
 from oscine.models.hub.weights import load_strictly
 from oscine.models.locks import lock_output
 from oscine.models.progress import Bar
-from oscine.models.replaced import Replaced
+from oscine.models.replace_outputs import Replaced
 from oscine.models.yaml_text import as_yaml
 from oscine.models.zoo import create_model
 from oscine.pretrain.data.datamodule import PretrainingData

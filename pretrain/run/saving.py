@@ -21,7 +21,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import put
 from oscine.models.hub.checksummed import load_checksummed, save_checksummed
 from oscine.models.hub.folder import from_config, load_pretrained, with_state
-from oscine.models.replaced import remove
+from oscine.models.replace_outputs import remove
 from oscine.models.zoo import LOCAL, create_model
 from oscine.pretrain.distributed import rank_zero_then_broadcast
 from oscine.pretrain.run.files import ENCODER, ENCODERS, STATE, before, resumable, step_name

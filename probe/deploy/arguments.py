@@ -8,7 +8,7 @@ from pathlib import Path
 from oscine.models.embed.table import KEY_COLUMNS
 from oscine.models.embed.table_metadata import METADATA
 from oscine.models.errors import OscineError
-from oscine.models.replaced import check_ours, is_empty
+from oscine.models.replace_outputs import check_ours, is_empty
 
 RAVEN = ".txt"
 THRESHOLD = 0.5  # where a probe brings none

@@ -21,7 +21,7 @@ from oscine.models.publish.card import (
     table,
 )
 from oscine.models.publish.facts import Facts
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,9 @@ from oscine.models.json_text import check_same_settings
 from oscine.models.locks import lock_output
 from oscine.models.recordings.headers import scan_headers
 from oscine.models.recordings.inputs import Recordings
-from oscine.models.replaced import remove_empty
+from oscine.models.replace_outputs import remove_empty
 from oscine.probe.deploy.arguments import RAVEN, THRESHOLD, check_detections, check_threshold
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.predict import Probabilities
 from oscine.probe.metrics.sound_events import find_events
 from oscine.probe.tasks.selection_tables import COLUMNS, write_audacity, write_raven

@@ -23,7 +23,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.probe.deploy.arguments import THRESHOLD
-from oscine.probe.deploy.fitted import FittedProbe, ProbeFit, keep_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe, ProbeFit, keep_probe
 from oscine.probe.deploy.probe_json import wrong_types
 from oscine.probe.features.encoding import encode_waveforms
 from oscine.probe.fit.judge import FeatureSource, Judgement, Progress, predict, prepare, silent, within

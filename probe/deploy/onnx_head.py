@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import Head
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 
 
 def make_onnx_head(fitted: FittedProbe) -> Head:

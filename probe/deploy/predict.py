@@ -21,7 +21,7 @@ from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
 from oscine.models.recordings.inputs import Recordings
 from oscine.probe.deploy.arguments import check_classes
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 
 
 class Probabilities(Extractor):

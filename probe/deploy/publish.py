@@ -36,9 +36,9 @@ from oscine.models.publish.terms import Scores, check_allowed, choose_licence, r
 from oscine.models.publish.upload import publish, would_publish
 from oscine.models.zoo import LOCAL, find_published
 from oscine.probe.deploy.card import ProbeFacts, write_probe_card
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.probe_json import BESIDE, FACTS, SCORES, TENSORS, read_facts
-from oscine.probe.deploy.saved import load_probe, origin_of_probe, save_probe
+from oscine.probe.deploy.saved_probe import load_probe, origin_of_probe, save_probe
 
 PROBE = RepoKind(
     FACTS, lambda mark: read_facts(mark.parent), re.compile("|".join([OPTIONAL_FILES, *map(re.escape, BESIDE)]))

@@ -17,7 +17,7 @@ from oscine.models.embed.table import read_made_by, read_schema, read_table
 from oscine.models.embed.table_metadata import CHANNEL, KEYS
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import LAYER_VECTORS, VECTORS, Features, Selection
-from oscine.models.encoders.base.state import fingerprint
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.files import common_folder
 from oscine.probe.heads.probe import Needs

@@ -20,8 +20,8 @@ from oscine import __version__
 from oscine.models.audio.load import HEADERS
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.fingerprint import evaluating, fingerprint
 from oscine.models.encoders.base.precision import FLOAT32, computing
-from oscine.models.encoders.base.state import evaluating, fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.files import Stamp, file_stamp
 from oscine.probe.heads.probe import Needs

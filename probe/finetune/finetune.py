@@ -21,7 +21,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.precision import FLOAT32, choose_precision, computing
 from oscine.models.errors import OscineError
 from oscine.models.hub.origin import origin_of
-from oscine.probe.deploy.fitted import FittedProbe, final_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe, final_probe
 from oscine.probe.finetune.clips import Clips, TrainingClips, augment_batch
 from oscine.probe.finetune.learner import Learner, check_able, encoder_groups, rebuilt
 from oscine.probe.finetune.settings import TuningSettings

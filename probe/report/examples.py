@@ -15,7 +15,7 @@ from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
-from oscine.models.encoders.base.state import evaluating
+from oscine.models.encoders.base.fingerprint import evaluating
 from oscine.models.encoders.frontends.mel import MelScale, Picture
 from oscine.probe.fit.judge import FeatureSource, Judgement
 from oscine.probe.heads.linear import LinearProbe

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.frontends.mel import MelScale
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.negatives import FINETUNED, read_false_positives
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.report.cutouts import show_spectrogram

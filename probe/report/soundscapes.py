@@ -19,11 +19,11 @@ from torch.nn.functional import one_hot
 
 from oscine.models.audio.load import audio_info, load_audio
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.state import evaluating
+from oscine.models.encoders.base.fingerprint import evaluating
 from oscine.models.encoders.frontends.mel import MelScale
 from oscine.models.files import write_whole
 from oscine.probe.deploy.detections import find_detections
-from oscine.probe.deploy.fitted import FittedProbe, ProbeFit
+from oscine.probe.deploy.fitted_probe import FittedProbe, ProbeFit
 from oscine.probe.deploy.negatives import FalsePositives, Negatives, add_negatives, predict_clips, threshold_above
 from oscine.probe.deploy.predict import predict_file
 from oscine.probe.fit.frames import MEDIANS, THRESHOLDS, Decision

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from oscine.models.errors import OscineError
-from oscine.models.replaced import Replaced, check_own, has_fields, is_empty, replacing
+from oscine.models.replace_outputs import Replaced, check_own, has_fields, is_empty, replacing
 from oscine.probe.deploy.probe_json import FACTS, MARK, SCORES
 
 PREDICTIONS, READABLE, REPORT = "predictions.parquet", "predictions.csv", "report.html"

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import torch
 
 from oscine import __version__
-from oscine.models.encoders.base.state import fingerprint
-from oscine.probe.deploy.fitted import FittedProbe, ProbeFit, keep_frames, keep_probe
+from oscine.models.encoders.base.fingerprint import fingerprint
+from oscine.probe.deploy.fitted_probe import FittedProbe, ProbeFit, keep_frames, keep_probe
 from oscine.probe.deploy.negatives import background_task, keep_with_negatives, make_negatives, raise_thresholds
-from oscine.probe.deploy.saved import save_probe
+from oscine.probe.deploy.saved_probe import save_probe
 from oscine.probe.features.encoding import Encoding
 from oscine.probe.finetune.finetune import FineTuning
 from oscine.probe.finetune.states import TuningStates

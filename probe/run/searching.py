@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from oscine import __version__
-from oscine.models.encoders.base.state import fingerprint
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.probe.fit.frames import judge_frames
 from oscine.probe.fit.judge import FeatureSource, Judgement, judge, within
 from oscine.probe.fit.search import SearchPlan, Settings, search, validation_view

@@ -25,7 +25,7 @@ from pandas import DataFrame
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.locks import lock_output
-from oscine.models.replaced import is_empty
+from oscine.models.replace_outputs import is_empty
 from oscine.probe.tasks.chorus_sounds import RECORDISTS, SPECIES, Array, Individual, hatch, record, sing, travel
 
 CLIP, SOUNDSCAPE = 5.0, 60.0  # seconds

@@ -28,8 +28,8 @@ from oscine.models.errors import Misuse, OscineError
 from oscine.models.export.onnx import session_of
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import Architecture, create_model
-from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.metrics.calibration import Scaling
 from tests.hub_server import serving

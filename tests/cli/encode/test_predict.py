@@ -15,8 +15,8 @@ from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.progress import Progress
 from oscine.models.encoders.bat import BAT
-from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.saved import save_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.saved_probe import save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.tasks.selection_tables import read_raven
 

@@ -18,8 +18,8 @@ from oscine.models import zoo
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import PUBLISHED, Architecture, Published, create_model
-from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from tests.hub_server import Fault, Hub, serving, sha256
 

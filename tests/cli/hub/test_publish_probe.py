@@ -19,8 +19,8 @@ from oscine.models.audio.load import load_audio, split_clips
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
-from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from tests.forked import Program
 from tests.hub_server import Hub, serving
 from tests.probe.deploy.test_publish import CLASSES, TINY, TOKEN, files_of, fitted_on, same

@@ -35,7 +35,7 @@ from oscine.models.embed.table_metadata import Keys, errors_path, made_by
 from oscine.models.encoders.audio_mae import AudioMAE
 from oscine.models.encoders.base import precision
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.state import fingerprint
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE

@@ -28,9 +28,9 @@ from oscine.models.hear_api import HearModel, get_scene_embeddings, get_timestam
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.zoo import create_model, register_encoder
 from oscine.pretrain.bird_mae import BirdMAEPretraining
-from oscine.probe.deploy.fitted import ProbeFit, keep_probe
+from oscine.probe.deploy.fitted_probe import ProbeFit, keep_probe
 from oscine.probe.deploy.predict import predict_folder
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.features.embedding_table import read_embedded
 from oscine.probe.features.encoding import Encoding, encode_task
 from oscine.probe.features.store import open_store

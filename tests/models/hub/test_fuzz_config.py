@@ -24,9 +24,9 @@ from oscine.models.publish.terms import read_scores
 from oscine.models.zoo import check_model, create_model
 from oscine.pretrain.run.record import read_record, save_with_record, step_of
 from oscine.pretrain.run.saving import encoder_with_weights
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.probe_json import check_probe
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.results.runs import Run, add_run, own_rows, read_runs
 

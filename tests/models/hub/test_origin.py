@@ -14,8 +14,8 @@ from safetensors.torch import save
 
 from oscine.models import zoo
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, SOURCE, Origin, read_origin
-from oscine.models.encoders.base.state import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.folder import load_pretrained, save_pretrained

@@ -10,7 +10,7 @@ from oscine.models.encoders.base.provenance import Origin
 from oscine.models.publish.card import benchmark_file, students, write_card
 from oscine.models.publish.facts import Facts, Run
 from oscine.models.publish.terms import Benchmark, Licence, Scores, parse_licence
-from oscine.models.words import duration
+from oscine.models.safe_text import duration
 from oscine.models.zoo import PUBLISHED, create_model
 
 SSLAM = next(row.sha256 for row in PUBLISHED if row.name == "sslam_base.as2m")

@@ -22,7 +22,7 @@ from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.locks import lock_output
 from oscine.probe.deploy.detections import find_detections, recordings_of, thresholds_of, write_detections
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.predict import predict_folder
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.tasks.selection_tables import BEGIN, COLUMNS, END, HEADER, HIGH, LOW, read_audacity, read_raven

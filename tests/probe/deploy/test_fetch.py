@@ -13,8 +13,8 @@ from huggingface_hub import constants
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
-from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.saved import fetch_with_encoder, holds_probe, load_probe, save_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.saved_probe import fetch_with_encoder, holds_probe, load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from tests.hub_server import Fault, Hub, serving, sha256
 from tests.tiny_encoders import noise, shaken

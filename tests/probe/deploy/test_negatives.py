@@ -18,7 +18,7 @@ from oscine.models.audio.scan import find_recordings
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
-from oscine.probe.deploy.fitted import FittedProbe, ProbeFit, keep_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe, ProbeFit, keep_probe
 from oscine.probe.deploy.negatives import (
     DITHER,
     LEARNT,

@@ -15,7 +15,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import Head, export_onnx, session_of
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.onnx_head import make_onnx_head
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling

@@ -30,7 +30,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.predict import Probabilities, predict_file, predict_folder
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.metrics.calibration import Scaling

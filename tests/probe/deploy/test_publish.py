@@ -19,8 +19,8 @@ from oscine.models.publish.facts import Data
 from oscine.models.publish.upload import push_to_hub
 from oscine.models.zoo import create_model
 from oscine.probe import push_probe_to_hub
-from oscine.probe.deploy.fitted import FittedProbe
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.metrics.calibration import Scaling
 from tests.hub_server import Fault, Hub, serving

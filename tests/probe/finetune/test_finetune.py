@@ -18,12 +18,12 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.layers import PostNormBlock
 from oscine.models.encoders.base.provenance import Origin
-from oscine.models.encoders.base.state import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.zoo import create_model
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.finetune.clips import TrainingClips
 from oscine.probe.finetune.finetune import FineTuning

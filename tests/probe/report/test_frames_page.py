@@ -18,9 +18,9 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.frontends.mel import MelScale
 from oscine.probe.deploy.detections import recordings_of, write_detections
-from oscine.probe.deploy.fitted import keep_frames
+from oscine.probe.deploy.fitted_probe import keep_frames
 from oscine.probe.deploy.predict import predict_folder
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.frames import Decision, FrameJudgement, judge_frames, score_events
 from oscine.probe.fit.judge import FitSettings

@@ -14,7 +14,7 @@ from pandas import DataFrame
 
 from oscine.models import create_model
 from oscine.models.audio.load import audio_info
-from oscine.probe.deploy.fitted import ProbeFit
+from oscine.probe.deploy.fitted_probe import ProbeFit
 from oscine.probe.deploy.negatives import make_negatives
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.frames import Decision

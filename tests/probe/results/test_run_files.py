@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oscine.models.replaced import ASIDE, MOVED
+from oscine.models.replace_outputs import ASIDE, MOVED
 from oscine.probe.results.run_files import REPORT, RUN, SCORES, SEARCH, recover, replacing_run
 from tests.forked import ended, started
 

@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
-from oscine.probe.deploy.fitted import FittedProbe, ProbeFit, fit_on_all, keep_probe
+from oscine.probe.deploy.fitted_probe import FittedProbe, ProbeFit, fit_on_all, keep_probe
 from oscine.probe.fit.judge import FitSettings, Judgement, judge
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.metrics.calibration import fit_platt, fit_temperature

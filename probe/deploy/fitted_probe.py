@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.fingerprint import digest
 from oscine.models.encoders.base.provenance import Origin
-from oscine.models.encoders.base.state import digest
 from oscine.models.errors import OscineError
 from oscine.models.plugins.classes import module_of
 from oscine.probe.fit.frames import FrameJudgement

@@ -38,8 +38,8 @@ from safetensors.torch import save
 from oscine import __version__
 from oscine.models.embed.embed import describe_encoder
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.fingerprint import digest
 from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
-from oscine.models.encoders.base.state import digest
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, write_whole
 from oscine.models.hub.download import Fetched, fetch, fetch_if_there
@@ -49,9 +49,9 @@ from oscine.models.hub.origin import licence_on_the_hub, origin_of
 from oscine.models.hub.weights import check_state, read_safetensors
 from oscine.models.json_text import fits, one_line, shown
 from oscine.models.plugins.classes import parameters_of
-from oscine.models.replaced import check_ours, has_fields
+from oscine.models.replace_outputs import check_ours, has_fields
 from oscine.models.zoo import HUB, LOCAL, create_model, fetch_weights
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.probe_json import (
     BESIDE,
     ENCODER,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from oscine.models import libraries
-from oscine.models.libraries import describe_failure, required, required_by_torchvision
+from oscine.models import library_versions
+from oscine.models.library_versions import describe_failure, required, required_by_torchvision
 
 # Each name is asked for on its own: what one import leaves behind must not hide the reason from the next.
 PROGRAM = """
@@ -88,7 +88,7 @@ def test_whoever_needs_a_library_that_dies_reads_one_line(library, tmp_path):
 def test_what_should_fit_and_does_not_is_installed_anew(monkeypatch):
     """Versions in range that die are other builds, such as a CPU's beside a GPU's: upgrading would change nothing."""
     assert "--force-reinstall" in describe_failure("torchaudio", OSError("undefined symbol"))
-    monkeypatch.setattr(libraries, "installed", {"torch": "2.0.1", "torchaudio": "2.11.1"}.get)
+    monkeypatch.setattr(library_versions, "installed", {"torch": "2.0.1", "torchaudio": "2.11.1"}.get)
     assert "--force-reinstall" not in describe_failure("torchaudio", OSError("undefined symbol"))
 
 

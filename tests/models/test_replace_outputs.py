@@ -27,7 +27,7 @@ from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.locks import lock_output
-from oscine.models.replaced import (
+from oscine.models.replace_outputs import (
     ASIDE,
     MOVED,
     Replaced,

@@ -19,10 +19,10 @@ from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.zoo import create_model
-from oscine.probe.deploy import saved as fetched
-from oscine.probe.deploy.fitted import FittedProbe
+from oscine.probe.deploy import saved_probe as fetched
+from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.probe_json import check_probe
-from oscine.probe.deploy.saved import load_probe, save_probe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
 from tests.tiny_encoders import noise, shaken
