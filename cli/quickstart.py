@@ -184,10 +184,8 @@ def read_stamp(out: Path) -> dict[str, Any] | None:
         left = read_json(out / STAMP, "")
     except (OSError, OscineError):
         return None
-    # 0.1 left an empty one until its settings were known.
-    return (
-        left if left == {} or (isinstance(left, dict) and {"table", "steps", "seed", "oscine"} <= left.keys()) else None
-    )
+    whole = isinstance(left, dict) and {"table", "steps", "seed", "oscine"} <= left.keys()
+    return left if whole or left == {} else None  # 0.1 left an empty one until its settings were known
 
 
 def has_ended(out: Path) -> bool:
