@@ -13,6 +13,8 @@ import soundfile
 from oscine.cli import COMMANDS, main
 from oscine.cli.console import config
 from oscine.models import list_models
+from oscine.probe.deploy import negatives
+from tests.undrawn import leave_figures_undrawn
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -24,7 +26,12 @@ SHORT = {"probe": ["--fit.steps", "4", "--fit.warmup", "1"]}
 
 @pytest.fixture
 def folder_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What quickstart has left, and the README speaks of: a soundscape, a labelled table."""
+    """What quickstart has left, and the README speaks of: a soundscape, a labelled table.
+
+    Half as much noise as a user's probe learns from, and figures that are not drawn, which take longer than all else.
+    """
+    leave_figures_undrawn(monkeypatch)
+    monkeypatch.setattr(negatives, "NOISE_CLIPS", 18)
     chorus = tmp_path / "runs/quickstart/chorus_0"
     (chorus / "soundscapes").mkdir(parents=True)
     rng = np.random.default_rng(0)

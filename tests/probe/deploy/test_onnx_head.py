@@ -57,9 +57,8 @@ class Side(nn.Module):
         return torch.cat([module(features) for module in self.modules_of], dim=1)
 
 
-@pytest.mark.parametrize(
-    "name", ["BAT", *(pytest.param(name, marks=pytest.mark.slow) for name in TINY if name != "BAT")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
 def test_every_probe_comes_out_the_same(name, tmp_path):
     encoder = shaken(name)
     probes = [fitted(encoder, kind, **SMALL.get(kind, {})) for kind in PROBES]
