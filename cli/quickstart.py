@@ -98,7 +98,7 @@ def run(asked: Call, labelled: LabelledTable | None, command: str, bar: Bar) -> 
     """Run both stages, each with its page; a stop says how to go on. command: the call, as it is typed."""
     from oscine.cli.quickstart_page import Page, print_summary
     from oscine.cli.quickstart_stages import Stages
-    from oscine.pretrain.run.checkpoint import DiskError, Stopped
+    from oscine.pretrain.run.preemption import DiskError, Stopped
 
     stages = Stages(asked, labelled, bar)
     page = Page(stages, command)

@@ -35,6 +35,7 @@ class Batch(NamedTuple):
 
 
 REQUIRED = ("draw_keep", "losses", "configure_optimizers")
+RENAMED = {"takes": "encoder_class", "rolls_before_filling": "roll_before_pad"}  # of a recipe that was written for 0.1
 DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
 
 
@@ -74,6 +75,9 @@ class Recipe(LightningModule):
             raise OscineError(
                 f"{type(self).__name__} has no {' and no '.join(missing)}; a recipe gives {', '.join(REQUIRED)}, see Recipe"
             )
+        for old, new in RENAMED.items():
+            if hasattr(self, old):
+                raise OscineError(f"{type(self).__name__}.{old} is called {new} now; rename it")
         if not isinstance(encoder, self.encoder_class):
             raise OscineError(
                 f"{type(self).__name__} takes a {self.encoder_class.__name__}, not a {type(encoder).__name__}; choose that"

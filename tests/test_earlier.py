@@ -13,7 +13,7 @@ import torch
 
 from oscine.cli import dispatch
 from oscine.models.zoo import create_model
-from oscine.pretrain.run.saving import read_state
+from oscine.pretrain.run.checkpoint import read_state
 from oscine.probe.deploy.saved_probe import load_probe
 
 # By 0.1 (`first_release`) and by the version before files moved into rooms (`before_rooms`), of the sounds that the fixture

@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int | None:
         table = read_labelled(settings.probe_table)
     if is_first():
         say_loading("pretrain", str(settings.encoder["name"]))
-    from oscine.pretrain.run.checkpoint import DiskError, Diverged, Stopped
+    from oscine.pretrain.run.preemption import DiskError, Diverged, Stopped
 
     try:
         pretrain(settings, table)

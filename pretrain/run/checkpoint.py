@@ -1,165 +1,158 @@
-"""Decide after each step: check that all is finite, write run state and encoder, stop at a signal."""
+"""Write and read what a run keeps: its last two states, and its encoders over time and at its end."""
 
 from __future__ import annotations
 
-import math
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning import Trainer
+from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor
 
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.provenance import read_origin
 from oscine.models.errors import OscineError
-from oscine.pretrain.data.datamodule import PretrainingData
-from oscine.pretrain.run.files import STATE
-from oscine.pretrain.run.saving import describe_state, keep_encoder
+from oscine.models.files import put
+from oscine.models.hub.checksummed import load_checksummed, save_checksummed
+from oscine.models.hub.folder import from_config, load_pretrained, with_state
+from oscine.models.replace_outputs import remove
+from oscine.models.zoo import LOCAL, create_model
+from oscine.pretrain.distributed import rank_zero_then_broadcast
+from oscine.pretrain.run.files import ENCODER, ENCODERS, STATE, before, resumable, step_name
+from oscine.pretrain.run.record import save_with_record, step_of
 
-SYNC_EVERY = 10  # steps from one agreement of a run's processes to the next: soon, where a cluster leaves minutes
-# Before its time is up; when others need the machine; when the terminal is closed. Windows knows the second alone.
-STOP_SIGNALS = tuple(signal.Signals[name] for name in ("SIGUSR1", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-# Exit codes: try again (EX_TEMPFAIL of sysexits.h), with which a job script requeues itself; and, with its number, of any
-# other signal.
-EX_TEMPFAIL, SIGNALLED = 75, 128
-
-
-class Stopped(OscineError):
-    """A run that was told to stop by a signal and has kept its state; how it goes on is for its command to say."""
-
-    def __init__(self, message: str, by: signal.Signals | None) -> None:
-        super().__init__(message)
-        self.by = by
-
-    @property
-    def code(self) -> int:
-        """Return the exit code of the process."""
-        return EX_TEMPFAIL if self.by is None or self.by.name == "SIGUSR1" else SIGNALLED + self.by
+logger = logging.getLogger(__name__)
 
 
-class Diverged(OscineError):
-    """A run whose loss or weights are no numbers any more."""
+class RunStates(TorchCheckpointIO):
+    """Writes a run's state beside the one before it, and reads the newest that is whole.
 
-
-class DiskError(OscineError):
-    """A run that could not write. resumable: whether a state from before was kept."""
-
-    def __init__(self, message: str, resumable: bool) -> None:
-        super().__init__(message)
-        self.resumable = resumable
-
-
-class PreemptionSafeCheckpoint(Checkpoint):
-    """After each step: checks losses and weights, keeps the encoder, keeps the run's state, stops the run where it has to.
-
-    In this order: nothing that is kept holds what is no number; a run that goes on from a state has kept the encoders of all
-    steps before; and no run stops without its state.
-
-    State: every `save_every` steps, at the last one, and when the run stops. Encoder: every `keep_every` steps, 0 for none.
-    It is the Trainer's last callback, as all that keep states are: what others remember of the step is in it.
-
-    Losses wait on their device until they are checked, every `log_every` steps and before something is kept, so that no step
-    waits for them. The first that is no number says which batch it was, and the process that had it names its recordings.
-
-    The processes of a run get their signals at different moments, so they agree every few steps. At a second signal to end,
-    a process does so at once.
+    A kill or a full disk at any moment leaves at least one whole state; Lightning's own writing does not.
     """
 
-    def __init__(self, run: Path, log_every: int, save_every: int, keep_every: int = 0) -> None:
-        self.run, self.state = run, run / STATE
-        self.log_every, self.save_every, self.keep_every = log_every, save_every, keep_every
-        self.step = 0  # the last that was looked at
-        self.batch = 0  # of the run, the first whose loss waits
-        self.losses: list[Tensor] = []
-        self.stop_signal: signal.Signals | None = None
-        self.handled: Sequence[signal.Signals] = STOP_SIGNALS
+    def __init__(self) -> None:
+        self.step: int | None = None  # of the state in its place, if this run has read or written it whole
 
-    @contextmanager
-    def handling_signals(self) -> Iterator[None]:
-        """Handle signals to stop while the block runs, also before the first step; earlier handlers come back after it."""
-        before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        # nohup ignores a closed terminal
-        self.handled = [number for number in STOP_SIGNALS if before[number] != signal.SIG_IGN]
-        self._set_handlers()
-        try:
-            yield
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-
-    def _set_handlers(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # no other may
-            for number in self.handled:
-                signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        received = signal.Signals(number)
-        if self.stop_signal == received and received.name != "SIGUSR1":
-            raise KeyboardInterrupt
-        self.stop_signal = received
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._set_handlers()  # the Trainer has put handlers of its own in between
-        self.step = trainer.global_step
-        self.batch, self.losses = self.step * trainer.accumulate_grad_batches, []
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: Any) -> None:
-        self.losses.append(outputs["loss"].detach())
-        step = trainer.global_step
-        if step == self.step:  # a part of a step, which a resumed run would begin anew
-            return
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path, step = Path(path), checkpoint["global_step"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for part in path.parent.glob(f".{path.stem}.*.part"):  # what a killed run has left of a state
+            part.unlink(missing_ok=True)
+        newest = path.with_suffix(".next")
+        save_checksummed(newest, checkpoint)
+        # Neither a torn state nor an earlier writing of the same step pushes out the one before.
+        if self.step not in (None, step):
+            put(path, before(path))
+        put(newest, path)
         self.step = step
-        stop = self.sync_stop(trainer)
-        save = stop is not None or step == trainer.max_steps or step % self.save_every == 0
-        keep = self.keep_every > 0 and step % self.keep_every == 0
-        if save or keep or step % self.log_every == 0:
-            self.check(trainer, list(pl_module.parameters()))
-            self.batch, self.losses = self.batch + len(self.losses), []
-        if keep:
-            keep_encoder(trainer, self.run)
-        if save:
-            trainer.save_checkpoint(self.state)
-        if stop is not None and step < trainer.max_steps:
-            self.stop_signal = stop
-            trainer.should_stop = True
 
-    def sync_stop(self, trainer: Trainer) -> signal.Signals | None:
-        """Return the signal to stop that any of the run's processes has had; they agree every `SYNC_EVERY` steps."""
-        if trainer.world_size == 1:
-            return self.stop_signal
-        if self.step % SYNC_EVERY:
-            return None
-        own = 0 if self.stop_signal is None else 1 + STOP_SIGNALS.index(self.stop_signal)
-        highest = trainer.strategy.reduce(torch.tensor(own, device=trainer.strategy.root_device), reduce_op="max")
-        return STOP_SIGNALS[int(highest) - 1] if highest else None
-
-    def check(self, trainer: Trainer, weights: list[Tensor]) -> None:
-        """Raise where a loss since the last check, or a weight now, is not finite, with the recordings that did it."""
-        finite = [tensor.isfinite().all() for tensor in (*self.losses, *weights)]
-        losses, rest = torch.stack(finite).split([len(self.losses), len(weights)])
-        # The earliest failure of all processes wins, counted in batches since the last check. A weight alone counts half a
-        # batch after the last loss: the process with a bad loss has spoilt it through the mean of the gradients.
-        own = math.inf
-        if not losses.all():
-            own = float(losses.tolist().index(False))
-        elif not rest.all():
-            own = len(losses) - 0.5
-        first = float(trainer.strategy.reduce(torch.tensor(own, device=trainer.strategy.root_device), reduce_op="min"))
-        if first == math.inf:
-            return
-        batch = self.batch + int(first)
-        place = f" in a batch of {names(trainer, batch)}" if own == first else " in another process"
-        step = batch // trainer.accumulate_grad_batches + 1
-        raise Diverged(f"loss or weights are not finite at step {step}{place}; {describe_state(self.state)}")
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        path = Path(path)
+        state, found = newest_state(path)
+        if found == path:
+            self.step = state["global_step"]
+        return state
 
 
-def names(trainer: Trainer, batch: int) -> str:
-    """Name the recordings that a batch of this process was cut from."""
-    data = getattr(trainer, "datamodule", None)
-    assert isinstance(data, PretrainingData), "clips are known by their numbers"
-    return ", ".join(dict.fromkeys(data.recordings_of(batch)))
+def describe_state(state: Path) -> str:
+    """Say whether a run that has to stop leaves a state behind."""
+    return f"the state kept in {state} is from before" if resumable(state) else "no state was kept yet"
+
+
+def newest_state(path: Path) -> tuple[dict[str, Any], Path]:
+    """Read the state in `path`, or the one before where that is torn; return also the file it came from."""
+    try:
+        return read_state(path), path
+    except OscineError as error:
+        if not before(path).exists():
+            raise
+        state = read_state(before(path))
+        logger.warning("%s; taking the state before, of step %d", error, state["global_step"])
+        return state, before(path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a run state, its tensors on the CPU; raise an error where it is not what was written."""
+    try:
+        state = load_checksummed(path)
+    except FileNotFoundError as error:
+        raise OscineError(f"{path} cannot be read: {error.strerror}") from None
+    if not isinstance(state, dict) or not isinstance(state.get("global_step"), int):
+        raise OscineError(f"{path} is not the state of a pretraining run; --overwrite begins anew")
+    return state
+
+
+def save_encoder(run: Path, step: int) -> None:
+    """Save the encoder of a run at its end, from the state: it is whole also where devices hold parts of the weights."""
+    save_with_record(encoder_of_state(*newest_state(run / STATE)), run, run / ENCODER, step)
+
+
+def keep_encoder(trainer: Trainer, run: Path) -> None:
+    """Save the encoder as it is after this step in a folder of its own, whole or not at all.
+
+    Every process of the run calls it, since each may hold but a part of the weights; the first writes. A step that a resumed
+    run does again writes the same again.
+    """
+    checkpoint = {"state_dict": trainer.strategy.lightning_module_state_dict()}
+    trainer.lightning_module.on_save_checkpoint(checkpoint)
+    step = trainer.global_step
+    folder = run / ENCODERS / step_name(step)
+
+    def save() -> None:
+        with torch.random.fork_rng(devices=[]):  # it is built with random weights first; the run's numbers stay its own
+            encoder = encoder_of_state(checkpoint, folder)
+        write_folder(folder, lambda part: save_with_record(encoder, run, part, step))
+
+    rank_zero_then_broadcast(trainer, save)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a folder beside its place and move it there at the end; what a killed call has left of another one goes."""
+    for left in folder.parent.glob(".step_*.part"):
+        remove(left)
+    part, old = (folder.with_name(f".{folder.name}.{kind}.part") for kind in (os.getpid(), "old"))
+    try:
+        write(part)
+        if folder.exists():
+            put(folder, old)  # no folder takes another one's place by itself
+        put(part, folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)  # a full disk has no room for halves
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def encoder_with_weights(source: str) -> Encoder:
+    """Load an encoder to start from: of a run's folder, an encoder's (also local-dir:), or a name with published weights.
+
+    Of a run that has not ended it is the one in its newest state.
+    """
+    folder = Path(source.removeprefix(LOCAL))
+    if resumable(folder / STATE):
+        state, path = newest_state(folder / STATE)
+        if state["global_step"] > step_of(folder / ENCODER):  # it has gone on since
+            encoder = encoder_of_state(state, path)
+            encoder.origin = read_origin(folder)
+            return encoder
+    if (folder / ENCODER).is_dir():
+        return load_pretrained(folder / ENCODER)
+    return load_pretrained(folder) if folder.is_dir() else create_model(source, pretrained=True)
+
+
+def encoder_of_state(state: dict[str, Any], path: Path) -> Encoder:
+    """Build the encoder in a run's state, which was read from `path`."""
+    weights = state.get("state_dict")
+    named = weights.items() if isinstance(weights, dict) else ()
+    own = {str(name).removeprefix("encoder."): it for name, it in named if str(name).startswith("encoder.")}
+    if not own or not all(isinstance(tensor, Tensor) for tensor in own.values()):
+        raise OscineError(f"{path} holds no encoder, as the state of a pretraining run does; --overwrite begins anew")
+    try:
+        return with_state(partial(from_config, state.get("encoder"), path), lambda: own, path)
+    except OscineError as error:
+        raise OscineError(f"{path}: {str(error).removeprefix(f'{path} ')}") from None

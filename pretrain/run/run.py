@@ -35,14 +35,14 @@ from oscine.pretrain.distributed import is_first, rank_zero_then_broadcast
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.recipe import Recipe
 from oscine.pretrain.run.callbacks import DiscardReplaced, ProgressCallback
-from oscine.pretrain.run.checkpoint import DiskError, PreemptionSafeCheckpoint, Stopped
+from oscine.pretrain.run.checkpoint import RunStates, describe_state, encoder_with_weights, save_encoder
 from oscine.pretrain.run.curves import Curves
 from oscine.pretrain.run.files import ENCODER, LOGS, STATE, has_state_or_encoder, replaced_run, resumable
 from oscine.pretrain.run.health import Health
 from oscine.pretrain.run.metrics import MetricsLogger
 from oscine.pretrain.run.pictures import Pictures
+from oscine.pretrain.run.preemption import DiskError, PreemptionSafeCheckpoint, Stopped
 from oscine.pretrain.run.record import HardwareInfo
-from oscine.pretrain.run.saving import RunStates, describe_state, encoder_with_weights, save_encoder
 from oscine.pretrain.run.settings import PretrainingRunSettings, check_free, check_run, check_same
 
 # Lightning's own use of torch, and what it cannot know of these runs.

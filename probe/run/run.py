@@ -21,7 +21,7 @@ from oscine.probe.heads.registry import PROBES
 from oscine.probe.results.run_files import FOLDS_MADE, SCORES, replacing_run
 from oscine.probe.results.runs import RESULTS, Run, add_run
 from oscine.probe.run.context import RunContext
-from oscine.probe.run.judging import Findings, judge_clips, judge_recordings, judge_shots, tune_clips, tune_shots
+from oscine.probe.run.judge_task import Findings, judge_clips, judge_recordings, judge_shots, tune_clips, tune_shots
 from oscine.probe.run.settings import ProbeRunSettings, check_run
 from oscine.probe.tasks.open import Clips, hash_rows, open_frames, open_task, task_name
 from oscine.probe.tasks.settings import ANNOTATED

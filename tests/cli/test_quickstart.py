@@ -23,8 +23,8 @@ from oscine.cli import dispatch, quickstart_stages
 from oscine.cli.console import config
 from oscine.models.locks import lock_output
 from oscine.pretrain import BirdMAEPretraining
+from oscine.pretrain.run.checkpoint import read_state
 from oscine.pretrain.run.run import STATE
-from oscine.pretrain.run.saving import read_state
 from tests.forked import ended, started
 from tests.undrawn import leave_figures_undrawn
 

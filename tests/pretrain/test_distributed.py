@@ -23,9 +23,9 @@ from oscine.cli.console import config
 from oscine.cli.pretrain import pretrain
 from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.recipe import Recipe
-from oscine.pretrain.run.checkpoint import SYNC_EVERY
+from oscine.pretrain.run.checkpoint import read_state
 from oscine.pretrain.run.metrics import loss_curve
-from oscine.pretrain.run.saving import read_state
+from oscine.pretrain.run.preemption import SYNC_EVERY
 from tests.forked import Program, two_processes, wait_for
 from tests.pretrain import one_process
 

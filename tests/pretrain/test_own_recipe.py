@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from oscine.models import OscineError, create_model
 from oscine.pretrain import (
+    BirdMAEPretraining,
     Health,
     Pictures,
     PretrainingData,
@@ -100,6 +101,13 @@ def test_what_a_recipe_must_give_and_does_not_is_one_line() -> None:
 
     with pytest.raises(OscineError, match="Half has no losses and no configure_optimizers; a recipe gives draw_keep, "):
         Half(create_model("bird_mae_tiny", dim=24, depth=1, heads=2), 4)
+
+
+@pytest.mark.parametrize(("old", "new"), [("takes", "encoder_class"), ("rolls_before_filling", "roll_before_pad")])
+def test_a_name_of_0_1_in_a_recipe_is_not_passed_over(old: str, new: str) -> None:
+    earlier = type("Earlier", (BirdMAEPretraining,), {old: True})
+    with pytest.raises(OscineError, match=f"Earlier.{old} is called {new} now; rename it"):
+        earlier(create_model("bird_mae_tiny", dim=24, depth=1, heads=2))
 
 
 @pytest.mark.parametrize("plain", [False, True])

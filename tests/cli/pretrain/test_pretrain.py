@@ -24,9 +24,9 @@ from oscine.models.hub.folder import save_pretrained
 from oscine.models.locks import lock_output
 from oscine.pretrain.bird_mae import BirdMAEPretraining
 from oscine.pretrain.methods import METHODS
+from oscine.pretrain.run.checkpoint import encoder_with_weights, read_state
 from oscine.pretrain.run.files import replaced_run
 from oscine.pretrain.run.metrics import loss_curve
-from oscine.pretrain.run.saving import encoder_with_weights, read_state
 from tests.forked import Ended, Program, two_processes, wait_for
 
 TINY = """

@@ -14,7 +14,7 @@ import torch
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.models.hub.checksummed import load_checksummed, save_checksummed
-from oscine.pretrain.run.saving import encoder_with_weights
+from oscine.pretrain.run.checkpoint import encoder_with_weights
 
 
 class Evil:

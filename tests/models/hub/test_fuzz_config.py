@@ -22,8 +22,8 @@ from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.hub.weights import load_weights
 from oscine.models.publish.terms import read_scores
 from oscine.models.zoo import check_model, create_model
+from oscine.pretrain.run.checkpoint import encoder_with_weights
 from oscine.pretrain.run.record import read_record, save_with_record, step_of
-from oscine.pretrain.run.saving import encoder_with_weights
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.probe_json import check_probe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe

@@ -24,8 +24,8 @@ from oscine.cli import dispatch
 from oscine.models import create_model
 from oscine.pretrain import BirdMAEPretraining
 from oscine.pretrain.data.datamodule import PretrainingData
+from oscine.pretrain.run.checkpoint import read_state
 from oscine.pretrain.run.metrics import loss_curve
-from oscine.pretrain.run.saving import read_state
 from tests.forked import Program, wait_for
 
 TINY = """

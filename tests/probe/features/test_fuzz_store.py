@@ -12,7 +12,7 @@ import torch
 from oscine.models.errors import OscineError
 from oscine.probe.features.encoding import Encoding
 from oscine.probe.features.store import open_store
-from oscine.probe.finetune.states import TuningStates
+from oscine.probe.finetune.run_states import TuningStates
 from oscine.probe.fit.search import Trial, _read
 from oscine.probe.tasks.task import Task, read_task
 from tests.fuzzing import check_reader, json_of

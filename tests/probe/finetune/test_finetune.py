@@ -28,8 +28,8 @@ from oscine.probe.features.encoding import encode_task
 from oscine.probe.finetune.clips import TrainingClips
 from oscine.probe.finetune.finetune import FineTuning
 from oscine.probe.finetune.learner import Learner, rebuilt
+from oscine.probe.finetune.run_states import TuningStates
 from oscine.probe.finetune.settings import TuningSettings
-from oscine.probe.finetune.states import TuningStates
 from oscine.probe.fit.judge import FitSettings, judge, score
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe

@@ -16,12 +16,12 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.publish.terms import Terms
 from oscine.pretrain import BirdMAEPretraining, Recipe
 from oscine.pretrain.data.datamodule import PretrainingData
+from oscine.pretrain.run.checkpoint import write_folder
 from oscine.pretrain.run.facts import gather_facts
 from oscine.pretrain.run.files import OWN, find_encoder
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.record import step_of
 from oscine.pretrain.run.run import fit_recipe, make_trainer
-from oscine.pretrain.run.saving import write_folder
 
 
 @pytest.fixture(scope="module")

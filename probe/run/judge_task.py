@@ -16,7 +16,7 @@ from oscine.probe.deploy.negatives import background_task, keep_with_negatives, 
 from oscine.probe.deploy.saved_probe import save_probe
 from oscine.probe.features.encoding import Encoding
 from oscine.probe.finetune.finetune import FineTuning
-from oscine.probe.finetune.states import TuningStates
+from oscine.probe.finetune.run_states import TuningStates
 from oscine.probe.fit.baselines import ALL_LAYERS
 from oscine.probe.fit.few_shot import few_shot_curve
 from oscine.probe.fit.frames import judge_frames

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from oscine.models.errors import OscineError
-from oscine.pretrain.run.saving import RunStates, before, newest_state, read_state, resumable
+from oscine.pretrain.run.checkpoint import RunStates, before, newest_state, read_state, resumable
 
 
 def state(step: int) -> dict[str, Any]:
