@@ -170,7 +170,9 @@ class Stages:
         # Runs as short as these come near a collapse; the page shows it.
         health = Health(max(1, steps // 15), warns=False)
         progress = ProgressCallback(self.bar.task(f"pretrain {name}"), settings.log_every)
-        prepare_run(folder, settings.as_dict())  # then there is a run to resume
+        prepare_run(
+            folder, settings.as_dict()
+        )  # a run to resume; its settings follow from those of quickstart, which were checked
         run_checked(settings, callbacks=[progress, health])
 
 

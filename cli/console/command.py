@@ -265,5 +265,6 @@ def parser(function: Callable[..., int | None]) -> Parser:
             default = MISSING if required else parameter.default
             add_option(made, [option], hints[name], default=default, text=helps[name] or "")
             usage += [f"{option} {number(hints[name]) or place}"] if required else []
-    made.usage = " ".join([*usage, "[options]"])
+    has_options = any(one.kind is not one.POSITIONAL_ONLY for one in inspect.signature(function).parameters.values())
+    made.usage = " ".join([*usage, "[options]"] if has_options else usage)
     return made

@@ -188,7 +188,7 @@ def describe(job: Job) -> dict[str, Any]:
         "dtype": settings.dtype,
         "precision": extractor.precision,
         "compiled": extractor.compiled,
-        "clock": settings.clock,
+        "clock": settings.clock or None,
         "channel": settings.channel,
         "shortest": settings.shortest,
     }

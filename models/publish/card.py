@@ -169,7 +169,7 @@ def pretraining(facts: Facts) -> str:
     if run.init and not facts.encoder_origin:
         lines.append(f"begun with the weights of `{run.init}`")
     lines += [
-        f"{term}: {first:.4g} when first logged, {last:.4g} at the end" for term, (first, last) in run.losses.items()
+        f"{term}: {first:.4g} when first logged, {last:.4g} when last" for term, (first, last) in run.losses.items()
     ]
     text = "\n".join(f"- {line}" for line in lines)
     if run.settings:

@@ -114,7 +114,7 @@ def parts_of_file(recording: Recording, stretches: Sequence[Stretch], channel: C
     if missing := missing_channel(numbers[-1], channels):
         return [], missing
     made = {stretch: recording._replace(start=stretch.start, end=stretch.end) for stretch in stretches}
-    there = [part for stretch, part in made.items() if stretch == WHOLE or part.seconds >= SHORTEST]
-    parts = [part._replace(channel=number) for number in numbers for part in there]
-    absent = next((stretch for stretch, part in made.items() if part not in there), None)
+    there = {stretch: part for stretch, part in made.items() if stretch == WHOLE or part.seconds >= SHORTEST}
+    parts = [part._replace(channel=number) for number in numbers for part in there.values()]
+    absent = next((stretch for stretch in made if stretch not in there), None)
     return parts, f"lasts {seconds:.3f} s and has no stretch {absent}; correct its row" if absent else ""

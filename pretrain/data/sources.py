@@ -48,12 +48,13 @@ def find_source(
     if is_audioset(recordings):
         return FileSource(find_audioset(recordings), channel=channel)
     if paths := find_tars(recordings):
+        channel = one_of_tars(recordings, channel)  # before the tars are read to be indexed
         tars = Tars(paths)
         if not len(tars.names):
             raise OscineError(
                 f"no recordings in {len(paths)} tar files, such as {paths[0]}; looked for {', '.join(SUFFIXES)}"
             )
-        return TarSource(tars, one_of_tars(recordings, channel))
+        return TarSource(tars, channel)
     return FileSource(find_recordings(recordings), channel=channel)
 
 

@@ -48,9 +48,9 @@ def read_run(run: Path, folder: Path) -> Run:
 
 
 def seconds_spent(run: Path, step: float = math.inf) -> float | None:
-    """Return the wall time from the first to the last thing logged up to a step, over all resumptions; None without logs."""
+    """Return the wall time from the first to the last log before a step, over all resumptions; None without logs."""
     spent = 0.0
     for file in (run / LOGS).glob("version_*/events.out.tfevents.*"):
-        times = [event.wall_time for event in EventFileLoader(str(file)).Load() if event.step <= step]
+        times = [event.wall_time for event in EventFileLoader(str(file)).Load() if event.step < step]
         spent += max(times) - min(times) if times else 0.0
     return spent or None

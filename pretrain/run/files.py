@@ -51,12 +51,13 @@ def log_files(logs: Path, name: str) -> list[Path]:
 def find_encoder(path: Path) -> tuple[Path | None, Path]:
     """Return the folder of the run, if there is one, and that of the encoder: the run's last, or one it left on the way."""
     path = Path(str(path).removeprefix(LOCAL))
-    run = path
+    places = [path]  # a run may have any name, also encoder
     if path.name == ENCODER:
-        run = path.parent
+        places.append(path.parent)
     elif path.parent.name == ENCODERS:
-        run = path.parent.parent
-    if not (run / LOGS).is_dir():
+        places.append(path.parent.parent)
+    run = next((place for place in places if (place / LOGS).is_dir()), None)
+    if run is None:
         return None, encoder_folder(path)
     folder = run / ENCODER if path == run else path
     if folder.name == ENCODER and not folder.is_dir():

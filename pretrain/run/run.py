@@ -74,7 +74,7 @@ def run_pretraining(
 def run_checked(
     settings: PretrainingRunSettings, *, progress: Bar | None = None, callbacks: Sequence[Callback] = ()
 ) -> Path:
-    """Do the same with settings that `check_run` has passed."""
+    """Train a recipe with settings that were checked, by `check_run` or by who made them."""
     folder, first = settings.folder, is_first()
     replaced = replaced_run(folder)
     # A run that goes on from a state has weights of its own.

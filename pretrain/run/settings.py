@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +111,19 @@ class PretrainingRunSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what is written down with a run, in plain values: all but what is asked for now."""
-        settings = asdict(self) | {"recipe": self.whole_recipe()}
-        written = {name: value for name, value in settings.items() if name not in ORDERS}
-        return json.loads(json.dumps(written, default=str))  # paths are texts, tuples lists
+        settings = as_plain(self) | {"recipe": as_plain(self.whole_recipe())}
+        return {name: value for name, value in settings.items() if name not in ORDERS}
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value as YAML has it: dataclasses are mappings, tuples lists, paths texts."""
+    if is_dataclass(value):
+        return {one.name: as_plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, dict):
+        return {key: as_plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def check_run(settings: PretrainingRunSettings) -> None:
@@ -166,7 +175,7 @@ def check_same(source: object, saved: dict[str, Any], given: dict[str, Any], cha
     remedy = f"give what was, allow it with --change {' '.join(differ)}, or start another run with --name X"
     check_same_settings(
         {key: was.get(key) for key in differ}, {key: now.get(key) for key in differ},
-        complaint=f"{source} says otherwise:", remedy=remedy,
+        complaint=f"{source} says", remedy=remedy,
     )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def test_the_card_says_what_the_run_has_written_down(hub):
     assert "- 4 optimiser steps in " in card
     curve = Path("runs/bird/logs/version_0/metrics.csv").read_text().splitlines()
     assert curve, "the loss comes from there"
-    assert re.search(r"- loss: [\d.]+ when first logged, [\d.]+ at the end", card)
+    assert re.search(r"- loss: [\d.]+ when first logged, [\d.]+ when last", card)
     assert "| robin/garden | CC0 |" in card
     scores = json.loads(Path(SCORES).read_text())
     mean = scores["mean"]["accuracy"]

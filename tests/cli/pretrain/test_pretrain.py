@@ -132,12 +132,12 @@ def test_a_run_with_init_is_resumed_as_the_same_run_without_its_source(capsys: p
     [
         (["--init", "nowhere"], "no model 'nowhere'"),
         (["--init", "bat_tiny"], "bat_tiny has no weights to fetch"),
-        (["--init", "bird_mae_tiny"], "bird_mae_tiny says otherwise: encoder.depth 6, not 1"),
+        (["--init", "bird_mae_tiny"], "bird_mae_tiny says encoder.depth 6, not 1"),
         (["--init", "sound"], "no encoder in sound"),
         (["--init", "bat"], "bat is a BAT, the run's encoder a BirdMAE; use a recipe with that one"),
         (
             ["--init", "wide"],
-            "wide says otherwise: encoder.dim 48, not 24; encoder.heads 3, not 2; give what was, ",
+            "wide says encoder.dim 48, not 24; encoder.heads 3, not 2; give what was, ",
         ),
         (["--init", "wide", "--change", "encoder"], "of another shape"),
     ],
@@ -166,7 +166,7 @@ def test_settings_that_are_named_may_change_when_a_run_goes_on(capsys: pytest.Ca
     changed = ["--recipe.lr", "0.01", "--recipe.weight_decay", "0.5", "--resume"]
     assert pretrain("run", 4, *changed, "--change", "recipe.steps") == 1
     said = complaint(capsys)
-    assert "settings.yaml says otherwise: recipe.lr 0.0015, not 0.01; recipe.weight_decay 0.0001, not 0.5; " in said
+    assert "settings.yaml says recipe.lr 0.0015, not 0.01; recipe.weight_decay 0.0001, not 0.5; " in said
     assert "recipe.steps" not in said.partition("--change")[0]
     assert "allow it with --change recipe.lr recipe.weight_decay" in said
     assert pretrain("run", 4, *changed, "--change", "recipe") == 0

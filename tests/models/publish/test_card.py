@@ -43,7 +43,7 @@ def test_the_run_is_told():
     card = write_card(facts(run=run))
     assert "- 400,000 optimiser steps in 2 h 5 min on 2 x a fine processor (bf16-mixed)\n" in card
     assert "- begun with the weights of `runs/old`\n" in card
-    assert "- loss: 0.9 when first logged, 0.25 at the end\n" in card
+    assert "- loss: 0.9 when first logged, 0.25 when last\n" in card
     assert "```yaml\nname: bird\nseed: 1\n```" in card
     assert "base_model" not in card, "what is on no Hub is nobody's base"
 

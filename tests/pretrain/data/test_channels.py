@@ -85,8 +85,9 @@ def test_of_tar_files_one_channel_is_read_and_each_is_refused(folder: Path, tmp_
             tar.add(folder / "a.wav", f"{ending}.wav")
     assert levels(tmp_path / "tars", "right") == [RIGHT, RIGHT]
     assert levels(tmp_path / "tars", "mix") == [MIX, MIX]
+    (tmp_path / "tars").rename(tmp_path / "unread")
     with pytest.raises(OscineError, match=r"tar files, .* channel each is for files of their own; choose mix, left"):
-        find_source(tmp_path / "tars", channel="each")
+        find_source(tmp_path / "unread", channel="each")
 
 
 def test_shards_hold_the_channel_that_was_packed_and_no_other(folder: Path, tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ def test_the_encoder_stays_at_every_second_step_at_no_cost_of_the_runs_bits(
         assert torch.equal(next(encoder(folder).parameters()), weights.seen[step])
         assert step_of(folder) == step
         assert find_encoder(folder) == (tmp_path / "kept", folder)
+    for name in ("encoder", "encoders"):  # a run may be called so, or lie in a folder that is
+        (tmp_path / "kept").rename(named := tmp_path / name)
+        assert find_encoder(named) == (named, named / "encoder")
+        named.rename(tmp_path / "kept")
+    for step, folder in zip((2, 4), folders):
         known = gather_facts(folder, Terms("wren/bird", licence="mit"))[1].run
         losses = loss_curve(tmp_path / "kept")["loss"]
         assert known

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ import yaml
 
 from oscine.cli import dispatch
 from oscine.cli.console import config
+from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.progress import NoBar
-from oscine.pretrain import DataSettings, PretrainingRunSettings, TrainerSettings, run_pretraining
+from oscine.pretrain import BirdMAEPretraining, DataSettings, PretrainingRunSettings, TrainerSettings, run_pretraining
+from oscine.pretrain.methods import METHODS
 
 RECIPE = {"steps": 2, "warmup": 0.5, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
 ENCODER = {"name": "bird_mae_tiny", "dim": 24, "depth": 1, "heads": 2}
@@ -53,6 +57,28 @@ def test_python_and_the_command_line_make_the_same_encoder() -> None:
     assert (encoder / "model.safetensors").read_bytes() == theirs
     written = [yaml.safe_load(Path(f"runs/{name}/settings.yaml").read_text()) for name in ("notebook", "shell")]
     assert written[0] | {"name": "shell"} == written[1]
+
+
+@dataclass
+class Mask:
+    share: float = 0.5
+    sizes: tuple[int, int] = (3, 5)
+
+
+MASK, GAINS = Mask(), {0: 0.1}
+
+
+class Own(BirdMAEPretraining):
+    def __init__(self, encoder: Encoder, mask: Mask = MASK, gains: dict[int, float] = GAINS, **more: Any) -> None:
+        super().__init__(encoder, **more)
+
+
+def test_settings_of_a_recipe_of_ones_own_are_written_as_yaml_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS.registered, "Own", Own)
+    written = settings(method="Own").as_dict()
+    assert written["recipe"]["mask"] == {"share": 0.5, "sizes": [3, 5]}
+    assert written["recipe"]["gains"] == {0: 0.1}
+    assert yaml.safe_load(yaml.safe_dump(written)) == written
 
 
 def test_the_call_again_with_resume_finds_the_run_finished() -> None:
