@@ -83,7 +83,7 @@ def as_record(kind: type[T], content: Any, source: object, remedy: str) -> T:
 def differences(was: Mapping[str, Any], now: Mapping[str, Any], aside: Collection[str] = ()) -> list[str]:
     """Return what differs between two records, each as "NAME WAS, not NOW"; aside: names that do not count."""
     names = [name for name in {**was, **now} if name not in aside and was.get(name) != now.get(name)]
-    return [f"{name} {was.get(name)!r}, not {now.get(name)!r}" for name in names]
+    return [f"{name} {shown(was.get(name), 99)}, not {shown(now.get(name), 99)}" for name in names]
 
 
 def check_same_settings(
@@ -101,10 +101,10 @@ def _kind_name(kind: Any) -> str:
     return KINDS.get(get_origin(kind) or kind, str(kind))
 
 
-def shown(value: object) -> str:
-    """Return a value for an error, of which a stranger's file may hold a long one."""
+def shown(value: object, most: int = 60) -> str:
+    """Return a value for an error, cut after `most` characters: a stranger's file may hold a long one."""
     text = repr(value) if not isinstance(value, int) or abs(value) < 10**20 else f"{float(min(abs(value), 10**300)):g}"
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def check_version(version: object, path: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from oscine.probe.heads.registry import PROBES
 
 ROOT = Path(__file__).resolve().parents[1]
 
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and tests of a closed terminal do not
 torch.set_num_threads(1)  # tensors this small gain nothing from more, and sums keep their order
 os.environ["OMP_NUM_THREADS"] = "1"  # in the processes that tests start, too
 

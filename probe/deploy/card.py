@@ -22,6 +22,7 @@ from oscine.models.publish.card import (
 )
 from oscine.models.publish.facts import Facts
 from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.tasks.kinds import TaskKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ for a folder of recordings. Loading is strict and runs nothing from this reposit
 
 def the_probe(facts: ProbeFacts) -> str:
     fitted = facts.fitted
-    activation = "softmax" if fitted.single_label else "sigmoid"
+    activation = (TaskKind.SINGLE if fitted.single_label else TaskKind.MULTI).activation
     rows = {
         "probe": facts.probe,
         "settings": ", ".join(f"{name} {value}" for name, value in fitted.head.items()),

@@ -18,6 +18,7 @@ from oscine.models.plugins.classes import module_of
 from oscine.probe.fit.frames import FrameJudgement
 from oscine.probe.fit.judge import FeatureSource, FitSettings, Judgement, Progress, fit_probe, judge, prepare, silent
 from oscine.probe.heads.probe import Probe
+from oscine.probe.heads.settings import is_framewise
 from oscine.probe.metrics.calibration import Scaling
 from oscine.probe.metrics.decisions import as_probabilities, fit_decision_rule
 from oscine.probe.metrics.sound_events import MEDIAN
@@ -63,7 +64,7 @@ class FittedProbe:
     @property
     def frame_seconds(self) -> float | None:
         """From one frame to the next of a frame-wise probe; None where there is one answer a clip."""
-        return self.encoder.step_seconds if self.probe.framewise else None
+        return self.encoder.step_seconds if is_framewise(self.head.get("pool")) else None
 
     @torch.inference_mode()
     def __call__(self, waveform: Tensor) -> Tensor:

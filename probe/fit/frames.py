@@ -24,6 +24,7 @@ from oscine.probe.fit.judge import (
     silent,
     without_nan,
 )
+from oscine.probe.fit.settings import check_selection
 from oscine.probe.heads.probe import Probe
 from oscine.probe.metrics.sound_events import MEDIAN, Files, Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.tasks.frame_task import HOP, FrameTask
@@ -123,6 +124,7 @@ def judge_frames(
     features: of whole recordings, as `task.whole` encodes them. hop: the frontend's `patch_seconds`. Threshold and median
     are chosen on validation rows alone.
     """
+    check_selection(settings.select_every, task.parts)
     with torch.random.fork_rng(devices=[]):
         probe = make_probe().to(device).eval()
     shape = predict(probe, Prepared(probe, features, device), task.parts[0].train[:1]).shape

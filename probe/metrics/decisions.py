@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from oscine.models.errors import OscineError
 from oscine.probe.metrics.calibration import Scaling, fit_platt, fit_temperature
 from oscine.probe.metrics.metrics import check_logits, check_targets
 from oscine.probe.tasks.kinds import TaskKind
@@ -28,7 +29,9 @@ def fit_decision_rule(logits: Tensor, targets: Tensor) -> DecisionRule:
     One scaling for all classes together, which rare ones cannot overfit.
     """
     kind = TaskKind.of(targets)
-    scaling = FITS[str(kind.scaling)](logits, targets)
+    if kind.scaling is None:
+        raise OscineError("frames have no scaling; choose_decision finds their threshold and median")
+    scaling = FITS[kind.scaling](logits, targets)
     found = as_probabilities(logits.double(), kind is TaskKind.SINGLE, scaling)
     return DecisionRule(scaling, best_thresholds(found, as_columns(targets, logits.shape[1])))
 

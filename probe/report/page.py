@@ -41,7 +41,7 @@ def probe_report(
         settings: of the run, nested as in its YAML.
         judged: the judgement, and what it was made of.
         assessment: what `assess` says of it.
-        layers: features as `layer_scores.ALL_LAYERS` needs them, for the scores of each layer; None leaves these out.
+        layers: features as `baselines.ALL_LAYERS` needs them, for the scores of each layer; None leaves these out.
     """
     page = Report(title)
     page.paragraph(

@@ -5,13 +5,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from oscine.models.errors import OscineError
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
 
 class TaskKind(Enum):
-    """Say how many classes a row may have: one, any number, or any number in each of its frames.
+    """How many classes a row may have: one, any number, or any number in each of its frames.
 
     loss        of `FitSettings`, where none is named
     metric      of `Metrics`, by which steps, settings and layers are chosen
@@ -30,4 +32,9 @@ class TaskKind(Enum):
     @classmethod
     def of(cls, targets: Tensor | np.ndarray) -> TaskKind:
         """Tell the kind by the shape of targets: [rows] of class numbers, [rows, classes] or [rows, time, classes]."""
-        return (cls.SINGLE, cls.MULTI, cls.FRAMES)[targets.ndim - 1]
+        kinds = {1: cls.SINGLE, 2: cls.MULTI, 3: cls.FRAMES}
+        if targets.ndim not in kinds:
+            raise OscineError(
+                f"targets of shape {tuple(targets.shape)}, expected [rows], [rows, classes] or with time between"
+            )
+        return kinds[targets.ndim]

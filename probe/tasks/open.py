@@ -128,9 +128,9 @@ def open_frames(settings: ClipSettings) -> FrameTask | None:
     if not asks_for_frames(settings):
         return None
     check_task(settings)
-    from oscine.probe.tasks.published import dcase2016
+    from oscine.probe.tasks.published import FRAME_READERS
 
-    return dcase2016(settings.source)
+    return FRAME_READERS[str(settings.task.name)](settings.source)
 
 
 def task_name(settings: ClipSettings) -> str:

@@ -118,7 +118,13 @@ def dcase2016(folder: str | Path) -> FrameTask:
     """
     folder = Path(folder)
     vocabulary = _read_csv(folder / "labelvocabulary.csv", ["label", "idx"], HEAR_RELEASE)
-    classes = vocabulary.sort_values("idx", key=lambda idx: pd.to_numeric(idx, errors="coerce"))["label"].tolist()
+    places = pd.to_numeric(vocabulary["idx"], errors="coerce")
+    if places.isna().any():
+        wrong = vocabulary["idx"][places.isna()].iloc[0]
+        raise OscineError(
+            f"{folder / 'labelvocabulary.csv'}: idx {wrong!r} is no number; expected the release as published"
+        )
+    classes = vocabulary["label"][places.sort_values().index].tolist()
     number = {name: index for index, name in enumerate(classes)}
     rows, events = [], []
     for split in ("train", "valid", "test"):
@@ -210,3 +216,4 @@ READERS: dict[str, Callable[[Path], Task]] = {
     **{name: partial(beans, name=name) for name in BEANS},
 }
 FEW_SHOT = READERS | {name: partial(birdset, name=name.upper(), few_shot=True) for name in BIRDSET}
+FRAME_READERS: dict[str, Callable[[Path], FrameTask]] = {"dcase2016": dcase2016}

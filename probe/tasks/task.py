@@ -48,7 +48,8 @@ class Part(NamedTuple):
 class Task:
     """Labelled clips. rows has path and, where the table has them, start and end; classes are sorted names.
 
-    targets  [rows] class numbers if every row has one label, else [rows, classes] of 0 and 1
+    targets  [rows] class numbers if every row has one label, else [rows, classes] of 0 and 1; where each frame of a row
+             has labels, [rows, time, classes]
     parts    one a fold, each fold being tested on what is learnt from the others; or the one that `split` names
     """
 
@@ -96,7 +97,7 @@ def as_columns(targets: Tensor, classes: int) -> Tensor:  # [rows, classes] of 0
     """Give targets of a task a column a class: of class numbers, in a byte each, as `one_hot` takes eight."""
     if TaskKind.of(targets) is not TaskKind.SINGLE:
         return targets
-    return torch.zeros(len(targets), classes, dtype=torch.uint8).scatter_(1, targets[:, None], 1)
+    return torch.zeros(len(targets), classes, dtype=torch.uint8, device=targets.device).scatter_(1, targets[:, None], 1)
 
 
 class LabelledClips(Dataset[Tensor]):

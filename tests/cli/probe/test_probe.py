@@ -227,7 +227,7 @@ def test_what_lies_among_the_files_of_an_earlier_run_is_not_deleted_with_them(
     assert not list(Path("runs/probe/linear").glob(".oscine*"))
 
 
-@pytest.mark.parametrize("what", ["run.write_whole", "judging.write_predictions", "judging.write_report"])
+@pytest.mark.parametrize("what", ["run.write_whole", "judge_task.write_predictions", "judge_task.write_report"])
 def test_whatever_cannot_be_written_leaves_the_earlier_run_as_it_was(
     what: str, table: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

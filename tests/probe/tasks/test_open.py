@@ -19,7 +19,7 @@ from oscine.models.errors import Misuse, OscineError
 from oscine.probe.results.runs import published_figures
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.open import hash_rows, open_frames, open_task, read_clips, task_name
-from oscine.probe.tasks.published import READERS
+from oscine.probe.tasks.published import FRAME_READERS, READERS
 from oscine.probe.tasks.settings import FRAME_TASKS, PUBLISHED, ClipSettings, TaskSettings
 from oscine.probe.tasks.task import Task
 from tests.task_layouts import (
@@ -70,6 +70,7 @@ def test_a_published_task_is_read_from_its_folder(name: str, tmp_path: Path) -> 
 
 def test_every_published_task_has_its_reader_and_every_published_figure_its_task() -> None:
     assert READERS.keys() == {*PUBLISHED}
+    assert FRAME_READERS.keys() == {*FRAME_TASKS}
     assert set(LAYOUTS) <= {*PUBLISHED, *FRAME_TASKS}
     assert {figure.task for figure in published_figures()} <= {*PUBLISHED, *FRAME_TASKS}
 
