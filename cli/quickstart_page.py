@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from oscine import __version__
-from oscine.cli.quickstart import DETECTIONS
+from oscine.cli.quickstart_call import DETECTIONS
 from oscine.cli.quickstart_stages import LOG_MEL, Rows, Stages, untrained
 from oscine.models.files import write_whole
 from oscine.models.safe_text import duration

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from oscine.cli.console import config
-from oscine.cli.quickstart import DETECTIONS, JUDGED, Call
+from oscine.cli.quickstart_call import DETECTIONS, JUDGED, Call
 from oscine.models import Encoder, create_model
 from oscine.models.audio.clip_random import derive_seed
 from oscine.models.encoders.base.features import Features

@@ -142,7 +142,7 @@ def dcase2016(folder: str | Path) -> FrameTask:
 def _silence(path: Path) -> list[dict[str, object]]:
     """Cut a noise file into whole seconds: the first 80 % to learn from, the next 10 % for validation, the rest to test."""
     pieces = int(audio_info(path).seconds)
-    row = {"path": str(path), "label": SILENCE}
+    row: dict[str, object] = {"path": str(path), "label": SILENCE}
     splits = np.searchsorted([int(0.8 * pieces), int(0.9 * pieces)], range(pieces), side="right")
     names = [("train", "valid", "test")[split] for split in splits]
     return [row | {"start": second, "end": second + 1, "split": name} for second, name in enumerate(names)]
