@@ -22,7 +22,7 @@ from oscine import __version__
 from oscine.cli.console.command import call, complain, say_if_slow
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.plugins.load import FLAG, allow_plugin
-from oscine.models.safe_text import escape_lines
+from oscine.models.text.safe_text import escape_lines
 
 # The commands as --help groups them: a group is a folder beside this file, and "" this one.
 GROUPS = {

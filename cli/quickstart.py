@@ -16,7 +16,7 @@ from oscine.cli.quickstart_call import OUT, Call, claim
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.locks import lock_output
 from oscine.models.progress import Bar
-from oscine.models.safe_text import duration
+from oscine.models.text.words import duration
 from oscine.probe.results.run_files import REPORT
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from oscine import __version__
 from oscine.cli.quickstart_call import DETECTIONS
 from oscine.cli.quickstart_stages import LOG_MEL, Rows, Stages, untrained
 from oscine.models.files import write_whole
-from oscine.models.safe_text import duration
+from oscine.models.text.words import duration
 from oscine.pretrain.run.facts import seconds_spent
 from oscine.pretrain.run.files import ENCODER, PICTURES
 from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE

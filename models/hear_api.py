@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from oscine.models.audio.waveforms import as_batch
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.fingerprint import evaluating
+from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import WEIGHTS
 from oscine.models.zoo import HUB, LOCAL, create_model

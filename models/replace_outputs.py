@@ -141,9 +141,8 @@ class Replaced:
         try:
             for name, was_there in self._moved(aside).items():
                 if os.path.lexists(aside / name):
-                    if name not in self.names and os.path.lexists(
-                        self.folder / name
-                    ):  # only another oscine replaces it
+                    # Only another oscine replaces what is not among these names.
+                    if name not in self.names and os.path.lexists(self.folder / name):
                         raise OscineError(
                             f"{self.folder / name} is in the way of an earlier one; move it away: {_remedy(aside)}"
                         )

@@ -15,7 +15,7 @@ from oscine.models.compat import lerp_all_
 from oscine.models.encoders.base.layers import GatedPostNormBlock, gather_patches, init_linear
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bat import BAT
-from oscine.models.errors import warmup_steps
+from oscine.models.settings_checks import warmup_steps
 from oscine.pretrain.decoder import attention_rows, insert_mask_tokens
 from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe

@@ -16,7 +16,7 @@ from oscine.models.encoders.base.layers import frozen, gather_patches, init_line
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.frontends.mel import PATCH
-from oscine.models.errors import warmup_steps
+from oscine.models.settings_checks import warmup_steps
 from oscine.models.timm_parts import Attention, Block, LayerNorm
 from oscine.pretrain.decoder import attention_rows, insert_mask_tokens
 from oscine.pretrain.masking import dropped_patches, random_keep

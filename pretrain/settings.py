@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from oscine.models.audio.channels import MIX, parse_channel
-from oscine.models.errors import OscineError, warmup_steps
+from oscine.models.errors import OscineError
 from oscine.models.files import as_path
+from oscine.models.settings_checks import warmup_steps
 
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")  # torch.compile's
 # Lightning's own; of those that say the same, the longest is usual.

@@ -21,7 +21,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 from oscine.cli.console.compat import actions_of, options_of, type_of
 from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
-from oscine.models.safe_text import escape_lines
+from oscine.models.text.safe_text import escape_lines
 
 LISTED = 3  # exit code: finished, but some files are in the error table
 # How a complaint about a union of types goes on before it says what was expected; "null" is what nobody gives by mistake.

@@ -18,7 +18,7 @@ from oscine.cli.console.compat import actions_of, hide_config_files, option_of
 from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
 from oscine.models.json_text import dotted
-from oscine.models.yaml_text import parse_yaml, read_yaml
+from oscine.models.text.yaml_text import parse_yaml, read_yaml
 
 CONFIGS = Path(__file__).absolute().parents[2] / "configs"  # beside this room, in a checkout and in an installation
 FIRST = "Take this first"  # how the first line of a configuration begins that is the first choice

@@ -2,55 +2,82 @@
 
 from __future__ import annotations
 
-CALLS = """
-oscine quickstart
-oscine quickstart --table labels.csv --out runs/mine
-oscine quickstart --steps 1500
-oscine chorus chorus
-oscine chorus chorus --seed 1
-oscine chorus small --clips 3
-oscine models
-oscine models --pretrained
-oscine models --filter "bird_mae*"
-oscine pretrain bird_mae_tiny --data.recordings FOLDER
-oscine pretrain bird_mae_tiny --data.recordings FOLDER --resume
-oscine pretrain bat_base --data.recordings FOLDER --trainer.devices 4
-oscine probe linear --encoder bird_mae_tiny --table labels.csv
-oscine probe linear --encoder bird_mae_tiny --data FOLDER --task.name folder
-oscine probe cgp --encoder bat_base.as2m --table labels.csv --fit.lr 3e-3
-oscine compare runs/probe
-oscine compare --task hsn
-oscine compare runs/probe/linear --paired runs/probe/cgp
-oscine embed FOLDER --model bird_mae_tiny --out birds.parquet
-oscine embed FOLDER --model bird_mae_tiny --out birds.csv
-oscine embed FOLDER --model bird_mae_base.xcl --hop 2.5 --out birds.parquet
-oscine predict FOLDER --probe runs/probe/linear/probe --out birds.parquet
-oscine predict FOLDER --probe PROBE --out birds.parquet --detections birds.txt
-oscine predict FOLDER --probe PROBE --out birds.csv --threshold 0.8
-oscine merge all.parquet one.parquet two.parquet
-oscine merge all.csv one.parquet two.parquet three.parquet
-oscine merge all.parquet one.parquet two.parquet --overwrite
-oscine export bird_mae_tiny birds.onnx
-oscine export bird_mae_tiny birds.onnx --probe runs/probe/linear/probe
-oscine export local-dir:runs/mine/encoder mine.onnx --overwrite
-oscine shards FOLDER OUT --rate 32000
-oscine shards FOLDER OUT --rate 16000 --format ogg --size 500MB
-oscine shards --check OUT
-oscine download bird_mae_base.xcl
-oscine download bat_base.as2m eat_base.as2m
-oscine download hf-hub:OWNER/NAME
-oscine convert bird_mae_base.xcl OUT
-oscine convert beats_base.as2m OUT --checkpoint BEATs_iter3.pt
-oscine convert audio_mae_base.as2m OUT --checkpoint pretrained.pth
-oscine doctor
-oscine doctor --json
-oscine publish runs/mine OWNER/NAME --licence mit --dry-run
-oscine publish runs/mine OWNER/NAME --licence mit
-oscine publish runs/probe/linear OWNER/NAME --licence mit --public
-"""
-EXAMPLES: dict[str, list[str]] = {}  # by the command
-for call in CALLS.split("\n")[1:-1]:
-    EXAMPLES.setdefault(call.split()[1], []).append(call)
+EXAMPLES = {  # by the command
+    "quickstart": [
+        "oscine quickstart",
+        "oscine quickstart --table labels.csv --out runs/mine",
+        "oscine quickstart --steps 1500",
+    ],
+    "chorus": [
+        "oscine chorus chorus",
+        "oscine chorus chorus --seed 1",
+        "oscine chorus small --clips 3",
+    ],
+    "models": [
+        "oscine models",
+        "oscine models --pretrained",
+        'oscine models --filter "bird_mae*"',
+    ],
+    "pretrain": [
+        "oscine pretrain bird_mae_tiny --data.recordings FOLDER",
+        "oscine pretrain bird_mae_tiny --data.recordings FOLDER --resume",
+        "oscine pretrain bat_base --data.recordings FOLDER --trainer.devices 4",
+    ],
+    "probe": [
+        "oscine probe linear --encoder bird_mae_tiny --table labels.csv",
+        "oscine probe linear --encoder bird_mae_tiny --data FOLDER --task.name folder",
+        "oscine probe cgp --encoder bat_base.as2m --table labels.csv --fit.lr 3e-3",
+    ],
+    "compare": [
+        "oscine compare runs/probe",
+        "oscine compare --task hsn",
+        "oscine compare runs/probe/linear --paired runs/probe/cgp",
+    ],
+    "embed": [
+        "oscine embed FOLDER --model bird_mae_tiny --out birds.parquet",
+        "oscine embed FOLDER --model bird_mae_tiny --out birds.csv",
+        "oscine embed FOLDER --model bird_mae_base.xcl --hop 2.5 --out birds.parquet",
+    ],
+    "predict": [
+        "oscine predict FOLDER --probe runs/probe/linear/probe --out birds.parquet",
+        "oscine predict FOLDER --probe PROBE --out birds.parquet --detections birds.txt",
+        "oscine predict FOLDER --probe PROBE --out birds.csv --threshold 0.8",
+    ],
+    "merge": [
+        "oscine merge all.parquet one.parquet two.parquet",
+        "oscine merge all.csv one.parquet two.parquet three.parquet",
+        "oscine merge all.parquet one.parquet two.parquet --overwrite",
+    ],
+    "export": [
+        "oscine export bird_mae_tiny birds.onnx",
+        "oscine export bird_mae_tiny birds.onnx --probe runs/probe/linear/probe",
+        "oscine export local-dir:runs/mine/encoder mine.onnx --overwrite",
+    ],
+    "shards": [
+        "oscine shards FOLDER OUT --rate 32000",
+        "oscine shards FOLDER OUT --rate 16000 --format ogg --size 500MB",
+        "oscine shards --check OUT",
+    ],
+    "download": [
+        "oscine download bird_mae_base.xcl",
+        "oscine download bat_base.as2m eat_base.as2m",
+        "oscine download hf-hub:OWNER/NAME",
+    ],
+    "convert": [
+        "oscine convert bird_mae_base.xcl OUT",
+        "oscine convert beats_base.as2m OUT --checkpoint BEATs_iter3.pt",
+        "oscine convert audio_mae_base.as2m OUT --checkpoint pretrained.pth",
+    ],
+    "doctor": [
+        "oscine doctor",
+        "oscine doctor --json",
+    ],
+    "publish": [
+        "oscine publish runs/mine OWNER/NAME --licence mit --dry-run",
+        "oscine publish runs/mine OWNER/NAME --licence mit",
+        "oscine publish runs/probe/linear OWNER/NAME --licence mit --public",
+    ],
+}
 
 
 def with_examples(command: str, text: str) -> str:

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from oscine.models.progress import Bar
-from oscine.models.safe_text import duration, escape_controls, escape_lines
+from oscine.models.text.safe_text import escape_controls, escape_lines
+from oscine.models.text.words import duration
 
 EVERY = 30.0  # seconds between two lines of a log
 

@@ -75,7 +75,7 @@ def embed(
         random_weights: leave the encoder untrained, for tests; the table says so.
         overwrite: replace OUT and what an unfinished call has left.
     """
-    from oscine.models.audio.scan import ALL, parse_shard
+    from oscine.models.audio.shard import ALL, parse_shard
     from oscine.models.embed.journal import Journal
     from oscine.models.embed.settings import EmbedSettings
     from oscine.models.embed.table import check_target
@@ -90,7 +90,10 @@ def embed(
     chosen = None if layers is None else _layers(layers)
     share = ALL if shard is None else parse_shard(shard)
     check_pools(pools.split(","), chosen)
-    settings = EmbedSettings(hop, dtype, clock, channel, shortest, share, overwrite, batch_size, workers)
+    settings = EmbedSettings(
+        hop=hop, dtype=dtype, clock=clock, channel=channel, shortest=shortest, shard=share, overwrite=overwrite,
+        batch_size=batch_size, workers=workers,
+    )  # fmt: skip
     check_precision(precision)
     check_device(device)
     check_encoder(model, checkpoint, random_weights)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.files import bytes_in_words
 from oscine.models.progress import Bar
-from oscine.models.safe_text import counted, duration
+from oscine.models.text.words import counted, duration
 
 if TYPE_CHECKING:
     from oscine.models.embed.table import Summary

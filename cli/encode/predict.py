@@ -11,7 +11,7 @@ from oscine.cli.console.output import progress_bar
 from oscine.cli.encode.messages import Reporter, print_summary, say_if_lost
 from oscine.models.embed.settings import SHORTEST_CLIP
 from oscine.models.errors import Misuse
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 
 if TYPE_CHECKING:
     from oscine.probe.deploy.fitted_probe import FittedProbe
@@ -70,7 +70,7 @@ def predict(
         device: where the encoder runs: cpu, cuda, mps; auto: the best that is there.
         overwrite: replace OUT, a selection table, and what an unfinished call has left.
     """
-    from oscine.models.audio.scan import ALL, parse_shard
+    from oscine.models.audio.shard import ALL, parse_shard
     from oscine.models.embed.journal import Journal
     from oscine.models.embed.settings import EmbedSettings
     from oscine.models.embed.table import check_target, read_listed
@@ -90,7 +90,10 @@ def predict(
     if detections:
         check_detections(detections, overwrite)
     check_threshold(threshold)
-    settings = EmbedSettings(hop, FLOAT32, clock, channel, shortest, share, overwrite, batch_size, workers)
+    settings = EmbedSettings(
+        hop=hop, dtype=FLOAT32, clock=clock, channel=channel, shortest=shortest, shard=share, overwrite=overwrite,
+        batch_size=batch_size, workers=workers,
+    )  # fmt: skip
     check_precision(precision)
     check_device(device)
     facts = check_probe(probe)

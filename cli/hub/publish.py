@@ -11,15 +11,8 @@ from oscine.models.encoders.base.provenance import read_origin
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import WEIGHTS, check_folder
 from oscine.models.publish.retry import disk_errors
-from oscine.models.publish.terms import (
-    LICENCES,
-    Terms,
-    check_names,
-    check_terms,
-    choose_licence,
-    parse_data,
-    read_scores,
-)
+from oscine.models.publish.scores import check_names, read_scores
+from oscine.models.publish.terms import LICENCES, Terms, check_terms, choose_licence, parse_data
 from oscine.models.zoo import find_file
 from oscine.pretrain.run.files import find_encoder
 from oscine.probe.deploy.probe_json import check_probe, find_probe

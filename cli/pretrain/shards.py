@@ -12,7 +12,7 @@ from typing import Literal
 from oscine.cli.console.command import LISTED, call, say_loading
 from oscine.cli.console.output import progress_bar
 from oscine.models.errors import Misuse
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 

@@ -44,7 +44,7 @@ def coloured_noise(
 
 
 class Mix(NamedTuple):
-    """Name which clips of a batch are laid over which.
+    """The clips of a batch that are laid over one another.
 
     chosen [count], those that take part; others [round, count], which of the chosen each gets; shifts [round, count, 1], in
     samples; level [count, 1], of what is added.

@@ -34,9 +34,9 @@ def per_clip_rand(seed: Tensor, which: int, count: int) -> Tensor:  # [clips, co
     return torch.stack([torch.rand(count, generator=own) for own in clip_generators(seed, which)])
 
 
-def per_clip_noise(clips: Tensor, seed: Tensor, which: int = WHITE) -> Tensor:  # [clips, samples]
+def per_clip_noise(clips: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
     """Draw normal noise for every clip, on the clips' device. seed [clips], on the CPU."""
-    generators = clip_generators(seed, which, clips.device)
+    generators = clip_generators(seed, WHITE, clips.device)
     return torch.stack([torch.empty_like(clip).normal_(generator=own) for clip, own in zip(clips, generators)])
 
 

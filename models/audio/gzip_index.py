@@ -186,8 +186,8 @@ def _inflate_block(data: bytes, bit: int, window: bytes) -> bytes | None:
 #     becomes    | E E E E E E E E | E ... E | E E E E E E B B | B B ...
 #
 # All data stays where it is within its bytes, since stored blocks go on at the next whole byte. An empty block of type 1
-# (fixed codes) has 10 bits, and of these 0 to 3 end 0, 2, 4 or 6 bits after a whole byte; for odd bits goes before them
-# one of type 2 (own codes) with 93.
+# (fixed codes) has 10 bits, so that none, one, two or three of them end 0, 2, 4 or 6 bits after a whole byte. Where an odd
+# number of bits is needed, an empty block of type 2 (own codes), which has 93 bits, goes before them.
 _FIXED = "010" + "0000000"  # not the last block, type 1; its end
 _OWN = (
     "001" + "00000" + "00000" + "0111"  # not the last block, type 2; 257 literals, 1 distance, 18 lengths of codes' lengths
@@ -203,12 +203,12 @@ def _empty_blocks(bits: int) -> bytes:
     return int(row[::-1] or "0", 2).to_bytes(-(-len(row) // 8), "little")  # the first bit is a byte's lowest
 
 
-EMPTY_BLOCKS = [_empty_blocks(bits) for bits in range(8)]
+_EMPTY_BLOCKS = [_empty_blocks(bits) for bits in range(8)]
 
 
 def _from_bit(data: bytes, bit: int) -> bytes:
     """Make deflate data of what follows from a bit of the first byte on."""
-    before = EMPTY_BLOCKS[bit % 8]
+    before = _EMPTY_BLOCKS[bit % 8]
     return before[:-1] + bytes([before[-1] | data[0] >> bit % 8 << bit % 8]) + data[1:] if before else data
 
 

@@ -1,17 +1,16 @@
-"""Find the recordings in folders, by their names alone, and those of one of several jobs."""
+"""Find the recordings in folders, by their names alone."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-import zlib
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
 from oscine.models.errors import OscineError
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 
 SUFFIXES = (
     ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp2", ".mp3", ".oga", ".ogg", ".opus", ".rf64", ".snd", ".w64",
@@ -20,7 +19,6 @@ SUFFIXES = (
 UNREAD_SUFFIXES = (".aac", ".amr", ".m4a", ".mp4", ".webm", ".wma")  # recordings too, but not for soundfile
 
 LISTS = (".csv", ".tsv", ".txt", ".parquet")  # of recordings, as `oscine.models.recordings.tables` reads them
-MOST_SHARDS = 100_000
 
 logger = logging.getLogger(__name__)
 
@@ -139,29 +137,3 @@ def unread(suffix: str) -> str:
 def is_address(name: str | Path) -> bool:
     """Return whether a name is an address such as https://..., of which a `Path` has lost a stroke; C:/ is a drive."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(name)) is not None
-
-
-class Shard(NamedTuple):
-    """One of several jobs that share a folder or a list, counted from 1. A recording's name alone decides whose it is."""
-
-    number: int
-    of: int
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-    def has(self, name: str) -> bool:
-        return zlib.crc32(name.encode()) % self.of == self.number - 1
-
-
-ALL = Shard(1, 1)
-
-
-def parse_shard(text: str) -> Shard:
-    """Parse a shard: "2/8" is the second of eight."""
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
-    if not match or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SHARDS:
-        raise OscineError(
-            f"shard {text[:40]!r}: expected NUMBER/OF with numbers from 1 to {MOST_SHARDS}, such as 1/8 to 8/8"
-        )
-    return Shard(int(match[1]), int(match[2]))

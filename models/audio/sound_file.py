@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from oscine.models.audio.file_parts import Part
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 
 BLOCK = 2**16  # frames that are decoded at a time
 # Bytes that are read at a time: a clip is a few reads, and a disk on the network takes its time for each.

@@ -37,7 +37,7 @@ from oscine.models.audio.workers import cores
 from oscine.models.errors import OscineError
 from oscine.models.files import DIGITS, file_stamp, whole, write_whole
 from oscine.models.locks import lock_wait
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +112,7 @@ class Tars:
         frames, rate = members["frames"].to_numpy(), members["rate"].to_numpy()
         self.seconds = np.where(frames > 0, frames / np.maximum(rate, 1), np.nan)
 
-    def place(self, recording: int) -> Path:
+    def path_of(self, recording: int) -> Path:
         """Name where a recording lies, for a person."""
         return self.paths[self.tar[recording]] / self.names[recording].as_py()
 
@@ -122,16 +122,16 @@ class Tars:
         for recording in np.flatnonzero(self.notes.to_numpy(zero_copy_only=False) != "").tolist():
             note = self.notes[recording].as_py()
             if np.isnan(self.seconds[recording]):
-                errors[recording] = AudioError(self.place(recording), note)
+                errors[recording] = AudioError(self.path_of(recording), note)
             else:
-                warn_once(self.place(recording), note)
+                warn_once(self.path_of(recording), note)
         return errors
 
     def load(
         self, recording: int, sample_rate: int, start: float, seconds: float, channel: Channel = MIX
     ) -> Tensor:  # [samples]
         """Load a recording by its number, as `load_audio` does; of a tar only the part is read."""
-        name, index, path = self.place(recording), self.indices[self.tar[recording]], self.paths[self.tar[recording]]
+        name, index, path = self.path_of(recording), self.indices[self.tar[recording]], self.paths[self.tar[recording]]
         runs = _as_runs(self.runs[recording].as_py())
         place = Place(int(self.offset[recording]), int(self.length[recording]), runs)
         if index.points is None and not runs:

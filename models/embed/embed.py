@@ -14,7 +14,7 @@ import torch
 from oscine import __version__
 from oscine.models.audio.channels import EACH, MIX, Channel
 from oscine.models.audio.load import AudioError, audio_info
-from oscine.models.audio.scan import ALL, Shard
+from oscine.models.audio.shard import ALL, Shard
 from oscine.models.audio.workers import default_workers
 from oscine.models.embed.clips import make_layout, read_chunks
 from oscine.models.embed.estimate import estimate, measure_cost
@@ -25,7 +25,8 @@ from oscine.models.embed.progress import SILENT, Watcher
 from oscine.models.embed.settings import SHORTEST_CLIP, EmbedSettings
 from oscine.models.embed.table import FileError, Summary, as_frame, as_table, check_target, schema_of, write_table
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.fingerprint import evaluating, fingerprint
+from oscine.models.encoders.base.eval_mode import evaluating
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.recordings.headers import HeaderScan, Recording, parts_of_file, scan_headers
 from oscine.models.recordings.inputs import WHOLE, Recordings
@@ -105,8 +106,10 @@ def embed_recordings(
     shortest: the share of a clip that the last one of a recording must have to be a row, unless it is the only one.
     """
     check_order(encoder, recordings, "embed_recordings(encoder, recordings, out)")
-    check_target(out, recordings)
-    settings = EmbedSettings(hop, dtype, clock, channel, shortest, shard, overwrite, batch_size, workers)
+    settings = EmbedSettings(
+        hop=hop, dtype=dtype, clock=clock, channel=channel, shortest=shortest, shard=shard, overwrite=overwrite,
+        batch_size=batch_size, workers=workers,
+    )  # fmt: skip
     return embed_to_table(encoder, recordings, out, settings=settings, watcher=watcher)
 
 

@@ -140,11 +140,7 @@ class EmbeddingExtractor(Extractor):
             if pool == Selection.POOLED:
                 vectors.append(features.pooled)
             else:  # without the work of pooling the other layers
-                index = self.layers.index(layer)
-                one = features._replace(
-                    cls=features.cls[index : index + 1], patches=features.patches[index : index + 1]
-                )
-                vectors.append(one.select(pool)[0])
+                vectors.append(features.select(pool, self.layers.index(layer))[0])
         return torch.stack([vector.float() for vector in vectors], dim=1)
 
 

@@ -103,7 +103,7 @@ class Journal:
                 self._clear()
                 write_whole(self.folder / PLAN, json.dumps(plan).encode())
         while self._part(self.parts).exists():
-            self._finished(_read_errors(self._part(self.parts), schema))
+            self._count_part(_read_errors(self._part(self.parts), schema))
         return None
 
     def add(self, rows: pa.Table, errors: dict[str, FileError]) -> None:
@@ -113,7 +113,7 @@ class Journal:
         pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="none", write_page_checksum=True)
         with writing(self.target):
             write_whole(self._part(self.parts), buffer.getvalue())
-        self._finished(errors)
+        self._count_part(errors)
 
     def rows(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
         """Yield rows part by part, without those of recordings that were refused later on."""
@@ -171,7 +171,7 @@ class Journal:
     def _part(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
 
-    def _finished(self, errors: Mapping[str, Sequence[Any]]) -> None:
+    def _count_part(self, errors: Mapping[str, Sequence[Any]]) -> None:
         self.parts += 1
         self.errors |= {name: FileError(*error) for name, error in errors.items()}
 

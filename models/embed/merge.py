@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from oscine.models.audio.scan import ALL, parse_shard
+from oscine.models.audio.shard import ALL, parse_shard
 from oscine.models.embed.table import (
     Summary,
     check_absent,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from oscine.models.audio.channels import MIX, Channel, parse_channel
-from oscine.models.audio.scan import ALL, Shard
+from oscine.models.audio.shard import ALL, Shard
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
 
@@ -15,7 +15,7 @@ from oscine.models.errors import OscineError
 SHORTEST_CLIP = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EmbedSettings:
     """How recordings become a table; what each means stands in `embed_recordings`. Wrong ones are an error at once."""
 

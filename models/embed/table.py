@@ -38,7 +38,7 @@ from oscine.models.embed.table_metadata import (
 from oscine.models.errors import OscineError
 from oscine.models.files import put, whole, why_too_long, write_whole
 from oscine.models.json_text import parse_json, read_json
-from oscine.models.safe_text import as_cell, from_cell
+from oscine.models.text.safe_text import as_cell, from_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,7 +265,7 @@ def as_table(rows: Rows, schema: pa.Schema) -> pa.Table:
             "float32"
         )
     for numbers, width in zip(rows.numbers.split([width or 1 for width in widths], dim=1), widths):
-        flat = numbers.contiguous().numpy().ravel().astype(np.float16 if half else np.float32)
+        flat = numbers.contiguous().numpy().ravel().astype(np.float16 if half else np.float32, copy=False)
         arrays.append(pa.FixedSizeListArray.from_arrays(pa.array(flat), width) if width else pa.array(flat))
     return pa.Table.from_arrays(arrays, schema=schema)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from oscine.models.errors import OscineError
 from oscine.models.json_text import check_fields, check_version, parse_json
-from oscine.models.safe_text import as_cell, from_cell
+from oscine.models.text.safe_text import as_cell, from_cell
 
 KEYS = ["file", "start_time", "end_time"]
 CHANNEL = "channel"  # the column of its number, where every channel has rows of its own

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from oscine import __version__
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.fingerprint import evaluating
+from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx_file import check_ready
 from oscine.models.export.onnx_frontend import graph_of
@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 
 
 class Head(NamedTuple):
-    """Hold what reads an encoder's features and gives logits, such as a fitted probe.
+    """A module that reads an encoder's features and gives logits, such as a fitted probe.
 
     module: from `Features` of the named layers (None is all) to logits [batch, classes]. samples: of a clip. facts: more of
     what the file says of itself.
@@ -101,7 +101,7 @@ def metadata(encoder: Encoder, head: Head | None = None) -> dict[str, str]:
 
 
 def onnx_bytes(encoder: Encoder, head: Head | None = None) -> bytes:
-    """Serialise an encoder in eval mode, not compared with the file yet."""
+    """Write an encoder in eval mode as the bytes of an ONNX file, which is not yet compared with the encoder."""
     example = torch.zeros(2, head.samples if head else encoder.samples)
     graph = Graph(encoder, head)
     batch = {INPUT: {0: torch.export.Dim("batch")}}
@@ -142,7 +142,7 @@ def _described(model: Any, properties: dict[str, str]) -> Any:
 
 
 class Graph(nn.Module):
-    """Compute what the file does, in a way that ONNX can say and run fast: `pooled` and, with a head, logits."""
+    """The computation of the file, in a way that ONNX can say and run fast: `pooled` and, with a head, logits."""
 
     def __init__(self, encoder: Encoder, head: Head | None = None) -> None:
         super().__init__()

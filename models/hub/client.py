@@ -113,7 +113,7 @@ MUTE = Mute()
 
 
 class Work:
-    """Watch one step on the Hub: how long it may still wait, and whether answers make sense."""
+    """One step on the Hub, watched: how long it may still wait, and whether answers make sense."""
 
     def __init__(self, doing: str) -> None:
         self.doing, self.left = doing, float(MAX_WAIT)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from oscine.models import errors
+from oscine.models import settings_checks
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import OscineError
 from oscine.models.json_text import check_version, read_json, shown
@@ -89,7 +89,7 @@ def check_content(content: Any) -> None:
 
 def check_settings(encoder: str, names: Iterable[str]) -> None:
     """Raise where the class of an encoder has no setting of a name."""
-    errors.check_settings(encoder, names, ENCODER_SETTINGS.get(encoder) or parameters_of(ENCODERS[encoder]))
+    settings_checks.check_settings(encoder, names, ENCODER_SETTINGS.get(encoder) or parameters_of(ENCODERS[encoder]))
 
 
 def check_numbers(architecture: str, config: dict[str, Any]) -> None:

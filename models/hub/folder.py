@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import save
 
 from oscine import __version__
-from oscine.models import errors
+from oscine.models import settings_checks
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
@@ -158,7 +158,7 @@ def from_config(content: Any, source: object = "the configuration") -> Encoder:
 def build(architecture: type[Encoder], config: dict[str, Any]) -> Encoder:
     """Build an encoder with random weights from its constructor's numbers; other names and types are errors."""
     name, known = architecture.__name__, parameters_of(architecture)
-    errors.check_settings(name, config, known)
+    settings_checks.check_settings(name, config, known)
     for setting, value in config.items():
         if not fits(value, known[setting].annotation):
             kind = known[setting].annotation

@@ -12,7 +12,7 @@ from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.errors import OscineError
 from oscine.models.hub.download import fetch_if_there
-from oscine.models.yaml_text import parse_yaml
+from oscine.models.text.yaml_text import parse_yaml
 
 CARD = "README.md"  # of a repository
 # A card begins with its metadata between two lines of dashes.

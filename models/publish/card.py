@@ -15,8 +15,9 @@ from oscine.models.encoders.base.provenance import Origin
 from oscine.models.errors import OscineError
 from oscine.models.hub.origin import PAGES
 from oscine.models.publish.facts import Facts, said_to_be
-from oscine.models.publish.terms import Licence, Scores
-from oscine.models.safe_text import duration
+from oscine.models.publish.scores import Scores
+from oscine.models.publish.terms import Licence
+from oscine.models.text.words import duration
 
 ON_THE_HUB = r"[\w.-]+/[\w.-]+"
 

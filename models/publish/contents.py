@@ -48,7 +48,7 @@ class Dependency(NamedTuple):
 
 
 class RepoKind(NamedTuple):
-    """Tell how a kind of repository is known and read.
+    """A kind of repository: how it is known and read.
 
     mark: the file by which it is known. read: takes that file and raises an OscineError unless it is as oscine writes it.
     ours: files that an earlier publishing may have left, and the next one does not have any more.
@@ -64,7 +64,7 @@ ENCODER = RepoKind(CONFIG, read_config, re.compile(OPTIONAL_FILES))
 
 
 class RepoContents(NamedTuple):
-    """Hold all files that go to the Hub, and the proof that they work.
+    """All files that go to the Hub, and the proof that they work.
 
     files: by their path in the repository. check: takes a folder with these files, as fetched from the Hub, and raises an
     OscineError unless what is loaded from it does what the original does. needed: what that finds elsewhere on the Hub.

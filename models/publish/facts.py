@@ -10,12 +10,13 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.hub.origin import origin_of, refresh_licence
 from oscine.models.plugins.classes import module_of
-from oscine.models.publish.terms import Data, Licence, Scores, Terms, check_names, choose_licence, read_scores
+from oscine.models.publish.scores import Scores, check_names, read_scores
+from oscine.models.publish.terms import Data, Licence, Terms, choose_licence
 from oscine.models.zoo import ARCHITECTURES, find_published
 
 
 class Run(NamedTuple):
-    """Hold what a pretraining run has written down."""
+    """The facts that a pretraining run has written down."""
 
     steps: int
     losses: dict[str, tuple[float, float]]  # every logged term, first and last
@@ -28,7 +29,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """Hold all that is known of what is published as OWNER/NAME under a tag: an encoder, or a probe that reads it."""
+    """All facts about what is published as OWNER/NAME under a tag: an encoder, or a probe that reads it."""
 
     repository: str
     tag: str

@@ -59,7 +59,7 @@ SECRET = re.compile(
 
 
 class Receipt(NamedTuple):
-    """Say what was published, and where."""
+    """The repository, tag and commit of what was published, and whether all may see it."""
 
     repository: str
     tag: str

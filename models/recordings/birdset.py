@@ -142,7 +142,7 @@ class BirdSet:
         rows = rows[~missing].reset_index(drop=True)
         column = "ebird_code" if self.split == "test" else "ebird_code_multilabel"
         labels = [_labels(codes) for codes in self.metadata[column].to_pylist()]
-        place = [str(self.recordings.place(recording)) for recording in rows["recording"]]
+        place = [str(self.recordings.path_of(recording)) for recording in rows["recording"]]
         return rows.assign(path=place, labels=[labels[row] for row in rows["row"]]).drop(columns="row")
 
     def _tars(self) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from oscine.models.audio.channels import EACH, MIX, Channel, missing_channel, one_channel
 from oscine.models.audio.load import AudioError, AudioInfo, read_headers
-from oscine.models.audio.scan import ALL, Shard
+from oscine.models.audio.shard import ALL, Shard
 from oscine.models.errors import OscineError
 from oscine.models.files import Stamp
 from oscine.models.recordings.inputs import WHOLE, Recordings, Stretch, find_inputs

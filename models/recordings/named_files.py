@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from oscine.models.audio.scan import SUFFIXES, is_recording
 from oscine.models.errors import OscineError
-from oscine.models.safe_text import restore_controls
+from oscine.models.text.safe_text import restore_controls
 
 GUESSED = 20  # names that do not exist for which it is sought what may be meant
 ENTRIES = 5_000  # of folders that are looked through for recordings that lie elsewhere

@@ -23,7 +23,7 @@ from pandas import DataFrame, Series
 from oscine.models.audio.scan import is_recording
 from oscine.models.errors import OscineError
 from oscine.models.recordings.column_names import KNOWN, column_key, name_columns
-from oscine.models.safe_text import unguarded
+from oscine.models.text.safe_text import unguarded
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how the files begin that are called .xlsx, .ods and .xls

@@ -15,7 +15,8 @@ from oscine.models.errors import OscineError
 from oscine.models.recordings.column_names import SCORES, SYNONYMS, column_key
 from oscine.models.recordings.named_files import find_files, find_named, missing_error
 from oscine.models.recordings.spreadsheet import EMPTY, Sheet, read_sheet, refuse
-from oscine.models.safe_text import counted, restore_controls
+from oscine.models.text.safe_text import restore_controls
+from oscine.models.text.words import counted
 
 VIEWS = ("selection", "view")  # columns of a Raven selection table
 ROUNDED = 0.01  # seconds beyond the end that are only how a number was rounded, or a file decoded

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler, default_collate
 from oscine.models.audio.clip_random import derive_seed
 from oscine.models.audio.load import AudioError, one_clip
 from oscine.models.errors import OscineError
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 from oscine.pretrain.data.spans import RecordingSource, Span, split_spans
 from oscine.pretrain.recipe import Batch, DrawKeep
 

@@ -27,7 +27,7 @@ from oscine.models.json_text import check_fields, check_same_settings, read_json
 from oscine.models.locks import lock_exclusive
 from oscine.models.recordings.headers import HeaderScan, check_source, scan_headers
 from oscine.models.replace_outputs import is_litter, remove
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 from oscine.pretrain.data.shards import (
     AGAIN,
     CHANNEL,
@@ -148,7 +148,7 @@ def _pack(
 ) -> None:
     from oscine.pretrain.data.transcode import Transcoder
 
-    done = _finished(out)
+    done = _read_records(out)
     listed = dict(found.listed)
     for record in done:
         listed |= record["listed"]
@@ -198,7 +198,7 @@ def _write_index(out: Path, plan: dict[str, Any], done: list[dict[str, Any]], li
     write_whole(out / INDEX, json.dumps(plan | about, indent=1).encode())
 
 
-def _finished(out: Path) -> list[dict[str, Any]]:
+def _read_records(out: Path) -> list[dict[str, Any]]:
     """Read the records of the shards that are whole."""
     done: list[dict[str, Any]] = []
     while (out / shard_name(len(done))).exists() and (record := record_path(out / WORK, len(done))).exists():

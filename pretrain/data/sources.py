@@ -170,7 +170,7 @@ class TarSource:
             yield unread.get(recording) or Span(recording, 0.0, seconds)
 
     def name(self, recording: int) -> str:
-        return str(self.tars.place(recording))
+        return str(self.tars.path_of(recording))
 
     def load(self, recording: int, sample_rate: int, start: float, seconds: float) -> Tensor:
         """Load a part of a recording: of a tar that part is read, of a compressed one all, unless it is long."""

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from oscine.models.encoders.base.fingerprint import evaluating
+from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.pretrain.recipe import Batch, Recipe
 from oscine.pretrain.run.callbacks import EveryNSteps
 

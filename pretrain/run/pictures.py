@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from torch import Tensor
 
-from oscine.models.encoders.base.fingerprint import evaluating
+from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.encoders.frontends.mel import MelScale
 from oscine.models.files import write_whole
 from oscine.pretrain.data.clips import collate

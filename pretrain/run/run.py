@@ -28,7 +28,7 @@ from oscine.models.hub.weights import load_strictly
 from oscine.models.locks import lock_output
 from oscine.models.progress import Bar
 from oscine.models.replace_outputs import Replaced
-from oscine.models.yaml_text import as_yaml
+from oscine.models.text.yaml_text import as_yaml
 from oscine.models.zoo import create_model
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.distributed import is_first, rank_zero_then_broadcast

@@ -10,13 +10,14 @@ from typing import Any
 
 from oscine.models.audio.channels import MIX
 from oscine.models.audio.scan import LISTS, SUFFIXES, find_recordings
-from oscine.models.errors import Misuse, OscineError, check_kind, check_settings
+from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import as_path, check_name
 from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
 from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
 from oscine.models.json_text import check_same_settings, dotted
 from oscine.models.plugins.classes import parameters_of
-from oscine.models.yaml_text import read_yaml
+from oscine.models.settings_checks import check_kind, check_settings
+from oscine.models.text.yaml_text import read_yaml
 from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS

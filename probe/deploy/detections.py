@@ -14,7 +14,7 @@ from pandas import DataFrame
 from torch import Tensor
 
 from oscine.models.audio.channels import MIX
-from oscine.models.audio.scan import ALL
+from oscine.models.audio.shard import ALL
 from oscine.models.embed.embed import describe, make_job
 from oscine.models.embed.settings import EmbedSettings
 from oscine.models.embed.table import read_listed, read_made_by, read_rows, writing

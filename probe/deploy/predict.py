@@ -11,12 +11,12 @@ import pandas as pd
 from torch import Tensor
 
 from oscine.models.audio.channels import MIX, Channel
-from oscine.models.audio.scan import ALL, Shard
+from oscine.models.audio.shard import ALL, Shard
 from oscine.models.embed.embed import embed_file, embed_to_table
 from oscine.models.embed.extractor import Extractor
 from oscine.models.embed.progress import SILENT, Watcher
 from oscine.models.embed.settings import SHORTEST_CLIP, EmbedSettings
-from oscine.models.embed.table import Summary, check_target
+from oscine.models.embed.table import Summary
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
 from oscine.models.recordings.inputs import Recordings
@@ -91,8 +91,10 @@ def predict_recordings(
     """
     check_order(fitted, recordings, "predict_recordings(fitted, recordings, out)")
     check_hop(fitted, hop)
-    check_target(out, recordings)
-    settings = EmbedSettings(hop, FLOAT32, clock, channel, shortest, shard, overwrite, batch_size, workers)
+    settings = EmbedSettings(
+        hop=hop, dtype=FLOAT32, clock=clock, channel=channel, shortest=shortest, shard=shard, overwrite=overwrite,
+        batch_size=batch_size, workers=workers,
+    )  # fmt: skip
     return embed_to_table(Probabilities(fitted, precision), recordings, out, settings=settings, watcher=watcher)
 
 

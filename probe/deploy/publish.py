@@ -30,9 +30,9 @@ from oscine.models.publish.contents import (
     file_of,
     score_files,
 )
-from oscine.models.publish.facts import Data, Terms, check_names
 from oscine.models.publish.retry import disk_errors
-from oscine.models.publish.terms import Scores, check_allowed, choose_licence, read_scores
+from oscine.models.publish.scores import Scores, check_names, read_scores
+from oscine.models.publish.terms import Data, Terms, check_allowed, choose_licence
 from oscine.models.publish.upload import publish, would_publish
 from oscine.models.zoo import LOCAL, find_published
 from oscine.probe.deploy.card import ProbeFacts, write_probe_card

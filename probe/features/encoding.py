@@ -19,8 +19,9 @@ from torch import Tensor
 from oscine import __version__
 from oscine.models.audio.load import HEADERS
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.encoders.base.features import Features
-from oscine.models.encoders.base.fingerprint import evaluating, fingerprint
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.precision import FLOAT32, computing
 from oscine.models.errors import OscineError
 from oscine.models.files import Stamp, file_stamp

@@ -177,7 +177,7 @@ class Stores:
 
 
 class Store:
-    """Read features from disk, row by row, no more than is taken. While it lives, nobody removes them.
+    """The features on disk, read row by row, no more than is taken. While it lives, nobody removes them.
 
     folder: has cls.npy, patches.npy, pooled.npy, [row, layer, ...]. needs: what is handed out. shapes: of a row of it.
     places: of the needed layers among those that the folder has.

@@ -59,7 +59,7 @@ def backgrounds_of(seed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class TrainingClips(Dataset["Clips | OscineError"]):
-    """Read the clips of a step, given its number and its rows; shorter ones are filled up with silence at their end.
+    """The clips of a step, given its number and its rows; shorter ones are filled up with silence at their end.
 
     An error is handed over as it is, where a worker would raise it as the text of its traceback.
     """

@@ -17,7 +17,7 @@ SHARES = ("drop_path", "mix", "mixup", "noise", "gain")
 
 @dataclass(frozen=True)
 class TuningSettings:
-    """Fine-tune an encoder with a probe, beside what the fit's settings say of both.
+    """Settings of fine-tuning an encoder with a probe, beside what the fit's settings say of both.
 
     Whatever these are, a clip is shifted around its end at random.
 

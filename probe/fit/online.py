@@ -26,7 +26,7 @@ MEAN_PATCH = Needs(layers=[-1], parts=(Selection.MEAN,))
 
 
 class OnlineProbe:
-    """Judge the encoder of a run, frozen, on a task whenever it is called; log the means over the task's parts.
+    """A judge of a run's encoder, frozen, on a task; whenever called, it logs the means over the task's parts.
 
     probe/accuracy_knn     by the votes of the nearest rows
     probe/accuracy_linear  by logistic regression

@@ -62,7 +62,7 @@ def balancing_weights(targets: Tensor) -> Tensor:  # [rows]
 
 
 class TrainingLoop:
-    """Take a module through the steps of a fit, and hold the weights of the best step so far, of equal ones the first.
+    """The steps of a fit of a module, and the weights of the best step so far, of equal ones the first.
 
     groups: its parameters, as AdamW takes them; judge: the value of its weights as they are, in eval mode, if the best step
     is to be chosen; last: stop after so many steps, if not all.
@@ -129,7 +129,7 @@ class TrainingLoop:
 
 
 class StepThreads:
-    """Give small steps on the CPU one thread, since threads that wait for each other cost them more than they save.
+    """One thread for small steps on the CPU, since threads that wait for each other cost them more than they save.
 
     The first step takes all threads and is counted, what is computed for its batch and its gradient included; the block ends
     with the number of threads that it began with.

@@ -41,7 +41,7 @@ class Space:
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Look for settings before the probe is judged, for each fold by clips that do not judge it.
+    """Settings of the search that comes before the probe is judged, for each fold by clips that do not judge it.
 
     They are its own to choose by, or a fifth of those that it learns from. The probe that is kept of folds has the median of
     what they chose.

@@ -7,14 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from oscine.models.errors import OscineError, warmup_steps
+from oscine.models.errors import OscineError
+from oscine.models.settings_checks import warmup_steps
 
 LOSSES = ("cross_entropy", "binary_cross_entropy", "asymmetric_bat", "asymmetric_bird_mae")
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Fit a probe with AdamW, a linear warm-up and half a cosine.
+    """Settings of a probe's fit with AdamW, a linear warm-up and half a cosine.
 
     Args:
         steps: optimiser steps in all.

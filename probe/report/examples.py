@@ -14,8 +14,8 @@ from pandas import DataFrame
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.encoders.base.features import Features, Selection
-from oscine.models.encoders.base.fingerprint import evaluating
 from oscine.models.encoders.frontends.mel import MelScale, Picture
 from oscine.probe.fit.judge import FeatureSource, Judgement
 from oscine.probe.heads.linear import LinearProbe

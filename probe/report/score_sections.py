@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter, StrMeth
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 from oscine.probe.fit.few_shot import Shots
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.fit.search import Search

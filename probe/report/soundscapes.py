@@ -19,7 +19,7 @@ from torch.nn.functional import one_hot
 
 from oscine.models.audio.load import audio_info, load_audio
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.fingerprint import evaluating
+from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.encoders.frontends.mel import MelScale
 from oscine.models.files import write_whole
 from oscine.probe.deploy.detections import find_detections

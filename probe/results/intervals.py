@@ -12,7 +12,7 @@ from pandas import DataFrame
 from torch import Tensor
 
 from oscine.models.errors import OscineError
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 from oscine.probe.fit.frames import FrameJudgement
 from oscine.probe.fit.judge import Judgement, Progress, silent, within
 from oscine.probe.metrics.bootstrap import (

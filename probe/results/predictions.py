@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.safe_text import as_cell
+from oscine.models.text.safe_text import as_cell
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.metrics.decisions import as_probabilities
 from oscine.probe.results.run_files import KIND, LOGIT, check_predictions

@@ -15,7 +15,7 @@ import numpy as np
 
 from oscine.models.errors import OscineError
 from oscine.models.json_text import as_record, dotted, parse_json, read_json
-from oscine.models.safe_text import counted
+from oscine.models.text.words import counted
 from oscine.probe.deploy.probe_json import similar_path
 from oscine.probe.results.run_files import SCORES
 

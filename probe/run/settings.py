@@ -9,10 +9,11 @@ from typing import Any
 
 from oscine.models.audio.scan import scan_folder
 from oscine.models.encoders.base.devices import AUTO, check_device
-from oscine.models.errors import Misuse, OscineError, check_kind, check_settings
+from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import as_path, check_name
 from oscine.models.json_text import check_fields, read_json
 from oscine.models.plugins.classes import parameters_of
+from oscine.models.settings_checks import check_kind, check_settings
 from oscine.models.zoo import check_encoder
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_space import SearchSettings, check_optuna, search_space

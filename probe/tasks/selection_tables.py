@@ -18,7 +18,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.recordings.column_names import SCORES, column_key
 from oscine.models.recordings.spreadsheet import COMMAS, EMPTY, as_numbers, decimal_commas, read_text, refuse
-from oscine.models.safe_text import escape_controls, restore_controls
+from oscine.models.text.safe_text import escape_controls, restore_controls
 
 # An annotation: seconds within its recording, hertz where a box says so, and how sure whoever made it is. A label may be
 # empty, where somebody marked something and did not say what it is.

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from oscine.models.errors import Misuse, OscineError, check_kind
+from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import as_path
+from oscine.models.settings_checks import check_kind
 
 FOLDER, ANNOTATED = "folder", "annotated"
 BIRDSET = ("hsn", "nbp", "nes", "per", "pow", "sne", "ssw", "uhh")
@@ -18,7 +19,7 @@ FRAME_TASKS = ("dcase2016",)  # of which frames are asked, not clips
 
 @dataclass(frozen=True)
 class TaskSettings:
-    """Choose what is asked of the encoder.
+    """Settings of the task that is asked of the encoder.
 
     Args:
         name: of what lies in --data, a published task such as esc50 or hsn; or folder, a class for each folder in it; or
@@ -48,7 +49,7 @@ class TaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSettings:
-    """Say where labelled clips are, how they are read, and what is asked of them.
+    """Settings of labelled clips: where they are, how they are read, and what is asked of them.
 
     Args:
         table: your labelled table.

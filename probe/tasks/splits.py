@@ -19,7 +19,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.recordings.column_names import SPLITS, column_key
 from oscine.models.recordings.tables import read_table
-from oscine.models.safe_text import as_cell
+from oscine.models.text.safe_text import as_cell
 from oscine.probe.tasks.class_names import check_names, listed, name_classes
 from oscine.probe.tasks.groups import (
     GROUPS,

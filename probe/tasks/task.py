@@ -101,7 +101,7 @@ def as_columns(targets: Tensor, classes: int) -> Tensor:  # [rows, classes] of 0
 
 
 class LabelledClips(Dataset[Tensor]):
-    """Read the waveform of every row: from its `start`, or the file's, up to its `end`, of its `channel`; [samples] at most.
+    """The waveform of every row: from its `start`, or the file's, up to its `end`, of its `channel`; [samples] at most.
 
     What is shorter stays so: how it is filled up is for the encoder to say. A path may lead into a tar file, such as
     shard.tar.gz/a.ogg.
@@ -155,7 +155,7 @@ def _inside_tars(paths: Sequence[str]) -> dict[str, tuple[Tars, int]]:
     if not found:
         return {}
     tars = Tars(found)
-    return {str(tars.place(number)): (tars, number) for number in range(len(tars.names))}
+    return {str(tars.path_of(number)): (tars, number) for number in range(len(tars.names))}
 
 
 def read_batches(clips: LabelledClips, batch_size: int, workers: int = 0) -> Iterator[list[Tensor]]:

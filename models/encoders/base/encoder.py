@@ -19,7 +19,7 @@ from oscine.models.errors import OscineError
 
 
 class Encoder(nn.Module):
-    """Promise what probes, embeddings, predictions and exports need of an encoder, and nothing of how it is made.
+    """The part of an encoder that probes, embeddings, predictions and exports need, and nothing of how it is made.
 
     A subclass hands its sizes to this constructor and gives `features`; also `prepare`, where it computes on more than the
     waveform, and `steps`, where it takes clips of any length. What it needs to compute the same again lies in its

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Selection(str, Enum):
-    """Name a part of `Features`; these names stand in YAMLs, tables and files of probes.
+    """Names of the parts of `Features`, as they stand in YAMLs, tables and files of probes.
 
     cls          [layer, batch, dim]              the CLS token
     mean         [layer, batch, dim]              the mean over all patches
@@ -64,9 +64,13 @@ class Features(NamedTuple):
         """One vector a step of time: the mean of its patches over frequency."""
         return self.patches.mean(3)
 
-    def select(self, selection: str) -> Tensor:  # [layer, batch, ...], see Selection
-        """Return the part of that name."""
-        return _SELECT[selection](self)
+    def select(self, selection: str, layer: int | None = None) -> Tensor:  # [layer, batch, ...], see Selection
+        """Return the part of that name; layer: of this one alone, by its number among those here, [1, batch, ...]."""
+        if selection not in _SELECT:
+            raise OscineError(f"no part {selection!r} of Features; choose from {', '.join(_SELECT)}")
+        if layer is None:
+            return _SELECT[selection](self)
+        return _SELECT[selection](self._replace(cls=self.cls[layer][None], patches=self.patches[layer][None]))
 
     def take(self, clips: Tensor | slice) -> Features:
         """Return the features of some clips of the batch, by index, boolean mask or slice."""

@@ -1,26 +1,14 @@
-"""Hash an encoder's weights, and put it into eval mode for a while."""
+"""Hash an encoder's weights."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put an encoder, or what holds one, into eval mode for a block, and back into the mode it was in."""
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
 
 
 def fingerprint(encoder: Encoder) -> str:

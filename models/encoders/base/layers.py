@@ -16,7 +16,7 @@ CHUNK = 64 * PATCH  # frames that an encoder of chunks sees at once: 10.24 s at 
 
 
 class BlockSizes(NamedTuple):
-    """State how many transformer blocks an encoder has, and of what size."""
+    """Sizes of an encoder's transformer blocks, and their number."""
 
     dim: int
     depth: int

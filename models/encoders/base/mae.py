@@ -13,7 +13,7 @@ from oscine.models.timm_parts import Block, LayerNorm
 
 
 class MAE(PatchEncoder):
-    """Run pre-norm blocks on CLS and the patches of exactly one clip: what a masked autoencoder keeps.
+    """The encoder of a masked autoencoder: pre-norm blocks on CLS and the patches of exactly one clip.
 
     In `Features` the last layer has passed the final norm; `pooled` is `fc_norm` of the mean raw patch token.
     """

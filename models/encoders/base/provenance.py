@@ -14,7 +14,7 @@ NOT_KNOWN = "not known"  # it may be stated, but could not be read
 
 
 class Origin(NamedTuple):
-    """State whose weights an encoder has or began with: the one record that whoever loads them makes."""
+    """The origin of an encoder's weights, or of those it began with: the one record that whoever loads them makes."""
 
     model: str
     file: str

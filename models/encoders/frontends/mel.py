@@ -20,7 +20,7 @@ KILOHERTZ = (0.5, 1, 2, 4, 8)  # that axes show
 
 
 class MelScale(NamedTuple):
-    """Tell what a spectrogram's frames are in seconds and its mel bands in hertz.
+    """The scale of a spectrogram: its frames in seconds and its mel bands in hertz.
 
     A frame lies every `frame_seconds`; bands are even in mel from `lowest` to `highest` Hz. The mel scale is 1127
     ln(1 + f / 700). Bands are triangles: each reaches from the middle of the one below to that of the one above.
@@ -302,7 +302,7 @@ def kaldi_filters(n_fft: int, sample_rate: int) -> Tensor:  # [n_fft / 2, mel]
 
 
 class Picture(NamedTuple):
-    """Hold a spectrogram for people to look at, [frames, mel] on the CPU, and its scale in seconds and hertz."""
+    """A spectrogram for people to look at, [frames, mel] on the CPU, and its scale in seconds and hertz."""
 
     spectrogram: Tensor
     mel_scale: MelScale

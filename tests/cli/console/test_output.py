@@ -12,7 +12,7 @@ from rich.console import Console
 from oscine.cli.console import output
 from oscine.cli.console.command import say_if_slow
 from oscine.cli.console.output import progress_bar
-from oscine.models.safe_text import duration
+from oscine.models.text.words import duration
 from oscine.probe.run.context import when_begun
 
 

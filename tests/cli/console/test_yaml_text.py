@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from oscine.models.errors import Misuse
-from oscine.models.yaml_text import parse_yaml
+from oscine.models.text.yaml_text import parse_yaml
 
 
 def levels(first: str, level: str, times: int = 8, count: int = 12) -> str:

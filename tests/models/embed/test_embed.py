@@ -24,7 +24,7 @@ import torch
 
 from oscine import __version__
 from oscine.models.audio.load import AudioError, count_clips, load_audio, split_clips
-from oscine.models.audio.scan import Shard, parse_shard
+from oscine.models.audio.shard import Shard, parse_shard
 from oscine.models.embed import clips
 from oscine.models.embed.embed import embed_file, embed_folder
 from oscine.models.embed.extractor import EmbeddingExtractor

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from oscine.models.audio.scan import Shard
+from oscine.models.audio.shard import Shard
 from oscine.models.embed import job as parts
 from oscine.models.embed.embed import embed_folder
 from oscine.models.embed.journal import Journal

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 
-from oscine.models.audio.scan import Shard
+from oscine.models.audio.shard import Shard
 from oscine.models.embed import job as parts
 from oscine.models.embed import table
 from oscine.models.embed.embed import embed_file, embed_folder

@@ -20,7 +20,7 @@ from oscine.models.errors import OscineError
 from oscine.models.hub.checksummed import save_checksummed
 from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.hub.weights import load_weights
-from oscine.models.publish.terms import read_scores
+from oscine.models.publish.scores import read_scores
 from oscine.models.zoo import check_model, create_model
 from oscine.pretrain.run.checkpoint import encoder_with_weights
 from oscine.pretrain.run.record import read_record, save_with_record, step_of

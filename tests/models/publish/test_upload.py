@@ -21,8 +21,8 @@ from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.publish import contents as publication_room
 from oscine.models.publish import upload as publish_room
 from oscine.models.publish.contents import RepoContents, encoder_contents, file_of
-from oscine.models.publish.facts import Data, Facts
-from oscine.models.publish.terms import parse_licence
+from oscine.models.publish.facts import Facts
+from oscine.models.publish.terms import Data, parse_licence
 from oscine.models.publish.upload import SECRET, publish, push_to_hub
 from oscine.models.zoo import create_model
 from tests.hub_server import Fault, Hub, Repository, serving, sha256

@@ -19,7 +19,7 @@ import soundfile
 import torch
 
 from oscine.models.audio.load import load_audio
-from oscine.models.audio.scan import Shard
+from oscine.models.audio.shard import Shard
 from oscine.models.embed import clips
 from oscine.models.embed import job as parts
 from oscine.models.embed.embed import embed_folder

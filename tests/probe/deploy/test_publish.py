@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import save_pretrained
-from oscine.models.publish.facts import Data
+from oscine.models.publish.terms import Data
 from oscine.models.publish.upload import push_to_hub
 from oscine.models.zoo import create_model
 from oscine.probe import push_probe_to_hub

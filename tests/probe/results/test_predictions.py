@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from oscine.models.errors import OscineError
-from oscine.models.safe_text import from_cell
+from oscine.models.text.safe_text import from_cell
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.results.predictions import (
     Predictions,

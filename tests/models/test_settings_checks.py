@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from oscine.models.errors import OscineError, warmup_steps
+from oscine.models.errors import OscineError
 from oscine.models.json_text import check_same_settings
+from oscine.models.settings_checks import warmup_steps
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from oscine.models.safe_text import as_cell, escape_controls, escape_lines, from_cell, restore_controls, unguarded
+from oscine.models.text.safe_text import as_cell, escape_controls, escape_lines, from_cell, restore_controls, unguarded
 
 LETTERS = "=+-@'\t\r\n\x1b\x07\x00\x7f\x9b;,\"\\x1b5c09uU20e8 aé＝.\xad\u2028\u202e\u2066\U000e0041"
 # Of Unicode's format characters those that are seen (signs of numbers and verses, hieroglyphs), or that spelling needs.

@@ -1,0 +1,1 @@
+"""Texts: numbers in words, characters that steer no terminal, YAML."""
