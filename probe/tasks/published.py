@@ -15,7 +15,7 @@ from pandas import DataFrame
 from oscine.models.audio.load import audio_info
 from oscine.models.audio.scan import find_recordings
 from oscine.models.errors import OscineError
-from oscine.models.json_text import read_json
+from oscine.models.json_text import read_json, shown
 from oscine.models.recordings.audioset import EVAL, TRAIN, audioset_classes, read_audioset
 from oscine.probe.tasks.birdset import birdset
 from oscine.probe.tasks.frame_task import Event, FrameTask
@@ -122,7 +122,7 @@ def dcase2016(folder: str | Path) -> FrameTask:
     if places.isna().any():
         wrong = vocabulary["idx"][places.isna()].iloc[0]
         raise OscineError(
-            f"{folder / 'labelvocabulary.csv'}: idx {wrong!r} is no number; expected the release as published"
+            f"{folder / 'labelvocabulary.csv'}: idx {shown(wrong)} is no number; expected the release as published"
         )
     classes = vocabulary["label"][places.sort_values().index].tolist()
     number = {name: index for index, name in enumerate(classes)}
