@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 import soundfile
+import torch
 
 from oscine.cli import dispatch
 
