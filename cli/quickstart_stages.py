@@ -170,9 +170,8 @@ class Stages:
         # Runs as short as these come near a collapse; the page shows it.
         health = Health(max(1, steps // 15), warns=False)
         progress = ProgressCallback(self.bar.task(f"pretrain {name}"), settings.log_every)
-        prepare_run(
-            folder, settings.as_dict()
-        )  # a run to resume; its settings follow from those of quickstart, which were checked
+        # There is a run to resume, then; its settings follow from those of quickstart, which were checked.
+        prepare_run(folder, settings.as_dict())
         run_checked(settings, callbacks=[progress, health])
 
 

@@ -70,8 +70,7 @@ def licence_on_the_hub(repository: str, revision: str | None, local_files_only: 
 def card_metadata(card: Path) -> dict[str, Any]:
     """Read the metadata at the head of a card; none are {}."""
     found = METADATA.match(card.read_text(encoding="utf-8-sig"))
-    said = re.sub(r"(?m)^\s*#.*$", "", found[1]).strip() if found else ""
-    return parse_yaml(said, f"its {CARD}", "see the repository") if said not in ("", "null", "~") else {}
+    return parse_yaml(found[1], f"its {CARD}", "see the repository", may_be_empty=True) if found else {}
 
 
 def unknown_licence(repository: str, reason: str) -> str:

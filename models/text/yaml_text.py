@@ -18,10 +18,10 @@ MOST = 1_000_000  # values; what an alias names counts as often as it is named
 NO_YAML = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
-def parse_yaml(text: bytes | str, source: object, remedy: str) -> dict[str, Any]:
+def parse_yaml(text: bytes | str, source: object, remedy: str, *, may_be_empty: bool = False) -> dict[str, Any]:
     """Return what YAML holds, which must be keys with values. It makes plain values only, whatever its tags say.
 
-    source, remedy: for the error, the file and what would do.
+    source, remedy: for the error, the file and what would do. may_be_empty: nothing, or comments alone, is {}.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -33,6 +33,8 @@ def parse_yaml(text: bytes | str, source: object, remedy: str) -> dict[str, Any]
         raise Misuse(f"{source} is no YAML: {one_line(error)}; {remedy}") from None
     if not small:
         raise Misuse(f"{source} is nested more than {DEEPEST} deep or holds more than {MOST:,} values; {remedy}")
+    if content is None and may_be_empty:
+        return {}
     if not isinstance(content, dict):
         held = "nothing" if content is None else type(content).__name__
         raise Misuse(f"{source} holds {held}, expected keys with values; {remedy}")

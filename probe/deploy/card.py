@@ -22,7 +22,6 @@ from oscine.models.publish.card import (
 )
 from oscine.models.publish.facts import Facts
 from oscine.probe.deploy.fitted_probe import FittedProbe
-from oscine.probe.tasks.kinds import TaskKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +92,13 @@ for a folder of recordings. Loading is strict and runs nothing from this reposit
 
 def the_probe(facts: ProbeFacts) -> str:
     fitted = facts.fitted
-    activation = (TaskKind.SINGLE if fitted.single_label else TaskKind.MULTI).activation
     rows = {
         "probe": facts.probe,
         "settings": ", ".join(f"{name} {value}" for name, value in fitted.head.items()),
         "encoder": f"{facts.kind}, {facts.treatment}, {facts.encoder_name}",
         "sample rate": f"{facts.encoder.sample_rate} Hz",
         "clip": f"{fitted.seconds:g} s",
-        "probabilities": f"{activation}, {'' if fitted.scaling else 'not '}calibrated",
+        "probabilities": f"{fitted.activation}, {'' if fitted.scaling else 'not '}calibrated",
         "thresholds": "one a class, in `probe.json`" if fitted.thresholds is not None else "none were chosen",
         "fitted on": f"{fitted.fitted_on.get('rows', 'some')} rows of {fitted.fitted_on.get('task') or 'a table'}",
         "sha256": f"`{facts.published_sha256}`",

@@ -62,6 +62,11 @@ class FittedProbe:
         return round(self.seconds * self.encoder.sample_rate)
 
     @property
+    def activation(self) -> str:
+        """What makes probabilities of its logits: softmax or sigmoid."""
+        return (TaskKind.SINGLE if self.single_label else TaskKind.MULTI).activation
+
+    @property
     def frame_seconds(self) -> float | None:
         """From one frame to the next of a frame-wise probe; None where there is one answer a clip."""
         return self.encoder.step_seconds if is_framewise(self.head.get("pool")) else None

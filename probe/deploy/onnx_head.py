@@ -11,7 +11,6 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import Head
 from oscine.probe.deploy.fitted_probe import FittedProbe
-from oscine.probe.tasks.kinds import TaskKind
 
 
 def make_onnx_head(fitted: FittedProbe) -> Head:
@@ -25,7 +24,7 @@ def make_onnx_head(fitted: FittedProbe) -> Head:
         )
     facts = {
         "probe": type(fitted.probe).__name__,
-        "activation": (TaskKind.SINGLE if fitted.single_label else TaskKind.MULTI).activation,
+        "activation": fitted.activation,
         "thresholds": json.dumps(None if fitted.thresholds is None else fitted.thresholds.tolist()),
     }
     return Head(CalibratedLogits(fitted), fitted.probe.needs.layers, fitted.classes, fitted.samples, facts)
