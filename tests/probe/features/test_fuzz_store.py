@@ -14,14 +14,9 @@ from oscine.probe.features.encoding import Encoding
 from oscine.probe.features.store import open_store
 from oscine.probe.finetune.run_states import TuningStates
 from oscine.probe.fit.search import Trial, _read
-from oscine.probe.tasks.task import Task, read_task
+from oscine.probe.tasks.task import Task
 from tests.fuzzing import check_reader, json_of
-from tests.kept_noise import EVERYTHING, noise_table, tiny_bat
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return read_task(noise_table(tmp_path_factory.mktemp("recordings")))
+from tests.kept_noise import EVERYTHING, tiny_bat
 
 
 def test_stores(task: Task, tmp_path: Path) -> None:

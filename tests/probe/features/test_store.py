@@ -17,8 +17,6 @@ import pytest
 import torch
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.bat import BAT
-from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
 from oscine.probe.features import store
 from oscine.probe.features.encoding import Encoding, encode_task
@@ -29,9 +27,9 @@ from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.heads.prototypical import PrototypicalProbe
-from oscine.probe.tasks.task import Task, read_task
+from oscine.probe.tasks.task import Task
 from tests.forked import FORK, PATIENCE, Bomb, ended, started
-from tests.kept_noise import EVERYTHING, ROWS, contents, noise_table, opened, same, shuffled, tiny_bat
+from tests.kept_noise import EVERYTHING, ROWS, contents, opened, same, shuffled
 
 HEADER = 128  # bytes of a NumPy file before its numbers
 
@@ -42,22 +40,6 @@ PROBES: dict[str, Callable[[Encoder, int], Probe]] = {
     "convex gated": lambda encoder, classes: ConvexGatedProbe(encoder, classes, prototypes=24),
 }
 every_probe = pytest.mark.parametrize("name", PROBES)
-
-
-@pytest.fixture(scope="module", params=[BAT, BirdMAE])
-def encoder(request: pytest.FixtureRequest) -> Encoder:
-    torch.manual_seed(0)
-    return request.param(dim=24, depth=3, heads=2, drop_path=0.3, seconds=0.5).eval()
-
-
-@pytest.fixture
-def bat() -> Encoder:
-    return tiny_bat()
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return read_task(noise_table(tmp_path_factory.mktemp("recordings")))
 
 
 # What is kept

@@ -29,18 +29,7 @@ from oscine.probe.features.store import Store, bytes_below, open_store
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import Task, read_task
 from tests.forked import FORK, PATIENCE, ended, started
-from tests.kept_noise import EVERYTHING, ROWS, contents, folders, noise_table, opened, same, shuffled, tiny_bat
-
-
-@pytest.fixture
-def bat() -> Encoder:
-    return tiny_bat()
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return read_task(noise_table(tmp_path_factory.mktemp("recordings")))
-
+from tests.kept_noise import EVERYTHING, ROWS, contents, folders, opened, same, shuffled, tiny_bat
 
 # One store for all
 
