@@ -24,7 +24,8 @@ from oscine.cli.probe.probe import PROBES
 from oscine.models import create_model
 from oscine.probe.features.encoding import Encoding, encode_task
 from oscine.probe.features.store import open_store
-from oscine.probe.fit.judge import FeatureSource, FitSettings, judge
+from oscine.probe.fit.judge import FeatureSource, judge
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.tasks.task import Task, read_task
 

@@ -18,7 +18,7 @@ from oscine.models import Encoder, create_model
 from oscine.models.audio.clip_random import derive_seed
 from oscine.models.encoders.base.features import Features
 from oscine.models.hub.folder import load_pretrained
-from oscine.models.progress import Bar
+from oscine.models.progress import Bar, ShowProgress
 from oscine.pretrain.run.callbacks import ProgressCallback
 from oscine.pretrain.run.files import ENCODER
 from oscine.pretrain.run.health import Health
@@ -30,7 +30,7 @@ from oscine.probe.deploy.fitted_probe import ProbeFit
 from oscine.probe.deploy.negatives import make_negatives
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.baselines import judge_vectors, log_mel_statistics
-from oscine.probe.fit.judge import FitSettings, Progress
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.report.soundscapes import detect_in_soundscapes, read_soundscapes, soundscapes_of, write_soundscapes
 from oscine.probe.results.encoder_scores import (
@@ -131,7 +131,7 @@ class Stages:
         return encode_task(encoder, self.task, NEEDS, progress=self.bar.task(f"encode with {row}"))
 
     def judge(self, row: str, encoder: Encoder, features: Features) -> EncoderScores:
-        def progress(probe: str) -> Progress:
+        def progress(probe: str) -> ShowProgress:
             return self.bar.task(f"{probe} on {row}")
 
         probes, seed = self.plan["probes"], self.seed

@@ -11,16 +11,18 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from oscine import __version__
+from oscine.models import checkpoints
+from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, Architecture, Published, find_file, find_published
 from oscine.models.compat import check_repository_name
 from oscine.models.encoders.base.devices import moved
-from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
+from oscine.models.encoders.base.provenance import NOT_KNOWN, Origin
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
-from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_folder, check_weights, encoder_folder, read_content
+from oscine.models.hub.encoder_files import CONFIG, check_folder, check_weights, encoder_folder, read_content
 from oscine.models.json_text import fits
 from oscine.models.plugins.classes import DOTTED, parameters_of
 from oscine.models.plugins.load import FLAG, offered_modules
@@ -32,97 +34,7 @@ if TYPE_CHECKING:
     from oscine.models.hub.download import Fetched
 
 
-class Architecture(NamedTuple):
-    """One named size of an encoder, and where it is described."""
-
-    encoder: str  # the name of its class
-    config: dict[str, Any]
-    paper: str
-    parameters: int
-    sample_rate: int  # Hz
-    seconds: float  # of a clip
-    sizes: Mapping[str, int] = {}  # dim and depth, where config has neither
-
-
-AUDIO_MAE_PAPER = "arXiv 2207.06405"
-BAT_PAPER = "arXiv 2602.16305"
-BEATS_PAPER = "arXiv 2212.09058"
-BIRD_MAE_PAPER = "arXiv 2504.12880"
-EAT_PAPER = "arXiv 2401.03497"
-SSLAM_PAPER = "arXiv 2506.12222"
-TINY = "oscine, for tests and two CPU cores"
-
-TINIEST = {"dim": 192, "depth": 6, "heads": 3}
-SMALL = {"dim": 384, "depth": 12, "heads": 6}
-BASE = {"dim": 768, "depth": 12, "heads": 12}
-LARGE = {"dim": 1024, "depth": 24, "heads": 16}
-HUGE = {"dim": 1280, "depth": 32, "heads": 16}
-
-# Parameters, rate and clip are what the class makes of the config: they stand here because it needs torch to say so.
-ARCHITECTURES = {
-    "audio_mae_base": Architecture("AudioMAE", BASE, AUDIO_MAE_PAPER, 85_649_664, 16_000, 10.0),
-    "bat_tiny": Architecture("BAT", TINIEST, TINY, 3_039_744, 16_000, 10.23),
-    "bat_small": Architecture("BAT", SMALL, BAT_PAPER, 23_364_096, 16_000, 10.23),
-    "bat_base": Architecture("BAT", BASE, BAT_PAPER, 92_734_464, 16_000, 10.23),
-    "bat_large": Architecture("BAT", LARGE, BAT_PAPER, 328_290_304, 16_000, 10.23),
-    "beats_base": Architecture("BEATs", BASE, BEATS_PAPER, 90_311_792, 16_000, 10.23),
-    "bird_mae_tiny": Architecture("BirdMAE", TINIEST, TINY, 2_768_832, 32_000, 5.0),
-    "bird_mae_base": Architecture("BirdMAE", BASE, BIRD_MAE_PAPER, 85_453_056, 32_000, 5.0),
-    "bird_mae_large": Architecture("BirdMAE", LARGE, BIRD_MAE_PAPER, 302_840_832, 32_000, 5.0),
-    "bird_mae_huge": Architecture("BirdMAE", HUGE, BIRD_MAE_PAPER, 630_342_400, 32_000, 5.0),
-    "eat_base": Architecture("EAT", BASE, EAT_PAPER, 85_647_360, 16_000, 10.23),
-    "sslam_base": Architecture("EAT", BASE, SSLAM_PAPER, 85_647_360, 16_000, 10.23),
-}
-
-
-class Published(NamedTuple):
-    """Weights that are known by name. checkpoints.md is the readable twin of these rows."""
-
-    name: str  # architecture.tag, the tag naming the data
-    data: str
-    file: str
-    licence: str  # as its authors state it, or NOT_STATED
-    state: str
-    repository: str | None = None  # on the Hub; None: embedded, or a file that its authors offer, for checkpoint_path
-    revision: str | None = None  # a commit to pin; None: the newest of `main`
-    sha256: str | None = None  # None: only the Hub's own hash is known, when the file is fetched
-
-    @property
-    def architecture(self) -> str:
-        return self.name.partition(".")[0]
-
-    @property
-    def by_name(self) -> bool:
-        """Whether its name is enough to load it."""
-        return self.state == EMBEDDED or self.repository is not None
-
-
-AUDIOSET = "AudioSet-2M"
-XCL = "XCL-1.7M (Xeno-canto, BirdSet)"
-LAYOUT = "layout"  # loaded from seeded weights in the published layout, never from the real file
-UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
-EMBEDDED = "embedded"  # made by oscine, in this package: FOLDER/name holds weights, config and card
-FOLDER = Path(__file__).parent / "bundled"
-
-# The first row of an architecture is what its bare name means. No revision could be looked up, so none is pinned.
-PUBLISHED = (
-    Published("audio_mae_base.as2m", AUDIOSET, "pretrained.pth", "CC BY-NC 4.0 (README: CC BY 4.0)", UNVERIFIED),
-    Published("bat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "lrauch/BAT-vit-b16-pretrainedAS2M"),
-    Published("beats_base.as2m", AUDIOSET, "BEATs_iter3.pt", "MIT", UNVERIFIED),
-    Published("bird_mae_base.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Base"),
-    Published("bird_mae_large.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Large"),
-    Published("bird_mae_huge.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Huge"),
-    Published(
-        "bird_mae_tiny.esc10", "ESC-10", WEIGHTS, "Apache-2.0", EMBEDDED,
-        sha256="5575596b071f826dea863ff0ea7e44c2d20136f6db721f2ca4cf02969ab8f769",
-    ),
-    Published("eat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "worstchan/EAT-base_epoch30_pretrain"),
-    Published(
-        "sslam_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "ta012/SSLAM_pretrain",
-        # As two public projects record it, independently of each other.
-        sha256="8ec670adb241c710422ddd894ff1bade142ef0b25cf1ee68577aa45f89432298",
-    ),
-)  # fmt: skip
+FOLDER = Path(__file__).parent / "bundled"  # FOLDER/name holds weights, config and card of what comes with oscine
 HUB, LOCAL = "hf-hub:", "local-dir:"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 # Settings that people know from timm's `create_model`, and what does the same here.
@@ -196,7 +108,7 @@ def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
     A pattern without a tag matches every tag: "bird_mae_base" finds "bird_mae_base.xcl".
     """
     if pretrained:
-        rows = [row for row in PUBLISHED if row.by_name]
+        rows = [row for row in checkpoints.PUBLISHED if row.by_name]
         return sorted(row.name for row in rows if fnmatch(row.name, filter) or fnmatch(row.architecture, filter))
     return sorted(name for name in ARCHITECTURES if fnmatch(name, filter))
 
@@ -246,7 +158,9 @@ def create_model(
     elif checkpoint_path:
         load_weights(encoder, checkpoint_path)
         sha256, file = file_hash(Path(checkpoint_path)), Path(checkpoint_path).name
-        owner = find_file(sha256) or next((row for row in PUBLISHED if row.name == name and not row.sha256), None)
+        owner = find_file(sha256) or next(
+            (row for row in checkpoints.PUBLISHED if row.name == name and not row.sha256), None
+        )
         model, licence = (owner.name, owner.licence) if owner else (file, NOT_KNOWN)
         note_weights(encoder, Origin(model, file, sha256, licence), name)
     return encoder.eval()
@@ -339,7 +253,7 @@ def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tu
     if not name.startswith(HUB):
         return name, revision
     repository, revision = _on_the_hub(name, revision)
-    row = next((row for row in PUBLISHED if row.repository == repository), None)
+    row = next((row for row in checkpoints.PUBLISHED if row.repository == repository), None)
     if row is None:
         return HUB + repository, revision
 
@@ -348,16 +262,6 @@ def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tu
     if published_by_oscine(repository, revision, local_files_only):
         return HUB + repository, revision
     return row.name, revision
-
-
-def find_published(name: str) -> Published | None:
-    """Find the row of that name, or an architecture's first one."""
-    return next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
-
-
-def find_file(sha256: str) -> Published | None:
-    """Find the row whose file has that hash."""
-    return next((row for row in PUBLISHED if row.sha256 == sha256), None)
 
 
 def _load_folder(folder: str) -> Encoder:
@@ -423,7 +327,7 @@ def _known(name: str) -> str:
     while architecture not in ARCHITECTURES:
         if next(offers, None) is None:
             raise OscineError(f"no model {name!r}; {_suggestion(name)}")
-    tags = [row.name for row in PUBLISHED if row.architecture == architecture]
+    tags = [row.name for row in checkpoints.PUBLISHED if row.architecture == architecture]
     if tag and name not in tags:
         raise OscineError(f"no weights {name!r}; {architecture} has {', '.join(tags) or 'none'}")
     return architecture

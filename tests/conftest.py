@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from oscine.models.checkpoints import ARCHITECTURES
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.hub.layouts import KEY_MAPPERS
 from oscine.models.plugins.load import allowed
-from oscine.models.zoo import ARCHITECTURES
 from oscine.pretrain.methods import METHODS
 from oscine.probe.heads.registry import PROBES
 

@@ -53,7 +53,7 @@ FOLDERS = {
     "probe": ["heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report", "run"],
     "cli": ["console", "encode", "pretrain", "probe", "hub", ""],
 }  # fmt: skip
-ABOVE = {"zoo.py", "hear_api.py", "doctor.py"}  # files beside the folders of models that use them
+ABOVE = {"zoo.py", "checkpoints.py", "hear_api.py", "doctor.py"}  # files beside the folders of models that use them
 MOST = 16  # Python files in a folder
 
 

@@ -19,7 +19,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.settings import TrainerSettings
 from oscine.probe.finetune.settings import TuningSettings
-from oscine.probe.fit.judge import FitSettings
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.report.figures import Mark
 from oscine.probe.tasks.settings import TaskSettings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from oscine.models.progress import Bar
+from oscine.models.progress import Bar, ShowProgress
 from oscine.models.text.safe_text import escape_controls, escape_lines
 from oscine.models.text.words import duration
 
@@ -45,7 +45,7 @@ class Display:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
-    def task(self, description: str) -> Callable[..., None]:
+    def task(self, description: str) -> ShowProgress:
         line, pace = self.progress.add_task(description, total=None, note=""), Pace()
 
         def update(done: int, total: int, note: str = "") -> None:
@@ -61,7 +61,7 @@ class Display:
 class Log:
     """A plain line now and then, where there is no terminal: in a cluster's log, in a file."""
 
-    def task(self, description: str) -> Callable[..., None]:
+    def task(self, description: str) -> ShowProgress:
         pace, said = Pace(), -1
         begin = latest = time.monotonic()
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.files import bytes_in_words
-from oscine.models.progress import Bar
+from oscine.models.progress import Bar, ShowProgress
 from oscine.models.text.words import counted, duration
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Reporter(Watcher):
         self.bar = bar
         self.called = called
         self.headers = bar.task("read headers")
-        self.clips: Callable[..., None] | None = None
+        self.clips: ShowProgress | None = None
         self.first: Progress | None = None
         self.begin = 0.0
 

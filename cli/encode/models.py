@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oscine.models.zoo import ARCHITECTURES, PUBLISHED, Published, list_models
+from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED, Published
+from oscine.models.zoo import list_models
 
 NONE = "none"  # that are known by name
 

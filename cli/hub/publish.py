@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oscine.cli.console.command import Help, Parser, say_loading
+from oscine.models.checkpoints import find_file
 from oscine.models.encoders.base.provenance import read_origin
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import WEIGHTS, check_folder
 from oscine.models.publish.retry import disk_errors
 from oscine.models.publish.scores import check_names, read_scores
 from oscine.models.publish.terms import LICENCES, Terms, check_terms, choose_licence, parse_data
-from oscine.models.zoo import find_file
 from oscine.pretrain.run.files import find_encoder
 from oscine.probe.deploy.probe_json import check_probe, find_probe
 
@@ -101,7 +101,7 @@ def publish(folder: Path, contents: RepoContents, facts: Facts, public: bool, dr
     A probe names its encoder, by commit, or brings it along where that is not on the Hub; the scores and settings of
     its run go along. Weights that began as somebody else's carry their licence along. Stopped at any moment, the same
     call goes on; once it is through, it changes nothing. Printed are the commit and, of an encoder, the rows for
-    models/zoo.py and checkpoints.md.
+    models/checkpoints.py and checkpoints.md.
 
     It needs a token that may write: hf auth login, or HF_TOKEN.
     """

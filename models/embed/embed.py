@@ -128,7 +128,7 @@ def embed_to_table(
 
     with closing(Journal(target)) as journal, evaluating(encoder):
         journal.check_free(settings.overwrite)
-        found = scan_headers(recordings, settings.shard, on_progress=watcher.scanned, channel=settings.channel)
+        found = scan_headers(recordings, settings.shard, progress=watcher.scanned, channel=settings.channel)
         job = job._replace(recordings=found.recordings)
         cost = measure_cost(job)  # now: an encoder that cannot compute leaves no journal
         made_by = describe(job) | {"shard": str(settings.shard)}

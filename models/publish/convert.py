@@ -6,9 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from oscine.models.checkpoints import PUBLISHED, Published, find_published
 from oscine.models.errors import OscineError
 from oscine.models.replace_outputs import is_empty, remove_empty
-from oscine.models.zoo import PUBLISHED, Published, check_model, create_model, find_published
+from oscine.models.zoo import check_model, create_model
 
 if TYPE_CHECKING:
     from oscine.models.encoders.base.encoder import Encoder

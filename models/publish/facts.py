@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from oscine.models.checkpoints import ARCHITECTURES, find_published
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.hub.origin import origin_of, refresh_licence
 from oscine.models.plugins.classes import module_of
 from oscine.models.publish.scores import Scores, check_names, read_scores
 from oscine.models.publish.terms import Data, Licence, Terms, choose_licence
-from oscine.models.zoo import ARCHITECTURES, find_published
 
 
 class Run(NamedTuple):

@@ -1,4 +1,4 @@
-"""Write the rows that make a published encoder one of the zoo, for models/zoo.py and checkpoints.md."""
+"""Write the rows that make a published encoder one of the zoo, for models/checkpoints.py and checkpoints.md."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, PUBLISHED, Published, find_published
 from oscine.models.hub.encoder_files import WEIGHTS
 from oscine.models.publish.facts import Facts, said_to_be
 from oscine.models.publish.upload import Receipt
-from oscine.models.zoo import ARCHITECTURES, EMBEDDED, PUBLISHED, Published, create_model, find_published
+from oscine.models.zoo import create_model
 
 STATE = "real file"  # of a row whose file has been fetched and compared
 
@@ -24,30 +25,30 @@ def zoo_rows(facts: Facts, receipt: Receipt) -> list[str]:
         return [f"{name} is a class of {module}, not oscine's: the zoo has no row for it"]
     old = find_published(facts.official) if facts.official else None
     if old and (reason := unchanged_reason(facts, old)):
-        return [f"{old.name} of models/zoo.py stays as it is: {reason}"]
+        return [f"{old.name} of models/checkpoints.py stays as it is: {reason}"]
     architecture = old.architecture if old else architecture_of(facts)
     data = ", ".join(one.name for one in facts.data) or "not stated"
     row = Published(
         old.name if old else name_of(facts, architecture), data, WEIGHTS, facts.licence.text, old.state if old else STATE,
-        facts.repository, receipt.commit, facts.published_sha256,
+        facts.repository, receipt.commit, facts.published_sha256, bool(old and old.supervised),
     )  # fmt: skip
     encoder = facts.encoder
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     paper = ARCHITECTURES[architecture].paper if architecture in ARCHITECTURES else f"arXiv {facts.paper}"
     new = [] if architecture in ARCHITECTURES else [
-        "models/zoo.py, ARCHITECTURES:",
+        "models/checkpoints.py, ARCHITECTURES:",
         f'    "{architecture}": Architecture("{facts.kind}", {encoder.config}, "{paper}", {parameters:_}, '
         f"{encoder.sample_rate:_}, {encoder.seconds}),",
     ]  # fmt: skip
     return [
         *new,
-        f"models/zoo.py, PUBLISHED{', in place of the row of that name' if old else ''}:",
-        f"    Published({', '.join(json.dumps(value) for value in row)}),",
+        f"models/checkpoints.py, PUBLISHED{', in place of the row of that name' if old else ''}:",
+        f"    Published({', '.join(json.dumps(value) for value in row[:-1])}{', True' if row.supervised else ''}),",
         "checkpoints.md, where they are:",
         f"| `{row.name}` | `{row.repository}` | `{row.revision}` | `{row.file}` | `{row.sha256}` | {row.licence} |",
         "checkpoints.md, what they are:",
         f"| `{row.name}` | {paper} | {data} | {encoder.sample_rate / 1000:g} kHz | {encoder.seconds:g} s | "
-        f"{parameters / 1e6:.1f} M | {row.state} |",
+        f"{parameters / 1e6:.1f} M | {'yes' if row.supervised else 'no'} | {row.state} |",
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from oscine.models.audio.load import AudioError, AudioInfo, read_headers
 from oscine.models.audio.shard import ALL, Shard
 from oscine.models.errors import OscineError
 from oscine.models.files import Stamp
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.models.recordings.inputs import WHOLE, Recordings, Stretch, find_inputs
 
 SHORTEST = 0.001  # seconds of a stretch: less may be rounded to no sample
@@ -61,19 +62,19 @@ def scan_headers(
     recordings: Recordings,
     shard: Shard = ALL,
     *,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
+    progress: ShowProgress = show_nothing,
     channel: Channel = MIX,
 ) -> HeaderScan:
     """Read the headers of recordings, which are named as `find_inputs` takes them.
 
-    on_progress: called with how many headers of how many have been read. channel: which one is to be read, or each.
+    progress: called with how many headers of how many have been read. channel: which one is to be read, or each.
     """
     inputs = find_inputs(recordings)
     listed = {name: reason for name, reason in inputs.refused.items() if shard.has(name)}
     mine = sorted(name for name in inputs.places if shard.has(name))
     found: list[Recording] = []
     for done, (name, known) in enumerate(zip(mine, read_headers([inputs.places[name] for name in mine])), start=1):
-        on_progress(done, len(mine))
+        progress(done, len(mine))
         if isinstance(known, AudioError):
             check_source(inputs.places[name], list(inputs.places.values()))
             listed[name] = known.reason

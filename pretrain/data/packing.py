@@ -25,6 +25,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import put, write_whole
 from oscine.models.json_text import check_fields, check_same_settings, read_json
 from oscine.models.locks import lock_exclusive
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.models.recordings.headers import HeaderScan, check_source, scan_headers
 from oscine.models.replace_outputs import is_litter, remove
 from oscine.models.text.words import counted
@@ -83,7 +84,7 @@ def pack_shards(
     format: str = "flac",
     size: int = 10**9,
     workers: int | None = None,
-    tell: Callable[[int, int], None] = lambda *_: None,
+    progress: ShowProgress = show_nothing,
     *,
     channel: Channel = MIX,
 ) -> Packed:
@@ -94,7 +95,7 @@ def pack_shards(
     last whole shard of one that was stopped; anything else in `out` is refused.
 
     format: flac (16 bits) or ogg (Vorbis). workers: processes that decode and encode, by default one a core; 0 is this one.
-    tell: called with how many recordings of how many are done. channel: that is packed, "mix" (the mean of all), "left",
+    progress: called with how many recordings of how many are done. channel: that is packed, "mix" (the mean of all), "left",
     "right", a number from 1, or "each": a recording a channel, whose names in the shards end with ", channel 2".
     """
     folder, out, channel = Path(folder), Path(out), parse_channel(channel)
@@ -113,7 +114,7 @@ def pack_shards(
                 if not is_finished(out):  # by who had the lock before
                     # A folder for this call alone: a killed one's processes may still be writing theirs.
                     with TemporaryDirectory(dir=work) as scratch:
-                        _pack(found, out, Path(scratch), plan, workers, tell)
+                        _pack(found, out, Path(scratch), plan, workers, progress)
         elif (out / WORK).exists():  # of a call that was killed in its last moment, or is in it
             with suppress(OscineError, OSError), _alone(out, plan):
                 pass
@@ -144,7 +145,12 @@ def read_packed(out: Path) -> Packed:
 
 
 def _pack(
-    found: HeaderScan, out: Path, scratch: Path, plan: dict[str, Any], workers: int, tell: Callable[[int, int], None]
+    found: HeaderScan,
+    out: Path,
+    scratch: Path,
+    plan: dict[str, Any],
+    workers: int,
+    progress: Callable[[int, int], None],
 ) -> None:
     from oscine.pretrain.data.transcode import Transcoder
 
@@ -173,7 +179,7 @@ def _pack(
                 check_source(recording.path, [recording.path for recording in found.recordings])
                 shard.listed[name] = listed[name] = made.reason
             path.unlink()
-            tell(number + 1, len(found.recordings))
+            progress(number + 1, len(found.recordings))
         if shard.rows:
             done.append(shard.finish(len(found.recordings)))
     finally:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
@@ -39,6 +39,7 @@ from oscine.models.embed.table_metadata import reading
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.json_text import check_fields, read_json
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.pretrain.data.spans import Span
 
 if TYPE_CHECKING:
@@ -151,10 +152,10 @@ def _overlap(shard: np.ndarray, offset: np.ndarray, length: np.ndarray) -> bool:
     return bool((shard[1:] < shard[:-1]).any() or (same & (offset[1:] < offset[:-1] + length[:-1])).any())
 
 
-def check_shards(folder: Path, tell: Callable[[int, int], None] = lambda *_: None) -> int:
+def check_shards(folder: Path, progress: ShowProgress = show_nothing) -> int:
     """Read every shard from end to end, several at a time; how many there are. An error names those that are not as packed.
 
-    tell: called with how many shards of how many are done.
+    progress: called with how many shards of how many are done.
     """
     if not is_shards(folder):
         raise OscineError(
@@ -167,7 +168,7 @@ def check_shards(folder: Path, tell: Callable[[int, int], None] = lambda *_: Non
         work = partial(_damage, folder, index, rows)
         for number, reason in enumerate(threads.map(work, range(len(shards))), 1):
             wrong += [reason] if reason else []
-            tell(number, len(shards))
+            progress(number, len(shards))
     if wrong:
         raise OscineError(f"{folder}: {len(wrong)} of {len(shards)} shards: {', '.join(wrong)}; copy them again")
     return len(shards)

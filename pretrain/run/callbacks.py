@@ -8,10 +8,9 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
+from oscine.models.progress import ShowProgress
 from oscine.models.replace_outputs import Replaced
 from oscine.pretrain.run.files import has_state_or_encoder
-
-Progress = Callable[[int, int, str], None]  # steps done, steps in all, the loss as it is logged
 
 
 class EveryNSteps(Callback):
@@ -50,14 +49,14 @@ class EveryNSteps(Callback):
 class ProgressCallback(Callback):
     """Tells the optimiser steps of a run, and its loss as it is logged."""
 
-    def __init__(self, update: Progress, every: int) -> None:
-        self.update, self.every = update, every
+    def __init__(self, progress: ShowProgress, every: int) -> None:
+        self.progress, self.every = progress, every
         self.note = ""
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         if trainer.global_step % self.every == 0:  # reading the loss waits for the device
             self.note = f"loss {trainer.callback_metrics['loss']:.4f}"
-        self.update(trainer.global_step, trainer.max_steps, self.note)
+        self.progress(trainer.global_step, trainer.max_steps, self.note)
 
 
 class DiscardReplaced(Callback):

@@ -98,7 +98,7 @@ def the_probe(facts: ProbeFacts) -> str:
         "encoder": f"{facts.kind}, {facts.treatment}, {facts.encoder_name}",
         "sample rate": f"{facts.encoder.sample_rate} Hz",
         "clip": f"{fitted.seconds:g} s",
-        "probabilities": f"{fitted.activation}, {'' if fitted.scaling else 'not '}calibrated",
+        "probabilities": f"{fitted.kind.activation}, {'' if fitted.scaling else 'not '}calibrated",
         "thresholds": "one a class, in `probe.json`" if fitted.thresholds is not None else "none were chosen",
         "fitted on": f"{fitted.fitted_on.get('rows', 'some')} rows of {fitted.fitted_on.get('task') or 'a table'}",
         "sha256": f"`{facts.published_sha256}`",

@@ -15,8 +15,10 @@ from oscine.models.encoders.base.fingerprint import digest
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.errors import OscineError
 from oscine.models.plugins.classes import module_of
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.fit.frames import FrameJudgement
-from oscine.probe.fit.judge import FeatureSource, FitSettings, Judgement, Progress, fit_probe, judge, prepare, silent
+from oscine.probe.fit.judge import FeatureSource, Judgement, fit_probe, judge, prepare
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.settings import is_framewise
 from oscine.probe.metrics.calibration import Scaling
@@ -34,7 +36,7 @@ class FittedProbe:
     head          the settings that the probe was built with, beside encoder and classes
     classes       names, in the order of the logits
     seconds       of a clip, which need not be the encoder's
-    single_label  whether a clip has one of the classes (softmax) or any number of them (sigmoid)
+    kind          whether a clip has one of the classes (softmax), or any number of them (sigmoid), or each of its frames
     scaling       what calibrates the logits; None leaves them as they are
     thresholds    [classes], probabilities from which on to say yes; None where no rows were left to choose them by
     fitted_on     task, rows and parts that it was fitted on
@@ -48,7 +50,7 @@ class FittedProbe:
     head: dict[str, Any]
     classes: list[str]
     seconds: float
-    single_label: bool
+    kind: TaskKind
     scaling: Scaling | None = None
     thresholds: Tensor | None = None
     fitted_on: dict[str, Any] = field(default_factory=dict)
@@ -62,9 +64,9 @@ class FittedProbe:
         return round(self.seconds * self.encoder.sample_rate)
 
     @property
-    def activation(self) -> str:
-        """What makes probabilities of its logits: softmax or sigmoid."""
-        return (TaskKind.SINGLE if self.single_label else TaskKind.MULTI).activation
+    def single_label(self) -> bool:
+        """Whether a clip has exactly one of the classes."""
+        return self.kind is TaskKind.SINGLE
 
     @property
     def frame_seconds(self) -> float | None:
@@ -89,7 +91,7 @@ class FittedProbe:
         """Do the same with what the encoder has prepared of clips, [batch, ...]; the probe computes in float32."""
         features = self.encoder.features(prepared, self.probe.needs.layers).to(torch.float32)
         with torch.autocast(prepared.device.type, enabled=False):
-            return as_probabilities(self.probe(features), self.single_label, self.scaling)
+            return as_probabilities(self.probe(features), self.kind, self.scaling)
 
     def describe(self) -> dict[str, Any]:
         """Describe it in JSON, without the encoder."""
@@ -125,15 +127,15 @@ class ProbeFit:
     seconds: float | None = None
     device: str | torch.device = "cpu"
     name: str = ""
-    preparing: Progress = silent
+    preparing: ShowProgress = show_nothing
 
-    def judge(self, progress: Progress = silent) -> Judgement:
+    def judge(self, progress: ShowProgress = show_nothing) -> Judgement:
         return judge(
             self.make_probe, self.features, self.task, self.settings, progress, self.device, preparing=self.preparing
         )
 
 
-def keep_probe(fit: ProbeFit, judgement: Judgement, progress: Progress = silent) -> FittedProbe:
+def keep_probe(fit: ProbeFit, judgement: Judgement, progress: ShowProgress = show_nothing) -> FittedProbe:
     """Return the probe that is worth keeping of those that a task was judged by.
 
     Of a split it is the judged one, and the split's `valid` rows, if any, choose scaling and thresholds. Of folds it is one
@@ -170,7 +172,7 @@ def final_probe(
         head,
         task.classes,
         seconds or encoder.seconds,
-        task.kind is TaskKind.SINGLE,
+        task.kind,
         choice and choice.scaling,
         choice and choice.thresholds,
         {"task": name, "rows": len(learnt), "judged": judgement.parts},
@@ -189,7 +191,7 @@ def keep_frames(
         head,
         task.classes,
         task.seconds,
-        single_label=False,
+        TaskKind.FRAMES,
         thresholds=torch.full((len(task.classes),), decision.threshold),
         fitted_on={"task": name, "rows": len(task.parts[0].train), "judged": judgement.parts},
         scores=judgement.as_dict()["mean"],
@@ -197,7 +199,7 @@ def keep_frames(
     )
 
 
-def fit_on_all(fit: ProbeFit, steps: Sequence[int] = (), progress: Progress = silent) -> Probe:
+def fit_on_all(fit: ProbeFit, steps: Sequence[int] = (), progress: ShowProgress = show_nothing) -> Probe:
     """Fit a fresh probe, as `judge` fits, on every row that any part learns from.
 
     steps: that the parts' probes have learnt from; their median is enough, no row being left to choose a best step by.

@@ -22,11 +22,12 @@ from oscine.models.audio.load import audio_info
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.deploy.arguments import THRESHOLD
 from oscine.probe.deploy.fitted_probe import FittedProbe, ProbeFit, keep_probe
 from oscine.probe.deploy.probe_json import wrong_types
 from oscine.probe.features.encoding import encode_waveforms
-from oscine.probe.fit.judge import FeatureSource, Judgement, Progress, predict, prepare, silent, within
+from oscine.probe.fit.judge import FeatureSource, Judgement, predict, prepare, within
 from oscine.probe.heads.probe import Needs
 from oscine.probe.metrics.decisions import as_probabilities
 from oscine.probe.tasks.class_names import listed, means_no_class, plain
@@ -216,7 +217,7 @@ def background_task(
 
 
 def keep_with_negatives(
-    fit: ProbeFit, judgement: Judgement, negatives: Negatives, progress: Progress = silent
+    fit: ProbeFit, judgement: Judgement, negatives: Negatives, progress: ShowProgress = show_nothing
 ) -> FittedProbe:
     """Return the probe that is worth keeping, as `keep_probe` finds it, which knows that a clip may have no class.
 
@@ -310,7 +311,7 @@ def predict_clips(
 
 def to_probabilities(fitted: FittedProbe, logits: Tensor) -> Tensor:
     """Turn logits [..., classes] into the probabilities that a fitted probe makes of them."""
-    return as_probabilities(logits.double(), fitted.single_label, fitted.scaling)
+    return as_probabilities(logits.double(), fitted.kind, fitted.scaling)
 
 
 def threshold_above(highest: Tensor) -> Tensor:

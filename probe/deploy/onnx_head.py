@@ -24,7 +24,7 @@ def make_onnx_head(fitted: FittedProbe) -> Head:
         )
     facts = {
         "probe": type(fitted.probe).__name__,
-        "activation": fitted.activation,
+        "activation": fitted.kind.activation,
         "thresholds": json.dumps(None if fitted.thresholds is None else fitted.thresholds.tolist()),
     }
     return Head(CalibratedLogits(fitted), fitted.probe.needs.layers, fitted.classes, fitted.samples, facts)

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import torch
 from huggingface_hub.utils import yaml_dump
 
+from oscine.models.checkpoints import find_published
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, strip_local_paths
@@ -34,7 +35,7 @@ from oscine.models.publish.retry import disk_errors
 from oscine.models.publish.scores import Scores, check_names, read_scores
 from oscine.models.publish.terms import Data, Terms, check_allowed, choose_licence
 from oscine.models.publish.upload import publish, would_publish
-from oscine.models.zoo import LOCAL, find_published
+from oscine.models.zoo import LOCAL
 from oscine.probe.deploy.card import ProbeFacts, write_probe_card
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.probe_json import BESIDE, FACTS, SCORES, TENSORS, read_facts

@@ -66,6 +66,7 @@ from oscine.probe.deploy.probe_json import (
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
+from oscine.probe.tasks.kinds import TaskKind
 
 
 def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | None = None) -> Path:
@@ -144,13 +145,11 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     return FittedProbe(
         probe.to(encoder.device).eval(),
         encoder.eval(),
+        kind=TaskKind.SINGLE if facts["single_label"] else TaskKind.FRAMES if probe.framewise else TaskKind.MULTI,
         scaling=Scaling(**numbers) if numbers else None,
         thresholds=thresholds,
         origin=origin,
-        **{
-            name: facts[name]
-            for name in ("head", "classes", "seconds", "single_label", "fitted_on", "scores", "median")
-        },
+        **{name: facts[name] for name in ("head", "classes", "seconds", "fitted_on", "scores", "median")},
     )
 
 

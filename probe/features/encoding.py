@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,6 +25,7 @@ from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.precision import FLOAT32, computing
 from oscine.models.errors import OscineError
 from oscine.models.files import Stamp, file_stamp
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import LabelledClips, Task, read_batches, warn_of_longer
 
@@ -130,7 +131,7 @@ def encode_task(
     seconds: float | None = None,
     batch_size: int = 16,
     workers: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: ShowProgress = show_nothing,
 ) -> Features:
     """Encode every row of a task, in the table's order, in float32 on the CPU; only what `needs` names is kept.
 
@@ -154,7 +155,7 @@ def _gather(
     encoding: Encoding,
     batches: Iterable[Sequence[Tensor]],
     total: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: ShowProgress = show_nothing,
 ) -> Features:
     made, done = room_for(total, encoding.shapes), 0
     for batch in batches:

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import bytes_in_words, common_folder, write_whole
 from oscine.models.json_text import check_fields, read_json
 from oscine.models.locks import SharedLock, lock_shared, lock_wait, try_lock
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.features.encoding import DTYPES, Encoding, Shapes, by_clip, room_for
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import LabelledClips, read_batches
@@ -53,7 +54,7 @@ def open_store(
     *,
     limit: int = LIMIT,
     workers: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: ShowProgress = show_nothing,
 ) -> Store | Encoding:
     """Return the features of an encoding from a store below `root`: one that has them, or one that is written now.
 
@@ -161,7 +162,7 @@ class Stores:
             _note(self.folder, about | {"kept": self.kept, "bytes": self.encoding.nbytes, "done": 0})
         return lock_shared(self.folder / USED)
 
-    def write(self, workers: int, progress: Callable[[int, int], None]) -> Store:
+    def write(self, workers: int, progress: ShowProgress) -> Store:
         """Write the reserved store, or wait for the process that does, and open it."""
         with writing(self.folder):
             lock = lock_wait(self.folder / LOCK, f"encoding the same clips into {self.folder}")
@@ -269,7 +270,7 @@ def rows_done(folder: Path) -> int:
     return done
 
 
-def _write_rows(encoding: Encoding, folder: Path, workers: int, progress: Callable[[int, int], None]) -> None:
+def _write_rows(encoding: Encoding, folder: Path, workers: int, progress: ShowProgress) -> None:
     """Write all rows that are missing, in order. What `store.json` says is done is on the disk for good.
 
     Killed at any moment, the same call goes on where it was. For one process at a time.

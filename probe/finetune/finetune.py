@@ -21,21 +21,21 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.precision import FLOAT32, choose_precision, computing
 from oscine.models.errors import OscineError
 from oscine.models.hub.origin import origin_of
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.deploy.fitted_probe import FittedProbe, final_probe
 from oscine.probe.finetune.clips import Clips, TrainingClips, augment_batch
 from oscine.probe.finetune.learner import Learner, check_able, encoder_groups, rebuilt
 from oscine.probe.finetune.settings import TuningSettings
-from oscine.probe.fit.judge import FitSettings, Judgement, as_shares, choose_loss, main_score, score, silent
+from oscine.probe.fit.judge import Judgement, as_shares, choose_loss, main_score, score
 from oscine.probe.fit.losses import LOSSES
 from oscine.probe.fit.optimise import TrainingLoop, training_batches
-from oscine.probe.fit.settings import check_selection
+from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.probe import Probe
 from oscine.probe.tasks.task import NO_ROWS, LabelledClips, Part, Task, read_batches
 
 # States, beside those of the parts by their numbers: of the part that learns now, and of what has learnt from all rows.
 NOW, ALL = "now", "all"
 States = MutableMapping[str, Any]
-Progress = Callable[[int, int, str], None]  # done, of how many, and a note
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class FineTuning:
     def clip_seconds(self) -> float:
         return self.seconds or self.encoder.seconds
 
-    def judge(self, states: States, progress: Progress = silent, name: str = "", keep: bool = True) -> Judgement:
+    def judge(
+        self, states: States, progress: ShowProgress = show_nothing, name: str = "", keep: bool = True
+    ) -> Judgement:
         """Fine-tune on every part of the task, from the same weights, and score the rows that the part is judged on.
 
         states: where it keeps how far it is; with what a killed one has left there, it goes on and ends with the same bits.
@@ -102,7 +104,13 @@ class FineTuning:
         return self.encoder_of(states["0"])
 
     def final_probe(
-        self, judgement: Judgement, head: dict[str, Any], states: States, *, progress: Progress = silent, name: str = ""
+        self,
+        judgement: Judgement,
+        head: dict[str, Any],
+        states: States,
+        *,
+        progress: ShowProgress = show_nothing,
+        name: str = "",
     ) -> FittedProbe:
         """Choose the probe that is worth keeping with its encoder, as `keep_probe` does for a frozen one.
 
@@ -125,7 +133,7 @@ class FineTuning:
         part: Part,
         name: str,
         states: States,
-        progress: Progress,
+        progress: ShowProgress,
         *,
         steps: int | None = None,
         keep: bool = True,
@@ -145,7 +153,7 @@ class FineTuning:
         return states[name]
 
     def learn(
-        self, part: Part, name: str, states: States, progress: Progress = silent, steps: int | None = None
+        self, part: Part, name: str, states: States, progress: ShowProgress = show_nothing, steps: int | None = None
     ) -> tuple[Learner, int]:
         """Train a learner on a part's rows; return it in eval mode, and the step whose weights it has."""
         fit, learner = self.fit, self.begin()

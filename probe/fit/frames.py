@@ -13,18 +13,9 @@ import torch
 from torch import Tensor
 
 from oscine.models.errors import OscineError
-from oscine.probe.fit.judge import (
-    FeatureSource,
-    FitSettings,
-    Judgement,
-    Prepared,
-    Progress,
-    judge,
-    predict,
-    silent,
-    without_nan,
-)
-from oscine.probe.fit.settings import check_selection
+from oscine.models.progress import ShowProgress, show_nothing
+from oscine.probe.fit.judge import FeatureSource, Judgement, Prepared, judge, predict, without_nan
+from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.probe import Probe
 from oscine.probe.metrics.sound_events import MEDIAN, Files, Matches, find_events, onset_matches, segment_matches, total
 from oscine.probe.tasks.frame_task import HOP, FrameTask
@@ -114,10 +105,10 @@ def judge_frames(
     task: FrameTask,
     settings: FitSettings,
     *,
-    progress: Progress = silent,
+    progress: ShowProgress = show_nothing,
     device: str | torch.device = "cpu",
     hop: float = HOP,
-    preparing: Progress = silent,
+    preparing: ShowProgress = show_nothing,
 ) -> FrameJudgement:
     """Judge a frame-wise probe as `judge` does, its frames being the rows, and score the events that it finds.
 

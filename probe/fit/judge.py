@@ -15,15 +15,12 @@ from torch.nn.functional import one_hot
 
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
-from oscine.probe.features.encoding import encode_task as encode_task
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.fit.losses import LOSSES, cross_entropy
 from oscine.probe.fit.optimise import StepThreads, TrainingLoop, training_batches
-from oscine.probe.fit.settings import FitSettings as FitSettings
-from oscine.probe.fit.settings import check_selection
+from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.probe import Probe
 from oscine.probe.metrics.metrics import LARGE, Metrics, multi_label_metrics, single_label_metrics
-from oscine.probe.metrics.metrics import Progress as Progress
-from oscine.probe.metrics.metrics import silent as silent
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import NO_ROWS, Task
 
@@ -101,7 +98,7 @@ def prepare(
     device: str | torch.device = "cpu",
     *,
     rows: Tensor | None = None,
-    progress: Progress = silent,
+    progress: ShowProgress = show_nothing,
 ) -> FeatureSource:
     """Do what a probe does without parameters: once where the outcome fits into memory, else whenever rows are taken.
 
@@ -131,10 +128,10 @@ def judge(
     features: FeatureSource,
     task: Task,
     settings: FitSettings,
-    progress: Progress = silent,
+    progress: ShowProgress = show_nothing,
     device: str | torch.device = "cpu",
-    scoring: Progress = silent,
-    preparing: Progress = silent,
+    scoring: ShowProgress = show_nothing,
+    preparing: ShowProgress = show_nothing,
 ) -> Judgement:
     """Fit a fresh probe on every part of the task and score it on the part's own test rows.
 
@@ -160,11 +157,13 @@ def judge(
         judgement.logits.append(predict(probe, prepared, part.test, at_once))
         judgement.valid_logits.append(predict(probe, prepared, part.valid, at_once))
         large = judgement.logits[-1].numel() >= LARGE
-        judgement.metrics.append(score(judgement.logits[-1], task.targets[part.test], scoring if large else silent))
+        judgement.metrics.append(
+            score(judgement.logits[-1], task.targets[part.test], scoring if large else show_nothing)
+        )
     return judgement
 
 
-def within(progress: Callable[..., None], part: int, parts: int) -> Callable[..., None]:
+def within(progress: ShowProgress, part: int, parts: int) -> ShowProgress:
     """Turn progress of one of several parts of equal length into progress of all of them."""
     return lambda done, total, *note: progress(part * total + done, parts * total, *note)
 
@@ -184,7 +183,7 @@ def fit_probe(
     *,
     valid: Tensor = NO_ROWS,
     steps: int | None = None,
-    progress: Progress = silent,
+    progress: ShowProgress = show_nothing,
 ) -> int:
     """Fit a probe in place on some rows of a task, and return the step whose weights it has.
 
@@ -219,7 +218,7 @@ def predict(probe: Probe, prepared: FeatureSource, rows: Tensor, batch_size: int
         return torch.cat([probe.logits(prepared.take(batch).to(device)).cpu() for batch in rows.split(batch_size)])
 
 
-def score(logits: Tensor, targets: Tensor, progress: Progress = silent) -> Metrics:
+def score(logits: Tensor, targets: Tensor, progress: ShowProgress = show_nothing) -> Metrics:
     """Score logits as the kind of the targets asks for, see `TaskKind`; frames, [rows, time, classes], are rows."""
     if TaskKind.of(targets) is TaskKind.SINGLE:
         return single_label_metrics(logits, targets, progress)

@@ -17,8 +17,9 @@ from torch.quasirandom import SobolEngine
 from oscine.models.audio.load import AudioError
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
-from oscine.models.json_text import check_fields, read_json
+from oscine.models.json_text import check_fields, check_same_settings, differences, read_json
 from oscine.models.locks import lock_exclusive
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.fit.search_space import Range, check_optuna
 from oscine.probe.tasks.task import Part
 
@@ -100,7 +101,7 @@ def search(
     evaluate: Callable[[Settings], float],
     plan: SearchPlan,
     folder: Path,
-    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    progress: ShowProgress = show_nothing,
 ) -> Search:
     """Look for the settings of which `evaluate` gives the highest value, and return all that were tried.
 
@@ -154,14 +155,11 @@ def _read(journal: Path, record: dict[str, Any], overwrite: bool) -> list[Trial]
         if overwrite:
             return []
         raise
-    before = content["record"]
-    differ = [name for name in {**before, **record} if before.get(name) != record.get(name)]
-    if differ and not overwrite:
-        raise OscineError(
-            f"{journal.parent} is a search with other {', '.join(differ)}; call it as then to go on, --overwrite starts "
-            "anew, --name X another"
-        )
-    return [] if differ else tried
+    if overwrite:
+        return [] if differences(content["record"], record) else tried
+    remedy = f"call it as then to go on, {anew}, --name X another"
+    check_same_settings(content["record"], record, complaint=f"{journal.parent} is a search with", remedy=remedy)
+    return tried
 
 
 def _propose(space: Mapping[str, Range], tried: Sequence[Trial], seed: int) -> Settings:

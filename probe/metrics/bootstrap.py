@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from oscine.models.errors import OscineError
-from oscine.probe.metrics.metrics import Progress, check_logits, check_targets, silent
+from oscine.models.progress import ShowProgress, show_nothing
+from oscine.probe.metrics.metrics import check_logits, check_targets
 
 # From how often each row was drawn [draws, rows] to the score of each draw [draws], 0 to 1; NaN where it is not defined.
 Score = Callable[[Tensor], Tensor]
@@ -58,7 +59,7 @@ USUAL = Resampling()
 
 
 def confidence_interval(
-    score: Score, groups: Sequence[object], how: Resampling = USUAL, *, progress: Progress = silent
+    score: Score, groups: Sequence[object], how: Resampling = USUAL, *, progress: ShowProgress = show_nothing
 ) -> Interval:
     """Compute the interval of a score over groups of rows: the bootstrap's, or Student's where there are few groups.
 
@@ -80,7 +81,7 @@ def compare(first: Score, second: Score, groups: Sequence[object], how: Resampli
 
 
 def _distribution(
-    score: Score, groups: Sequence[object], how: Resampling, progress: Progress = silent
+    score: Score, groups: Sequence[object], how: Resampling, progress: ShowProgress = show_nothing
 ) -> tuple[float, Percentiles | Student | None]:
     """Return the score of all rows, and where scores of such rows lie; None where it is not defined."""
     of_row = _group_numbers(groups)
@@ -90,7 +91,7 @@ def _distribution(
     return whole, _percentiles(whole, _scores_of_draws(score, groups, how, progress), how.level)
 
 
-def _scores_of_draws(score: Score, groups: Sequence[object], how: Resampling, progress: Progress) -> Tensor:
+def _scores_of_draws(score: Score, groups: Sequence[object], how: Resampling, progress: ShowProgress) -> Tensor:
     """Score every draw; [draws] without those for which the score is not defined."""
     values: list[Tensor] = []
     for counts in resamples(groups, how):
@@ -100,7 +101,7 @@ def _scores_of_draws(score: Score, groups: Sequence[object], how: Resampling, pr
     return drawn[~drawn.isnan()]
 
 
-def _student(score: Score, of_row: Tensor, whole: float, how: Resampling, progress: Progress) -> Student | None:
+def _student(score: Score, of_row: Tensor, whole: float, how: Resampling, progress: ShowProgress) -> Student | None:
     """Put Student's t around the score of few groups, with the jackknife's error: each group is left out in turn.
 
     of_row: the number of each row's group, [rows]. It holds what it says with few groups, of any sizes, where draws of the

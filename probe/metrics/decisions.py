@@ -32,18 +32,18 @@ def fit_decision_rule(logits: Tensor, targets: Tensor) -> DecisionRule:
     if kind.scaling is None:
         raise OscineError("frames have no scaling; choose_decision finds their threshold and median")
     scaling = FITS[kind.scaling](logits, targets)
-    found = as_probabilities(logits.double(), kind is TaskKind.SINGLE, scaling)
+    found = as_probabilities(logits.double(), kind, scaling)
     return DecisionRule(scaling, best_thresholds(found, as_columns(targets, logits.shape[1])))
 
 
-def as_probabilities(logits: Tensor, single_label: bool, scaling: Scaling | None = None) -> Tensor:
-    """Turn logits [..., classes] into probabilities; softmax where a row has one class, else sigmoid.
+def as_probabilities(logits: Tensor, kind: TaskKind, scaling: Scaling | None = None) -> Tensor:
+    """Turn logits [..., classes] of a task of that kind into probabilities.
 
     In double precision they hardly ever tie.
     """
     if scaling:
         logits = scaling(logits)
-    return logits.softmax(-1) if single_label else logits.sigmoid()
+    return logits.softmax(-1) if kind is TaskKind.SINGLE else logits.sigmoid()
 
 
 def best_thresholds(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]

@@ -11,15 +11,11 @@ import torch
 from torch import Tensor
 
 from oscine.models.errors import OscineError
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.tasks.task import as_columns
 
-Progress = Callable[[int, int], None]  # done, of how many
 LARGE = 10**7  # logits that take some seconds to score; 10**8 take half a minute
 BLOCK, COLUMNS = 1000, 64  # rows whose classes are put in order at once; classes whose rows are
-
-
-def silent(done: int, total: int, note: str = "") -> None:
-    """Show no progress."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Metrics:
     classes_without_auroc: int
 
 
-def single_label_metrics(logits: Tensor, labels: Tensor, progress: Progress = silent) -> Metrics:
+def single_label_metrics(logits: Tensor, labels: Tensor, progress: ShowProgress = show_nothing) -> Metrics:
     """Score logits [rows, classes] of one class a row, of which the softmax counts; labels [rows] as class numbers.
 
     Log-probabilities are logits too.
@@ -67,7 +63,7 @@ def single_label_metrics(logits: Tensor, labels: Tensor, progress: Progress = si
     return _metrics(logits.double().softmax(1), targets, predicted, progress)
 
 
-def multi_label_metrics(logits: Tensor, targets: Tensor, progress: Progress = silent) -> Metrics:
+def multi_label_metrics(logits: Tensor, targets: Tensor, progress: ShowProgress = show_nothing) -> Metrics:
     """Score logits of any number of classes a row. logits and targets [rows, classes], targets 0 or 1.
 
     Frame-wise ones are flattened to rows first. Only the order of the logits counts, but for F1.
@@ -129,7 +125,7 @@ def top_accuracy(scores: Tensor, targets: Tensor, best: int = 1) -> float:
     return torch.cat(found).double().mean().item()
 
 
-def _metrics(scores: Tensor, targets: Tensor, predicted: Tensor, progress: Progress) -> Metrics:
+def _metrics(scores: Tensor, targets: Tensor, predicted: Tensor, progress: ShowProgress) -> Metrics:
     scores, targets, predicted = scores.detach().cpu().double(), targets.detach().cpu().bool(), predicted.cpu()
     labelled = targets.any(1)
     if not labelled.any():
@@ -163,7 +159,7 @@ def _per_class(
     measures: Sequence[Callable[[np.ndarray, np.ndarray], float]],
     scores: Tensor,
     targets: Tensor,
-    progress: Progress = silent,
+    progress: ShowProgress = show_nothing,
 ) -> Tensor:  # [measures, classes]
     """Measure every class, each of its rows in order and its positives in order. progress: of the classes."""
     truth, classes = targets.bool(), targets.shape[1]

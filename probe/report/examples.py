@@ -152,7 +152,7 @@ class Example(NamedTuple):
 def confident_examples(judged: Judged) -> list[Example]:
     """Pick the judged rows of which the probe is surest: one where it is right, and one where it is wrong."""
     single, targets = judged.task.kind is TaskKind.SINGLE, judged.task.targets[judged.part.test]
-    best = as_probabilities(judged.logits.double(), single).max(1)
+    best = as_probabilities(judged.logits.double(), judged.task.kind).max(1)
     right = targets == best.indices if single else targets.gather(1, best.indices[:, None])[:, 0] > 0
     examples = []
     for verdict in (True, False):

@@ -32,6 +32,7 @@ from oscine.probe.report.cutouts import show_spectrogram
 from oscine.probe.report.html import COLOURS, INK, WIDE, Report, plain_axes
 from oscine.probe.tasks.chorus import MARK, soundscape_path
 from oscine.probe.tasks.frame_task import Event
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.selection_tables import read_raven, write_raven
 from oscine.probe.tasks.task import Task
 
@@ -87,7 +88,7 @@ def detect_in_soundscapes(fit: ProbeFit, recordings: Mapping[str, Path], negativ
     extended, source = add_negatives(replace(task, targets=whole_clips), fit.features, negatives)
     judgement = replace(fit, task=extended, features=source).judge()
     fitted = {
-        name: FittedProbe(probe, encoder, fit.head, task.classes, encoder.seconds, single_label=False)
+        name: FittedProbe(probe, encoder, fit.head, task.classes, encoder.seconds, TaskKind.MULTI)
         for name, probe in zip(judgement.parts, judgement.probes)
     }
     rows = {path: predict_file(fitted[part], path)[task.classes] for part, path in recordings.items()}

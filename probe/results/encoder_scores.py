@@ -15,8 +15,10 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.errors import OscineError
 from oscine.models.hub.checksummed import load_checksummed, save_checksummed
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.fit.baselines import judge_vectors
-from oscine.probe.fit.judge import FitSettings, Judgement, Progress, judge, silent
+from oscine.probe.fit.judge import Judgement, judge
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.probe import Needs
 from oscine.probe.heads.registry import PROBES
@@ -35,7 +37,7 @@ def judge_encoder(
     *,
     probes: Mapping[str, Mapping[str, Any]],
     seed: int,
-    progress: Callable[[str], Progress] = lambda name: silent,
+    progress: Callable[[str], ShowProgress] = lambda name: show_nothing,
 ) -> Judgements:
     """Judge by logistic regression on the mean patch of the last layer, then by every probe on all features.
 

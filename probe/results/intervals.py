@@ -12,9 +12,10 @@ from pandas import DataFrame
 from torch import Tensor
 
 from oscine.models.errors import OscineError
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.models.text.words import counted
 from oscine.probe.fit.frames import FrameJudgement
-from oscine.probe.fit.judge import Judgement, Progress, silent, within
+from oscine.probe.fit.judge import Judgement, within
 from oscine.probe.metrics.bootstrap import (
     FEW,
     USUAL,
@@ -101,7 +102,9 @@ class Assessment:
         )  # fmt: skip
 
 
-def assess(judgement: Judgement, task: Task, how: Resampling = USUAL, *, progress: Progress = silent) -> Assessment:
+def assess(
+    judgement: Judgement, task: Task, how: Resampling = USUAL, *, progress: ShowProgress = show_nothing
+) -> Assessment:
     """Compute intervals over groups of judged rows, calibration, and what validation rows alone can choose.
 
     Nothing is chosen on judged rows: without validation rows there is neither a scaling nor a threshold. progress: of the
@@ -120,7 +123,7 @@ def assess(judgement: Judgement, task: Task, how: Resampling = USUAL, *, progres
         scores["chosen_f1"] = over_parts(_f1_scores(judgement, task, choices), predictions.parts)
         for scaling in (name + suffix for name in FITS for suffix in ("", PER_CLASS)):
             scaled = [fit_scaling(scaling, *rows)(logits) for rows, logits in zip(asked, judgement.logits, strict=True)]
-            found = as_probabilities(torch.cat(scaled).double(), task.kind is TaskKind.SINGLE)
+            found = as_probabilities(torch.cat(scaled).double(), task.kind)
             calibrations[scaling] = calibration(found, predictions.targets)
     over = describe_groups(task.rows.iloc[torch.cat([part.test for part in task.parts]).numpy()])
     made = _assess(scores, list(predictions.rows["group"]), over, how, progress)
@@ -128,7 +131,7 @@ def assess(judgement: Judgement, task: Task, how: Resampling = USUAL, *, progres
 
 
 def _assess(
-    scores: Mapping[str, Score], groups: list[int], over: str, how: Resampling, progress: Progress = silent
+    scores: Mapping[str, Score], groups: list[int], over: str, how: Resampling, progress: ShowProgress = show_nothing
 ) -> Assessment:
     """Compute the interval of every score, if there are enough groups. over: what these are, in words."""
     total = len(set(groups))
@@ -164,7 +167,7 @@ def compare_predictions(first: Predictions, second: Predictions, how: Resampling
 
 def score_of(predictions: Predictions, make: Callable[[Tensor, Tensor], Score]) -> Score:
     """Return the mean of a score over the parts. One label a row is scored by its probability, as in `Metrics`."""
-    values = predictions.probabilities if predictions.single_label else predictions.logits
+    values = predictions.probabilities if predictions.kind is TaskKind.SINGLE else predictions.logits
     parts = predictions.parts
     return over_parts([make(values[rows], predictions.targets[rows]) for rows in parts], parts)
 
@@ -177,7 +180,7 @@ def _f1_scores(judgement: Judgement, task: Task, choices: Mapping[str, DecisionR
 
     def f1(logits: Tensor, part: Part) -> Score:
         choice, targets = choices[part.name], task.targets[part.test]
-        predicted = as_probabilities(logits.double(), task.kind is TaskKind.SINGLE, choice.scaling) > choice.thresholds
+        predicted = as_probabilities(logits.double(), task.kind, choice.scaling) > choice.thresholds
         true = as_columns(targets, len(task.classes)).bool()
         matched, compared = 2 * (predicted & true).double(), predicted.double() + true.double()
 

@@ -40,7 +40,7 @@ class Predictions:
     classes: list[str]
     targets: Tensor  # 0 or 1
     logits: Tensor
-    single_label: bool
+    kind: TaskKind
 
     @property
     def parts(self) -> list[Tensor]:
@@ -50,7 +50,7 @@ class Predictions:
 
     @property
     def probabilities(self) -> Tensor:
-        return as_probabilities(self.logits.double(), self.single_label)
+        return as_probabilities(self.logits.double(), self.kind)
 
 
 def predictions_of(judgement: Judgement, task: Task) -> Predictions:
@@ -67,7 +67,7 @@ def predictions_of(judgement: Judgement, task: Task) -> Predictions:
         task.classes,
         targets,
         torch.cat(judgement.logits),
-        task.kind is TaskKind.SINGLE,
+        task.kind,
     )
 
 
@@ -83,7 +83,9 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     for name, column in {"labels": pa.array(labels, pa.list_(pa.string())), **columns}.items():
         table = table.append_column(name, pa.array(column))
     file = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({KIND: b"one" if predictions.single_label else b"any"}), file)
+    pq.write_table(
+        table.replace_schema_metadata({KIND: b"one" if predictions.kind is TaskKind.SINGLE else b"any"}), file
+    )
     write_whole(Path(path), file.getvalue())
     write_whole(Path(path).with_suffix(".csv"), as_csv(predictions))
 
@@ -97,7 +99,7 @@ def as_csv(predictions: Predictions) -> bytes:
     """
     classes, probabilities = predictions.classes, predictions.probabilities
     likeliest, likely = one_hot(probabilities.argmax(1), len(classes)), probabilities >= 0.5
-    chosen = likeliest if predictions.single_label else likely
+    chosen = likeliest if predictions.kind is TaskKind.SINGLE else likely
     texts = predictions.rows.columns.intersection([FILE, "path", "part"], sort=False)
     rows = predictions.rows[[*predictions.rows.columns.intersection([FILE]), *KEYS]].assign(
         **{name: predictions.rows[name].map(as_cell) for name in texts},
@@ -131,7 +133,7 @@ def read_predictions(path: str | Path) -> Predictions:
     rows = table.select([*KEYS, "group"]).to_pandas()
     logits = torch.stack([torch.from_numpy(table[LOGIT + name].to_numpy().copy()) for name in classes], 1)
     targets = multi_hot(table["labels"].to_pylist(), classes).to(torch.uint8)
-    return Predictions(rows, classes, targets, logits, kind == b"one")
+    return Predictions(rows, classes, targets, logits, TaskKind.SINGLE if kind == b"one" else TaskKind.MULTI)
 
 
 def align_rows(first: Predictions, second: Predictions) -> Predictions:

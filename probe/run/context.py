@@ -9,11 +9,11 @@ from pathlib import Path
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.files import bytes_in_words
-from oscine.models.progress import Bar
+from oscine.models.progress import Bar, ShowProgress
 from oscine.probe.features.embedding_table import read_embedded
 from oscine.probe.features.encoding import Encoding, encode_task
 from oscine.probe.features.store import bytes_below, open_store
-from oscine.probe.fit.judge import FeatureSource, Progress
+from oscine.probe.fit.judge import FeatureSource
 from oscine.probe.fit.search import Search
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.run.settings import ProbeRunSettings
@@ -44,7 +44,7 @@ class RunContext:
     def device(self) -> str:
         return str(self.encoder.device)
 
-    def preparing(self) -> Progress:
+    def preparing(self) -> ShowProgress:
         """Show the progress of clips that a fit prepares; where no store had room they are encoded then."""
         return when_begun(self.bar, "prepare clips")
 
@@ -78,9 +78,9 @@ class RunContext:
         return source
 
 
-def when_begun(bar: Bar, description: str) -> Callable[..., None]:
+def when_begun(bar: Bar, description: str) -> ShowProgress:
     """Return the callback of a task that is added to the display only once it is called."""
-    begun: list[Callable[..., None]] = []
+    begun: list[ShowProgress] = []
 
     def update(done: int, total: int, note: str = "") -> None:
         if not begun:

@@ -11,6 +11,7 @@ import torch
 
 from oscine import __version__
 from oscine.models.encoders.base.fingerprint import fingerprint
+from oscine.models.progress import show_nothing
 from oscine.probe.deploy.fitted_probe import FittedProbe, ProbeFit, keep_frames, keep_probe
 from oscine.probe.deploy.negatives import background_task, keep_with_negatives, make_negatives, raise_thresholds
 from oscine.probe.deploy.saved_probe import save_probe
@@ -20,7 +21,7 @@ from oscine.probe.finetune.run_states import TuningStates
 from oscine.probe.fit.baselines import ALL_LAYERS
 from oscine.probe.fit.few_shot import few_shot_curve
 from oscine.probe.fit.frames import judge_frames
-from oscine.probe.fit.judge import FeatureSource, Judgement, join_judgements, judge, silent, within
+from oscine.probe.fit.judge import FeatureSource, Judgement, join_judgements, judge, within
 from oscine.probe.report.examples import Judged
 from oscine.probe.report.frames_page import JudgedFrames, frames_report
 from oscine.probe.report.html import Report, write_report
@@ -77,7 +78,7 @@ def fit_final_probe(
 ) -> FittedProbe:
     """Fit or choose the probe to keep; of recordings of one's own it knows what no class sounds like, too."""
     if not run.settings.own:
-        return keep_probe(fit, judgement, run.bar.task("fit on all folds") if len(fit.task.parts) > 1 else silent)
+        return keep_probe(fit, judgement, run.bar.task("fit on all folds") if len(fit.task.parts) > 1 else show_nothing)
     needs = fit.make_probe().needs
     negatives = make_negatives(
         fit.encoder, needs, fit.task, seconds=fit.seconds, batch_size=run.batch_size, seed=fit.settings.seed
@@ -109,7 +110,7 @@ def tune_clips(run: RunContext, task: Task, name: str) -> Findings:
     judgement = plan.judge(states, run.bar.task("fine-tune"))
 
     def final() -> Final:
-        progress = run.bar.task("fine-tune on all folds") if len(task.parts) > 1 else silent
+        progress = run.bar.task("fine-tune on all folds") if len(task.parts) > 1 else show_nothing
         fitted = plan.final_probe(judgement, run.settings.head, states, progress=progress, name=name)
         if run.settings.own:  # it has not learnt from them: of a split, the judged encoder would have to learn anew
             negatives = make_negatives(

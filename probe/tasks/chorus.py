@@ -13,7 +13,7 @@ recording picks up beside the bird: a probe that is judged on a recordist it has
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,9 @@ from pandas import DataFrame
 
 from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
+from oscine.models.json_text import check_same_settings, read_json
 from oscine.models.locks import lock_output
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.models.replace_outputs import is_empty
 from oscine.probe.tasks.chorus_sounds import RECORDISTS, SPECIES, Array, Individual, hatch, record, sing, travel
 
@@ -55,7 +57,7 @@ def make_chorus(
     seed: int = 0,
     clips: int = 10,
     soundscapes: int = 1,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: ShowProgress = show_nothing,
 ) -> Path:
     """Write the data set into a folder and return its table, which is written last: where it stands, all stands.
 
@@ -90,15 +92,14 @@ def claim(out: Path, settings: dict[str, int]) -> None:
     for name, least in {"seed": 0, "clips": 1, "soundscapes": 0}.items():
         if settings[name] < least:
             raise OscineError(f"{name} is {settings[name]}; it must be {least} or more")
-    mark, text = out / MARK, json.dumps(settings) + "\n"
-    if mark.is_file() and mark.read_text(encoding="utf-8") == text:
+    mark, remedy = out / MARK, "name a folder that is empty or does not exist"
+    if mark.is_file():
+        check_same_settings(read_json(mark, remedy), settings, complaint=f"{out} holds a data set with", remedy=remedy)
         return
     if out.exists() and not (out.is_dir() and is_empty(out)):
-        raise OscineError(
-            f"{out} holds something other than this data set; name a folder that is empty or does not exist"
-        )
+        raise OscineError(f"{out} holds something other than this data set; {remedy}")
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(mark, text.encode())
+    write_whole(mark, (json.dumps(settings) + "\n").encode())
 
 
 def make_clip(seed: int, recordist: str, species: str, index: int) -> Array:

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from oscine.cli.console import config
-from oscine.probe.fit.judge import FitSettings
+from oscine.probe.fit.settings import FitSettings
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "store.py"
 

@@ -25,8 +25,8 @@ from oscine.cli import COMMANDS, Lines, command_module, dispatch, main
 from oscine.cli.console.command import call
 from oscine.cli.console.config import find, shipped
 from oscine.cli.console.output import progress_bar
+from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED
 from oscine.models.errors import Misuse, OscineError
-from oscine.models.zoo import ARCHITECTURES, PUBLISHED
 
 TYPED = [
     "quickstart",

@@ -14,10 +14,10 @@ import soundfile
 import torch
 
 from oscine.cli import COMMANDS
+from oscine.models.checkpoints import ARCHITECTURES
 from oscine.models.encoders.base.devices import DEVICES
 from oscine.models.encoders.bat import BAT
 from oscine.models.hub.folder import save_pretrained
-from oscine.models.zoo import ARCHITECTURES
 from oscine.probe.deploy.saved_probe import save_probe
 from oscine.probe.results.runs import Run, add_run
 from tests.probe.deploy.test_publish import fitted_on

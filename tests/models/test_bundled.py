@@ -15,8 +15,9 @@ import torch
 from oscine import __version__
 from oscine.cli import dispatch
 from oscine.models import Encoder, zoo
+from oscine.models.checkpoints import EMBEDDED, PUBLISHED
 from oscine.models.errors import OscineError
-from oscine.models.zoo import EMBEDDED, FOLDER, PUBLISHED, create_model, fetch_weights
+from oscine.models.zoo import FOLDER, create_model, fetch_weights
 
 ROWS = [row for row in PUBLISHED if row.state == EMBEDDED]
 NAMES = [name for row in ROWS for name in (row.name, row.architecture)]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from oscine.models.zoo import ARCHITECTURES, EMBEDDED, LAYOUT, PUBLISHED, UNVERIFIED, Published, create_model
+from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, LAYOUT, PUBLISHED, UNVERIFIED, Published
+from oscine.models.zoo import create_model
 
 TEXT = (Path(__file__).resolve().parents[2] / "checkpoints.md").read_text()
 
@@ -48,6 +49,7 @@ def what(row: Published) -> dict[str, str]:
         "sample rate": f"{encoder.sample_rate / 1000:g} kHz",
         "clip": f"{encoder.seconds:g} s",
         "parameters": f"{sum(parameter.numel() for parameter in encoder.parameters()) / 1e6:.1f} M",
+        "supervised": "yes" if row.supervised else "no",
         "state": row.state,
     }
 

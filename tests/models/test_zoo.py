@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from oscine import __version__
+from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import ENCODER_SETTINGS
 from oscine.models.hub.folder import ENCODERS, save_pretrained
-from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model, fetch_weights, list_models
+from oscine.models.zoo import create_model, fetch_weights, list_models
 
 SMALL = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 

@@ -21,17 +21,19 @@ from torch.testing import assert_close
 
 from oscine.cli.console.command import call
 from oscine.cli.encode.export import export
-from oscine.models import zoo
+from oscine.models import checkpoints
+from oscine.models.checkpoints import Architecture
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.export.onnx import session_of
 from oscine.models.hub.folder import save_pretrained
-from oscine.models.zoo import Architecture, create_model
+from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.metrics.calibration import Scaling
+from oscine.probe.tasks.kinds import TaskKind
 from tests.hub_server import serving
 
 main = partial(call, export)
@@ -41,7 +43,7 @@ TINY: dict[str, Any] = {"dim": 16, "depth": 1, "heads": 2, "seconds": 0.5}
 
 @pytest.fixture(autouse=True)
 def wren(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
 
 
 class Exported(NamedTuple):
@@ -133,7 +135,7 @@ assert "torch" not in sys.modules
 
 def test_a_probe_goes_along(exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     encoder, out = exported.encoder, tmp_path / "wren.onnx"
-    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["robin", "wren"], 0.5, False)
+    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["robin", "wren"], 0.5, TaskKind.MULTI)
     folder = save_probe(fitted, tmp_path / "probe")
     main([f"local-dir:{exported.saved}", str(out), "--probe", str(folder)])
     assert "to embedding [batch, 16] and logits [batch, 2], " in capsys.readouterr().out
@@ -196,7 +198,7 @@ def test_other_programs_read_encoder_and_probe_from_the_hub(
     encoder, out = exported.encoder, tmp_path / "wren.onnx"
     probe, scaling = LinearProbe(encoder, 3).eval(), Scaling(torch.tensor([1.5]), torch.tensor([-0.25]))
     classes = ["robin", "wren", 'tawny owl, "hoot"']
-    folder = save_probe(FittedProbe(probe, encoder, {}, classes, 0.4, False, scaling), tmp_path / "probe")
+    folder = save_probe(FittedProbe(probe, encoder, {}, classes, 0.4, TaskKind.MULTI, scaling), tmp_path / "probe")
     with serving(tmp_path / "home", monkeypatch) as hub:
         hub.add("robin/birds", {path.name: path.read_bytes() for path in folder.iterdir()})
         main([f"local-dir:{exported.saved}", str(out), "--probe", "hf-hub:robin/birds"])

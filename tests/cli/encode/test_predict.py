@@ -18,6 +18,7 @@ from oscine.models.encoders.bat import BAT
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.saved_probe import save_probe
 from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.selection_tables import read_raven
 
 
@@ -38,7 +39,17 @@ def save(folder: Path, pool: str = "mean") -> Path:
     encoder = BAT(dim=48, depth=2, heads=4, seconds=0.5).eval()
     probe = LinearProbe(encoder, 2, pool).eval().requires_grad_(False)
     probe.fc.bias.copy_(torch.tensor([4.0, -4.0]))
-    return save_probe(FittedProbe(probe, encoder, {"pool": pool}, ["owl", "wren"], 0.5, False), folder)
+    return save_probe(
+        FittedProbe(
+            probe,
+            encoder,
+            {"pool": pool},
+            ["owl", "wren"],
+            0.5,
+            TaskKind.FRAMES if pool == "frames" else TaskKind.MULTI,
+        ),
+        folder,
+    )
 
 
 @pytest.fixture

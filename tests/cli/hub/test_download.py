@@ -14,13 +14,15 @@ from safetensors.torch import save
 from oscine.cli.console.command import call
 from oscine.cli.encode.models import models
 from oscine.cli.hub.download import download
-from oscine.models import zoo
+from oscine.models import checkpoints
+from oscine.models.checkpoints import PUBLISHED, Architecture, Published
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.hub.folder import save_pretrained
-from oscine.models.zoo import PUBLISHED, Architecture, Published, create_model
+from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.tasks.kinds import TaskKind
 from tests.hub_server import Fault, Hub, serving, sha256
 
 main = partial(call, download)
@@ -31,9 +33,9 @@ TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """With the weights of a row of the zoo, and an encoder that oscine has published."""
-    row = Published("wren_tiny.dawn", "a garden", "model.safetensors", "MIT", zoo.LAYOUT, "wren/weights")
-    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
-    monkeypatch.setattr(zoo, "PUBLISHED", (*PUBLISHED, row))
+    row = Published("wren_tiny.dawn", "a garden", "model.safetensors", "MIT", checkpoints.LAYOUT, "wren/weights")
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
+    monkeypatch.setattr(checkpoints, "PUBLISHED", (*PUBLISHED, row))
     encoder = create_model("wren_tiny")
     save_pretrained(encoder, tmp_path / "saved")
     with serving(tmp_path / "home", monkeypatch) as hub:
@@ -67,7 +69,7 @@ def test_weights_are_fetched_and_what_came_is_told(hub, capsys, monkeypatch):
 
 def test_a_probe_comes_with_its_encoder(hub, capsys, monkeypatch, tmp_path):
     encoder = create_model("hf-hub:robin/tiny")
-    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["owl", "wren"], 0.5, False)
+    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["owl", "wren"], 0.5, TaskKind.MULTI)
     saved = save_probe(fitted, tmp_path / "probe")
     hub.add("robin/birds", {path.name: path.read_bytes() for path in saved.iterdir()})
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "new"))
@@ -130,7 +132,7 @@ def test_the_table_of_models_tells_where_weights_come_from(capsys):
     out = capsys.readouterr().out
     for row in PUBLISHED:
         [line] = [line for line in out.splitlines() if line.split() and line.split()[0] == row.name]
-        assert (row.repository or ("oscine itself" if row.state == zoo.EMBEDDED else row.file)) in line
+        assert (row.repository or ("oscine itself" if row.state == checkpoints.EMBEDDED else row.file)) in line
     assert max(len(line) for line in out.splitlines()) <= 80
 
 

@@ -21,7 +21,7 @@ import yaml
 
 from oscine.cli import dispatch
 from oscine.cli.hub.publish import main
-from oscine.models import zoo
+from oscine.models import checkpoints, zoo
 from oscine.models.audio.load import load_audio, split_clips
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.hub.folder import save_pretrained
@@ -181,14 +181,14 @@ def test_a_dry_run_shows_everything_and_asks_nobody(hub, capsys):
 def test_the_rows_that_are_printed_make_it_one_of_the_zoo(hub, capsys, monkeypatch):
     main(["runs/bird", "robin/bird", *GIVEN])
     lines = capsys.readouterr().out.splitlines()
-    scope = {"Architecture": zoo.Architecture, "Published": zoo.Published}
+    scope = {"Architecture": checkpoints.Architecture, "Published": zoo.Published}
     [entry] = [line.strip() for line in lines if ": Architecture(" in line]
     [name, architecture] = next(iter(eval(f"{{{entry}}}", scope).items()))
     [row] = eval(f"[{next(line.strip() for line in lines if line.startswith('    Published('))}]", scope)
     assert name == "bird"
     assert row.name == "bird.garden"
-    monkeypatch.setitem(zoo.ARCHITECTURES, name, architecture)
-    monkeypatch.setattr(zoo, "PUBLISHED", (*zoo.PUBLISHED, row))
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, name, architecture)
+    monkeypatch.setattr(checkpoints, "PUBLISHED", (*checkpoints.PUBLISHED, row))
     loaded, ours = create_model("bird.garden", pretrained=True), create_model("local-dir:runs/bird/encoder")
     assert all(torch.equal(tensor, ours.state_dict()[key]) for key, tensor in loaded.state_dict().items())
     for cells in (where(row), what(row)):
@@ -226,9 +226,9 @@ def test_a_row_does_not_take_the_name_of_another(hub, tmp_path, capsys):
 
 def converted(name: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     """Any weights at all, converted as if they were the official ones of a name, in sizes that take no time."""
-    known = zoo.ARCHITECTURES[name.partition(".")[0]]
+    known = checkpoints.ARCHITECTURES[name.partition(".")[0]]
     small = known._replace(config={"dim": 24, "depth": 1, "heads": 2})
-    monkeypatch.setitem(zoo.ARCHITECTURES, name.partition(".")[0], small)
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, name.partition(".")[0], small)
     torch.save({"model": dict(create_model(name).state_dict())}, folder / "any.pth")
     return convert_checkpoint(name, folder / "converted", folder / "any.pth")
 
@@ -236,7 +236,9 @@ def converted(name: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
 def test_weights_that_are_only_said_to_be_official_replace_no_row(hub, tmp_path, capsys, monkeypatch):
     main([str(converted("audio_mae_base.as2m", monkeypatch, tmp_path)), "robin/amae"])
     said = capsys.readouterr().out
-    assert "audio_mae_base.as2m of models/zoo.py stays as it is: no hash tells that these are its weights" in said
+    assert (
+        "audio_mae_base.as2m of models/checkpoints.py stays as it is: no hash tells that these are its weights" in said
+    )
     assert "Published(" not in said
     assert "real file" not in said
     assert "| taken from | what is said to be `audio_mae_base.as2m`: `any.pth`, sha256 `" in card_of(hub, "robin/amae")
@@ -245,8 +247,10 @@ def test_weights_that_are_only_said_to_be_official_replace_no_row(hub, tmp_path,
 def test_official_weights_that_a_hash_tells_keep_their_rows_state(hub, tmp_path, capsys, monkeypatch):
     folder = converted("audio_mae_base.as2m", monkeypatch, tmp_path)
     digest = sha256((tmp_path / "any.pth").read_bytes())
-    pinned = [row._replace(sha256=digest) if row.name == "audio_mae_base.as2m" else row for row in zoo.PUBLISHED]
-    monkeypatch.setattr(zoo, "PUBLISHED", tuple(pinned))
+    pinned = [
+        row._replace(sha256=digest) if row.name == "audio_mae_base.as2m" else row for row in checkpoints.PUBLISHED
+    ]
+    monkeypatch.setattr(checkpoints, "PUBLISHED", tuple(pinned))
     main([str(folder), "robin/amae"])
     said = capsys.readouterr().out
     assert "in place of the row of that name" in said
@@ -258,7 +262,8 @@ def test_what_comes_with_oscine_stays_its_row(hub, tmp_path, capsys):
     save_pretrained(create_model("bird_mae_tiny", pretrained=True), tmp_path / "saved")
     main([str(tmp_path / "saved"), "robin/tiny"])
     assert (
-        "bird_mae_tiny.esc10 of models/zoo.py stays as it is: its weights come with oscine" in capsys.readouterr().out
+        "bird_mae_tiny.esc10 of models/checkpoints.py stays as it is: its weights come with oscine"
+        in capsys.readouterr().out
     )
 
 

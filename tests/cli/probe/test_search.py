@@ -19,10 +19,11 @@ import soundfile
 import torch
 
 from oscine.cli import dispatch
+from oscine.models.checkpoints import ARCHITECTURES
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
-from oscine.models.zoo import ARCHITECTURES
 from oscine.probe import load_probe
-from oscine.probe.fit.judge import FitSettings, Judgement, judge
+from oscine.probe.fit.judge import Judgement, judge
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.results.runs import read_runs
 from oscine.probe.run import searching
 from oscine.probe.tasks.task import Task
@@ -186,7 +187,8 @@ def test_a_search_of_other_settings_is_neither_gone_on_with_nor_lost(
     capsys.readouterr()
     assert dispatch([*call, "--fit.beta2", "0.95", "--head.norm", "none"]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "runs/probe/linear/search/0 is a search with other fit.beta2, head.norm; call it as then to go on" in said
+    assert "runs/probe/linear/search/0 is a search with fit.beta2 " in said
+    assert ", not 0.95; head.norm 'batch', not 'none'; call it as then to go on" in said
     assert dispatch([*call, "--fit.beta2", "0.95", "--overwrite"]) == 0
     monkeypatch.setattr(searching, "judge", None)  # that is not called
     assert dispatch([*call, "--fit.beta2", "0.95", "--overwrite"]) == 0

@@ -37,7 +37,8 @@ from oscine.probe.features.store import open_store
 from oscine.probe.finetune.finetune import FineTuning
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.baselines import ALL_LAYERS
-from oscine.probe.fit.judge import FitSettings, judge
+from oscine.probe.fit.judge import judge
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs

@@ -17,14 +17,15 @@ from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import save
 
-from oscine.models import zoo
+from oscine.models import checkpoints
+from oscine.models.checkpoints import Architecture, Published
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
 from oscine.models.hub import folder as hub_room
 from oscine.models.hub.download import fetch
 from oscine.models.hub.folder import save_pretrained
-from oscine.models.zoo import Architecture, Published, create_model, fetch_weights
+from oscine.models.zoo import create_model, fetch_weights
 from tests.forked import Program
 from tests.hub_server import Fault, Hub, environment, serving, sha256
 from tests.models.hub.test_weights import eat_on_the_hub
@@ -43,9 +44,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 @pytest.fixture
 def row(monkeypatch: pytest.MonkeyPatch) -> Published:
     """A row of the zoo that stands for weights small enough for a test."""
-    row = Published("wren_tiny.dawn", "a garden", "model.safetensors", "MIT", zoo.LAYOUT, "wren/weights")
-    monkeypatch.setitem(zoo.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
-    monkeypatch.setattr(zoo, "PUBLISHED", (*zoo.PUBLISHED, row))
+    row = Published("wren_tiny.dawn", "a garden", "model.safetensors", "MIT", checkpoints.LAYOUT, "wren/weights")
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, "wren_tiny", Architecture("BAT", TINY, "none", 1, 16_000, 1.0))
+    monkeypatch.setattr(checkpoints, "PUBLISHED", (*checkpoints.PUBLISHED, row))
     return row
 
 
@@ -180,7 +181,7 @@ def test_published_weights_are_loaded_by_name_and_by_repository(hub, row):
 def test_a_repository_of_a_row_is_what_it_says_itself_where_oscine_has_published_it(hub, row, tmp_path, monkeypatch):
     first, wider = seeded(0), create_model("bat_tiny", **TINY | {"dim": 64})
     commit = hub.add(row.repository, files_of(first, tmp_path / "first"))
-    monkeypatch.setattr(zoo, "PUBLISHED", (row._replace(revision=commit),))
+    monkeypatch.setattr(checkpoints, "PUBLISHED", (row._replace(revision=commit),))
     second = hub.repositories[row.repository].commit(files_of(wider, tmp_path / "second"))
     hub.repositories[row.repository].refs["v2"] = second
     for loaded in (create_model("hf-hub:wren/weights"), create_model("hf-hub:wren/weights", revision="v2")):
@@ -207,16 +208,16 @@ def test_a_repository_of_a_row_goes_by_the_row_also_offline_and_never_because_th
     assert same(create_model("hf-hub:wren/weights", local_files_only=True), encoder)
 
 
-@pytest.mark.parametrize("name", [row.name for row in zoo.PUBLISHED if row.repository])
+@pytest.mark.parametrize("name", [row.name for row in checkpoints.PUBLISHED if row.repository])
 def test_every_row_is_loaded_from_a_file_in_its_published_layout(hub, monkeypatch, name):
-    [row] = [row for row in zoo.PUBLISHED if row.name == name]
-    architecture = zoo.ARCHITECTURES[row.architecture]
-    monkeypatch.setitem(zoo.ARCHITECTURES, row.architecture, architecture._replace(config=TINY))
+    [row] = [row for row in checkpoints.PUBLISHED if row.name == name]
+    architecture = checkpoints.ARCHITECTURES[row.architecture]
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, row.architecture, architecture._replace(config=TINY))
     torch.manual_seed(0)
     encoder = create_model(row.architecture)
     state = dict(encoder.state_dict())
     weights = save(eat_on_the_hub(state) if architecture.encoder is EAT else state)
-    monkeypatch.setattr(zoo, "PUBLISHED", (row._replace(sha256=sha256(weights)),))
+    monkeypatch.setattr(checkpoints, "PUBLISHED", (row._replace(sha256=sha256(weights)),))
     hub.add(row.repository, {row.file: weights, "config.json": b"{}", "modeling.py": b"raise SystemExit"})
     assert same(create_model(name, pretrained=True), encoder)
     assert same(create_model(f"hf-hub:{row.repository}"), encoder)
@@ -289,7 +290,7 @@ def test_a_config_with_another_hash_than_the_hub_says_is_refused_until_it_is_fet
 def test_a_file_with_another_hash_than_the_zoo_knows_is_refused(hub, row, monkeypatch):
     right, wrong = weights_of(seeded(0)), weights_of(seeded(1))
     known = sha256(right["model.safetensors"])
-    monkeypatch.setattr(zoo, "PUBLISHED", (row._replace(sha256=known),))
+    monkeypatch.setattr(checkpoints, "PUBLISHED", (row._replace(sha256=known),))
     commit = hub.add(row.repository, wrong)
     message = complaint("wren_tiny.dawn", pretrained=True)
     assert f"expected {known}: it was damaged or changed" in message
@@ -302,7 +303,7 @@ def test_a_file_with_another_hash_than_the_zoo_knows_is_refused(hub, row, monkey
 def test_a_row_is_fetched_at_the_revision_that_it_is_pinned_to(hub, row, monkeypatch):
     commit = hub.add(row.repository, weights_of(seeded(0)))
     hub.repositories[row.repository].commit(weights_of(seeded(1)))
-    monkeypatch.setattr(zoo, "PUBLISHED", (row._replace(revision=commit),))
+    monkeypatch.setattr(checkpoints, "PUBLISHED", (row._replace(revision=commit),))
     assert same(create_model("wren_tiny", pretrained=True), seeded(0))
     assert same(create_model("wren_tiny", pretrained=True, revision="main"), seeded(1))
 

@@ -29,6 +29,7 @@ from oscine.probe.deploy.probe_json import check_probe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.results.runs import Run, add_run, own_rows, read_runs
+from oscine.probe.tasks.kinds import TaskKind
 
 TIMES = 60  # damages of each file
 SLOWEST = 10.0  # seconds of one; each takes milliseconds
@@ -47,7 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder.origin = Origin("wren", "wren.pt", "0" * 64, "MIT", trained=True)
     save_pretrained(encoder, folder / "encoder")
     head = {"pool": "bands", "norm": "batch", "dropout": 0.0}
-    fitted = FittedProbe(LinearProbe(encoder, 3, **head).eval(), encoder, head, ["a", "b", "c"], 0.6, False)
+    fitted = FittedProbe(LinearProbe(encoder, 3, **head).eval(), encoder, head, ["a", "b", "c"], 0.6, TaskKind.MULTI)
     save_probe(fitted, folder / "probe", with_encoder=True)
     (folder / "run").mkdir()
     (folder / "run/settings.yaml").write_text(config.find("pretrain", "bat_tiny").read_text())

@@ -12,7 +12,8 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save
 
-from oscine.models import zoo
+from oscine.models import checkpoints
+from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, SOURCE, Origin, read_origin
@@ -20,7 +21,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.hub.origin import licence_on_the_hub, origin_of, refresh_licence
-from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model
+from oscine.models.zoo import create_model
 from tests.hub_server import Fault, Hub, serving
 
 TINY = {"dim": 24, "depth": 1, "heads": 2, "seconds": 1.0}
@@ -112,7 +113,7 @@ def test_what_could_not_be_read_is_asked_again_when_it_is_needed(hub, tmp_path, 
 
 
 def test_an_official_checkpoint_is_known_by_its_row(hub, monkeypatch):
-    monkeypatch.setitem(zoo.ARCHITECTURES, "bat_base", ARCHITECTURES["bat_base"]._replace(config=TINY))
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, "bat_base", ARCHITECTURES["bat_base"]._replace(config=TINY))
     repository = "lrauch/BAT-vit-b16-pretrainedAS2M"
     commit = hub.add(repository, {"model.safetensors": save(dict(tiny().state_dict()))})
     origin = origin_of(create_model("bat_base", pretrained=True))
@@ -122,7 +123,7 @@ def test_an_official_checkpoint_is_known_by_its_row(hub, monkeypatch):
 
 def test_a_file_is_known_by_its_hash_or_by_the_name_that_is_given(tmp_path, monkeypatch):
     for name in ("eat_base", "sslam_base"):
-        monkeypatch.setitem(zoo.ARCHITECTURES, name, ARCHITECTURES[name]._replace(config=TINY))
+        monkeypatch.setitem(checkpoints.ARCHITECTURES, name, ARCHITECTURES[name]._replace(config=TINY))
     file = tmp_path / "mine.safetensors"
     encoder = create_model("eat_base")
     file.write_bytes(save(dict(encoder.state_dict())))
@@ -135,7 +136,7 @@ def test_a_file_is_known_by_its_hash_or_by_the_name_that_is_given(tmp_path, monk
     assert found("eat_base.as2m") == ("eat_base.as2m", "MIT"), "whose hash is not known"
     assert found("sslam_base.as2m") == ("mine.safetensors", NOT_KNOWN), "whose hash is another"
     hashed = [row._replace(sha256=file_hash(file)) if row.name == "sslam_base.as2m" else row for row in PUBLISHED]
-    monkeypatch.setattr(zoo, "PUBLISHED", tuple(hashed))
+    monkeypatch.setattr(checkpoints, "PUBLISHED", tuple(hashed))
     for name in ("eat_base", "eat_base.as2m", "sslam_base"):
         assert found(name) == ("sslam_base.as2m", "MIT"), name
 

@@ -6,13 +6,14 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from oscine.models.checkpoints import PUBLISHED
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.publish.card import benchmark_file, students, write_card
 from oscine.models.publish.facts import Facts, Run
 from oscine.models.publish.scores import Benchmark, Scores
 from oscine.models.publish.terms import Licence, parse_licence
 from oscine.models.text.words import duration
-from oscine.models.zoo import PUBLISHED, create_model
+from oscine.models.zoo import create_model
 
 SSLAM = next(row.sha256 for row in PUBLISHED if row.name == "sslam_base.as2m")
 TINY = {"dim": 24, "depth": 1, "heads": 2}

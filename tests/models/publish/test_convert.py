@@ -16,12 +16,13 @@ from safetensors.torch import save, save_file
 from oscine.cli.console.command import call
 from oscine.cli.hub.convert import convert
 from oscine.cli.hub.publish import main as publish_main
-from oscine.models import zoo
+from oscine.models import checkpoints
+from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.publish.convert import convert_checkpoint
-from oscine.models.zoo import ARCHITECTURES, PUBLISHED, create_model
+from oscine.models.zoo import create_model
 from tests.hub_server import serving
 from tests.models.hub.test_weights import eat_on_the_hub
 
@@ -34,9 +35,9 @@ TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every architecture of the zoo in a size for tests, with no hash that only the real file has."""
     for name, architecture in ARCHITECTURES.items():
-        monkeypatch.setitem(zoo.ARCHITECTURES, name, architecture._replace(config=TINY))
+        monkeypatch.setitem(checkpoints.ARCHITECTURES, name, architecture._replace(config=TINY))
     rows = tuple(row._replace(sha256=None) for row in PUBLISHED)
-    monkeypatch.setattr(zoo, "PUBLISHED", rows)
+    monkeypatch.setattr(checkpoints, "PUBLISHED", rows)
 
 
 def seeded(name: str) -> Encoder:
@@ -105,7 +106,7 @@ def test_the_licence_is_carried_to_the_hub(tmp_path, monkeypatch, capsys):
     assert "| taken from | what is said to be `eat_base.as2m`: `official.safetensors`, sha256 `" in card
     assert "arxiv:2401.03497" in card
     assert "| AudioSet-2M | not stated |" in card
-    assert "eat_base.as2m of models/zoo.py stays as it is: no hash tells" in capsys.readouterr().out
+    assert "eat_base.as2m of models/checkpoints.py stays as it is: no hash tells" in capsys.readouterr().out
 
 
 def test_of_two_statements_the_stricter_is_carried(tmp_path, monkeypatch):
@@ -148,7 +149,7 @@ def test_what_is_there_is_not_written_over(tmp_path):
 
 def test_a_file_that_is_not_the_official_one_is_refused(tmp_path, monkeypatch):
     _, file = official("sslam_base.as2m", tmp_path)
-    monkeypatch.setattr(zoo, "PUBLISHED", PUBLISHED)
+    monkeypatch.setattr(checkpoints, "PUBLISHED", PUBLISHED)
     with pytest.raises(OscineError, match=r"has sha256 .*, sslam_base.as2m has 8ec670.*; take the official file"):
         convert_checkpoint("sslam_base", tmp_path / "out", file)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from oscine.models.checkpoints import PUBLISHED
 from oscine.models.encoders.base.provenance import NOT_KNOWN, NOT_STATED, Origin
 from oscine.models.errors import OscineError
 from oscine.models.publish.terms import LICENCES, Licence, as_stated, choose_licence, parse_licence
-from oscine.models.zoo import PUBLISHED
 
 
 def origin(licence: str, trained: bool = True) -> Origin:

@@ -25,6 +25,7 @@ from oscine.probe.deploy.detections import find_detections, recordings_of, thres
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.predict import predict_folder
 from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.selection_tables import BEGIN, COLUMNS, END, HEADER, HIGH, LOW, read_audacity, read_raven
 
 HALF = torch.tensor([0.5, 0.5], dtype=torch.float64)
@@ -98,7 +99,8 @@ def fitted(pool: str = "mean", **how: Any) -> FittedProbe:
     encoder = BAT(dim=48, depth=2, heads=4, seconds=0.5).eval()
     probe = LinearProbe(encoder, 2, pool, norm="none").eval().requires_grad_(False)
     probe.fc.weight.mul_(10)
-    return FittedProbe(probe, encoder, {"pool": pool}, ["owl", "wren"], 0.5, False, **how)
+    answers = TaskKind.FRAMES if pool == "frames" else TaskKind.MULTI
+    return FittedProbe(probe, encoder, {"pool": pool}, ["owl", "wren"], 0.5, answers, **how)
 
 
 def middling(table: Path) -> torch.Tensor:

@@ -16,6 +16,7 @@ from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.saved_probe import fetch_with_encoder, holds_probe, load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.tasks.kinds import TaskKind
 from tests.hub_server import Fault, Hub, serving, sha256
 from tests.tiny_encoders import noise, shaken
 
@@ -39,7 +40,7 @@ def published(hub: Hub, tmp_path: Path, beside: bool) -> FittedProbe:
     encoder = create_model("hf-hub:robin/encoder")
     hub.repositories["robin/encoder"].commit({"config.json": b"{}"})
     torch.manual_seed(1)
-    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["owl", "wren"], 0.5, False)
+    fitted = FittedProbe(LinearProbe(encoder, 2).eval(), encoder, {}, ["owl", "wren"], 0.5, TaskKind.MULTI)
     hub.add("robin/birds", files(save_probe(fitted, tmp_path / "probe", with_encoder=beside)))
     return fitted
 

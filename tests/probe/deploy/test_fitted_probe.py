@@ -16,10 +16,12 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.probe.deploy.fitted_probe import FittedProbe, ProbeFit, fit_on_all, keep_probe
-from oscine.probe.fit.judge import FitSettings, Judgement, judge
+from oscine.probe.fit.judge import Judgement, judge
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.metrics.calibration import fit_platt, fit_temperature
 from oscine.probe.metrics.decisions import best_thresholds
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import NO_ROWS, Part, Task, with_validation
 from tests.tiny_encoders import noise, shaken
 
@@ -149,7 +151,7 @@ def test_probabilities_are_those_of_the_scaled_logits(encoder: Encoder) -> None:
         logits = fitted.probe(encoder(clips))
     assert fitted.scaling is not None
     torch.testing.assert_close(fitted(clips), fitted.scaling(logits).softmax(-1))
-    torch.testing.assert_close(as_kept(encoder, single_label=False, scaling=None)(clips), logits.sigmoid())
+    torch.testing.assert_close(as_kept(encoder, kind=TaskKind.MULTI, scaling=None)(clips), logits.sigmoid())
     assert not fitted(clips).requires_grad
 
 

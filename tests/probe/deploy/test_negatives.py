@@ -37,9 +37,10 @@ from oscine.probe.deploy.negatives import (
     measure_levels,
 )
 from oscine.probe.features.encoding import encode_task, encode_waveforms
-from oscine.probe.fit.judge import FitSettings
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.tasks.class_names import means_no_class
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.splits import read_class_folders, read_labelled
 from oscine.probe.tasks.task import Task, as_task, read_task
 from tests.tiny_encoders import shaken
@@ -303,7 +304,7 @@ def test_false_positives_are_said_with_how_long_was_listened_and_what_cannot_be_
     assert FalsePositives(10, 50.0, 2).per_hour == pytest.approx(144)
     facts = {"silence": FalsePositives(1, 6.0, 0)._asdict(), "noise": FalsePositives(9, 45.0, 1)._asdict()}
     probe = LinearProbe(encoder, 2, "mean")
-    fitted = FittedProbe(probe, encoder, {}, ["a", "b"], 1.0, False, fitted_on={"negatives": facts})
+    fitted = FittedProbe(probe, encoder, {}, ["a", "b"], 1.0, TaskKind.MULTI, fitted_on={"negatives": facts})
     said = "none in 0.1 min of silence, 1 in 0.75 min of noise (80 an hour)"
     assert describe_false_positives(fitted) == said
     tuned = replace(fitted, fitted_on={"negatives": facts, "finetuned": {}})

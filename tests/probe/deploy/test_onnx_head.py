@@ -19,6 +19,7 @@ from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.onnx_head import make_onnx_head
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
+from oscine.probe.tasks.kinds import TaskKind
 from tests.tiny_encoders import TINY, shaken
 
 CLASSES = ["robin", "wren", "great tit"]
@@ -39,7 +40,7 @@ def fitted(encoder: Encoder, kind: str = "LinearProbe", seconds: float | None = 
         for parameter in probe.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     scaling = Scaling(torch.tensor([1.5]), torch.tensor([-0.25]))
-    return FittedProbe(probe.eval(), encoder, head, CLASSES, seconds or encoder.seconds, True, scaling)
+    return FittedProbe(probe.eval(), encoder, head, CLASSES, seconds or encoder.seconds, TaskKind.SINGLE, scaling)
 
 
 def noise(clips: int, samples: int) -> Tensor:

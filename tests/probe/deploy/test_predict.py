@@ -34,6 +34,7 @@ from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.predict import Probabilities, predict_file, predict_folder
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.metrics.calibration import Scaling
+from oscine.probe.tasks.kinds import TaskKind
 from tests.tiny_encoders import noise
 
 PATIENCE = 60  # seconds after which what should have happened will not
@@ -55,15 +56,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def fitted(pool: str = "clip", kind: type[Encoder] = BAT, **how: Any) -> FittedProbe:
+def fitted(pool: str = "clip", architecture: type[Encoder] = BAT, **how: Any) -> FittedProbe:
     """With large weights, and biases that keep probabilities away from 0 and 1, so that they differ."""
     torch.manual_seed(0)
-    encoder = kind(dim=48, depth=2, heads=4, seconds=0.5).eval()  # type: ignore[call-arg]
+    encoder = architecture(dim=48, depth=2, heads=4, seconds=0.5).eval()  # type: ignore[call-arg]
     probe = AttentiveProbe(encoder, 3, pool).eval().requires_grad_(False)
     probe.fc.weight.mul_(20)
     probe.fc.bias.sub_(probe(encoder(noise(8, encoder.samples))).flatten(0, -2).mean(0))
     scaling = Scaling(torch.tensor([0.5]), torch.tensor([-1.0]))
-    learnt = FittedProbe(probe, encoder, {"pool": pool}, ["owl", "tit", "wren"], 0.5, False, scaling)
+    answers = TaskKind.FRAMES if pool == "frames" else TaskKind.MULTI
+    learnt = FittedProbe(probe, encoder, {"pool": pool}, ["owl", "tit", "wren"], 0.5, answers, scaling)
     return replace(learnt, **how)
 
 
@@ -74,11 +76,14 @@ def clip(fitted: FittedProbe, path: Path, start: float) -> torch.Tensor:
     return fitted(waveform[None])[0]
 
 
-@pytest.mark.parametrize(("kind", "seconds", "single"), [(BAT, 0.5, False), (BAT, 0.7, True), (BirdMAE, 0.5, True)])
+@pytest.mark.parametrize(
+    ("architecture", "seconds", "kind"),
+    [(BAT, 0.5, TaskKind.MULTI), (BAT, 0.7, TaskKind.SINGLE), (BirdMAE, 0.5, TaskKind.SINGLE)],
+)
 def test_every_clip_of_every_recording_has_what_the_probe_says_of_it(
-    folder: Path, tmp_path: Path, kind: type[Encoder], seconds: float, single: bool
+    folder: Path, tmp_path: Path, architecture: type[Encoder], seconds: float, kind: TaskKind
 ) -> None:
-    learnt = fitted(kind=kind, seconds=seconds, single_label=single)
+    learnt = fitted(architecture=architecture, seconds=seconds, kind=kind)
     summary = predict_folder(learnt, folder, tmp_path / "out.parquet", workers=0)
     rows = pd.read_parquet(tmp_path / "out.parquet")
     assert list(rows.columns) == ["file", "start_time", "end_time", "owl", "tit", "wren"]
@@ -90,17 +95,17 @@ def test_every_clip_of_every_recording_has_what_the_probe_says_of_it(
         assert its["end_time"].iat[-1] == pytest.approx(lengths[name], abs=1e-4)
         said = torch.stack([clip(learnt, folder / name, start) for start in its["start_time"]])
         np.testing.assert_allclose(its[learnt.classes], said, atol=1e-5)
-    assert not single or np.allclose(rows[learnt.classes].sum(axis=1), 1, atol=1e-5)
+    assert kind is TaskKind.MULTI or np.allclose(rows[learnt.classes].sum(axis=1), 1, atol=1e-5)
     assert {name: reason.split(":")[0] for name, reason in summary.listed.items()} == {
         "none.wav": summary.listed["none.wav"].split(":")[0], "short.wav": "truncated",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [BAT, BirdMAE])
+@pytest.mark.parametrize("architecture", [BAT, BirdMAE])
 def test_a_frame_wise_probe_has_a_row_for_every_frame_of_sound(
-    folder: Path, tmp_path: Path, kind: type[Encoder]
+    folder: Path, tmp_path: Path, architecture: type[Encoder]
 ) -> None:
-    learnt = fitted("frames", kind)
+    learnt = fitted("frames", architecture)
     summary = predict_folder(learnt, folder, tmp_path / "out.parquet", workers=0, batch_size=3)
     rows = pd.read_parquet(tmp_path / "out.parquet")
     assert summary.rows == len(rows)

@@ -23,6 +23,7 @@ from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.metrics.calibration import Scaling
+from oscine.probe.tasks.kinds import TaskKind
 from tests.hub_server import Fault, Hub, serving
 
 TINY = {"dim": 24, "depth": 1, "heads": 2, "seconds": 0.5}
@@ -46,7 +47,7 @@ def fitted_on(name: str, task: str = "garden") -> FittedProbe:
     torch.manual_seed(1)
     probe = LinearProbe(encoder, 3, pool="mean").eval()
     return FittedProbe(
-        probe, encoder, {"pool": "mean"}, CLASSES, 0.5, False, Scaling(torch.tensor([2.0]), torch.tensor([0.5])),
+        probe, encoder, {"pool": "mean"}, CLASSES, 0.5, TaskKind.MULTI, Scaling(torch.tensor([2.0]), torch.tensor([0.5])),
         torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64), {"task": task, "rows": 8, "judged": ["0", "1"]}, {"map": 0.75},
     )  # fmt: skip
 

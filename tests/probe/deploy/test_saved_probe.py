@@ -25,6 +25,7 @@ from oscine.probe.deploy.probe_json import check_probe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
+from oscine.probe.tasks.kinds import TaskKind
 from tests.tiny_encoders import noise, shaken
 
 # Settings of every probe, and of frame-wise ones; a probe that is added is added here.
@@ -66,8 +67,9 @@ def fitted(encoder: Encoder, name: str = "LinearProbe", head: dict[str, Any] | N
             tensor.add_(0.1 * torch.rand_like(tensor))
     scaling = Scaling(torch.tensor([0.7]), torch.tensor([-0.3]))
     thresholds = torch.tensor([0.1, 0.5, 1 / 3], dtype=torch.float64)
+    kind = TaskKind.FRAMES if probe.framewise else TaskKind.MULTI
     facts = {"task": "birds", "rows": 48, "judged": ["test"]}
-    return FittedProbe(probe, encoder, head, CLASSES, 0.7, False, scaling, thresholds, facts, {"map": 0.5, "f1": None})
+    return FittedProbe(probe, encoder, head, CLASSES, 0.7, kind, scaling, thresholds, facts, {"map": 0.5, "f1": None})
 
 
 def test_every_probe_is_tried() -> None:
@@ -86,7 +88,7 @@ def test_what_was_saved_says_the_same_bit_by_bit(
     assert type(after.probe).__name__ == name
     assert not after.probe.training
     assert not after.encoder.training
-    kept = ("head", "classes", "seconds", "single_label", "fitted_on", "scores", "frame_seconds")
+    kept = ("head", "classes", "seconds", "kind", "fitted_on", "scores", "frame_seconds")
     assert all(getattr(after, fact) == getattr(before, fact) for fact in kept)
     assert after.thresholds is not None
     assert before.thresholds is not None
@@ -122,7 +124,7 @@ def test_a_threshold_below_every_probability_is_written_as_0_and_read_as_an_olde
 
 
 def test_a_probe_without_scaling_and_thresholds_has_none_afterwards(encoder: Encoder, tmp_path: Path) -> None:
-    bare = FittedProbe(PROBES["LinearProbe"](encoder, 3).eval(), encoder, {}, CLASSES, 1.1, True)
+    bare = FittedProbe(PROBES["LinearProbe"](encoder, 3).eval(), encoder, {}, CLASSES, 1.1, TaskKind.SINGLE)
     after = load_probe(save_probe(bare, tmp_path / "probe"))
     assert (after.scaling, after.thresholds, after.single_label) == (None, None, True)
     assert torch.equal(after(noise(1, 100)), bare(noise(1, 100)))

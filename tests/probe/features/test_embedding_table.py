@@ -18,7 +18,9 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.probe.features.embedding_table import read_embedded
-from oscine.probe.fit.judge import FitSettings, encode_task, judge
+from oscine.probe.features.encoding import encode_task
+from oscine.probe.fit.judge import judge
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import Task, read_task

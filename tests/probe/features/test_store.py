@@ -21,7 +21,8 @@ from oscine.models.errors import OscineError
 from oscine.probe.features import store
 from oscine.probe.features.encoding import Encoding, encode_task
 from oscine.probe.features.store import Store, open_store
-from oscine.probe.fit.judge import FitSettings, judge
+from oscine.probe.fit.judge import judge
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe

@@ -30,7 +30,8 @@ from oscine.probe.finetune.finetune import FineTuning
 from oscine.probe.finetune.learner import Learner, rebuilt
 from oscine.probe.finetune.run_states import TuningStates
 from oscine.probe.finetune.settings import TuningSettings
-from oscine.probe.fit.judge import FitSettings, judge, score
+from oscine.probe.fit.judge import judge, score
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.registry import PROBES

@@ -17,7 +17,8 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
 from oscine.probe.fit.frames import Decision, choose_decision, judge_frames, score_events
-from oscine.probe.fit.judge import FitSettings, fit_probe, predict, prepare, score
+from oscine.probe.fit.judge import fit_probe, predict, prepare, score
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe

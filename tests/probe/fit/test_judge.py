@@ -29,8 +29,10 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
-from oscine.probe.fit.judge import FitSettings, Judgement, encode_task, fit_probe, judge, predict, prepare, score
+from oscine.probe.features.encoding import encode_task
+from oscine.probe.fit.judge import Judgement, fit_probe, judge, predict, prepare, score
 from oscine.probe.fit.optimise import StepThreads, balancing_weights, endless_batches
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.attentive import AttentiveProbe, EfficientProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 from oscine.models import create_model
 from oscine.models.errors import OscineError
 from oscine.pretrain.run.callbacks import EveryNSteps
+from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.baselines import judge_by, judge_vectors, logistic, neighbours
-from oscine.probe.fit.judge import encode_task
 from oscine.probe.fit.online import MEAN_PATCH, OnlineProbe, online_scores
 from oscine.probe.tasks.task import Part, Task, read_task
 

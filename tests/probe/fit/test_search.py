@@ -19,9 +19,9 @@ import torch
 from oscine.models.audio.load import AudioError
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.probe.fit.judge import FitSettings
 from oscine.probe.fit.search import JOURNAL, Search, SearchPlan, Settings, Trial, search, validation_view
 from oscine.probe.fit.search_space import Range, search_space
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import Head2ToeProbe, LinearProbe, MLPProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
@@ -142,7 +142,7 @@ def test_a_search_with_other_settings_is_refused_until_it_may_start_anew(tmp_pat
     searched(tmp_path)
     other = RECORD | {"fit.lr": 0.5}
     with pytest.raises(
-        OscineError, match=r"is a search with other fit\.lr; call it as then to go on, --overwrite .*\Z"
+        OscineError, match=r"is a search with fit\.lr .*, not 0\.5; call it as then to go on, --overwrite .*\Z"
     ):
         searched(tmp_path, record=other)
     asked: list[Settings] = []

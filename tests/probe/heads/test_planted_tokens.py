@@ -13,7 +13,8 @@ from torch.nn.functional import normalize
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
-from oscine.probe.fit.judge import FitSettings, fit_probe, predict
+from oscine.probe.fit.judge import fit_probe, predict
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe

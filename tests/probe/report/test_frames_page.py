@@ -23,7 +23,7 @@ from oscine.probe.deploy.predict import predict_folder
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.frames import Decision, FrameJudgement, judge_frames, score_events
-from oscine.probe.fit.judge import FitSettings
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Probe

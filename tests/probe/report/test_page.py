@@ -15,8 +15,10 @@ import torch
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.baselines import ALL_LAYERS
-from oscine.probe.fit.judge import FitSettings, Judgement, encode_task, judge
+from oscine.probe.fit.judge import Judgement, judge
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe

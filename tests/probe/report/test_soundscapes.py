@@ -18,7 +18,7 @@ from oscine.probe.deploy.fitted_probe import ProbeFit
 from oscine.probe.deploy.negatives import make_negatives
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.frames import Decision
-from oscine.probe.fit.judge import FitSettings
+from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.report.html import Report
 from oscine.probe.report.soundscapes import (

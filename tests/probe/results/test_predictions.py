@@ -119,7 +119,7 @@ def test_predictions_come_back_as_they_were(tmp_path: Path, single_label: bool) 
     write_predictions(tmp_path / "predictions.parquet", written)
     found = read_predictions(tmp_path / "predictions.parquet")
     pd.testing.assert_frame_equal(found.rows, written.rows)
-    assert (found.classes, found.single_label) == (written.classes, single_label)
+    assert (found.classes, found.kind) == (written.classes, written.kind)
     assert torch.equal(found.logits, written.logits)
     assert torch.equal(found.targets, written.targets)
     assert found.probabilities.sum(1).allclose(torch.ones(4).double()) == single_label

@@ -199,7 +199,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_kept(tmp_path: Path) 
         make_chorus(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     make_chorus(tmp_path / "chorus", seed=1, clips=1, soundscapes=0)
-    with pytest.raises(OscineError, match="something other than this data set"):
+    with pytest.raises(OscineError, match="holds a data set with seed 1, not 2; name a folder that is empty"):
         make_chorus(tmp_path / "chorus", seed=2, clips=1, soundscapes=0)
 
 

@@ -1,0 +1,112 @@
+"""Hold the architectures and published weights that are known by name; checkpoints.md is the readable twin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from oscine.models.encoders.base.provenance import NOT_STATED
+from oscine.models.hub.encoder_files import WEIGHTS
+
+
+class Architecture(NamedTuple):
+    """One named size of an encoder, and where it is described."""
+
+    encoder: str  # the name of its class
+    config: dict[str, Any]
+    paper: str
+    parameters: int
+    sample_rate: int  # Hz
+    seconds: float  # of a clip
+    sizes: Mapping[str, int] = {}  # dim and depth, where config has neither
+
+
+AUDIO_MAE_PAPER = "arXiv 2207.06405"
+BAT_PAPER = "arXiv 2602.16305"
+BEATS_PAPER = "arXiv 2212.09058"
+BIRD_MAE_PAPER = "arXiv 2504.12880"
+EAT_PAPER = "arXiv 2401.03497"
+SSLAM_PAPER = "arXiv 2506.12222"
+TINY = "oscine, for tests and two CPU cores"
+
+TINIEST = {"dim": 192, "depth": 6, "heads": 3}
+SMALL = {"dim": 384, "depth": 12, "heads": 6}
+BASE = {"dim": 768, "depth": 12, "heads": 12}
+LARGE = {"dim": 1024, "depth": 24, "heads": 16}
+HUGE = {"dim": 1280, "depth": 32, "heads": 16}
+
+# Parameters, rate and clip are what the class makes of the config: they stand here because it needs torch to say so.
+ARCHITECTURES = {
+    "audio_mae_base": Architecture("AudioMAE", BASE, AUDIO_MAE_PAPER, 85_649_664, 16_000, 10.0),
+    "bat_tiny": Architecture("BAT", TINIEST, TINY, 3_039_744, 16_000, 10.23),
+    "bat_small": Architecture("BAT", SMALL, BAT_PAPER, 23_364_096, 16_000, 10.23),
+    "bat_base": Architecture("BAT", BASE, BAT_PAPER, 92_734_464, 16_000, 10.23),
+    "bat_large": Architecture("BAT", LARGE, BAT_PAPER, 328_290_304, 16_000, 10.23),
+    "beats_base": Architecture("BEATs", BASE, BEATS_PAPER, 90_311_792, 16_000, 10.23),
+    "bird_mae_tiny": Architecture("BirdMAE", TINIEST, TINY, 2_768_832, 32_000, 5.0),
+    "bird_mae_base": Architecture("BirdMAE", BASE, BIRD_MAE_PAPER, 85_453_056, 32_000, 5.0),
+    "bird_mae_large": Architecture("BirdMAE", LARGE, BIRD_MAE_PAPER, 302_840_832, 32_000, 5.0),
+    "bird_mae_huge": Architecture("BirdMAE", HUGE, BIRD_MAE_PAPER, 630_342_400, 32_000, 5.0),
+    "eat_base": Architecture("EAT", BASE, EAT_PAPER, 85_647_360, 16_000, 10.23),
+    "sslam_base": Architecture("EAT", BASE, SSLAM_PAPER, 85_647_360, 16_000, 10.23),
+}
+
+
+class Published(NamedTuple):
+    """Weights that are known by name."""
+
+    name: str  # architecture.tag, the tag naming the data
+    data: str
+    file: str
+    licence: str  # as its authors state it, or NOT_STATED
+    state: str
+    repository: str | None = None  # on the Hub; None: embedded, or a file that its authors offer, for checkpoint_path
+    revision: str | None = None  # a commit to pin; None: the newest of `main`
+    sha256: str | None = None  # None: only the Hub's own hash is known, when the file is fetched
+    supervised: bool = False  # whether labels were used
+
+    @property
+    def architecture(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def by_name(self) -> bool:
+        """Whether its name is enough to load it."""
+        return self.state == EMBEDDED or self.repository is not None
+
+
+AUDIOSET = "AudioSet-2M"
+XCL = "XCL-1.7M (Xeno-canto, BirdSet)"
+LAYOUT = "layout"  # loaded from seeded weights in the published layout, never from the real file
+UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
+EMBEDDED = "embedded"  # made by oscine, in this package
+
+# The first row of an architecture is what its bare name means. No revision could be looked up, so none is pinned.
+PUBLISHED = (
+    Published("audio_mae_base.as2m", AUDIOSET, "pretrained.pth", "CC BY-NC 4.0 (README: CC BY 4.0)", UNVERIFIED),
+    Published("bat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "lrauch/BAT-vit-b16-pretrainedAS2M"),
+    Published("beats_base.as2m", AUDIOSET, "BEATs_iter3.pt", "MIT", UNVERIFIED),
+    Published("bird_mae_base.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Base"),
+    Published("bird_mae_large.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Large"),
+    Published("bird_mae_huge.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Huge"),
+    Published(
+        "bird_mae_tiny.esc10", "ESC-10", WEIGHTS, "Apache-2.0", EMBEDDED,
+        sha256="5575596b071f826dea863ff0ea7e44c2d20136f6db721f2ca4cf02969ab8f769",
+    ),
+    Published("eat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "worstchan/EAT-base_epoch30_pretrain"),
+    Published(
+        "sslam_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "ta012/SSLAM_pretrain",
+        # As two public projects record it, independently of each other.
+        sha256="8ec670adb241c710422ddd894ff1bade142ef0b25cf1ee68577aa45f89432298",
+    ),
+)  # fmt: skip
+
+
+def find_published(name: str) -> Published | None:
+    """Find the row of that name, or an architecture's first one."""
+    return next((row for row in PUBLISHED if name in (row.name, row.architecture)), None)
+
+
+def find_file(sha256: str) -> Published | None:
+    """Find the row whose file has that hash."""
+    return next((row for row in PUBLISHED if row.sha256 == sha256), None)
