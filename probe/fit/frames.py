@@ -126,9 +126,10 @@ def judge_frames(
     judgement = FrameJudgement(**vars(judged), hop=hop)
     for part, logits, valid in zip(task.parts, judged.logits, judged.valid_logits, strict=True):
         truth, choosing = ([task.events[row] for row in rows.tolist()] for rows in (part.test, part.valid))
-        judgement.published.append(score_events(logits.sigmoid(), truth, Decision(), hop))
+        probabilities = logits.sigmoid()
+        judgement.published.append(score_events(probabilities, truth, Decision(), hop))
         decision = choose_decision(valid.sigmoid(), choosing, hop) if choosing else None
-        judgement.chosen.append(decision and score_events(logits.sigmoid(), truth, decision, hop))
+        judgement.chosen.append(decision and score_events(probabilities, truth, decision, hop))
     return judgement
 
 

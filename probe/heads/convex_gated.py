@@ -59,7 +59,7 @@ class ConvexGatedProbe(PrototypeProbe):
 
     def logits(self, prepared: Features) -> Tensor:
         prototypes = self.unit_prototypes()
-        sets = self.patch_sets(self.cells(prepared))  # [batch, patch, dim], or [batch, time, freq, dim]
+        sets = self.patch_sets(self.compared(prepared))  # [batch, patch, dim], or [batch, time, freq, dim]
         # The mean similarity is the similarity of the mean: no pass over all patches and prototypes.
         middle = self.mix(prepared.cls) if self.pool == Selection.CLS else sets.mean(-2)
         least, greatest = tiled_min_max(sets.flatten(0, -3), prototypes).unflatten(1, sets.shape[:-2])
@@ -70,8 +70,8 @@ class ConvexGatedProbe(PrototypeProbe):
         """Mix tokens [layer, batch, ..., dim] of length 1 by the gate; the mixture is not brought to length 1 again."""
         return torch.tensordot(self.gate, layers, dims=1)
 
-    def cells(self, prepared: Features) -> Tensor:
+    def compared(self, prepared: Features) -> Tensor:
         return self.mix(prepared.patches)
 
-    def middle(self, prepared: Features) -> Tensor:
-        return self.mix(prepared.cls) if self.pool == Selection.CLS else self.cells(prepared).mean((1, 2))
+    def middle_vectors(self, prepared: Features) -> Tensor:
+        return self.mix(prepared.cls) if self.pool == Selection.CLS else self.compared(prepared).mean((1, 2))

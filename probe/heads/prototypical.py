@@ -44,7 +44,7 @@ class PrototypicalProbe(PrototypeProbe):
         self.focal = focal
         self.prototype_lr = prototype_lr
         self.authors_reshape = authors_reshape
-        self.located = not authors_reshape  # what that blends are no neighbours
+        self.shows_places = not authors_reshape  # what that blends are no neighbours
         self.prototype_vectors = nn.Parameter(torch.rand(classes * prototypes_per_class, self.dim, 1, 1))
         self.last_layer = ClassBoundLinear(classes, prototypes_per_class)
 
@@ -71,13 +71,13 @@ class PrototypicalProbe(PrototypeProbe):
         """Bring patches [batch, time, freq, dim] to the finer grid and to length 1."""
         return unit(self.upsample(extended(patches)))
 
-    def cells(self, prepared: Features) -> Tensor:
+    def compared(self, prepared: Features) -> Tensor:
         return self.finer(prepared.patches[-1])
 
     def bias(self) -> Tensor:
         return self.last_layer.bias
 
-    def own(self, label: int) -> tuple[Tensor, Tensor]:
+    def prototypes_of(self, label: int) -> tuple[Tensor, Tensor]:
         weights = self.last_layer.weight[label].relu()
         return torch.arange(label * len(weights), (label + 1) * len(weights)), weights[:, None]
 

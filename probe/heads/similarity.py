@@ -21,24 +21,24 @@ class Activations(NamedTuple):
     """How well prototypes fit clips.
 
     values  [batch, prototype, kind], of which logits are weighted sums
-    places  [batch, prototype, kind], the cells where they were found, counted time-major
-    cells   how many (time, freq)
+    places  [batch, prototype, kind], the places of the grid where they were found, counted time-major
+    grid    how many places, (time, freq)
     """
 
     values: Tensor
     places: Tensor
-    cells: tuple[int, int]
+    grid: tuple[int, int]
 
 
 class PrototypeProbe(Probe):
     """A probe whose logits are weighted sums of activations: how well prototypes fit the patches of a clip.
 
-    kinds    of activations of a prototype: its greatest similarity; or its least, a middle one and its greatest
-    located  whether a patch that a prototype fits lies where its cell says
+    kinds         of activations of a prototype: its greatest similarity; or its least, a middle one and its greatest
+    shows_places  whether a patch that a prototype fits lies where its place says
     """
 
     kinds: ClassVar[int] = 1
-    located: bool = True
+    shows_places: bool = True
     prototype_vectors: nn.Parameter
     fc: nn.Linear  # of prototypes that no class owns
 
@@ -46,11 +46,11 @@ class PrototypeProbe(Probe):
         """Return the prototypes as they are compared."""
         raise NotImplementedError
 
-    def cells(self, prepared: Features) -> Tensor:  # [batch, time, freq, width]
+    def compared(self, prepared: Features) -> Tensor:  # [batch, time, freq, width]
         """Return what prototypes are compared with."""
         return prepared.patches[-1]
 
-    def middle(self, prepared: Features) -> Tensor:  # [batch, width]
+    def middle_vectors(self, prepared: Features) -> Tensor:  # [batch, width]
         """Return the vectors whose similarity is the second of three kinds."""
         raise NotImplementedError
 
@@ -61,23 +61,23 @@ class PrototypeProbe(Probe):
     def bias(self) -> Tensor:  # [class]
         return self.fc.bias
 
-    def own(self, label: int) -> tuple[Tensor, Tensor]:
+    def prototypes_of(self, label: int) -> tuple[Tensor, Tensor]:
         """Return the numbers of the prototypes that speak of a class, [own], and their weights, [own, kind]."""
         return torch.arange(len(self.prototype_vectors)), self.fc.weight[label].unflatten(0, (-1, self.kinds))
 
     def activate(self, prepared: Features, prototypes: Tensor) -> Activations:
         """Compute the activations of some prototypes, by number. Holds all similarities of these: batch by batch."""
-        cells, vectors = self.cells(prepared), self.unit_prototypes()[prototypes]
-        similarity = linear(cells.flatten(1, 2), vectors)  # [batch, place, prototype]
+        patches, vectors = self.compared(prepared), self.unit_prototypes()[prototypes]
+        similarity = linear(patches.flatten(1, 2), vectors)  # [batch, place, prototype]
         values, places = (torch.stack([found]) for found in similarity.max(1))
         if self.kinds == 3:
-            least, middle = similarity.min(1), linear(self.middle(prepared), vectors)
+            least, middle = similarity.min(1), linear(self.middle_vectors(prepared), vectors)
             values = torch.stack([least.values, middle, values[0]])
             places = torch.stack([least.indices, torch.full_like(places[0], NOWHERE), places[0]])
         values, places = (
             rearrange(found, "kind batch prototype -> batch prototype kind") for found in (values, places)
         )
-        return Activations(self.activation(values), places, (cells.shape[1], cells.shape[2]))
+        return Activations(self.activation(values), places, (patches.shape[1], patches.shape[2]))
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Make groups for AdamW: no decay on prototypes, whose length means nothing, nor on one-dimensional tensors."""

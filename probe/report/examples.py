@@ -118,7 +118,7 @@ def prototype_cutouts(
     """
     chosen: dict[tuple[int, int], float] = {}  # class and prototype to weight
     for label in classes:
-        numbers, weights = probe.own(label)
+        numbers, weights = probe.prototypes_of(label)
         best = weights[:, GREATEST].detach().topk(min(prototypes, len(numbers)))
         chosen |= {
             (label, number): weight for number, weight in zip(numbers[best.indices].tolist(), best.values.tolist())
@@ -133,7 +133,7 @@ def prototype_cutouts(
         for rank, row in enumerate(found.rows[:, column].tolist()):
             labels = judged.labels(row)
             activation = found.activations[rank, column].item()
-            box = box_of(int(found.places[rank, column]), found.cells, judged.grid, judged.patch)
+            box = box_of(int(found.places[rank, column]), found.grid, judged.grid, judged.patch)
             title = f"{(', '.join(labels) or 'no label')[:28]}\n{judged.name(row)[:24]}: {activation:.2f}"
             cutouts.append(Cutout(shown[row].spectrogram, box, title, judged.task.classes[label] not in labels))
         made[label][f"prototype {number}\nweight {weight:.2f}"] = cutouts
@@ -190,7 +190,7 @@ def by_prototypes(judged: Judged, probe: PrototypeProbe, example: Example) -> Lo
             (f"{mark}: prototype {number}{kinds[index % len(kinds)]} ({activations[index]:.2f})", values[index].item())
         )
         if places[index] != NOWHERE:
-            box = box_of(int(places[index]), terms.found.cells, judged.grid, judged.patch)
+            box = box_of(int(places[index]), terms.found.grid, judged.grid, judged.patch)
             boxes[box] = f"{boxes[box]}, {mark}" if box in boxes else str(mark)
     rest = order[NAMED:]
     for kind, name in enumerate(kinds):
@@ -198,7 +198,7 @@ def by_prototypes(judged: Judged, probe: PrototypeProbe, example: Example) -> Lo
         if len(others):
             bars.append((f"{len(others)} others{name}", values[others].sum().item()))
     somewhere = places != NOWHERE
-    heat = torch.zeros(terms.found.cells, dtype=values.dtype)
+    heat = torch.zeros(terms.found.grid, dtype=values.dtype)
     heat.view(-1).index_add_(0, places[somewhere], values[somewhere])
     return LogitBreakdown(bars, heat, boxes)
 

@@ -21,7 +21,7 @@ GREATEST = -1  # the last kind of activation of every probe
 
 def as_prototype_probe(probe: Probe) -> PrototypeProbe | None:
     """Return a clip-wise probe if it has prototypes that it compares with what lies somewhere, else None."""
-    return probe if isinstance(probe, PrototypeProbe) and probe.located else None
+    return probe if isinstance(probe, PrototypeProbe) and probe.shows_places else None
 
 
 class PrototypeTerms(NamedTuple):
@@ -36,18 +36,18 @@ class PrototypeTerms(NamedTuple):
 @torch.no_grad()
 def prototype_terms(probe: PrototypeProbe, prepared: Features, label: int) -> PrototypeTerms:
     """Compute what every prototype adds to a class's logit: its weight times its activation. prepared: of one clip."""
-    numbers, weights = probe.own(label)
+    numbers, weights = probe.prototypes_of(label)
     found = probe.activate(prepared, numbers)
     return PrototypeTerms(probe.bias()[label].item(), weights.double() * found.values[0].double(), numbers, found)
 
 
 class TopClips(NamedTuple):
-    """The clips that fit prototypes best, [rank, prototype]: row numbers, activations, places among (time, freq) cells."""
+    """The clips that fit prototypes best, [rank, prototype]: row numbers, activations, places on a grid (time, freq)."""
 
     rows: Tensor
     activations: Tensor
     places: Tensor
-    cells: tuple[int, int]
+    grid: tuple[int, int]
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def top_activations(
     activations = torch.cat([found.values[..., GREATEST] for found in founds])
     best = activations.topk(min(most, len(rows)), dim=0)
     places = torch.cat([found.places[..., GREATEST] for found in founds]).gather(0, best.indices)
-    return TopClips(rows[best.indices], best.values, places, founds[0].cells)
+    return TopClips(rows[best.indices], best.values, places, founds[0].grid)
 
 
 class PatchTerms(NamedTuple):

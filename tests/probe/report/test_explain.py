@@ -104,7 +104,7 @@ def test_a_prototype_is_found_in_the_patch_where_it_was_planted(name: str, place
     found = top_activations(opened(probe), features, rows=torch.arange(6), prototypes=torch.tensor([number, 0]), most=2)
     assert found.rows[0, 0] == row
     assert found.activations[0, 0] > found.activations[1, 0]
-    box = box_of(int(found.places[0, 0]), found.cells, GRID, (16.0, 16.0))
+    box = box_of(int(found.places[0, 0]), found.grid, GRID, (16.0, 16.0))
     assert box == (16 * time, 16 * freq, 16 * time + 16, 16 * freq + 16)
 
 

@@ -175,7 +175,7 @@ def test_cut_outs_are_of_judged_clips_with_the_weights_of_the_class(name: str, e
         assert len(prototypes) == 2
         weights = [float(title.split()[-1]) for title in prototypes]
         assert weights == sorted(weights, reverse=True)
-        assert weights[0] == pytest.approx(opened.own(label)[1][:, -1].max().item(), abs=0.006)
+        assert weights[0] == pytest.approx(opened.prototypes_of(label)[1][:, -1].max().item(), abs=0.006)
         for cutouts in prototypes.values():
             assert len(cutouts) == 3
             for cutout in cutouts:
