@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from oscine.models.embed.merge import merge_tables
     from oscine.models.embed.table import read_embeddings
     from oscine.models.encoders.audio_mae import AudioMAE
+    from oscine.models.encoders.audiomosaic import AudioMosaic
     from oscine.models.encoders.base.encoder import Encoder
     from oscine.models.encoders.base.features import Features
     from oscine.models.encoders.base.patch_encoder import PatchEncoder
@@ -29,6 +30,7 @@ else:
         "embed.merge": ["merge_tables"],
         "embed.table": ["read_embeddings"],
         "encoders.audio_mae": ["AudioMAE"],
+        "encoders.audiomosaic": ["AudioMosaic"],
         "encoders.base.encoder": ["Encoder"],
         "encoders.base.features": ["Features"],
         "encoders.base.patch_encoder": ["PatchEncoder"],
@@ -45,8 +47,8 @@ else:
     __getattr__, __dir__ = lazily(__name__, homes)
 
 __all__ = [
-    "BAT", "EAT", "AudioError", "AudioMAE", "BEATs", "BirdMAE", "Encoder", "Features", "OscineError", "PatchEncoder",
-    "convert_checkpoint", "create_model", "embed_file", "embed_folder", "embed_recordings", "list_models",
-    "load_audio", "load_pretrained", "merge_tables", "push_to_hub", "read_embeddings", "register_encoder",
-    "save_pretrained", "split_clips",
+    "BAT", "EAT", "AudioError", "AudioMAE", "AudioMosaic", "BEATs", "BirdMAE", "Encoder", "Features", "OscineError",
+    "PatchEncoder", "convert_checkpoint", "create_model", "embed_file", "embed_folder", "embed_recordings",
+    "list_models", "load_audio", "load_pretrained", "merge_tables", "push_to_hub", "read_embeddings",
+    "register_encoder", "save_pretrained", "split_clips",
 ]  # fmt: skip

@@ -22,6 +22,7 @@ class Architecture(NamedTuple):
 
 
 AUDIO_MAE_PAPER = "arXiv 2207.06405"
+AUDIOMOSAIC_PAPER = "arXiv 2605.14231"
 BAT_PAPER = "arXiv 2602.16305"
 BEATS_PAPER = "arXiv 2212.09058"
 BIRD_MAE_PAPER = "arXiv 2504.12880"
@@ -34,10 +35,19 @@ SMALL = {"dim": 384, "depth": 12, "heads": 6}
 BASE = {"dim": 768, "depth": 12, "heads": 12}
 LARGE = {"dim": 1024, "depth": 24, "heads": 16}
 HUGE = {"dim": 1280, "depth": 32, "heads": 16}
+# AudioMosaic fine-tuned on shorter clips has fewer positions, and its spectrograms the mean and spread of that data.
+ESC_50 = {"seconds": 5.0, "frames": 512, "mean": -6.6268077, "std": 5.358466}
+SPEECH_COMMANDS = {"seconds": 1.0, "frames": 128, "mean": -6.845978, "std": 5.5654526}
 
 # Parameters, rate and clip are what the class makes of the config: they stand here because it needs torch to say so.
 ARCHITECTURES = {
     "audio_mae_base": Architecture("AudioMAE", BASE, AUDIO_MAE_PAPER, 85_649_664, 16_000, 10.0),
+    "audiomosaic_tiny": Architecture("AudioMosaic", TINIEST, TINY, 2_818_368, 16_000, 10.0),
+    "audiomosaic_base": Architecture("AudioMosaic", BASE, AUDIOMOSAIC_PAPER, 85_651_200, 16_000, 10.0),
+    "audiomosaic_base_5s": Architecture("AudioMosaic", BASE | ESC_50, AUDIOMOSAIC_PAPER, 85_454_592, 16_000, 5.0),
+    "audiomosaic_base_1s": Architecture(
+        "AudioMosaic", BASE | SPEECH_COMMANDS, AUDIOMOSAIC_PAPER, 85_307_136, 16_000, 1.0
+    ),
     "bat_tiny": Architecture("BAT", TINIEST, TINY, 3_039_744, 16_000, 10.23),
     "bat_small": Architecture("BAT", SMALL, BAT_PAPER, 23_364_096, 16_000, 10.23),
     "bat_base": Architecture("BAT", BASE, BAT_PAPER, 92_734_464, 16_000, 10.23),
@@ -81,9 +91,28 @@ LAYOUT = "layout"  # loaded from seeded weights in the published layout, never f
 UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
 EMBEDDED = "embedded"  # made by oscine, in this package
 
+# AudioMosaic with labels: the row, its data, and its repository's name behind what all of the authors' begin with.
+AUDIOMOSAIC_HUB = "hanxunh/AudioMosaic-vit-b16-"
+AUDIOMOSAIC_TUNED = (
+    ("audiomosaic_base.as2m_ft", AUDIOSET, "finetune-as2m"),
+    ("audiomosaic_base.as20k_ft", f"{AUDIOSET}, AudioSet-20K", "finetune-as20k"),
+    ("audiomosaic_base_5s.esc50_1", f"{AUDIOSET}, ESC-50 (split 1)", "finetune-esc-split1"),
+    ("audiomosaic_base_5s.esc50_2", f"{AUDIOSET}, ESC-50 (split 2)", "finetune-esc-split2"),
+    ("audiomosaic_base_5s.esc50_3", f"{AUDIOSET}, ESC-50 (split 3)", "finetune-esc-split3"),
+    ("audiomosaic_base_5s.esc50_4", f"{AUDIOSET}, ESC-50 (split 4)", "finetune-esc-split4"),
+    ("audiomosaic_base_5s.esc50_5", f"{AUDIOSET}, ESC-50 (split 5)", "finetune-esc-split5"),
+    ("audiomosaic_base_1s.speech_v1", f"{AUDIOSET}, Speech Commands v1", "finetune-spc1"),
+    ("audiomosaic_base_1s.speech_v2", f"{AUDIOSET}, Speech Commands v2", "finetune-spc2"),
+)
+
 # The first row of an architecture is what its bare name means. No revision could be looked up, so none is pinned.
 PUBLISHED = (
     Published("audio_mae_base.as2m", AUDIOSET, "pretrained.pth", "CC BY-NC 4.0 (README: CC BY 4.0)", UNVERIFIED),
+    Published("audiomosaic_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, f"{AUDIOMOSAIC_HUB}pretrained"),
+    *(
+        Published(name, data, WEIGHTS, "MIT", LAYOUT, AUDIOMOSAIC_HUB + repository, supervised=True)
+        for name, data, repository in AUDIOMOSAIC_TUNED
+    ),
     Published("bat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "lrauch/BAT-vit-b16-pretrainedAS2M"),
     Published("beats_base.as2m", AUDIOSET, "BEATs_iter3.pt", "MIT", UNVERIFIED),
     Published("bird_mae_base.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Base"),

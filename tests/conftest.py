@@ -48,6 +48,11 @@ def golden_bird_mae() -> Golden:
 
 
 @pytest.fixture(scope="session")
+def golden_audiomosaic() -> Golden:
+    return Golden(load_file(ROOT / "tests/golden/audiomosaic.safetensors"))
+
+
+@pytest.fixture(scope="session")
 def recordings() -> Path:
     """Real recordings, which lie beside the checkout where the project is developed and are not part of it."""
     folder = ROOT.parent / "shared" / "data"

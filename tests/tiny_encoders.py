@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
@@ -23,8 +24,10 @@ TINY: dict[str, Callable[[], Encoder]] = {
     "EAT": lambda: EAT(DIM, DEPTH, heads=4, seconds=1.1),
     "BEATs": lambda: BEATs(DIM, DEPTH, heads=4, seconds=1.1, patch_dim=24),
     "AudioMAE": lambda: AudioMAE(DIM, DEPTH, heads=4, seconds=1.0, frames=112),
+    "AudioMosaic": lambda: AudioMosaic(DIM, DEPTH, heads=4, seconds=1.0, frames=112),
 }
 CHUNKED = ("BAT", "EAT", "BEATs")  # those that take any length
+TRAINED_POSITIONS = ("AudioMosaic",)  # those whose table of positions learns
 
 
 def small_encoder() -> BAT:

@@ -51,7 +51,7 @@ def describe(name: str) -> tuple[str, ...]:
         str(sizes["depth"]),
         f"{row.sample_rate / 1000:g} kHz",
         f"{row.seconds:g} s",
-        ", ".join(tags) or NONE,
+        " ".join([*tags[:1], *[f"and {len(tags) - 1} more"] * (len(tags) > 1)]) or NONE,
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from oscine.models.encoders.base.layers import BlockSizes
 from oscine.models.encoders.base.mae import MAE
-from oscine.models.encoders.frontends.mel import PATCH, AudioMAEFrontend
-from oscine.models.errors import OscineError
+from oscine.models.encoders.frontends.mel import AudioMAEFrontend
 
 
 class AudioMAE(MAE):
@@ -27,7 +26,5 @@ class AudioMAE(MAE):
         mean: float = -4.2677393,
         std: float = 4.5689974,
     ) -> None:
-        if frames % PATCH:
-            raise OscineError(f"frames={frames}, expected a multiple of {PATCH}, such as 1024")
         sizes = BlockSizes(dim, depth, heads, mlp_ratio, drop_path)
         super().__init__(AudioMAEFrontend(sample_rate, frames, mean, std), seconds, sizes)

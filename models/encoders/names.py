@@ -19,5 +19,6 @@ ENCODERS: Classes[Encoder] = Classes(
         "EAT": "encoders.eat",
         "BEATs": "encoders.beats",
         "AudioMAE": "encoders.audio_mae",
+        "AudioMosaic": "encoders.audiomosaic",
     },
 )

@@ -19,6 +19,7 @@ INSIDE = "encoder"  # where a run keeps its encoder
 SHARED = ("dim", "depth", "heads", "mlp_ratio", "drop_path", "sample_rate", "seconds")
 ENCODER_SETTINGS = {
     "AudioMAE": (*SHARED, "frames", "mean", "std"),
+    "AudioMosaic": (*SHARED, "frames", "mean", "std"),
     "BAT": (*SHARED, "n_fft", "hop"),
     "BEATs": (*SHARED, "patch_dim", "conv_width", "conv_groups", "buckets", "max_distance", "mean", "std"),
     "BirdMAE": (*SHARED, "mean", "std"),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.layers import CHUNK
 from oscine.models.encoders.bat import BAT
@@ -26,6 +27,10 @@ BAT_DISCARDED = ("decoder.", "head.")
 EAT_DISCARDED = ("decoder.", "shared_decoder.", "recon_proj.", "cls_proj.", "center", "fc_norm.", "head.")
 BEATS_DISCARDED = ("predictor.",)
 AUDIO_MAE_DISCARDED = ("decoder", "mask_token", "head.")
+AUDIOMOSAIC_DISCARDED = (
+    "projector.", "logit_scale", "logit_bias", "online_classifier.", "head.", "attn_query", "attn_key.", "attn_value.",
+    "layer_norms.",
+)  # fmt: skip
 
 # Names in the authors' files, from fairseq and on the Hub, and what they are here: those of BAT, which has the same parts.
 EAT_NAMES = {
@@ -86,6 +91,14 @@ def audio_mae_names(state: State) -> State:
     return with_norm(with_norm(tensors, "fc_norm", like="norm"), "norm", like="fc_norm")
 
 
+def audiomosaic_names(state: State) -> State:
+    """Take the encoder's tensors out of a checkpoint of AudioMosaic: pretrained, compiled, fine-tuned or of a probe.
+
+    A compiled one has `_orig_mod.` before every name.
+    """
+    return without(AUDIOMOSAIC_DISCARDED, select_around(state, "patch_embed.proj.weight"))
+
+
 def select_around(state: State, anchor: str) -> State:
     """Select the tensors under the same prefix as the one called `anchor`, without it. No anchor: all, as they are."""
     prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
@@ -117,4 +130,5 @@ KEY_MAPPERS: dict[type[Encoder], Callable[[State], State]] = {
     EAT: eat_names,
     BEATs: beats_names,
     AudioMAE: audio_mae_names,
+    AudioMosaic: audiomosaic_names,
 }

@@ -12,9 +12,10 @@ from oscine.models.errors import OscineError
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.heads.probe import Probe
 
-# Norms around the blocks learn as the last block's successor; BAT's authors leave the one before the first there, too.
-TOP = ("norm", "fc_norm", "pre_norm")
-NO_DECAY = ("cls_token", "relative_attention_bias.weight", "grep_a")  # beside what has one axis
+# Norms around the blocks learn as the last block's successor; BAT's and AudioMosaic's authors leave the one before the
+# first there, too.
+TOP = ("norm", "fc_norm", "pre_norm", "norm_pre")
+NO_DECAY = ("cls_token", "pos_embed", "relative_attention_bias.weight", "grep_a")  # beside what has one axis
 
 
 class Learner(nn.Module):

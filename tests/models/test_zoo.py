@@ -66,7 +66,7 @@ def test_models_are_listed_by_pattern():
     assert {"bat_base", "bird_mae_large", "sslam_base"} < set(list_models())
     assert list_models() == sorted(list_models())
     assert list_models("bat_*") == ["bat_base", "bat_large", "bat_small", "bat_tiny"]
-    assert list_models("*_tiny") == ["bat_tiny", "bird_mae_tiny"]
+    assert list_models("*_tiny") == ["audiomosaic_tiny", "bat_tiny", "bird_mae_tiny"]
     assert list_models("wren*") == []
 
 
@@ -74,7 +74,12 @@ def test_weights_that_come_by_name_are_listed_with_their_tags():
     named = ["bird_mae_base.xcl", "bird_mae_huge.xcl", "bird_mae_large.xcl", "bird_mae_tiny.esc10"]
     assert list_models("bird*", pretrained=True) == named
     assert list_models("bird_mae_base", pretrained=True) == ["bird_mae_base.xcl"]
-    assert list_models("*.as2m", pretrained=True) == ["bat_base.as2m", "eat_base.as2m", "sslam_base.as2m"]
+    assert list_models("*.as2m", pretrained=True) == [
+        "audiomosaic_base.as2m",
+        "bat_base.as2m",
+        "eat_base.as2m",
+        "sslam_base.as2m",
+    ]
     assert list_models("*.as2m") == list_models("wren*", pretrained=True) == []
     unreachable = {"audio_mae_base.as2m", "beats_base.as2m"}
     assert set(list_models(pretrained=True)) == {row.name for row in PUBLISHED} - unreachable
@@ -222,7 +227,9 @@ def test_a_size_that_cannot_be_is_refused_in_one_line(setting):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["bat_tiny", "bird_mae_tiny", "eat_base", "beats_base", "audio_mae_base"])
+@pytest.mark.parametrize(
+    "name", ["bat_tiny", "bird_mae_tiny", "eat_base", "beats_base", "audio_mae_base", "audiomosaic_tiny"]
+)
 def test_a_saved_encoder_comes_back_bit_for_bit(tmp_path, name):
     encoder = create_model(name, **SMALL).train()
     with torch.no_grad():

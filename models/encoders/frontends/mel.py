@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from oscine.models.errors import OscineError
 from oscine.models.timm_parts import amplitude_to_DB, melscale_fbanks, spectrogram
 
 MELS = 128  # mel bands, in every encoder of the zoo
@@ -223,6 +224,8 @@ class AudioMAEFrontend(KaldiFrontend):
     """Padded in time to `clip_frames` at least, with 0 before it is standardised: the end is loud, as in pretraining."""
 
     def __init__(self, sample_rate: int, clip_frames: int, mean: float, std: float) -> None:
+        if clip_frames % PATCH:
+            raise OscineError(f"frames={clip_frames}, expected a multiple of {PATCH}, such as 1024")
         super().__init__(sample_rate, mean, std)
         self.clip_frames = clip_frames
 

@@ -33,6 +33,7 @@ from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.embed.table import read_embeddings, read_table
 from oscine.models.embed.table_metadata import Keys, errors_path, made_by
 from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.encoders.base import precision
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.fingerprint import fingerprint
@@ -186,6 +187,7 @@ BUILDS: dict[str, Callable[[], Encoder]] = {
     "EAT": lambda: EAT(dim=48, depth=1, heads=4, seconds=0.5),
     "BEATs": lambda: BEATs(dim=48, depth=1, heads=4, seconds=0.5, patch_dim=24),
     "AudioMAE": lambda: AudioMAE(dim=48, depth=1, heads=4, seconds=0.5, frames=64),
+    "AudioMosaic": lambda: AudioMosaic(dim=48, depth=1, heads=4, seconds=0.5, frames=64),
     "BirdMAE": lambda: BirdMAE(dim=48, depth=1, heads=4, seconds=0.5),
 }
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
@@ -27,6 +28,7 @@ ENCODERS = {
     "EAT": lambda: EAT(DIM, DEPTH, heads=4, seconds=1.1),
     "BEATs": lambda: BEATs(DIM, DEPTH, heads=4, seconds=1.1, patch_dim=24),
     "AudioMAE": lambda: AudioMAE(DIM, DEPTH, heads=4, seconds=1.0, frames=FRAMES),
+    "AudioMosaic": lambda: AudioMosaic(DIM, DEPTH, heads=4, seconds=1.0, frames=FRAMES),
 }
 
 

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 import oscine
 from oscine.models.audio.load import load_audio, split_clips
 from oscine.models.encoders.audio_mae import AudioMAE
+from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
@@ -37,6 +38,7 @@ ENCODERS = {
     "EAT": lambda: EAT(**SMALL, seconds=1.0),
     "BEATs": lambda: BEATs(**SMALL, seconds=1.0, patch_dim=32, conv_width=16, conv_groups=4),
     "AudioMAE": lambda: AudioMAE(**SMALL, seconds=1.0, frames=128),
+    "AudioMosaic": lambda: AudioMosaic(**SMALL, seconds=1.0, frames=128),
 }
 
 

@@ -9,7 +9,7 @@ from timm.scheduler import CosineLRScheduler
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.zoo import create_model
 from oscine.probe.finetune.learner import encoder_groups
-from tests.tiny_encoders import DEPTH, TINY
+from tests.tiny_encoders import DEPTH, TINY, TRAINED_POSITIONS
 
 
 def groups_by_name(encoder: Encoder, decay: float = 0.5) -> dict[str, dict[str, float]]:
@@ -23,12 +23,12 @@ def groups_by_name(encoder: Encoder, decay: float = 0.5) -> dict[str, dict[str, 
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_every_trained_parameter_is_in_one_group_and_positions_in_none(name: str) -> None:
+def test_every_trained_parameter_is_in_one_group_and_fixed_positions_in_none(name: str) -> None:
     encoder = TINY[name]()
     assert set(groups_by_name(encoder)) == {
         name for name, parameter in encoder.named_parameters() if parameter.requires_grad
     }
-    assert "pos_embed" not in groups_by_name(encoder)
+    assert ("pos_embed" in groups_by_name(encoder)) == (name in TRAINED_POSITIONS)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -45,6 +45,7 @@ def test_a_block_learns_by_the_decay_less_than_the_next(name: str) -> None:
     [
         ("BAT", ["cls_token", "patch_embed.proj.weight"], ["pre_norm.weight"]),
         ("BirdMAE", ["cls_token", "patch_embed.proj.bias"], ["norm.weight", "fc_norm.bias"]),
+        ("AudioMosaic", ["cls_token", "pos_embed", "patch_embed.norm.weight"], ["norm_pre.weight", "fc_norm.bias"]),
         ("BEATs", ["patch_embedding.weight", "post_extract_proj.weight", "encoder.pos_conv.0.weight_v"], []),
     ],
 )
@@ -68,7 +69,9 @@ def test_matrices_alone_decay(name: str) -> None:
     encoder = TINY[name]()
     shapes = {name: parameter.ndim for name, parameter in encoder.named_parameters()}
     for parameter, group in groups_by_name(encoder).items():
-        free = shapes[parameter] == 1 or parameter.endswith(("cls_token", "relative_attention_bias.weight", "grep_a"))
+        free = shapes[parameter] == 1 or parameter.endswith(
+            ("cls_token", "pos_embed", "relative_attention_bias.weight", "grep_a")
+        )
         assert group["weight_decay"] == (0.0 if free else 0.05), parameter
 
 
