@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from oscine.probe.features.encoding import encode_task
     from oscine.probe.fit.judge import judge
     from oscine.probe.fit.settings import FitSettings
-    from oscine.probe.heads.attentive import AttentiveProbe, EfficientProbe, GatedAttentionProbe, SimPoolProbe
+    from oscine.probe.heads.attentive import (
+        AttentiveProbe,
+        EfficientProbe,
+        GatedAttentionProbe,
+        MultiLayerAttentionProbe,
+        SimPoolProbe,
+    )
     from oscine.probe.heads.convex_gated import ConvexGatedProbe
     from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe, MLPProbe
     from oscine.probe.heads.probe import Probe
@@ -32,7 +38,13 @@ else:
         "features.encoding": ["encode_task"],
         "fit.judge": ["judge"],
         "fit.settings": ["FitSettings"],
-        "heads.attentive": ["AttentiveProbe", "EfficientProbe", "GatedAttentionProbe", "SimPoolProbe"],
+        "heads.attentive": [
+            "AttentiveProbe",
+            "EfficientProbe",
+            "GatedAttentionProbe",
+            "MultiLayerAttentionProbe",
+            "SimPoolProbe",
+        ],
         "heads.convex_gated": ["ConvexGatedProbe"],
         "heads.linear": ["Head2ToeProbe", "LayerGatedProbe", "LinearProbe", "MLPProbe"],
         "heads.probe": ["Probe"],
@@ -48,8 +60,8 @@ else:
 
 __all__ = [
     "AttentiveProbe", "ConvexGatedProbe", "EfficientProbe", "FitSettings", "FittedProbe", "GatedAttentionProbe",
-    "Head2ToeProbe", "LayerGatedProbe", "LinearProbe", "MLPProbe", "Probe", "ProbeRunSettings", "ProtobinProbe",
-    "ProtofloatProbe", "PrototypicalProbe", "SimPoolProbe", "TaskSettings", "encode_task", "judge", "load_probe",
-    "predict_file", "predict_folder", "predict_recordings", "push_probe_to_hub", "read_task", "register_probe",
-    "run_probe", "save_probe",
+    "Head2ToeProbe", "LayerGatedProbe", "LinearProbe", "MLPProbe", "MultiLayerAttentionProbe", "Probe", "ProbeRunSettings",
+    "ProtobinProbe", "ProtofloatProbe", "PrototypicalProbe", "SimPoolProbe", "TaskSettings", "encode_task", "judge",
+    "load_probe", "predict_file", "predict_folder", "predict_recordings", "push_probe_to_hub", "read_task",
+    "register_probe", "run_probe", "save_probe",
 ]  # fmt: skip

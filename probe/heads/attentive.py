@@ -1,4 +1,4 @@
-"""Pool the last layer's patches by attention, in four ways, before a linear layer."""
+"""Pool patches by attention, in five ways, before a linear layer."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from einops import einsum, rearrange
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features, Selection
+from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.models.timm_parts import LayerNorm
-from oscine.probe.heads.probe import Needs, Probe
-from oscine.probe.heads.settings import AttentiveSettings, EfficientSettings, GatedAttentionSettings, SimPoolSettings
+from oscine.probe.heads.probe import LayerGate, PatchProbe
+from oscine.probe.heads.settings import (
+    AttentiveSettings,
+    EfficientSettings,
+    GatedAttentionSettings,
+    MultiLayerAttentionSettings,
+    SimPoolSettings,
+)
 
 USUAL_WIDTH = 64  # of a head, in vision transformers of every size
 
 
-class AttentiveProbe(Probe):
-    """Multi-head attention of one learnt query over the last layer's patches; norm; linear layer (arXiv 2504.12880).
+class AttentiveProbe(PatchProbe):
+    """Multi-head attention of one learnt query over one layer's patches; norm; linear layer (arXiv 2504.12880).
 
     There is no output projection. The norm has no parameters: the paper keeps its scale and shift at 1 and 0, and the linear
     layer can express them. The paper's Bird-MAE hands over patches before the final norm, `Features` those after it.
@@ -25,10 +31,14 @@ class AttentiveProbe(Probe):
     encoder: what it is built for; classes: how many logits; the rest as in `AttentiveSettings`.
     """
 
-    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
-
-    def __init__(self, encoder: Encoder, classes: int, pool: str = AttentiveSettings.pool) -> None:
-        super().__init__(encoder, classes)
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = AttentiveSettings.pool,
+        layer: int = AttentiveSettings.layer,
+    ) -> None:
+        super().__init__(encoder, classes, layer)
         self.pool = AttentiveSettings(pool).pool
         self.heads = getattr(encoder, "heads", None) or usual_heads(encoder.dim)
         self.query = nn.Parameter(0.02 * torch.randn(1, 1, self.dim))
@@ -52,20 +62,52 @@ class AttentiveProbe(Probe):
         return self.fc(self.ln(seen.flatten(-2)))
 
 
+class MultiLayerAttentionProbe(LayerGate, PatchProbe):
+    """In every layer a learnt query attends to the patches; a gate averages the layers; norm; linear layer.
+
+    Attention is softmax(query . patch / sqrt(dim)): a query of its own in each layer needs no key layer, which it could be
+    carried back through. Ours, after the idea of arXiv 2605.10494, not that paper's head.
+
+    encoder: what it is built for; classes: how many logits; the rest as in `MultiLayerAttentionSettings`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = MultiLayerAttentionSettings.pool,
+        layer: int | None = MultiLayerAttentionSettings.layer,
+    ) -> None:
+        super().__init__(encoder, classes, layer)
+        self.pool = MultiLayerAttentionSettings(pool).pool
+        self.query = nn.Parameter(0.02 * torch.randn(self.layers_read, self.dim))
+        self.block_attention = nn.Parameter(torch.zeros(self.layers_read))
+        self.ln = LayerNorm(self.dim)
+        self.fc = nn.Linear(self.dim, classes)
+
+    def logits(self, prepared: Features) -> Tensor:
+        vectors = [self.attend(query, patches) for query, patches in zip(self.query, prepared.patches, strict=True)]
+        return self.fc(self.ln(self.mix(torch.stack(vectors))))
+
+    def attend(self, query: Tensor, patches: Tensor) -> Tensor:  # [batch, dim], frame-wise [batch, time, dim]
+        """Average one layer's patches [batch, time, freq, dim] by their softmax with its query [dim]."""
+        sets = self.patch_sets(patches)
+        attention = (sets @ query * self.dim**-0.5).softmax(-1)
+        return einsum(attention, sets, "... patch, ... patch dim -> ... dim")
+
+
 def usual_heads(dim: int) -> int:
     """Return how many heads attention of a width has where the encoder does not say: about 64 numbers each."""
     return max(heads for heads in range(1, max(1, dim // USUAL_WIDTH) + 1) if dim % heads == 0)
 
 
-class EfficientProbe(Probe):
-    """Attention of several learnt queries over the last layer's patches, which are their own keys (arXiv 2506.10178).
+class EfficientProbe(PatchProbe):
+    """Attention of several learnt queries over one layer's patches, which are their own keys (arXiv 2506.10178).
 
     Each query gives an equal share of the values that the linear layer reads.
 
     encoder: what it is built for; classes: how many logits; the rest as in `EfficientSettings`.
     """
-
-    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
     def __init__(
         self,
@@ -73,8 +115,9 @@ class EfficientProbe(Probe):
         classes: int,
         pool: str = EfficientSettings.pool,
         queries: int = EfficientSettings.queries,
+        layer: int = EfficientSettings.layer,
     ) -> None:
-        super().__init__(encoder, classes)
+        super().__init__(encoder, classes, layer)
         if queries < 1 or self.dim % queries:
             raise OscineError(f"{queries} queries share {self.dim} values; choose at least 1, a divisor of {self.dim}")
         self.pool = EfficientSettings(pool, queries).pool
@@ -92,16 +135,16 @@ class EfficientProbe(Probe):
         return self.fc(seen.flatten(-2))
 
 
-class SimPoolProbe(Probe):
-    """Attention of the mean of the last layer's patches over these, normed, which are their own values (arXiv 2309.06891).
+class SimPoolProbe(PatchProbe):
+    """Attention of the mean of one layer's patches over these, normed, which are their own values (arXiv 2309.06891).
 
     encoder: what it is built for; classes: how many logits; the rest as in `SimPoolSettings`.
     """
 
-    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
-
-    def __init__(self, encoder: Encoder, classes: int, pool: str = SimPoolSettings.pool) -> None:
-        super().__init__(encoder, classes)
+    def __init__(
+        self, encoder: Encoder, classes: int, pool: str = SimPoolSettings.pool, layer: int = SimPoolSettings.layer
+    ) -> None:
+        super().__init__(encoder, classes, layer)
         self.pool = SimPoolSettings(pool).pool
         self.query = nn.Linear(self.dim, self.dim, bias=False)
         self.key = nn.Linear(self.dim, self.dim, bias=False)
@@ -117,13 +160,11 @@ class SimPoolProbe(Probe):
         return self.fc(einsum(attention, patches, "... patch, ... patch dim -> ... dim"))
 
 
-class GatedAttentionProbe(Probe):
-    """The last layer's patches, weighed by a softmax of w . (tanh(V x) * sigmoid(U x)) of each (arXiv 1802.04712).
+class GatedAttentionProbe(PatchProbe):
+    """One layer's patches, weighed by a softmax of w . (tanh(V x) * sigmoid(U x)) of each (arXiv 1802.04712).
 
     encoder: what it is built for; classes: how many logits; the rest as in `GatedAttentionSettings`.
     """
-
-    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
     def __init__(
         self,
@@ -131,8 +172,9 @@ class GatedAttentionProbe(Probe):
         classes: int,
         pool: str = GatedAttentionSettings.pool,
         gated: bool = GatedAttentionSettings.gated,
+        layer: int = GatedAttentionSettings.layer,
     ) -> None:
-        super().__init__(encoder, classes)
+        super().__init__(encoder, classes, layer)
         self.pool = GatedAttentionSettings(pool, gated).pool
         self.hidden = nn.Linear(self.dim, self.dim)
         self.gate = nn.Linear(self.dim, self.dim) if gated else None

@@ -9,12 +9,12 @@ from torch.nn.functional import linear, normalize
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
-from oscine.probe.heads.probe import Needs
+from oscine.probe.heads.probe import LayerGate, Needs
 from oscine.probe.heads.settings import ConvexGatedSettings
 from oscine.probe.heads.similarity import PrototypeProbe, tiled_min_max
 
 
-class ConvexGatedProbe(PrototypeProbe):
+class ConvexGatedProbe(LayerGate, PrototypeProbe):
     """Every token at length 1, mixed over the layers by a softmax gate, compared with prototypes by cosine; linear layer.
 
     That layer reads three numbers a prototype, side by side: its least, middle and greatest similarity. Least and greatest
@@ -24,7 +24,6 @@ class ConvexGatedProbe(PrototypeProbe):
     encoder: what it is built for; classes: how many logits; the rest as in `ConvexGatedSettings`.
     """
 
-    layers = None
     kinds = 3
 
     def __init__(
@@ -34,20 +33,16 @@ class ConvexGatedProbe(PrototypeProbe):
         pool: str = ConvexGatedSettings.pool,
         prototypes: int = ConvexGatedSettings.prototypes,
         dropout: float = ConvexGatedSettings.dropout,
+        layer: int | None = ConvexGatedSettings.layer,
     ) -> None:
-        super().__init__(encoder, classes)
+        super().__init__(encoder, classes, layer)
         self.pool = ConvexGatedSettings(pool, prototypes, dropout).pool
         with_cls = (Selection.CLS,) if pool == Selection.CLS else ()
         self.needs = Needs(self.layers, parts=(*with_cls, Selection.PATCHES))
-        self.block_attention = nn.Parameter(torch.ones(self.depth))
+        self.block_attention = nn.Parameter(torch.ones(self.layers_read))
         self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
         self.drop = nn.Dropout(dropout)
         self.fc = nn.Linear(3 * prototypes, classes)
-
-    @property
-    def gate(self) -> Tensor:  # [layer]
-        """How much each layer counts; sums to 1."""
-        return self.block_attention.softmax(0)
 
     def prepare(self, features: Features) -> Features:
         """Bring every token of every layer to length 1."""
@@ -66,12 +61,8 @@ class ConvexGatedProbe(PrototypeProbe):
         parts = [least, linear(middle, prototypes), greatest]
         return self.fc(self.drop(rearrange(parts, "part ... prototype -> ... (prototype part)")))
 
-    def mix(self, layers: Tensor) -> Tensor:  # [batch, ..., dim]
-        """Mix tokens [layer, batch, ..., dim] of length 1 by the gate; the mixture is not brought to length 1 again."""
-        return torch.tensordot(self.gate, layers, dims=1)
-
     def compared(self, prepared: Features) -> Tensor:
-        return self.mix(prepared.patches)
+        return self.mix(prepared.patches)  # of length 1 each; the mixture is not brought to length 1 again
 
     def middle_vectors(self, prepared: Features) -> Tensor:
         return self.mix(prepared.cls) if self.pool == Selection.CLS else self.compared(prepared).mean((1, 2))

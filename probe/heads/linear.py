@@ -1,4 +1,4 @@
-"""Apply a linear layer, or two, to one vector a clip or a frame, of the last layer or of all."""
+"""Apply a linear layer, or two, to one vector a clip or a frame, of one layer or of all."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from torch import Tensor, nn
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.timm_parts import LayerNorm
-from oscine.probe.heads.probe import Needs, Probe
-from oscine.probe.heads.settings import Head2ToeSettings, LayerGatedSettings, LinearSettings, MLPSettings, choose
+from oscine.probe.heads.probe import LayerGate, Needs, Probe
+from oscine.probe.heads.settings import (
+    Head2ToeSettings,
+    LayerGatedSettings,
+    LinearSettings,
+    MLPSettings,
+    VectorSettings,
+    choose,
+)
 
 
 class Standardised(nn.BatchNorm1d):
@@ -29,23 +36,13 @@ class Standardised(nn.BatchNorm1d):
 NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": LayerNorm, "batch": Standardised, "none": nn.Identity}
 
 
-class LinearProbe(Probe):
-    """A linear layer on the last layer's CLS, the mean of its patches, or their means over freq (both papers) or time.
+class VectorProbe(Probe):
+    """A linear layer on one vector a clip or a frame, joined of the layers that are read."""
 
-    encoder: what it is built for; classes: how many logits; the rest as in `LinearSettings`.
-    """
+    pools: ClassVar[Collection[str]] = VectorSettings.pools
 
-    pools: ClassVar[Collection[str]] = LinearSettings.pools
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        classes: int,
-        pool: str = LinearSettings.pool,
-        norm: str = LinearSettings.norm,
-        dropout: float = LinearSettings.dropout,
-    ) -> None:
-        super().__init__(encoder, classes)
+    def __init__(self, encoder: Encoder, classes: int, pool: str, norm: str, dropout: float, layer: int | None) -> None:
+        super().__init__(encoder, classes, layer)
         self.pool = choose(pool, self.pools)
         self.needs = Needs(self.layers, parts=(Selection.PATCHES if pool == Selection.FRAME_BANDS else pool,))
         width = self.width(encoder)
@@ -65,6 +62,25 @@ class LinearProbe(Probe):
         return self.dim * encoder.grid[1] if self.pool in (Selection.BANDS, Selection.FRAME_BANDS) else self.dim
 
 
+class LinearProbe(VectorProbe):
+    """A linear layer on one layer's CLS, the mean of its patches, or their means over freq (both papers) or time.
+
+    encoder: what it is built for; classes: how many logits; the rest as in `LinearSettings`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        classes: int,
+        pool: str = LinearSettings.pool,
+        norm: str = LinearSettings.norm,
+        dropout: float = LinearSettings.dropout,
+        layer: int = LinearSettings.layer,
+    ) -> None:
+        LinearSettings(pool, norm, dropout, layer=layer)  # refuses what cannot be
+        super().__init__(encoder, classes, pool, norm, dropout, layer)
+
+
 class MLPProbe(LinearProbe):
     """A linear probe whose linear layer is two of them with a ReLU between (arXiv 2504.12880).
 
@@ -79,20 +95,20 @@ class MLPProbe(LinearProbe):
         norm: str = MLPSettings.norm,
         dropout: float = MLPSettings.dropout,
         hidden: int = MLPSettings.hidden,
+        layer: int = MLPSettings.layer,
     ) -> None:
-        MLPSettings(pool, norm, dropout, hidden)  # refuses what cannot be
-        super().__init__(encoder, classes, pool, norm, dropout)
+        MLPSettings(pool, norm, dropout, hidden, layer=layer)  # refuses what cannot be
+        super().__init__(encoder, classes, pool, norm, dropout, layer)
         self.fc = nn.Sequential(nn.Linear(self.width(encoder), hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
 
-class LayerGatedProbe(LinearProbe):
+class LayerGatedProbe(LayerGate, VectorProbe):
     """A linear probe that reads every layer and mixes them by a softmax gate, which starts even (arXiv 2602.16305).
 
     encoder: what it is built for; classes: how many logits; the rest as in `LayerGatedSettings`.
     """
 
     pools = LayerGatedSettings.pools
-    layers = None
 
     def __init__(
         self,
@@ -101,20 +117,16 @@ class LayerGatedProbe(LinearProbe):
         pool: str = LayerGatedSettings.pool,
         norm: str = LayerGatedSettings.norm,
         dropout: float = LayerGatedSettings.dropout,
+        layer: int | None = LayerGatedSettings.layer,
     ) -> None:
-        super().__init__(encoder, classes, pool, norm, dropout)
-        self.block_attention = nn.Parameter(torch.zeros(self.depth))
-
-    @property
-    def gate(self) -> Tensor:  # [layer]
-        """How much each layer counts; sums to 1."""
-        return self.block_attention.softmax(0)
+        super().__init__(encoder, classes, pool, norm, dropout, layer)
+        self.block_attention = nn.Parameter(torch.zeros(self.layers_read))
 
     def join(self, layers: Tensor) -> Tensor:
-        return torch.tensordot(self.gate, layers, dims=1)
+        return self.mix(layers)
 
 
-class Head2ToeProbe(LinearProbe):
+class Head2ToeProbe(VectorProbe):
     """A linear probe on the vectors of every layer side by side, of which a group lasso chooses (arXiv 2201.03529).
 
     The loss grows with the length of each input's weights.
@@ -123,7 +135,6 @@ class Head2ToeProbe(LinearProbe):
     """
 
     pools = Head2ToeSettings.pools
-    layers = None
     group_scale: Tensor
 
     def __init__(
@@ -134,8 +145,9 @@ class Head2ToeProbe(LinearProbe):
         norm: str = Head2ToeSettings.norm,
         dropout: float = Head2ToeSettings.dropout,
         lasso: float = Head2ToeSettings.lasso,
+        layer: int | None = Head2ToeSettings.layer,
     ) -> None:
-        super().__init__(encoder, classes, pool, norm, dropout)
+        super().__init__(encoder, classes, pool, norm, dropout, layer)
         self.lasso = lasso
         self.register_buffer("group_scale", torch.tensor(float(classes)).sqrt())  # the published heads hold it
 
@@ -143,7 +155,7 @@ class Head2ToeProbe(LinearProbe):
         return rearrange(layers, "layer batch ... dim -> batch ... (layer dim)")
 
     def width(self, encoder: Encoder) -> int:
-        return self.depth * super().width(encoder)
+        return self.layers_read * super().width(encoder)
 
     def penalty(self) -> Tensor:
         """Sum the lengths of the weights of each input; the root of a group's size evens out groups of different sizes."""

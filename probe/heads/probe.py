@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.features import Features, Selection
+from oscine.models.encoders.base.features import Features, Selection, check_layers
 from oscine.models.errors import OscineError
 from oscine.probe.heads.settings import is_framewise
 
@@ -31,8 +32,8 @@ class Needs(NamedTuple):
         needed is left empty.
         """
         cls, patches = features.cls, features.patches
-        if self.layers is not None and len(cls) > len(self.layers):  # else they are those already
-            cls, patches = cls[self.layers], patches[self.layers]
+        if self.layers is not None:
+            cls, patches = (part[self.layers] if len(part) > len(self.layers) else part for part in (cls, patches))
         crossed = {Selection.FRAMES, Selection.BANDS} <= set(self.parts)  # neither can be computed from the other
         reduced = next((GRIDS[part] for part in GRIDS if crossed or part in self.parts), _no_patches)
         pooled = features.pooled
@@ -63,21 +64,30 @@ class Probe(nn.Module):
     does what has no parameters, so that a fit does it once; `logits` is the rest, and what is fitted.
     """
 
-    layers: ClassVar[list[int] | None] = [-1]  # that it reads; None is all, side by side
     needs: Needs
 
-    def __init__(self, encoder: Encoder, classes: int) -> None:
+    def __init__(self, encoder: Encoder, classes: int, layer: int | None = -1) -> None:
+        """Note the encoder's sizes. layer: the one that is read, by its number; None is all, side by side."""
         super().__init__()
         if classes < 1:
             raise OscineError(f"a probe for {classes} classes has nothing to tell apart; give at least 1")
-        if self.layers is None and not encoder.stacked:
+        if layer is not None:
+            check_layers([layer], encoder.depth)
+        if not encoder.stacked and layer not in (-1, encoder.depth - 1):
+            read = "all layers side by side" if layer is None else f"layer {layer}"
             raise OscineError(
-                f"{type(self).__name__} reads all layers side by side, those of {type(encoder).__name__} differ in width; "
+                f"{type(self).__name__} reads {read}, those of {type(encoder).__name__} differ in width; "
                 "take a probe of the last layer, such as LinearProbe"
             )
+        self.layers = None if layer is None else [layer]
         self.classes = classes
         self.dim = encoder.dim
         self.depth = encoder.depth
+
+    @property
+    def layers_read(self) -> int:
+        """How many layers are read."""
+        return self.depth if self.layers is None else len(self.layers)
 
     @property
     def framewise(self) -> bool:
@@ -124,6 +134,29 @@ class Probe(nn.Module):
             raise OscineError(
                 f"features of {layers} layers, this probe reads all {self.depth}; encode with layers=None"
             )
+
+
+class PatchProbe(Probe):
+    """A probe that reads the patches of one layer, or of all."""
+
+    def __init__(self, encoder: Encoder, classes: int, layer: int | None = -1) -> None:
+        super().__init__(encoder, classes, layer)
+        self.needs = Needs(self.layers, parts=(Selection.PATCHES,))
+
+
+class LayerGate:
+    """Mixes the layers that a probe reads by a softmax of learnt numbers, which start even."""
+
+    block_attention: nn.Parameter  # [layer], named as in the published heads
+
+    @property
+    def gate(self) -> Tensor:  # [layer]
+        """How much each layer counts; sums to 1."""
+        return self.block_attention.softmax(0)
+
+    def mix(self, layers: Tensor) -> Tensor:  # [batch, ..., dim]
+        """Average vectors [layer, batch, ..., dim] by the gate."""
+        return torch.tensordot(self.gate, layers, dims=1)
 
 
 def group_parameters(

@@ -1,4 +1,4 @@
-"""Compare the last layer's patches with prototypes that no class owns, of floats or single bits (arXiv 2509.24901)."""
+"""Compare one layer's patches with prototypes that no class owns, of floats or single bits (arXiv 2509.24901)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from oscine.probe.heads.similarity import PrototypeProbe, tiled_min_max
 
 
 class ProtofloatProbe(PrototypeProbe):
-    """Cosine of each prototype with the patch of the last layer that it fits best; linear layer.
+    """Cosine of each prototype with the patch of the layer that it fits best; linear layer.
 
     encoder: what it is built for; classes: how many logits; the rest as in `ProtofloatSettings`.
     """
-
-    needs = Needs(layers=[-1], parts=(Selection.PATCHES,))
 
     def __init__(
         self,
@@ -31,8 +29,10 @@ class ProtofloatProbe(PrototypeProbe):
         pool: str = ProtofloatSettings.pool,
         prototypes: int = ProtofloatSettings.prototypes,
         dropout: float = ProtofloatSettings.dropout,
+        layer: int = ProtofloatSettings.layer,
     ) -> None:
-        super().__init__(encoder, classes)
+        super().__init__(encoder, classes, layer)
+        self.needs = Needs(self.layers, parts=(Selection.PATCHES,))
         self.pool = ProtofloatSettings(pool, prototypes, dropout).pool
         self.prototype_vectors = nn.Parameter(0.02 * torch.randn(prototypes, self.dim, 1, 1))
         self.drop = nn.Dropout(dropout)
@@ -46,7 +46,7 @@ class ProtofloatProbe(PrototypeProbe):
         return normalize(self.vectors(), dim=1)
 
     def prepare(self, features: Features) -> Features:
-        """Bring every patch of the last layer to length 1."""
+        """Bring every patch of the layer to length 1."""
         needed = self.needs.take(features)
         return needed._replace(patches=normalize(needed.patches, dim=-1))
 

@@ -37,10 +37,11 @@ class PrototypicalProbe(PrototypeProbe):
         focal: bool = PrototypicalSettings.focal,
         prototype_lr: float = PrototypicalSettings.prototype_lr,
         authors_reshape: bool = PrototypicalSettings.authors_reshape,
+        layer: int = PrototypicalSettings.layer,
     ) -> None:
-        super().__init__(encoder, classes)
+        super().__init__(encoder, classes, layer)
         PrototypicalSettings(prototypes_per_class)  # refuses what cannot be
-        self.needs = Needs(layers=[-1], parts=(Selection.CLS, Selection.PATCHES) if focal else (Selection.PATCHES,))
+        self.needs = Needs(self.layers, parts=(Selection.CLS, Selection.PATCHES) if focal else (Selection.PATCHES,))
         self.focal = focal
         self.prototype_lr = prototype_lr
         self.authors_reshape = authors_reshape
@@ -52,7 +53,7 @@ class PrototypicalProbe(PrototypeProbe):
         return self.last_layer(self.activations(prepared))
 
     def prepare(self, features: Features) -> Features:
-        """Take the last layer's patches, relative to CLS if `focal`."""
+        """Take the layer's patches, relative to CLS if `focal`."""
         needed = self.needs.take(features)
         return needed._replace(patches=needed.patches - needed.cls[:, :, None, None]) if self.focal else needed
 

@@ -17,15 +17,37 @@ NORMS = ("layer", "batch", "none")
 SETS = ("clip", Selection.FRAMES)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OneLayer:
+    """Settings of a probe that reads one layer.
+
+    Args:
+        layer: number of the block whose output is read, from 0, or back from -1, the last: published probes read that.
+    """
+
+    layer: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManyLayers:
+    """Settings of a probe that reads all layers.
+
+    Args:
+        layer: number of the block that is read instead of all: null is all.
+    """
+
+    layer: int | None = None
+
+
 @dataclass(frozen=True)
-class LinearSettings:
-    """Settings of LinearProbe: a linear layer on one vector a clip, or one a frame.
+class VectorSettings:
+    """Settings of a linear layer on one vector a clip, or one a frame.
 
     Args:
         pool: "cls", "mean", "frames" (logits [batch, time, classes]), "bands" (the mean over time of every freq, side by
-            side, as in arXiv 2204.12260: pitch is kept, which the mean over all patches loses), or, of the last layer only,
-            "frame_bands" (every freq side by side, frame by frame) and "pooled": the published model's own vector, on which
-            Bird-MAE's paper probes, with norm "none".
+            side, as in arXiv 2204.12260: pitch is kept, which the mean over all patches loses), or, of one layer only,
+            "frame_bands" (every freq side by side, frame by frame) and "pooled": the published model's own vector, of its
+            last layer, on which Bird-MAE's paper probes, with norm "none".
         norm: before the linear layer: "layer", a trained LayerNorm, as both papers do; "batch", batch norm without weights,
             as in arXiv 2111.06377, which also reads features that differ little between clips; or "none".
         dropout: of that layer's input.
@@ -41,6 +63,16 @@ class LinearSettings:
         choose(self.pool, self.pools)
         choose(self.norm, NORMS)
         check_dropout(self.dropout)
+
+
+@dataclass(frozen=True)
+class LinearSettings(OneLayer, VectorSettings):
+    """Settings of LinearProbe: a linear layer on one vector a clip, or one a frame."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pool == Selection.POOLED and self.layer != -1:
+            raise OscineError(f"pool pooled is of the last layer, not of {self.layer}; take cls or mean, or layer -1")
 
 
 @dataclass(frozen=True)
@@ -62,14 +94,14 @@ class MLPSettings(LinearSettings):
 
 
 @dataclass(frozen=True)
-class LayerGatedSettings(LinearSettings):
+class LayerGatedSettings(ManyLayers, VectorSettings):
     """Settings of LayerGatedProbe: a linear layer on a learnt mixture of all layers, which has no "pooled"."""
 
     pools: ClassVar[Collection[str]] = LAYER_POOLS
 
 
 @dataclass(frozen=True)
-class Head2ToeSettings(LinearSettings):
+class Head2ToeSettings(ManyLayers, VectorSettings):
     """Settings of Head2ToeProbe: a linear layer on all layers side by side, which have no "pooled".
 
     Args:
@@ -82,8 +114,8 @@ class Head2ToeSettings(LinearSettings):
 
 
 @dataclass(frozen=True)
-class AttentiveSettings:
-    """Settings of AttentiveProbe: one learnt query attends to the patches.
+class AttentionSettings:
+    """Settings of attention over patches.
 
     Args:
         pool: "clip", or "frames" to look at the freq of each time step by itself, with logits [batch, time, classes].
@@ -93,6 +125,16 @@ class AttentiveSettings:
 
     def __post_init__(self) -> None:
         choose(self.pool, SETS)
+
+
+@dataclass(frozen=True)
+class AttentiveSettings(OneLayer, AttentionSettings):
+    """Settings of AttentiveProbe: one learnt query attends to the patches."""
+
+
+@dataclass(frozen=True)
+class MultiLayerAttentionSettings(ManyLayers, AttentionSettings):
+    """Settings of MultiLayerAttentionProbe: in every layer a learnt query attends to the patches."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +165,7 @@ class GatedAttentionSettings(AttentiveSettings):
 
 
 @dataclass(frozen=True)
-class PrototypicalSettings:
+class PrototypicalSettings(OneLayer):
     """Settings of PrototypicalProbe: every class compares the patches with prototypes of its own.
 
     Args:
@@ -145,8 +187,8 @@ class PrototypicalSettings:
 
 
 @dataclass(frozen=True)
-class ProtofloatSettings:
-    """Settings of ProtofloatProbe and ProtobinProbe: prototypes that no class owns.
+class PrototypeSettings:
+    """Settings of prototypes that no class owns.
 
     Args:
         pool: "clip", or "frames" for the best of each time step's freq and logits [batch, time, classes].
@@ -168,7 +210,12 @@ class ProtofloatSettings:
 
 
 @dataclass(frozen=True)
-class ConvexGatedSettings(ProtofloatSettings):
+class ProtofloatSettings(OneLayer, PrototypeSettings):
+    """Settings of ProtofloatProbe and ProtobinProbe: prototypes that no class owns."""
+
+
+@dataclass(frozen=True)
+class ConvexGatedSettings(ManyLayers, PrototypeSettings):
     """Settings of ConvexGatedProbe: prototypes that no class owns, on a learnt mixture of all layers.
 
     Args:
@@ -188,6 +235,7 @@ OUR_PROBES: dict[str, tuple[str, type[Any]]] = {
     "LayerGatedProbe": ("heads.linear", LayerGatedSettings),
     "Head2ToeProbe": ("heads.linear", Head2ToeSettings),
     "AttentiveProbe": ("heads.attentive", AttentiveSettings),
+    "MultiLayerAttentionProbe": ("heads.attentive", MultiLayerAttentionSettings),
     "EfficientProbe": ("heads.attentive", EfficientSettings),
     "SimPoolProbe": ("heads.attentive", SimPoolSettings),
     "GatedAttentionProbe": ("heads.attentive", GatedAttentionSettings),
@@ -198,7 +246,12 @@ OUR_PROBES: dict[str, tuple[str, type[Any]]] = {
 }
 HEADS = {name: settings for name, (_, settings) in OUR_PROBES.items()}
 # What probes are called beside other runs and in published tables, where that is not the name of their class.
-CALLED = {"ConvexGatedProbe": "cgp", "GatedAttentionProbe": "gated_attention", "LayerGatedProbe": "layer_gated"}
+CALLED = {
+    "ConvexGatedProbe": "cgp",
+    "GatedAttentionProbe": "gated_attention",
+    "LayerGatedProbe": "layer_gated",
+    "MultiLayerAttentionProbe": "multi_layer_attention",
+}
 
 
 def choose(name: str, choices: Collection[str]) -> str:

@@ -18,7 +18,7 @@ from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.encoders.frontends.mel import MelScale, Picture
 from oscine.probe.fit.judge import FeatureSource, Judgement
-from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.heads.linear import VectorProbe
 from oscine.probe.heads.probe import Needs, Probe
 from oscine.probe.heads.similarity import NOWHERE, PrototypeProbe
 from oscine.probe.metrics.decisions import as_probabilities
@@ -203,7 +203,7 @@ def by_prototypes(judged: Judged, probe: PrototypeProbe, example: Example) -> Lo
     return LogitBreakdown(bars, heat, boxes)
 
 
-def by_patches(judged: Judged, probe: LinearProbe, example: Example) -> LogitBreakdown:
+def by_patches(judged: Judged, probe: VectorProbe, example: Example) -> LogitBreakdown:
     """Show what the patches add, by layer where the probe reads several, else by band; or what each layer's CLS adds."""
     needs = Needs(probe.layers, (Selection.CLS, Selection.PATCHES))
     encoder = judged.encoder
@@ -213,7 +213,7 @@ def by_patches(judged: Judged, probe: LinearProbe, example: Example) -> LogitBre
     terms = patch_terms(probe, Features(*(tensor.clone() for tensor in clip)), mean_clip(judged), example.label)
     layers, bands = terms.values.sum((1, 2)).tolist(), terms.values.sum((0, 1)).tolist()
     if len(layers) > 1 or probe.pool == Selection.CLS:
-        first = 0 if len(layers) > 1 else encoder.depth - 1
+        first = 0 if len(layers) > 1 else encoder.layer_numbers(probe.layers)[0]
         bars = [(f"layer {layer}", value) for layer, value in enumerate(layers, start=first)]
     else:
         edges = [judged.mel_scale.hertz(band * judged.patch[1]) / 1000 for band in range(len(bands) + 1)]

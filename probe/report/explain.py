@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from oscine.models.encoders.base.features import Features, Selection
 from oscine.models.timm_parts import LayerNorm
 from oscine.probe.fit.judge import FeatureSource
-from oscine.probe.heads.linear import LinearProbe, Standardised
+from oscine.probe.heads.linear import Standardised, VectorProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.settings import LAYER_POOLS
 from oscine.probe.heads.similarity import Activations, PrototypeProbe
@@ -69,7 +69,7 @@ class PatchTerms(NamedTuple):
     values: Tensor
 
 
-def patch_terms(probe: LinearProbe, clip: Features, typical: Features, label: int) -> PatchTerms:
+def patch_terms(probe: VectorProbe, clip: Features, typical: Features, label: int) -> PatchTerms:
     """Compute what every patch of every layer that a linear probe reads adds to a class's logit, against a typical clip.
 
     The probe's norm is taken with the scale that it has for this clip, so that all else is linear: mean, mixture of layers
@@ -90,17 +90,17 @@ def patch_terms(probe: LinearProbe, clip: Features, typical: Features, label: in
     return PatchTerms(logit - values.sum().item(), values)
 
 
-def has_patch_terms(probe: Probe) -> TypeGuard[LinearProbe]:
+def has_patch_terms(probe: Probe) -> TypeGuard[VectorProbe]:
     """Return whether a fitted probe's logits are sums over layers or patches: it is linear in what it reads of them."""
-    return isinstance(probe, LinearProbe) and isinstance(probe.fc, nn.Linear) and probe.pool in LAYER_POOLS
+    return isinstance(probe, VectorProbe) and isinstance(probe.fc, nn.Linear) and probe.pool in LAYER_POOLS
 
 
-def _read(probe: LinearProbe, features: Features) -> Tensor:  # [layer, 1, time, freq, dim]
+def _read(probe: VectorProbe, features: Features) -> Tensor:  # [layer, 1, time, freq, dim]
     """Return what the probe pools."""
     return features.cls[:, :, None, None] if probe.pool == Selection.CLS else features.patches
 
 
-def _slope(probe: LinearProbe, vector: Tensor, label: int) -> Tensor:  # [width]
+def _slope(probe: VectorProbe, vector: Tensor, label: int) -> Tensor:  # [width]
     """Return a class's slope along the vector [width] that the probe norms, the norm's scale being what it is."""
     weight = probe.get_parameter("fc.weight").detach()[label]
     norm = probe.ln

@@ -10,9 +10,7 @@ import numpy as np
 from oscine.models.json_text import dotted
 from oscine.probe.fit.baselines import layer_scores
 from oscine.probe.fit.judge import FeatureSource
-from oscine.probe.heads.convex_gated import ConvexGatedProbe
-from oscine.probe.heads.linear import LayerGatedProbe
-from oscine.probe.heads.probe import Probe
+from oscine.probe.heads.probe import LayerGate, Probe
 from oscine.probe.report.cutouts import breakdown_figure, cutout_figure
 from oscine.probe.report.examples import Judged, confident_examples, explain, prototype_cutouts
 from oscine.probe.report.explain import as_prototype_probe, has_patch_terms
@@ -76,9 +74,9 @@ def _layers(page: Report, judged: Judged, layers: FeatureSource | None) -> None:
         )
 
 
-def gated(probes: Sequence[Probe]) -> list[ConvexGatedProbe | LayerGatedProbe]:
+def gated(probes: Sequence[Probe]) -> list[LayerGate]:
     """Return those that mix layers."""
-    return [probe for probe in probes if isinstance(probe, (ConvexGatedProbe, LayerGatedProbe))]
+    return [probe for probe in probes if isinstance(probe, LayerGate) and probe.layers_read > 1]
 
 
 def show_gates(page: Report, probes: Sequence[Probe]) -> None:

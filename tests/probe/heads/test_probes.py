@@ -19,7 +19,13 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
-from oscine.probe.heads.attentive import AttentiveProbe, EfficientProbe, GatedAttentionProbe, SimPoolProbe
+from oscine.probe.heads.attentive import (
+    AttentiveProbe,
+    EfficientProbe,
+    GatedAttentionProbe,
+    MultiLayerAttentionProbe,
+    SimPoolProbe,
+)
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
 from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe, MLPProbe
 from oscine.probe.heads.probe import Needs, Probe
@@ -42,12 +48,18 @@ PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
     "layer gated mean": (LayerGatedProbe, {"pool": "mean"}),
     "layer gated frames": (LayerGatedProbe, {"pool": "frames"}),
     "layer gated bands": (LayerGatedProbe, {"pool": "bands", "norm": "batch"}),
+    "layer gated of layer 1": (LayerGatedProbe, {"layer": 1}),
     "head2toe": (Head2ToeProbe, {}),
+    "head2toe of layer 0": (Head2ToeProbe, {"layer": 0}),
     "head2toe mean": (Head2ToeProbe, {"pool": "mean"}),
     "head2toe frames": (Head2ToeProbe, {"pool": "frames"}),
     "head2toe bands": (Head2ToeProbe, {"pool": "bands"}),
     "attentive": (AttentiveProbe, {}),
     "attentive frames": (AttentiveProbe, {"pool": "frames"}),
+    "attentive of layer 0": (AttentiveProbe, {"layer": 0}),
+    "multi-layer attention": (MultiLayerAttentionProbe, {}),
+    "multi-layer attention of layer 1": (MultiLayerAttentionProbe, {"layer": 1}),
+    "multi-layer attention frames": (MultiLayerAttentionProbe, {"pool": "frames"}),
     "efficient": (EfficientProbe, {"queries": 4}),
     "efficient frames": (EfficientProbe, {"pool": "frames", "queries": 4}),
     "simpool": (SimPoolProbe, {}),
@@ -57,12 +69,15 @@ PROBES: dict[str, tuple[Callable[..., Probe], dict[str, Any]]] = {
     "gated attention frames": (GatedAttentionProbe, {"pool": "frames"}),
     "protofloat": (ProtofloatProbe, {"prototypes": 7}),
     "protofloat frames": (ProtofloatProbe, {"pool": "frames", "prototypes": 7}),
+    "protofloat of layer 0": (ProtofloatProbe, {"prototypes": 7, "layer": 0}),
     "protobin": (ProtobinProbe, {"prototypes": 7}),
     "protobin frames": (ProtobinProbe, {"pool": "frames", "prototypes": 7}),
     "prototypical": (PrototypicalProbe, {"prototypes_per_class": 3}),
+    "prototypical of layer 0": (PrototypicalProbe, {"prototypes_per_class": 3, "layer": 0}),
     "prototypical, plain": (PrototypicalProbe, {"prototypes_per_class": 3, "focal": False}),
     "prototypical, reshaped": (PrototypicalProbe, {"prototypes_per_class": 3, "authors_reshape": True}),
     "convex gated cls": (ConvexGatedProbe, {"pool": "cls", "prototypes": 7}),
+    "convex gated of layer 0": (ConvexGatedProbe, {"prototypes": 7, "layer": 0}),
     "convex gated mean": (ConvexGatedProbe, {"pool": "mean", "prototypes": 7}),
     "convex gated frames": (ConvexGatedProbe, {"pool": "frames", "prototypes": 7}),
 }
@@ -191,7 +206,8 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
     (probe(features()).square().sum() + probe.penalty()).backward()
     for parameter, value in probe.named_parameters():
         assert value.grad is not None, parameter
-        assert value.grad.abs().sum() > 0, parameter
+        alone = parameter == "block_attention" and probe.layers_read == 1  # a softmax of one number is 1
+        assert alone or value.grad.abs().sum() > 0, parameter
 
 
 def groups_by_name(probe: Probe, lr: float, weight_decay: float) -> dict[str, tuple[float, float]]:
@@ -258,6 +274,43 @@ def test_dropout_acts_in_training_alone() -> None:
         assert not torch.equal(probe(clips), probe(clips))
         probe.eval()
         assert torch.equal(probe(clips), probe(clips))
+
+
+@pytest.mark.parametrize("kind", {kind for kind, _ in PROBES.values()}, ids=lambda kind: kind.__name__)
+@torch.no_grad()
+def test_a_probe_of_a_layer_reads_that_block_alone(kind: type[Probe]) -> None:
+    settings = next(own for one, own in PROBES.values() if one is kind and "layer" not in own)
+    if kind is MLPProbe:
+        settings = settings | {"pool": "cls"}  # pooled is of the last layer
+    clips = features()
+    for layer in range(DEPTH):
+        torch.manual_seed(0)
+        probe = kind(sizes(), CLASSES, **settings, layer=layer).eval()
+        other = features(seed=1)
+        cls, patches = other.cls.clone(), other.patches.clone()
+        cls[layer], patches[layer] = clips.cls[layer], clips.patches[layer]
+        torch.testing.assert_close(probe(Features(cls, patches, other.pooled)), probe(clips))
+        alone = clips._replace(cls=clips.cls[[layer]], patches=clips.patches[[layer]])
+        torch.testing.assert_close(probe(alone), probe(clips))
+    with pytest.raises(OscineError, match=f"layer {DEPTH} of an encoder with {DEPTH}"):
+        kind(sizes(), CLASSES, **settings, layer=DEPTH)
+
+
+def test_pooled_is_of_the_last_layer_alone() -> None:
+    with pytest.raises(OscineError, match="pool pooled is of the last layer, not of 0; take cls or mean, or layer -1"):
+        LinearProbe(sizes(), CLASSES, pool="pooled", layer=0)
+
+
+@torch.no_grad()
+def test_multi_layer_attention_is_attention_in_each_layer_averaged_by_the_gate() -> None:
+    probe, clips = make("multi-layer attention"), features()
+    assert isinstance(probe, MultiLayerAttentionProbe)
+    probe.block_attention.copy_(torch.arange(DEPTH))
+    patches = clips.patches.flatten(2, 3)
+    query = probe.query[:, None, None].expand(-1, BATCH, 1, -1)
+    seen = nn.functional.scaled_dot_product_attention(query, patches, patches)[:, :, 0]
+    mixed = torch.tensordot(torch.arange(float(DEPTH)).softmax(0), seen, dims=1)
+    torch.testing.assert_close(probe(clips), probe.fc(probe.ln(mixed)), atol=1e-6, rtol=1e-5)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from oscine.probe.fit.losses import LOSSES as LOSS_FUNCTIONS
 from oscine.probe.fit.search_space import SearchSettings, Space
 from oscine.probe.fit.settings import LOSSES, FitSettings
 from oscine.probe.heads.linear import NORMS as NORM_LAYERS
-from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.heads.linear import VectorProbe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.heads.settings import HEADS, NORMS
 from oscine.probe.tasks.birdset import SETS as BIRDSET_SETS
@@ -43,7 +43,7 @@ def test_every_probe_has_settings_of_its_own() -> None:
 
 def test_what_may_be_chosen_is_what_there_is() -> None:
     for name, kind in PROBES.items():
-        if issubclass(kind, LinearProbe):
+        if issubclass(kind, VectorProbe):
             assert kind.pools == HEADS[name].pools, name
     assert tuple(NORM_LAYERS) == NORMS
     assert tuple(LOSS_FUNCTIONS) == LOSSES

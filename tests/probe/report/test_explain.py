@@ -13,7 +13,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
-from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe, MLPProbe
+from oscine.probe.heads.linear import Head2ToeProbe, LayerGatedProbe, LinearProbe, MLPProbe, VectorProbe
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.protobin import ProtobinProbe, ProtofloatProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
@@ -37,7 +37,7 @@ PROTOTYPICAL: dict[str, tuple[type[Probe], dict[str, Any]]] = {
     "gated": (ConvexGatedProbe, {"prototypes": 30}),
     "gated, mean": (ConvexGatedProbe, {"prototypes": 30, "pool": "mean"}),
 }
-LINEAR: dict[str, type[LinearProbe]] = {
+LINEAR: dict[str, type[VectorProbe]] = {
     "linear": LinearProbe,
     "layer gated": LayerGatedProbe,
     "Head2Toe": Head2ToeProbe,
@@ -134,7 +134,7 @@ def test_the_middle_activation_of_a_gated_probe_is_of_no_patch() -> None:
 def test_what_patches_add_is_what_the_logit_loses_without_them(kind: str, pool: str, norm: str) -> None:
     """Each patch in turn becomes what a typical clip has there; the norm's scale, which that moves, is held fast."""
     probe = made(LINEAR[kind], pool=pool, norm=norm)
-    assert isinstance(probe, LinearProbe)
+    assert isinstance(probe, VectorProbe)
     assert has_patch_terms(probe)
     layers = DEPTH if probe.layers is None else 1
     clip, typical = (
