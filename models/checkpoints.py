@@ -23,10 +23,13 @@ class Architecture(NamedTuple):
 
 AUDIO_MAE_PAPER = "arXiv 2207.06405"
 AUDIOMOSAIC_PAPER = "arXiv 2605.14231"
+AVES2_PAPER = "arXiv 2508.11845"
 BAT_PAPER = "arXiv 2602.16305"
 BEATS_PAPER = "arXiv 2212.09058"
 BIRD_MAE_PAPER = "arXiv 2504.12880"
 EAT_PAPER = "arXiv 2401.03497"
+NATURELM_PAPER = "arXiv 2411.07186"
+OPENBEATS_PAPER = "arXiv 2507.14129"
 SSLAM_PAPER = "arXiv 2506.12222"
 TINY = "oscine, for tests and two CPU cores"
 
@@ -53,6 +56,7 @@ ARCHITECTURES = {
     "bat_base": Architecture("BAT", BASE, BAT_PAPER, 92_734_464, 16_000, 10.23),
     "bat_large": Architecture("BAT", LARGE, BAT_PAPER, 328_290_304, 16_000, 10.23),
     "beats_base": Architecture("BEATs", BASE, BEATS_PAPER, 90_311_792, 16_000, 10.23),
+    "beats_large": Architecture("BEATs", LARGE, OPENBEATS_PAPER, 311_376_576, 16_000, 10.23),
     "bird_mae_tiny": Architecture("BirdMAE", TINIEST, TINY, 2_768_832, 32_000, 5.0),
     "bird_mae_base": Architecture("BirdMAE", BASE, BIRD_MAE_PAPER, 85_453_056, 32_000, 5.0),
     "bird_mae_large": Architecture("BirdMAE", LARGE, BIRD_MAE_PAPER, 302_840_832, 32_000, 5.0),
@@ -74,6 +78,14 @@ class Published(NamedTuple):
     revision: str | None = None  # a commit to pin; None: the newest of `main`
     sha256: str | None = None  # None: only the Hub's own hash is known, when the file is fetched
     supervised: bool = False  # whether labels were used
+    settings: Mapping[
+        str, Any
+    ] = {}  # of the encoder, with which these weights were trained, where its architecture has others
+    described: str = ""  # the paper about these weights, where it is another than their architecture's
+
+    @property
+    def paper(self) -> str:
+        return self.described or ARCHITECTURES[self.architecture].paper
 
     @property
     def architecture(self) -> str:
@@ -86,6 +98,10 @@ class Published(NamedTuple):
 
 
 AUDIOSET = "AudioSet-2M"
+AVES2_ALL = "AudioSet and animal sounds (esp-aves2, all)"
+AVES2_BIO = "animal sounds (esp-aves2, bio)"
+NATURELM = "NatureLM-audio's sounds and texts"
+OPENBEATS = "OpenBEATs' open collection"
 XCL = "XCL-1.7M (Xeno-canto, BirdSet)"
 LAYOUT = "layout"  # loaded from seeded weights in the published layout, never from the real file
 UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
@@ -105,9 +121,22 @@ AUDIOMOSAIC_TUNED = (
     ("audiomosaic_base_1s.speech_v2", f"{AUDIOSET}, Speech Commands v2", "finetune-spc2"),
 )
 
+ESP, CC_BY_NC_SA = "EarthSpeciesProject/", "CC BY-NC-SA 4.0"
+# Means and spreads of log mel values that weights were trained with, as those who train and serve them have them.
+AVES2_SCALE = {"mean": -5.553, "std": 4.606}
+ESPNET_SCALE = {"mean": 15.66439, "std": 6.38312}
+
+
+def aves2(name: str, data: str, file: str, described: str = AVES2_PAPER, **more: Any) -> Published:
+    """Describe weights of the Earth Species Project, each in a repository that is called as its file."""
+    return Published(
+        name, data, f"{file}.safetensors", CC_BY_NC_SA, LAYOUT, f"{ESP}{file}", described=described, **more
+    )
+
+
 # The first row of an architecture is what its bare name means. No revision could be looked up, so none is pinned.
 PUBLISHED = (
-    Published("audio_mae_base.as2m", AUDIOSET, "pretrained.pth", "CC BY-NC 4.0 (README: CC BY 4.0)", UNVERIFIED),
+    Published("audio_mae_base.as2m", AUDIOSET, "pretrained.pth", "CC BY-NC 4.0 (README: CC BY 4.0)", LAYOUT),
     Published("audiomosaic_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, f"{AUDIOMOSAIC_HUB}pretrained"),
     *(
         Published(name, data, WEIGHTS, "MIT", LAYOUT, AUDIOMOSAIC_HUB + repository, supervised=True)
@@ -115,6 +144,19 @@ PUBLISHED = (
     ),
     Published("bat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "lrauch/BAT-vit-b16-pretrainedAS2M"),
     Published("beats_base.as2m", AUDIOSET, "BEATs_iter3.pt", "MIT", UNVERIFIED),
+    Published(
+        "beats_base.as2m_iter0", AUDIOSET, "beats_encoder_iter0.pt", NOT_STATED, UNVERIFIED, settings=ESPNET_SCALE
+    ),
+    Published(
+        "beats_base.as2m_iter1", AUDIOSET, "beats_encoder_iter1.pt", NOT_STATED, UNVERIFIED, settings=ESPNET_SCALE
+    ),
+    aves2("beats_base.aves2_sl_all", AVES2_ALL, "esp-aves2-sl-beats-all", supervised=True),
+    aves2("beats_base.aves2_sl_bio", AVES2_BIO, "esp-aves2-sl-beats-bio", supervised=True),
+    aves2("beats_base.nlm", NATURELM, "esp-aves2-naturelm-audio-v1-beats", NATURELM_PAPER, supervised=True),
+    Published(
+        "beats_base.openbeats", OPENBEATS, "OpenBEATs-Base-i3.pt", NOT_STATED, UNVERIFIED, described=OPENBEATS_PAPER
+    ),
+    Published("beats_large.openbeats", OPENBEATS, "OpenBEATs-Large-i3.pt", NOT_STATED, UNVERIFIED),
     Published("bird_mae_base.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Base"),
     Published("bird_mae_large.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Large"),
     Published("bird_mae_huge.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Bird-MAE-Huge"),
@@ -123,6 +165,10 @@ PUBLISHED = (
         sha256="5575596b071f826dea863ff0ea7e44c2d20136f6db721f2ca4cf02969ab8f769",
     ),
     Published("eat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "worstchan/EAT-base_epoch30_pretrain"),
+    aves2("eat_base.aves2_all", AVES2_ALL, "esp-aves2-eat-all", settings=AVES2_SCALE),
+    aves2("eat_base.aves2_bio", AVES2_BIO, "esp-aves2-eat-bio", settings=AVES2_SCALE),
+    aves2("eat_base.aves2_sl_all", AVES2_ALL, "esp-aves2-sl-eat-all-ssl-all", supervised=True, settings=AVES2_SCALE),
+    aves2("eat_base.aves2_sl_bio", AVES2_BIO, "esp-aves2-sl-eat-bio-ssl-all", supervised=True, settings=AVES2_SCALE),
     Published(
         "sslam_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "ta012/SSLAM_pretrain",
         # As two public projects record it, independently of each other.

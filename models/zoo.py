@@ -119,6 +119,7 @@ def create_model(
     checkpoint_path: str | Path | None = None,
     revision: str | None = None,
     local_files_only: bool = False,
+    prefix: str = "",
     **overrides: Any,
 ) -> Encoder:
     """Return an encoder by name, in eval mode.
@@ -128,6 +129,7 @@ def create_model(
         `register_encoder` made known, and "module:Class" of a plugin.
     checkpoint_path: a file to load strictly into a named architecture: published weights or the authors' own checkpoints.
     revision: a branch, tag or commit on the Hub. local_files_only: look only into the cache.
+    prefix: with which the names of the encoder's tensors begin in a file that holds more, such as "teacher.".
     overrides: settings of the architecture, such as `seconds=5.0` or `drop_path=0.1`; what oscine saved brings its own.
     """
     overrides = without_timm_settings(overrides)
@@ -152,11 +154,11 @@ def create_model(
     encoder = build(ENCODERS[architecture.encoder], architecture.config | overrides)
     if weights:
         row = _published(name)
-        load_weights(encoder, weights.path)
+        load_weights(encoder, weights.path, prefix)
         whose = Origin(row.name, row.file, weights.sha256, row.licence, row.repository, weights.revision)
         note_weights(encoder, whose)
     elif checkpoint_path:
-        load_weights(encoder, checkpoint_path)
+        load_weights(encoder, checkpoint_path, prefix)
         sha256, file = file_hash(Path(checkpoint_path)), Path(checkpoint_path).name
         owner = find_file(sha256) or next(
             (row for row in checkpoints.PUBLISHED if row.name == name and not row.sha256), None
@@ -305,16 +307,19 @@ def _embedded(row: Published, revision: str | None) -> Fetched:
 def _repository(row: Published) -> str:
     if row.repository is None:
         raise OscineError(
-            f"{row.name} has no weights to fetch: its authors ({ARCHITECTURES[row.architecture].paper}) have no repository "
-            f"on the Hub; get {row.file} from them and give it as the checkpoint"
+            f"{row.name} has no weights to fetch: its authors ({row.paper}) have no repository on the Hub with a file that "
+            f"could be read without care; get {row.file} from them and give it as the checkpoint"
         )
     return row.repository
 
 
 def find_architecture(name: str) -> Architecture:
-    """Find the row of architecture or architecture.tag; make one for module:Class."""
+    """Find the row of architecture or architecture.tag, with the settings of those weights; make one for module:Class."""
     known = _known(name)
-    return ARCHITECTURES[known] if known in ARCHITECTURES else _row_of(ENCODERS[known], {}, known)
+    if known not in ARCHITECTURES:
+        return _row_of(ENCODERS[known], {}, known)
+    architecture, row = ARCHITECTURES[known], find_published(name)
+    return architecture._replace(config=architecture.config | dict(row.settings)) if row else architecture
 
 
 def _known(name: str) -> str:

@@ -22,7 +22,7 @@ TINY: dict[str, Callable[[], Encoder]] = {
     "BAT": lambda: BAT(DIM, DEPTH, heads=4, seconds=1.1),
     "BirdMAE": lambda: BirdMAE(DIM, DEPTH, heads=4, seconds=1.0),
     "EAT": lambda: EAT(DIM, DEPTH, heads=4, seconds=1.1),
-    "BEATs": lambda: BEATs(DIM, DEPTH, heads=4, seconds=1.1, patch_dim=24),
+    "BEATs": lambda: BEATs(DIM, DEPTH, heads=4, seconds=1.14, patch_dim=24),
     "AudioMAE": lambda: AudioMAE(DIM, DEPTH, heads=4, seconds=1.0, frames=112),
     "AudioMosaic": lambda: AudioMosaic(DIM, DEPTH, heads=4, seconds=1.0, frames=112),
 }

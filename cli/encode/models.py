@@ -23,12 +23,12 @@ def models(filter: str = "*", pretrained: bool = False) -> None:
     encoders = [describe(name) for name in names]
     print_rows([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *encoders])
     rows = [row for row in PUBLISHED if row.architecture in names and (row.name in by_name or not pretrained)]
-    if rows:
+    # By licence, for a line that named it as well would be too long for a terminal.
+    for licence in dict.fromkeys(row.licence for row in rows):
         print()
-        # What stands in brackets behind a licence would not fit.
-        print_rows(
-            [("weights", "from", "licence"), *((row.name, origin(row), row.licence.partition(" (")[0]) for row in rows)]
-        )
+        chosen = [(row.name, origin(row)) for row in rows if row.licence == licence]
+        print_rows([("weights", f"from (licence: {licence})"), *chosen])
+    if rows:
         print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
     if any(encoder[-1] == NONE for encoder in encoders):
         print(f"Weights '{NONE}': pretrain the encoder, or give a checkpoint, a file of weights.")

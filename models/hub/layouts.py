@@ -25,7 +25,7 @@ PREFIXES = ("student.encoder.", "encoder.", "model.", "")
 # What stands beside an encoder: parts of pretraining and fine-tuning.
 BAT_DISCARDED = ("decoder.", "head.")
 EAT_DISCARDED = ("decoder.", "shared_decoder.", "recon_proj.", "cls_proj.", "center", "fc_norm.", "head.")
-BEATS_DISCARDED = ("predictor.",)
+BEATS_DISCARDED = ("predictor.", "raw2fbank_pad.", "patch_embedding_pad.")  # a classifier; ESPnet's masks of padding
 AUDIO_MAE_DISCARDED = ("decoder", "mask_token", "head.")
 AUDIOMOSAIC_DISCARDED = (
     "projector.", "logit_scale", "logit_bias", "online_classifier.", "head.", "attn_query", "attn_key.", "attn_value.",
@@ -41,6 +41,8 @@ EAT_NAMES = {
     "context_encoder.norm.": "pre_norm.",
 }
 BEATS_SHARED = "self_attn.relative_attention_bias.weight"  # of the first layer, for all
+# PyTorch's two spellings of a weight norm: older files have ours.
+WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 
 def bat_names(state: State) -> State:
@@ -69,11 +71,11 @@ def eat_names(state: State) -> State:
 
 
 def beats_names(state: State) -> State:
-    """Take the encoder's tensors out of a checkpoint of BEATs, pretrained or fine-tuned.
+    """Take the encoder's tensors out of a checkpoint of BEATs or its family, pretrained or fine-tuned.
 
     Files name the first layer's table of distances again in every layer, for it is one; a copy that differs is left in.
     """
-    tensors = without(BEATS_DISCARDED, select_around(state, "patch_embedding.weight"))
+    tensors = weight_norm(without(BEATS_DISCARDED, select_around(state, "patch_embedding.weight")))
     first = tensors.get(f"encoder.layers.0.{BEATS_SHARED}")
     copies = [name for name in tensors if name.endswith(BEATS_SHARED) and not name.startswith("encoder.layers.0.")]
     for name in copies:
@@ -108,6 +110,15 @@ def select_around(state: State, anchor: str) -> State:
 
 def without(parts: tuple[str, ...], state: State) -> State:
     return {name: tensor for name, tensor in state.items() if not name.startswith(parts)}
+
+
+def weight_norm(state: State) -> State:
+    """Name the tensors of a weight norm as PyTorch's older files do, whichever came."""
+    for theirs, ours in WEIGHT_NORM.items():
+        state = {
+            name.removesuffix(theirs) + ours if name.endswith(f".{theirs}") else name: state[name] for name in state
+        }
+    return state
 
 
 def with_norm(state: State, absent: str, like: str) -> State:

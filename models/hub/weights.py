@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -22,22 +23,52 @@ from oscine.models.hub.layouts import KEY_MAPPERS, State, as_it_is
 
 # Where a torch file keeps its weights: Lightning; BAT's trainer (the student, as its authors publish); fairseq and others.
 WRAPPERS = ("state_dict", "encoder", "model")
+OTHER_MODEL = "choose the model it was saved from"
 FRACTIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 logger = logging.getLogger(__name__)
 
 
-def load_weights(encoder: Encoder, path: str | Path) -> None:
+def load_weights(encoder: Encoder, path: str | Path, prefix: str = "") -> None:
     """Load a published file, or a training checkpoint of its authors, strictly: every name and shape must match.
 
     Read are .safetensors; and torch files (unpickled with weights_only) that hold a bare state dict, or one under
-    `state_dict`, `encoder` or `model`.
+    `state_dict`, `encoder` or `model`. What stands beside an encoder, such as a classifier, is left out and logged.
+
+    prefix: with which the names of the encoder's tensors begin, where the file holds others that are called alike.
     """
     path = Path(path)
-    state = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
-    if state.keys() != encoder.state_dict().keys():
+    read = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
+    state, expected = under_prefix(read, prefix, path), encoder.state_dict()
+    if state.keys() != expected.keys():
         state = KEY_MAPPERS.get(type(encoder), as_it_is)(state)
-    load_strictly(encoder, state, path)
+    if left_out := sorted(name for name, tensor in read.items() if not is_among(tensor, state)):
+        logger.info("%s has %s, which are left out", path, some(left_out, "tensors beside the encoder"))
+    remedy = (
+        f"the file's names begin with {beginnings(read)}, those of {type(encoder).__name__} with {beginnings(expected)}; "
+        f"{OTHER_MODEL}, or give the prefix of its tensors: oscine convert NAME OUT --checkpoint FILE --prefix PREFIX"
+    )
+    load_strictly(encoder, state, path, OTHER_MODEL if state.keys() == expected.keys() else remedy)
+
+
+def under_prefix(state: State, prefix: str, path: Path) -> State:
+    """Take the tensors whose names begin with a prefix, without it."""
+    chosen = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    if not chosen:
+        raise OscineError(f"no tensor of {path} begins with {prefix!r}; they begin with {beginnings(state)}")
+    return chosen
+
+
+def is_among(tensor: Tensor, state: State) -> bool:
+    """Whether a tensor, or its beginning, is one of those of a state, under any name."""
+    return any(tensor.data_ptr() == other.data_ptr() for other in state.values())
+
+
+def beginnings(names: Iterable[str], most: int = 4) -> str:
+    """Say with which words names begin, up to the first dot, and how many do; those of most names first."""
+    counts = Counter("".join(name.partition(".")[:2]) for name in names)
+    listed = [f"{word} ({count})" if count > 1 else word for word, count in counts.most_common(most)]
+    return ", ".join(listed + ["..."] * (len(counts) > most))
 
 
 def read_safetensors(path: Path) -> State:
@@ -97,21 +128,19 @@ def read_torch(path: Path) -> State:
     return state
 
 
-def load_strictly(module: nn.Module, state: State, source: object) -> None:
+def load_strictly(module: nn.Module, state: State, source: object, remedy: str = OTHER_MODEL) -> None:
     """`load_state_dict` that says in one line what does not fit, and loads nothing then."""
-    check_strictly(module, state, source)
+    check_strictly(module, state, source, remedy)
     module.load_state_dict(state, strict=True)
 
 
-def check_strictly(module: nn.Module, state: State, source: object) -> None:
+def check_strictly(module: nn.Module, state: State, source: object, remedy: str = OTHER_MODEL) -> None:
     """Raise where tensors do not fit a module, which may be on no device; log what should be known of them."""
-    for note in check_state(module.state_dict(), state, source, type(module).__name__):
+    for note in check_state(module.state_dict(), state, source, type(module).__name__, remedy):
         logger.warning("%s", note)
 
 
-def check_state(
-    expected: State, state: State, source: object, name: str, remedy: str = "choose the model it was saved from"
-) -> list[str]:
+def check_state(expected: State, state: State, source: object, name: str, remedy: str = OTHER_MODEL) -> list[str]:
     """Raise where tensors are not those that are expected, or no numbers; return what should be known of them.
 
     Fractions with more or fewer digits become float32: that is worth a line. Whole numbers for fractions are refused, since

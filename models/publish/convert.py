@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from oscine.models.encoders.base.encoder import Encoder
 
 
-def convert_checkpoint(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Path:
+def convert_checkpoint(
+    name: str, folder: str | Path, checkpoint: str | Path | None = None, *, prefix: str = ""
+) -> Path:
     """Write the official checkpoint of a name of the zoo, as architecture.tag, into a folder that `local-dir:` loads.
 
-    checkpoint: the file as its authors offer it; without, it is fetched from their repository on the Hub. Beside weights and
-    config lies source.json with the file's hash and the licence that its authors state, which publishing carries along.
+    checkpoint: the file as its authors offer it; without, it is fetched from their repository on the Hub. prefix: with which
+    the names of the encoder's tensors begin, where the file holds others that are called alike. Beside weights and config
+    lies source.json with the file's hash and the licence that its authors state, which publishing carries along.
     """
     folder, row = Path(folder), check_conversion(name, folder, checkpoint)
-    encoder = create_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
+    encoder = create_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint, prefix=prefix)
     if encoder.origin is None or encoder.origin.model != row.name:
         found = encoder.provenance and encoder.provenance["sha256"]
         raise OscineError(

@@ -76,9 +76,9 @@ class Facts:
     def paper(self) -> str | None:
         """The arXiv number of the method's paper."""
         origin = self.encoder_origin
-        known = ARCHITECTURES.get(origin.model.partition(".")[0]) if origin else None
-        others = [row for row in ARCHITECTURES.values() if row.encoder == self.kind]
-        papers = [row.paper for row in ([known] if known else []) + others]
+        known = find_published(origin.model) or ARCHITECTURES.get(origin.model.partition(".")[0]) if origin else None
+        papers = [known.paper] if known else []
+        papers += [row.paper for row in ARCHITECTURES.values() if row.encoder == self.kind]
         return next((paper.split()[1] for paper in papers if paper.startswith("arXiv")), None)
 
 

@@ -45,7 +45,12 @@ ON_THE_HUB = set(
     """.split()
 )
 # What authors state, as the Hub names it. Audio-MAE's two statements differ: the stricter holds.
-STATED = {"MIT": "mit", "Apache-2.0": "apache-2.0", "CC BY-NC 4.0 (README: CC BY 4.0)": "cc-by-nc-4.0"}
+STATED = {
+    "MIT": "mit",
+    "Apache-2.0": "apache-2.0",
+    "CC BY-NC 4.0 (README: CC BY 4.0)": "cc-by-nc-4.0",
+    "CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0",
+}
 
 UNCLEAR = {
     NOT_KNOWN: "it is not known what {} is under",

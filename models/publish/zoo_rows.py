@@ -31,10 +31,11 @@ def zoo_rows(facts: Facts, receipt: Receipt) -> list[str]:
     row = Published(
         old.name if old else name_of(facts, architecture), data, WEIGHTS, facts.licence.text, old.state if old else STATE,
         facts.repository, receipt.commit, facts.published_sha256, bool(old and old.supervised),
+        old.settings if old else {}, old.described if old else "",
     )  # fmt: skip
     encoder = facts.encoder
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
-    paper = ARCHITECTURES[architecture].paper if architecture in ARCHITECTURES else f"arXiv {facts.paper}"
+    paper = row.paper if architecture in ARCHITECTURES else f"arXiv {facts.paper}"
     new = [] if architecture in ARCHITECTURES else [
         "models/checkpoints.py, ARCHITECTURES:",
         f'    "{architecture}": Architecture("{facts.kind}", {encoder.config}, "{paper}", {parameters:_}, '
@@ -43,7 +44,7 @@ def zoo_rows(facts: Facts, receipt: Receipt) -> list[str]:
     return [
         *new,
         f"models/checkpoints.py, PUBLISHED{', in place of the row of that name' if old else ''}:",
-        f"    Published({', '.join(json.dumps(value) for value in row[:-1])}{', True' if row.supervised else ''}),",
+        f"    {written(row)},",
         "checkpoints.md, where they are:",
         f"| `{row.name}` | `{row.repository}` | `{row.revision}` | `{row.file}` | `{row.sha256}` | {row.licence} |",
         "checkpoints.md, what they are:",
@@ -52,20 +53,27 @@ def zoo_rows(facts: Facts, receipt: Receipt) -> list[str]:
     ]
 
 
+def written(row: Published) -> str:
+    """Write a row as it stands in models/checkpoints.py."""
+    values = [json.dumps(value) for value in row[:8]]
+    rarer = {"supervised": row.supervised, "settings": dict(row.settings), "described": row.described}
+    return f"Published({', '.join(values + [f'{name}={value!r}' for name, value in rarer.items() if value])})"
+
+
 def unchanged_reason(facts: Facts, old: Published) -> str | None:
     if old.state == EMBEDDED:
         return "its weights come with oscine"
     if facts.encoder_origin and said_to_be(facts.encoder_origin):
         return "no hash tells that these are its weights, only whoever converted them says so"
-    if facts.encoder.config != default(old.architecture):
+    if facts.encoder.config != default(old.name):
         return "these weights have other settings"
     return None
 
 
-def default(architecture: str) -> dict[str, Any]:
-    """Return an architecture's settings in the zoo."""
+def default(name: str) -> dict[str, Any]:
+    """Return the settings of an architecture, or of architecture.tag, in the zoo."""
     with torch.device("meta"):
-        return create_model(architecture).config
+        return create_model(name).config
 
 
 def architecture_of(facts: Facts) -> str:

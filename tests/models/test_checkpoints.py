@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, LAYOUT, PUBLISHED, UNVERIFIED, Published
+from oscine.models.checkpoints import EMBEDDED, LAYOUT, PUBLISHED, UNVERIFIED, Published
 from oscine.models.zoo import create_model
 
 TEXT = (Path(__file__).resolve().parents[2] / "checkpoints.md").read_text()
@@ -44,7 +44,7 @@ def what(row: Published) -> dict[str, str]:
         encoder = create_model(row.name)
     return {
         "name": row.name,
-        "paper": ARCHITECTURES[row.architecture].paper,
+        "paper": row.paper,
         "data": row.data,
         "sample rate": f"{encoder.sample_rate / 1000:g} kHz",
         "clip": f"{encoder.seconds:g} s",

@@ -67,7 +67,7 @@ class Float32Buffers(nn.Module):
 class Frontend(Float32Buffers):
     """Waveform [batch, samples] to spectrogram [batch, frames, mel]. No clip depends on the others of its batch.
 
-    `frames`: how many to return; padded at the end, or cropped. None pads to the next multiple of a patch.
+    `frames`: how many to return; padded at the end, or cropped. None is as many as `frames()` counts.
     `hop`: samples from one frame to the next. `lowest`: Hz, where bands begin; they end at half the sample rate.
     Tables are computed, not stored: they are buffers outside the state_dict, whose names are the published ones alone.
     """
@@ -95,7 +95,7 @@ class Frontend(Float32Buffers):
         return MelScale(self.frame_seconds, self.lowest, self.sample_rate / 2, MELS)
 
     def frames(self, samples: int) -> int:
-        """Frames that a waveform of so many samples comes to, padding to whole patches included."""
+        """Frames that a waveform of so many samples comes to, in whole patches: by default padded to the next one."""
         return math.ceil(self.raw_frames(samples) / PATCH) * PATCH
 
     def raw_frames(self, samples: int) -> int:
@@ -244,10 +244,16 @@ class EATFrontend(KaldiFrontend):
 
 
 class BEATsFrontend(EATFrontend):
-    """Of samples scaled to the range of 16-bit integers, their mean left in, through Povey's window."""
+    """Of samples scaled to the range of 16-bit integers, their mean left in, through Povey's window.
+
+    Frames that do not fill a last patch are left out, as its authors' convolution does; less than a patch is filled up.
+    """
 
     def __init__(self, sample_rate: int, mean: float, std: float) -> None:
         super().__init__(sample_rate, mean, std, povey_window)
+
+    def frames(self, samples: int) -> int:
+        return max(PATCH, self.raw_frames(samples) // PATCH * PATCH)
 
     def prepare(self, waveform: Tensor) -> Tensor:
         return waveform * 2**15

@@ -254,7 +254,7 @@ def test_official_weights_that_a_hash_tells_keep_their_rows_state(hub, tmp_path,
     main([str(folder), "robin/amae"])
     said = capsys.readouterr().out
     assert "in place of the row of that name" in said
-    assert '"cc-by-nc-4.0", "unverified", "robin/amae"' in said
+    assert '"cc-by-nc-4.0", "layout", "robin/amae"' in said
     assert "| taken from | `audio_mae_base.as2m`: `any.pth`" in card_of(hub, "robin/amae")
 
 

@@ -362,7 +362,7 @@ def test_a_long_clip_equals_its_chunks_and_cls_is_their_mean(name, frames):
         encoder.encode(long, keep=torch.arange(5)[None])
 
 
-@pytest.mark.parametrize(("name", "steps"), [("BAT", 76), ("EAT", 75), ("BEATs", 75)])  # 1201 frames, Kaldi's 1198
+@pytest.mark.parametrize(("name", "steps"), [("BAT", 76), ("EAT", 75), ("BEATs", 74)])  # 1201 frames, Kaldi's 1198
 def test_a_long_waveform_gives_a_long_grid(name, steps):
     features = shaken(name)(noise(1, 12 * 16_000))
     assert features.patches.shape == (DEPTH, 1, steps, 8, DIM)
@@ -375,7 +375,7 @@ def test_a_long_waveform_gives_a_long_grid(name, steps):
         ("bat_base", 163_680, (64, 8), 16_000),
         ("bird_mae_base", 160_000, (32, 8), 32_000),
         ("eat_base", 163_680, (64, 8), 16_000),
-        ("beats_base", 163_680, (64, 8), 16_000),
+        ("beats_base", 163_680, (63, 8), 16_000),
         ("audio_mae_base", 160_000, (64, 8), 16_000),
         ("audiomosaic_base", 160_000, (64, 8), 16_000),
         ("audiomosaic_base_5s", 80_000, (32, 8), 16_000),

@@ -72,7 +72,7 @@ def test_spectrograms_equal_kaldis_and_are_padded_with_zero(golden, name):
     frontend, arguments, prepare = LIBRISPEECH[name]
     waveform = golden["frontend.waveform_7_3s_16k"]
     expected = kaldi(frontend, prepare(waveform), **arguments)
-    made = frontend(waveform[None])[0]
+    made = frontend(waveform[None], frames=736)[0]
     assert_close(made[: len(expected)], expected, atol=1e-6, rtol=0)  # measured 2.4e-7
     assert torch.equal(made[len(expected) :], torch.zeros(736 - len(expected), 128))
 
@@ -84,7 +84,7 @@ def test_spectrograms_lie_within_rounding_of_the_authors(golden, name):
     # off by up to 7e-4 and 2.2e-3, and what is made here by up to 3e-4 and 1.2e-3.
     frontend, arguments, prepare = LIBRISPEECH[name]
     waveform, expected = golden["frontend.waveform_7_3s_16k"], golden[f"frontend.{name}.spectrogram"]
-    made = frontend(waveform[None])[0]
+    made = frontend(waveform[None], frames=736)[0]
     exact = kaldi(frontend, prepare(waveform.double()), **arguments)
     assert made.shape == expected.shape
     assert (made - expected).abs().mean() < 5e-6
@@ -122,6 +122,17 @@ def test_spectrograms_of_any_length_come_in_whole_patches_each_on_its_own(name, 
     assert torch.equal(frontend(torch.cat([noise(1, samples, seed=1) * 9, quiet]))[1:], made)
     assert torch.equal(frontend(quiet, frames=16), made[:, :16])
     assert not frontend.state_dict()
+
+
+def test_of_beats_frames_the_last_partial_patch_is_left_out_and_of_the_others_filled_up():
+    # As the authors' convolution does: 10 s are 998 frames, 62 patches and 6 frames more.
+    samples = 160_000
+    beats, eat = FRONTENDS["BEATs"](), FRONTENDS["EAT"]()
+    assert (beats.raw_frames(samples), beats.frames(samples), eat.frames(samples)) == (998, 992, 1008)
+    made = beats(noise(1, samples))
+    assert made.shape == (1, 992, 128)
+    assert torch.equal(made, beats(noise(1, samples), frames=1008)[:, :992])
+    assert beats.frames(400) == beats(noise(1, 400)).shape[1] == 16, "less than a patch is filled up"
 
 
 # EAT and SSLAM
@@ -210,6 +221,18 @@ def test_beats_features_equal_the_authors(golden):
     assert_close(authors_patches(outputs), golden["beats.patches"], atol=2e-5, rtol=0)  # measured 3.3e-6
 
 
+def test_beats_on_ten_seconds_are_the_authors_patches_without_the_last_partial_one():
+    # Their convolution, run on all 998 frames, gives 62 columns; what it drops changes no other token.
+    encoder = shaken("BEATs")
+    seen = encoder.frontend(noise(1, 160_000), frames=998)
+    convolved = encoder.patch_embedding(seen[:, None])
+    theirs = encoder.post_extract_proj(encoder.layer_norm(convolved.flatten(2).transpose(1, 2)))
+    ours = encoder.embed(encoder.prepare(noise(1, 160_000)))
+    assert ours.shape == (1, 62 * 8, DIM)
+    assert_close(ours, theirs, atol=1e-6, rtol=0)
+    assert encoder(noise(1, 160_000)).patches.shape[2] == encoder.steps(160_000) == 62
+
+
 def test_beats_has_the_published_names_and_shapes():
     with torch.device("meta"):
         state = BEATs().state_dict()
@@ -250,8 +273,30 @@ def test_beats_positions_reach_every_layer():
     assert (with_bias - without).abs().max() > 1e-3
 
 
+def current_pytorch(state: State) -> State:
+    """The same tensors, as a current PyTorch names those of a weight norm."""
+    names = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+    for ours, theirs in names.items():
+        state = {name.replace(ours, theirs): tensor for name, tensor in state.items()}
+    assert sum("original" in name for name in state) == 2
+    return state
+
+
+def of_espnet(state: State) -> State:
+    """With a copy of the shared table in every layer, and the weights that tell which patches are padding."""
+    masks = {"raw2fbank_pad.weight": torch.ones(1, 1, 400), "patch_embedding_pad.weight": torch.ones(1, 1, 16, 16)}
+    copies = {
+        f"encoder.layers.{layer}.{BEATS_SHARED}": state[f"encoder.layers.0.{BEATS_SHARED}"].clone() for layer in (1, 2)
+    }
+    return current_pytorch(state | masks | copies)
+
+
 BEATS_LAYOUTS: dict[str, Callable[[State], State]] = {
     "bare": lambda state: state,
+    "a current PyTorch's": current_pytorch,
+    "ESPnet's": of_espnet,
+    "inside NatureLM-audio": lambda state: under("beats.", state) | {"beats.predictor.bias": torch.ones(5)},
+    "avex's": lambda state: under("backbone.", current_pytorch(state)) | {"classifier.weight": torch.ones(5, DIM)},
     "prefixed": lambda state: under("backbone.beats.", state) | {"backbone.other": torch.ones(1)},
     "fine-tuned": lambda state: state | {"predictor.weight": torch.ones(5, DIM), "predictor.bias": torch.ones(5)},
     "the shared table in every layer": lambda state: (
@@ -285,6 +330,21 @@ def test_beats_refuses_a_width_that_its_convolution_cannot_divide():
 
 
 # Audio-MAE
+
+
+def test_audio_mae_equals_the_authors():
+    """Their classes, with seeded weights, on two clips of 2.375 s in a table of 256 frames."""
+    kept = load_file(GOLDEN / "audio_mae.safetensors")
+    state = {name.removeprefix("net."): tensor for name, tensor in kept.items() if name.startswith("net.")}
+    encoder = AudioMAE(DIM, 2, heads=4, seconds=2.375, frames=256)
+    assert_close(encoder.pos_embed.data, state["pos_embed"], atol=1e-6, rtol=0)  # measured 3.9e-7
+    load_strictly(encoder, audio_mae_names(state), "golden")
+    encoder.eval().requires_grad_(False)
+    waveform = kept["waveform_int16"] / 32768
+    assert_close(encoder.frontend(waveform), kept["spectrogram"], atol=1e-6, rtol=0)  # measured 1.2e-7
+    outputs = encoder.encode(kept["spectrogram"])
+    assert_close(torch.stack(outputs), kept["layers"], atol=1e-5, rtol=0)  # up to 15.7, on the same machine equal
+    assert_close(encoder(waveform).pooled, kept["pooled"], atol=1e-5, rtol=0)
 
 
 def timm_vit(**settings: object) -> VisionTransformer:

@@ -20,7 +20,6 @@ from safetensors.torch import save
 from oscine.models import checkpoints
 from oscine.models.checkpoints import Architecture, Published
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
 from oscine.models.hub import folder as hub_room
 from oscine.models.hub.download import fetch
@@ -214,9 +213,9 @@ def test_every_row_is_loaded_from_a_file_in_its_published_layout(hub, monkeypatc
     architecture = checkpoints.ARCHITECTURES[row.architecture]
     monkeypatch.setitem(checkpoints.ARCHITECTURES, row.architecture, architecture._replace(config=TINY))
     torch.manual_seed(0)
-    encoder = create_model(row.architecture)
+    encoder = create_model(name)
     state = dict(encoder.state_dict())
-    weights = save(eat_on_the_hub(state) if architecture.encoder is EAT else state)
+    weights = save(eat_on_the_hub(state) if architecture.encoder == "EAT" else state)
     monkeypatch.setattr(checkpoints, "PUBLISHED", (row._replace(sha256=sha256(weights)),))
     hub.add(row.repository, {row.file: weights, "config.json": b"{}", "modeling.py": b"raise SystemExit"})
     assert same(create_model(name, pretrained=True), encoder)

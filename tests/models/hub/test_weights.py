@@ -136,6 +136,11 @@ def eat_of_fairseq(state: State) -> dict[str, object]:
 OTHERS: list[tuple[type[Encoder], str, Callable[[State], object]]] = [
     (EAT, "hub.safetensors", eat_on_the_hub),
     (EAT, "fairseq.pt", lambda state: {"args": None, "cfg": Namespace(lr=1), "model": eat_of_fairseq(state)}),
+    (
+        EAT,
+        "avex.safetensors",
+        lambda state: under("backbone.", eat_on_the_hub(state)) | {"classifier.bias": torch.ones(3)},
+    ),
     (BEATs, "BEATs_iter3.pt", lambda state: {"cfg": {"encoder_layers": 12}, "model": state}),
     (AudioMAE, "timm.safetensors", lambda state: state | HEAD),
     (
@@ -151,6 +156,44 @@ def test_every_layout_of_the_other_authors_fills_every_tensor(tmp_path, architec
     state, encoder = seeded(architecture), tiny(architecture)
     load_weights(encoder, write(tmp_path / name, layout(state)))
     check(encoder, state)
+
+
+def test_what_stands_beside_the_encoder_is_left_out_and_said(tmp_path, caplog):
+    caplog.set_level("INFO", "oscine")
+    state = seeded(BEATs)
+    extra = {"predictor.weight": torch.ones(5, 48), "predictor.bias": torch.ones(5)}
+    load_weights(tiny(BEATs), write(tmp_path / "tuned.pt", {"model": state | extra}))
+    load_weights(tiny(BEATs), write(tmp_path / "bare.safetensors", state))
+    load_weights(tiny(EAT), write(tmp_path / "eat.safetensors", eat_on_the_hub(seeded(EAT))))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'tuned.pt'} has 2 tensors beside the encoder (predictor.bias, predictor.weight), which are left out"
+    ]
+
+
+def test_of_two_encoders_in_a_file_the_one_under_the_prefix_is_loaded(tmp_path):
+    state = seeded(BAT)
+    teacher = {name: tensor + 1 for name, tensor in state.items()}
+    path = write(tmp_path / "both.pt", under("mine.student.", state) | under("mine.teacher.", teacher))
+    for prefix, expected in (("mine.student.", state), ("mine.teacher.", teacher)):
+        encoder = create_model("bat_tiny", checkpoint_path=path, prefix=prefix, dim=48, depth=2, heads=4)
+        check(encoder, expected)
+    with pytest.raises(
+        OscineError, match=r"no tensor of .*both\.pt begins with 'wren\.'; they begin with mine\. \(\d+\)"
+    ):
+        load_weights(tiny(BAT), path, "wren.")
+
+
+@pytest.mark.parametrize("architecture", KEY_MAPPERS)
+def test_names_that_differ_are_said_as_they_begin_there_and_here(tmp_path, architecture):
+    state = under("deep.inside.", {f"x{name}": tensor for name, tensor in seeded(architecture).items()})
+    path = write(tmp_path / "strange.safetensors", state | {"other": torch.ones(1)})
+    with pytest.raises(
+        OscineError,
+        match=rf"the file's names begin with deep\. \({len(state)}\), other, those of {architecture.__name__} with .*"
+        r"choose the model.*oscine convert NAME OUT --checkpoint FILE --prefix PREFIX",
+    ) as caught:
+        load_weights(tiny(architecture), path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_masked_autoencoders_checkpoint_gets_the_identity_for_fc_norm(tmp_path):

@@ -74,6 +74,15 @@ def test_every_official_checkpoint_becomes_a_folder_that_loads(row, tmp_path, ca
     assert {path.name for path in tmp_path.iterdir()} == {"out", file.name}
 
 
+def test_of_several_encoders_in_a_file_the_one_under_the_prefix_is_converted(tmp_path):
+    encoder = seeded("beats_base")
+    state = {f"teacher.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    others = {f"student.{name}": tensor + 1 for name, tensor in encoder.state_dict().items()}
+    torch.save({"model": state | others}, tmp_path / "both.pt")
+    main(["beats_base.as2m", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "both.pt"), "--prefix", "teacher."])
+    assert same(create_model(f"local-dir:{tmp_path / 'out'}"), encoder)
+
+
 def test_without_a_file_it_is_fetched_and_its_commit_is_noted(tmp_path, monkeypatch):
     encoder = seeded("bat_base")
     with serving(tmp_path / "home", monkeypatch) as hub:
