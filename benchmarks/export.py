@@ -12,7 +12,8 @@ import torch
 from jsonargparse import auto_cli
 
 from oscine.models import create_model
-from oscine.models.export.onnx import INPUT, OUTPUT, onnx_bytes, session_of
+from oscine.models.encoders.base.onnx_file import session_of
+from oscine.models.export.onnx import INPUT, OUTPUT, onnx_bytes
 
 
 def race(works: list[Callable[[], object]], rounds: int) -> list[float]:

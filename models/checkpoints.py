@@ -15,7 +15,7 @@ class Architecture(NamedTuple):
     encoder: str  # the name of its class
     config: dict[str, Any]
     paper: str
-    parameters: int
+    parameters: int  # 0 where they lie in a file of another library's
     sample_rate: int  # Hz
     seconds: float  # of a clip
     sizes: Mapping[str, int] = {}  # dim and depth, where config has neither
@@ -27,9 +27,11 @@ AVES2_PAPER = "arXiv 2508.11845"
 BAT_PAPER = "arXiv 2602.16305"
 BEATS_PAPER = "arXiv 2212.09058"
 BIRD_MAE_PAPER = "arXiv 2504.12880"
+BIRDNET_PAPER = "Zenodo 20703646"
 EAT_PAPER = "arXiv 2401.03497"
 NATURELM_PAPER = "arXiv 2411.07186"
 OPENBEATS_PAPER = "arXiv 2507.14129"
+PERCH_PAPER = "arXiv 2508.04665"
 SSLAM_PAPER = "arXiv 2506.12222"
 TINY = "oscine, for tests and two CPU cores"
 
@@ -41,6 +43,17 @@ HUGE = {"dim": 1280, "depth": 32, "heads": 16}
 # AudioMosaic fine-tuned on shorter clips has fewer positions, and its spectrograms the mean and spread of that data.
 ESC_50 = {"seconds": 5.0, "frames": 512, "mean": -6.6268077, "std": 5.358466}
 SPEECH_COMMANDS = {"seconds": 1.0, "frames": 128, "mean": -6.845978, "std": 5.5654526}
+ONE_LAYER = {"depth": 1}
+# Of files that onnxruntime computes: the outputs by their names, or by their places where no name is known.
+BIRDNET_V3 = {
+    "dim": 1280, "sample_rate": 32_000, "seconds": 3.0, "embedding": 1, "scores": 0, "activation": "none",
+    "class_file": "BirdNET+_V3.0-preview3.1_Global_11K_Labels.csv", "class_column": "sci_name",
+}  # fmt: skip
+PERCH_V2 = {
+    "dim": 1536, "sample_rate": 32_000, "seconds": 5.0, "grid": [16, 4], "input": "inputs", "embedding": "embedding",
+    "patch_map": "spatial_embedding", "scores": "label", "scale": 0.97, "shift": -10.0, "peak": 0.25,
+    "class_file": "labels.csv", "class_column": "inat2024_fsd50k",
+}  # fmt: skip
 
 # Parameters, rate and clip are what the class makes of the config: they stand here because it needs torch to say so.
 ARCHITECTURES = {
@@ -61,7 +74,9 @@ ARCHITECTURES = {
     "bird_mae_base": Architecture("BirdMAE", BASE, BIRD_MAE_PAPER, 85_453_056, 32_000, 5.0),
     "bird_mae_large": Architecture("BirdMAE", LARGE, BIRD_MAE_PAPER, 302_840_832, 32_000, 5.0),
     "bird_mae_huge": Architecture("BirdMAE", HUGE, BIRD_MAE_PAPER, 630_342_400, 32_000, 5.0),
+    "birdnet_v3": Architecture("ONNXEncoder", BIRDNET_V3, BIRDNET_PAPER, 0, 32_000, 3.0, ONE_LAYER),
     "eat_base": Architecture("EAT", BASE, EAT_PAPER, 85_647_360, 16_000, 10.23),
+    "perch_v2": Architecture("ONNXEncoder", PERCH_V2, PERCH_PAPER, 0, 32_000, 5.0, ONE_LAYER),
     "sslam_base": Architecture("EAT", BASE, SSLAM_PAPER, 85_647_360, 16_000, 10.23),
 }
 
@@ -164,11 +179,26 @@ PUBLISHED = (
         "bird_mae_tiny.esc10", "ESC-10", WEIGHTS, "Apache-2.0", EMBEDDED,
         sha256="5575596b071f826dea863ff0ea7e44c2d20136f6db721f2ca4cf02969ab8f769",
     ),
+    Published(
+        "birdnet_v3.global_11k", "Xeno-canto and others, 11,560 classes",
+        "BirdNET+_V3.0-preview3.1_Global_11K_FP32.onnx", "CC BY-SA 4.0", UNVERIFIED, supervised=True,
+        # As the authors' package birdnet records it, and the next one.
+        sha256="999bb627e8954516d6a222eb76438b896fafc3791c2d10e72f02147ccd562c05",
+    ),
+    Published(
+        "birdnet_v3.global_11k_fp16", "Xeno-canto and others, 11,560 classes",
+        "BirdNET+_V3.0-preview3.1_Global_11K_FP16.onnx", "CC BY-SA 4.0", UNVERIFIED, supervised=True,
+        sha256="b42679c722f87f48dd19ccfb846e56db3dfa7e2bb3d846fba121d978b5a27170",
+    ),
     Published("eat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "worstchan/EAT-base_epoch30_pretrain"),
     aves2("eat_base.aves2_all", AVES2_ALL, "esp-aves2-eat-all", settings=AVES2_SCALE),
     aves2("eat_base.aves2_bio", AVES2_BIO, "esp-aves2-eat-bio", settings=AVES2_SCALE),
     aves2("eat_base.aves2_sl_all", AVES2_ALL, "esp-aves2-sl-eat-all-ssl-all", supervised=True, settings=AVES2_SCALE),
     aves2("eat_base.aves2_sl_bio", AVES2_BIO, "esp-aves2-sl-eat-bio-ssl-all", supervised=True, settings=AVES2_SCALE),
+    Published(
+        "perch_v2.inat2024_fsd50k", "Xeno-canto, iNaturalist, Tierstimmenarchiv, FSD50K", "perch_v2.onnx", "Apache-2.0",
+        UNVERIFIED, "justinchuby/Perch-onnx", supervised=True,
+    ),
     Published(
         "sslam_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "ta012/SSLAM_pretrain",
         # As two public projects record it, independently of each other.

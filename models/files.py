@@ -27,7 +27,8 @@ DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{number}" for port in ("COM", 
 # A path from the root, from a home or from above, also by way of below, or behind the word for a saved encoder or a
 # file; here or on Windows.
 PLACE = re.compile(
-    r"(local-dir:)?(?:file://)?(?:(?:~[^/\\]*|\.\.|[A-Za-z]:)?[/\\]|(?:[^/\\]+[/\\])+\.\.(?:[/\\]|$)).*", re.DOTALL
+    r"(local-dir:|onnx-file:)?(?:file://)?(?:(?:~[^/\\]*|\.\.|[A-Za-z]:)?[/\\]|(?:[^/\\]+[/\\])+\.\.(?:[/\\]|$)).*",
+    re.DOTALL,
 )
 
 

@@ -1,5 +1,7 @@
 """Turn names into encoders, in timm's grammar: architecture, architecture.tag, hf-hub:OWNER/NAME, local-dir:FOLDER.
 
+Beside them onnx-file:FILE.onnx, of what another library has exported.
+
 Names are known, listed and checked without torch; what builds or fetches an encoder imports it itself.
 """
 
@@ -15,14 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from oscine import __version__
 from oscine.models import checkpoints
-from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, Architecture, Published, find_file, find_published
+from oscine.models.checkpoints import (
+    ARCHITECTURES,
+    EMBEDDED,
+    ONE_LAYER,
+    Architecture,
+    Published,
+    find_file,
+    find_published,
+)
 from oscine.models.compat import check_repository_name
 from oscine.models.encoders.base.devices import moved
 from oscine.models.encoders.base.provenance import NOT_KNOWN, Origin
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
-from oscine.models.hub.encoder_files import CONFIG, check_folder, check_weights, encoder_folder, read_content
+from oscine.models.hub.encoder_files import CONFIG, ONNX, check_folder, check_weights, encoder_folder, read_content
 from oscine.models.json_text import fits
 from oscine.models.plugins.classes import DOTTED, parameters_of
 from oscine.models.plugins.load import FLAG, offered_modules
@@ -35,7 +45,7 @@ if TYPE_CHECKING:
 
 
 FOLDER = Path(__file__).parent / "bundled"  # FOLDER/name holds weights, config and card of what comes with oscine
-HUB, LOCAL = "hf-hub:", "local-dir:"
+HUB, LOCAL, ONNX_FILE = "hf-hub:", "local-dir:", "onnx-file:"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 # Settings that people know from timm's `create_model`, and what does the same here.
 LAYERS = "encoder(waveform, layers=[0, 5]) returns the features of these layers, encoder.forward_intermediates timm's"
@@ -126,7 +136,8 @@ def create_model(
 
     name: an architecture or architecture.tag, with random weights unless `pretrained`; a bare name means its first tag. Or
         "hf-hub:OWNER/REPOSITORY" (also with "@REVISION"), or "local-dir:FOLDER" as written by `save_pretrained`. Or what
-        `register_encoder` made known, and "module:Class" of a plugin.
+        `register_encoder` made known, and "module:Class" of a plugin. Or "onnx-file:FILE.onnx", with `sample_rate` and
+        `seconds` where the file does not say them, and the other settings of `ONNXEncoder`.
     checkpoint_path: a file to load strictly into a named architecture: published weights or the authors' own checkpoints.
     revision: a branch, tag or commit on the Hub. local_files_only: look only into the cache.
     prefix: with which the names of the encoder's tensors begin in a file that holds more, such as "teacher.".
@@ -137,9 +148,8 @@ def create_model(
     if overrides and name.startswith(LOCAL):
         raise OscineError(f"{name} {OWN_SETTINGS}")
 
-    from oscine.models.hub.folder import build, load_from_hub
+    from oscine.models.hub.folder import build, build_from_file, load_from_hub
     from oscine.models.hub.origin import note_weights
-    from oscine.models.hub.weights import load_weights
 
     pretrained = pretrained or name.startswith(HUB)
     name, revision = _in_the_table(name, revision, local_files_only)
@@ -149,16 +159,18 @@ def create_model(
         if overrides:
             raise OscineError(f"{name} {OWN_SETTINGS}")
         return load_from_hub(name.removeprefix(HUB), revision, local_files_only)
+    if name.startswith(ONNX_FILE):
+        checkpoint_path, pretrained = name.removeprefix(ONNX_FILE), False
     architecture = find_architecture(name)
     weights = fetch_weights(name, revision, local_files_only) if pretrained else None  # before the work of building
-    encoder = build(ENCODERS[architecture.encoder], architecture.config | overrides)
+    path = weights.path if weights else checkpoint_path
+    kind, settings = ENCODERS[architecture.encoder], architecture.config | overrides
+    encoder = build_from_file(kind, settings, path, prefix=prefix) if path else build(kind, settings)
     if weights:
         row = _published(name)
-        load_weights(encoder, weights.path, prefix)
         whose = Origin(row.name, row.file, weights.sha256, row.licence, row.repository, weights.revision)
         note_weights(encoder, whose)
     elif checkpoint_path:
-        load_weights(encoder, checkpoint_path, prefix)
         sha256, file = file_hash(Path(checkpoint_path)), Path(checkpoint_path).name
         owner = find_file(sha256) or next(
             (row for row in checkpoints.PUBLISHED if row.name == name and not row.sha256), None
@@ -180,7 +192,7 @@ def without_timm_settings(overrides: dict[str, Any]) -> dict[str, Any]:
 
 def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
     """Fetch the weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", unless they are here."""
-    from oscine.models.hub.download import fetch
+    from oscine.models.hub.download import fetch, fetch_if_there
 
     name, revision = _in_the_table(name, revision, local_files_only)
     if name.startswith(HUB):
@@ -192,21 +204,26 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
         return _embedded(row, revision)
     pinned = row.sha256 if revision in (None, row.revision) else None
     commit = revision or row.revision
-    return fetch(_repository(row), row.file, commit, sha256=pinned, local_files_only=local_files_only)
+    fetched = fetch(_repository(row), row.file, commit, sha256=pinned, local_files_only=local_files_only)
+    if class_file := ARCHITECTURES[row.architecture].config.get("class_file"):  # which its repository may lack
+        fetch_if_there(_repository(row), class_file, fetched.revision, local_files_only=local_files_only)
+    return fetched
 
 
 def check_model(
     name: str, pretrained: bool = False, checkpoint_path: str | Path | None = None, revision: str | None = None
 ) -> None:
     """Raise what arguments and files tell to be wrong with a call of `create_model`, without torch or a network."""
-    if revision and (name.startswith(LOCAL) or not (pretrained or name.startswith(HUB))):
+    if revision and (name.startswith((LOCAL, ONNX_FILE)) or not (pretrained or name.startswith(HUB))):
         raise OscineError(
             f"{name} has no revision {revision!r}: revisions are the Hub's, see {HUB} and pretrained=True"
         )
-    if checkpoint_path and name.startswith((HUB, LOCAL)):
+    if checkpoint_path and name.startswith((HUB, LOCAL, ONNX_FILE)):
         raise OscineError(f"{name} {OWN_SETTINGS}")
     if name.startswith(LOCAL):
         check_folder(encoder_folder(name.removeprefix(LOCAL)))
+    elif name.startswith(ONNX_FILE):
+        check_onnx_file(Path(name.removeprefix(ONNX_FILE)))
     elif pretrained or name.startswith(HUB):
         if checkpoint_path:
             _known(name)
@@ -216,6 +233,13 @@ def check_model(
         _known(name)
         if checkpoint_path:
             check_weights(checkpoint_path)
+
+
+def check_onnx_file(path: Path) -> None:
+    """Raise what is wrong with the name of an ONNX file."""
+    if path.suffix != ONNX:
+        raise OscineError(f"{ONNX_FILE}{path}: expected the name of a file that ends in {ONNX}")
+    check_weights(path)
 
 
 def depth_of(name: str) -> int | None:
@@ -314,7 +338,12 @@ def _repository(row: Published) -> str:
 
 
 def find_architecture(name: str) -> Architecture:
-    """Find the row of architecture or architecture.tag, with the settings of those weights; make one for module:Class."""
+    """Find the row of architecture or architecture.tag, with the settings of those weights; make one for module:Class.
+
+    And for a file of ONNX, which says its sizes itself.
+    """
+    if name.startswith(ONNX_FILE):
+        return Architecture("ONNXEncoder", {}, "", 0, 0, 0.0, ONE_LAYER)
     known = _known(name)
     if known not in ARCHITECTURES:
         return _row_of(ENCODERS[known], {}, known)
@@ -343,14 +372,15 @@ def _suggestion(name: str) -> str:
         return f"did you mean {LOCAL}{name}?"
     near = get_close_matches(name, ARCHITECTURES, n=1)
     known = (
-        f"there are {', '.join(sorted(ARCHITECTURES))}, {HUB}OWNER/REPOSITORY, {LOCAL}FOLDER, and your own with {FLAG}"
+        f"there are {', '.join(sorted(ARCHITECTURES))}, {HUB}OWNER/REPOSITORY, {LOCAL}FOLDER, {ONNX_FILE}FILE, "
+        f"and your own with {FLAG}"
     )
     return f"did you mean {near[0]!r}?" if near else known
 
 
 def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> None:
     """Raise what `open_encoder` would raise, as far as arguments and files tell it, without torch."""
-    if random_weights and (checkpoint or model.startswith((HUB, LOCAL))):
+    if random_weights and (checkpoint or model.startswith((HUB, LOCAL, ONNX_FILE))):
         raise Misuse(
             f"{checkpoint or model} brings its own weights; leave random weights out, or name a model of the zoo alone"
         )

@@ -91,6 +91,7 @@ class File(Encoder):
 
     trainable = False
     exportable = False
+    spatial = False
     file: Tensor
 
     def __init__(self, dim: int = DIM, sample_rate: int = RATE, seconds: float = 0.5) -> None:

@@ -46,7 +46,7 @@ def describe(name: str) -> tuple[str, ...]:
     tags = [row.name.partition(".")[2] for row in PUBLISHED if row.architecture == name]
     return (
         name,
-        f"{row.parameters / 1e6:.1f} M",
+        f"{row.parameters / 1e6:.1f} M" if row.parameters else "in a file",
         str(sizes["dim"]),
         str(sizes["depth"]),
         f"{row.sample_rate / 1000:g} kHz",

@@ -151,4 +151,6 @@ def not_finite(extractor: Extractor, name: str, start: float) -> OscineError:
     model = (extractor.encoder.provenance or {}).get("model") or type(extractor.encoder).__name__
     precision = extractor.precision
     lower = "" if precision == FLOAT32 else f", or too large for {precision}: take precision {FLOAT32}"
-    return OscineError(f"what {model} makes of {name} from {start:g} s is not finite; its weights are broken{lower}")
+    return OscineError(
+        f"what {model} makes of {name} from {start:g} s is not finite; {extractor.encoder.not_finite}{lower}"
+    )

@@ -20,5 +20,6 @@ ENCODERS: Classes[Encoder] = Classes(
         "BEATs": "encoders.beats",
         "AudioMAE": "encoders.audio_mae",
         "AudioMosaic": "encoders.audiomosaic",
+        "ONNXEncoder": "encoders.onnx_encoder",
     },
 )

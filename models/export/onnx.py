@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from oscine import __version__
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.eval_mode import evaluating
+from oscine.models.encoders.base.onnx_file import session_of
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx_file import check_ready
 from oscine.models.export.onnx_frontend import graph_of
@@ -232,13 +233,3 @@ def _check_equal(encoder: Encoder, head: Head | None, content: bytes) -> None:
                 f"the exported encoder differs from PyTorch by {apart:.1e}, at most {TOLERANCE:g} is right; nothing was "
                 f"written: try other versions of torch ({torch.__version__}) and onnxruntime"
             )
-
-
-def session_of(content: bytes | str, threads: int = 0) -> Any:
-    """Open an onnxruntime session on the CPU; 0 threads are as many as there are cores."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors only
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
+from oscine.models.encoders.base.onnx_file import check_installed
 from oscine.models.errors import OscineError
 from oscine.models.replace_outputs import check_ours
 
@@ -23,9 +23,7 @@ def check_ready(path: Path, overwrite: bool) -> None:
     if path.is_dir() or (path.exists() and not overwrite):
         raise OscineError(f"{path} exists already; choose another name, or replace it (overwrite)")
     check_ours(path, _is_ours)
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(name) is None:
-            raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
+    check_installed("onnx", "onnxscript", "onnxruntime")
 
 
 def _is_ours(path: Path) -> bool:

@@ -13,6 +13,7 @@ from oscine.models.json_text import check_version, read_json, shown
 from oscine.models.plugins.classes import parameters_of
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+ONNX = ".onnx"  # how files end that onnxruntime computes
 SETTINGS = "settings.yaml"  # of the run that made an encoder
 INSIDE = "encoder"  # where a run keeps its encoder
 # What the class of an encoder takes; it stands here because it needs torch to say so.
@@ -24,13 +25,18 @@ ENCODER_SETTINGS = {
     "BEATs": (*SHARED, "patch_dim", "conv_width", "conv_groups", "buckets", "max_distance", "mean", "std"),
     "BirdMAE": (*SHARED, "mean", "std"),
     "EAT": (*SHARED, "mean", "std"),
-}
+    "ONNXEncoder": (
+        "dim", "sample_rate", "seconds", "grid", "input", "embedding", "patch_map", "scores", "activation", "scale", "shift",
+        "peak", "class_file", "class_column", "sha256", "file_bytes", "class_bytes",
+    ),
+}  # fmt: skip
 # The least and the most that an encoder's numbers may be: a config.json may be a stranger's, and sizes are allocated.
 BOUNDS: dict[str, tuple[float, float]] = {
-    "dim": (4, 16_384), "depth": (1, 256), "heads": (1, 1_024), "mlp_ratio": (0.01, 64), "drop_path": (0, 0.99),
+    "dim": (1, 16_384), "depth": (1, 256), "heads": (1, 1_024), "mlp_ratio": (0.01, 64), "drop_path": (0, 0.99),
     "sample_rate": (1_000, 1_000_000), "seconds": (0.01, 3_600), "mean": (-1e6, 1e6), "std": (1e-6, 1e6),
     "n_fft": (16, 65_536), "hop": (1, 65_536), "frames": (16, 65_536), "patch_dim": (1, 16_384),
     "conv_width": (1, 4_096), "conv_groups": (1, 4_096), "buckets": (4, 65_536), "max_distance": (1, 1_000_000),
+    "scale": (1e-6, 1e6), "shift": (-1e6, 1e6), "peak": (1e-6, 1e6), "file_bytes": (0, 2**31), "class_bytes": (0, 2**24),
 }  # fmt: skip
 MOST_SAMPLES = 100_000_000  # of a clip, in memory 400 MB
 MOST_WEIGHTS = 4_000_000_000  # of all blocks, about; the largest encoder of the zoo has 630 million

@@ -22,10 +22,10 @@ from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, whole, write_whole
 from oscine.models.hub.download import Fetched, fetch, fetch_if_there
-from oscine.models.hub.encoder_files import CONFIG, WEIGHTS, check_content, check_numbers, read_content
+from oscine.models.hub.encoder_files import CONFIG, ONNX, WEIGHTS, check_content, check_numbers, read_content
 from oscine.models.hub.layouts import State
 from oscine.models.hub.origin import licence_on_the_hub, note_weights, origin_of
-from oscine.models.hub.weights import check_strictly, read_safetensors
+from oscine.models.hub.weights import check_strictly, load_strictly, load_weights, read_safetensors
 from oscine.models.json_text import fits, one_line, read_json, shown
 from oscine.models.plugins.classes import module_of, parameters_of
 from oscine.models.plugins.load import place_of
@@ -99,6 +99,26 @@ def with_state(make: Callable[[], Encoder], read: Callable[[], State], source: P
     encoder = make()
     encoder.load_state_dict(state, strict=True)
     return encoder.eval()
+
+
+def build_from_file(
+    architecture: type[Encoder], config: dict[str, Any], path: str | Path, *, prefix: str = ""
+) -> Encoder:
+    """Build an encoder with the weights of a file, strictly; what an ONNX file says of itself becomes its config."""
+    if Path(path).suffix != ONNX:
+        encoder = build(architecture, config)
+        load_weights(encoder, path, prefix)
+        return encoder
+    if "file_bytes" not in parameters_of(architecture):
+        raise OscineError(
+            f"{path} is an ONNX file, {architecture.__name__} takes tensors; create_model('onnx-file:{path}') opens it"
+        )
+    from oscine.models.hub.onnx_files import read_onnx
+
+    content = read_onnx(path, config)
+    encoder = build(architecture, content.settings)
+    load_strictly(encoder, content.state, path)
+    return encoder
 
 
 def load_from_hub(repository: str, revision: str | None = None, local_files_only: bool = False) -> Encoder:

@@ -50,7 +50,7 @@ from oscine.models.hub.weights import check_state, read_safetensors
 from oscine.models.json_text import fits, one_line, shown
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.replace_outputs import check_ours, has_fields
-from oscine.models.zoo import HUB, LOCAL, create_model, fetch_weights
+from oscine.models.zoo import HUB, LOCAL, ONNX_FILE, create_model, fetch_weights
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.probe_json import (
     BESIDE,
@@ -236,7 +236,7 @@ def open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> E
     if known["beside"]:
         return open_beside(folder / ENCODER, known, probe)
     model = encoder_name(folder, known)
-    if probe and model.startswith(LOCAL):  # a stranger's path, which on Windows may be another machine's
+    if probe and model.startswith((LOCAL, ONNX_FILE)):  # a stranger's path, which on Windows may be another machine's
         raise OscineError(
             f"the probe in {folder} names an encoder on its author's disk, {model[:80]}; ask for another copy"
         )

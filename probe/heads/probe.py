@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,7 @@ class Probe(nn.Module):
     does what has no parameters, so that a fit does it once; `logits` is the rest, and what is fitted.
     """
 
+    spatial: ClassVar[bool] = False  # whether it compares the patches of a clip, so that there must be several
     needs: Needs
 
     def __init__(self, encoder: Encoder, classes: int, layer: int | None = -1) -> None:
@@ -78,6 +79,11 @@ class Probe(nn.Module):
             raise OscineError(
                 f"{type(self).__name__} reads {read}, those of {type(encoder).__name__} differ in width; "
                 "take a probe of the last layer, such as LinearProbe"
+            )
+        if self.spatial and not encoder.spatial:
+            raise OscineError(
+                f"{type(self).__name__} compares the patches of a clip, {type(encoder).__name__} has one vector a clip; "
+                "take a probe of that, such as LinearProbe"
             )
         self.layers = None if layer is None else [layer]
         self.classes = classes
@@ -138,6 +144,8 @@ class Probe(nn.Module):
 
 class PatchProbe(Probe):
     """A probe that reads the patches of one layer, or of all."""
+
+    spatial = True
 
     def __init__(self, encoder: Encoder, classes: int, layer: int | None = -1) -> None:
         super().__init__(encoder, classes, layer)

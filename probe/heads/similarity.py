@@ -37,6 +37,7 @@ class PrototypeProbe(Probe):
     shows_places  whether a patch that a prototype fits lies where its place says
     """
 
+    spatial = True
     kinds: ClassVar[int] = 1
     shows_places: bool = True
     prototype_vectors: nn.Parameter

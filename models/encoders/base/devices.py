@@ -72,8 +72,15 @@ def pick_device(device: str) -> str:
 
 
 def moved(encoder: Encoder, device: str) -> Encoder:
-    """Return the encoder on a device; auto is the best that is there."""
-    device = pick_device(device)
+    """Return the encoder on a device; auto is the best that is there and that the encoder can compute on."""
+    asked, device = device, pick_device(device)
+    try:
+        encoder.check_device(device.partition(":")[0])
+    except OscineError as error:
+        if asked != AUTO:
+            raise
+        logger.info("device: %s (%s)", CPU, error)
+        device = CPU
     try:
         return encoder.to(device)
     # Each kind of device has its own way to be absent.

@@ -41,6 +41,8 @@ class Encoder(nn.Module):
     trainable     gradients reach its weights, so that it can be fine-tuned
     exportable    PyTorch can follow it from the waveform on, so that it can be written as an ONNX file
     spectral      its input is a spectrogram [batch, frames, mel], in which bands can be hidden
+    spatial       `Features.patches` is a map; otherwise the one vector of a clip stands for its only patch
+    not_finite    why features that are no numbers come, and what would do, for the error
     """
 
     config: dict[str, Any]
@@ -52,6 +54,8 @@ class Encoder(nn.Module):
     trainable = True
     exportable = True
     spectral = False
+    spatial = True
+    not_finite = "its weights are broken"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Encoder:
         """Note the constructor's own numbers, so that no subclass has to write its config down."""
@@ -176,6 +180,9 @@ class Encoder(nn.Module):
                 "hold them; ask for one at a time"
             )
         return numbers
+
+    def check_device(self, device: str) -> None:
+        """Raise where the encoder cannot compute on a kind of device, such as cuda, though torch can."""
 
     def on_device(self, waveform: Tensor) -> Tensor:
         """Move a waveform to the encoder's device."""

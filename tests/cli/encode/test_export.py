@@ -24,9 +24,9 @@ from oscine.cli.encode.export import export
 from oscine.models import checkpoints
 from oscine.models.checkpoints import Architecture
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.onnx_file import session_of
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import Misuse, OscineError
-from oscine.models.export.onnx import session_of
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted_probe import FittedProbe

@@ -21,9 +21,10 @@ from torch.testing import assert_close
 from oscine.models.embed.embed import embed_file, embed_folder
 from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.onnx_file import session_of
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.models.export.onnx import Head, export_onnx, onnx_bytes, session_of
+from oscine.models.export.onnx import Head, export_onnx, onnx_bytes
 from oscine.models.hear_api import HearModel, get_scene_embeddings, get_timestamp_embeddings
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.zoo import create_model, register_encoder
@@ -61,7 +62,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "ConvexGatedProbe": {"prototypes": 6},
     "EfficientProbe": {"queries": 4},
 }
-ALL_AT_ONCE = ("LayerGatedProbe", "Head2ToeProbe", "ConvexGatedProbe")  # that read all layers side by side
+ALL_AT_ONCE = (
+    "LayerGatedProbe",
+    "Head2ToeProbe",
+    "ConvexGatedProbe",
+    "MultiLayerAttentionProbe",
+)  # that read all layers side by side
 
 
 @pytest.fixture(params=STAND_INS)
@@ -227,6 +233,13 @@ def test_every_probe_that_fits_learns_a_step_and_the_others_refuse_in_a_line(
             make()
         assert one_line(error)
         return
+    if PROBES[name].spatial and not encoder.spatial:
+        with pytest.raises(
+            OscineError, match=f"{name} compares the patches.*has one vector a clip.*LinearProbe"
+        ) as error:
+            make()
+        assert one_line(error)
+        return
     judgement = judge(make, encode_task(encoder, task, make().needs), task, STEP)
     assert all(logits.shape == (len(part.test), 2) for logits, part in zip(judgement.logits, task.parts, strict=True))
     assert all(logits.isfinite().all() for logits in judgement.logits)
@@ -234,7 +247,7 @@ def test_every_probe_that_fits_learns_a_step_and_the_others_refuse_in_a_line(
 
 @pytest.mark.parametrize(("dim", "heads"), [(DIM, 1), (64, 1), (768, 12), (160, 2), (1000, 10)])
 def test_attention_has_the_usual_number_of_heads_where_the_encoder_has_none(dim: int, heads: int) -> None:
-    assert AttentiveProbe(STAND_INS["file"](dim=dim), 2).heads == heads  # type: ignore[call-arg]
+    assert AttentiveProbe(STAND_INS["frames"](dim=dim, depth=1), 2).heads == heads  # type: ignore[call-arg]
 
 
 def test_a_store_has_the_numbers_that_encoding_gives(encoder: Encoder, task: Task, tmp_path: Path) -> None:
@@ -319,7 +332,9 @@ def test_registered_it_is_loaded_by_name_and_with_its_probe(
 
 
 def test_a_report_is_drawn(encoder: Encoder, task: Task) -> None:
-    for kind, head in ((LinearProbe, {"pool": "bands"}), (PrototypicalProbe, {"prototypes_per_class": 2})):
+    kinds: list[tuple[Any, dict[str, Any]]] = [(LinearProbe, {"pool": "bands"})]
+    kinds += [(PrototypicalProbe, {"prototypes_per_class": 2})] if encoder.spatial else []
+    for kind, head in kinds:
         fit = fit_of(encoder, task, kind, **head)
         judgement = fit.judge()
         evidence = assess(judgement, task, Resampling(20))

@@ -16,15 +16,17 @@ import oscine
 from oscine.models.audio.load import load_audio, split_clips
 from oscine.models.encoders.audio_mae import AudioMAE
 from oscine.models.encoders.audiomosaic import AudioMosaic
+from oscine.models.encoders.base import onnx_file
 from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.onnx_file import session_of
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
 from oscine.models.export import onnx as export
-from oscine.models.export import onnx_file, onnx_frontend
-from oscine.models.export.onnx import export_onnx, onnx_bytes, seconds_of, session_of
+from oscine.models.export import onnx_frontend
+from oscine.models.export.onnx import export_onnx, onnx_bytes, seconds_of
 from oscine.models.export.onnx_frontend import MelPower, framed, graph_of
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.locks import lock_output

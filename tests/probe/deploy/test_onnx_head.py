@@ -13,8 +13,9 @@ from torch.testing import assert_close
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.onnx_file import session_of
 from oscine.models.errors import OscineError
-from oscine.models.export.onnx import Head, export_onnx, session_of
+from oscine.models.export.onnx import Head, export_onnx
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.onnx_head import make_onnx_head
 from oscine.probe.heads.registry import PROBES

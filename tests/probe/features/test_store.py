@@ -122,7 +122,7 @@ def test_a_folder_says_what_it_is_of(bat: Encoder, task: Task, tmp_path: Path) -
     ("factor", "dtype", "complaint"),
     [
         (1e6, "float16", r"features reach \d+, beyond float16; take dtype float32"),
-        (math.nan, "float32", "are not finite; the encoder's weights are broken"),
+        (math.nan, "float32", "are not finite; its weights are broken"),
     ],
 )
 def test_what_cannot_be_kept_is_said_and_nothing_is(

@@ -25,7 +25,7 @@ from oscine.probe.metrics.metrics import average_precisions
 
 CLASSES, DIM, GRID = 10, 64, (4, 8)
 CLIPS, TRAIN = 1200, 800
-ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=1, heads=4, grid=GRID, stacked=True))
+ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=1, heads=4, grid=GRID, stacked=True, spatial=True))
 
 
 @pytest.fixture(scope="module")

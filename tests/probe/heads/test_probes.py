@@ -91,7 +91,7 @@ ENCODERS: Encoders = {
 
 def sizes(dim: int = DIM, depth: int = DEPTH, heads: int = HEADS, grid: tuple[int, int] = GRID) -> Encoder:
     """Stands for an encoder where only its sizes matter."""
-    return cast(Encoder, SimpleNamespace(dim=dim, depth=depth, heads=heads, grid=grid, stacked=True))
+    return cast(Encoder, SimpleNamespace(dim=dim, depth=depth, heads=heads, grid=grid, stacked=True, spatial=True))
 
 
 def make(name: str, encoder: Encoder | None = None) -> Probe:

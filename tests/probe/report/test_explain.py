@@ -28,7 +28,7 @@ from oscine.probe.report.explain import (
 )
 
 DIM, DEPTH, GRID, CLASSES = 12, 3, (5, 8), 4
-ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=DEPTH, heads=4, grid=GRID, stacked=True))
+ENCODER = cast(Encoder, SimpleNamespace(dim=DIM, depth=DEPTH, heads=4, grid=GRID, stacked=True, spatial=True))
 PROTOTYPICAL: dict[str, tuple[type[Probe], dict[str, Any]]] = {
     "bound to classes": (PrototypicalProbe, {"prototypes_per_class": 3}),
     "bound to classes, not focal": (PrototypicalProbe, {"prototypes_per_class": 3, "focal": False}),

@@ -1,0 +1,78 @@
+"""Open ONNX files with onnxruntime, and look into them; both libraries are of an extra and imported when used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from oscine.models.errors import OscineError
+from oscine.models.json_text import one_line
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
+
+
+def check_installed(*names: str) -> None:
+    """Raise where one of the libraries that ONNX needs is not here."""
+    for name in names:
+        if find_spec(name) is None:
+            raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
+
+
+def provider_of(device: str) -> str:
+    """Return what onnxruntime calls a kind of device, such as cuda; raise where it cannot compute there."""
+    check_installed("onnxruntime")
+    import onnxruntime
+
+    there = onnxruntime.get_available_providers()
+    provider = PROVIDERS.get(device, "")
+    if provider not in there:
+        raise OscineError(
+            f"onnxruntime {onnxruntime.__version__} cannot compute on {device}: it has {', '.join(there)}; take the "
+            "device cpu, or install the onnxruntime of that device, such as onnxruntime-gpu"
+        )
+    return provider
+
+
+def session_of(content: bytes | str, threads: int = 0, provider: str = PROVIDERS["cpu"]) -> Any:
+    """Open an onnxruntime session, by default on the CPU; 0 threads are as many as there are cores."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    return onnxruntime.InferenceSession(content, options, providers=[provider])
+
+
+def parse(content: bytes, source: object) -> Any:
+    """Return the graph that the bytes of a file hold, an onnx.ModelProto; data beside the file is not looked at."""
+    check_installed("onnx", "onnxruntime")
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise OscineError(f"{source} is no ONNX file ({one_line(error)}); fetch it again, or check its name") from None
+    if not model.graph.output:
+        raise OscineError(f"{source} is no ONNX file (no graph with outputs); fetch it again, or check its name")
+    return model
+
+
+def tensors_outside(message: Any) -> Iterator[Any]:
+    """Yield every tensor of a graph, wherever in it, whose numbers lie in another file."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        if message.data_location == onnx.TensorProto.EXTERNAL or message.external_data:
+            yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from tensors_outside(part)
+
+
+def location_of(tensor: Any) -> dict[str, str]:
+    """Return where a tensor outside says its numbers are: location, offset, length."""
+    return {entry.key: entry.value for entry in tensor.external_data}

@@ -1,0 +1,217 @@
+"""Define the encoder that onnxruntime computes from a file, for what is published as ONNX alone: Perch 2, BirdNET+ 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256 as sha256_of
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.onnx_file import parse, provider_of, session_of, tensors_outside
+from oscine.models.errors import OscineError
+from oscine.models.json_text import one_line
+
+ACTIVATIONS = ("sigmoid", "softmax", "none")  # what makes probabilities of a file's scores; none: they are such already
+TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+Output = str | int  # by its name, or by its place from 0
+
+
+class ONNXEncoder(Encoder):
+    """One layer, computed by onnxruntime, without gradients: one vector a clip and, where the file has it, a map of patches.
+
+    The file itself lies in the buffer `file`, with the data that may have lain beside it: so it is saved, published and
+    known by its hash as weights are. It is opened when it is first used, if its hash is that of the config, and never with
+    anything else from the disk. `zoo.create_model` makes an encoder of a file, with what the file says of itself.
+
+    dim, grid       numbers of a vector; (time, freq) of the map, (1, 1) without one
+    input           the name of the waveform [clip, samples], or its place among the inputs
+    embedding       the output that is `pooled`, [clip, dim]
+    patch_map       the output that is `patches`, [clip, time, freq, dim]; None: the vector stands for the only patch
+    scores          the output with a number a class, [clip, classes]; None where the file is no classifier
+    activation      what makes probabilities of scale * score + shift: sigmoid, softmax, or none
+    peak            each clip minus its mean is brought to this peak, silence stays 0; None leaves the clips as they are
+    class_file      where the names of the classes lay beside the file, in the order of the scores
+    class_column    the column there that has them; "" where every line is a name
+    sha256          of the file's bytes
+    file_bytes, class_bytes     lengths of the buffers `file` and `class_names`
+    """
+
+    trainable = False
+    exportable = False
+    not_finite = "its file has no numbers for that; where it computes in float16, take the one in float32"
+    file: Tensor
+    class_names: Tensor
+
+    def __init__(
+        self,
+        dim: int = 1,
+        sample_rate: int = 32_000,
+        seconds: float = 5.0,
+        grid: list[int] | None = None,
+        input: Output = 0,
+        embedding: Output = 0,
+        patch_map: Output | None = None,
+        scores: Output | None = None,
+        activation: str = "sigmoid",
+        scale: float = 1.0,
+        shift: float = 0.0,
+        peak: float | None = None,
+        class_file: str = "",
+        class_column: str = "",
+        sha256: str = "",
+        file_bytes: int = 0,
+        class_bytes: int = 0,
+    ) -> None:
+        if grid is not None and len(grid) != 2:
+            raise OscineError(f"grid is {grid}, expected [time, freq]")
+        if activation not in ACTIVATIONS:
+            raise OscineError(f"no activation {activation!r}; choose from {', '.join(ACTIVATIONS)}")
+        time, freq = grid or (1, 1)
+        super().__init__(
+            dim=dim,
+            depth=1,
+            sample_rate=sample_rate,
+            seconds=seconds,
+            grid=(time, freq),
+            step_seconds=seconds / max(time, 1),
+        )
+        self.input, self.embedding, self.patch_map, self.scores = input, embedding, patch_map, scores
+        self.spatial = patch_map is not None
+        self.peak, self.sha256 = peak, sha256
+        self.register_buffer("file", torch.zeros(file_bytes, dtype=torch.uint8))
+        self.register_buffer("class_names", torch.zeros(class_bytes, dtype=torch.uint8))
+        self._session: tuple[str, Any] | None = None  # with the kind of device that it computes on
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the session out: onnxruntime's cannot be copied, nor sent to another process, where it is opened again."""
+        return self.__dict__ | {"_session": None}
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the scores; none where no list lay beside the file."""
+        return bytes_of(self.class_names).decode().splitlines()
+
+    def check_device(self, device: str) -> None:
+        """Raise where onnxruntime does not compute on a kind of device."""
+        provider_of(device)
+
+    def prepare(self, waveform: Tensor) -> Tensor:  # [batch, samples]
+        """Fill clips up with silence, then bring them to the file's scale."""
+        waveform = super().prepare(waveform)
+        if self.peak is None:
+            return waveform
+        # In float64, in which the mean of a constant is that constant: its rounding would else be all that is left.
+        centred = waveform - waveform.double().mean(1, keepdim=True).float()
+        loudest = centred.abs().amax(1, keepdim=True)
+        return torch.where(loudest > 0, self.peak * centred / loudest, 0.0)
+
+    def features(self, input: Tensor, layers: Sequence[int] | None = None) -> Features:
+        """Compute features of prepared clips [batch, samples]. layers: the one there is."""
+        self.layer_numbers(layers)
+        if self.patch_map is None:
+            vectors = self._compute(input, [self.embedding])[0]
+            pooled = shaped(vectors.flatten(1), (self.dim,), self.embedding, "dim")
+            return Features.of_patches([pooled[:, None, None]], pooled)
+        vectors, patches = self._compute(input, [self.embedding, self.patch_map])
+        pooled = shaped(vectors.flatten(1), (self.dim,), self.embedding, "dim")
+        return Features.of_patches([shaped(patches, (*self.grid, self.dim), self.patch_map, "grid and dim")], pooled)
+
+    def scoring(self) -> ONNXEncoder:
+        """Return an encoder of the same file whose `pooled` is the file's scores, [clip, classes]."""
+        if self.scores is None:
+            raise OscineError("this ONNX file is no classifier: its config names no scores")
+        plain = {"dim": len(self.classes), "grid": None, "embedding": self.scores, "patch_map": None}
+        with torch.device("meta"):
+            made = type(self)(**self.config | plain)
+        made.file, made.class_names = self.file, self.class_names
+        made.provenance, made.origin = self.provenance, self.origin
+        return made.train(self.training)
+
+    def _compute(self, clips: Tensor, wanted: Sequence[Output]) -> list[Tensor]:
+        """Run the file on clips [batch, samples], in the pieces that it takes; each output wanted, in float32."""
+        session = self._open(clips.device.type)
+        taken = pick(session.get_inputs(), self.input, "input")
+        names = [pick(session.get_outputs(), one, "output").name for one in wanted]
+        size = taken.shape[0] if isinstance(taken.shape[0], int) else max(1, len(clips))
+        pieces = []
+        for piece in clips.detach().cpu().split(size):
+            filled = pad(piece, (0, 0, 0, size - len(piece))).numpy().astype(TYPES[taken.type])
+            pieces.append([output[: len(piece)] for output in run(session, names, {taken.name: filled})])
+        joined = (np.concatenate(parts).astype(np.float32) for parts in zip(*pieces, strict=True))
+        return [torch.from_numpy(output).to(clips.device) for output in joined]
+
+    def _open(self, device: str) -> Any:
+        """Return the session of a kind of device, opened unless it is open."""
+        if self._session is None or self._session[0] != device:
+            content = bytes_of(self.file)
+            if not content:
+                raise OscineError(
+                    "this ONNXEncoder has no file yet; create_model(NAME, pretrained=True), or checkpoint_path=FILE.onnx"
+                )
+            if (digest := sha256_of(content).hexdigest()) != self.sha256:
+                raise OscineError(
+                    f"the ONNX file has sha256 {digest}, its config says {self.sha256 or 'none'}; fetch or save it again"
+                )
+            self._session = device, open_alone(content, provider_of(device))
+        return self._session[1]
+
+
+def bytes_of(buffer: Tensor) -> bytes:
+    return buffer.detach().cpu().numpy().tobytes()
+
+
+def open_alone(content: bytes, provider: str, source: object = "the ONNX file") -> Any:
+    """Open a session of the bytes of a file; one that would read anything else from the disk is refused."""
+    if outside := next(tensors_outside(parse(content, source)), None):
+        raise OscineError(
+            f"{source} keeps its tensor {outside.name[:60]!r} in another file, which is not opened from here"
+        )
+    try:
+        session = session_of(content, torch.get_num_threads(), provider)
+    except Exception as error:  # onnxruntime's errors have nothing else in common
+        raise OscineError(
+            f"onnxruntime cannot open {source} ({one_line(error)}); fetch it again, or update it"
+        ) from error
+    for value in session.get_inputs():
+        if value.type not in TYPES or len(value.shape) != 2:
+            raise OscineError(
+                f"{source} takes {value.name!r}, a {value.type} {value.shape}; expected a waveform [clip, samples] of float "
+                "or float16 alone"
+            )
+    return session
+
+
+def run(session: Any, names: list[str], inputs: dict[str, Any]) -> list[Any]:
+    """Run a session; what onnxruntime raises is one line."""
+    try:
+        return session.run(names, inputs)
+    except Exception as error:  # onnxruntime's errors have nothing else in common
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
+        raise OscineError(f"onnxruntime cannot compute the ONNX file on {shapes}: {one_line(error)}") from error
+
+
+def pick(values: Sequence[Any], wanted: Output, what: str, source: object = "the ONNX file") -> Any:
+    """Return the input or output of that name or place; the error says which there are."""
+    place = wanted if isinstance(wanted, int) else next((n for n, one in enumerate(values) if one.name == wanted), -1)
+    if not 0 <= place < len(values):
+        there = ", ".join(f"{number}: {one.name}" for number, one in enumerate(values))
+        raise OscineError(
+            f"{source} has no {what} {wanted!r}; it has {there}; give one of them, by its name or its place"
+        )
+    return values[place]
+
+
+def shaped(output: Tensor, expected: tuple[int, ...], name: Output, settings: str) -> Tensor:
+    """Return an output if it has the shape that the config says."""
+    if output.shape[1:] != expected:
+        raise OscineError(
+            f"output {name!r} of the ONNX file is {list(output.shape[1:])} a clip, expected {list(expected)} by {settings}; "
+            "make the encoder of the file again"
+        )
+    return output
