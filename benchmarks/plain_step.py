@@ -12,10 +12,10 @@ from itertools import accumulate
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, pad
 
 from oscine.models.encoders.frontends.mel import PATCH
-from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
+from oscine.pretrain import AudioMosaicPretraining, BATPretraining, BirdMAEPretraining, Recipe
 
 
 def attention(module: nn.Module, tokens: Tensor) -> Tensor:
@@ -98,6 +98,24 @@ def plain_bird_mae(recipe: BirdMAEPretraining, waveform: Tensor, keep: Tensor) -
     predictions = decoder.decoder_pred(decoder.decoder_norm(drawn))[:, 1:].float()
     errors = (predictions - (pixels - mean) / (variance + 1e-6).sqrt()).square().mean(2)
     return {"reconstruction": over_dropped(errors, keep)}
+
+
+def plain_audiomosaic(recipe: AudioMosaicPretraining, waveform: Tensor, keep: Tensor) -> dict[str, Tensor]:
+    """Tokens are hidden where the authors do it, after the norm of all of them; the loss as the paper's formula."""
+    encoder, made = recipe.encoder, []
+    for view, kept in enumerate(recipe.kept):
+        shown = pad(keep[view :: len(recipe.kept), :kept] + 1, (1, 0))  # with CLS
+        tokens = encoder.begin(encoder.embed(recipe.spectrogram(waveform)))
+        tokens = tokens.gather(1, shown[..., None].expand(-1, -1, encoder.dim))
+        for block in encoder.blocks:
+            tokens = pre_norm(block, tokens)
+        made.append(recipe.projector(encoder.fc_norm(tokens.mean(1)).float()))
+    vectors = torch.cat(made)
+    vectors = vectors / vectors.norm(dim=1, keepdim=True)
+    near = (vectors @ vectors.T / recipe.temperature).exp()
+    near = near * (1 - torch.eye(len(near), device=near.device))
+    other = torch.arange(len(near), device=near.device).roll(len(waveform))
+    return {"contrastive": -(near.gather(1, other[:, None])[:, 0] / near.sum(1)).log().mean()}
 
 
 def plain_teacher(recipe: Recipe, decay: float) -> None:

@@ -15,14 +15,15 @@ from typing import Literal
 
 import torch
 from jsonargparse import auto_cli
-from plain_step import plain_bat, plain_bird_mae, plain_teacher
+from plain_step import plain_audiomosaic, plain_bat, plain_bird_mae, plain_teacher
 from step_flop import flop
 from step_memory import Step, kept_for_backward, peak_on_cpu, peak_on_gpu
 from torch import Tensor
 
+from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
-from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
+from oscine.pretrain import AudioMosaicPretraining, BATPretraining, BirdMAEPretraining, Recipe
 
 SIZES = {
     "tiny": {"dim": 192, "depth": 6, "heads": 3},
@@ -43,7 +44,7 @@ def ours(recipe: Recipe, mixed: bool = False) -> Step:
 
 def plain(recipe: Recipe, mixed: bool = False) -> Step:
     """A textbook's step on the recipe's weights."""
-    losses = plain_bat if isinstance(recipe, BATPretraining) else plain_bird_mae
+    losses = PLAIN[type(recipe)]
     trained = [weight for weight in recipe.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-6, betas=(0.9, 0.95))
     return Step(recipe, partial(losses, recipe), optimizer, partial(plain_teacher, recipe), mixed)
@@ -61,7 +62,21 @@ def bird_mae(size: str, views: int, compile: str | None) -> BirdMAEPretraining:
     return BirdMAEPretraining(encoder, mix=0.0, decoder_dim=dim, decoder_heads=dim // 32, compile=compile)
 
 
-MAKE: dict[str, Callable[[str, int, str | None], Recipe]] = {"bat": bat, "bird_mae": bird_mae}
+def audiomosaic(size: str, views: int, compile: str | None) -> AudioMosaicPretraining:
+    """Of two views, which hear the same here: how clips are changed is no part of the step."""
+    return AudioMosaicPretraining(AudioMosaic(**SIZES[size]), compile=compile)
+
+
+MAKE: dict[str, Callable[[str, int, str | None], Recipe]] = {
+    "bat": bat,
+    "bird_mae": bird_mae,
+    "audiomosaic": audiomosaic,
+}
+PLAIN: dict[type[Recipe], Callable[..., dict[str, Tensor]]] = {
+    BATPretraining: plain_bat,
+    BirdMAEPretraining: plain_bird_mae,
+    AudioMosaicPretraining: plain_audiomosaic,
+}
 
 
 def batch_of(recipe: Recipe, clips: int) -> tuple[Tensor, Tensor]:
@@ -108,7 +123,7 @@ def check_same(one: Step, other: Step, waveform: Tensor, keep: Tensor) -> None:
 
 
 def measure(
-    recipe: Literal["bat", "bird_mae"],
+    recipe: Literal["bat", "bird_mae", "audiomosaic"],
     size: Literal["tiny", "small", "base"] = "tiny",
     clips: int = 2,
     views: int = 16,

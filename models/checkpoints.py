@@ -40,9 +40,6 @@ SMALL = {"dim": 384, "depth": 12, "heads": 6}
 BASE = {"dim": 768, "depth": 12, "heads": 12}
 LARGE = {"dim": 1024, "depth": 24, "heads": 16}
 HUGE = {"dim": 1280, "depth": 32, "heads": 16}
-# AudioMosaic fine-tuned on shorter clips has fewer positions, and its spectrograms the mean and spread of that data.
-ESC_50 = {"seconds": 5.0, "frames": 512, "mean": -6.6268077, "std": 5.358466}
-SPEECH_COMMANDS = {"seconds": 1.0, "frames": 128, "mean": -6.845978, "std": 5.5654526}
 ONE_LAYER = {"depth": 1}
 # Of files that onnxruntime computes: the outputs by their names, or by their places where no name is known.
 BIRDNET_V3 = {
@@ -60,10 +57,6 @@ ARCHITECTURES = {
     "audio_mae_base": Architecture("AudioMAE", BASE, AUDIO_MAE_PAPER, 85_649_664, 16_000, 10.0),
     "audiomosaic_tiny": Architecture("AudioMosaic", TINIEST, TINY, 2_818_368, 16_000, 10.0),
     "audiomosaic_base": Architecture("AudioMosaic", BASE, AUDIOMOSAIC_PAPER, 85_651_200, 16_000, 10.0),
-    "audiomosaic_base_5s": Architecture("AudioMosaic", BASE | ESC_50, AUDIOMOSAIC_PAPER, 85_454_592, 16_000, 5.0),
-    "audiomosaic_base_1s": Architecture(
-        "AudioMosaic", BASE | SPEECH_COMMANDS, AUDIOMOSAIC_PAPER, 85_307_136, 16_000, 1.0
-    ),
     "bat_tiny": Architecture("BAT", TINIEST, TINY, 3_039_744, 16_000, 10.23),
     "bat_small": Architecture("BAT", SMALL, BAT_PAPER, 23_364_096, 16_000, 10.23),
     "bat_base": Architecture("BAT", BASE, BAT_PAPER, 92_734_464, 16_000, 10.23),
@@ -122,20 +115,21 @@ LAYOUT = "layout"  # loaded from seeded weights in the published layout, never f
 UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
 EMBEDDED = "embedded"  # made by oscine, in this package
 
-# AudioMosaic with labels: the row, its data, and its repository's name behind what all of the authors' begin with.
-AUDIOMOSAIC_HUB = "hanxunh/AudioMosaic-vit-b16-"
-AUDIOMOSAIC_TUNED = (
-    ("audiomosaic_base.as2m_ft", AUDIOSET, "finetune-as2m"),
-    ("audiomosaic_base.as20k_ft", f"{AUDIOSET}, AudioSet-20K", "finetune-as20k"),
-    ("audiomosaic_base_5s.esc50_1", f"{AUDIOSET}, ESC-50 (split 1)", "finetune-esc-split1"),
-    ("audiomosaic_base_5s.esc50_2", f"{AUDIOSET}, ESC-50 (split 2)", "finetune-esc-split2"),
-    ("audiomosaic_base_5s.esc50_3", f"{AUDIOSET}, ESC-50 (split 3)", "finetune-esc-split3"),
-    ("audiomosaic_base_5s.esc50_4", f"{AUDIOSET}, ESC-50 (split 4)", "finetune-esc-split4"),
-    ("audiomosaic_base_5s.esc50_5", f"{AUDIOSET}, ESC-50 (split 5)", "finetune-esc-split5"),
-    ("audiomosaic_base_1s.speech_v1", f"{AUDIOSET}, Speech Commands v1", "finetune-spc1"),
-    ("audiomosaic_base_1s.speech_v2", f"{AUDIOSET}, Speech Commands v2", "finetune-spc2"),
+AUDIOMOSAIC_HUB = "hanxunh/AudioMosaic-vit-b16-"  # and what follows it
+# Of fewer positions than AudioSet's, and of other means and spreads.
+ESC_50 = {"seconds": 5.0, "frames": 512, "mean": -6.6268077, "std": 5.358466}
+SPEECH_COMMANDS = {"seconds": 1.0, "frames": 128, "mean": -6.845978, "std": 5.5654526}
+AUDIOMOSAIC_TUNED: tuple[tuple[str, str, str, Mapping[str, Any]], ...] = (
+    ("audiomosaic_base.as2m_ft", AUDIOSET, "finetune-as2m", {}),
+    ("audiomosaic_base.as20k_ft", f"{AUDIOSET}, AudioSet-20K", "finetune-as20k", {}),
+    ("audiomosaic_base.esc50_1", f"{AUDIOSET}, ESC-50 (split 1)", "finetune-esc-split1", ESC_50),
+    ("audiomosaic_base.esc50_2", f"{AUDIOSET}, ESC-50 (split 2)", "finetune-esc-split2", ESC_50),
+    ("audiomosaic_base.esc50_3", f"{AUDIOSET}, ESC-50 (split 3)", "finetune-esc-split3", ESC_50),
+    ("audiomosaic_base.esc50_4", f"{AUDIOSET}, ESC-50 (split 4)", "finetune-esc-split4", ESC_50),
+    ("audiomosaic_base.esc50_5", f"{AUDIOSET}, ESC-50 (split 5)", "finetune-esc-split5", ESC_50),
+    ("audiomosaic_base.speech_v1", f"{AUDIOSET}, Speech Commands v1", "finetune-spc1", SPEECH_COMMANDS),
+    ("audiomosaic_base.speech_v2", f"{AUDIOSET}, Speech Commands v2", "finetune-spc2", SPEECH_COMMANDS),
 )
-
 ESP, CC_BY_NC_SA = "EarthSpeciesProject/", "CC BY-NC-SA 4.0"
 # Means and spreads of log mel values that weights were trained with, as those who train and serve them have them.
 AVES2_SCALE = {"mean": -5.553, "std": 4.606}
@@ -154,8 +148,10 @@ PUBLISHED = (
     Published("audio_mae_base.as2m", AUDIOSET, "pretrained.pth", "CC BY-NC 4.0 (README: CC BY 4.0)", LAYOUT),
     Published("audiomosaic_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, f"{AUDIOMOSAIC_HUB}pretrained"),
     *(
-        Published(name, data, WEIGHTS, "MIT", LAYOUT, AUDIOMOSAIC_HUB + repository, supervised=True)
-        for name, data, repository in AUDIOMOSAIC_TUNED
+        Published(
+            name, data, WEIGHTS, "MIT", LAYOUT, AUDIOMOSAIC_HUB + repository, supervised=True, settings=settings
+        )
+        for name, data, repository, settings in AUDIOMOSAIC_TUNED
     ),
     Published("bat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "lrauch/BAT-vit-b16-pretrainedAS2M"),
     Published("beats_base.as2m", AUDIOSET, "BEATs_iter3.pt", "MIT", UNVERIFIED),

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from oscine.models.lazy import lazily
 
 if TYPE_CHECKING:
+    from oscine.pretrain.audiomosaic import AudioMosaicPretraining
     from oscine.pretrain.bat import BATPretraining
     from oscine.pretrain.bird_mae import BirdMAEPretraining
     from oscine.pretrain.data.datamodule import PretrainingData
-    from oscine.pretrain.masking import block_keep, dropped_patches, random_keep
+    from oscine.pretrain.masking import block_keep, dropped_patches, line_keep, random_keep
     from oscine.pretrain.methods import register_recipe
     from oscine.pretrain.recipe import Recipe
     from oscine.pretrain.run.health import Health
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from oscine.pretrain.settings import DataSettings, TrainerSettings
 else:
     homes = {
+        "audiomosaic": ["AudioMosaicPretraining"],
         "bat": ["BATPretraining"],
         "bird_mae": ["BirdMAEPretraining"],
         "data.datamodule": ["PretrainingData"],
-        "masking": ["block_keep", "dropped_patches", "random_keep"],
+        "masking": ["block_keep", "dropped_patches", "line_keep", "random_keep"],
         "recipe": ["Recipe"],
         "run.health": ["Health"],
         "run.metrics": ["loss_curve"],
@@ -37,7 +39,8 @@ else:
     __getattr__, __dir__ = lazily(__name__, homes)
 
 __all__ = [
-    "BATPretraining", "BirdMAEPretraining", "DataSettings", "Health", "Pictures", "PretrainingData",
-    "PretrainingRunSettings", "Recipe", "TrainerSettings", "adamw", "block_keep", "dropped_patches", "fit_recipe",
-    "loss_curve", "make_trainer", "random_keep", "register_recipe", "run_pretraining", "warmup_cosine_schedule",
+    "AudioMosaicPretraining", "BATPretraining", "BirdMAEPretraining", "DataSettings", "Health", "Pictures",
+    "PretrainingData", "PretrainingRunSettings", "Recipe", "TrainerSettings", "adamw", "block_keep", "dropped_patches",
+    "fit_recipe", "line_keep", "loss_curve", "make_trainer", "random_keep", "register_recipe", "run_pretraining",
+    "warmup_cosine_schedule",
 ]  # fmt: skip

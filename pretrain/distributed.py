@@ -1,4 +1,4 @@
-"""Let the processes of a run agree, so that none waits for one that has failed."""
+"""Let the processes of a run agree, so that none waits for one that has failed, and share what they compute."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from oscine.models.errors import OscineError
 
 if TYPE_CHECKING:
     from lightning import Trainer
+    from torch import Tensor
 
 Made = TypeVar("Made")
 # Where launchers say which process of a run this is, in Lightning's order: what it starts itself, Slurm, LSF.
@@ -39,6 +40,24 @@ def rank_zero_then_broadcast(trainer: Trainer, make: Callable[[], Made]) -> Made
     if said:
         raise OscineError(said)
     return made[0]
+
+
+def gather_rows(rows: Tensor) -> Tensor:  # [processes * rows, dim]
+    """Join the rows [rows, dim] of all processes, in their order; every process has as many.
+
+    What every process computes of them all alike reaches the weights as if one had computed it: gradients come back to a
+    process's own rows times the number of processes, by which DDP divides when it averages.
+    """
+    import torch
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return rows
+    processes = distributed.get_world_size()
+    joined = [torch.empty_like(rows) for _ in range(processes)]
+    distributed.all_gather(joined, rows.detach().contiguous())
+    joined[distributed.get_rank()] = rows.detach() + processes * (rows - rows.detach())
+    return torch.cat(joined)
 
 
 def equal_on_all_ranks(trainer: Trainer, mine: str) -> bool:

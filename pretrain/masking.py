@@ -50,13 +50,33 @@ def block_keep(
     return rank.topk(kept, dim=1).indices.sort(dim=1).values
 
 
-def kept_count(patches: int, ratio: float) -> int:
-    """Count the patches that a view keeps when the share `ratio` is dropped; at least one is kept and one is not."""
+def line_keep(
+    batch: int, shape: tuple[int, int], axis: int, ratio: float, generator: torch.Generator | None = None
+) -> Tensor:  # [batch, kept]
+    """Keep whole lines of patches: rows of `shape` for axis 0, columns for 1. ratio: share that is dropped.
+
+    Patches are numbered along the rows; kept ones ascend.
+    """
+    draws = torch.rand(batch, shape[axis], generator=generator)
+    return lines_at(draws.argsort(dim=1)[:, : kept_count(shape[axis], ratio, "lines")], shape, axis)
+
+
+def lines_at(places: Tensor, shape: tuple[int, int], axis: int) -> Tensor:  # [batch, kept]
+    """List the patches of rows or columns of `shape`, ascending. places [batch, lines]."""
+    numbers = torch.arange(shape[0] * shape[1]).view(shape).movedim(axis, 0)
+    return numbers[places].flatten(1).sort(dim=1).values
+
+
+def kept_count(patches: int, ratio: float, what: str = "patches") -> int:
+    """Count the patches that a view keeps when the share `ratio` is dropped; at least one is kept and one is not.
+
+    what: for the error, what is counted.
+    """
     kept = int(patches * (1 - ratio))
     if not 0 < kept < patches:
         raise OscineError(
-            f"mask_ratio {ratio:g} keeps {kept} of {patches} patches; expected a share between 0 and 1 that keeps and drops "
-            "at least one, e.g. 0.75"
+            f"a mask that drops {ratio:g} keeps {kept} of {patches} {what}; expected a share between 0 and 1 that keeps and "
+            "drops at least one, e.g. 0.75"
         )
     return kept
 

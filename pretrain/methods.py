@@ -16,7 +16,7 @@ METHODS: Classes[Recipe] = Classes(
     "method",
     "oscine.pretrain.recipe:Recipe",
     "oscine.pretrain",
-    {"BATPretraining": "bat", "BirdMAEPretraining": "bird_mae"},
+    {"BATPretraining": "bat", "BirdMAEPretraining": "bird_mae", "AudioMosaicPretraining": "audiomosaic"},
 )
 
 

@@ -50,9 +50,11 @@ class Recipe(LightningModule):
     and may leave out
 
         encoder_class         the class of the encoders that it takes; else all with patches
+        views_in_a_loss       how many views of a clip a loss is made of; else each view has its own
         roll_before_pad       whether clips are shifted before silence fills them up; else not
-        augment               what is done to the waveforms of a batch; else nothing
-        targets               what is to be predicted of every patch; else the run's health has no `target_std`
+        augment               what is done to the waveforms of a batch, to all views of a clip or to each; else nothing
+        targets               what is to be predicted of every patch, or of the clip; else the run's health has no
+                              `target_std`
         reconstruct           what was predicted, to be drawn; else pictures show the clip and what is seen of it alone
         schedules             numbers that change with the steps, such as a teacher's decay; else none is logged
 
@@ -67,6 +69,7 @@ class Recipe(LightningModule):
     encoder_class: type[PatchEncoder] = PatchEncoder
     # Whether a clip is shifted around the end of its recording, or of the silence behind that.
     roll_before_pad = False
+    views_in_a_loss = 1
 
     def __init__(self, encoder: Encoder, steps: int, compile: str | None = None) -> None:
         super().__init__()
@@ -97,17 +100,24 @@ class Recipe(LightningModule):
         raise NotImplementedError
 
     def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
-        """Augment a batch of waveforms. waveform [clips, samples]; seed [clips], on the CPU."""
+        """Augment a batch of waveforms. waveform [clips, samples]; seed [clips], on the CPU.
+
+        Where every view hears the clip in its own way: [clips * views, samples], clip-major, as masks are.
+        """
         return waveform
 
     def targets(self, spectrogram: Tensor) -> Tensor | None:  # [clips, patches, dim]
-        """Return what is to be predicted of every patch; None where nothing is. spectrogram [clips, frames, mel]."""
+        """Return what is to be predicted of every patch, or of the clip as one; None where nothing is.
+
+        spectrogram [clips, frames, mel].
+        """
         return None
 
     def reconstruct(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
         """Return what is predicted, by title: spectrograms [clips, frames, mel] or colours [clips, time, freq, 3].
 
-        spectrogram [clips, frames, mel]; keep [clips, kept], one view of each clip. NaN is drawn as nothing.
+        spectrogram [clips, frames, mel]; keep [clips * views, kept], as many views as a loss is made of, as a rule one. NaN
+        is drawn as nothing.
         """
         return {}
 

@@ -15,26 +15,30 @@ from oscine.models.compat import leave_gradients_scaled
 FUSED = {"cpu", "cuda"}  # devices whose AdamW updates a weight in one pass
 
 
-def adamw(groups: list[dict[str, Any]], lr: float) -> AdamW:
-    """Make AdamW as both papers have it. groups: parameters (`params`) with the `weight_decay` of each group."""
+def adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float] = (0.9, 0.95)) -> AdamW:
+    """Make AdamW. groups: parameters (`params`) with the `weight_decay` of each. betas: as BAT and Bird-MAE have them."""
     fused = {weight.device.type for group in groups for weight in group["params"]} <= FUSED
-    optimizer = AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=fused)
+    optimizer = AdamW(groups, lr=lr, betas=betas, fused=fused)
     leave_gradients_scaled(optimizer)
     return optimizer
 
 
-def warmup_cosine(step: int, warmup: int, steps: int, floor: float = 0.0) -> float:
-    """Return the share of the peak learning rate at step 0, 1, ...: a linear rise, then half a cosine to zero.
+def warmup_cosine(step: int, warmup: int, steps: int, floor: float = 0.0, end: float = 0.0) -> float:
+    """Return the share of the peak learning rate at step 0, 1, ...: a linear rise, then half a cosine to `end`.
 
-    What falls below `floor` (a share of the peak) is raised to it, so the first step of all uses the floor.
+    What falls below `floor` (a share of the peak, as `end`) is raised to it, so the first step of all uses the floor.
     """
-    share = step / warmup if step < warmup else 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-    return max(floor, share)
+    if step < warmup:
+        return max(floor, step / warmup)
+    fallen = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return max(floor, end + (1 - end) * fallen)
 
 
-def warmup_cosine_schedule(optimizer: Optimizer, warmup: int, steps: int, floor: float = 0.0) -> dict[str, object]:
+def warmup_cosine_schedule(
+    optimizer: Optimizer, warmup: int, steps: int, floor: float = 0.0, end: float = 0.0
+) -> dict[str, object]:
     """Make `warmup_cosine` a schedule of Lightning's: stepped after every optimiser step."""
-    scheduler = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, steps, floor))
+    scheduler = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, steps, floor, end))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

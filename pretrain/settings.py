@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from oscine.models.audio.channels import MIX, parse_channel
 from oscine.models.errors import OscineError
@@ -18,6 +18,7 @@ Precision = Literal[
     64, 32, 16, "transformer-engine", "transformer-engine-float16", "16-true", "16-mixed", "bf16-true", "bf16-mixed",
     "32-true", "64-true", "64", "32", "16", "bf16",
 ]  # fmt: skip
+Masks = Literal["published", "axes"]  # of AudioMosaic
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class BATSettings:
     compile: str | None = None
 
     def __post_init__(self) -> None:
-        check_recipe(self)
+        check_recipe(self, "mask_ratio")
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,55 @@ class BirdMAESettings:
     compile: str | None = None
 
     def __post_init__(self) -> None:
-        check_recipe(self)
+        check_recipe(self, "mask_ratio")
+
+
+@dataclass(frozen=True)
+class AudioMosaicSettings:
+    """Settings of AudioMosaicPretraining: find a clip's other view among those of all other clips (arXiv 2605.14231).
+
+    Args:
+        masks: which lines of patches the two views hide: published, those of the authors' code (stretches of an eighth of
+            the clip; a pattern that comes again eight times in it), or axes, those of the paper's words (stretches of time;
+            bands of frequency).
+        mask_time: share of the lines that a clip's first view hides.
+        mask_freq: share of the lines that its second view hides.
+        augmentation: share of the authors' chances with which a view is stretched, filtered, shifted in pitch and so on; 0:
+            the views differ in shift, loudness and mask alone.
+        projector_hidden: width of the projector's hidden layer.
+        projector_dim: width of the vectors that are compared.
+        temperature: by which similarities are divided.
+        lr: peak learning rate as used.
+        lr_end: learning rate at the end.
+        weight_decay: of matrices; biases, norms, CLS and positions have none.
+        warmup: of the steps, for the linear rise to the peak: a share below 1, or a number of steps; theirs is an epoch.
+        steps: optimiser steps of the whole run.
+        compile: mode of torch.compile for the losses, e.g. default, or reduce-overhead (CUDA graphs); null: none.
+    """
+
+    masks: Masks = "published"
+    mask_time: float = 0.6
+    mask_freq: float = 0.4
+    augmentation: float = 1.0
+    projector_hidden: int = 512
+    projector_dim: int = 128
+    temperature: float = 0.1
+    lr: float = 6e-4
+    lr_end: float = 1e-6
+    weight_decay: float = 0.05
+    warmup: int | float = 0.0025
+    steps: int = 124_400
+    compile: str | None = None
+
+    def __post_init__(self) -> None:
+        check_recipe(self, "mask_time", "mask_freq")
+        if self.masks not in get_args(Masks):
+            raise OscineError(f"recipe.masks is {self.masks!r}, expected {' or '.join(get_args(Masks))}")
+        if not 0 <= self.augmentation <= 1 or not self.temperature > 0 or not 0 <= self.lr_end <= self.lr:
+            raise OscineError(
+                f"recipe.augmentation is {self.augmentation:g}, recipe.temperature {self.temperature:g}, recipe.lr_end "
+                f"{self.lr_end:g}: expected a share from 0 (none) to 1 (all), more than 0, and 0 to recipe.lr"
+            )
 
 
 @dataclass(frozen=True)
@@ -170,16 +219,21 @@ class TrainerSettings:
 
 
 # By the names of the recipes' classes, see `METHODS`.
-RECIPES: dict[str, type[Any]] = {"BATPretraining": BATSettings, "BirdMAEPretraining": BirdMAESettings}
+RECIPES: dict[str, type[Any]] = {
+    "BATPretraining": BATSettings,
+    "BirdMAEPretraining": BirdMAESettings,
+    "AudioMosaicPretraining": AudioMosaicSettings,
+}
 
 
-def check_recipe(settings: BATSettings | BirdMAESettings) -> None:
-    """Refuse what no recipe can have."""
+def check_recipe(settings: BATSettings | BirdMAESettings | AudioMosaicSettings, *hidden: str) -> None:
+    """Refuse what no recipe can have. hidden: the settings that say which share is hidden."""
     warmup_steps(settings.warmup, settings.steps, "recipe")
-    if not 0 < settings.mask_ratio < 1:
-        raise OscineError(
-            f"recipe.mask_ratio is {settings.mask_ratio:g}, expected a share between 0 (none) and 1 (all)"
-        )
+    for name in hidden:
+        if not 0 < getattr(settings, name) < 1:
+            raise OscineError(
+                f"recipe.{name} is {getattr(settings, name):g}, expected a share between 0 (none) and 1 (all)"
+            )
     if not 0 <= settings.lr < math.inf:
         raise OscineError(f"recipe.lr is {settings.lr:g}, expected 0 or more")
     check_compile(settings.compile)

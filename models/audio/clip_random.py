@@ -10,7 +10,7 @@ from torch import Tensor
 
 # Which of a clip's random numbers is drawn: two that are drawn for the same clip have two numbers, which stay as they
 # are, since a run that goes on must draw what it would have drawn.
-NOISE, WHITE, SHIFT, LOUDNESS, BACKGROUND, WHICH_BACKGROUND, HISS, MASKS = 1, 2, 3, 4, 6, 7, 8, 16
+NOISE, WHITE, SHIFT, LOUDNESS, BACKGROUND, WHICH_BACKGROUND, HISS, CHANGES, MASKS = 1, 2, 3, 4, 6, 7, 8, 9, 16
 STEP, MIXUP = 5, 5  # of pretraining and of fine-tuning, of which a clip has one alone
 
 

@@ -30,8 +30,8 @@ class Health(EveryNSteps):
     """Logs every so many steps what the losses do not tell, and warns once of a run that collapses.
 
     grad_norm     of all gradients of the step, before they are clipped; not where weights are dealt out over devices (fsdp)
-    target_std    standard deviation over clips of what is to be predicted, the mean over patches and dimensions; left out
-                  where the recipe has no `targets`
+    target_std    standard deviation over clips of what is to be predicted or found, the mean over patches and dimensions;
+                  left out where the recipe has no `targets`
     feature_std   the same of the encoder's last layer, whose patches are all seen
     feature_rank  effective rank of that layer's patches (RankMe, arXiv 2210.02885)
     and what the recipe's schedules say, such as `teacher_decay`. The means over all processes; names begin with `health/`.
@@ -87,7 +87,7 @@ class Health(EveryNSteps):
 def measure_health(recipe: Recipe, waveform: Tensor) -> dict[str, Tensor]:
     """Measure an encoder's features and what it is to predict, on clips as they are. waveform [clips, samples]."""
     encoder = recipe.encoder
-    with evaluating(encoder):
+    with evaluating(recipe):
         spectrogram = recipe.spectrogram(waveform)
         targets = recipe.targets(spectrogram)
         features = encoder.finish(encoder.encode(spectrogram, layers=[-1])[0])[:, 1:].float()

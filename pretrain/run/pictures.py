@@ -34,7 +34,8 @@ Panels = dict[str, Tensor]  # by title: [clips, frames, mel], or [clips, time, f
 
 
 class Pictures(EveryNSteps):
-    """Draws at a run's first step and then every so many what its recipe makes of the run's first clips, in one view each.
+    """Draws at a run's first step and then every so many what its recipe makes of the run's first clips, in one view each
+    or as many as a loss is made of.
 
     A PNG each in `folder`/pictures, and in TensorBoard's log. In eval mode and without gradients: neither weights nor
     random numbers change.
@@ -80,12 +81,16 @@ def first_clips(trainer: Trainer) -> Batch:
 
 @torch.no_grad()
 def panels_of(recipe: Recipe, clips: Batch) -> tuple[Panels, dict[str, float]]:
-    """Return what is to be drawn of some clips, in the first view of each, and the losses on it."""
+    """Return what is to be drawn of some clips, in the first views of each that make a loss, and that."""
+    views = recipe.views_in_a_loss
     with evaluating(recipe):
         spectrogram = recipe.spectrogram(clips.waveform.to(recipe.device))
-        keep = clips.keep[:, 0].to(recipe.device)
+        keep = clips.keep[:, :views].flatten(0, 1).to(recipe.device)
         losses = {name: term.item() for name, term in recipe.losses(spectrogram, keep).items()}
-        panels = {"the clip": spectrogram, "what the encoder sees": seen(spectrogram, keep, recipe.encoder.grid)}
+        panels = {"the clip": spectrogram}
+        for view in range(views):
+            title = "what the encoder sees" + f", view {view + 1}" * (views > 1)
+            panels[title] = seen(spectrogram, keep[view::views], recipe.encoder.grid)
         panels |= recipe.reconstruct(spectrogram, keep)
     return {title: images.cpu() for title, images in panels.items()}, losses
 

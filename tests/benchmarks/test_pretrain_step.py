@@ -9,15 +9,18 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
-from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
+from oscine.pretrain import AudioMosaicPretraining, BATPretraining, BirdMAEPretraining, Recipe
 
 
 def tiny(name: str) -> Recipe:
     torch.manual_seed(0)
     if name == "bat":
         return BATPretraining(BAT(48, 2, 3, seconds=1.27), views=3, decoder_depth=2, decoder_heads=3)
+    if name == "audiomosaic":
+        return AudioMosaicPretraining(AudioMosaic(48, 2, 3, seconds=1.27, frames=128))
     return BirdMAEPretraining(BirdMAE(48, 2, 3, seconds=1.0), decoder_dim=32, decoder_depth=2, decoder_heads=2)
 
 
@@ -27,7 +30,7 @@ def batch(recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
     return waveform, torch.cat([recipe.draw_keep(generator) for _ in waveform])
 
 
-@pytest.mark.parametrize("name", ["bat", "bird_mae"])
+@pytest.mark.parametrize("name", ["bat", "bird_mae", "audiomosaic"])
 def test_the_plain_step_has_the_same_losses_and_gradients_and_another_has_not(name: str) -> None:
     recipe = tiny(name)
     other = copy.deepcopy(recipe)
@@ -41,7 +44,7 @@ def test_the_plain_step_has_the_same_losses_and_gradients_and_another_has_not(na
         benchmark.check_same(ours, plain, *given)
 
 
-@pytest.mark.parametrize("name", ["bat", "bird_mae"])
+@pytest.mark.parametrize("name", ["bat", "bird_mae", "audiomosaic"])
 def test_the_formula_counts_what_the_step_computes(name: str) -> None:
     recipe = tiny(name)
     waveform, keep = batch(recipe)
@@ -52,7 +55,7 @@ def test_the_formula_counts_what_the_step_computes(name: str) -> None:
     assert benchmark.flop(recipe, 2) == pytest.approx(counted.get_total_flops(), rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["bat", "bird_mae"])
+@pytest.mark.parametrize("name", ["bat", "bird_mae", "audiomosaic"])
 def test_our_step_keeps_less_for_the_backward_pass(name: str) -> None:
     recipe = tiny(name)
     steps = [benchmark.ours(recipe), benchmark.plain(recipe)]

@@ -32,6 +32,7 @@ needs("create_model", lambda: oscine.create_model("bat_tiny"))
 for place, name in [
     (oscine.models, "BAT"), (oscine.models, "BEATs"), (oscine.probe, "LinearProbe"), (oscine.probe, "AttentiveProbe"),
     (oscine.pretrain, "BATPretraining"), (oscine.pretrain, "BirdMAEPretraining"),
+    (oscine.pretrain, "AudioMosaicPretraining"),
 ]:
     needs(name, lambda: getattr(place, name))
 assert dispatch(["embed", ".", "--model", "bird_mae_tiny", "--out", "out.parquet"]) == 1
@@ -72,7 +73,7 @@ def test_whoever_needs_a_library_that_dies_reads_one_line(library, tmp_path):
     assert done.returncode == 0, done.stderr
     command = f"oscine embed: {library} 0.7.1 does not load"
     lines = [*done.stdout.splitlines(), *(line for line in done.stderr.splitlines() if line.startswith(command))]
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines:
         assert f"{library} 0.7.1 does not load with torch" in line
         assert reason in line

@@ -102,7 +102,7 @@ def test_dropped_patches_are_the_others_in_ascending_order():
 @pytest.mark.parametrize("draw", MASKS)
 @pytest.mark.parametrize("ratio", [-0.5, 0.0, 0.999, 1.0, 1.5])
 def test_a_mask_keeps_and_drops_at_least_one_patch(draw: Callable[..., Tensor], ratio):
-    with pytest.raises(OscineError, match=r"mask_ratio .* of 40 patches; expected"):
+    with pytest.raises(OscineError, match=r"a mask that drops .* of 40 patches; expected"):
         draw(2, (5, 8), ratio)
 
 

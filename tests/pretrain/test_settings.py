@@ -84,9 +84,18 @@ def test_the_first_process_of_a_run_is_the_one_that_lightning_takes_for_it(said:
         assert is_first() == ((_get_rank() or 0) == 0)
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values())
+def hidden(recipe: type, share: float) -> list[dict[str, float]]:
+    """Every setting of a recipe that says which share is hidden, with that."""
+    return [{name: share} for name, _, _ in parameters(recipe) if name.startswith("mask_")]
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"mask_ratio": 1.5}, {"mask_ratio": 0.0}, {"lr": -1e-3}, {"lr": math.nan}, {"steps": 0}]
+    ("recipe", "wrong"),
+    [
+        (recipe, wrong)
+        for recipe in RECIPES.values()
+        for wrong in [*hidden(recipe, 1.5), *hidden(recipe, 0.0), {"lr": -1e-3}, {"lr": math.nan}, {"steps": 0}]
+    ],
 )
 def test_numbers_that_no_recipe_can_have_are_refused(recipe: type, wrong: dict[str, float]) -> None:
     with pytest.raises(OscineError, match=f"recipe.{next(iter(wrong))} is .*expected"):

@@ -160,13 +160,13 @@ def test_a_strange_tensor_and_the_names_of_another_encoder_are_named(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("name", "rows"), [("audiomosaic_base", 513), ("audiomosaic_base_5s", 257), ("audiomosaic_base_1s", 65)]
+    ("name", "rows"), [("audiomosaic_base", 513), ("audiomosaic_base.esc50_5", 257), ("audiomosaic_base.speech_v1", 65)]
 )
 def test_rows_of_positions_tell_encoders_of_other_clips_apart(name: str, rows: int, tmp_path: Path) -> None:
     encoder = create_model(name, dim=16, depth=1, heads=2)
     path = tmp_path / "model_state_dict.pt"
     torch.save(encoder.state_dict(), path)
     create_model(name, checkpoint_path=path, dim=16, depth=1, heads=2)
-    other = "audiomosaic_base_5s" if rows != 257 else "audiomosaic_base"
+    other = "audiomosaic_base.esc50_1" if rows != 257 else "audiomosaic_base"
     with pytest.raises(OscineError, match=rf"shape \(pos_embed \(1, {rows}, 16\) for \(1, \d+, 16\)\); choose"):
         create_model(other, checkpoint_path=path, dim=16, depth=1, heads=2)

@@ -378,8 +378,8 @@ def test_a_long_waveform_gives_a_long_grid(name, steps):
         ("beats_base", 163_680, (63, 8), 16_000),
         ("audio_mae_base", 160_000, (64, 8), 16_000),
         ("audiomosaic_base", 160_000, (64, 8), 16_000),
-        ("audiomosaic_base_5s", 80_000, (32, 8), 16_000),
-        ("audiomosaic_base_1s", 16_000, (8, 8), 16_000),
+        ("audiomosaic_base.esc50_1", 80_000, (32, 8), 16_000),
+        ("audiomosaic_base.speech_v2", 16_000, (8, 8), 16_000),
     ],
 )
 def test_a_clip_has_the_published_length(name, samples, grid, sample_rate):

@@ -14,7 +14,7 @@ from lightning import Callback
 from torch import Tensor
 
 from oscine.models import create_model
-from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
+from oscine.pretrain import AudioMosaicPretraining, BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.run.health import LEAST_RANK, LEAST_SHARE, Health, effective_rank, measure_health, std_over_clips
 from oscine.pretrain.run.metrics import loss_curve
@@ -34,7 +34,12 @@ def bird_mae(**settings: float) -> Recipe:
     return BirdMAEPretraining(encoder, decoder_dim=16, decoder_depth=1, decoder_heads=2, **settings)  # type: ignore[arg-type]
 
 
-RECIPES = {"BAT": bat, "Bird-MAE": bird_mae}
+def audiomosaic(**settings: float) -> Recipe:
+    encoder = create_model("audiomosaic_tiny", seconds=1.0, frames=112, drop_path=0.5, **TINY)
+    return AudioMosaicPretraining(encoder, projector_hidden=16, projector_dim=8, **settings)  # type: ignore[arg-type]
+
+
+RECIPES = {"BAT": bat, "Bird-MAE": bird_mae, "AudioMosaic": audiomosaic}
 
 
 @pytest.fixture(scope="module")

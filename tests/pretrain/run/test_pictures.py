@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from oscine.models import create_model
 from oscine.models.encoders.frontends.mel import PATCH, MelScale
-from oscine.pretrain import BATPretraining, BirdMAEPretraining, Recipe
+from oscine.pretrain import AudioMosaicPretraining, BATPretraining, BirdMAEPretraining, Recipe
 from oscine.pretrain.bat import colours
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.recipe import Batch
@@ -36,7 +36,12 @@ def bird_mae(steps: int = 4) -> Recipe:
     return BirdMAEPretraining(encoder, decoder_dim=16, decoder_depth=1, decoder_heads=2, warmup=1, steps=steps)
 
 
-RECIPES = {"BAT": bat, "Bird-MAE": bird_mae}
+def audiomosaic(steps: int = 4) -> Recipe:
+    encoder = create_model("audiomosaic_tiny", seconds=1.0, frames=112, drop_path=0.5, **TINY)
+    return AudioMosaicPretraining(encoder, projector_hidden=16, projector_dim=8, warmup=1, steps=steps)
+
+
+RECIPES = {"BAT": bat, "Bird-MAE": bird_mae, "AudioMosaic": audiomosaic}
 
 
 @pytest.fixture(scope="module")

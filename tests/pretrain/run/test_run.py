@@ -35,6 +35,8 @@ TINY = """
 RECIPES = {
     "bat_tiny": "--encoder.seconds 1.0 --recipe.views 2 --recipe.decoder_depth 1 --recipe.decoder_heads 2".split(),
     "bird_mae_tiny": "--recipe.decoder_dim 16 --recipe.decoder_depth 1 --recipe.decoder_heads 2".split(),
+    "audiomosaic_tiny": """--encoder.seconds 1.0 --encoder.frames 112 --recipe.projector_hidden 16
+    --recipe.projector_dim 8""".split(),
 }
 
 
@@ -77,6 +79,7 @@ def logged_steps(folder: Path) -> int:
 WAYS = [  # workers, parts of a step
     ("bat_tiny", 1, 1),
     ("bird_mae_tiny", 0, 2),
+    ("audiomosaic_tiny", 1, 1),
     pytest.param("bird_mae_tiny", 2, 1, marks=pytest.mark.slow),
     pytest.param("bat_tiny", 0, 2, marks=pytest.mark.slow),
 ]

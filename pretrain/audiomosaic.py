@@ -1,0 +1,154 @@
+"""Pretrain AudioMosaic: two views of a clip, each seen in part, find each other among the views of all other clips."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from oscine.models.encoders.audiomosaic import AudioMosaic
+from oscine.models.errors import OscineError
+from oscine.models.settings_checks import warmup_steps
+from oscine.pretrain.distributed import gather_rows
+from oscine.pretrain.masking import kept_count, line_keep
+from oscine.pretrain.recipe import DrawKeep, Recipe
+from oscine.pretrain.schedule import adamw, decay_groups, no_decay_names, warmup_cosine_schedule
+from oscine.pretrain.settings import AudioMosaicSettings, Masks
+from oscine.pretrain.views import VIEWS, two_views
+
+DEFAULTS = AudioMosaicSettings()
+TOKENS = {"encoder.cls_token", "encoder.pos_embed"}  # which do not decay, as what has one axis
+
+# Which axes of the grid (time, freq) are the rows and the columns that the two masks hide. The authors' code takes patches,
+# which run along frequency first, for an image of `freq` rows and `time` columns. On 64 x 8 patches a row of it is then
+# an eighth of the clip over all mel, and a column one place of an 8 x 8 tile that comes again every 1.28 s.
+MASKS: dict[Masks, tuple[int, int]] = {"published": (1, 0), "axes": (0, 1)}
+
+
+class AudioMosaicPretraining(Recipe):
+    """Contrast of two masked views (arXiv 2605.14231). `encoder` is what is kept.
+
+    encoder: what is trained and kept. The rest as in `AudioMosaicSettings`. The loss is of the clips of all processes; of
+    a step in parts, of each part by itself.
+    """
+
+    encoder_class = AudioMosaic
+    views_in_a_loss = VIEWS
+
+    def __init__(
+        self,
+        encoder: AudioMosaic,
+        masks: Masks = DEFAULTS.masks,
+        mask_time: float = DEFAULTS.mask_time,
+        mask_freq: float = DEFAULTS.mask_freq,
+        augmentation: float = DEFAULTS.augmentation,
+        projector_hidden: int = DEFAULTS.projector_hidden,
+        projector_dim: int = DEFAULTS.projector_dim,
+        temperature: float = DEFAULTS.temperature,
+        lr: float = DEFAULTS.lr,
+        lr_end: float = DEFAULTS.lr_end,
+        weight_decay: float = DEFAULTS.weight_decay,
+        warmup: int | float = DEFAULTS.warmup,
+        steps: int = DEFAULTS.steps,
+        compile: str | None = DEFAULTS.compile,
+    ) -> None:
+        super().__init__(encoder, steps, compile)
+        self.projector = projector(encoder.dim, projector_hidden, projector_dim)
+        self.masks: Masks = masks
+        self.mask_time, self.mask_freq = mask_time, mask_freq
+        self.augmentation, self.temperature = augmentation, temperature
+        self.lr, self.lr_end, self.weight_decay = lr, lr_end, weight_decay
+        self.warmup = warmup_steps(warmup, steps, "recipe")
+        self.no_decay = no_decay_names(self) | TOKENS
+
+    @property
+    def draw_keep(self) -> DrawKeep:
+        """Return what draws the masks of one clip: of its first view by rows, of its second by columns."""
+        return partial(two_keeps, self.lines, self.mask_time, self.mask_freq)
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """Return how many rows and columns the patches have in the masks' eyes."""
+        rows, columns = MASKS[self.masks]
+        return self.encoder.grid[rows], self.encoder.grid[columns]
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """Count the patches that each view shows."""
+        rows, columns = self.lines
+        return kept_count(rows, self.mask_time, "lines") * columns, kept_count(columns, self.mask_freq, "lines") * rows
+
+    def augment(self, waveform: Tensor, seed: Tensor) -> Tensor:  # [clips * views, samples]
+        return two_views(waveform, seed, self.encoder.sample_rate, self.augmentation)
+
+    def losses(self, spectrogram: Tensor, keep: Tensor) -> dict[str, Tensor]:
+        """Compute the loss. spectrogram [clips * views, frames, mel], or the views' common one; keep as in `Recipe`."""
+        return {"contrastive": contrast(*self.project(spectrogram, keep), temperature=self.temperature)}
+
+    def project(self, spectrogram: Tensor, keep: Tensor) -> list[Tensor]:  # a view each: [clips, dim]
+        """Encode what each view shows and project it, in training with the clips of all processes."""
+        spectrogram = spectrogram.repeat_interleave(len(keep) // len(spectrogram), dim=0)
+        projections = []
+        for view, kept in enumerate(self.kept):
+            tokens = self.encoder.encode(spectrogram[view::VIEWS], keep[view::VIEWS, :kept], layers=[-1])[0]
+            pooled = self.encoder.pool(tokens)
+            if self.training:
+                pooled = gather_rows(
+                    pooled
+                )  # before the projector, whose batch norms see the clips of all processes, too
+                if len(pooled) < 2:
+                    raise OscineError(
+                        "a batch has one clip, which has no others to differ from; data.batch_size 2 at least"
+                    )
+            with in_its_own_numbers(pooled):
+                projections.append(self.projector(pooled))
+        return projections
+
+    def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, 1, dim]
+        """Return what views are to find: the clip's own direction, which says nothing once all clips have the same.
+
+        Vectors of length 1 that lie anywhere vary over clips by dim^-1/2 in each dimension.
+        """
+        pooled = self.encoder.pool(self.encoder.encode(spectrogram, layers=[-1])[0])
+        return normalize(self.projector(pooled), dim=1)[:, None]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = adamw(decay_groups(self, self.no_decay, self.weight_decay), self.lr, betas=(0.9, 0.999))
+        return warmup_cosine_schedule(optimizer, self.warmup, self.steps, end=self.lr_end / self.lr)
+
+
+def projector(dim: int, hidden: int, out: int) -> nn.Sequential:
+    """Make the map from `pooled` to where views are compared; the last bias stays 0."""
+    last = nn.BatchNorm1d(out)
+    last.bias.requires_grad_(False)
+    first, second = nn.Linear(dim, hidden, bias=False), nn.Linear(hidden, out, bias=False)
+    for layer in (first, second):
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+    return nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(), second, last)
+
+
+def contrast(one: Tensor, other: Tensor, *, temperature: float) -> Tensor:
+    """Compute NT-Xent (arXiv 2002.05709): which of all other vectors is a clip's other view? Both [clips, dim]."""
+    clips = len(one)
+    vectors = normalize(torch.cat([one, other]).to(torch.promote_types(one.dtype, torch.float32)), dim=1)
+    with in_its_own_numbers(vectors):  # at a temperature of 0.1 bfloat16's similarities are off by several per cent
+        similarity = vectors @ vectors.T / temperature
+    similarity = similarity.masked_fill(torch.eye(2 * clips, dtype=torch.bool, device=one.device), -torch.inf)
+    partner = torch.arange(2 * clips, device=one.device).roll(clips)
+    return cross_entropy(similarity, partner)
+
+
+def in_its_own_numbers(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Let a block compute in a tensor's own numbers, also where autocast would take half the digits."""
+    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
+
+
+def two_keeps(lines: tuple[int, int], time: float, freq: float, generator: torch.Generator) -> Tensor:  # [views, kept]
+    """Draw both masks of a clip; the shorter list of patches repeats its last one."""
+    drawn = [line_keep(1, lines, axis, ratio, generator)[0] for axis, ratio in enumerate((time, freq))]
+    longest = max(map(len, drawn))
+    return torch.stack([torch.cat([keep, keep[-1:].expand(longest - len(keep))]) for keep in drawn])
