@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from oscine.models.encoders.bat import BAT
     from oscine.models.encoders.beats import BEATs
     from oscine.models.encoders.bird_mae import BirdMAE
+    from oscine.models.encoders.convnext import ConvNeXt
     from oscine.models.encoders.eat import EAT
     from oscine.models.errors import OscineError
     from oscine.models.hub.folder import load_pretrained, save_pretrained
@@ -37,6 +38,7 @@ else:
         "encoders.bat": ["BAT"],
         "encoders.beats": ["BEATs"],
         "encoders.bird_mae": ["BirdMAE"],
+        "encoders.convnext": ["ConvNeXt"],
         "encoders.eat": ["EAT"],
         "errors": ["OscineError"],
         "hub.folder": ["load_pretrained", "save_pretrained"],
@@ -47,8 +49,8 @@ else:
     __getattr__, __dir__ = lazily(__name__, homes)
 
 __all__ = [
-    "BAT", "EAT", "AudioError", "AudioMAE", "AudioMosaic", "BEATs", "BirdMAE", "Encoder", "Features", "OscineError",
-    "PatchEncoder", "convert_checkpoint", "create_model", "embed_file", "embed_folder", "embed_recordings",
-    "list_models", "load_audio", "load_pretrained", "merge_tables", "push_to_hub", "read_embeddings",
-    "register_encoder", "save_pretrained", "split_clips",
+    "BAT", "EAT", "AudioError", "AudioMAE", "AudioMosaic", "BEATs", "BirdMAE", "ConvNeXt", "Encoder", "Features",
+    "OscineError", "PatchEncoder", "convert_checkpoint", "create_model", "embed_file", "embed_folder",
+    "embed_recordings", "list_models", "load_audio", "load_pretrained", "merge_tables", "push_to_hub",
+    "read_embeddings", "register_encoder", "save_pretrained", "split_clips",
 ]  # fmt: skip

@@ -24,8 +24,10 @@ class Architecture(NamedTuple):
 AUDIO_MAE_PAPER = "arXiv 2207.06405"
 AUDIOMOSAIC_PAPER = "arXiv 2605.14231"
 AVES2_PAPER = "arXiv 2508.11845"
+AUDIOPROTOPNET_PAPER = "arXiv 2404.10420"
 BAT_PAPER = "arXiv 2602.16305"
 BEATS_PAPER = "arXiv 2212.09058"
+BIRDSET_PAPER = "arXiv 2403.10380"
 BIRD_MAE_PAPER = "arXiv 2504.12880"
 BIRDNET_PAPER = "Zenodo 20703646"
 EAT_PAPER = "arXiv 2401.03497"
@@ -51,6 +53,8 @@ PERCH_V2 = {
     "patch_map": "spatial_embedding", "scores": "label", "scale": 0.97, "shift": -10.0, "peak": 0.25,
     "class_file": "labels.csv", "class_column": "inat2024_fsd50k",
 }  # fmt: skip
+CONVNEXT_BASE = {"depths": [3, 3, 27, 3], "widths": [128, 256, 512, 1024]}
+CONVNEXT_SIZES = {"dim": 1024, "depth": 3}  # of the last stage, whose blocks are the layers
 
 # Parameters, rate and clip are what the class makes of the config: they stand here because it needs torch to say so.
 ARCHITECTURES = {
@@ -68,6 +72,7 @@ ARCHITECTURES = {
     "bird_mae_large": Architecture("BirdMAE", LARGE, BIRD_MAE_PAPER, 302_840_832, 32_000, 5.0),
     "bird_mae_huge": Architecture("BirdMAE", HUGE, BIRD_MAE_PAPER, 630_342_400, 32_000, 5.0),
     "birdnet_v3": Architecture("ONNXEncoder", BIRDNET_V3, BIRDNET_PAPER, 0, 32_000, 3.0, ONE_LAYER),
+    "convnext_base": Architecture("ConvNeXt", CONVNEXT_BASE, BIRDSET_PAPER, 87_562_368, 32_000, 5.0, CONVNEXT_SIZES),
     "eat_base": Architecture("EAT", BASE, EAT_PAPER, 85_647_360, 16_000, 10.23),
     "perch_v2": Architecture("ONNXEncoder", PERCH_V2, PERCH_PAPER, 0, 32_000, 5.0, ONE_LAYER),
     "sslam_base": Architecture("EAT", BASE, SSLAM_PAPER, 85_647_360, 16_000, 10.23),
@@ -134,6 +139,8 @@ ESP, CC_BY_NC_SA = "EarthSpeciesProject/", "CC BY-NC-SA 4.0"
 # Means and spreads of log mel values that weights were trained with, as those who train and serve them have them.
 AVES2_SCALE = {"mean": -5.553, "std": 4.606}
 ESPNET_SCALE = {"mean": 15.66439, "std": 6.38312}
+# AudioProtoPNet's spectrogram has twice as many bands as ConvNeXt_BS', and a frame every 8 ms instead of 10.
+AUDIOPROTOPNET_MEL = {"n_fft": 2048, "hop": 256, "bands": 256, "mean": -13.369, "std": 13.162}
 
 
 def aves2(name: str, data: str, file: str, described: str = AVES2_PAPER, **more: Any) -> Published:
@@ -141,6 +148,15 @@ def aves2(name: str, data: str, file: str, described: str = AVES2_PAPER, **more:
     return Published(
         name, data, f"{file}.safetensors", CC_BY_NC_SA, LAYOUT, f"{ESP}{file}", described=described, **more
     )
+
+
+def audioprotopnet(prototypes: int) -> Published:
+    """Describe AudioProtoPNet's weights with so many prototypes a class."""
+    repository = f"DBD-research-group/AudioProtoPNet-{prototypes}-BirdSet-XCL"
+    return Published(
+        f"convnext_base.ppnet{prototypes}", XCL, WEIGHTS, "CC BY-NC 4.0", LAYOUT, repository, supervised=True,
+        settings=AUDIOPROTOPNET_MEL, described=AUDIOPROTOPNET_PAPER,
+    )  # fmt: skip
 
 
 # The first row of an architecture is what its bare name means. No revision could be looked up, so none is pinned.
@@ -186,6 +202,11 @@ PUBLISHED = (
         "BirdNET+_V3.0-preview3.1_Global_11K_FP16.onnx", "CC BY-SA 4.0", UNVERIFIED, supervised=True,
         sha256="b42679c722f87f48dd19ccfb846e56db3dfa7e2bb3d846fba121d978b5a27170",
     ),
+    Published(
+        "convnext_base.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/ConvNeXT-Base-BirdSet-XCL",
+        supervised=True,
+    ),
+    *(audioprotopnet(prototypes) for prototypes in (1, 5, 10, 20)),
     Published("eat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "worstchan/EAT-base_epoch30_pretrain"),
     aves2("eat_base.aves2_all", AVES2_ALL, "esp-aves2-eat-all", settings=AVES2_SCALE),
     aves2("eat_base.aves2_bio", AVES2_BIO, "esp-aves2-eat-bio", settings=AVES2_SCALE),

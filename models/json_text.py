@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -125,8 +125,9 @@ def fits(value: object, kind: Any) -> bool:
         return True
     if origin in (Union, UnionType):
         return any(fits(value, one) for one in parts)
-    if origin is list:
-        return isinstance(value, list) and all(fits(one, parts[0]) for one in value)
+    if origin in (list, Sequence):
+        kinds = list if origin is list else (list, tuple)
+        return isinstance(value, kinds) and all(fits(one, parts[0]) for one in value)
     if origin is dict:
         return isinstance(value, dict) and all(fits(one, parts[1]) for one in value.values())
     if kind in (int, float):  # finite, and not beyond what a float can be

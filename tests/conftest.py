@@ -53,6 +53,11 @@ def golden_audiomosaic() -> Golden:
 
 
 @pytest.fixture(scope="session")
+def golden_convnext() -> Golden:
+    return Golden(load_file(ROOT / "tests/golden/convnext.safetensors"))
+
+
+@pytest.fixture(scope="session")
 def recordings() -> Path:
     """Real recordings, which lie beside the checkout where the project is developed and are not part of it."""
     folder = ROOT.parent / "shared" / "data"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.convnext import ConvNeXt
 from oscine.models.encoders.eat import EAT
 
 DIM, DEPTH = 48, 3
@@ -28,6 +30,14 @@ TINY: dict[str, Callable[[], Encoder]] = {
 }
 CHUNKED = ("BAT", "EAT", "BEATs")  # those that take any length
 TRAINED_POSITIONS = ("AudioMosaic",)  # those whose table of positions learns
+
+
+# Of a second, in the sizes of the golden file. It has no patches that a recipe could hide, so it is not in TINY.
+TINY_CONVNEXT: dict[str, Any] = {"depths": [1, 1, 2, 1], "widths": [16, 24, 32, 40], "seconds": 1.0}
+
+
+def tiny_convnext(**settings: Any) -> ConvNeXt:
+    return ConvNeXt(**TINY_CONVNEXT | settings)
 
 
 def small_encoder() -> BAT:

@@ -41,7 +41,7 @@ EXAMPLES = {  # by the command
     "predict": [
         "oscine predict FOLDER --probe runs/probe/linear/probe --out birds.parquet",
         "oscine predict FOLDER --probe PROBE --out birds.parquet --detections birds.txt",
-        "oscine predict FOLDER --probe PROBE --out birds.csv --threshold 0.8",
+        "oscine predict FOLDER --probe convnext_base.xcl --classes mine.txt --out b.csv",
     ],
     "merge": [
         "oscine merge all.parquet one.parquet two.parquet",

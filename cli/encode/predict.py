@@ -24,6 +24,7 @@ def predict(
     out: Path | None = None,
     detections: Path | None = None,
     threshold: float | None = None,
+    classes: Path | None = None,
     hop: float | None = None,
     precision: str = "auto",
     clock: str | None = None,
@@ -55,10 +56,12 @@ def predict(
 
     Args:
         recordings: a folder, a recording, or a list of recordings; several folders and recordings, too.
-        probe: the folder of a run of oscine probe, or of a fitted probe; its encoder is opened with it.
+        probe: the folder of a run of oscine probe, or of a fitted probe; its encoder is opened with it. Or weights by
+            name that a classifier comes with, such as convnext_base.xcl: thousands of birds, without a label of yours.
         out: the table to write, FILE.parquet, or FILE.csv for Excel and R; FILE.npz is possible without --detections.
         detections: what was heard, FILE.txt for Raven or a new folder for Audacity's labels.
         threshold: probability that makes a detection, of all classes; by default each class's own in the probe, else 0.5.
+        classes: a text file of names, one a line: only these classes of the probe have columns and detections.
         hop: seconds from the start of one clip to the next; a clip's length by default.
         precision: of the encoder: float32, bfloat16, or auto: bfloat16 on a GPU that has it, else float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.
@@ -79,6 +82,7 @@ def predict(
     from oscine.models.recordings.inputs import find_inputs
     from oscine.probe.deploy.arguments import check_classes, check_detections, check_threshold
     from oscine.probe.deploy.probe_json import check_probe
+    from oscine.probe.tasks.class_names import check_known, read_names
 
     called = time.monotonic()
     target, share = check_target(table_of(out, detections), recordings), ALL if shard is None else parse_shard(shard)
@@ -98,6 +102,9 @@ def predict(
     check_device(device)
     facts = check_probe(probe)
     check_classes(facts["classes"] if facts else [])
+    wanted = read_names(classes) if classes else None
+    if wanted and facts:
+        check_known(wanted, facts["classes"])
     with say_if_slow("predict", "finding the recordings"):
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
     say_loading("predict", str(probe))
@@ -109,6 +116,8 @@ def predict(
     from oscine.probe.deploy.saved_probe import load_probe
 
     fitted = load_probe(probe)
+    if wanted:
+        fitted = fitted.only(wanted)
     check_hop(fitted, hop)
     moved(fitted.encoder, device)
     fitted.probe.to(fitted.encoder.device)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def download(name: list[str], /) -> None:
     """Fetch weights ahead; print where they lie, their commit and their hash.
 
-    A bare name means its first tag; a probe comes with its encoder. They lie in the cache of huggingface_hub (HF_HOME), from
-    which create_model and load_probe take them without asking the Hub when HF_HUB_OFFLINE=1. What is there already, as what
-    comes with oscine, is not fetched again.
+    A bare name means its first tag; a probe comes with its encoder, weights with the names of their classifier's classes.
+    They lie in the cache of huggingface_hub (HF_HOME), from which create_model and load_probe take them without asking the
+    Hub when HF_HUB_OFFLINE=1. What is there already, as what comes with oscine, is not fetched again.
 
     Args:
         name: as "bird_mae_base.xcl", or "hf-hub:OWNER/REPOSITORY[@REVISION]".
@@ -39,9 +39,11 @@ def fetch_all(name: str) -> dict[str, Fetched]:
 
     from oscine.models.errors import OscineError
     from oscine.models.zoo import HUB, fetch_weights
+    from oscine.probe.deploy.published_classifiers import find_classifier
 
+    known = find_classifier(name)
     try:
-        return {name: fetch_weights(name)}
+        return known.classifier.fetch(known.row, known.revision) if known else {name: fetch_weights(name)}
     except OscineError as error:
         from oscine.probe.deploy.saved_probe import fetch_with_encoder, holds_probe
 

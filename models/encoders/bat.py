@@ -6,7 +6,8 @@ from torch import Tensor
 
 from oscine.models.encoders.base.layers import CHUNK, BlockSizes, GatedPostNormBlock, sincos_positions
 from oscine.models.encoders.base.post_norm import PostNormEncoder
-from oscine.models.encoders.frontends.mel import MELS, PATCH, BATFrontend
+from oscine.models.encoders.frontends.decibels import BATFrontend
+from oscine.models.encoders.frontends.mel import MELS, PATCH
 
 
 class BAT(PostNormEncoder):

@@ -18,6 +18,7 @@ ENCODERS: Classes[Encoder] = Classes(
         "BirdMAE": "encoders.bird_mae",
         "EAT": "encoders.eat",
         "BEATs": "encoders.beats",
+        "ConvNeXt": "encoders.convnext",
         "AudioMAE": "encoders.audio_mae",
         "AudioMosaic": "encoders.audiomosaic",
         "ONNXEncoder": "encoders.onnx_encoder",

@@ -10,14 +10,15 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oscine.models.encoders.frontends.mel import MELS, BATFrontend, Frontend, KaldiFbank, KaldiFrontend, pad_to
+from oscine.models.encoders.frontends.decibels import FLOOR, RANGE, DecibelFrontend
+from oscine.models.encoders.frontends.mel import Frontend, KaldiFbank, KaldiFrontend, pad_to
 from oscine.models.errors import OscineError
 
 
 def graph_of(frontend: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Return a frontend in such operators; what is not oscine's is left as it is, for the exporter to follow."""
-    if isinstance(frontend, BATFrontend):
-        return BATGraph(frontend)
+    if isinstance(frontend, DecibelFrontend):
+        return DecibelGraph(frontend)
     if isinstance(frontend, KaldiFrontend):
         return KaldiGraph(frontend)
     if isinstance(frontend, Frontend):
@@ -25,26 +26,24 @@ def graph_of(frontend: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
     return frontend
 
 
-class BATGraph(nn.Module):
-    """`BATFrontend` without complex numbers."""
+class DecibelGraph(nn.Module):
+    """A `DecibelFrontend` without complex numbers: the decibels alone are exchanged."""
 
-    def __init__(self, frontend: BATFrontend) -> None:
+    def __init__(self, frontend: DecibelFrontend) -> None:
         super().__init__()
+        self.frontend = frontend
         self.n_fft, self.hop = frontend.n_fft, frontend.hop
-        self.frames = frontend.frames
         self.mel = MelPower(frontend.window, self.n_fft, self.hop, frontend.filters)
 
     def forward(self, waveform: Tensor) -> Tensor:  # [batch, frames, mel]
-        waveform = fitted(waveform, max(waveform.shape[1], self.n_fft))
+        frames = self.frontend.frames(waveform.shape[1])
+        waveform = self.frontend.fill_up(waveform, frames)
         half = self.n_fft // 2
         mirrored = F.pad(waveform[:, None], (half, half), mode="reflect")[:, 0]
         mel = self.mel(framed(mirrored, self.n_fft, self.hop, self.mel.columns))
-        decibels = 10 * mel.clamp(min=1e-10).log10()
-        high = decibels.amax((1, 2), keepdim=True)
-        decibels = torch.maximum(decibels, high - 80)
-        low = decibels.amin((1, 2), keepdim=True)
-        scaled = (decibels - low) / (high - low + 1e-8)
-        return F.pad(scaled, (0, 0, 0, self.frames(waveform.shape[1]) - scaled.shape[1]))
+        decibels = 10 * mel.clamp(min=FLOOR).log10()
+        floor = decibels.amax((1, 2), keepdim=True) - RANGE
+        return self.frontend.scale(torch.maximum(decibels, floor), frames)
 
 
 class KaldiGraph(nn.Module):
@@ -155,6 +154,6 @@ def circle(turns: Tensor, parts: int) -> tuple[Tensor, Tensor]:
 
 def spread(filters: Tensor, bins: Tensor) -> Tensor:  # [outputs, mel]
     """Spread filters [bins, mel] over outputs that give some bins twice, which count half; bins past them count 0."""
-    every = torch.zeros(int(bins.max()) + 1, MELS)
+    every = torch.zeros(int(bins.max()) + 1, filters.shape[1])
     every[: len(filters)] = filters
     return (every / bins.bincount()[:, None])[bins]

@@ -24,6 +24,18 @@ ENCODER_SETTINGS = {
     "BAT": (*SHARED, "n_fft", "hop"),
     "BEATs": (*SHARED, "patch_dim", "conv_width", "conv_groups", "buckets", "max_distance", "mean", "std"),
     "BirdMAE": (*SHARED, "mean", "std"),
+    "ConvNeXt": (
+        "depths",
+        "widths",
+        "drop_path",
+        "sample_rate",
+        "seconds",
+        "n_fft",
+        "hop",
+        "bands",
+        "mean",
+        "std",
+    ),
     "EAT": (*SHARED, "mean", "std"),
     "ONNXEncoder": (
         "dim", "sample_rate", "seconds", "grid", "input", "embedding", "patch_map", "scores", "activation", "scale", "shift",
@@ -34,6 +46,7 @@ ENCODER_SETTINGS = {
 BOUNDS: dict[str, tuple[float, float]] = {
     "dim": (1, 16_384), "depth": (1, 256), "heads": (1, 1_024), "mlp_ratio": (0.01, 64), "drop_path": (0, 0.99),
     "sample_rate": (1_000, 1_000_000), "seconds": (0.01, 3_600), "mean": (-1e6, 1e6), "std": (1e-6, 1e6),
+    "depths": (1, 256), "widths": (1, 16_384), "bands": (1, 1_024),
     "n_fft": (16, 65_536), "hop": (1, 65_536), "frames": (16, 65_536), "patch_dim": (1, 16_384),
     "conv_width": (1, 4_096), "conv_groups": (1, 4_096), "buckets": (4, 65_536), "max_distance": (1, 1_000_000),
     "scale": (1e-6, 1e6), "shift": (-1e6, 1e6), "peak": (1e-6, 1e6), "file_bytes": (0, 2**31), "class_bytes": (0, 2**24),
@@ -102,7 +115,9 @@ def check_settings(encoder: str, names: Iterable[str]) -> None:
 def check_numbers(architecture: str, config: dict[str, Any]) -> None:
     """Raise where a number of an encoder's config is beyond what any encoder has, alone or with the others."""
     for name, (least, most) in BOUNDS.items():
-        if isinstance(config.get(name), (int, float)) and not least <= config[name] <= most:
+        given = config.get(name)
+        numbers = given if isinstance(given, list) else [given]
+        if any(isinstance(number, (int, float)) and not least <= number <= most for number in numbers):
             raise OscineError(
                 f"{architecture} cannot have {name}={shown(config[name])}; expected {least:g} to {most:g}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -14,6 +15,7 @@ from oscine.models.encoders.base.layers import CHUNK
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.convnext import ConvNeXt
 from oscine.models.encoders.eat import EAT
 from oscine.models.encoders.frontends.mel import MELS, PATCH
 
@@ -31,6 +33,7 @@ AUDIOMOSAIC_DISCARDED = (
     "projector.", "logit_scale", "logit_bias", "online_classifier.", "head.", "attn_query", "attn_key.", "attn_value.",
     "layer_norms.",
 )  # fmt: skip
+CONVNEXT_DISCARDED = ("classifier.", "head.")  # of ConvNeXt_BS, of AudioProtoPNet: beside the encoder, not in it
 
 # Names in the authors' files, from fairseq and on the Hub, and what they are here: those of BAT, which has the same parts.
 EAT_NAMES = {
@@ -39,6 +42,18 @@ EAT_NAMES = {
     "fixed_positional_encoder.positions": "pos_embed",
     "local_encoder.": "patch_embed.",
     "context_encoder.norm.": "pre_norm.",
+}
+# Names in transformers' files, and timm's for the same.
+CONVNEXT_NAMES = {
+    r"^embeddings\.patch_embeddings\.": "stem.0.",
+    r"^embeddings\.layernorm\.": "stem.1.",
+    r"^encoder\.stages\.(\d+)\.downsampling_layer\.": r"stages.\1.downsample.",
+    r"^encoder\.stages\.(\d+)\.layers\.(\d+)\.": r"stages.\1.blocks.\2.",
+    r"^layernorm\.": "head.norm.",
+    r"(?<=\d\.)dwconv\.": "conv_dw.",
+    r"(?<=\d\.)layernorm\.": "norm.",
+    r"(?<=\d\.)pwconv(?=[12]\.)": "mlp.fc",
+    r"(?<=\d\.)layer_scale_parameter$": "gamma",
 }
 BEATS_SHARED = "self_attn.relative_attention_bias.weight"  # of the first layer, for all
 # PyTorch's two spellings of a weight norm: older files have ours.
@@ -101,11 +116,31 @@ def audiomosaic_names(state: State) -> State:
     return without(AUDIOMOSAIC_DISCARDED, select_around(state, "patch_embed.proj.weight"))
 
 
+def convnext_names(state: State) -> State:
+    """Take the encoder's tensors out of a file of ConvNeXt_BS or AudioProtoPNet, transformers' names or timm's."""
+    prefix = prefix_of(state, "embeddings.patch_embeddings.weight")
+    if prefix is None:  # timm's names, perhaps with a classifier
+        return without(("head.fc.",), state)
+    tensors = without(CONVNEXT_DISCARDED, {name: state[name] for name in state if not name.startswith(prefix)})
+    for name in state.keys() - tensors.keys():
+        if name.startswith(prefix):
+            ours = name.removeprefix(prefix)
+            for theirs, timms in CONVNEXT_NAMES.items():
+                ours = re.sub(theirs, timms, ours)
+            tensors[ours] = state[name]
+    return tensors
+
+
 def select_around(state: State, anchor: str) -> State:
     """Select the tensors under the same prefix as the one called `anchor`, without it. No anchor: all, as they are."""
-    prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
-    prefix = min(prefixes, key=len, default="")
+    prefix = prefix_of(state, anchor) or ""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def prefix_of(state: State, anchor: str) -> str | None:
+    """Return the shortest prefix under which a tensor called `anchor` lies; None where there is no such tensor."""
+    prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
+    return min(prefixes, key=len, default=None)
 
 
 def without(parts: tuple[str, ...], state: State) -> State:
@@ -142,4 +177,5 @@ KEY_MAPPERS: dict[type[Encoder], Callable[[State], State]] = {
     BEATs: beats_names,
     AudioMAE: audio_mae_names,
     AudioMosaic: audiomosaic_names,
+    ConvNeXt: convnext_names,
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
@@ -71,9 +71,13 @@ def beginnings(names: Iterable[str], most: int = 4) -> str:
     return ", ".join(listed + ["..."] * (len(counts) > most))
 
 
-def read_safetensors(path: Path) -> State:
+def read_safetensors(path: Path, names: Collection[str] | None = None) -> State:
+    """Read the tensors of a file, all or those of some names."""
     try:
-        return load_file(path)
+        if names is None:
+            return load_file(path)
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if name in names}  # noqa: SIM118 - no dict
     except FileNotFoundError:
         raise no_weights(path) from None
     except SafetensorError as error:

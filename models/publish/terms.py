@@ -48,6 +48,7 @@ ON_THE_HUB = set(
 STATED = {
     "MIT": "mit",
     "Apache-2.0": "apache-2.0",
+    "CC BY-NC 4.0": "cc-by-nc-4.0",
     "CC BY-NC 4.0 (README: CC BY 4.0)": "cc-by-nc-4.0",
     "CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0",
 }

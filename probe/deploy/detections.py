@@ -33,6 +33,7 @@ from oscine.probe.metrics.sound_events import find_events
 from oscine.probe.tasks.selection_tables import COLUMNS, write_audacity, write_raven
 
 DEFAULTS = EmbedSettings()
+REMEDY = "choose another name, or make it anew with --overwrite, overwrite=True"
 SAME = (
     "fingerprint", "probe_fingerprint", "scaling", "clip_seconds", "hop_seconds", "shard", "folder", "channel", "shortest",
 )  # fmt: skip
@@ -63,6 +64,9 @@ def write_detections(
     found = scan_headers(recordings, channel=settings.channel)
     now = describe(make_job(Probabilities(fitted), settings))
     check_table(table, now | {"shard": str(ALL), "folder": found.folder})
+    answered = {*read_made_by(table).get("classes", fitted.classes)}
+    if lacking := next((name for name in fitted.classes if name not in answered), None):
+        raise OscineError(f"{table} was made for other classes, without {lacking}; {REMEDY}")
     places = {recording.name: recording for recording in found.recordings}
     median = fitted.median if fitted.frame_seconds else 1
     heard = {name: find_detections(rows[fitted.classes], thresholds, median) for name, rows in recordings_of(table)}
@@ -100,7 +104,7 @@ def is_current(
     job = make_job(Probabilities(fitted, precision), settings)
     try:
         now = describe(job) | {"shard": str(ALL), "folder": found.folder}
-        check_table(table, now, (*SAME, "version", "precision", "clock"))
+        check_table(table, now, (*SAME, "version", "precision", "clock", "classes"))
         listed = read_listed(table)
     except OscineError:
         return False
@@ -148,8 +152,7 @@ def check_table(table: Path, now: Mapping[str, Any], same: Sequence[str] = SAME)
     """Raise where a table was made otherwise than it would be now, or is of other recordings."""
     made = {CHANNEL: MIX} | read_made_by(table)
     was, given = ({key: record.get(key) for key in same} for record in (made, now))
-    remedy = "choose another name, or make it anew with --overwrite, overwrite=True"
-    check_same_settings(was, given, complaint=f"{table} was made with", remedy=remedy)
+    check_same_settings(was, given, complaint=f"{table} was made with", remedy=REMEDY)
 
 
 def recordings_of(table: Path) -> Iterator[tuple[str, DataFrame]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,12 @@ from oscine.probe.heads.settings import is_framewise
 from oscine.probe.metrics.calibration import Scaling
 from oscine.probe.metrics.decisions import as_probabilities, fit_decision_rule
 from oscine.probe.metrics.sound_events import MEDIAN
+from oscine.probe.tasks.class_names import check_known
 from oscine.probe.tasks.frame_task import FrameTask
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task
+
+OF_ALL_CLASSES = ("negatives", "sounds_like_noise")  # facts that are no longer true where some classes are left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,7 @@ class FittedProbe:
     scores        of the task's judgement, by metric
     origin        whose probe it is, or was before it was fitted further; None where nobody else's
     median        frames that a frame-wise probe's answers are filtered by before they reach a threshold, see `find_events`
+    columns       the numbers of the logits that it answers for, see `only`; None is all
     """
 
     probe: Probe
@@ -57,6 +61,7 @@ class FittedProbe:
     scores: dict[str, float | None] = field(default_factory=dict)
     origin: Origin | None = None
     median: int = MEDIAN
+    columns: tuple[int, ...] | None = None
 
     @property
     def samples(self) -> int:
@@ -91,7 +96,23 @@ class FittedProbe:
         """Do the same with what the encoder has prepared of clips, [batch, ...]; the probe computes in float32."""
         features = self.encoder.features(prepared, self.probe.needs.layers).to(torch.float32)
         with torch.autocast(prepared.device.type, enabled=False):
-            return as_probabilities(self.probe(features), self.kind, self.scaling)
+            probabilities = as_probabilities(self.probe(features), self.kind, self.scaling)
+        return probabilities if self.columns is None else probabilities[..., list(self.columns)]
+
+    def only(self, classes: Sequence[str]) -> FittedProbe:
+        """Return the same probe, answering for these of its classes alone, in this order; a name that it lacks is an error.
+
+        Their probabilities stay what they were: with softmax they are shares among all of its classes.
+        """
+        check_known(classes, self.classes)
+        places = [self.classes.index(name) for name in classes]
+        return replace(
+            self,
+            classes=list(classes),
+            columns=tuple(places if self.columns is None else (self.columns[place] for place in places)),
+            thresholds=None if self.thresholds is None else self.thresholds[places],
+            fitted_on={key: fact for key, fact in self.fitted_on.items() if key not in OF_ALL_CLASSES},
+        )
 
     def describe(self) -> dict[str, Any]:
         """Describe it in JSON, without the encoder."""
@@ -105,6 +126,15 @@ class FittedProbe:
             "scaling": scaling,
             "probe_fingerprint": digest(self.probe.stored()),
         }
+
+
+def check_whole(fitted: FittedProbe, done: str) -> None:
+    """Raise where a probe answers for some of its classes alone. done: what was to be done with it."""
+    if fitted.columns is not None:
+        raise OscineError(
+            f"this probe answers for {len(fitted.classes)} of its classes and cannot be {done} so; take the one that "
+            "load_probe returned"
+        )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from oscine.models.encoders.base.features import Features
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import Head
-from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe, check_whole
 
 
 def make_onnx_head(fitted: FittedProbe) -> Head:
@@ -18,6 +18,7 @@ def make_onnx_head(fitted: FittedProbe) -> Head:
 
     The file says which activation makes probabilities of the logits, and from which on to say yes.
     """
+    check_whole(fitted, "exported")
     if fitted.frame_seconds is not None:
         raise OscineError(
             "this probe answers frame by frame, readers of ONNX expect a row a clip; fit one with another pool"

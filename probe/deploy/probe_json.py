@@ -14,14 +14,15 @@ from oscine.models.hub.encoder_files import BOUNDS, CONFIG, WEIGHTS, check_folde
 from oscine.models.hub.encoder_files import INSIDE as ENCODER
 from oscine.models.json_text import check_version, fits, read_json, shown
 from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
+from oscine.probe.deploy.published_classifiers import CLASSIFIERS, check_classifier, find_classifier
 from oscine.probe.heads.registry import PROBES
+from oscine.probe.tasks.class_names import LONGEST_NAME, is_name
 
 TENSORS, FACTS = "probe.safetensors", "probe.json"
 SCORES = "scores.json"  # of the run that fitted the probe, beside its folder
 OLD_MEDIAN = 3  # of what an older oscine has saved, which did not write it down
 BESIDE = [f"{ENCODER}/{file}" for file in (CONFIG, WEIGHTS, SOURCE)]  # the last only where the weights are somebody's
 MARK = ("oscine_version", "probe", "encoder")  # of what oscine wrote, in probe.json
-LONGEST_NAME = 1000
 MOST = 1e30  # of a logit's scale or shift; beyond, the product would leave float32
 LOWEST = -0.5  # of a threshold; 0.1 wrote this where every clip, also one of probability 0, was a yes
 NAME = str | None
@@ -68,9 +69,12 @@ def read_facts(folder: Path) -> dict[str, Any]:
 def check_probe(probe: str | Path) -> dict[str, Any] | None:
     """Raise what its files tell to be wrong with a fitted probe, short of reading weights, without torch or a network.
 
-    probe: its folder or a run's, or "hf-hub:OWNER/REPOSITORY", of which only the name is looked at. What probe.json says is
-    returned.
+    probe: its folder or a run's; or "hf-hub:OWNER/REPOSITORY", or a name of weights that a classifier comes with, of which
+    only the name is looked at. What probe.json says is returned.
     """
+    if known := find_classifier(probe):
+        check_classifier(known)
+        return None
     if str(probe).startswith(HUB):
         check_fetchable(str(probe))
         return None
@@ -94,7 +98,7 @@ def probe_folder(path: str | Path) -> Path:
     if path.exists() and not path.is_dir():
         raise OscineError(f"no probe in {path}, which is a file; name the folder of a run, or of its probe")
     if not path.exists():
-        near = similar_path(path)
+        near = similar_path(path) or next(iter(get_close_matches(str(path), CLASSIFIERS, n=1)), None)
         meant = f"; did you mean {near}?" if near else "; check the path"
         raise OscineError(f"no probe in {path}: there is no such folder{meant}")
     return find_probe(path) or path
@@ -154,11 +158,6 @@ def wrong_values(facts: dict[str, Any]) -> dict[str, str]:
     if twice and rules["classes"][0]:
         return {"classes": f"each class once, and {shown(twice[0])} is there {names.count(twice[0])} times"}
     return {key: expected for key, (fine, expected) in rules.items() if not fine}
-
-
-def is_name(name: str) -> bool:
-    """Return whether a class can have a name: some letters, and none that only half of a pair of UTF-16 is."""
-    return 0 < len(name.strip()) <= LONGEST_NAME and not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def is_scaling(scaling: dict[str, list[float]], classes: int) -> bool:

@@ -51,7 +51,7 @@ from oscine.models.json_text import fits, one_line, shown
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.replace_outputs import check_ours, has_fields
 from oscine.models.zoo import HUB, LOCAL, ONNX_FILE, create_model, fetch_weights
-from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.fitted_probe import FittedProbe, check_whole
 from oscine.probe.deploy.probe_json import (
     BESIDE,
     ENCODER,
@@ -63,6 +63,7 @@ from oscine.probe.deploy.probe_json import (
     probe_folder,
     read_facts,
 )
+from oscine.probe.deploy.published_classifiers import find_classifier
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
@@ -75,6 +76,7 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
     with_encoder: put the encoder's weights beside it; None does so only where they could not be found again by a name.
     """
     folder = Path(folder)
+    check_whole(fitted, "saved")
     known = describe_encoder(fitted.encoder)
     if (known["model"] or "").startswith(LOCAL):
         known["model"] = LOCAL + str(Path(known["model"].removeprefix(LOCAL)).resolve())
@@ -117,11 +119,14 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     """Load the probe that `save_probe` wrote, with its encoder, in eval mode and on the encoder's device.
 
     folder: its own or that of the run that made it; or "hf-hub:OWNER/REPOSITORY" of a published one, also with "@REVISION".
+        Or the name of weights that a classifier comes with, such as "convnext_base.xcl".
 
     The encoder is the one beside it, else it is opened by its name, in the revision that it had. encoder: one that is open
     already; either must have the very weights and settings that the probe was fitted on. A tensor that is missing, too many
     or misshapen is an error.
     """
+    if known := find_classifier(folder):
+        return known.classifier.load(known.row, known.revision, encoder)
     fetched = str(folder).startswith(HUB)
     origin: Origin | None
     if fetched:

@@ -12,9 +12,6 @@ from oscine.models.errors import OscineError
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.heads.probe import Probe
 
-# Norms around the blocks learn as the last block's successor; BAT's and AudioMosaic's authors leave the one before the
-# first there, too.
-TOP = ("norm", "fc_norm", "pre_norm", "norm_pre")
 NO_DECAY = ("cls_token", "pos_embed", "relative_attention_bias.weight", "grep_a")  # beside what has one axis
 
 
@@ -46,8 +43,8 @@ def check_able(encoder: Encoder, tuning: TuningSettings) -> None:
             f"tuning.masks is {tuning.masks:g}, but {name} computes on no spectrogram in which bands can be hidden; give "
             "--tuning.masks 0"
         )
-    layers = {layer_of(name, encoder) for name, _ in encoder.named_parameters()}
-    if tuning.layer_decay < 1 and layers <= {0, encoder.depth + 1}:
+    layers = {encoder.layer_of(name) for name, _ in encoder.named_parameters()}
+    if tuning.layer_decay < 1 and layers <= {0, encoder.decay_layers + 1}:
         raise OscineError(
             f"tuning.layer_decay is {tuning.layer_decay:g}, but {name} has no layers below {encoder.block_path!r} by which "
             "learning rates could decay; give --tuning.layer_decay 1, or set its block_path"
@@ -62,29 +59,21 @@ def rebuilt(encoder: Encoder, **changes: Any) -> Encoder:
     return made.to(encoder.device)
 
 
-def layer_of(name: str, encoder: Encoder) -> int:
-    """Return how far up a parameter lies: 0 for embeddings, 1 for the first block, depth + 1 for what follows the last."""
-    before, _, rest = name.partition(f"{encoder.block_path}.")
-    if not before and rest:
-        return int(rest.partition(".")[0]) + 1
-    return encoder.depth + 1 if name.partition(".")[0] in TOP else 0
-
-
 def encoder_groups(encoder: Encoder, lr: float, weight_decay: float, decay: float) -> list[dict[str, Any]]:
     """Group an encoder's trained parameters for AdamW, with the `lr_scale` by which timm's schedulers multiply.
 
-    It is decay ** (depth + 1 - layer), see `layer_of`. Biases, norms and tokens have no weight decay.
+    It is decay ** (layers + 1 - layer), see `Encoder.layer_of`. Biases, norms and tokens have no weight decay.
     """
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in encoder.named_parameters():
         if parameter.requires_grad:
             decays = parameter.ndim > 1 and not name.endswith(NO_DECAY)
-            groups.setdefault((layer_of(name, encoder), decays), []).append(parameter)
+            groups.setdefault((encoder.layer_of(name), decays), []).append(parameter)
     return [
         {
             "params": members,
             "lr": lr,
-            "lr_scale": decay ** (encoder.depth + 1 - layer),
+            "lr_scale": decay ** (encoder.decay_layers + 1 - layer),
             "weight_decay": weight_decay if decays else 0.0,
         }
         for (layer, decays), members in groups.items()

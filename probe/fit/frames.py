@@ -112,7 +112,7 @@ def judge_frames(
 ) -> FrameJudgement:
     """Judge a frame-wise probe as `judge` does, its frames being the rows, and score the events that it finds.
 
-    features: of whole recordings, as `task.whole` encodes them. hop: the frontend's `patch_seconds`. Threshold and median
+    features: of whole recordings, as `task.whole` encodes them. hop: the encoder's `step_seconds`. Threshold and median
     are chosen on validation rows alone.
     """
     check_selection(settings.select_every, task.parts)

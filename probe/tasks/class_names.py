@@ -6,6 +6,10 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from oscine.models.errors import OscineError
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +23,39 @@ NO_CLASS = {
     "ambient", "background", "background noise", "empty", "negative", "no bird", "no call", "no event", "nocall", "noise",
     "non event", "none", "nonevent", "nothing", "other", "silence",
 }  # fmt: skip
+LONGEST_NAME = 1000
+
+
+def is_name(name: str) -> bool:
+    """Return whether a class can have a name: some letters, and none that only half of a pair of UTF-16 is."""
+    return 0 < len(name.strip()) <= LONGEST_NAME and not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def check_known(classes: Sequence[str], known: Sequence[str]) -> None:
+    """Raise where names of classes are none, twice there, or not among those that are known; say which are meant."""
+    if not classes or len(set(classes)) < len(classes):
+        twice = next((name for name in classes if classes.count(name) > 1), None)
+        raise OscineError(
+            f"class {twice} is named twice; name it once" if twice else "no class is named; name one at least"
+        )
+    if unknown := sorted(set(classes) - set(known)):
+        near = {name: get_close_matches(name, known, n=1) for name in unknown[:3]}
+        meant = ", ".join(f"{name}{f' (did you mean {one[0]}?)' if one else ''}" for name, one in near.items())
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise OscineError(f"the probe has no class {meant}{more}; it has {len(known)}, such as {', '.join(known[:3])}")
+
+
+def read_names(path: Path) -> list[str]:
+    """Read names of classes from a text file, one a line; empty lines count for nothing."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise OscineError(f"{path} cannot be read ({reason}); expected a text file of names, one a line") from None
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise OscineError(f"{path} has no names; expected a text file of names, one a line")
+    return names
 
 
 def means_no_class(name: str) -> bool:

@@ -79,7 +79,7 @@ def test_a_moment_is_the_patch_whose_middle_it_is(model: HearModel) -> None:
     encoder = model.encoder
     vectors, moments = get_timestamp_embeddings(audio := sounds(model, encoder.seconds), model)
     waveform = converted(model, audio)
-    patch = encoder.frontend.patch_seconds
+    patch = encoder.step_seconds
     whole = int(encoder.seconds / patch + 1e-6)  # patches in the first clip
     with torch.no_grad():
         for shift in range(4):

@@ -17,6 +17,10 @@ from oscine.models.encoders.base.provenance import Origin
 from oscine.models.encoders.frontends.mel import Picture, log_mel_picture
 from oscine.models.errors import OscineError
 
+# Norms around the blocks learn as the last block's successor; BAT's and AudioMosaic's authors leave the one before the first
+# there, too.
+TOP = ("norm", "fc_norm", "pre_norm", "norm_pre")
+
 
 class Encoder(nn.Module):
     """The part of an encoder that probes, embeddings, predictions and exports need, and nothing of how it is made.
@@ -181,6 +185,21 @@ class Encoder(nn.Module):
             )
         return numbers
 
+    @property
+    def decay_layers(self) -> int:
+        """How many layers `layer_of` counts between what lies below them and what lies above."""
+        return self.depth
+
+    def layer_of(self, parameter: str) -> int:
+        """Return how far up a parameter lies, by which fine-tuning lowers its learning rate.
+
+        It is 0 for embeddings, 1 for the first block, `decay_layers` + 1 for what follows the last.
+        """
+        before, _, rest = parameter.partition(f"{self.block_path}.")
+        if not before and rest:
+            return int(rest.partition(".")[0]) + 1
+        return self.decay_layers + 1 if parameter.partition(".")[0] in TOP else 0
+
     def check_device(self, device: str) -> None:
         """Raise where the encoder cannot compute on a kind of device, such as cuda, though torch can."""
 
@@ -208,5 +227,6 @@ def constructed_with(kind: type[Encoder], args: tuple[Any, ...], kwargs: dict[st
     bound.apply_defaults()
     config: dict[str, Any] = {}
     for name, value in list(bound.arguments.items())[1:]:
-        config |= value if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+        further = signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        config |= value if further else {name: list(value) if isinstance(value, tuple) else value}  # as JSON has it
     return config

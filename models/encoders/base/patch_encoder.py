@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.base.layers import CHUNK, gather_patches, join_chunks, run_blocks
-from oscine.models.encoders.frontends.mel import MELS, PATCH, Frontend, Picture
+from oscine.models.encoders.base.spectral_encoder import SpectralEncoder
+from oscine.models.encoders.frontends.mel import MELS, PATCH, Frontend
 from oscine.models.errors import OscineError
 from oscine.models.timm_parts import PatchEmbed
 
@@ -23,13 +23,12 @@ LAYOUTS = {
 }
 
 
-class PatchEncoder(Encoder):
-    """A vision transformer over the patches of a spectrogram, together with the frontend that makes the spectrogram.
+class PatchEncoder(SpectralEncoder):
+    """A vision transformer over the patches of a spectrogram.
 
     A subclass adds its blocks and norms under the published parameter names and says how a sequence begins (`begin`), how
     the last layer is finished (`finish`) and what its one vector a clip is (`pool`).
 
-    frontend     waveform [batch, samples] to spectrogram [batch, frames, mel]
     heads        attention heads of a block
     """
 
@@ -37,7 +36,6 @@ class PatchEncoder(Encoder):
     cls_token: nn.Parameter
     pos_embed: nn.Parameter
     blocks: nn.ModuleList
-    spectral = True
 
     def __init__(self, frontend: Frontend, *, dim: int, depth: int, heads: int, seconds: float) -> None:
         samples = round(seconds * frontend.sample_rate)
@@ -48,14 +46,13 @@ class PatchEncoder(Encoder):
                 f"depth={depth}, seconds={samples / frontend.sample_rate:g}: expected a block and a frame at least"
             )
         super().__init__(
+            frontend,
             dim=dim,
             depth=depth,
-            sample_rate=frontend.sample_rate,
             seconds=seconds,
             grid=(frontend.frames(samples) // PATCH, MELS // PATCH),
-            step_seconds=frontend.patch_seconds,
+            step_seconds=PATCH * frontend.frame_seconds,
         )
-        self.frontend = frontend
         self.heads = heads
         self.add_patch_embedding()
 
@@ -70,14 +67,6 @@ class PatchEncoder(Encoder):
             {"module": f"{self.block_path}.{layer}", "num_chs": self.dim, "reduction": PATCH}
             for layer in range(self.depth)
         ]
-
-    @property
-    def frontend_name(self) -> str:
-        return type(self.frontend).__name__
-
-    @property
-    def preparing(self) -> Callable[[Tensor], Tensor]:
-        return self.frontend
 
     def steps(self, samples: int) -> int:
         return self.frontend.frames(samples) // PATCH
@@ -100,11 +89,6 @@ class PatchEncoder(Encoder):
         return torch.stack([made[place] for place in range(len(clips))])
 
     spectrogram = prepare_clips  # its name while every encoder had a spectrogram
-
-    def picture(self, waveform: Tensor, samples: int | None = None) -> Picture:
-        """Return what the encoder sees of a waveform [samples]."""
-        frames = self.frontend.frames(samples or len(waveform))
-        return Picture(self.frontend(self.on_device(waveform[None]), frames)[0].cpu(), self.frontend.mel_scale)
 
     def features(self, input: Tensor, layers: Sequence[int] | None = None) -> Features:
         """Compute the features of a spectrogram [batch, frames, mel] of its frontend."""

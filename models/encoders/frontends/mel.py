@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from oscine.models.errors import OscineError
-from oscine.models.timm_parts import amplitude_to_DB, melscale_fbanks, spectrogram
 
-MELS = 128  # mel bands, in every encoder of the zoo
+MELS = 128  # mel bands that patches are cut from, and those of most frontends
 KALDI_LOWEST = 20.0  # Hz, where Kaldi's bands begin
 
-PATCH = 16  # frames and mel bands a patch covers, in every encoder of the zoo
+PATCH = 16  # frames and mel bands a patch covers, in every encoder of patches
 KILOHERTZ = (0.5, 1, 2, 4, 8)  # that axes show
 
 
@@ -68,16 +67,18 @@ class Frontend(Float32Buffers):
     """Waveform [batch, samples] to spectrogram [batch, frames, mel]. No clip depends on the others of its batch.
 
     `frames`: how many to return; padded at the end, or cropped. None is as many as `frames()` counts.
-    `hop`: samples from one frame to the next. `lowest`: Hz, where bands begin; they end at half the sample rate.
+    `hop`: samples from one frame to the next. `bands`: how many; `lowest`: Hz, where they begin; they end at half the
+    sample rate.
     Tables are computed, not stored: they are buffers outside the state_dict, whose names are the published ones alone.
     """
 
     hop: int
     lowest: float
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, bands: int = MELS) -> None:
         super().__init__()
         self.sample_rate = sample_rate
+        self.bands = bands
 
     @property
     def frame_seconds(self) -> float:
@@ -85,14 +86,9 @@ class Frontend(Float32Buffers):
         return self.hop / self.sample_rate
 
     @property
-    def patch_seconds(self) -> float:
-        """From one step of patches to the next."""
-        return PATCH * self.frame_seconds
-
-    @property
     def mel_scale(self) -> MelScale:
         """The seconds of its frames and the hertz of its bands."""
-        return MelScale(self.frame_seconds, self.lowest, self.sample_rate / 2, MELS)
+        return MelScale(self.frame_seconds, self.lowest, self.sample_rate / 2, self.bands)
 
     def frames(self, samples: int) -> int:
         """Frames that a waveform of so many samples comes to, in whole patches: by default padded to the next one."""
@@ -124,42 +120,6 @@ def povey_window(length: int) -> Tensor:  # [length]
 def pad_to(waveform: Tensor, samples: int) -> Tensor:  # [batch, samples or more]
     """Fill a waveform [batch, any] up with silence to so many samples at least."""
     return pad(waveform, (0, max(0, samples - waveform.shape[1])))
-
-
-class BATFrontend(Frontend):
-    """Mel power spectrogram in decibels, scaled to [0, 1] per clip, then padded with 0."""
-
-    lowest = 0.0
-    window: Tensor
-    filters: Tensor
-
-    def __init__(self, sample_rate: int, n_fft: int, hop: int) -> None:
-        super().__init__(sample_rate)
-        self.n_fft = n_fft
-        self.hop = hop
-        window = torch.hann_window(n_fft)
-        with torch.device("cpu"):  # the function looks at the values, which the meta device does not have
-            filters = melscale_fbanks(n_fft // 2 + 1, self.lowest, sample_rate / 2, MELS, sample_rate)
-        self.register_buffer("window", window, persistent=False)
-        self.register_buffer("filters", filters.to(window.device), persistent=False)
-
-    def raw_frames(self, samples: int) -> int:
-        return 1 + max(samples, self.n_fft) // self.hop
-
-    def spectrogram(self, waveform: Tensor, frames: int | None) -> Tensor:
-        # The transform mirrors half a window at each end; what is shorter than a window is first filled up with silence.
-        waveform = pad_to(waveform, self.n_fft)
-        power = spectrogram(
-            waveform, pad=0, window=self.window, n_fft=self.n_fft, hop_length=self.hop, win_length=self.n_fft,
-            power=2.0, normalized=False,
-        )  # fmt: skip
-        mel = torch.matmul(power.transpose(1, 2), self.filters)
-        # The channel axis keeps the 80 dB range a clip's own: without it the loudest clip of the batch would set the floor.
-        decibels = amplitude_to_DB(mel[:, None], multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=80.0)[:, 0]
-        low, high = decibels.amin((1, 2), keepdim=True), decibels.amax((1, 2), keepdim=True)
-        scaled = (decibels - low) / (high - low + 1e-8)
-        frames = self.frames(waveform.shape[1]) if frames is None else frames
-        return pad(scaled, (0, 0, 0, frames - scaled.shape[1]))
 
 
 class KaldiFrontend(Frontend):

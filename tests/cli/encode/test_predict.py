@@ -153,6 +153,50 @@ def test_beside_detections_the_table_needs_no_name(
     assert "nothing to write; name a table (--out birds.csv), detections" in capsys.readouterr().err
 
 
+def test_only_the_classes_that_are_named_have_columns_and_detections(
+    folder: Path, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    all_of_them, one, names = tmp_path / "all.csv", tmp_path / "one.csv", tmp_path / "names.txt"
+    names.write_text("wren\n\n", encoding="utf-8-sig")
+    assert dispatch(call(folder, probe, one, "--classes", str(names))) == 0
+    assert dispatch(call(folder, probe, all_of_them)) == 0
+    assert list(pd.read_csv(one)) == ["file", "start_time", "end_time", "wren"]
+    assert pd.read_csv(one)["wren"].tolist() == pd.read_csv(all_of_them)["wren"].tolist()
+    of_all = call(folder, probe, all_of_them, "--classes", str(names), "--threshold", "0.001")
+    assert dispatch([*of_all, "--detections", str(tmp_path / "wrens.txt")]) == 0
+    assert set(read_raven(tmp_path / "wrens.txt", sorted(folder.rglob("*.*")))["label"]) == {"wren"}
+    capsys.readouterr()
+    assert dispatch(call(folder, probe, one, "--detections", str(tmp_path / "owls.txt"))) == 1
+    assert "one.csv was made for other classes, without owl; choose another name, or make it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("owl\nwrem\n", "the probe has no class wrem (did you mean wren?); it has 2, such as owl, wren"),
+        ("owl\nowl\n", "class owl is named twice; name it once"),
+        ("\n", "names.txt has no names; expected a text file of names, one a line"),
+        (None, "names.txt cannot be read (No such file or directory); expected a text file of names"),
+        (b"\xff\xfe\xff", "names.txt cannot be read (it is no text in UTF-8)"),
+    ],
+)
+def test_names_that_are_none_of_the_probes_are_refused_in_one_line(
+    folder: Path,
+    probe: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str | bytes | None,
+    complaint: str,
+) -> None:
+    names = tmp_path / "names.txt"
+    if content is not None:
+        names.write_bytes(content.encode() if isinstance(content, str) else content)
+    assert dispatch(call(folder, probe, tmp_path / "out.csv", "--classes", str(names))) == 1
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+
+
 def test_a_run_stands_for_the_probe_in_it(folder: Path, tmp_path: Path) -> None:
     save(tmp_path / "run/probe")
     for number, name in enumerate(("run", "run/probe")):

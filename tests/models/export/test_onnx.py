@@ -247,11 +247,11 @@ def test_a_file_that_differs_is_not_written(content: bytes, tmp_path: Path, monk
 
 
 def test_a_file_that_gives_no_number_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Silent(onnx_frontend.BATGraph):
+    class Silent(onnx_frontend.DecibelGraph):
         def forward(self, waveform: Tensor) -> Tensor:
             return super().forward(waveform) / waveform.abs().amax(1)[:, None, None].clamp(max=1e-30) * 1e-30
 
-    monkeypatch.setattr(onnx_frontend, "BATGraph", Silent)
+    monkeypatch.setattr(onnx_frontend, "DecibelGraph", Silent)
     with pytest.raises(OscineError, match="differs from PyTorch by nan"):
         export_onnx(small(), tmp_path / "bat.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -28,7 +28,8 @@ from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model, fetch_weights
 from tests.forked import Program
 from tests.hub_server import Fault, Hub, environment, serving, sha256
-from tests.models.hub.test_weights import eat_on_the_hub
+from tests.models.hub.test_weights import convnext_on_the_hub, eat_on_the_hub
+from tests.tiny_encoders import TINY_CONVNEXT
 
 TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 REPOSITORY, NAME = "robin/tiny", "hf-hub:robin/tiny"
@@ -216,11 +217,13 @@ TENSORS = [row.name for row in checkpoints.PUBLISHED if row.repository and not r
 def test_every_row_is_loaded_from_a_file_in_its_published_layout(hub, monkeypatch, name):
     [row] = [row for row in checkpoints.PUBLISHED if row.name == name]
     architecture = checkpoints.ARCHITECTURES[row.architecture]
-    monkeypatch.setitem(checkpoints.ARCHITECTURES, row.architecture, architecture._replace(config=TINY))
+    config = TINY_CONVNEXT if architecture.encoder == "ConvNeXt" else TINY
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, row.architecture, architecture._replace(config=config))
     torch.manual_seed(0)
     encoder = create_model(name)
     state = dict(encoder.state_dict())
-    weights = save(eat_on_the_hub(state) if architecture.encoder == "EAT" else state)
+    layout = {"EAT": eat_on_the_hub, "ConvNeXt": convnext_on_the_hub}.get(architecture.encoder, dict)
+    weights = save(layout(state))
     monkeypatch.setattr(checkpoints, "PUBLISHED", (row._replace(sha256=sha256(weights)),))
     hub.add(row.repository, {row.file: weights, "config.json": b"{}", "modeling.py": b"raise SystemExit"})
     assert same(create_model(name, pretrained=True), encoder)

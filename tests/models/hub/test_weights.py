@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -24,11 +25,13 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.convnext import ConvNeXt
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.weights import KEY_MAPPERS, load_weights
 from oscine.models.zoo import create_model
+from tests.tiny_encoders import tiny_convnext
 
 State = dict[str, Tensor]
 DECODER = {"mask_token": torch.ones(1, 1, 8), "blocks.0.norm1.weight": torch.ones(8)}
@@ -36,6 +39,8 @@ HEAD = {"head.weight": torch.ones(5, 48), "head.bias": torch.ones(5)}
 
 
 def tiny(architecture: type[Encoder]) -> Encoder:
+    if architecture is ConvNeXt:
+        return tiny_convnext()
     return architecture(dim=48, depth=2, heads=4, seconds=1.0)  # type: ignore[call-arg]
 
 
@@ -132,6 +137,30 @@ def eat_of_fairseq(state: State) -> dict[str, object]:
     return theirs | {"modality_encoders.IMAGE.decoder.proj.weight": torch.ones(3, 3), "_ema": dict(theirs)}
 
 
+CONVNEXT_PLACES = {  # from timm's names to transformers'
+    r"^stem\.0\.": "embeddings.patch_embeddings.",
+    r"^stem\.1\.": "embeddings.layernorm.",
+    r"^head\.norm\.": "layernorm.",
+    r"^stages\.": "encoder.stages.",
+    r"\.downsample\.": ".downsampling_layer.",
+    r"\.norm\.": ".layernorm.",
+    r"\.blocks\.": ".layers.",
+    r"\.conv_dw\.": ".dwconv.",
+    r"\.mlp\.fc": ".pwconv",
+    r"\.gamma$": ".layer_scale_parameter",
+}
+
+
+def convnext_on_the_hub(state: State) -> State:
+    theirs = {}
+    for name, tensor in state.items():
+        for timms, hub in CONVNEXT_PLACES.items():
+            name = re.sub(timms, hub, name)
+        theirs[name] = tensor
+    classifier = {"classifier.weight": torch.ones(6, 40), "classifier.bias": torch.ones(6)}
+    return under("convnext.", theirs) | classifier
+
+
 # What the authors of the other encoders publish, as they publish it.
 OTHERS: list[tuple[type[Encoder], str, Callable[[State], object]]] = [
     (EAT, "hub.safetensors", eat_on_the_hub),
@@ -142,6 +171,7 @@ OTHERS: list[tuple[type[Encoder], str, Callable[[State], object]]] = [
         lambda state: under("backbone.", eat_on_the_hub(state)) | {"classifier.bias": torch.ones(3)},
     ),
     (BEATs, "BEATs_iter3.pt", lambda state: {"cfg": {"encoder_layers": 12}, "model": state}),
+    (ConvNeXt, "convnext.safetensors", convnext_on_the_hub),
     (AudioMAE, "timm.safetensors", lambda state: state | HEAD),
     (
         AudioMAE,

@@ -25,7 +25,8 @@ from oscine.models.hub.encoder_files import ONNX
 from oscine.models.publish.convert import convert_checkpoint
 from oscine.models.zoo import create_model
 from tests.hub_server import serving
-from tests.models.hub.test_weights import eat_on_the_hub
+from tests.models.hub.test_weights import convnext_on_the_hub, eat_on_the_hub
+from tests.tiny_encoders import TINY_CONVNEXT
 
 main = partial(call, convert)
 
@@ -36,7 +37,8 @@ TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every architecture of the zoo in a size for tests, with no hash that only the real file has."""
     for name, architecture in ARCHITECTURES.items():
-        monkeypatch.setitem(checkpoints.ARCHITECTURES, name, architecture._replace(config=TINY))
+        config = TINY_CONVNEXT if architecture.encoder == "ConvNeXt" else TINY
+        monkeypatch.setitem(checkpoints.ARCHITECTURES, name, architecture._replace(config=config))
     rows = tuple(row._replace(sha256=None) for row in PUBLISHED)
     monkeypatch.setattr(checkpoints, "PUBLISHED", rows)
 
@@ -54,8 +56,11 @@ def official(name: str, folder: Path) -> tuple[Encoder, Path]:
     """An encoder and a file of its weights as the authors wrap them."""
     encoder = seeded(name.partition(".")[0])
     state = dict(encoder.state_dict())
-    if name.startswith(("eat", "sslam")):
-        save_file(eat_on_the_hub(state), folder / "official.safetensors")
+    layout = {"eat": eat_on_the_hub, "sslam": eat_on_the_hub, "convnext": convnext_on_the_hub}.get(
+        name.partition("_")[0]
+    )
+    if layout:
+        save_file(layout(state), folder / "official.safetensors")
         return encoder, folder / "official.safetensors"
     torch.save({"model": state, "epoch": 3}, folder / "official.pt")
     return encoder, folder / "official.pt"

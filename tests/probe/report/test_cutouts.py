@@ -60,5 +60,5 @@ def test_a_tone_lies_in_the_box_of_its_loudest_patch(name: str, hertz: int) -> N
     first, last = box.seconds(mel_scale.frame_seconds)
     assert first < 1.1
     assert last > 1.0
-    assert last - first == pytest.approx(encoder.frontend.patch_seconds)
+    assert last - first == pytest.approx(encoder.step_seconds)
     assert mel_scale.hertz(box.low) <= hertz <= mel_scale.hertz(box.high)

@@ -82,7 +82,7 @@ def judged(probe: type[Probe], encoder: Encoder, task: FrameTask, fit: FitSettin
         return probe(encoder, len(CLASSES), pool="frames", **head)  # type: ignore[call-arg]
 
     features = encode_task(encoder, task.whole, make().needs, task.seconds)
-    return judge_frames(make, features, task, fit, hop=encoder.frontend.patch_seconds)
+    return judge_frames(make, features, task, fit, hop=encoder.step_seconds)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import torchaudio
 from torch import Tensor
 from torch.testing import assert_close
 
-from oscine.models.encoders.frontends.mel import BATFrontend, BirdMAEFrontend, Frontend, KaldiFbank, kaldi_filters
+from oscine.models.encoders.frontends.decibels import BATFrontend
+from oscine.models.encoders.frontends.mel import BirdMAEFrontend, Frontend, KaldiFbank, kaldi_filters
 
 # case of the golden file: sample rate, length of the transform, hop
 BAT_CASES = {

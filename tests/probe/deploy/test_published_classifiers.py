@@ -1,0 +1,199 @@
+"""Classifiers that come with published weights are fitted probes: their answers, their classes, their faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save
+from torch import Tensor
+from torch.testing import assert_close
+
+from oscine.models import checkpoints
+from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED
+from oscine.models.errors import OscineError
+from oscine.models.export.onnx import export_onnx, session_of
+from oscine.models.zoo import create_model
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.onnx_head import make_onnx_head
+from oscine.probe.deploy.probe_json import check_probe
+from oscine.probe.deploy.published_classifiers import CLASSIFIERS, audioprotopnet, find_classifier
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
+from tests.conftest import Golden
+from tests.hub_server import Hub, serving
+from tests.tiny_encoders import TINY_CONVNEXT, noise, small_encoder
+
+BIRDS = ["wren", "robin", "tawny owl", "blackbird", "dunnock", "rook"]
+LINEAR, PROTOTYPES = "convnext_base.xcl", "convnext_base.ppnet1"
+REPOSITORIES = {row.name: str(row.repository) for row in PUBLISHED}
+
+
+def labels(names: list[str]) -> bytes:
+    return json.dumps({"model_type": "convnext", "id2label": {str(at): name for at, name in enumerate(names)}}).encode()
+
+
+def prototype_file(golden: Golden) -> dict[str, Tensor]:
+    backbone = {f"model.backbone.{name}": tensor for name, tensor in golden.under("hf.convnext.").items()}
+    return backbone | {
+        "head.prototype_vectors": golden["appn.prototypes"],
+        "head.last_layer.weight": golden["appn.weight"],
+        "head.last_layer.bias": golden["appn.bias"],
+    }
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden_convnext: Golden) -> Iterator[Hub]:
+    """With tiny stand-ins of both files, in the very layout of those that are published."""
+    small = ARCHITECTURES["convnext_base"]._replace(config=TINY_CONVNEXT)
+    monkeypatch.setitem(ARCHITECTURES, "convnext_base", small)
+    # The golden head reads the golden map, which is of the other spectrogram, and has three prototypes a class.
+    monkeypatch.setattr(checkpoints, "PUBLISHED", tuple(row._replace(settings={}) for row in PUBLISHED))
+    monkeypatch.setitem(CLASSIFIERS, PROTOTYPES, audioprotopnet(3))
+    with serving(tmp_path / "home", monkeypatch) as hub:
+        linear = {"model.safetensors": save(golden_convnext.under("hf.")), "config.json": labels(BIRDS)}
+        hub.add(REPOSITORIES[LINEAR], linear)
+        prototypes = {"model.safetensors": save(prototype_file(golden_convnext)), "config.json": labels(BIRDS[:4])}
+        hub.add(REPOSITORIES[PROTOTYPES], prototypes)
+        yield hub
+
+
+def test_every_row_that_a_classifier_comes_with_is_a_row_of_the_zoo() -> None:
+    assert CLASSIFIERS.keys() <= {row.name for row in PUBLISHED}
+    assert [CLASSIFIERS[f"convnext_base.ppnet{own}"].head["prototypes_per_class"] for own in (1, 5, 10, 20)] == [
+        1, 5, 10, 20,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [LINEAR, "convnext_base", f"hf-hub:{REPOSITORIES[LINEAR]}", f"{LINEAR}@main"])
+def test_the_linear_classifier_answers_as_transformers(hub, golden_convnext, name):
+    fitted = load_probe(name)
+    assert fitted.classes == BIRDS
+    assert_close(fitted(golden_convnext["waveform"]), golden_convnext["logits"].sigmoid(), atol=1e-5, rtol=0)
+    origin = fitted.origin
+    assert (origin.model, origin.licence, origin.repository) == (LINEAR, "not stated", REPOSITORIES[LINEAR])
+
+
+def test_the_prototypes_answer_as_the_authors_head(hub, golden_convnext):
+    fitted = load_probe(PROTOTYPES)
+    features = fitted.encoder(golden_convnext["waveform"])
+    activations = fitted.probe.activations(fitted.probe.prepare(features))
+    assert_close(activations, golden_convnext["appn.scores"], atol=1e-5, rtol=0)  # measured 9e-8
+    assert_close(fitted.probe(features), golden_convnext["appn.logits"], atol=1.4e-5, rtol=0)  # measured 1.2e-7
+    assert_close(fitted(golden_convnext["waveform"]), golden_convnext["appn.logits"].sigmoid(), atol=1e-5, rtol=0)
+    assert fitted.classes == BIRDS[:4]
+
+
+@pytest.mark.parametrize("name", [LINEAR, PROTOTYPES])
+def test_it_is_saved_loaded_and_exported_as_any_fitted_probe(hub, name, tmp_path):
+    fitted, clips = load_probe(name), noise(2, 32_000)
+    again = load_probe(save_probe(fitted, tmp_path / "probe"))
+    assert torch.equal(again(clips), fitted(clips))
+    assert again.origin.model == name
+    path = export_onnx(fitted.encoder, tmp_path / "birds.onnx", head=make_onnx_head(fitted))
+    _, logits = session_of(str(path)).run(None, {"waveform": clips.numpy()})
+    assert_close(torch.from_numpy(logits).sigmoid(), fitted(clips), atol=1e-4, rtol=0)
+
+
+def test_an_encoder_that_is_open_is_taken_if_it_has_the_weights(hub):
+    encoder = create_model(LINEAR, pretrained=True)
+    assert load_probe(LINEAR, encoder).encoder is encoder
+    with pytest.raises(OscineError, match=r"the classifier of convnext_base\.xcl needs the encoder of that name"):
+        load_probe(LINEAR, small_encoder())
+
+
+def test_what_was_fetched_is_loaded_without_a_network(hub, monkeypatch):
+    known = find_classifier(LINEAR)
+    assert known
+    assert list(known.classifier.fetch(known.row)) == [LINEAR, f"{LINEAR}, its classes"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.requests.clear()
+    assert load_probe(LINEAR).classes == BIRDS
+    assert hub.requests == []
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "a class more": ({"config.json": labels([*BIRDS, "crane"])}, r"LinearProbe of 7 classes.*fc\.weight \(6, 40\) for"),
+    "no names": (
+        {"config.json": b"{}"},
+        r"config\.json has id2label None, expected the name of each class by its number",
+    ),
+    "a gap": ({"config.json": b'{"id2label": {"0": "wren", "2": "rook"}}'}, r"expected the name of each class"),
+    "numbers": ({"config.json": b'{"id2label": {"0": 1}}'}, r"expected the name of each class"),
+    "a name twice": ({"config.json": labels([*BIRDS[:5], "wren"])}, r"has 'wren' 2 times in id2label"),
+    "no JSON": ({"config.json": b"{"}, r"config\.json"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_repository_that_does_not_fit_is_refused_in_a_line(hub, fault):
+    files, words = FAULTS[fault]
+    hub.repositories[REPOSITORIES[LINEAR]].commit(files)
+    with pytest.raises(OscineError, match=words) as error:
+        load_probe(LINEAR)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_without_its_classifier_is_refused_in_a_line(hub, golden_convnext):
+    hub.repositories[REPOSITORIES[LINEAR]].commit({"model.safetensors": save(golden_convnext.under("hf.convnext."))})
+    with pytest.raises(OscineError, match=r"2 missing") as error:
+        load_probe(LINEAR)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_is_checked_without_a_network_and_a_folder_of_that_name_is_a_folder(tmp_path, monkeypatch):
+    assert check_probe(LINEAR) is None
+    with pytest.raises(OscineError, match=r"no probe in convnext_bas\.xcl: .*did you mean convnext_base\.xcl\?"):
+        check_probe("convnext_bas.xcl")
+    assert find_classifier("bird_mae_base.xcl") is None
+    assert find_classifier("hf-hub:somebody/else") is None
+    monkeypatch.chdir(tmp_path)
+    Path(LINEAR).mkdir()
+    with pytest.raises(OscineError, match=r"expected a folder with probe\.json"):
+        check_probe(LINEAR)
+
+
+# Some of the classes
+
+
+def test_some_classes_have_the_probabilities_that_they_had(hub):
+    fitted, clips = load_probe(LINEAR), noise(2, 32_000)
+    fitted = replace(
+        fitted, thresholds=torch.arange(6) / 10, fitted_on={"task": "birds", "negatives": {}, "sounds_like_noise": []}
+    )
+    some = fitted.only(["rook", "wren", "dunnock"])
+    assert torch.equal(some(clips), fitted(clips)[:, [5, 0, 4]])
+    assert_close(some.thresholds, torch.tensor([0.5, 0.0, 0.4]))
+    assert some.fitted_on == {"task": "birds"}
+    fewer = some.only(["dunnock"])
+    assert torch.equal(fewer(clips), fitted(clips)[:, 4:5])
+    assert fewer.classes == ["dunnock"]
+
+
+def test_a_probe_of_some_classes_is_neither_saved_nor_exported(hub, tmp_path):
+    some = load_probe(LINEAR).only(["wren"])
+    with pytest.raises(OscineError, match=r"answers for 1 of its classes and cannot be saved so; take the one"):
+        save_probe(some, tmp_path / "probe")
+    with pytest.raises(OscineError, match="cannot be exported so"):
+        make_onnx_head(some)
+    assert not (tmp_path / "probe").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["wrem"], r"the probe has no class wrem \(did you mean wren\?\); it has 6, such as wren, robin, tawny owl"),
+        (["a", "b", "c", "d"], r"no class a, b, c and 1 more"),
+        (["wren", "wren"], "class wren is named twice"),
+        ([], "no class is named"),
+    ],
+)
+def test_names_that_a_probe_lacks_are_refused_with_those_that_are_meant(hub, names, words):
+    fitted: FittedProbe = load_probe(LINEAR)
+    with pytest.raises(OscineError, match=words):
+        fitted.only(names)
