@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from oscine.models.encoders.bird_mae import BirdMAE
     from oscine.models.encoders.convnext import ConvNeXt
     from oscine.models.encoders.eat import EAT
+    from oscine.models.encoders.wav2vec2 import Wav2Vec2
     from oscine.models.errors import OscineError
     from oscine.models.hub.folder import load_pretrained, save_pretrained
     from oscine.models.publish.convert import convert_checkpoint
@@ -40,6 +41,7 @@ else:
         "encoders.bird_mae": ["BirdMAE"],
         "encoders.convnext": ["ConvNeXt"],
         "encoders.eat": ["EAT"],
+        "encoders.wav2vec2": ["Wav2Vec2"],
         "errors": ["OscineError"],
         "hub.folder": ["load_pretrained", "save_pretrained"],
         "publish.convert": ["convert_checkpoint"],
@@ -50,7 +52,7 @@ else:
 
 __all__ = [
     "BAT", "EAT", "AudioError", "AudioMAE", "AudioMosaic", "BEATs", "BirdMAE", "ConvNeXt", "Encoder", "Features",
-    "OscineError", "PatchEncoder", "convert_checkpoint", "create_model", "embed_file", "embed_folder",
+    "OscineError", "PatchEncoder", "Wav2Vec2", "convert_checkpoint", "create_model", "embed_file", "embed_folder",
     "embed_recordings", "list_models", "load_audio", "load_pretrained", "merge_tables", "push_to_hub",
     "read_embeddings", "register_encoder", "save_pretrained", "split_clips",
 ]  # fmt: skip

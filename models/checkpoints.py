@@ -23,6 +23,7 @@ class Architecture(NamedTuple):
 
 AUDIO_MAE_PAPER = "arXiv 2207.06405"
 AUDIOMOSAIC_PAPER = "arXiv 2605.14231"
+AVES_PAPER = "arXiv 2210.14493"
 AVES2_PAPER = "arXiv 2508.11845"
 AUDIOPROTOPNET_PAPER = "arXiv 2404.10420"
 BAT_PAPER = "arXiv 2602.16305"
@@ -31,10 +32,12 @@ BIRDSET_PAPER = "arXiv 2403.10380"
 BIRD_MAE_PAPER = "arXiv 2504.12880"
 BIRDNET_PAPER = "Zenodo 20703646"
 EAT_PAPER = "arXiv 2401.03497"
+HUBERT_PAPER = "arXiv 2106.07447"
 NATURELM_PAPER = "arXiv 2411.07186"
 OPENBEATS_PAPER = "arXiv 2507.14129"
 PERCH_PAPER = "arXiv 2508.04665"
 SSLAM_PAPER = "arXiv 2506.12222"
+WAV2VEC2_PAPER = "arXiv 2006.11477"
 TINY = "oscine, for tests and two CPU cores"
 
 TINIEST = {"dim": 192, "depth": 6, "heads": 3}
@@ -42,6 +45,8 @@ SMALL = {"dim": 384, "depth": 12, "heads": 6}
 BASE = {"dim": 768, "depth": 12, "heads": 12}
 LARGE = {"dim": 1024, "depth": 24, "heads": 16}
 HUGE = {"dim": 1280, "depth": 32, "heads": 16}
+NORMALISED = {"normalise": True}
+PRE_NORM = {"pre_norm": True, "normalise": True}
 ONE_LAYER = {"depth": 1}
 # Of files that onnxruntime computes: the outputs by their names, or by their places where no name is known.
 BIRDNET_V3 = {
@@ -58,6 +63,7 @@ CONVNEXT_SIZES = {"dim": 1024, "depth": 3}  # of the last stage, whose blocks ar
 
 # Parameters, rate and clip are what the class makes of the config: they stand here because it needs torch to say so.
 ARCHITECTURES = {
+    "aves_base": Architecture("Wav2Vec2", BASE, AVES_PAPER, 94_370_944, 16_000, 5.0),
     "audio_mae_base": Architecture("AudioMAE", BASE, AUDIO_MAE_PAPER, 85_649_664, 16_000, 10.0),
     "audiomosaic_tiny": Architecture("AudioMosaic", TINIEST, TINY, 2_818_368, 16_000, 10.0),
     "audiomosaic_base": Architecture("AudioMosaic", BASE, AUDIOMOSAIC_PAPER, 85_651_200, 16_000, 10.0),
@@ -73,9 +79,15 @@ ARCHITECTURES = {
     "bird_mae_huge": Architecture("BirdMAE", HUGE, BIRD_MAE_PAPER, 630_342_400, 32_000, 5.0),
     "birdnet_v3": Architecture("ONNXEncoder", BIRDNET_V3, BIRDNET_PAPER, 0, 32_000, 3.0, ONE_LAYER),
     "convnext_base": Architecture("ConvNeXt", CONVNEXT_BASE, BIRDSET_PAPER, 87_562_368, 32_000, 5.0, CONVNEXT_SIZES),
-    "eat_base": Architecture("EAT", BASE, EAT_PAPER, 85_647_360, 16_000, 10.23),
     "perch_v2": Architecture("ONNXEncoder", PERCH_V2, PERCH_PAPER, 0, 32_000, 5.0, ONE_LAYER),
+    "birdaves_base": Architecture("Wav2Vec2", BASE, AVES_PAPER, 94_370_944, 16_000, 5.0),
+    "birdaves_large": Architecture("Wav2Vec2", LARGE, AVES_PAPER, 315_427_968, 16_000, 5.0),
+    "eat_base": Architecture("EAT", BASE, EAT_PAPER, 85_647_360, 16_000, 10.23),
+    "hubert_base": Architecture("Wav2Vec2", BASE | NORMALISED, HUBERT_PAPER, 94_370_944, 16_000, 5.0),
+    "hubert_large": Architecture("Wav2Vec2", LARGE | PRE_NORM, HUBERT_PAPER, 315_437_696, 16_000, 5.0),
     "sslam_base": Architecture("EAT", BASE, SSLAM_PAPER, 85_647_360, 16_000, 10.23),
+    "wav2vec2_base": Architecture("Wav2Vec2", BASE | NORMALISED, WAV2VEC2_PAPER, 94_370_944, 16_000, 5.0),
+    "wav2vec2_large": Architecture("Wav2Vec2", LARGE | PRE_NORM, WAV2VEC2_PAPER, 315_437_696, 16_000, 5.0),
 }
 
 
@@ -111,7 +123,13 @@ class Published(NamedTuple):
 
 
 AUDIOSET = "AudioSet-2M"
+LIBRISPEECH = "LibriSpeech (960 h)"
+LIBRI_LIGHT = "Libri-Light (60,000 h)"
 AVES2_ALL = "AudioSet and animal sounds (esp-aves2, all)"
+AVES_BIO = "FSD50K, animal sounds of AudioSet and VGGSound"
+AVES_ALL = "FSD50K, AudioSet, VGGSound"
+AVES_BIOX = f"{AVES_BIO}, Xeno-canto"
+AVES_BIOXN = f"{AVES_BIOX}, iNaturalist"
 AVES2_BIO = "animal sounds (esp-aves2, bio)"
 NATURELM = "NatureLM-audio's sounds and texts"
 OPENBEATS = "OpenBEATs' open collection"
@@ -119,6 +137,7 @@ XCL = "XCL-1.7M (Xeno-canto, BirdSet)"
 LAYOUT = "layout"  # loaded from seeded weights in the published layout, never from the real file
 UNVERIFIED = "unverified"  # besides, its authors' code or a repository of theirs was not there to compare with
 EMBEDDED = "embedded"  # made by oscine, in this package
+PICKLED = "pytorch_model.bin"  # what the repositories of facebook on the Hub hold instead of safetensors
 
 AUDIOMOSAIC_HUB = "hanxunh/AudioMosaic-vit-b16-"  # and what follows it
 # Of fewer positions than AudioSet's, and of other means and spreads.
@@ -169,6 +188,8 @@ PUBLISHED = (
         )
         for name, data, repository, settings in AUDIOMOSAIC_TUNED
     ),
+    Published("aves_base.bio", AVES_BIO, "aves-base-bio.torchaudio.pt", "MIT", LAYOUT),
+    Published("aves_base.all", AVES_ALL, "aves-base-all.torchaudio.pt", "MIT", LAYOUT),
     Published("bat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "lrauch/BAT-vit-b16-pretrainedAS2M"),
     Published("beats_base.as2m", AUDIOSET, "BEATs_iter3.pt", "MIT", UNVERIFIED),
     Published(
@@ -207,11 +228,16 @@ PUBLISHED = (
         supervised=True,
     ),
     *(audioprotopnet(prototypes) for prototypes in (1, 5, 10, 20)),
+    Published("birdaves_base.biox", AVES_BIOX, "birdaves-biox-base.torchaudio.pt", "MIT", LAYOUT),
+    Published("birdaves_large.biox", AVES_BIOX, "birdaves-biox-large.torchaudio.pt", "MIT", LAYOUT),
+    Published("birdaves_large.bioxn", AVES_BIOXN, "birdaves-bioxn-large.torchaudio.pt", "MIT", LAYOUT),
     Published("eat_base.as2m", AUDIOSET, WEIGHTS, "MIT", LAYOUT, "worstchan/EAT-base_epoch30_pretrain"),
     aves2("eat_base.aves2_all", AVES2_ALL, "esp-aves2-eat-all", settings=AVES2_SCALE),
     aves2("eat_base.aves2_bio", AVES2_BIO, "esp-aves2-eat-bio", settings=AVES2_SCALE),
     aves2("eat_base.aves2_sl_all", AVES2_ALL, "esp-aves2-sl-eat-all-ssl-all", supervised=True, settings=AVES2_SCALE),
     aves2("eat_base.aves2_sl_bio", AVES2_BIO, "esp-aves2-sl-eat-bio-ssl-all", supervised=True, settings=AVES2_SCALE),
+    Published("hubert_base.ls960", LIBRISPEECH, PICKLED, "Apache-2.0", LAYOUT),
+    Published("hubert_large.ll60k", LIBRI_LIGHT, PICKLED, "Apache-2.0", LAYOUT),
     Published(
         "perch_v2.inat2024_fsd50k", "Xeno-canto, iNaturalist, Tierstimmenarchiv, FSD50K", "perch_v2.onnx", "Apache-2.0",
         UNVERIFIED, "justinchuby/Perch-onnx", supervised=True,
@@ -221,6 +247,12 @@ PUBLISHED = (
         # As two public projects record it, independently of each other.
         sha256="8ec670adb241c710422ddd894ff1bade142ef0b25cf1ee68577aa45f89432298",
     ),
+    Published("wav2vec2_base.ls960", LIBRISPEECH, PICKLED, "Apache-2.0", LAYOUT),
+    Published(
+        "wav2vec2_base.xcl", XCL, WEIGHTS, NOT_STATED, UNVERIFIED, "DBD-research-group/Wav2Vec2-Base-BirdSet-XCL",
+        supervised=True,
+    ),
+    Published("wav2vec2_large.lv60", LIBRI_LIGHT, PICKLED, "Apache-2.0", LAYOUT),
 )  # fmt: skip
 
 

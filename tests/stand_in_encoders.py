@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.frontends.mel import EATFrontend
+from oscine.models.encoders.wav2vec2 import Wav2Vec2
 from oscine.models.timm_parts import Block, LayerNorm
 
 RATE, DIM = 8_000, 32
@@ -44,6 +45,16 @@ class Frames(Encoder):
             tokens = block(tokens)
             outputs.append(tokens[:, :, None])
         return Features.of_patches([outputs[layer] for layer in self.layer_numbers(layers)], tokens.mean(1))
+
+
+class Waves(Wav2Vec2):
+    """HuBERT's kind, small: two convolutions' worth of positions, every frame hears the whole clip."""
+
+    def __init__(self, depth: int = 3, sample_rate: int = RATE, seconds: float = 0.5) -> None:
+        super().__init__(
+            DIM, depth, heads=2, conv_dim=16, conv_width=8, conv_groups=4, normalise=True, sample_rate=sample_rate,
+            seconds=seconds,
+        )  # fmt: skip
 
 
 class Stages(Encoder):
@@ -107,7 +118,12 @@ class File(Encoder):
         return Features.of_patches([torch.from_numpy(vectors).to(input.device)[:, None, None]])
 
 
-STAND_INS: dict[str, Callable[[], Encoder]] = {"frames": Frames, "stages": Stages, "file": File}
+STAND_INS: dict[str, Callable[[], Encoder]] = {
+    "frames": Frames,
+    "waves": Waves,
+    "stages": Stages,
+    "file": File,
+}
 
 
 def stand_in(kind: str) -> Encoder:

@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oscine.models.encoders.base.fairseq_layers import ConvPositions, SeparateAttention
 from oscine.models.encoders.base.layers import BlockSizes, drop_path_rates, gather_patches, init_linear, run_blocks
 from oscine.models.encoders.base.patch_encoder import ChunkedEncoder
 from oscine.models.encoders.frontends.mel import PATCH, BEATsFrontend
@@ -144,25 +145,6 @@ class Transformer(nn.Module):
         return cast(DeepNormBlock, self.layers[0]).self_attn.relative_attention_bias
 
 
-class ConvPositions(nn.Module):
-    """A grouped convolution over the sequence of tokens, with weight norm over each tap of the kernel."""
-
-    def __init__(self, dim: int, width: int, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-        self.weight_v = nn.Parameter(torch.randn(dim, dim // groups, width) * math.sqrt(4 / (width * dim)))
-        self.weight_g = nn.Parameter(self.weight_v.detach().norm(dim=(0, 1), keepdim=True))
-        self.bias = nn.Parameter(torch.zeros(dim))
-
-    def forward(self, tokens: Tensor) -> Tensor:  # [batch, tokens, dim]
-        weight = self.weight_v * (self.weight_g / self.weight_v.norm(dim=(0, 1), keepdim=True))
-        width = weight.shape[2]
-        sequence = rearrange(tokens, "batch token dim -> batch dim token")
-        mixed = F.conv1d(sequence, weight, self.bias, padding=width // 2, groups=self.groups)
-        # An even width gives one token more than came in: the last one is dropped.
-        return rearrange(mixed[..., : tokens.shape[1]], "batch dim token -> batch token dim")
-
-
 class DeepNormBlock(nn.Module):
     """Attention, then an MLP, each normalised after its sum with the residual, which counts `residual` times."""
 
@@ -182,29 +164,18 @@ class DeepNormBlock(nn.Module):
         return self.final_layer_norm(tokens * self.residual + self.drop_path(mlp))
 
 
-class GatedBiasAttention(nn.Module):
+class GatedBiasAttention(SeparateAttention):
     """Attention whose position bias every query weighs, head by head, before the softmax."""
 
     relative_attention_bias: nn.Embedding  # in the first layer alone
 
     def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(dim, dim)
-        self.v_proj = nn.Linear(dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        super().__init__(dim, heads)
         self.grep_linear = nn.Linear(dim // heads, 8)
         self.grep_a = nn.Parameter(torch.ones(1, heads, 1, 1))
 
-    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:  # [batch, tokens, dim]
-        query, key, value = (
-            rearrange(project(tokens), "batch token (head part) -> batch head token part", head=self.heads)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        mask = (self.gate(query) * bias).to(query.dtype)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.out_proj(rearrange(mixed, "batch head token part -> batch token (head part)"))
+    def mask(self, query: Tensor, bias: Tensor) -> Tensor:  # [batch, head, query, key]
+        return self.gate(query) * bias
 
     def gate(self, query: Tensor) -> Tensor:  # [batch, head, query, 1]
         """Return how much of the bias a query takes: WavLM's gated relative position bias (arXiv 2110.13900)."""

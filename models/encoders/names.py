@@ -20,6 +20,7 @@ ENCODERS: Classes[Encoder] = Classes(
         "BEATs": "encoders.beats",
         "ConvNeXt": "encoders.convnext",
         "AudioMAE": "encoders.audio_mae",
+        "Wav2Vec2": "encoders.wav2vec2",
         "AudioMosaic": "encoders.audiomosaic",
         "ONNXEncoder": "encoders.onnx_encoder",
     },

@@ -18,6 +18,7 @@ from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.convnext import ConvNeXt
 from oscine.models.encoders.eat import EAT
 from oscine.models.encoders.frontends.mel import MELS, PATCH
+from oscine.models.encoders.wav2vec2 import Wav2Vec2
 
 State = dict[str, Tensor]
 
@@ -28,6 +29,10 @@ PREFIXES = ("student.encoder.", "encoder.", "model.", "")
 BAT_DISCARDED = ("decoder.", "head.")
 EAT_DISCARDED = ("decoder.", "shared_decoder.", "recon_proj.", "cls_proj.", "center", "fc_norm.", "head.")
 BEATS_DISCARDED = ("predictor.", "raw2fbank_pad.", "patch_embedding_pad.")  # a classifier; ESPnet's masks of padding
+# transformers' heads for transcription, pretraining and classification; torchaudio's for transcription.
+WAV2VEC2_DISCARDED = (
+    "masked_spec_embed", "lm_head.", "quantizer.", "project_q.", "project_hid.", "projector.", "classifier.", "aux.",
+)  # fmt: skip
 AUDIO_MAE_DISCARDED = ("decoder", "mask_token", "head.")
 AUDIOMOSAIC_DISCARDED = (
     "projector.", "logit_scale", "logit_bias", "online_classifier.", "head.", "attn_query", "attn_key.", "attn_value.",
@@ -55,6 +60,7 @@ CONVNEXT_NAMES = {
     r"(?<=\d\.)pwconv(?=[12]\.)": "mlp.fc",
     r"(?<=\d\.)layer_scale_parameter$": "gamma",
 }
+TORCHAUDIO_NAMES = {"encoder.feature_projection.": "feature_projection.", "encoder.transformer.": "encoder."}
 BEATS_SHARED = "self_attn.relative_attention_bias.weight"  # of the first layer, for all
 # PyTorch's two spellings of a weight norm: older files have ours.
 WEIGHT_NORM = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
@@ -131,6 +137,17 @@ def convnext_names(state: State) -> State:
     return tensors
 
 
+def wav2vec2_names(state: State) -> State:
+    """Take the encoder's tensors out of a checkpoint of HuBERT, wav2vec 2.0 or AVES: transformers' or torchaudio's."""
+    tensors = without(WAV2VEC2_DISCARDED, select_around(state, "feature_extractor.conv_layers.0.conv.weight"))
+    for theirs, ours in TORCHAUDIO_NAMES.items():
+        tensors = {
+            ours + name.removeprefix(theirs) if name.startswith(theirs) else name: tensor
+            for name, tensor in tensors.items()
+        }
+    return weight_norm(tensors)
+
+
 def select_around(state: State, anchor: str) -> State:
     """Select the tensors under the same prefix as the one called `anchor`, without it. No anchor: all, as they are."""
     prefix = prefix_of(state, anchor) or ""
@@ -176,6 +193,7 @@ KEY_MAPPERS: dict[type[Encoder], Callable[[State], State]] = {
     EAT: eat_names,
     BEATs: beats_names,
     AudioMAE: audio_mae_names,
+    Wav2Vec2: wav2vec2_names,
     AudioMosaic: audiomosaic_names,
     ConvNeXt: convnext_names,
 }

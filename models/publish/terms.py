@@ -51,6 +51,7 @@ STATED = {
     "CC BY-NC 4.0": "cc-by-nc-4.0",
     "CC BY-NC 4.0 (README: CC BY 4.0)": "cc-by-nc-4.0",
     "CC BY-NC-SA 4.0": "cc-by-nc-sa-4.0",
+    "CC BY-SA 4.0": "cc-by-sa-4.0",
 }
 
 UNCLEAR = {

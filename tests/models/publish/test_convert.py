@@ -54,7 +54,7 @@ def same(one: Encoder, other: Encoder) -> bool:
 
 def official(name: str, folder: Path) -> tuple[Encoder, Path]:
     """An encoder and a file of its weights as the authors wrap them."""
-    encoder = seeded(name.partition(".")[0])
+    encoder = seeded(name)
     state = dict(encoder.state_dict())
     layout = {"eat": eat_on_the_hub, "sslam": eat_on_the_hub, "convnext": convnext_on_the_hub}.get(
         name.partition("_")[0]
