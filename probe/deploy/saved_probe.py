@@ -78,10 +78,11 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
     folder = Path(folder)
     check_whole(fitted, "saved")
     known = describe_encoder(fitted.encoder)
-    if (known["model"] or "").startswith(LOCAL):
-        known["model"] = LOCAL + str(Path(known["model"].removeprefix(LOCAL)).resolve())
-    elif with_encoder is None:
-        with_encoder = not known["repository"]
+    kind = next((kind for kind in (LOCAL, ONNX_FILE) if (known["model"] or "").startswith(kind)), None)
+    if kind:
+        known["model"] = kind + str(Path(known["model"].removeprefix(kind)).resolve())
+    if with_encoder is None:
+        with_encoder = kind != LOCAL and not known["repository"]
     facts = {
         "oscine_version": __version__,
         **fitted.describe(),

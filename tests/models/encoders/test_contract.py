@@ -11,10 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 import torch
 from torch import Tensor
 from torch.testing import assert_close
@@ -50,7 +48,7 @@ from oscine.probe.metrics.bootstrap import Resampling
 from oscine.probe.report.examples import Judged
 from oscine.probe.report.page import probe_report
 from oscine.probe.results.intervals import assess
-from oscine.probe.tasks.task import Task, read_task
+from oscine.probe.tasks.task import Task
 from tests.stand_in_encoders import DIM, RATE, STAND_INS, stand_in
 from tests.tiny_encoders import noise, tiny_convnext
 
@@ -90,20 +88,6 @@ def is_own(encoder: Encoder) -> bool:
 def twin(encoder: Encoder, **changes: Any) -> Encoder:
     """With the same settings but for some, and with other weights."""
     return type(encoder)(**encoder.config | changes).eval()
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    """High and low tones of up to half a second, in two folds."""
-    folder, lines = tmp_path_factory.mktemp("tones"), ["path,label,fold"]
-    draw = np.random.default_rng(0)
-    for row in range(12):
-        time = np.arange(RATE // 2 - 100 * row) / RATE
-        tone = 0.3 * np.sin(2 * np.pi * (2500 if row % 2 else 400) * time) + 0.02 * draw.standard_normal(len(time))
-        soundfile.write(folder / f"{row}.wav", tone, RATE)
-        lines.append(f"{row}.wav,{'high' if row % 2 else 'low'},{row // 2 % 2}")
-    (folder / "table.csv").write_text("\n".join(lines))
-    return read_task(folder / "table.csv")
 
 
 def folder_of(task: Task) -> Path:

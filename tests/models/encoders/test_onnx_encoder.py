@@ -5,16 +5,23 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
+import soundfile
 import torch
 from torch.testing import assert_close
 
+from oscine.cli.console.command import call
+from oscine.cli.encode.embed import embed
+from oscine.models.embed.embed import embed_folder
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.encoders.base import onnx_file
 from oscine.models.encoders.base.devices import moved
 from oscine.models.encoders.base.encoder import Encoder
@@ -25,7 +32,18 @@ from oscine.models.export.onnx import Head, export_onnx
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.publish.upload import push_to_hub
 from oscine.models.zoo import create_model
+from oscine.probe.deploy.fitted_probe import keep_probe
+from oscine.probe.deploy.saved_probe import load_probe, save_probe
+from oscine.probe.features.embedding_table import read_embedded
+from oscine.probe.features.encoding import Encoding, encode_task
+from oscine.probe.features.store import open_store
+from oscine.probe.fit.judge import judge
+from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.heads.probe import Needs
+from oscine.probe.heads.registry import PROBES
+from oscine.probe.tasks.task import Task
+from tests.models.encoders.test_contract import LAST, SMALL, STEP, fit_of, folder_of, tuning_of
 from tests.onnx_models import (
     CLASSES,
     DIM,
@@ -277,3 +295,73 @@ def test_a_device_that_onnxruntime_lacks_is_refused_where_it_was_asked_for(
     monkeypatch.setattr("oscine.models.encoders.base.devices.choose_device", lambda device: "cuda")
     monkeypatch.setattr("oscine.models.encoders.base.devices.device_name", lambda device: "some GPU")
     assert moved(encoder, "auto").device.type == "cpu"
+
+
+# What is built for it
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_every_probe_reads_a_map_and_those_that_compare_patches_refuse_one_vector(
+    name: str, encoder: Encoder, plain: Encoder, task: Task
+) -> None:
+    for one in (encoder, plain):
+        make = partial(PROBES[name], one, len(task.classes), **SMALL.get(name, {}))
+        if PROBES[name].spatial and not one.spatial:
+            with pytest.raises(OscineError, match=f"{name} compares the patches of a clip, ONNXEncoder has one vector"):
+                make()
+            continue
+        judgement = judge(make, encode_task(one, task, make().needs), task, STEP)
+        assert all(logits.isfinite().all() for logits in judgement.logits)
+
+
+def test_a_store_and_a_table_have_the_numbers_that_encoding_gives(encoder: Encoder, task: Task, tmp_path: Path) -> None:
+    usual = encode_task(encoder, task, LAST, batch_size=5)
+    kept = open_store(Encoding(encoder, task, LAST, batch_size=3), tmp_path / "store").take(
+        torch.arange(len(task.rows))
+    )
+    for one, other in zip(kept, usual, strict=True):
+        assert_close(one, other, atol=1e-3, rtol=1e-3)
+    table = tmp_path / "table.parquet"
+    embed_folder(EmbeddingExtractor(encoder, [-1], ("pooled", "cls")), folder_of(task), table, workers=2)
+    read = read_embedded(table, encoder, task, Needs(layers=[-1], parts=("pooled",)))
+    assert_close(read.pooled, usual.pooled, atol=1e-5, rtol=0)
+
+
+def test_no_numbers_for_silence_are_an_error_that_names_the_clip_and_what_would_do(tmp_path: Path) -> None:
+    encoder = open_small(write_small(tmp_path, ratio=True))
+    folder = tmp_path / "night"
+    folder.mkdir()
+    soundfile.write(folder / "owl.wav", np.concatenate([noise(SAMPLES).numpy(), np.zeros(SAMPLES)]), RATE)
+    words = r"makes of owl\.wav from 0\.5 s is not finite; its file has no numbers for that.*take the one in float32"
+    with pytest.raises(OscineError, match=words):
+        embed_folder(encoder, folder, tmp_path / "table.parquet", workers=0)
+
+
+def test_a_fitted_probe_brings_its_file_along_or_finds_it_by_its_path(
+    encoder: Encoder, task: Task, tmp_path: Path
+) -> None:
+    fit = fit_of(encoder, task, AttentiveProbe)
+    fitted = keep_probe(fit, fit.judge())
+    for folder, beside in ((tmp_path / "beside", None), (tmp_path / "alone", False)):
+        save_probe(fitted, folder, with_encoder=beside)
+        assert (folder / "encoder").exists() == (beside is None)
+        loaded = load_probe(folder)
+        assert torch.equal(loaded(noise(2, SAMPLES)), fitted(noise(2, SAMPLES)))
+
+
+def test_fine_tuning_refuses_in_a_line(encoder: Encoder, task: Task) -> None:
+    with pytest.raises(OscineError, match="ONNXEncoder cannot be fine-tuned: no gradients reach its weights"):
+        tuning_of(encoder, task)
+
+
+def test_every_command_opens_a_folder_of_it(encoder: Encoder, task: Task, tmp_path: Path) -> None:
+    save_pretrained(encoder, tmp_path / "saved")
+    arguments = [
+        str(folder_of(task)),
+        "--model",
+        f"local-dir:{tmp_path / 'saved'}",
+        "--out",
+        str(tmp_path / "table.csv"),
+    ]
+    assert call(embed, arguments) == 0
+    assert len(pd.read_csv(tmp_path / "table.csv")) == len(task.rows)
