@@ -19,6 +19,7 @@ from oscine.models.encoders.convnext import ConvNeXt
 from oscine.models.encoders.eat import EAT
 from oscine.models.encoders.frontends.mel import MELS, PATCH
 from oscine.models.encoders.wav2vec2 import Wav2Vec2
+from oscine.models.encoders.onnx_encoder import ONNXEncoder
 
 State = dict[str, Tensor]
 
@@ -196,4 +197,5 @@ KEY_MAPPERS: dict[type[Encoder], Callable[[State], State]] = {
     Wav2Vec2: wav2vec2_names,
     AudioMosaic: audiomosaic_names,
     ConvNeXt: convnext_names,
+    ONNXEncoder: as_it_is,  # of a file that onnxruntime computes, see onnx_files.py
 }

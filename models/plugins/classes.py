@@ -6,7 +6,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -31,10 +31,14 @@ class Classes(MutableMapping[str, type[T]], Generic[T]):
 
     kind, base: a word for them and the module with the class that all of them are kinds of, Recipe of "a.b:Recipe"
     homes: name to the file in the room that has the class
+    unlisted: of these the names of classes that only files name, which nobody is to choose
     """
 
-    def __init__(self, kind: str, base: str, room: str, homes: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: str, base: str, room: str, homes: Mapping[str, str], *, unlisted: Collection[str] = ()
+    ) -> None:
         self.kind, self.base, self.room, self.homes = kind, base, room, dict(homes)
+        self.unlisted = frozenset(unlisted)
         self.registered: dict[str, type[T]] = {}
 
     def __getitem__(self, name: str) -> type[T]:
@@ -98,13 +102,13 @@ class Classes(MutableMapping[str, type[T]], Generic[T]):
         del self.registered[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self.homes, *self.registered])
+        return iter([*(name for name in self.homes if name not in self.unlisted), *self.registered])
 
     def __len__(self) -> int:
-        return len(self.homes) + len(self.registered)
+        return len(self.homes) - len(self.unlisted) + len(self.registered)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.homes or name in self.registered
+        return (name in self.homes and name not in self.unlisted) or name in self.registered
 
     def _find(self, name: object) -> type[T] | None:
         """Find a class of somebody else that is here already; None where there is none."""

@@ -10,10 +10,19 @@ from typing import Any
 
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
-from oscine.models.hub.encoder_files import BOUNDS, CONFIG, WEIGHTS, check_folder, check_weights
+from oscine.models.hub.encoder_files import (
+    BOUNDS,
+    CONFIG,
+    WEIGHTS,
+    check_content,
+    check_folder,
+    check_weights,
+    encoder_folder,
+    read_content,
+)
 from oscine.models.hub.encoder_files import INSIDE as ENCODER
 from oscine.models.json_text import check_version, fits, read_json, shown
-from oscine.models.zoo import HUB, LOCAL, check_fetchable, check_model
+from oscine.models.zoo import HUB, LOCAL, ONNX_FILE, check_fetchable, check_model
 from oscine.probe.deploy.published_classifiers import CLASSIFIERS, check_classifier, find_classifier
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.tasks.class_names import LONGEST_NAME, is_name
@@ -78,6 +87,9 @@ def check_probe(probe: str | Path) -> dict[str, Any] | None:
     if str(probe).startswith(HUB):
         check_fetchable(str(probe))
         return None
+    if holds_classifier(probe):
+        check_model(encoder_of_classifier(probe))
+        return None
     folder = probe_folder(probe)
     facts = read_facts(folder)
     check_weights(folder / TENSORS)
@@ -90,6 +102,26 @@ def check_probe(probe: str | Path) -> dict[str, Any] | None:
     except OscineError as error:
         raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
     return facts
+
+
+def holds_classifier(name: str | Path) -> bool:
+    """Return whether a name is of an ONNX file, or of a folder with an encoder that is one and has names of classes.
+
+    A folder with a probe is that probe's.
+    """
+    if str(name).startswith(ONNX_FILE):
+        return True
+    folder = encoder_folder(str(name).removeprefix(LOCAL))
+    if find_probe(Path(name)) or not (folder / CONFIG).is_file():
+        return False
+    content = read_content(folder / CONFIG)
+    check_content(content)
+    return bool(content["config"].get("class_bytes"))
+
+
+def encoder_of_classifier(name: str | Path) -> str:
+    """Return the name by which `create_model` opens what `holds_classifier` has found."""
+    return str(name) if str(name).startswith((LOCAL, ONNX_FILE)) else f"{LOCAL}{name}"
 
 
 def probe_folder(path: str | Path) -> Path:

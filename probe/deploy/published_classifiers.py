@@ -16,6 +16,7 @@ from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import CONFIG
 from oscine.models.json_text import fits, read_json, shown
 from oscine.models.zoo import HUB, check_fetchable
+from oscine.probe.deploy.file_classifier import FileClassifier
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.tasks.class_names import is_name
 from oscine.probe.tasks.kinds import TaskKind
@@ -97,13 +98,14 @@ def audioprotopnet(prototypes: int) -> Classifier:
     return Classifier("PrototypicalProbe", settings, {name: f"head.{name}" for name in names})
 
 
-# By the row of models/checkpoints.py; another kind of classifier has `load` and `fetch`, too.
-CLASSIFIERS: dict[str, Classifier] = {
+# By the row of models/checkpoints.py.
+CLASSIFIERS: dict[str, Classifier | FileClassifier] = {
     "convnext_base.xcl": Classifier(
         "LinearProbe", {"pool": "pooled", "norm": "none"},
         {"fc.weight": "classifier.weight", "fc.bias": "classifier.bias"},
     ),
     **{f"convnext_base.ppnet{own}": audioprotopnet(own) for own in (1, 5, 10, 20)},
+    **dict.fromkeys(("birdnet_v3.global_11k", "birdnet_v3.global_11k_fp16", "perch_v2.inat2024_fsd50k"), FileClassifier()),
 }  # fmt: skip
 
 
@@ -112,7 +114,7 @@ class Known(NamedTuple):
 
     row: Published
     revision: str | None
-    classifier: Classifier
+    classifier: Classifier | FileClassifier
 
 
 def find_classifier(name: str | Path) -> Known | None:

@@ -51,6 +51,7 @@ from oscine.models.json_text import fits, one_line, shown
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.replace_outputs import check_ours, has_fields
 from oscine.models.zoo import HUB, LOCAL, ONNX_FILE, create_model, fetch_weights
+from oscine.probe.deploy.file_classifier import classifier_of
 from oscine.probe.deploy.fitted_probe import FittedProbe, check_whole
 from oscine.probe.deploy.probe_json import (
     BESIDE,
@@ -59,7 +60,9 @@ from oscine.probe.deploy.probe_json import (
     MARK,
     TENSORS,
     encoder_name,
+    encoder_of_classifier,
     encoder_revision,
+    holds_classifier,
     probe_folder,
     read_facts,
 )
@@ -120,7 +123,8 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     """Load the probe that `save_probe` wrote, with its encoder, in eval mode and on the encoder's device.
 
     folder: its own or that of the run that made it; or "hf-hub:OWNER/REPOSITORY" of a published one, also with "@REVISION".
-        Or the name of weights that a classifier comes with, such as "convnext_base.xcl".
+        Or the name of weights that a classifier comes with, such as "convnext_base.xcl"; or the folder, or the
+        "onnx-file:", of an encoder whose file is a classifier with names.
 
     The encoder is the one beside it, else it is opened by its name, in the revision that it had. encoder: one that is open
     already; either must have the very weights and settings that the probe was fitted on. A tensor that is missing, too many
@@ -128,6 +132,8 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     """
     if known := find_classifier(folder):
         return known.classifier.load(known.row, known.revision, encoder)
+    if holds_classifier(folder):
+        return classifier_of(encoder or create_model(encoder_of_classifier(folder)))
     fetched = str(folder).startswith(HUB)
     origin: Origin | None
     if fetched:

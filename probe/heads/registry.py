@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from oscine.probe.heads.probe import Probe
 
 PROBES: Classes[Probe] = Classes(
-    "probe", "oscine.probe.heads.probe:Probe", "oscine.probe", {name: home for name, (home, _) in OUR_PROBES.items()}
+    "probe",
+    "oscine.probe.heads.probe:Probe",
+    "oscine.probe",
+    {name: home for name, (home, _) in OUR_PROBES.items()} | {"IdentityProbe": "heads.identity"},
+    unlisted=["IdentityProbe"],  # there is nothing to fit
 )
 
 

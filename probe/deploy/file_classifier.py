@@ -1,0 +1,78 @@
+"""Make the classifier in an encoder's own ONNX file a fitted probe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from oscine.models.checkpoints import Published
+from oscine.models.errors import OscineError
+from oscine.probe.tasks.kinds import TaskKind
+
+if TYPE_CHECKING:
+    from oscine.models.encoders.base.encoder import Encoder
+    from oscine.models.encoders.onnx_encoder import ONNXEncoder
+    from oscine.models.hub.download import Fetched
+    from oscine.probe.deploy.fitted_probe import FittedProbe
+
+KINDS = {"softmax": TaskKind.SINGLE, "sigmoid": TaskKind.MULTI, "none": TaskKind.MULTI}  # by `activation` of the file
+
+
+class FileClassifier(NamedTuple):
+    """A classifier of the zoo that is an output of an ONNX file, whose class list lies beside it."""
+
+    def load(self, row: Published, revision: str | None, encoder: Encoder | None) -> FittedProbe:
+        """Return the probe of a row's file, or of an encoder that was made of the file."""
+        from oscine.models.zoo import create_model
+
+        if encoder is None:
+            encoder = create_model(row.name, pretrained=True, revision=revision)
+        return classifier_of(encoder)
+
+    def fetch(self, row: Published, revision: str | None = None) -> dict[str, Fetched]:
+        """Fetch all that `load` needs offline: the file and, unless its repository lacks it, the class list beside it."""
+        from oscine.models.zoo import fetch_weights
+
+        return {row.name: fetch_weights(row.name, revision)}
+
+
+def classifier_of(encoder: Encoder) -> FittedProbe:
+    """Return the scores of an encoder's own ONNX file as a fitted probe that needs no other fit.
+
+    Its encoder is the same file, read for its scores.
+    """
+    import torch
+
+    from oscine.models.encoders.base.fingerprint import digest
+    from oscine.models.encoders.onnx_encoder import ONNXEncoder
+    from oscine.probe.deploy.fitted_probe import FittedProbe
+    from oscine.probe.heads.identity import IdentityProbe
+    from oscine.probe.metrics.calibration import Scaling
+
+    model = (encoder.provenance or {}).get("model") or type(encoder).__name__
+    if not isinstance(encoder, ONNXEncoder):
+        raise OscineError(f"{model} is no ONNX file and has no classifier of its own; fit a probe on it")
+    check_listed(encoder, model)
+    config, scoring = encoder.config, encoder.scoring().eval()
+    head = {"probabilities": config["activation"] == "none"}
+    probe = IdentityProbe(scoring, scoring.dim, **head).eval()
+    numbers = [torch.tensor([config[name]], dtype=torch.float64) for name in ("scale", "shift")]
+    scaled = (config["scale"], config["shift"]) != (1, 0)
+    origin = encoder.origin and encoder.origin._replace(fingerprint=digest(probe.stored()))
+    return FittedProbe(
+        probe, scoring, head, encoder.classes, encoder.seconds, KINDS[config["activation"]],
+        scaling=Scaling(*numbers) if scaled else None, fitted_on={"task": model}, origin=origin,
+    )  # fmt: skip
+
+
+def check_listed(encoder: ONNXEncoder, model: str) -> None:
+    """Raise where an ONNX file has no scores, or no list of its classes lay beside it."""
+    config = encoder.config
+    if config["scores"] is None:
+        raise OscineError(f"{model} is no classifier: its config names no output with scores; give scores=")
+    if not encoder.classes:
+        list_file = config["class_file"] or "a list of its classes"
+        column = f", column {config['class_column']}," if config["class_column"] else ""
+        raise OscineError(
+            f"{model} is a classifier without names: {list_file}{column} did not lie beside its file; put both into one "
+            "folder, create_model(NAME, checkpoint_path=FILE) and hand it over as the encoder"
+        )
