@@ -18,8 +18,8 @@ from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.convnext import ConvNeXt
 from oscine.models.encoders.eat import EAT
 from oscine.models.encoders.frontends.mel import MELS, PATCH
-from oscine.models.encoders.wav2vec2 import Wav2Vec2
 from oscine.models.encoders.onnx_encoder import ONNXEncoder
+from oscine.models.encoders.wav2vec2 import Wav2Vec2
 
 State = dict[str, Tensor]
 

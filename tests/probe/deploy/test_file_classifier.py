@@ -11,20 +11,19 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from oscine.models import checkpoints
-from tests.hub_server import Hub, serving
-from tests.onnx_models import CLASS_LISTS, layout, published
 from torch.testing import assert_close
 
 from oscine.cli.console.command import call
 from oscine.cli.encode.predict import predict
+from oscine.models import checkpoints
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.identity import IdentityProbe
 from oscine.probe.heads.registry import PROBES
-from tests.onnx_models import MAPPED, NAMES, RATE, SAMPLES, small, write_small
+from tests.hub_server import Hub, serving
+from tests.onnx_models import CLASS_LISTS, MAPPED, NAMES, RATE, SAMPLES, layout, published, small, write_small
 from tests.tiny_encoders import noise, small_encoder
 
 PERCH = "justinchuby/Perch-onnx"
