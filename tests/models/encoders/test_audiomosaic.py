@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from timm.layers import LayerNorm
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from oscine.models import checkpoints
+from oscine.models.checkpoints import ESC_50, LAYOUT, Published
 from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.errors import OscineError
 from oscine.models.hub.layouts import AUDIOMOSAIC_DISCARDED, audiomosaic_names
@@ -20,6 +23,7 @@ from oscine.models.hub.weights import load_strictly, load_weights
 from oscine.models.zoo import create_model
 from oscine.probe.heads.linear import LinearProbe
 from tests.conftest import Golden
+from tests.hub_server import serving
 from tests.tiny_encoders import DEPTH, DIM, TINY, noise, shaken
 
 SHAPES = Path(__file__).resolve().parents[2] / "golden/audiomosaic_base_shapes.json"
@@ -148,6 +152,23 @@ def test_every_layout_holds_the_same_encoder(layout: str, tmp_path: Path) -> Non
     encoder = TINY["AudioMosaic"]()
     load_weights(encoder, tmp_path / "model_state_dict.pt")
     assert all(torch.equal(encoder.state_dict()[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("layout", ["pretrained", "fine-tuned"])
+@pytest.mark.parametrize("name", ["audiomosaic_tiny.as2m", "audiomosaic_tiny.esc50_1"])
+def test_what_lies_on_the_hub_is_loaded_by_its_row(
+    name: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {} if name.endswith("as2m") else ESC_50
+    published = Published(name, "a garden", "model.safetensors", "MIT", LAYOUT, "wren/mosaic", settings=settings)
+    monkeypatch.setattr(checkpoints, "PUBLISHED", (published,))
+    made = create_model("audiomosaic_tiny", **settings)
+    with serving(tmp_path, monkeypatch) as hub:
+        hub.add("wren/mosaic", {"model.safetensors": save(LAYOUTS[layout](dict(made.state_dict())))})
+        loaded = create_model(name, pretrained=True)
+    assert loaded.config == made.config
+    assert loaded.seconds == settings.get("seconds", 10.0)
+    assert all(torch.equal(loaded.state_dict()[one], tensor) for one, tensor in made.state_dict().items())
 
 
 def test_a_strange_tensor_and_the_names_of_another_encoder_are_named(tmp_path: Path) -> None:
