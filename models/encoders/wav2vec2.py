@@ -80,6 +80,10 @@ class Wav2Vec2(Encoder):
         self.encoder = Transformer(sizes, ConvPositions(dim, conv_width, conv_groups), pre_norm)
         init_linear(self)
 
+    def layer_of(self, parameter: str) -> int:
+        behind = self.encoder.pre_norm and parameter.startswith("encoder.layer_norm.")
+        return self.decay_layers + 1 if behind else super().layer_of(parameter)
+
     def steps(self, samples: int) -> int:
         return 1 + (max(samples, WINDOW) - WINDOW) // HOP
 

@@ -139,13 +139,21 @@ def convnext_names(state: State) -> State:
 
 
 def wav2vec2_names(state: State) -> State:
-    """Take the encoder's tensors out of a checkpoint of HuBERT, wav2vec 2.0 or AVES: transformers' or torchaudio's."""
+    """Take the encoder's tensors out of a checkpoint of HuBERT, wav2vec 2.0 or AVES: transformers' or torchaudio's.
+
+    Where every convolution is normed over its channels, those of HuBERT large have no bias in torchaudio's files: it is 0.
+    """
     tensors = without(WAV2VEC2_DISCARDED, select_around(state, "feature_extractor.conv_layers.0.conv.weight"))
     for theirs, ours in TORCHAUDIO_NAMES.items():
         tensors = {
             ours + name.removeprefix(theirs) if name.startswith(theirs) else name: tensor
             for name, tensor in tensors.items()
         }
+    if "feature_extractor.conv_layers.1.layer_norm.weight" in tensors:
+        kernels = {
+            name: tensors[name] for name in tensors if name.startswith("feature_extractor.") and tensors[name].ndim == 3
+        }
+        tensors = {f"{name[:-6]}bias": kernel.new_zeros(len(kernel)) for name, kernel in kernels.items()} | tensors
     return weight_norm(tensors)
 
 

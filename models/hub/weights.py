@@ -42,7 +42,10 @@ def load_weights(encoder: Encoder, path: str | Path, prefix: str = "") -> None:
     state, expected = under_prefix(read, prefix, path), encoder.state_dict()
     if state.keys() != expected.keys():
         state = KEY_MAPPERS.get(type(encoder), as_it_is)(state)
-    if left_out := sorted(name for name, tensor in read.items() if not is_among(tensor, state)):
+    kept = {
+        tensor.data_ptr() for tensor in state.values()
+    }  # whatever they are called now, and if only the first rows are
+    if left_out := sorted(name for name, tensor in read.items() if tensor.data_ptr() not in kept):
         logger.info("%s has %s, which are left out", path, some(left_out, "tensors beside the encoder"))
     remedy = (
         f"the file's names begin with {beginnings(read)}, those of {type(encoder).__name__} with {beginnings(expected)}; "
@@ -57,11 +60,6 @@ def under_prefix(state: State, prefix: str, path: Path) -> State:
     if not chosen:
         raise OscineError(f"no tensor of {path} begins with {prefix!r}; they begin with {beginnings(state)}")
     return chosen
-
-
-def is_among(tensor: Tensor, state: State) -> bool:
-    """Whether a tensor, or its beginning, is one of those of a state, under any name."""
-    return any(tensor.data_ptr() == other.data_ptr() for other in state.values())
 
 
 def beginnings(names: Iterable[str], most: int = 4) -> str:

@@ -59,13 +59,13 @@ def test_every_layer_equals_transformers(golden):
     assert_close(features.pooled, golden["last"].mean(1), atol=1e-5, rtol=0)
 
 
-def reference(pre_norm: bool) -> torch.nn.Module:
+def reference(pre_norm: bool, conv_bias: bool = True) -> torch.nn.Module:
     """torchaudio's model of a variant, every weight of which counts."""
     torch.manual_seed(0)
     made = wav2vec2_model(
         extractor_mode="layer_norm" if pre_norm else "group_norm",
         extractor_conv_layer_config=[(16, 10, 5), *[(16, 3, 2)] * 4, *[(16, 2, 2)] * 2],
-        extractor_conv_bias=pre_norm,
+        extractor_conv_bias=pre_norm and conv_bias,
         encoder_embed_dim=32,
         encoder_projection_dropout=0.1,
         encoder_pos_conv_kernel=16,
@@ -94,10 +94,13 @@ def like(reference: torch.nn.Module, pre_norm: bool) -> Wav2Vec2:
     return encoder.eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("pre_norm", [False, True], ids=["base, AVES", "HuBERT large, lv60"])
+VARIANTS = {"base, AVES": (False, False), "lv60": (True, True), "torchaudio's HuBERT large": (True, False)}
+
+
+@pytest.mark.parametrize(("pre_norm", "conv_bias"), VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("samples", [400, 8000, 23_456])
-def test_every_layer_equals_torchaudios_in_both_variants(pre_norm, samples):
-    theirs = reference(pre_norm)
+def test_every_layer_equals_torchaudios_in_both_variants(pre_norm, conv_bias, samples):
+    theirs = reference(pre_norm, conv_bias)
     encoder, waveform = like(theirs, pre_norm), noise(2, samples)
     with torch.no_grad():
         layers, _ = theirs.extract_features(waveform)
@@ -238,6 +241,19 @@ def test_a_clip_does_not_depend_on_its_batch(golden):
     together, alone = encoder(torch.cat([first, 1e3 * second])).take(slice(1)), encoder(first)
     for one, other in zip(together, alone, strict=True):
         assert_close(one, other, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_the_norm_lies_below_the_blocks_or_above_them(pre_norm):
+    with torch.device("meta"):
+        encoder = create_model("hubert_base", pre_norm=pre_norm)
+    assert encoder.layer_of("encoder.layer_norm.weight") == (13 if pre_norm else 0)
+    assert encoder.layer_of("encoder.layers.11.layer_norm.weight") == 12
+    assert (
+        encoder.layer_of("encoder.pos_conv_embed.conv.bias")
+        == encoder.layer_of("feature_projection.layer_norm.bias")
+        == 0
+    )
 
 
 @pytest.mark.parametrize("pre_norm", [False, True])

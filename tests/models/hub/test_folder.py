@@ -28,7 +28,7 @@ from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model, fetch_weights
 from tests.forked import Program
 from tests.hub_server import Fault, Hub, environment, serving, sha256
-from tests.models.hub.test_weights import convnext_on_the_hub, eat_on_the_hub
+from tests.models.hub.test_weights import ON_THE_HUB
 from tests.tiny_encoders import TINY_CONVNEXT
 
 TINY = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
@@ -222,8 +222,7 @@ def test_every_row_is_loaded_from_a_file_in_its_published_layout(hub, monkeypatc
     torch.manual_seed(0)
     encoder = create_model(name)
     state = dict(encoder.state_dict())
-    layout = {"EAT": eat_on_the_hub, "ConvNeXt": convnext_on_the_hub}.get(architecture.encoder, dict)
-    weights = save(layout(state))
+    weights = save(ON_THE_HUB.get(architecture.encoder, dict)(state))
     monkeypatch.setattr(checkpoints, "PUBLISHED", (row._replace(sha256=sha256(weights)),))
     hub.add(row.repository, {row.file: weights, "config.json": b"{}", "modeling.py": b"raise SystemExit"})
     assert same(create_model(name, pretrained=True), encoder)

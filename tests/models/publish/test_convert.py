@@ -25,7 +25,7 @@ from oscine.models.hub.encoder_files import ONNX
 from oscine.models.publish.convert import convert_checkpoint
 from oscine.models.zoo import create_model
 from tests.hub_server import serving
-from tests.models.hub.test_weights import convnext_on_the_hub, eat_on_the_hub
+from tests.models.hub.test_weights import ON_THE_HUB
 from tests.tiny_encoders import TINY_CONVNEXT
 
 main = partial(call, convert)
@@ -56,10 +56,7 @@ def official(name: str, folder: Path) -> tuple[Encoder, Path]:
     """An encoder and a file of its weights as the authors wrap them."""
     encoder = seeded(name)
     state = dict(encoder.state_dict())
-    layout = {"eat": eat_on_the_hub, "sslam": eat_on_the_hub, "convnext": convnext_on_the_hub}.get(
-        name.partition("_")[0]
-    )
-    if layout:
+    if layout := ON_THE_HUB.get(type(encoder).__name__):
         save_file(layout(state), folder / "official.safetensors")
         return encoder, folder / "official.safetensors"
     torch.save({"model": state, "epoch": 3}, folder / "official.pt")
