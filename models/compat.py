@@ -85,6 +85,13 @@ def leave_gradients_scaled(optimizer: Optimizer) -> None:
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
 
 
+def name_for_export(kind: type[tuple[Any, ...]], name: str) -> None:
+    """Name a NamedTuple as torch.export writes it into files, which tuples without such a name cannot enter."""
+    from torch.utils._pytree import _register_namedtuple
+
+    _register_namedtuple(kind, serialized_type_name=name)
+
+
 def compiler_failure() -> Any:
     """Return what torch.compile raises where its backend fails; asking for it imports the compiler."""
     from torch._dynamo.exc import BackendCompilerFailed

@@ -10,9 +10,9 @@ from timm.layers import Attention, DropPath, LayerNorm, Mlp, PatchEmbed  # noqa:
 from timm.models.convnext import ConvNeXt, ConvNeXtStage  # noqa: E402
 from timm.models.vision_transformer import Block  # noqa: E402
 from timm.scheduler import CosineLRScheduler  # noqa: E402
-from torchaudio.functional import amplitude_to_DB, melscale_fbanks, spectrogram  # noqa: E402
+from torchaudio.functional import amplitude_to_DB, melscale_fbanks  # noqa: E402
 
 __all__ = [
     "Attention", "Block", "ConvNeXt", "ConvNeXtStage", "CosineLRScheduler", "DropPath", "LayerNorm", "Mlp", "PatchEmbed",
-    "amplitude_to_DB", "melscale_fbanks", "spectrogram",
+    "amplitude_to_DB", "melscale_fbanks",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ Names are known, listed and checked without torch; what builds or fetches an enc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from functools import partial
@@ -112,15 +112,21 @@ def _row_of(encoder: type[Encoder], settings: dict[str, Any], name: str, paper: 
     return Architecture(key, made.config, paper, weights, made.sample_rate, made.seconds, sizes)
 
 
-def list_models(filter: str = "*", pretrained: bool = False) -> list[str]:
+def list_models(
+    filter: str | Sequence[str] = "*", pretrained: bool = False, exclude_filters: str | Sequence[str] = ()
+) -> list[str]:
     """List names that match a shell pattern: architectures; with `pretrained`, weights that `create_model` can load.
 
-    A pattern without a tag matches every tag: "bird_mae_base" finds "bird_mae_base.xcl".
+    A pattern without a tag matches every tag: "bird_mae_base" finds "bird_mae_base.xcl". Of several patterns one has to
+    match, and none of `exclude_filters`.
     """
-    if pretrained:
-        rows = [row for row in checkpoints.PUBLISHED if row.by_name]
-        return sorted(row.name for row in rows if fnmatch(row.name, filter) or fnmatch(row.architecture, filter))
-    return sorted(name for name in ARCHITECTURES if fnmatch(name, filter))
+    wanted, left_out = ([one] if isinstance(one, str) else one for one in (filter, exclude_filters))
+    names = [row.name for row in checkpoints.PUBLISHED if row.by_name] if pretrained else [*ARCHITECTURES]
+
+    def matches(name: str, patterns: Sequence[str]) -> bool:
+        return any(fnmatch(name, one) or fnmatch(name.partition(".")[0], one) for one in patterns)
+
+    return sorted(name for name in names if matches(name, wanted) and not matches(name, left_out))
 
 
 def create_model(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -17,7 +18,9 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.errors import OscineError
-from oscine.models.hub.folder import as_config
+from oscine.models.hub.checksummed import load_checksummed
+from oscine.models.hub.folder import as_config, from_config
+from oscine.models.hub.weights import check_state
 from oscine.pretrain.settings import check_compile
 
 
@@ -34,8 +37,12 @@ class Batch(NamedTuple):
     seed: Tensor
 
 
+PLAIN = (bool, int, float, str, list, tuple, type(None))  # settings that a state holds
 REQUIRED = ("draw_keep", "losses", "configure_optimizers")
 RENAMED = {"takes": "encoder_class", "rolls_before_filling": "roll_before_pad"}  # of a recipe that was written for 0.1
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 DrawKeep = Callable[[torch.Generator], Tensor]  # [views, kept], on the CPU
 
 
@@ -85,10 +92,33 @@ class Recipe(LightningModule):
             raise OscineError(
                 f"{type(self).__name__} takes a {self.encoder_class.__name__}, not a {type(encoder).__name__}; choose that"
             )
+        self.save_hyperparameters(ignore=["encoder"], logger=False)  # the whole recipe's, for `load_from_checkpoint`
         self.encoder: PatchEncoder = encoder.train()
         self.steps = steps
         self.compile_mode = compile
         self.compiled: Callable[..., dict[str, Tensor]] | None = None
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]  # Lightning's takes more, of which none has a meaning here
+        cls, checkpoint_path: str | Path, map_location: Any = None, *, encoder: Encoder | None = None, **settings: Any
+    ) -> Self:
+        """Build the recipe with its encoder, as they are in a run's state, such as runs/NAME/states/last.ckpt.
+
+        map_location: a device; by default the CPU. encoder: instead of the one that is built anew. settings: of the recipe,
+        instead of those that the state has, or where an older one has none.
+        """
+        state = load_checksummed(Path(checkpoint_path))
+        if not isinstance(state, dict) or "state_dict" not in state:
+            raise OscineError(f"{checkpoint_path} is not the state of a pretraining run; name its states/last.ckpt")
+        known = dict(state.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {})) | settings
+        if "steps" not in known:
+            raise OscineError(
+                f"{checkpoint_path} does not say its settings, being older; give steps=... and the others"
+            )
+        recipe = cls(encoder or from_config(state.get("encoder"), checkpoint_path), **known)
+        check_state(recipe.state_dict(), state["state_dict"], checkpoint_path, cls.__name__, "load it as what it is of")
+        recipe.load_state_dict(state["state_dict"])
+        return recipe if map_location is None else recipe.to(map_location)
 
     @property
     def draw_keep(self) -> DrawKeep:
@@ -155,8 +185,10 @@ class Recipe(LightningModule):
         return self.trainer.strategy.reduce(terms.clone(), reduce_op="mean") if logged else terms
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add to a state what its encoder is, so that another run can start from it."""
+        """Add to a state what its encoder and its own settings are, so that others can start from it."""
         checkpoint["encoder"] = as_config(self.encoder)
+        plain = {name: value for name, value in self.hparams.items() if isinstance(value, PLAIN)}
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = plain  # other objects would keep the state from being read
 
     def on_train_start(self) -> None:
         """Take learning rate and weight decay from the settings: the state of a run that goes on has brought its own.

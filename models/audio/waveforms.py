@@ -31,7 +31,7 @@ def as_batch(waveform: Tensor | np.ndarray) -> Tensor:  # [batch, samples]
         }.get(waveform.ndim, "split_clips makes a batch of a long waveform")
         raise OscineError(f"waveform has shape {tuple(waveform.shape)}, expected [batch, samples]; {advice}")
     _check_floats(waveform, "waveform")
-    if not waveform.numel():
+    if not waveform.shape[1]:
         raise OscineError(f"waveform has shape {tuple(waveform.shape)}, which holds no samples; leave it out")
     if not _check_numbers(waveform, "waveform"):
         clip = int(waveform.isfinite().all(1).logical_not().nonzero()[0])
@@ -91,7 +91,7 @@ def _check_floats(waveform: Tensor, name: str) -> None:
 
 def _check_numbers(waveform: Tensor, name: str) -> bool:
     """Return whether all samples are numbers; warn, once, of those that look like int16's."""
-    if waveform.is_meta or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if waveform.is_meta or not waveform.numel() or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True  # there are no numbers to look at
     peak = waveform.detach().abs().max().item()  # NaN where one is
     if LOUD < peak < float("inf"):

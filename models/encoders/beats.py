@@ -93,13 +93,13 @@ class BEATs(ChunkedEncoder):
         else:
             tokens = gather_patches(patches, keep)
             places = keep[..., None].expand_as(tokens)
-            spread = tokens.new_zeros(len(tokens), *patches.shape[1:]).scatter(1, places, tokens)
+            spread = tokens.new_zeros(tokens.shape[0], *patches.shape[1:]).scatter(1, places, tokens)
             tokens = tokens + self.encoder.pos_conv(spread).gather(1, places)
             bias = rearrange(
                 bias[0, :, keep[:, :, None], keep[:, None, :]], "head view query key -> view head query key"
             )
         blocks = [partial(layer, bias=bias) for layer in self.encoder.layers]
-        outputs = run_blocks(blocks, self.encoder.layer_norm(tokens), wanted)
+        outputs = run_blocks(blocks, self.encoder.layer_norm(tokens), wanted, checkpointing=self.grad_checkpointing)
         return [torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1) for tokens in outputs]
 
     def attention_bias(self, tokens: int) -> Tensor:  # [1, head, query, key]

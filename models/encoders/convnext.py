@@ -71,9 +71,13 @@ class ConvNeXt(SpectralEncoder):
         image = rearrange(input, "batch frames mel -> batch 1 mel frames").to(next(self.stem.parameters()).dtype)
         last = cast(ConvNeXtStage, self.stages[-1])
         begun = last.downsample(self.stages[:-1](self.stem(image)))
-        *maps, final = run_blocks(last.blocks, begun, [*wanted, self.depth - 1])
+        *maps, final = run_blocks(last.blocks, begun, [*wanted, self.depth - 1], checkpointing=last.grad_checkpointing)
         patches = [rearrange(one, "batch dim freq time -> batch time freq dim") for one in maps]
         return Features.of_patches(patches, self.head(final))
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        for stage in self.stages:
+            cast(ConvNeXtStage, stage).grad_checkpointing = enable
 
     @property
     def decay_layers(self) -> int:

@@ -12,8 +12,6 @@ from oscine.models.errors import OscineError
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.heads.probe import Probe
 
-NO_DECAY = ("cls_token", "pos_embed", "relative_attention_bias.weight", "grep_a")  # beside what has one axis
-
 
 class Learner(nn.Module):
     """An encoder and a probe that learn together: prepared clips [clips, ...] to logits [clips, classes]."""
@@ -65,9 +63,10 @@ def encoder_groups(encoder: Encoder, lr: float, weight_decay: float, decay: floa
     It is decay ** (layers + 1 - layer), see `Encoder.layer_of`. Biases, norms and tokens have no weight decay.
     """
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    kept = encoder.no_weight_decay()
     for name, parameter in encoder.named_parameters():
         if parameter.requires_grad:
-            decays = parameter.ndim > 1 and not name.endswith(NO_DECAY)
+            decays = parameter.ndim > 1 and name not in kept
             groups.setdefault((encoder.layer_of(name), decays), []).append(parameter)
     return [
         {

@@ -10,6 +10,7 @@ import torch
 
 from oscine.models.checkpoints import EMBEDDED, LAYOUT, PUBLISHED, UNVERIFIED, Published
 from oscine.models.zoo import create_model
+from oscine.probe.results.runs import published_figures
 
 TEXT = (Path(__file__).resolve().parents[2] / "checkpoints.md").read_text()
 
@@ -70,6 +71,21 @@ def test_results_are_of_weights_in_the_table():
     named = set(re.findall(r"`(\w+\.\w+)`", results))
     assert named
     assert named <= {row.name for row in PUBLISHED}
+
+
+def test_the_reviews_figures_are_those_that_compare_shows():
+    lines = [line for line in TEXT.partition("| encoder | probe | BEANS |")[2].splitlines() if line.startswith("| ")]
+    rows = {(cells[0], cells[1]): cells[3:] for line in lines[1:] if (cells := line[2:-2].split(" | "))[3:]}
+    sets = ["per", "nes", "uhh", "hsn", "nbp", "ssw", "sne"]
+    seen: dict[tuple[str, str], dict[str, float]] = {}
+    for figure in published_figures():
+        if "2508.01277" in figure.source and figure.metric == "cmap" and figure.task in sets:
+            seen.setdefault((figure.encoder, figure.probe), {})[figure.task] = figure.value
+    assert len(seen) == 9
+    for who, figures in seen.items():
+        shown = [float(cell) / 100 for cell in rows[who]]
+        assert shown[:7] == pytest.approx([figures[name] for name in sets])
+        assert shown[7] == pytest.approx(sum(figures.values()) / 7, abs=2e-4)
 
 
 def test_every_name_that_is_shown_is_known():

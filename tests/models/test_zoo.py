@@ -70,6 +70,12 @@ def test_models_are_listed_by_pattern():
     assert list_models("bat_*") == ["bat_base", "bat_large", "bat_small", "bat_tiny"]
     assert list_models("*_tiny") == ["audiomosaic_tiny", "bat_tiny", "bird_mae_tiny"]
     assert list_models("wren*") == []
+    assert list_models(["bat_*", "bird_mae_*"], exclude_filters=["*_tiny", "*_huge"]) == [
+        "bat_base", "bat_large", "bat_small", "bird_mae_base", "bird_mae_large",
+    ]  # fmt: skip
+    assert list_models("bird*", pretrained=True, exclude_filters="bird_mae_tiny") == [
+        "bird_mae_base.xcl", "bird_mae_huge.xcl", "bird_mae_large.xcl",
+    ]  # fmt: skip
 
 
 def test_weights_that_come_by_name_are_listed_with_their_tags():

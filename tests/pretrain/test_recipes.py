@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
+from oscine.models.hub.checksummed import save_checksummed
 from oscine.models.zoo import create_model
 from oscine.pretrain.audiomosaic import AudioMosaicPretraining
 from oscine.pretrain.bat import BATPretraining, standardised
@@ -105,6 +107,25 @@ def test_a_loss_falls_on_one_batch(build):
         optimizer.step()
         course.append(loss.item())
     assert course[-1] < 0.6 * course[0]
+
+
+def test_a_recipe_is_loaded_from_the_state_of_its_run(build: Build, tmp_path: Path) -> None:
+    recipe = build()
+    state: dict[str, Any] = {"global_step": 3, "state_dict": recipe.state_dict()}
+    recipe.on_save_checkpoint(state)
+    save_checksummed(tmp_path / "last.ckpt", state)
+    loaded = type(recipe).load_from_checkpoint(tmp_path / "last.ckpt")
+    assert type(loaded) is type(recipe)
+    assert dict(loaded.hparams) == dict(recipe.hparams)
+    assert loaded.encoder.config == recipe.encoder.config
+    assert all(torch.equal(one, loaded.state_dict()[name]) for name, one in recipe.state_dict().items())
+    assert type(recipe).load_from_checkpoint(tmp_path / "last.ckpt", steps=99, warmup=1).steps == 99
+    del state["hyper_parameters"]  # as 0.1 left it
+    save_checksummed(tmp_path / "last.ckpt", state)
+    with pytest.raises(OscineError, match=r"does not say its settings, being older; give steps=\.\.\. and the others"):
+        type(recipe).load_from_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(OscineError, match=f"does not fit {type(recipe).__name__}: tensors "):
+        type(recipe).load_from_checkpoint(tmp_path / "last.ckpt", steps=10)
 
 
 def test_every_trained_parameter_gets_a_gradient(build):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from oscine.models.audio.waveforms import Waveforms, as_batch, as_clips, is_list
+from oscine.models.compat import name_for_export
 from oscine.models.encoders.base.features import Features, check_layers
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.encoders.frontends.mel import Picture, log_mel_picture
@@ -20,6 +21,9 @@ from oscine.models.errors import OscineError
 # Norms around the blocks learn as the last block's successor; BAT's and AudioMosaic's authors leave the one before the first
 # there, too.
 TOP = ("norm", "fc_norm", "pre_norm", "norm_pre")
+NO_DECAY = ("cls_token", "pos_embed", "relative_attention_bias.weight", "grep_a")
+
+name_for_export(Features, "oscine.Features")
 
 
 class Encoder(nn.Module):
@@ -97,6 +101,15 @@ class Encoder(nn.Module):
         return self.dim
 
     @property
+    def num_prefix_tokens(self) -> int:
+        """How many tokens stand before the patches in what its blocks give, under timm's name."""
+        return 0
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keep no activations inside blocks while it learns: the backward pass computes them again. timm's name."""
+        raise OscineError(f"{type(self).__name__} has no blocks to compute again; leave gradient checkpointing out")
+
+    @property
     def frontend_name(self) -> str:
         """Of what makes the input, as records have it; by default the encoder itself."""
         return type(self).__name__
@@ -123,6 +136,9 @@ class Encoder(nn.Module):
             return self.features(self.prepare_clips(clips), layers)
         batch = as_batch(waveform)  # type: ignore[arg-type]
         self._check_sample_rate(sample_rate)
+        if batch.shape[0] == 0:  # layers that no batch without clips passes are many
+            silence = torch.zeros(1, self.samples, device=self.device)
+            return self.features(self.prepare(silence), layers).take(slice(0))
         return self.features(self.prepare(batch if batch is waveform else self.on_device(batch)), layers)
 
     def prepare(self, waveform: Tensor) -> Tensor:
@@ -199,6 +215,14 @@ class Encoder(nn.Module):
         if not before and rest:
             return int(rest.partition(".")[0]) + 1
         return self.decay_layers + 1 if parameter.partition(".")[0] in TOP else 0
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Return what tells the layer of a parameter, as timm's optimizers with layer decay ask for it."""
+        return self.layer_of
+
+    def no_weight_decay(self) -> set[str]:
+        """Name the trained parameters of several axes that do not decay all the same, as timm's optimizers ask for it."""
+        return {name for name, one in self.named_parameters() if one.ndim > 1 and name.endswith(NO_DECAY)}
 
     def check_device(self, device: str) -> None:
         """Raise where the encoder cannot compute on a kind of device, such as cuda, though torch can."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from oscine.models.encoders.frontends.mel import PATCH
 from oscine.models.timm_parts import Attention, DropPath, LayerNorm, Mlp
@@ -60,11 +61,16 @@ def numbered(places: Tensor, patches: int, views: int = 1) -> Tensor:
     return (places + first[:, None]).flatten()
 
 
-def run_blocks(blocks: Iterable[Callable[[Tensor], Tensor]], tokens: Tensor, wanted: Sequence[int]) -> list[Tensor]:
-    """Run blocks and return the outputs of the wanted ones, in that order; later blocks are not computed."""
+def run_blocks(
+    blocks: Iterable[Callable[[Tensor], Tensor]], tokens: Tensor, wanted: Sequence[int], *, checkpointing: bool = False
+) -> list[Tensor]:
+    """Run blocks and return the outputs of the wanted ones, in that order; later blocks are not computed.
+
+    checkpointing: keep no activations inside a block; the backward pass computes them once more.
+    """
     outputs = {}
     for layer, block in zip(range(max(wanted) + 1), blocks):
-        tokens = block(tokens)
+        tokens = checkpoint(block, tokens, use_reentrant=False) if checkpointing else block(tokens)
         if layer in wanted:
             outputs[layer] = tokens
     return [outputs[layer] for layer in wanted]

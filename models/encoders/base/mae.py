@@ -13,7 +13,9 @@ from oscine.models.timm_parts import LayerNorm
 class MAE(PreNormEncoder):
     """The encoder of a masked autoencoder; its positions are fixed.
 
-    In `Features` the last layer has passed the final norm; `pooled` is `fc_norm` of the mean raw patch token.
+    In `Features` the last layer has passed the final norm; `pooled` is `fc_norm` of the mean raw patch token. So a loss of
+    `pooled` alone gives `norm` no gradient, one of patches or CLS gives `fc_norm` none: DDP then wants what is not used
+    frozen, or find_unused_parameters=True. In the other encoders of patches every parameter has a gradient under `pooled`.
     """
 
     def __init__(self, frontend: Frontend, seconds: float, sizes: BlockSizes) -> None:

@@ -36,6 +36,7 @@ class PatchEncoder(SpectralEncoder):
     cls_token: nn.Parameter
     pos_embed: nn.Parameter
     blocks: nn.ModuleList
+    grad_checkpointing = False
 
     def __init__(self, frontend: Frontend, *, dim: int, depth: int, heads: int, seconds: float) -> None:
         samples = round(seconds * frontend.sample_rate)
@@ -67,6 +68,13 @@ class PatchEncoder(SpectralEncoder):
             {"module": f"{self.block_path}.{layer}", "num_chs": self.dim, "reduction": PATCH}
             for layer in range(self.depth)
         ]
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        return 1  # CLS, or what an encoder without one puts in its place
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.grad_checkpointing = enable
 
     def steps(self, samples: int) -> int:
         return self.frontend.frames(samples) // PATCH
@@ -173,7 +181,7 @@ class PatchEncoder(SpectralEncoder):
     def block_outputs(self, patches: Tensor, keep: Tensor | None, wanted: Sequence[int]) -> list[Tensor]:
         """Run embedded patches [batch, patches, dim] through the blocks; return the wanted outputs, as `encode` does."""
         tokens = self.begin(patches if keep is None else gather_patches(patches, keep))
-        return run_blocks(self.blocks, tokens, wanted)
+        return run_blocks(self.blocks, tokens, wanted, checkpointing=self.grad_checkpointing)
 
     def position_table(self, dim: int) -> Tensor:  # [patches, dim]
         """Return the fixed positions of patches, for tokens of any width: a recipe's decoder uses them too."""
@@ -236,7 +244,7 @@ class ChunkedEncoder(PatchEncoder):
                 f"patches can be kept in up to {CHUNK} frames, the spectrogram has {frames}; cut it first"
             )
         whole = frames // CHUNK * CHUNK
-        batch = len(spectrogram)
+        batch = spectrogram.shape[0]
         full = super().encode(
             rearrange(spectrogram[:, :whole], "batch (chunk frames) mel -> (batch chunk) frames mel", frames=CHUNK),
             layers=layers,

@@ -39,7 +39,7 @@ class PostNormEncoder(ChunkedEncoder):
         return self.pos_embed
 
     def begin(self, tokens: Tensor) -> Tensor:
-        return self.pre_norm(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1))
+        return self.pre_norm(torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1))
 
     def pool(self, last: Tensor) -> Tensor:
         return last[:, 0]

@@ -36,7 +36,7 @@ class PreNormEncoder(PatchEncoder):
 
     def begin(self, tokens: Tensor) -> Tensor:
         cls = self.cls_token + self.pos_embed[:, :1]
-        return torch.cat([cls.expand(len(tokens), -1, -1), tokens], dim=1)
+        return torch.cat([cls.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
     def _check_spectrogram(self, spectrogram: Tensor) -> None:
         super()._check_spectrogram(spectrogram)

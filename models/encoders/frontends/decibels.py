@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from oscine.models.encoders.frontends.mel import MELS, Frontend, pad_to
-from oscine.models.timm_parts import amplitude_to_DB, melscale_fbanks, spectrogram
+from oscine.models.timm_parts import amplitude_to_DB, melscale_fbanks
 
 FLOOR = 1e-10  # of a mel power, in silence
 RANGE = 80.0  # decibels below a clip's loudest value, where all that is softer ends
@@ -46,11 +46,9 @@ class DecibelFrontend(Frontend):
 
     def decibels(self, waveform: Tensor) -> Tensor:  # [batch, any, mel]
         """Compute mel powers of a waveform [batch, samples] in decibels."""
-        power = spectrogram(
-            waveform, pad=0, window=self.window, n_fft=self.n_fft, hop_length=self.hop, win_length=self.n_fft,
-            power=2.0, normalized=False,
-        )  # fmt: skip
-        mel = torch.matmul(power.transpose(1, 2), self.filters)
+        # torchaudio's spectrogram is the same, but breaks the graph that torch.compile makes.
+        transform = torch.stft(waveform, self.n_fft, self.hop, window=self.window, return_complex=True)
+        mel = torch.matmul(transform.abs().square().transpose(1, 2), self.filters)
         # The channel axis keeps the 80 dB range a clip's own: without it the loudest clip of the batch would set the floor.
         return amplitude_to_DB(mel[:, None], multiplier=10.0, amin=FLOOR, db_multiplier=0.0, top_db=RANGE)[:, 0]
 

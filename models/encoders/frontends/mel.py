@@ -242,7 +242,8 @@ class KaldiFbank(Float32Buffers):
 
     def forward(self, waveform: Tensor) -> Tensor:
         # One clip's frames fit a CPU's cache, a batch's do not: there clip after clip is three times as fast as all at once.
-        pieces = waveform.split(1) if waveform.device.type == "cpu" else [waveform]
+        one_by_one = waveform.device.type == "cpu" and not torch.compiler.is_compiling()  # for batches of any size
+        pieces = waveform.split(1) if one_by_one else [waveform]
         return torch.cat([self._fbank(piece) for piece in pieces])
 
     def _fbank(self, waveform: Tensor) -> Tensor:
