@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED, Published
 from oscine.models.zoo import list_models
+from oscine.probe.deploy.published_classifiers import CLASSIFIERS
 
 NONE = "none"  # that are known by name
 
@@ -28,6 +31,8 @@ def models(filter: str = "*", pretrained: bool = False) -> None:
         print()
         chosen = [(row.name, origin(row)) for row in rows if row.licence == licence]
         print_rows([("weights", f"from (licence: {licence})"), *chosen])
+    if named := [row.name for row in rows if row.name in CLASSIFIERS]:
+        print("\n" + fill(f"oscine predict FOLDER --probe NAME asks the classifier of {', '.join(named)}.", 100))
     if rows:
         print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
     if any(encoder[-1] == NONE for encoder in encoders):

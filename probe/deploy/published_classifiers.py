@@ -52,10 +52,7 @@ class Classifier(NamedTuple):
         weights, labels = self.fetch(row, revision).values()
         if encoder is None:
             encoder = create_model(row.name, pretrained=True, revision=weights.revision)
-        elif (encoder.origin and encoder.origin.sha256) != weights.sha256:
-            raise OscineError(
-                f"the classifier of {row.name} needs the encoder of that name, with its weights; leave it out"
-            )
+        check_owner(encoder, row, weights.sha256)
         classes = read_labels(labels.path)
         probe = self.fill(encoder, len(classes), weights.path)
         origin = Origin(row.name, row.file, weights.sha256, row.licence, row.repository, weights.revision)
@@ -89,6 +86,22 @@ class Classifier(NamedTuple):
             probe = kind(encoder, classes, **self.head)
         probe.load_stored(tensors)
         return probe
+
+
+def check_owner(encoder: Encoder, row: Published, sha256: str) -> None:
+    """Raise where an encoder has not the settings and weights of a row, whose file has that hash."""
+    import torch
+
+    from oscine.models.hub.origin import origin_of
+    from oscine.models.zoo import create_model
+
+    origin = origin_of(encoder)
+    with torch.device("meta"):
+        config = create_model(row.name).config
+    if origin is None or origin.trained or origin.sha256 != sha256 or encoder.config != config:
+        raise OscineError(
+            f"the classifier of {row.name} needs the encoder of that name, with its settings and weights; leave it out"
+        )
 
 
 def audioprotopnet(prototypes: int) -> Classifier:

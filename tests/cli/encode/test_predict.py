@@ -20,6 +20,9 @@ from oscine.probe.deploy.saved_probe import save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.selection_tables import read_raven
+from tests.conftest import Golden
+from tests.hub_server import serving
+from tests.published_stand_ins import BIRDS, LINEAR, PROTOTYPES, add_stand_ins
 
 
 @pytest.fixture
@@ -168,6 +171,29 @@ def test_only_the_classes_that_are_named_have_columns_and_detections(
     capsys.readouterr()
     assert dispatch(call(folder, probe, one, "--detections", str(tmp_path / "owls.txt"))) == 1
     assert "one.csv was made for other classes, without owl; choose another name, or make it" in capsys.readouterr().err
+
+
+def test_a_published_classifier_names_the_birds_of_a_folder_and_is_exported(
+    folder: Path,
+    golden_convnext: Golden,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, names = tmp_path / "out.csv", tmp_path / "names.txt"
+    names.write_text("rook\ntawny owl\n")
+    with serving(tmp_path / "home", monkeypatch) as hub:
+        add_stand_ins(hub, golden_convnext, monkeypatch)
+        for name, birds in ((LINEAR, BIRDS), (PROTOTYPES, BIRDS[:4])):
+            assert dispatch(call(folder, Path(name), out, "--overwrite")) == 0
+            assert list(pd.read_csv(out))[3:] == birds
+        assert dispatch(call(folder, Path(LINEAR), tmp_path / "some.csv", "--classes", str(names))) == 0
+        assert list(pd.read_csv(tmp_path / "some.csv"))[3:] == ["rook", "tawny owl"]
+        capsys.readouterr()
+        assert dispatch(call(folder, Path(PROTOTYPES), tmp_path / "no.csv", "--classes", str(names))) == 1
+        assert "the probe has no class rook; it has 4, such as wren" in capsys.readouterr().err.splitlines()[-1]
+        assert dispatch(["export", LINEAR, str(tmp_path / "birds.onnx"), "--probe", LINEAR]) == 0
+        assert "and logits [batch, 6]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.tasks.kinds import TaskKind
 from tests.hub_server import Fault, Hub, serving, sha256
+from tests.published_stand_ins import BIRDS, LINEAR, add_stand_ins
 
 main = partial(call, download)
 
@@ -83,6 +84,16 @@ def test_a_probe_comes_with_its_encoder(hub, capsys, monkeypatch, tmp_path):
     assert load_probe("hf-hub:robin/birds").classes == ["owl", "wren"]
     with pytest.raises(OscineError, match=r"^config\.json of robin/tiny at main is not in the cache"):
         main(["hf-hub:robin/tiny"])
+
+
+def test_weights_come_with_the_classes_of_their_classifier(hub, golden_convnext, capsys, monkeypatch):
+    add_stand_ins(hub, golden_convnext, monkeypatch)
+    main([LINEAR])
+    said = capsys.readouterr().out
+    assert f"{LINEAR}\n  file " in said
+    assert f"{LINEAR}, its classes\n  file " in said
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load_probe(LINEAR).classes == BIRDS
 
 
 def test_a_repository_with_neither_encoder_nor_probe_is_said(hub):

@@ -31,6 +31,7 @@ from oscine.models.export.onnx_frontend import MelPower, framed, graph_of
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.locks import lock_output
 from oscine.models.zoo import create_model
+from tests.tiny_encoders import tiny_convnext
 
 SMALL = {"dim": 48, "depth": 2, "heads": 4}
 ENCODERS = {
@@ -40,6 +41,7 @@ ENCODERS = {
     "EAT": lambda: EAT(**SMALL, seconds=1.0),
     "BEATs": lambda: BEATs(**SMALL, seconds=1.0, patch_dim=32, conv_width=16, conv_groups=4),
     "AudioMAE": lambda: AudioMAE(**SMALL, seconds=1.0, frames=128),
+    "ConvNeXt": tiny_convnext,
     "AudioMosaic": lambda: AudioMosaic(**SMALL, seconds=1.0, frames=128),
 }
 

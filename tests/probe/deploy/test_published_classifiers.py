@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,54 +11,27 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save
-from torch import Tensor
 from torch.testing import assert_close
 
-from oscine.models import checkpoints
-from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED
+from oscine.models.checkpoints import PUBLISHED
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import export_onnx, session_of
 from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.onnx_head import make_onnx_head
 from oscine.probe.deploy.probe_json import check_probe
-from oscine.probe.deploy.published_classifiers import CLASSIFIERS, audioprotopnet, find_classifier
+from oscine.probe.deploy.published_classifiers import CLASSIFIERS, find_classifier
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from tests.conftest import Golden
 from tests.hub_server import Hub, serving
-from tests.tiny_encoders import TINY_CONVNEXT, noise, small_encoder
-
-BIRDS = ["wren", "robin", "tawny owl", "blackbird", "dunnock", "rook"]
-LINEAR, PROTOTYPES = "convnext_base.xcl", "convnext_base.ppnet1"
-REPOSITORIES = {row.name: str(row.repository) for row in PUBLISHED}
-
-
-def labels(names: list[str]) -> bytes:
-    return json.dumps({"model_type": "convnext", "id2label": {str(at): name for at, name in enumerate(names)}}).encode()
-
-
-def prototype_file(golden: Golden) -> dict[str, Tensor]:
-    backbone = {f"model.backbone.{name}": tensor for name, tensor in golden.under("hf.convnext.").items()}
-    return backbone | {
-        "head.prototype_vectors": golden["appn.prototypes"],
-        "head.last_layer.weight": golden["appn.weight"],
-        "head.last_layer.bias": golden["appn.bias"],
-    }
+from tests.published_stand_ins import BIRDS, LINEAR, PROTOTYPES, REPOSITORIES, add_stand_ins, labels
+from tests.tiny_encoders import noise, small_encoder
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden_convnext: Golden) -> Iterator[Hub]:
-    """With tiny stand-ins of both files, in the very layout of those that are published."""
-    small = ARCHITECTURES["convnext_base"]._replace(config=TINY_CONVNEXT)
-    monkeypatch.setitem(ARCHITECTURES, "convnext_base", small)
-    # The golden head reads the golden map, which is of the other spectrogram, and has three prototypes a class.
-    monkeypatch.setattr(checkpoints, "PUBLISHED", tuple(row._replace(settings={}) for row in PUBLISHED))
-    monkeypatch.setitem(CLASSIFIERS, PROTOTYPES, audioprotopnet(3))
     with serving(tmp_path / "home", monkeypatch) as hub:
-        linear = {"model.safetensors": save(golden_convnext.under("hf.")), "config.json": labels(BIRDS)}
-        hub.add(REPOSITORIES[LINEAR], linear)
-        prototypes = {"model.safetensors": save(prototype_file(golden_convnext)), "config.json": labels(BIRDS[:4])}
-        hub.add(REPOSITORIES[PROTOTYPES], prototypes)
+        add_stand_ins(hub, golden_convnext, monkeypatch)
         yield hub
 
 
@@ -103,8 +75,11 @@ def test_it_is_saved_loaded_and_exported_as_any_fitted_probe(hub, name, tmp_path
 def test_an_encoder_that_is_open_is_taken_if_it_has_the_weights(hub):
     encoder = create_model(LINEAR, pretrained=True)
     assert load_probe(LINEAR, encoder).encoder is encoder
-    with pytest.raises(OscineError, match=r"the classifier of convnext_base\.xcl needs the encoder of that name"):
-        load_probe(LINEAR, small_encoder())
+    trained = create_model(LINEAR, pretrained=True)
+    trained.head.norm.bias.data.add_(0.1)
+    for other in (small_encoder(), trained, create_model(LINEAR, pretrained=True, mean=0.0)):
+        with pytest.raises(OscineError, match=r"the classifier of convnext_base\.xcl needs the encoder of that name"):
+            load_probe(LINEAR, other)
 
 
 def test_what_was_fetched_is_loaded_without_a_network(hub, monkeypatch):
