@@ -95,7 +95,11 @@ class ONNXEncoder(Encoder):
     @property
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the scores; none where no list lay beside the file."""
-        return bytes_of(self.class_names).decode().splitlines()
+        try:
+            listed = bytes_of(self.class_names).decode()
+        except UnicodeDecodeError as error:
+            raise OscineError(f"names of classes are no UTF-8 ({error}); make the encoder of its file again") from None
+        return listed.split("\n") if listed else []
 
     def check_device(self, device: str) -> None:
         """Raise where onnxruntime does not compute on a kind of device."""
@@ -168,15 +172,14 @@ def bytes_of(buffer: Tensor) -> bytes:
 
 def open_alone(content: bytes, provider: str, source: object = "the ONNX file") -> Any:
     """Open a session of the bytes of a file; one that would read anything else from the disk is refused."""
-    if outside := next(tensors_outside(parse(content, source)), None):
-        raise OscineError(
-            f"{source} keeps its tensor {outside.name[:60]!r} in another file, which is not opened from here"
-        )
+    if model := parse(content, source):
+        name = next(tensors_outside(model)).name[:60]
+        raise OscineError(f"{source} keeps its tensor {name!r} in another file, which is not opened from here")
     try:
         session = session_of(content, torch.get_num_threads(), provider)
     except Exception as error:  # onnxruntime's errors have nothing else in common
         raise OscineError(
-            f"onnxruntime cannot open {source} ({one_line(error)}); fetch it again, or update it"
+            f"{source} is no ONNX file that onnxruntime can open ({one_line(error)}); fetch it again, or update onnxruntime"
         ) from error
     for value in session.get_inputs():
         if value.type not in TYPES or len(value.shape) != 2:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oscine.models.encoders.base.onnx_file import PROVIDERS, location_of, parse, tensors_outside
+from oscine.models.encoders.base.onnx_file import location_of, parse, provider_of, tensors_outside
 from oscine.models.encoders.onnx_encoder import TYPES, open_alone, pick, run
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import no_weights
@@ -40,42 +40,52 @@ def read_onnx(path: str | Path, settings: Mapping[str, Any]) -> Content:
     Sizes are the file's. Rate, length, outputs and classes may stand in its metadata, as in what oscine has exported.
     """
     path = Path(path)
-    model, content = joined(path)
+    content = joined(path)
     digest = sha256(content).hexdigest()
     if (expected := settings.get("sha256") or digest) != digest:
         raise OscineError(f"{path} has sha256 {digest}, expected {expected}; fetch it again, or leave sha256 out")
-    stated, names = stated_in(model)
-    found = stated | dict(settings)
-    if missing := sorted({"sample_rate", "seconds"} - found.keys()):
-        raise OscineError(
-            f"{path} does not say what it takes; give {' and '.join(missing)}, such as sample_rate=32000, seconds=5.0"
-        )
-    shapes = shapes_of(content, path, found)
-    beside = path.with_name(found["class_file"]) if found.get("class_file") else None
-    if beside:
+    found, names, shapes = stated_by(content, path, settings)
+    if class_file := found.get("class_file"):
+        beside = file_beside(path, class_file)
         names = read_class_list(beside, found.get("class_column", "")) if beside.is_file() else []
-    check_classes(names, shapes.get("scores"), beside or path)
+        check_classes(names, shapes.get("scores"), beside)
+    else:
+        check_classes(names, shapes.get("scores"), path)
     listed = "\n".join(names).encode()
     made = {"sha256": digest, "file_bytes": len(content), "class_bytes": len(listed)}
     return Content(found | sizes_of(shapes, path) | made, {"file": as_bytes(content), "class_names": as_bytes(listed)})
+
+
+def stated_by(
+    content: bytes, path: Path, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str], dict[str, tuple[int, ...]]]:
+    """Return the settings, with what a file says of itself; the names of classes in it; the shapes of its outputs."""
+    session = open_alone(content, provider_of("cpu"), path)
+    stated, names = stated_in(session.get_modelmeta().custom_metadata_map)
+    found = stated | dict(settings)
+    if missing := sorted({"sample_rate", "seconds"} - found.keys()):
+        raise OscineError(
+            f"{path} does not say what it takes; give {' and '.join(missing)} in Python, as in "
+            f"create_model('onnx-file:{path.name}', sample_rate=32000, seconds=5.0), and save_pretrained for the commands"
+        )
+    return found, names, shapes_of(session, path, found)
 
 
 def as_bytes(content: bytes) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8).copy())
 
 
-def joined(path: Path) -> tuple[Any, bytes]:
-    """Return the graph of an ONNX file and its bytes, with the data that lies in files beside it taken in."""
+def joined(path: Path) -> bytes:
+    """Return the bytes of an ONNX file, with the data that lies in files beside it taken in."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         raise no_weights(path) from None
     except OSError as error:
         raise OscineError(f"{path} cannot be read ({error.strerror or error}); expected an ONNX file") from None
-    model = parse(content, path)
+    if (model := parse(content, path)) is None:
+        return content
     outside = list(tensors_outside(model))
-    if not outside:
-        return model, content
     files = {
         location: data_file(path, location) for location in {location_of(one).get("location", "") for one in outside}
     }
@@ -83,21 +93,27 @@ def joined(path: Path) -> tuple[Any, bytes]:
         raise OscineError(f"{path} has {size / 2**30:.1f} GiB with the data beside it, one ONNX file holds less than 2")
     for tensor in outside:
         take_in(tensor, files[location_of(tensor).get("location", "")])
-    return model, model.SerializeToString(deterministic=True)
+    return model.SerializeToString(deterministic=True)
 
 
 def data_file(path: Path, location: str) -> Path:
-    """Return the file beside an ONNX file that it keeps data in; a path to anywhere else is refused."""
-    file = path.parent / location
-    folders = {path.parent.resolve(), path.resolve().parent}  # in the Hub's cache both are links
-    named = location == Path(location).name == PureWindowsPath(location).name
-    if not named or file.resolve().parent not in folders:
-        raise OscineError(
-            f"{path} names data in {shown(location)}, which is not beside it; nothing else is read from the disk: take a "
-            "file whose data lies in its own folder"
-        )
+    """Return the file beside an ONNX file that it keeps data in."""
+    file = file_beside(path, location)
     if not file.is_file():
         raise OscineError(f"{path} keeps its weights in {location}, which is not beside it; put it there")
+    return file
+
+
+def file_beside(path: Path, name: str) -> Path:
+    """Return the file of that name beside an ONNX file; a path to anywhere else is refused."""
+    file = path.parent / name
+    folders = {path.parent.resolve(), path.resolve().parent}  # in the Hub's cache both are links
+    named = name == Path(name).name == PureWindowsPath(name).name
+    if not named or file.resolve().parent not in folders:
+        raise OscineError(
+            f"{path} names data in {shown(name)}, which is not beside it; nothing else is read from the disk: take a "
+            "file whose data lies in its own folder"
+        )
     return file
 
 
@@ -118,9 +134,8 @@ def take_in(tensor: Any, file: Path) -> None:
     tensor.ClearField("data_location")
 
 
-def stated_in(model: Any) -> tuple[dict[str, Any], list[str]]:
+def stated_in(said: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """Return settings and class names that a file's metadata states as oscine writes it, and OpenSoundscape reads it."""
-    said = {one.key: one.value for one in model.metadata_props}
     settings: dict[str, Any] = {}
     with suppress(KeyError, ValueError, ZeroDivisionError):
         rate = int(said["sample_rate"])
@@ -135,9 +150,8 @@ def stated_in(model: Any) -> tuple[dict[str, Any], list[str]]:
     return settings, []
 
 
-def shapes_of(content: bytes, path: Path, settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def shapes_of(session: Any, path: Path, settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each output that is named, of one clip; where the file does not say it, silence tells."""
-    session = open_alone(content, PROVIDERS["cpu"], path)
     rate, seconds = settings["sample_rate"], settings["seconds"]
     samples, taken = round(seconds * rate), pick(session.get_inputs(), settings.get("input", 0), "input", path)
     if isinstance(taken.shape[1], int) and taken.shape[1] != samples:
@@ -169,7 +183,7 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, Any
 def read_class_list(path: Path, column: str) -> list[str]:
     """Read the names of classes, in the order of the scores: the column of a table, or without a column every line."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise OscineError(f"{path} cannot be read ({error}); expected names of classes in UTF-8") from None
     if not column:
@@ -197,5 +211,7 @@ def check_classes(names: Sequence[str], scores: tuple[int, ...] | None, source: 
             "first line is a header"
         )
     name, times = Counter(names).most_common(1)[0]
-    if times > 1 or not all(names):
+    if times > 1 or not all(name.strip() for name in names):
         raise OscineError(f"{source} has the name {name!r} {times} times, expected each class once; give class_column")
+    if broken := next((name for name in names if "\n" in name), None):
+        raise OscineError(f"{source} has the name {shown(broken)}, which is of several lines; expected names of one")

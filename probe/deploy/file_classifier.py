@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oscine.models.checkpoints import Published
 from oscine.models.errors import OscineError
+from oscine.probe.tasks.class_names import is_name
 from oscine.probe.tasks.kinds import TaskKind
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ def classifier_of(encoder: Encoder) -> FittedProbe:
 
 def check_listed(encoder: ONNXEncoder, model: str) -> None:
     """Raise where an ONNX file has no scores, or no list of its classes lay beside it."""
-    config = encoder.config
+    config, names = encoder.config, encoder.classes
     if config["scores"] is None:
         raise OscineError(f"{model} is no classifier: its config names no output with scores; give scores=")
-    if not encoder.classes:
+    if len({*names}) < len(names) or not all(map(is_name, names)):
+        raise OscineError(f"{model} has names of classes twice, or without letters; make it of its file again")
+    if not names:
         list_file = config["class_file"] or "a list of its classes"
         column = f", column {config['class_column']}," if config["class_column"] else ""
         raise OscineError(

@@ -44,9 +44,14 @@ def session_of(content: bytes | str, threads: int = 0, provider: str = PROVIDERS
     return onnxruntime.InferenceSession(content, options, providers=[provider])
 
 
-def parse(content: bytes, source: object) -> Any:
-    """Return the graph that the bytes of a file hold, an onnx.ModelProto; data beside the file is not looked at."""
-    check_installed("onnx", "onnxruntime")
+def parse(content: bytes, source: object) -> Any | None:
+    """Return the graph that the bytes of a file hold, an onnx.ModelProto; None where no data lies in another file.
+
+    Whatever does has the key "location" in the file: most are not parsed at all, which takes as much memory again.
+    """
+    if b"location" not in content:
+        return None
+    check_installed("onnx")
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -54,9 +59,7 @@ def parse(content: bytes, source: object) -> Any:
         model = onnx.load_model_from_string(content)
     except DecodeError as error:
         raise OscineError(f"{source} is no ONNX file ({one_line(error)}); fetch it again, or check its name") from None
-    if not model.graph.output:
-        raise OscineError(f"{source} is no ONNX file (no graph with outputs); fetch it again, or check its name")
-    return model
+    return model if any(tensors_outside(model)) else None
 
 
 def tensors_outside(message: Any) -> Iterator[Any]:

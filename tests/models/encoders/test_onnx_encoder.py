@@ -247,7 +247,7 @@ def test_settings_that_are_not_the_files_are_refused_in_a_line(
 
 
 def test_a_file_that_says_too_little_names_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(OscineError, match=r"does not say what it takes; give sample_rate and seconds, such as"):
+    with pytest.raises(OscineError, match=r"does not say what it takes; give sample_rate and seconds in Python"):
         create_model(f"onnx-file:{write_small(tmp_path)}")
 
 
@@ -283,7 +283,7 @@ def test_a_library_that_is_missing_is_named(name: str, tmp_path: Path, monkeypat
     found = onnx_file.find_spec
     monkeypatch.setattr(onnx_file, "find_spec", lambda asked: None if asked == name else found(asked))
     with pytest.raises(OscineError, match=rf'^{name} is not installed; pip install "oscine\[onnx\]"'):
-        open_small(write_small(tmp_path))
+        open_small(write_with_data(tmp_path))
 
 
 def test_a_device_that_onnxruntime_lacks_is_refused_where_it_was_asked_for(

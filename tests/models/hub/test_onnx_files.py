@@ -124,6 +124,11 @@ def test_names_of_classes_lie_beside_the_file(text: str, column: str, tmp_path: 
         ),
         ("\n".join(["wren", *NAMES[:4]]), {}, r"birds\.csv has the name 'wren' 2 times, expected each class once"),
         ("\n".join(NAMES), {"class_column": "birds"}, r"birds\.csv has no column 'birds'; it begins with 'wren'"),
+        (
+            "\n".join(NAMES),
+            {"class_file": "../birds.csv"},
+            r"small\.onnx names data in '\.\./birds\.csv', which is not beside",
+        ),
         ("\n".join(NAMES), {"scores": None}, r"birds\.csv names classes, and no output has their scores; give scores="),
     ],
 )
