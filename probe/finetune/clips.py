@@ -164,7 +164,8 @@ def mask_bands(spectrogram: Tensor, seed: Tensor, count: float, time: int, freq:
 
     count: how many of each; what is left of a whole number is the chance of one more, drawn for each clip: arXiv 2504.12880
     has 0.3 for a whole batch, by which clips would depend on one another. 0 is silence to BAT, and to the others
-    the mean of their data; Bird-MAE's authors put it in before they standardise, which makes it loud.
+    the mean of their data; Bird-MAE's authors put it in before they standardise, which makes it loud, as ConvNeXt_BS' own
+    mean of another scale does.
     """
     most = math.ceil(count)
     drawn = per_clip_rand(seed, MASKS, 6 * most).view(len(seed), 2, most, 3)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -227,3 +228,39 @@ def test_a_strangers_widths_are_refused_before_anything_is_built(widths):
 def test_a_spectrogram_of_other_bands_is_refused(encoder):
     with pytest.raises(OscineError, match=r"shape \(1, 101, 256\), expected \[batch, frames, 128\] with 32 frames"):
         encoder.features(torch.zeros(1, 101, 256))
+
+
+def test_timms_optimizers_lower_the_rate_over_all_stages():
+    with torch.device("meta"):
+        encoder = create_model("convnext_base")
+    groups = param_groups_layer_decay(encoder, 0.05, encoder.no_weight_decay(), layer_decay=0.8)
+    scales = {id(one): group["lr_scale"] for group in groups for one in group["params"]}
+    for name, one in encoder.named_parameters():
+        assert scales[id(one)] == pytest.approx(0.8 ** (13 - encoder.layer_of(name))), name
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradients(encoder):
+    encoder.requires_grad_(True)
+    found = []
+    for enable in (False, True):
+        encoder.set_grad_checkpointing(enable)
+        encoder.zero_grad()
+        encoder(noise(2, encoder.samples)).pooled.square().mean().backward()
+        found.append({name: one.grad.clone() for name, one in encoder.named_parameters()})  # every one has a gradient
+    assert all(torch.equal(grad, found[1][name]) for name, grad in found[0].items())
+
+
+@pytest.mark.slow
+def test_it_is_exported_and_compiled_in_one_graph_for_batches_of_any_size(encoder):
+    two, more = noise(2, encoder.samples), noise(5, encoder.samples, seed=1)
+    program = torch.export.export(encoder, (two,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).module()
+    torch.compiler.reset()  # of what other encoders of this process have left
+    compiled = torch.compile(encoder, fullgraph=True, dynamic=True, backend="eager")
+    for made in (program, compiled):
+        for waveform in (two, more):
+            for part, expected in zip(made(waveform), encoder(waveform), strict=True):
+                assert_close(part, expected, atol=1e-5, rtol=0)
+
+
+def test_of_no_clips_there_are_no_features(encoder):
+    assert [tuple(part.shape) for part in encoder(noise(0, encoder.samples))] == [(1, 0, 40), (1, 0, 3, 4, 40), (0, 40)]
