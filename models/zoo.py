@@ -337,8 +337,8 @@ def _embedded(row: Published, revision: str | None) -> Fetched:
 def _repository(row: Published) -> str:
     if row.repository is None:
         raise OscineError(
-            f"{row.name} has no weights to fetch: its authors ({row.paper}) have no repository on the Hub with a file that "
-            f"could be read without care; get {row.file} from them and give it as the checkpoint"
+            f"{row.name} has no weights to fetch: its authors ({row.paper}) have no safetensors on the Hub; get "
+            f"{row.file} from them and give it as the checkpoint"
         )
     return row.repository
 

@@ -145,11 +145,11 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     if encoder is None:
         encoder = open_encoder(folder, facts["encoder"], origin if fetched else None)
     now = describe_encoder(encoder)
-    differ = [key for key in ("architecture", "config", "fingerprint") if now[key] != facts["encoder"][key]]
+    differ = [key for key in ("architecture", "config", "fingerprint", "frontend") if now[key] != facts["encoder"][key]]
     if differ:
         raise OscineError(
             f"the probe in {folder} was fitted on {facts['encoder']['model'] or 'an encoder without a name'}, this "
-            f"encoder has another {differ[0]}; load the probe with that one"
+            f"encoder has another {differ[0]}; load the probe with that one, or fit it again"
         )
     probe = _build(folder, facts, encoder)
     numbers = {name: torch.tensor(it, dtype=torch.float64) for name, it in (facts["scaling"] or {}).items()}

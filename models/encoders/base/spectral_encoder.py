@@ -25,7 +25,7 @@ class SpectralEncoder(Encoder):
 
     @property
     def frontend_name(self) -> str:
-        return type(self.frontend).__name__
+        return self.frontend.name
 
     @property
     def preparing(self) -> Callable[[Tensor], Tensor]:

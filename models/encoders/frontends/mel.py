@@ -81,6 +81,11 @@ class Frontend(Float32Buffers):
         self.bands = bands
 
     @property
+    def name(self) -> str:
+        """As records have it: another one where a new version makes another spectrogram of the same waveform."""
+        return type(self).__name__
+
+    @property
     def frame_seconds(self) -> float:
         """From one frame to the next."""
         return self.hop / self.sample_rate
@@ -211,6 +216,10 @@ class BEATsFrontend(EATFrontend):
 
     def __init__(self, sample_rate: int, mean: float, std: float) -> None:
         super().__init__(sample_rate, mean, std, povey_window)
+
+    @property
+    def name(self) -> str:
+        return "BEATsFrontend, whole patches"  # version 0.1 filled the last one up: tables and probes of both differ
 
     def frames(self, samples: int) -> int:
         return max(PATCH, self.raw_frames(samples) // PATCH * PATCH)

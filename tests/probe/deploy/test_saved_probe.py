@@ -42,6 +42,7 @@ HEADS: dict[str, list[dict[str, Any]]] = {
     "ProtofloatProbe": [{"prototypes": 8}],
     "ProtobinProbe": [{"prototypes": 8}, {"prototypes": 8, "pool": "frames"}],
     "ConvexGatedProbe": [{"prototypes": 8}],
+    "MultiLayerAttentionProbe": [{}],
 }
 CLASSES = ["blackbird", "tawny owl", "wren"]
 
@@ -220,6 +221,16 @@ def test_another_encoder_is_refused(encoder: Encoder, tmp_path: Path) -> None:
     assert "\n" not in str(it.value)
     with pytest.raises(OscineError, match="has another architecture"):
         load_probe(tmp_path, shaken("EAT"))
+
+
+def test_a_probe_of_another_spectrogram_is_refused(encoder: Encoder, tmp_path: Path) -> None:
+    """The same weights on what an older version has made of the waveform gave other features."""
+    folder = save_probe(fitted(encoder, "LinearProbe", {}), tmp_path / "probe")
+    content = json.loads((folder / "probe.json").read_text())
+    content["encoder"]["frontend"] += ", of old"
+    (folder / "probe.json").write_text(json.dumps(content))
+    with pytest.raises(OscineError, match=r"this encoder has another frontend; load .* or fit it again"):
+        load_probe(folder, encoder)
 
 
 def test_an_encoder_that_is_gone_is_named(encoder: Encoder, folder: Path, tmp_path: Path) -> None:
