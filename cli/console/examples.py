@@ -66,7 +66,6 @@ EXAMPLES = {  # by the command
     "convert": [
         "oscine convert bird_mae_base.xcl OUT",
         "oscine convert beats_base.as2m OUT --checkpoint BEATs_iter3.pt",
-        "oscine convert audio_mae_base.as2m OUT --checkpoint pretrained.pth",
         "oscine convert beats_base.nlm OUT --checkpoint naturelm.pt --prefix beats.",
     ],
     "doctor": [
