@@ -45,6 +45,7 @@ class Wav2Vec2(Encoder):
 
     block_path = "encoder.layers"
     any_length = True
+    grad_checkpointing = False
 
     def __init__(
         self,
@@ -80,6 +81,9 @@ class Wav2Vec2(Encoder):
         self.encoder = Transformer(sizes, ConvPositions(dim, conv_width, conv_groups), pre_norm)
         init_linear(self)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.grad_checkpointing = enable
+
     def layer_of(self, parameter: str) -> int:
         behind = self.encoder.pre_norm and parameter.startswith("encoder.layer_norm.")
         return self.decay_layers + 1 if behind else super().layer_of(parameter)
@@ -111,7 +115,7 @@ class Wav2Vec2(Encoder):
         wanted = self.layer_numbers(layers)
         weight = self.feature_projection.projection.weight
         frames = self.feature_projection(self.feature_extractor(input.to(weight.dtype)))
-        *outputs, last = self.encoder(frames, [*wanted, self.depth - 1])
+        *outputs, last = self.encoder(frames, [*wanted, self.depth - 1], checkpointing=self.grad_checkpointing)
         return Features.of_patches([tokens[:, :, None] for tokens in outputs], last.mean(1))
 
 
@@ -188,11 +192,12 @@ class Transformer(nn.Module):
         kind = PreNormBlock if pre_norm else PostNormBlock
         self.layers = nn.ModuleList(kind(sizes, rate) for rate in drop_path_rates(sizes.drop_path, sizes.depth))
 
-    def forward(self, tokens: Tensor, wanted: Sequence[int]) -> list[Tensor]:  # [batch, time, dim] each
+    def forward(self, tokens: Tensor, wanted: Sequence[int], *, checkpointing: bool = False) -> list[Tensor]:
+        """Return outputs of the wanted blocks, [batch, time, dim] each; `run_blocks` says what checkpointing is."""
         tokens = tokens + F.gelu(self.pos_conv_embed["conv"](tokens))
         if not self.pre_norm:
-            return run_blocks(self.layers, self.layer_norm(tokens), wanted)
-        outputs = run_blocks(self.layers, tokens, wanted)
+            return run_blocks(self.layers, self.layer_norm(tokens), wanted, checkpointing=checkpointing)
+        outputs = run_blocks(self.layers, tokens, wanted, checkpointing=checkpointing)
         last = len(self.layers) - 1
         return [self.layer_norm(out) if layer == last else out for layer, out in zip(wanted, outputs, strict=True)]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from timm.optim import param_groups_layer_decay
 from torch import Tensor
 from torch.testing import assert_close
 from torchaudio.models import wav2vec2_model
@@ -278,3 +279,48 @@ def test_half_precision_weights_are_taken(golden):
 def test_sizes_that_cannot_be_are_refused(sizes):
     with pytest.raises(OscineError, match="dim must be a multiple of heads and of conv_groups"):
         Wav2Vec2(48, 1, **sizes)
+
+
+def test_timms_optimizers_lower_the_rate_from_block_to_block():
+    with torch.device("meta"):
+        encoder = create_model("hubert_base")
+    groups = param_groups_layer_decay(encoder, 0.05, encoder.no_weight_decay(), layer_decay=0.8)
+    scales = {id(one): group["lr_scale"] for group in groups for one in group["params"]}
+    for name, one in encoder.named_parameters():
+        assert scales[id(one)] == pytest.approx(0.8 ** (max(scales_of(encoder)) - encoder.layer_of(name))), name
+
+
+def scales_of(encoder: Wav2Vec2) -> set[int]:
+    return {encoder.layer_of(name) for name, _ in encoder.named_parameters()}
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_blocks_that_are_computed_again_give_the_same_gradients(pre_norm):
+    encoder = like(reference(pre_norm), pre_norm).requires_grad_(True)
+    found = []
+    for enable in (False, True):
+        encoder.set_grad_checkpointing(enable)
+        encoder.zero_grad()
+        encoder(noise(2, 8000)).pooled.square().mean().backward()
+        found.append({name: one.grad.clone() for name, one in encoder.named_parameters() if one.grad is not None})
+    assert len(found[0]) == len(list(encoder.parameters()))
+    assert all(torch.equal(grad, found[1][name]) for name, grad in found[0].items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pre_norm", [False, True])
+def test_it_is_exported_and_compiled_in_one_graph_for_batches_of_any_size(pre_norm):
+    encoder = like(reference(pre_norm), pre_norm)
+    two, more = noise(2, 8000), noise(5, 8000, seed=1)
+    program = torch.export.export(encoder, (two,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).module()
+    torch.compiler.reset()  # of what other encoders of this process have left
+    compiled = torch.compile(encoder, fullgraph=True, dynamic=True, backend="eager")
+    for made in (program, compiled):
+        for waveform in (two, more):
+            for part, expected in zip(made(waveform), encoder(waveform), strict=True):
+                assert_close(part, expected, atol=1e-5, rtol=0)
+
+
+def test_of_no_clips_there_are_no_features(golden):
+    shapes = [tuple(part.shape) for part in golden_encoder(golden, normalise=True)(noise(0, 8000))]
+    assert shapes == [(3, 0, 32), (3, 0, 24, 1, 32), (0, 32)]
