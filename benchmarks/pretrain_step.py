@@ -64,7 +64,7 @@ def bird_mae(size: str, views: int, compile: str | None) -> BirdMAEPretraining:
 
 def audiomosaic(size: str, views: int, compile: str | None) -> AudioMosaicPretraining:
     """Of two views, which hear the same here: how clips are changed is no part of the step."""
-    return AudioMosaicPretraining(AudioMosaic(**SIZES[size]), compile=compile)
+    return AudioMosaicPretraining(AudioMosaic(**SIZES[size]), grad_checkpointing=False, compile=compile)
 
 
 MAKE: dict[str, Callable[[str, int, str | None], Recipe]] = {

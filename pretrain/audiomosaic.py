@@ -21,7 +21,6 @@ from oscine.pretrain.settings import AudioMosaicSettings, Masks
 from oscine.pretrain.views import VIEWS, two_views
 
 DEFAULTS = AudioMosaicSettings()
-TOKENS = {"encoder.cls_token", "encoder.pos_embed"}  # which do not decay, as what has one axis
 
 # Which axes of the grid (time, freq) are the rows and the columns that the two masks hide. The authors' code takes patches,
 # which run along frequency first, for an image of `freq` rows and `time` columns. On 64 x 8 patches a row of it is then
@@ -54,16 +53,18 @@ class AudioMosaicPretraining(Recipe):
         weight_decay: float = DEFAULTS.weight_decay,
         warmup: int | float = DEFAULTS.warmup,
         steps: int = DEFAULTS.steps,
+        grad_checkpointing: bool = DEFAULTS.grad_checkpointing,
         compile: str | None = DEFAULTS.compile,
     ) -> None:
         super().__init__(encoder, steps, compile)
+        encoder.set_grad_checkpointing(grad_checkpointing)
         self.projector = projector(encoder.dim, projector_hidden, projector_dim)
         self.masks: Masks = masks
         self.mask_time, self.mask_freq = mask_time, mask_freq
         self.augmentation, self.temperature = augmentation, temperature
         self.lr, self.lr_end, self.weight_decay = lr, lr_end, weight_decay
         self.warmup = warmup_steps(warmup, steps, "recipe")
-        self.no_decay = no_decay_names(self) | TOKENS
+        self.no_decay = no_decay_names(self) | {f"encoder.{name}" for name in encoder.no_weight_decay()}
 
     @property
     def draw_keep(self) -> DrawKeep:

@@ -20,7 +20,7 @@ def tiny(name: str) -> Recipe:
     if name == "bat":
         return BATPretraining(BAT(48, 2, 3, seconds=1.27), views=3, decoder_depth=2, decoder_heads=3)
     if name == "audiomosaic":
-        return AudioMosaicPretraining(AudioMosaic(48, 2, 3, seconds=1.27, frames=128))
+        return AudioMosaicPretraining(AudioMosaic(48, 2, 3, seconds=1.27, frames=128), grad_checkpointing=False)
     return BirdMAEPretraining(BirdMAE(48, 2, 3, seconds=1.0), decoder_dim=32, decoder_depth=2, decoder_heads=2)
 
 

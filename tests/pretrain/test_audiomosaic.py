@@ -188,6 +188,19 @@ def test_both_views_of_a_clip_hear_it_in_their_own_way() -> None:
     assert len(views.unique(dim=0)) == 4
 
 
+def test_blocks_that_are_computed_again_give_the_same_gradients() -> None:
+    gradients = []
+    for again in (False, True):
+        recipe = tiny(grad_checkpointing=again)
+        assert recipe.encoder.grad_checkpointing == again
+        seen = recipe.encoder.prepare(noise(3, recipe.encoder.samples))
+        keep = torch.cat([recipe.draw_keep(torch.Generator().manual_seed(clip)) for clip in range(3)])
+        recipe.losses(seen, keep)["contrastive"].backward()
+        gradients.append([weight.grad for weight in recipe.parameters() if weight.grad is not None])
+    assert len(gradients[0]) > 10
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
 def test_one_clip_has_nothing_to_differ_from() -> None:
     recipe = tiny()
     keep = recipe.draw_keep(torch.Generator())
