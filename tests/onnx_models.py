@@ -45,11 +45,12 @@ def small(half: bool = False, ratio: bool = False) -> Small:
 
 
 @cache
-def exported(half: bool = False, ratio: bool = False, batch: int | None = None) -> bytes:
-    """The bytes of its file; batch: that it takes and no other."""
+def exported(half: bool = False, ratio: bool = False, batch: int | None = None, half_input: bool = False) -> bytes:
+    """The bytes of its file; batch: that it takes and no other; half_input: its waveform in float16, too."""
+    waveform = torch.zeros(batch or 2, SAMPLES, dtype=torch.float16 if half_input else torch.float32)
     free = {"waveform": {0: torch.export.Dim("batch")}} if batch is None else None
     program = torch.onnx.export(
-        small(half, ratio), (torch.zeros(batch or 2, SAMPLES),), dynamo=True, dynamic_shapes=free, verbose=False,
+        small(half, ratio), (waveform,), dynamo=True, dynamic_shapes=free, verbose=False,
         input_names=["waveform"], output_names=["embedding", "spatial_embedding", "label"],
     )  # fmt: skip
     assert program is not None

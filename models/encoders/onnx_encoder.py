@@ -86,7 +86,7 @@ class ONNXEncoder(Encoder):
         self.peak, self.sha256 = peak, sha256
         self.register_buffer("file", torch.zeros(file_bytes, dtype=torch.uint8))
         self.register_buffer("class_names", torch.zeros(class_bytes, dtype=torch.uint8))
-        self._session: tuple[str, Any] | None = None  # with the kind of device that it computes on
+        self._session: tuple[str, Any] | None = None  # with the device that it computes on
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the session out: onnxruntime's cannot be copied, nor sent to another process, where it is opened again."""
@@ -139,7 +139,7 @@ class ONNXEncoder(Encoder):
 
     def _compute(self, clips: Tensor, wanted: Sequence[Output]) -> list[Tensor]:
         """Run the file on clips [batch, samples], in the pieces that it takes; each output wanted, in float32."""
-        session = self._open(clips.device.type)
+        session = self._open(str(clips.device))
         taken = pick(session.get_inputs(), self.input, "input")
         names = [pick(session.get_outputs(), one, "output").name for one in wanted]
         size = taken.shape[0] if isinstance(taken.shape[0], int) else max(1, len(clips))
@@ -151,7 +151,7 @@ class ONNXEncoder(Encoder):
         return [torch.from_numpy(output).to(clips.device) for output in joined]
 
     def _open(self, device: str) -> Any:
-        """Return the session of a kind of device, opened unless it is open."""
+        """Return the session of a device, opened unless it is open."""
         if self._session is None or self._session[0] != device:
             content = bytes_of(self.file)
             if not content:
@@ -162,7 +162,7 @@ class ONNXEncoder(Encoder):
                 raise OscineError(
                     f"the ONNX file has sha256 {digest}, its config says {self.sha256 or 'none'}; fetch or save it again"
                 )
-            self._session = device, open_alone(content, provider_of(device))
+            self._session = device, open_alone(content, device)
         return self._session[1]
 
 
@@ -170,13 +170,15 @@ def bytes_of(buffer: Tensor) -> bytes:
     return buffer.detach().cpu().numpy().tobytes()
 
 
-def open_alone(content: bytes, provider: str, source: object = "the ONNX file") -> Any:
+def open_alone(content: bytes, device: str, source: object = "the ONNX file") -> Any:
     """Open a session of the bytes of a file; one that would read anything else from the disk is refused."""
     if model := parse(content, source):
         name = next(tensors_outside(model)).name[:60]
         raise OscineError(f"{source} keeps its tensor {name!r} in another file, which is not opened from here")
     try:
-        session = session_of(content, torch.get_num_threads(), provider)
+        session = session_of(content, torch.get_num_threads(), device)
+    except OscineError:
+        raise
     except Exception as error:  # onnxruntime's errors have nothing else in common
         raise OscineError(
             f"{source} is no ONNX file that onnxruntime can open ({one_line(error)}); fetch it again, or update onnxruntime"

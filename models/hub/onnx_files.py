@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oscine.models.encoders.base.onnx_file import location_of, parse, provider_of, tensors_outside
+from oscine.models.encoders.base.onnx_file import location_of, parse, tensors_outside
 from oscine.models.encoders.onnx_encoder import TYPES, open_alone, pick, run
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import no_weights
@@ -60,7 +60,7 @@ def stated_by(
     content: bytes, path: Path, settings: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str], dict[str, tuple[int, ...]]]:
     """Return the settings, with what a file says of itself; the names of classes in it; the shapes of its outputs."""
-    session = open_alone(content, provider_of("cpu"), path)
+    session = open_alone(content, "cpu", path)
     stated, names = stated_in(session.get_modelmeta().custom_metadata_map)
     found = stated | dict(settings)
     if missing := sorted({"sample_rate", "seconds"} - found.keys()):

@@ -147,7 +147,13 @@ def find_classifier(name: str | Path) -> Known | None:
 
 def check_classifier(known: Known) -> None:
     """Raise what is known without a network to be wrong with the name of a classifier."""
-    check_fetchable(known.row.name)
+    row = known.row
+    if row.repository is None:
+        raise OscineError(
+            f"{row.name} is a file to get from its authors: put {row.file} into one folder with its list of classes, run "
+            f"oscine convert {row.name} FOLDER --checkpoint {row.file}, and name FOLDER"
+        )
+    check_fetchable(row.name)
 
 
 def read_labels(path: Path) -> list[str]:

@@ -19,29 +19,34 @@ def check_installed(*names: str) -> None:
             raise OscineError(f'{name} is not installed; pip install "oscine[onnx]" brings all that ONNX needs')
 
 
-def provider_of(device: str) -> str:
-    """Return what onnxruntime calls a kind of device, such as cuda; raise where it cannot compute there."""
+def provider_of(device: str) -> tuple[str, dict[str, str]]:
+    """Return what onnxruntime calls a device, such as cuda:1, with its options; raise where it cannot compute there."""
     check_installed("onnxruntime")
     import onnxruntime
 
     there = onnxruntime.get_available_providers()
-    provider = PROVIDERS.get(device, "")
+    kind, _, number = device.partition(":")
+    provider = PROVIDERS.get(kind, "")
     if provider not in there:
         raise OscineError(
             f"onnxruntime {onnxruntime.__version__} cannot compute on {device}: it has {', '.join(there)}; take the "
             "device cpu, or install the onnxruntime of that device, such as onnxruntime-gpu"
         )
-    return provider
+    return provider, {"device_id": number} if number else {}
 
 
-def session_of(content: bytes | str, threads: int = 0, provider: str = PROVIDERS["cpu"]) -> Any:
-    """Open an onnxruntime session, by default on the CPU; 0 threads are as many as there are cores."""
+def session_of(content: bytes | str, threads: int = 0, device: str = "cpu") -> Any:
+    """Open an onnxruntime session on a device; 0 threads are as many as there are cores."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
-    return onnxruntime.InferenceSession(content, options, providers=[provider])
+    provider = provider_of(device)
+    session = onnxruntime.InferenceSession(content, options, providers=[provider])
+    if provider[0] not in session.get_providers():  # onnxruntime warns, and takes the CPU
+        raise OscineError(f"onnxruntime could not begin on {device} and fell back to the CPU; take the device cpu")
+    return session
 
 
 def parse(content: bytes, source: object) -> Any | None:

@@ -92,8 +92,9 @@ def test_features_are_what_torch_computes_in_every_batch(kind: dict[str, Any], t
     assert encoder.step_seconds == encoder.seconds / TIME
 
 
-def test_a_file_that_computes_in_float16_gives_float32(tmp_path: Path) -> None:
-    features = open_small(write_small(tmp_path, half=True))(noise(2, SAMPLES))
+@pytest.mark.parametrize("kind", [{"half": True}, {"half": True, "half_input": True}])
+def test_a_file_that_computes_in_float16_gives_float32(kind: dict[str, Any], tmp_path: Path) -> None:
+    features = open_small(write_small(tmp_path, **kind))(noise(2, SAMPLES))
     assert features.pooled.dtype == torch.float32
     assert_close(features.pooled, small()(noise(2, SAMPLES))[0].detach(), atol=2e-3, rtol=0)
 
@@ -295,6 +296,22 @@ def test_a_device_that_onnxruntime_lacks_is_refused_where_it_was_asked_for(
     monkeypatch.setattr("oscine.models.encoders.base.devices.choose_device", lambda device: "cuda")
     monkeypatch.setattr("oscine.models.encoders.base.devices.device_name", lambda device: "some GPU")
     assert moved(encoder, "auto").device.type == "cpu"
+
+
+def test_a_gpu_is_named_by_its_number_and_no_other_takes_its_place(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    assert onnx_file.provider_of("cuda:1") == ("CUDAExecutionProvider", {"device_id": "1"})
+    assert onnx_file.provider_of("cpu") == ("CPUExecutionProvider", {})
+    encoder.check_device("cuda")
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(OscineError, match="could not begin on cuda:1 and fell back to the CPU; take the device cpu"),
+    ):
+        onnx_file.session_of(exported(), device="cuda:1")
 
 
 # What is built for it

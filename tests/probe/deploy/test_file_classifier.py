@@ -19,6 +19,7 @@ from oscine.models import checkpoints
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
+from oscine.probe.deploy.probe_json import check_probe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.identity import IdentityProbe
 from oscine.probe.heads.registry import PROBES
@@ -79,6 +80,8 @@ def test_birdnets_scores_are_probabilities_already(tmp_path: Path) -> None:
         assert_close(fitted(clips), layout("birdnet_v3")(clips)[0], atol=1e-6, rtol=0)
     with pytest.raises(OscineError, match=r"birdnet_v3.* has no weights to fetch.*get BirdNET.* as the checkpoint"):
         load_probe("birdnet_v3")
+    with pytest.raises(OscineError, match=r"run oscine convert birdnet_v3\.global_11k FOLDER --checkpoint BirdNET"):
+        check_probe("birdnet_v3")
 
 
 def test_an_encoders_folder_and_a_file_are_classifiers_too(folder: Path, tmp_path: Path) -> None:
