@@ -151,6 +151,8 @@ def create_model(
     """
     overrides = without_timm_settings(overrides)
     check_model(name, pretrained, checkpoint_path, revision)
+    if prefix and not (pretrained or checkpoint_path):
+        raise OscineError(f"prefix={prefix!r} chooses tensors of a file of weights, and none was given; leave it out")
     if overrides and name.startswith(LOCAL):
         raise OscineError(f"{name} {OWN_SETTINGS}")
 

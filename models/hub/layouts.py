@@ -80,13 +80,7 @@ def eat_names(state: State) -> State:
 
     Of a position table for up to 768 patches of time, the rows of one chunk are taken.
     """
-    tensors = {}
-    for name, tensor in select_around(state, "blocks.0.attn.qkv.weight").items():
-        for theirs, ours in EAT_NAMES.items():
-            if name.startswith(theirs):
-                name = ours + name.removeprefix(theirs)
-        tensors[name] = tensor
-    tensors = without(EAT_DISCARDED, tensors)
+    tensors = without(EAT_DISCARDED, renamed(EAT_NAMES, select_around(state, "blocks.0.attn.qkv.weight")))
     if "pos_embed" in tensors:
         tensors["pos_embed"] = tensors["pos_embed"][:, : CHUNK // PATCH * MELS // PATCH]
     return tensors
@@ -144,16 +138,11 @@ def wav2vec2_names(state: State) -> State:
     Where every convolution is normed over its channels, those of HuBERT large have no bias in torchaudio's files: it is 0.
     """
     tensors = without(WAV2VEC2_DISCARDED, select_around(state, "feature_extractor.conv_layers.0.conv.weight"))
-    for theirs, ours in TORCHAUDIO_NAMES.items():
-        tensors = {
-            ours + name.removeprefix(theirs) if name.startswith(theirs) else name: tensor
-            for name, tensor in tensors.items()
-        }
-    if "feature_extractor.conv_layers.1.layer_norm.weight" in tensors:
-        kernels = {
-            name: tensors[name] for name in tensors if name.startswith("feature_extractor.") and tensors[name].ndim == 3
-        }
-        tensors = {f"{name[:-6]}bias": kernel.new_zeros(len(kernel)) for name, kernel in kernels.items()} | tensors
+    tensors = renamed(TORCHAUDIO_NAMES, tensors)
+    kernels = [name for name in tensors if name.endswith(".conv.weight") and name.startswith("feature_extractor.")]
+    biases = [name.removesuffix("weight") + "bias" for name in kernels]
+    if "feature_extractor.conv_layers.1.layer_norm.weight" in tensors and not tensors.keys() & set(biases):
+        tensors |= {bias: tensors[kernel].new_zeros(len(tensors[kernel])) for bias, kernel in zip(biases, kernels)}
     return weight_norm(tensors)
 
 
@@ -167,6 +156,16 @@ def prefix_of(state: State, anchor: str) -> str | None:
     """Return the shortest prefix under which a tensor called `anchor` lies; None where there is no such tensor."""
     prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
     return min(prefixes, key=len, default=None)
+
+
+def renamed(beginnings: dict[str, str], state: State) -> State:
+    """Exchange how names begin, theirs for ours, one after the other."""
+    for theirs, ours in beginnings.items():
+        state = {
+            ours + name.removeprefix(theirs) if name.startswith(theirs) else name: tensor
+            for name, tensor in state.items()
+        }
+    return state
 
 
 def without(parts: tuple[str, ...], state: State) -> State:

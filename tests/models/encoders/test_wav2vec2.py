@@ -174,6 +174,14 @@ def test_a_strange_tensor_is_named(golden):
         load_strictly(golden_encoder(golden), wav2vec2_names(state), "strange.bin")
 
 
+def test_a_bias_that_one_convolution_lacks_is_missed():
+    encoder = like(reference(pre_norm=True), pre_norm=True)
+    state = dict(reference(pre_norm=True).state_dict())
+    del state["feature_extractor.conv_layers.3.conv.bias"]
+    with pytest.raises(OscineError, match=r"1 missing \(feature_extractor\.conv_layers\.3\.conv\.bias\)"):
+        load_strictly(encoder, wav2vec2_names(state), "torn.pt")
+
+
 def test_the_other_variant_is_refused(golden):
     encoder = Wav2Vec2(32, 3, heads=4, mlp_ratio=1.5, conv_dim=16, conv_width=16, conv_groups=4, pre_norm=True)
     with pytest.raises(OscineError, match=r"missing \(feature_extractor\.conv_layers\.0\.conv\.bias"):

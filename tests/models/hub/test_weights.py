@@ -262,6 +262,13 @@ def test_names_that_differ_are_said_as_they_begin_there_and_here(tmp_path, archi
     assert "\n" not in str(caught.value)
 
 
+def test_a_prefix_without_a_file_is_refused():
+    with pytest.raises(
+        OscineError, match=r"prefix='teacher\.' chooses tensors of a file of weights, and none was given"
+    ):
+        create_model("bat_tiny", prefix="teacher.")
+
+
 def test_a_masked_autoencoders_checkpoint_gets_the_identity_for_fc_norm(tmp_path):
     state = seeded(BirdMAE)
     trained = {name: tensor for name, tensor in state.items() if not name.startswith("fc_norm")}
