@@ -27,8 +27,8 @@ Logs go to RUNS/NAME/logs (CSV, TensorBoard), pictures of clips, of what is pred
 RUNS/NAME/pictures, what is needed to go on to RUNS/NAME/states. With --keep_every the encoder stays at those steps, too, in
 RUNS/NAME/encoders/step_0001000 and so on. With --probe_table the encoder is judged, frozen, while it learns. A run that was
 stopped or killed goes on with --resume; --overwrite starts anew and deletes the run of this name once the new one has kept a
-state. --init starts a new run from the weights of an encoder; its decoder, teacher and optimiser are new. Settings that are
-not those of the run or encoder are refused unless --change names them."""
+state. --init starts a new run from the weights of an encoder; its decoder, projector, teacher and optimiser are new.
+Settings that are not those of the run or encoder are refused unless --change names them."""
 
 
 def main(arguments: list[str]) -> int | None:
