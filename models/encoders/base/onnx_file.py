@@ -42,6 +42,7 @@ def session_of(content: bytes | str, threads: int = 0, device: str = "cpu") -> A
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # not its own, of which `parse` knows nothing
     provider = provider_of(device)
     session = onnxruntime.InferenceSession(content, options, providers=[provider])
     if provider[0] not in session.get_providers():  # onnxruntime warns, and takes the CPU

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pandas as pd
 import pytest
 import soundfile
@@ -264,12 +265,26 @@ def test_what_is_no_onnx_file_is_said(tmp_path: Path) -> None:
         create_model("bat_tiny", checkpoint_path=write_small(tmp_path))
 
 
+def test_onnxruntimes_own_format_is_refused_whose_data_nobody_looks_for(tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "small.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(exported(), options, providers=["CPUExecutionProvider"])
+    (tmp_path / "small.onnx").write_bytes((tmp_path / "small.ort").read_bytes())
+    with pytest.raises(OscineError, match=r"small\.onnx is no ONNX file that onnxruntime can open \("):
+        open_small(tmp_path / "small.onnx")
+
+
 def test_an_input_of_another_kind_is_refused(tmp_path: Path) -> None:
     model = onnx.load_model_from_string(exported())
     model.graph.input[0].type.tensor_type.shape.dim.add(dim_value=1)
     model.graph.ClearField("value_info")
     (tmp_path / "image.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(OscineError, match=r"image\.onnx"):
+    words = (
+        r"image\.onnx takes 'waveform', a tensor\(float\) \[.batch., 4000, 1\]; expected a waveform \[clip, samples\]"
+    )
+    with pytest.raises(OscineError, match=words):
         open_small(tmp_path / "image.onnx")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,7 +133,7 @@ def test_names_of_classes_lie_beside_the_file(text: str, column: str, tmp_path: 
         ("\n".join(NAMES), {"scores": None}, r"birds\.csv names classes, and no output has their scores; give scores="),
     ],
 )
-def test_names_that_do_not_fit_are_said(text: str, settings: dict[str, str], words: str, tmp_path: Path) -> None:
+def test_names_that_do_not_fit_are_said(text: str, settings: dict[str, Any], words: str, tmp_path: Path) -> None:
     (tmp_path / "birds.csv").write_text(text)
     with pytest.raises(OscineError, match=words):
-        create_model(f"onnx-file:{write_small(tmp_path)}", **MAPPED | {"class_file": "birds.csv"} | settings)
+        create_model(f"onnx-file:{write_small(tmp_path)}", **{**MAPPED, "class_file": "birds.csv", **settings})
