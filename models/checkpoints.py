@@ -249,7 +249,7 @@ PUBLISHED = (
     ),
     Published("wav2vec2_base.ls960", LIBRISPEECH, PICKLED, "Apache-2.0", LAYOUT),
     Published(
-        "wav2vec2_base.xcl", XCL, WEIGHTS, NOT_STATED, UNVERIFIED, "DBD-research-group/Wav2Vec2-Base-BirdSet-XCL",
+        "wav2vec2_base.xcl", XCL, WEIGHTS, NOT_STATED, LAYOUT, "DBD-research-group/Wav2Vec2-Base-BirdSet-XCL",
         supervised=True,
     ),
     Published("wav2vec2_large.lv60", LIBRI_LIGHT, PICKLED, "Apache-2.0", LAYOUT),
