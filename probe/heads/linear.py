@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection
+from oscine.models.errors import OscineError
 from oscine.models.timm_parts import LayerNorm
 from oscine.probe.heads.probe import LayerGate, Needs, Probe
 from oscine.probe.heads.settings import (
@@ -77,7 +78,8 @@ class LinearProbe(VectorProbe):
         dropout: float = LinearSettings.dropout,
         layer: int = LinearSettings.layer,
     ) -> None:
-        LinearSettings(pool, norm, dropout, layer=layer)  # refuses what cannot be
+        if pool == Selection.POOLED and layer not in (-1, encoder.depth - 1):
+            raise OscineError(f"pool pooled is of the last layer, not of {layer}; take cls or mean, or layer -1")
         super().__init__(encoder, classes, pool, norm, dropout, layer)
 
 

@@ -28,8 +28,8 @@ class Needs(NamedTuple):
     def take(self, features: Features) -> Features:
         """Return the needed part, as `Features` that the probe reads with the same result.
 
-        Means keep their axes with length 1 ([layer, batch, 1, 1, dim]: the mean over them is what it was); what is not
-        needed is left empty.
+        Features of as many layers as are needed are taken for these. Means keep their axes with length 1 ([layer, batch, 1,
+        1, dim]: the mean over them is what it was); what is not needed is left empty.
         """
         cls, patches = features.cls, features.patches
         if self.layers is not None:
@@ -105,6 +105,7 @@ class Probe(nn.Module):
         return patches if self.framewise else patches.flatten(1, 2)
 
     def forward(self, features: Features) -> Tensor:
+        """Compute logits of features of all layers, or of those alone that `needs` asks for."""
         self.check(features)
         return self.logits(self.prepare(features))
 
@@ -136,9 +137,14 @@ class Probe(nn.Module):
         layers, dim = len(features.patches), features.patches.shape[-1]
         if dim != self.dim:
             raise OscineError(f"features are {dim} wide, this probe reads {self.dim}: it was made for another encoder")
-        if self.needs.layers is None and layers != self.depth:
+        asked = self.needs.layers
+        if asked is None and layers != self.depth:
             raise OscineError(
                 f"features of {layers} layers, this probe reads all {self.depth}; encode with layers=None"
+            )
+        if asked is not None and layers not in (self.depth, len(asked)):
+            raise OscineError(
+                f"features of {layers} layers of {self.depth}, this probe reads {asked}; encode with layers={asked}, or None"
             )
 
 

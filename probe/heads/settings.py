@@ -69,11 +69,6 @@ class VectorSettings:
 class LinearSettings(OneLayer, VectorSettings):
     """Settings of LinearProbe: a linear layer on one vector a clip, or one a frame."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.pool == Selection.POOLED and self.layer != -1:
-            raise OscineError(f"pool pooled is of the last layer, not of {self.layer}; take cls or mean, or layer -1")
-
 
 @dataclass(frozen=True)
 class MLPSettings(LinearSettings):

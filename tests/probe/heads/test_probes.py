@@ -299,6 +299,15 @@ def test_a_probe_of_a_layer_reads_that_block_alone(kind: type[Probe]) -> None:
 def test_pooled_is_of_the_last_layer_alone() -> None:
     with pytest.raises(OscineError, match="pool pooled is of the last layer, not of 0; take cls or mean, or layer -1"):
         LinearProbe(sizes(), CLASSES, pool="pooled", layer=0)
+    assert LinearProbe(sizes(), CLASSES, pool="pooled", layer=DEPTH - 1)(features()).shape == (BATCH, CLASSES)
+
+
+def test_features_of_some_other_number_of_layers_are_refused() -> None:
+    probe = LinearProbe(sizes(depth=4), CLASSES, layer=2)
+    with pytest.raises(
+        OscineError, match=r"of 2 layers of 4, this probe reads \[2\]; encode with layers=\[2\], or None"
+    ):
+        probe(features(depth=2))
 
 
 @torch.no_grad()
