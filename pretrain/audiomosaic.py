@@ -16,7 +16,7 @@ from oscine.models.settings_checks import warmup_steps
 from oscine.pretrain.distributed import gather_rows
 from oscine.pretrain.masking import kept_count, line_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
-from oscine.pretrain.schedule import adamw, decay_groups, no_decay_names, warmup_cosine_schedule
+from oscine.pretrain.schedule import adamw, decay_groups, no_decay_names, share_of, warmup_cosine_schedule
 from oscine.pretrain.settings import AudioMosaicSettings, Masks
 from oscine.pretrain.views import VIEWS, two_views
 
@@ -56,6 +56,10 @@ class AudioMosaicPretraining(Recipe):
         grad_checkpointing: bool = DEFAULTS.grad_checkpointing,
         compile: str | None = DEFAULTS.compile,
     ) -> None:
+        AudioMosaicSettings(  # refuses what cannot be
+            masks, mask_time, mask_freq, augmentation, projector_hidden, projector_dim, temperature, lr, lr_end,
+            weight_decay, warmup, steps, grad_checkpointing, compile,
+        )  # fmt: skip
         super().__init__(encoder, steps, compile)
         encoder.set_grad_checkpointing(grad_checkpointing)
         self.projector = projector(encoder.dim, projector_hidden, projector_dim)
@@ -69,7 +73,7 @@ class AudioMosaicPretraining(Recipe):
     @property
     def draw_keep(self) -> DrawKeep:
         """Return what draws the masks of one clip: of its first view by rows, of its second by columns."""
-        return partial(two_keeps, self.lines, self.mask_time, self.mask_freq)
+        return partial(draw_masks, self.lines, self.mask_time, self.mask_freq)
 
     @property
     def lines(self) -> tuple[int, int]:
@@ -105,7 +109,7 @@ class AudioMosaicPretraining(Recipe):
                     raise OscineError(
                         "a batch has one clip, which has no others to differ from; data.batch_size 2 at least"
                     )
-            with in_its_own_numbers(pooled):
+            with without_autocast(pooled):
                 projections.append(self.projector(pooled))
         return projections
 
@@ -119,7 +123,7 @@ class AudioMosaicPretraining(Recipe):
 
     def configure_optimizers(self) -> Any:
         optimizer = adamw(decay_groups(self, self.no_decay, self.weight_decay), self.lr, betas=(0.9, 0.999))
-        return warmup_cosine_schedule(optimizer, self.warmup, self.steps, end=self.lr_end / self.lr)
+        return warmup_cosine_schedule(optimizer, self.warmup, self.steps, end=share_of(self.lr_end, self.lr))
 
 
 def projector(dim: int, hidden: int, out: int) -> nn.Sequential:
@@ -136,19 +140,19 @@ def contrast(one: Tensor, other: Tensor, *, temperature: float) -> Tensor:
     """Compute NT-Xent (arXiv 2002.05709): which of all other vectors is a clip's other view? Both [clips, dim]."""
     clips = len(one)
     vectors = normalize(torch.cat([one, other]).to(torch.promote_types(one.dtype, torch.float32)), dim=1)
-    with in_its_own_numbers(vectors):  # at a temperature of 0.1 bfloat16's similarities are off by several per cent
+    with without_autocast(vectors):  # at a temperature of 0.1 bfloat16's similarities are off by several per cent
         similarity = vectors @ vectors.T / temperature
     similarity = similarity.masked_fill(torch.eye(2 * clips, dtype=torch.bool, device=one.device), -torch.inf)
     partner = torch.arange(2 * clips, device=one.device).roll(clips)
     return cross_entropy(similarity, partner)
 
 
-def in_its_own_numbers(tensor: Tensor) -> AbstractContextManager[Any]:
-    """Let a block compute in a tensor's own numbers, also where autocast would take half the digits."""
+def without_autocast(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Switch autocast off, which would take half the digits, on a tensor's device."""
     return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
 
 
-def two_keeps(lines: tuple[int, int], time: float, freq: float, generator: torch.Generator) -> Tensor:  # [views, kept]
+def draw_masks(lines: tuple[int, int], time: float, freq: float, generator: torch.Generator) -> Tensor:  # [views, kept]
     """Draw both masks of a clip; the shorter list of patches repeats its last one."""
     drawn = [line_keep(1, lines, axis, ratio, generator)[0] for axis, ratio in enumerate((time, freq))]
     longest = max(map(len, drawn))

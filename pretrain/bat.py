@@ -19,7 +19,7 @@ from oscine.models.settings_checks import warmup_steps
 from oscine.pretrain.decoder import attention_rows, insert_mask_tokens
 from oscine.pretrain.masking import block_keep, dropped_patches
 from oscine.pretrain.recipe import DrawKeep, Recipe
-from oscine.pretrain.schedule import adamw, teacher_decay, warmup_cosine_schedule
+from oscine.pretrain.schedule import adamw, share_of, teacher_decay, warmup_cosine_schedule
 from oscine.pretrain.settings import BATSettings
 
 DEFAULTS = BATSettings()
@@ -56,6 +56,10 @@ class BATPretraining(Recipe):
         ema_steps: int = DEFAULTS.ema_steps,
         compile: str | None = DEFAULTS.compile,
     ) -> None:
+        BATSettings(  # refuses what cannot be
+            views, mask_ratio, block, adjust, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio, lr, lr_floor,
+            weight_decay, warmup, steps, ema_start, ema_end, ema_steps, compile,
+        )  # fmt: skip
         super().__init__(encoder, steps, compile)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()  # `train` keeps it so
         self.decoder = BATDecoder(encoder, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio)
@@ -121,7 +125,7 @@ class BATPretraining(Recipe):
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         # Weight decay on everything that trains, norms, biases, tokens and decoder positions included.
         optimizer = adamw([{"params": trained, "weight_decay": self.weight_decay}], self.lr)
-        return warmup_cosine_schedule(optimizer, self.warmup, self.steps, self.lr_floor / self.lr)
+        return warmup_cosine_schedule(optimizer, self.warmup, self.steps, share_of(self.lr_floor, self.lr))
 
     def schedules(self) -> dict[str, float]:
         """Return the teacher's decay after the coming optimiser step."""

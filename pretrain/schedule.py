@@ -42,6 +42,11 @@ def warmup_cosine_schedule(
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
+def share_of(lr: float, peak: float) -> float:
+    """Return a learning rate as a share of the peak; none of a peak of 0, at which nothing learns."""
+    return lr / peak if peak else 0.0
+
+
 def teacher_decay(step: int, start: float, end: float, ramp: int) -> float:
     """Return the EMA decay after step 0, 1, ...: linear from `start` to `end` over `ramp` steps, then `end`.
 

@@ -81,8 +81,8 @@ def two_views(waveform: Tensor, seed: Tensor, sample_rate: int, share: float = 1
 # Changes: clips [clips, samples], what is drawn for them, and their sample rate.
 
 
-def turn(clips: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
-    """Turn the waveform upside down."""
+def invert_polarity(clips: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
+    """Change the sign of every sample."""
     return -clips
 
 
@@ -97,7 +97,7 @@ def add_noise(clips: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
     return clips + rms(clips) * level * per_clip_noise(clips, drawn.seed)
 
 
-def scale(clips: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
+def gain(clips: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
     """Make louder or softer, by up to 12 dB."""
     return clips * 10 ** (to_device(drawn.between(0, -12, 12), clips) / 20)
 
@@ -129,7 +129,8 @@ def shift_pitch(clips: Tensor, drawn: Drawn, sample_rate: int) -> Tensor:
 
 Apply = Callable[[Tensor, Drawn, int], Tensor]
 ORDER: tuple[tuple[float, Apply], ...] = (
-    (0.5, turn), (0.7, stretch), (0.5, add_noise), (0.3, scale), (0.3, high_pass), (0.5, band_stop), (0.6, shift_pitch),
+    (0.5, invert_polarity), (0.7, stretch), (0.5, add_noise), (0.3, gain), (0.3, high_pass), (0.5, band_stop),
+    (0.6, shift_pitch),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Take scores that an encoder's own file gives for what they are: no probe is learnt."""
+"""Return an encoder's scores as logits."""
 
 from __future__ import annotations
 

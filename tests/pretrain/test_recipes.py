@@ -331,6 +331,19 @@ def test_tokens_are_standardised_over_the_patches_of_a_clip():
     assert_close(standardised(tokens[:1]), made[:1])
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        lambda: AudioMosaicPretraining(AudioMosaic(24, 1, 2, seconds=1.0, frames=112), lr=0.0, lr_end=0.0),
+        lambda: BATPretraining(BAT(24, 1, 2, seconds=1.27), decoder_depth=1, decoder_heads=2, lr=0.0),
+        lambda: BirdMAEPretraining(BirdMAE(24, 1, 2, seconds=1.0), decoder_dim=16, decoder_heads=2, lr=0.0),
+    ],
+)
+def test_a_peak_of_0_is_a_rate_of_0_throughout(recipe: Build):
+    schedule = recipe().configure_optimizers()["lr_scheduler"]["scheduler"]
+    assert schedule.get_last_lr() == [0.0] * len(schedule.optimizer.param_groups)
+
+
 def test_clips_longer_than_a_chunk_are_refused_kindly():
     recipe = BATPretraining(BAT(24, 1, 2, seconds=12.0), views=1, decoder_depth=1, decoder_heads=2)
     keep = recipe.draw_keep(torch.Generator().manual_seed(0))

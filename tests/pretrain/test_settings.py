@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -18,6 +19,10 @@ from lightning.fabric.utilities.rank_zero import _get_rank
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.strategies import Strategy
 
+from oscine.models.encoders.audiomosaic import AudioMosaic
+from oscine.models.encoders.base.patch_encoder import PatchEncoder
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.errors import OscineError
 from oscine.pretrain.data.datamodule import PretrainingData
 from oscine.pretrain.distributed import is_first
@@ -100,6 +105,24 @@ def hidden(recipe: type, share: float) -> list[dict[str, float]]:
 def test_numbers_that_no_recipe_can_have_are_refused(recipe: type, wrong: dict[str, float]) -> None:
     with pytest.raises(OscineError, match=f"recipe.{next(iter(wrong))} is .*expected"):
         recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "wrong"),
+    [
+        ("AudioMosaicPretraining", lambda: AudioMosaic(24, 1, 2, seconds=1.0, frames=112), {"masks": "rows"}),
+        ("BATPretraining", lambda: BAT(24, 1, 2, seconds=1.27), {"mask_ratio": 1.5}),
+        ("BirdMAEPretraining", lambda: BirdMAE(24, 1, 2, seconds=1.0), {"mask_ratio": 1.5}),
+    ],
+)
+def test_a_recipe_refuses_what_its_settings_refuse(
+    name: str, encoder: Callable[[], PatchEncoder], wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(OscineError) as settings:
+        RECIPES[name](**wrong)
+    with pytest.raises(OscineError) as recipe:
+        METHODS[name](encoder(), **wrong)
+    assert str(recipe.value) == str(settings.value)
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}, {"seconds": 0.0}])

@@ -136,8 +136,8 @@ def test_noise_gain_and_sign_are_as_loud_as_drawn() -> None:
     clips = noise(4, SAMPLES)
     added = views.add_noise(clips, drawn(1 / 7, clips=4), RATE) - clips  # 10 dB
     assert_close(20 * (rms(clips) / rms(added)).log10(), torch.full((4, 1), 10.0), atol=0.2, rtol=0)
-    assert_close(views.scale(clips, drawn(0.75, clips=4), RATE), clips * 10 ** (6 / 20))
-    assert torch.equal(views.turn(clips, drawn(clips=4), RATE), -clips)
+    assert_close(views.gain(clips, drawn(0.75, clips=4), RATE), clips * 10 ** (6 / 20))
+    assert torch.equal(views.invert_polarity(clips, drawn(clips=4), RATE), -clips)
 
 
 def test_silence_stays_silence() -> None:
