@@ -35,12 +35,14 @@ def write_card(facts: Facts) -> str:
         "Citation": citation(facts),
     }
     millions = sum(parameter.numel() for parameter in facts.encoder.parameters()) / 1e6
+    size = f"with {millions:.1f} M parameters" if millions else "in an ONNX file"
+    learnt = "supervised" if facts.supervised else "self-supervised" if facts.encoder.trainable else None  # not known
     what = (
-        f"{facts.kind}, a self-supervised audio encoder with {millions:.1f} M parameters: waveforms at "
+        f"{facts.kind}, {f'a {learnt}' if learnt else 'an'} audio encoder {size}: waveforms at "
         f"{facts.encoder.sample_rate / 1000:g} kHz in clips of {facts.encoder.seconds:g} s to {facts.encoder.dim} numbers "
-        "a clip, and to the tokens of every layer."
+        f"a clip{', and to the tokens of every layer' if facts.encoder.spatial else ''}."
     )
-    tags = ["self-supervised", facts.kind.lower()]
+    tags = [*([learnt] if learnt else []), facts.kind.lower()]
     return page(facts, metadata(facts, "feature-extraction", tags), what, sections)
 
 

@@ -73,6 +73,12 @@ class Facts:
         return row.name if row else None
 
     @property
+    def supervised(self) -> bool:
+        """Whether the weights have seen labels, or began with some that had."""
+        row = find_published(self.encoder_origin.model) if self.encoder_origin else None
+        return row is not None and row.supervised
+
+    @property
     def paper(self) -> str | None:
         """The arXiv number of the method's paper."""
         origin = self.encoder_origin

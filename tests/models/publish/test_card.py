@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 
 from oscine.models.checkpoints import PUBLISHED
 from oscine.models.encoders.base.provenance import Origin
+from oscine.models.encoders.onnx_encoder import ONNXEncoder
 from oscine.models.publish.card import benchmark_file, students, write_card
 from oscine.models.publish.facts import Facts, Run
 from oscine.models.publish.scores import Benchmark, Scores
@@ -37,6 +38,22 @@ def test_a_card_of_nothing_but_weights_has_no_empty_sections():
     assert "nothing has been measured with these very weights" in card
     metadata = yaml.safe_load(card.split("---\n")[1])
     assert metadata.keys() == {"library_name", "license", "pipeline_tag", "tags"}
+
+
+@pytest.mark.parametrize(
+    ("model", "learnt"), [("perch_v2.inat2024_fsd50k", "supervised"), ("bat_base.as2m", "self-supervised")]
+)
+def test_weights_that_have_seen_labels_are_not_called_self_supervised(model: str, learnt: str) -> None:
+    card = write_card(facts(encoder_origin=Origin(model, "file", 64 * "b", "MIT")))
+    assert f"a {learnt} audio encoder with " in card
+    assert learnt in yaml.safe_load(card.split("---\n")[1])["tags"]
+
+
+def test_an_encoder_that_is_a_file_has_no_number_of_parameters() -> None:
+    encoder = ONNXEncoder(8, seconds=1.0)
+    card = write_card(Facts("robin/bird", "v1", encoder, 64 * "a", Licence("mit")))
+    said = "ONNXEncoder, an audio encoder in an ONNX file: waveforms at 32 kHz in clips of 1 s to 8 numbers a clip."
+    assert said in card
 
 
 def test_the_run_is_told():
