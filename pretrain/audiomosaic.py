@@ -95,31 +95,29 @@ class AudioMosaicPretraining(Recipe):
         return {"contrastive": contrast(*self.project(spectrogram, keep), temperature=self.temperature)}
 
     def project(self, spectrogram: Tensor, keep: Tensor) -> list[Tensor]:  # a view each: [clips, dim]
-        """Encode what each view shows and project it, in training with the clips of all processes."""
+        """Encode what each view shows, and project it; in training the clips are those of all processes."""
         spectrogram = spectrogram.repeat_interleave(len(keep) // len(spectrogram), dim=0)
-        projections = []
-        for view, kept in enumerate(self.kept):
-            tokens = self.encoder.encode(spectrogram[view::VIEWS], keep[view::VIEWS, :kept], layers=[-1])[0]
-            pooled = self.encoder.pool(tokens)
-            if self.training:
-                pooled = gather_rows(
-                    pooled
-                )  # before the projector, whose batch norms see the clips of all processes, too
-                if len(pooled) < 2:
-                    raise OscineError(
-                        "a batch has one clip, which has no others to differ from; data.batch_size 2 at least"
-                    )
-            with without_autocast(pooled):
-                projections.append(self.projector(pooled))
-        return projections
+        return [
+            self.project_pooled(spectrogram[view::VIEWS], keep[view::VIEWS, :kept])
+            for view, kept in enumerate(self.kept)
+        ]
+
+    def project_pooled(self, spectrogram: Tensor, keep: Tensor | None = None) -> Tensor:  # [clips, dim]
+        """Project what the encoder pools of one view, or of whole clips."""
+        pooled = self.encoder.pool(self.encoder.encode(spectrogram, keep, layers=[-1])[0])
+        if self.training:
+            pooled = gather_rows(pooled)  # here, so that batch norms see the clips of all processes, too
+            if len(pooled) < 2:
+                raise OscineError("a step has one clip, with no others to differ from; data.batch_size 2 at least")
+        with without_autocast(pooled):
+            return self.projector(pooled)
 
     def targets(self, spectrogram: Tensor) -> Tensor:  # [clips, 1, dim]
         """Return what views are to find: the clip's own direction, which says nothing once all clips have the same.
 
         Vectors of length 1 that lie anywhere vary over clips by dim^-1/2 in each dimension.
         """
-        pooled = self.encoder.pool(self.encoder.encode(spectrogram, layers=[-1])[0])
-        return normalize(self.projector(pooled), dim=1)[:, None]
+        return normalize(self.project_pooled(spectrogram), dim=1)[:, None]
 
     def configure_optimizers(self) -> Any:
         optimizer = adamw(decay_groups(self, self.no_decay, self.weight_decay), self.lr, betas=(0.9, 0.999))

@@ -204,7 +204,7 @@ def test_blocks_that_are_computed_again_give_the_same_gradients() -> None:
 def test_one_clip_has_nothing_to_differ_from() -> None:
     recipe = tiny()
     keep = recipe.draw_keep(torch.Generator())
-    with pytest.raises(OscineError, match=r"one clip, which has no others to differ from; data\.batch_size 2 at least"):
+    with pytest.raises(OscineError, match=r"one clip, with no others to differ from; data\.batch_size 2 at least"):
         recipe.losses(torch.rand(1, 256, 128), keep)
 
 
