@@ -156,6 +156,10 @@ def _read_header(path: Path) -> tuple[AudioInfo, Stamp] | AudioError:
 def split_clips(waveform: Tensor | np.ndarray, samples: int, hop: int | None = None) -> Tensor:  # [clips, samples]
     """Cut a long waveform [samples] into clips that begin every `hop` samples; silence fills up the last.
 
+    An encoder hears that silence as sound: where it scales a clip by what it holds (Wav2Vec2), or was trained on clips that
+    are filled up otherwise (BAT), the last clip gets other features than the bare rest, `encoder([rest])`, which
+    `embed_file` and `predict_file` encode.
+
     hop: a clip's length by default. Clips that overlap share their memory: clone them before changing them in place.
     """
     from torch.nn.functional import pad

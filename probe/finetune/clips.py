@@ -42,12 +42,14 @@ OVER, INSTEAD = 0.5, 0.075  # shares of clips over a background, and that a back
 class Clips(NamedTuple):
     """Clips of one step.
 
-    rows [clips], their numbers in the task; waveform [clips, samples]; seed [clips], of a row in this step, on the CPU;
-    background [clips, samples], sounds without any class where `backgrounds_of` asks for them, or [clips, 0].
+    rows [clips], their numbers in the task; waveform [clips, samples]; lengths [clips], in samples, of what silence fills
+    up; seed [clips], of a row in this step, both on the CPU; background [clips, samples], sounds without any class where
+    `backgrounds_of` asks for them, or [clips, 0].
     """
 
     rows: Tensor
     waveform: Tensor
+    lengths: Tensor
     seed: Tensor
     background: Tensor
 
@@ -76,8 +78,9 @@ class TrainingClips(Dataset["Clips | OscineError"]):
         number, rows = step
         seed = torch.tensor([derive_seed(self.seed, number, row) for row in rows.tolist()])
         try:
-            waveform = torch.stack([one_clip(self.clips[row], self.clips.samples) for row in rows.tolist()])
-            return Clips(rows, waveform, seed, self.backgrounds(seed))
+            heard = [self.clips[row] for row in rows.tolist()]
+            waveform = torch.stack([one_clip(clip, self.clips.samples) for clip in heard])
+            return Clips(rows, waveform, torch.tensor([len(clip) for clip in heard]), seed, self.backgrounds(seed))
         except OscineError as error:
             return error
 
@@ -107,34 +110,41 @@ def augment_batch(
     """Augment a batch and prepare it: input [clips, ...] on the encoder's device, labels [clips, classes] on the CPU.
 
     targets [clips, classes]. What is done to a clip depends on its own seed; which clips it is mixed with, on the batch. A
-    clip that has to have one label keeps it, being louder than what is laid over it.
+    clip that has to have one label keeps it, being louder than what is laid over it. Shorter clips are filled up by the
+    encoder, as those are that it is judged on, unless another sound is laid over them: then they are whole.
     """
-    seed = clips.seed
-    waveform = shift(clips.waveform.to(encoder.device), seed)
+    seed, lengths = clips.seed, clips.lengths
+    waveform = shift(clips.waveform.to(encoder.device), seed, lengths)
     drawn = draw_mix(waveform.shape, settings.mix, snr=MIX_SNR, generator=batch_generator(seed))
     waveform = mix(waveform, drawn)
+    lengths = lengths.index_fill(0, drawn.chosen, waveform.shape[1])
     targets = targets if kind is TaskKind.SINGLE else union_labels(targets, drawn)
     if clips.background.numel():
         over, instead, level = backgrounds_of(seed)
         background = clips.background.to(waveform.device)
         laid = mix_noise(waveform, background, SNR[0] + (SNR[1] - SNR[0]) * level)
         waveform = torch.where(to_device(over[:, None], waveform), laid, waveform)
+        lengths = lengths.masked_fill(over, waveform.shape[1])
     waveform = coloured_noise(waveform, seed, encoder.sample_rate, settings.noise, settings.noise_snr)
     waveform = random_gain(waveform, seed, settings.gain, settings.loudness)
     if clips.background.numel() and kind is not TaskKind.SINGLE:
         waveform = torch.where(to_device(instead[:, None], waveform), background, waveform)
         targets = torch.where(instead[:, None], 0.0, targets)
+        lengths = lengths.masked_fill(instead, waveform.shape[1])
     if settings.hiss:
         waveform = waveform + settings.hiss * per_clip_noise(waveform, seed ^ HISS)
-    prepared = encoder.prepare(waveform)
+    heard = [clip[:length] for clip, length in zip(waveform, lengths.tolist(), strict=True)]
+    prepared = encoder.prepare_clips(heard, waveform.shape[1])
     if settings.masks:  # refused before, where this is no spectrogram
         prepared = mask_bands(prepared, seed, settings.masks, settings.time_mask, settings.freq_mask)
     return mixup(prepared, targets, seed, settings.mixup)
 
 
-def shift(waveform: Tensor, seed: Tensor) -> Tensor:  # [clips, samples]
-    """Shift every clip around its end by any number of samples."""
-    return roll(waveform, to_device((per_clip_rand(seed, SHIFT, 1) * waveform.shape[1]).long(), waveform))
+def shift(waveform: Tensor, seed: Tensor, lengths: Tensor) -> Tensor:  # [clips, samples]
+    """Shift every clip around its end by any number of samples; silence that fills it up stays behind. lengths [clips]."""
+    around = lengths[:, None]
+    shifts = (per_clip_rand(seed, SHIFT, 1) * around).long()
+    return roll(waveform, to_device(shifts, waveform), to_device(around, waveform))
 
 
 def union_labels(targets: Tensor, drawn: Mix) -> Tensor:  # [clips, classes]

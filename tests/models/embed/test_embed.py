@@ -41,6 +41,7 @@ from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.eat import EAT
+from oscine.models.encoders.wav2vec2 import Wav2Vec2
 from oscine.models.errors import OscineError
 from oscine.models.recordings.headers import scan_headers
 from oscine.models.recordings.timestamps import Clock
@@ -210,6 +211,19 @@ def test_only_bird_mae_fills_up_with_silence(tmp_path: Path, name: str) -> None:
     with torch.inference_mode():
         filled = encoder(clip[None]).pooled
     assert np.allclose(embed_file(encoder, path), filled, atol=1e-4) == (name == "BirdMAE")
+
+
+def test_the_rest_of_a_recording_is_scaled_by_what_it_holds_as_in_a_list(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = Wav2Vec2(32, 1, 2, conv_dim=16, conv_width=16, conv_groups=2, normalise=True, seconds=0.5).eval()
+    waveform = load_audio(record(tmp_path / "a.wav", 0.7), encoder.sample_rate)
+    samples = encoder.samples
+    with torch.inference_mode():
+        bare = encoder([waveform[:samples], waveform[samples:]]).pooled
+        filled = encoder(split_clips(waveform, samples)).pooled
+    made = embed_file(encoder, tmp_path / "a.wav").to_numpy()
+    np.testing.assert_allclose(made, bare, atol=1e-5)
+    assert np.abs(made - filled.numpy()).max(1)[1] > 0.01, "which split_clips says"
 
 
 def test_the_table_says_what_made_it(encoder: Encoder, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 
 from oscine.models.audio.augment import draw_mix, rms
 from oscine.models.audio.clip_random import derive_seed
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.wav2vec2 import Wav2Vec2
 from oscine.probe.finetune.clips import (
     Clips,
     augment_batch,
@@ -31,7 +35,8 @@ OWN = TuningSettings(noise=0.5, hiss=0.01, gain=0.5, masks=1.5, time_mask=30, fr
 def clips_of(waveform: Tensor, seed: Tensor = SEEDS, background: Tensor | None = None) -> Clips:
     seed = seed[: len(waveform)]
     nothing = torch.empty(len(waveform), 0)
-    return Clips(torch.arange(len(waveform)), waveform, seed, nothing if background is None else background)
+    lengths = torch.full((len(waveform),), waveform.shape[1])
+    return Clips(torch.arange(len(waveform)), waveform, lengths, seed, nothing if background is None else background)
 
 
 @pytest.mark.parametrize("name", ["BAT", "BirdMAE"])
@@ -56,11 +61,60 @@ def test_another_seed_does_something_else_and_the_same_one_the_same() -> None:
 
 def test_clips_are_shifted_around_their_end() -> None:
     waveform = torch.arange(500.0).repeat(64, 1)
-    shifted = shift(waveform, SEEDS)
+    shifted = shift(waveform, SEEDS, torch.full((64,), 500))
     begins = shifted.argmin(1)
     for clip, begin in zip(shifted, begins):
         assert torch.equal(clip.roll(-int(begin)), waveform[0])
     assert len(set(begins.tolist())) > 32
+
+
+def test_a_shorter_clip_is_shifted_around_its_own_end() -> None:
+    waveform = torch.nn.functional.pad(torch.arange(1.0, 301.0), (0, 200)).repeat(64, 1)
+    shifted = shift(waveform, SEEDS, torch.full((64,), 300))
+    assert not shifted[:, 300:].any()
+    begins = shifted[:, :300].argmin(1)
+    for clip, begin in zip(shifted, begins):
+        assert torch.equal(clip[:300].roll(-int(begin)), waveform[0, :300])
+    assert len(set(begins.tolist())) > 32
+
+
+def wav2vec2(normalise: bool) -> Encoder:
+    torch.manual_seed(0)
+    return Wav2Vec2(32, 1, 2, conv_dim=16, conv_width=16, conv_groups=2, normalise=normalise, seconds=0.75).eval()
+
+
+FILLING = TINY | {"Wav2Vec2": partial(wav2vec2, False), "Wav2Vec2, scaled": partial(wav2vec2, True)}
+
+
+@pytest.mark.parametrize("name", FILLING)
+def test_shorter_clips_are_prepared_for_training_as_for_judging(name: str) -> None:
+    encoder = FILLING[name]()
+    samples = encoder.samples
+    short, whole = noise(1, samples // 2)[0] + 0.1, noise(1, samples, seed=1)[0]
+    waveform = torch.stack([torch.nn.functional.pad(short, (0, samples - len(short))), whole])
+    clips = clips_of(waveform)._replace(lengths=torch.tensor([len(short), samples]))
+    heard = shift(waveform, clips.seed, clips.lengths)
+    judged = encoder.prepare_clips([heard[0, : len(short)], heard[1]], samples)
+    prepared, _ = augment_batch(encoder, clips, torch.eye(2), TaskKind.SINGLE, TuningSettings())
+    assert torch.equal(prepared, judged)
+
+
+@pytest.mark.parametrize("kind", [TaskKind.SINGLE, TaskKind.MULTI])
+def test_a_shorter_clip_with_another_sound_over_it_is_whole(kind: TaskKind) -> None:
+    encoder = wav2vec2(False)
+    waveform = torch.zeros(64, encoder.samples)
+    waveform[:, :1000] = noise(64, 1000)
+    clips = clips_of(waveform)._replace(lengths=torch.full((64,), 1000))
+
+    def reach(clips: Clips, settings: TuningSettings) -> Tensor:
+        prepared, _ = augment_batch(encoder, clips, torch.eye(64), kind, settings)
+        return prepared[:, 1000:].any(1)
+
+    assert not reach(clips, TuningSettings(noise=1.0, hiss=0.01)).any(), "noise lasts as long as the clip"
+    assert reach(clips, TuningSettings(mix=1.0)).all()
+    over, instead, _ = backgrounds_of(SEEDS)
+    behind = over | instead if kind is TaskKind.MULTI else over
+    assert torch.equal(reach(clips._replace(background=noise(64, encoder.samples)), TuningSettings()), behind)
 
 
 def test_loudness_varies_as_much_as_published() -> None:
@@ -79,7 +133,7 @@ def test_a_clip_is_as_loud_as_it_was_unless_told_otherwise() -> None:
     plain, louder = (
         augment_batch(encoder, clips, targets, TaskKind.SINGLE, TuningSettings(loudness=on))[0] for on in (False, True)
     )
-    shifted = shift(clips.waveform, clips.seed)
+    shifted = shift(clips.waveform, clips.seed, clips.lengths)
     assert torch.equal(plain, encoder.frontend(shifted, plain.shape[1]))
     assert not torch.equal(plain, louder)
 
