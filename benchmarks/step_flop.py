@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import nn
 
 from oscine.models.encoders.frontends.mel import PATCH
-from oscine.pretrain import AudioMosaicPretraining, BATPretraining, Recipe
+from oscine.pretrain import AudioMosaicPretraining, BATPretraining, BirdMAEPretraining, Recipe
 
 
 def flop(recipe: Recipe, clips: int) -> float:
@@ -14,9 +17,7 @@ def flop(recipe: Recipe, clips: int) -> float:
 
     The backward pass costs twice the forward.
     """
-    if isinstance(recipe, AudioMosaicPretraining):
-        return contrasting(recipe, clips)
-    return predicting(recipe, clips)
+    return FLOP[type(recipe)](recipe, clips)
 
 
 def block(dim: int, tokens: int, rows: int | None = None, gated: bool = False) -> int:
@@ -44,14 +45,16 @@ def contrasting(recipe: AudioMosaicPretraining, clips: int) -> float:
     return clips * (3 * (blocks + len(views) * linear) + 2 * embedded) + 3 * compared
 
 
-def predicting(recipe: Recipe, clips: int) -> float:
-    """The last block of a decoder turns all patches into keys and values and works on the dropped ones beyond that."""
+def predicting(recipe: Recipe, clips: int, *, gated: bool) -> float:
+    """The last block of a decoder turns all patches into keys and values and works on the dropped ones beyond that.
+
+    gated: as BAT, with gates in its attention and a teacher; otherwise as a masked autoencoder.
+    """
     encoder, decoder = recipe.encoder, recipe.decoder
     keep = recipe.draw_keep(torch.Generator())
     views, kept = keep.shape
     patches = encoder.grid[0] * encoder.grid[1]
     dropped = patches - kept
-    gated = isinstance(recipe, BATPretraining)
     dim, depth = encoder.dim, encoder.depth
     wide, blocks = decoder.mask_token.shape[2], len(decoder.blocks)
     student = depth * block(dim, 1 + kept, gated=gated)
@@ -62,3 +65,10 @@ def predicting(recipe: Recipe, clips: int) -> float:
     embedded = embedding(dim, patches if gated else kept * views)
     teacher = embedding(dim, patches) + depth * block(dim, 1 + patches, gated=gated) if gated else 0
     return clips * (3 * (views * (student + drawn) + embedded) + teacher)
+
+
+FLOP: dict[type[Recipe], Callable[..., float]] = {
+    BATPretraining: partial(predicting, gated=True),
+    BirdMAEPretraining: partial(predicting, gated=False),
+    AudioMosaicPretraining: contrasting,
+}

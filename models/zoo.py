@@ -150,9 +150,7 @@ def create_model(
     overrides: settings of the architecture, such as `seconds=5.0` or `drop_path=0.1`; what oscine saved brings its own.
     """
     overrides = without_timm_settings(overrides)
-    check_model(name, pretrained, checkpoint_path, revision)
-    if prefix and not (pretrained or checkpoint_path):
-        raise OscineError(f"prefix={prefix!r} chooses tensors of a file of weights, and none was given; leave it out")
+    check_model(name, pretrained, checkpoint_path, revision, prefix=prefix)
     if overrides and name.startswith(LOCAL):
         raise OscineError(f"{name} {OWN_SETTINGS}")
 
@@ -219,7 +217,12 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
 
 
 def check_model(
-    name: str, pretrained: bool = False, checkpoint_path: str | Path | None = None, revision: str | None = None
+    name: str,
+    pretrained: bool = False,
+    checkpoint_path: str | Path | None = None,
+    revision: str | None = None,
+    *,
+    prefix: str = "",
 ) -> None:
     """Raise what arguments and files tell to be wrong with a call of `create_model`, without torch or a network."""
     if revision and (name.startswith((LOCAL, ONNX_FILE)) or not (pretrained or name.startswith(HUB))):
@@ -241,6 +244,23 @@ def check_model(
         _known(name)
         if checkpoint_path:
             check_weights(checkpoint_path)
+    if prefix:
+        check_prefix(prefix, name, pretrained, checkpoint_path)
+
+
+def check_prefix(prefix: str, name: str, pretrained: bool, checkpoint_path: str | Path | None) -> None:
+    """Raise where a prefix has no tensors to choose from; the other arguments have been checked."""
+    if name.startswith((HUB, LOCAL, ONNX_FILE)):
+        raise OscineError(
+            f"prefix={prefix!r} goes with a name of the zoo and its file of tensors, not with {name}; leave it out"
+        )
+    file = checkpoint_path or (_published(name).file if pretrained else None)
+    if file is None:
+        raise OscineError(f"prefix={prefix!r} chooses tensors of a file of weights, and none was given; leave it out")
+    if Path(file).suffix == ONNX:
+        raise OscineError(
+            f"prefix={prefix!r} chooses tensors by their names; {file} is an ONNX file, taken whole; leave it out"
+        )
 
 
 def check_onnx_file(path: Path) -> None:

@@ -21,7 +21,7 @@ def convert(name: str, out: Path, /, checkpoint: Path | None = None, prefix: str
     """
     from oscine.models.publish.convert import check_conversion, convert_checkpoint
 
-    source = check_conversion(name, out, checkpoint)
+    source = check_conversion(name, out, checkpoint, prefix)
     say_loading("convert", source.name)
     folder = convert_checkpoint(name, out, checkpoint, prefix=prefix)
     print(f"{folder}: {source.name}, licence {source.licence}; create_model('local-dir:{folder}') loads it")

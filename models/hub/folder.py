@@ -109,7 +109,7 @@ def build_from_file(
         encoder = build(architecture, config)
         load_weights(encoder, path, prefix)
         return encoder
-    if "file_bytes" not in parameters_of(architecture):
+    if not architecture.of_a_file:
         raise OscineError(
             f"{path} is an ONNX file, {architecture.__name__} takes tensors; create_model('onnx-file:{path}') opens it"
         )

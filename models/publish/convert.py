@@ -24,7 +24,7 @@ def convert_checkpoint(
     the names of the encoder's tensors begin, where the file holds others that are called alike. Beside weights and config
     lies source.json with the file's hash and the licence that its authors state, which publishing carries along.
     """
-    folder, row = Path(folder), check_conversion(name, folder, checkpoint)
+    folder, row = Path(folder), check_conversion(name, folder, checkpoint, prefix)
     encoder = create_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint, prefix=prefix)
     if encoder.origin is None or encoder.origin.model != row.name:
         found = encoder.provenance and encoder.provenance["sha256"]
@@ -38,13 +38,15 @@ def convert_checkpoint(
     return folder
 
 
-def check_conversion(name: str, folder: str | Path, checkpoint: str | Path | None = None) -> Published:
+def check_conversion(
+    name: str, folder: str | Path, checkpoint: str | Path | None = None, prefix: str = ""
+) -> Published:
     """Return the row of the zoo that would be converted; raise what is wrong with the arguments, without torch."""
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and is_empty(folder)):
         raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
     row = official(name)
-    check_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint)
+    check_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint, prefix=prefix)
     return row
 
 

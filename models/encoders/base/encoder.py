@@ -50,6 +50,7 @@ class Encoder(nn.Module):
     exportable    PyTorch can follow it from the waveform on, so that it can be written as an ONNX file
     spectral      its input is a spectrogram [batch, frames, mel], in which bands can be hidden
     spatial       `Features.patches` is a map; otherwise the one vector of a clip stands for its only patch
+    of_a_file     its weights are an ONNX file as a whole, from which its settings come, too
     not_finite    why features that are no numbers come, and what would do, for the error
     """
 
@@ -63,6 +64,7 @@ class Encoder(nn.Module):
     exportable = True
     spectral = False
     spatial = True
+    of_a_file = False
     not_finite = "its weights are broken"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Encoder:

@@ -31,6 +31,7 @@ from oscine.models.encoders.onnx_encoder import ONNXEncoder
 from oscine.models.encoders.wav2vec2 import Wav2Vec2
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
+from oscine.models.hub.folder import save_pretrained
 from oscine.models.hub.weights import KEY_MAPPERS, load_weights
 from oscine.models.zoo import create_model
 from tests.tiny_encoders import tiny_convnext
@@ -267,6 +268,28 @@ def test_a_prefix_without_a_file_is_refused():
         OscineError, match=r"prefix='teacher\.' chooses tensors of a file of weights, and none was given"
     ):
         create_model("bat_tiny", prefix="teacher.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"name": "hf-hub:me/mine"}, "goes with a name of the zoo and its file of tensors, not with hf-hub:me/mine"),
+        ({"name": "hf-hub:me/mine", "pretrained": True}, "goes with a name of the zoo .* not with hf-hub:me/mine"),
+        ({"name": "local-dir:saved"}, "goes with a name of the zoo .* not with local-dir:saved"),
+        ({"name": "onnx-file:mine.onnx"}, r"goes with a name of the zoo .* not with onnx-file:mine\.onnx"),
+        (
+            {"name": "perch_v2", "checkpoint_path": "mine.onnx"},
+            r"mine\.onnx is an ONNX file, taken whole; leave it out",
+        ),
+        ({"name": "perch_v2", "pretrained": True}, r"perch_v2\.onnx is an ONNX file, taken whole; leave it out"),
+    ],
+)
+def test_a_prefix_is_refused_where_nothing_is_chosen_by_it(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_pretrained(create_model("bat_tiny"), tmp_path / "saved")
+    (tmp_path / "mine.onnx").write_bytes(b"graph")
+    with pytest.raises(OscineError, match=rf"^prefix='teacher\.' .*{words}"):
+        create_model(**arguments, prefix="teacher.")
 
 
 def test_a_masked_autoencoders_checkpoint_gets_the_identity_for_fc_norm(tmp_path):
