@@ -57,6 +57,7 @@ PERCH_V2 = {
     "dim": 1536, "sample_rate": 32_000, "seconds": 5.0, "grid": [16, 4], "input": "inputs", "embedding": "embedding",
     "patch_map": "spatial_embedding", "scores": "label", "scale": 0.97, "shift": -10.0, "peak": 0.25,
     "class_file": "labels.csv", "class_column": "inat2024_fsd50k",
+    "step_seconds": 0.32,  # 32 frames of 10 ms: the last of 16 steps is filled up
 }  # fmt: skip
 CONVNEXT_BASE = {"depths": [3, 3, 27, 3], "widths": [128, 256, 512, 1024]}
 CONVNEXT_SIZES = {"dim": 1024, "depth": 3}  # of the last stage, whose blocks are the layers

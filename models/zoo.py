@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from oscine import __version__
@@ -155,6 +155,7 @@ def create_model(
         raise OscineError(f"{name} {OWN_SETTINGS}")
 
     from oscine.models.hub.folder import build, build_from_file, load_from_hub
+    from oscine.models.hub.onnx_data import source_hash
     from oscine.models.hub.origin import note_weights
 
     pretrained = pretrained or name.startswith(HUB)
@@ -168,17 +169,19 @@ def create_model(
     if name.startswith(ONNX_FILE):
         checkpoint_path, pretrained = name.removeprefix(ONNX_FILE), False
     architecture = find_architecture(name)
+    if checkpoint_path:
+        check_pinned(name, Path(checkpoint_path))
     weights = fetch_weights(name, revision, local_files_only) if pretrained else None  # before the work of building
     path = weights.path if weights else checkpoint_path
     kind, settings = ENCODERS[architecture.encoder], architecture.config | overrides
     encoder = build_from_file(kind, settings, path, prefix=prefix) if path else build(kind, settings)
     if weights:
         row = _published(name)
-        whose = Origin(row.name, row.file, weights.sha256, row.licence, row.repository, weights.revision)
+        whose = Origin(row.name, row.file, source_hash(weights.path), row.licence, row.repository, weights.revision)
         note_weights(encoder, whose)
     elif checkpoint_path:
-        sha256, file = file_hash(Path(checkpoint_path)), Path(checkpoint_path).name
-        owner = find_file(sha256) or next(
+        sha256, file = source_hash(Path(checkpoint_path)), Path(checkpoint_path).name
+        owner = find_file(file_hash(Path(checkpoint_path))) or next(
             (row for row in checkpoints.PUBLISHED if row.name == name and not row.sha256), None
         )
         model, licence = (owner.name, owner.licence) if owner else (file, NOT_KNOWN)
@@ -199,6 +202,7 @@ def without_timm_settings(overrides: dict[str, Any]) -> dict[str, Any]:
 def fetch_weights(name: str, revision: str | None = None, local_files_only: bool = False) -> Fetched:
     """Fetch the weights of `architecture.tag`, an architecture or "hf-hub:OWNER/REPOSITORY", unless they are here."""
     from oscine.models.hub.download import fetch, fetch_if_there
+    from oscine.models.hub.onnx_data import data_beside
 
     name, revision = _in_the_table(name, revision, local_files_only)
     if name.startswith(HUB):
@@ -213,6 +217,13 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
     fetched = fetch(_repository(row), row.file, commit, sha256=pinned, local_files_only=local_files_only)
     if class_file := ARCHITECTURES[row.architecture].config.get("class_file"):  # which its repository may lack
         fetch_if_there(_repository(row), class_file, fetched.revision, local_files_only=local_files_only)
+    for data in data_beside(fetched.path):
+        fetch(
+            _repository(row),
+            str(PurePosixPath(row.file).with_name(data)),
+            fetched.revision,
+            local_files_only=local_files_only,
+        )
     return fetched
 
 
@@ -260,6 +271,16 @@ def check_prefix(prefix: str, name: str, pretrained: bool, checkpoint_path: str 
     if Path(file).suffix == ONNX:
         raise OscineError(
             f"prefix={prefix!r} chooses tensors by their names; {file} is an ONNX file, taken whole; leave it out"
+        )
+
+
+def check_pinned(name: str, path: Path) -> None:
+    """Raise where a file is given for weights whose hash is known, by their whole name, and is another one."""
+    row = next((row for row in checkpoints.PUBLISHED if row.name == name and row.sha256), None)
+    if row and (found := file_hash(path)) != row.sha256:
+        raise OscineError(
+            f"{path} has sha256 {found}, {name} has {row.sha256}; take the official file, or name the architecture alone, "
+            f"{row.architecture}"
         )
 
 

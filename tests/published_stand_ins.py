@@ -16,7 +16,7 @@ from tests.hub_server import Hub
 from tests.tiny_encoders import TINY_CONVNEXT
 
 BIRDS = ["wren", "robin", "tawny owl", "blackbird", "dunnock", "rook"]
-LINEAR, PROTOTYPES = "convnext_base.xcl", "convnext_base.ppnet1"
+LINEAR, PROTOTYPES, OWN_MEL = "convnext_base.xcl", "convnext_base.ppnet1", "convnext_base.ppnet5"
 REPOSITORIES = {row.name: str(row.repository) for row in PUBLISHED}
 
 
@@ -38,9 +38,11 @@ def add_stand_ins(hub: Hub, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> 
     small = ARCHITECTURES["convnext_base"]._replace(config=TINY_CONVNEXT)
     monkeypatch.setitem(ARCHITECTURES, "convnext_base", small)
     # The golden head reads the golden map, which is of the other spectrogram, and has three prototypes a class.
-    monkeypatch.setattr(checkpoints, "PUBLISHED", tuple(row._replace(settings={}) for row in PUBLISHED))
-    monkeypatch.setitem(CLASSIFIERS, PROTOTYPES, audioprotopnet(3))
+    rows = tuple(row._replace(settings={}) if row.name == PROTOTYPES else row for row in PUBLISHED)
+    monkeypatch.setattr(checkpoints, "PUBLISHED", rows)
     linear = {"model.safetensors": save(golden.under("hf.")), "config.json": labels(BIRDS)}
     hub.add(REPOSITORIES[LINEAR], linear)
     prototypes = {"model.safetensors": save(prototype_file(golden)), "config.json": labels(BIRDS[:4])}
-    hub.add(REPOSITORIES[PROTOTYPES], prototypes)
+    for name in (PROTOTYPES, OWN_MEL):  # the second on the spectrogram of its row
+        monkeypatch.setitem(CLASSIFIERS, name, audioprotopnet(3))
+        hub.add(REPOSITORIES[name], prototypes)

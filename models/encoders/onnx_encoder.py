@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256 as sha256_of
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +26,8 @@ class ONNXEncoder(Encoder):
     """One layer, computed by onnxruntime, without gradients: one vector a clip and, where the file has it, a map of patches.
 
     The file itself lies in the buffer `file`, with the data that may have lain beside it: so it is saved, published and
-    known by its hash as weights are. It is opened when it is first used, if its hash is that of the config, and never with
-    anything else from the disk. `zoo.create_model` makes an encoder of a file, with what the file says of itself.
+    known by its hash as weights are. It is opened when it is first used, or was changed, if its hash is that of the config,
+    and never with anything else from the disk. `zoo.create_model` makes an encoder of a file, with what that says of itself.
 
     dim, grid       numbers of a vector; (time, freq) of the map, (1, 1) without one
     input           the name of the waveform [clip, samples], or its place among the inputs
@@ -38,7 +38,9 @@ class ONNXEncoder(Encoder):
     peak            each clip minus its mean is brought to this peak, silence stays 0; None leaves the clips as they are
     class_file      where the names of the classes lay beside the file, in the order of the scores
     class_column    the column there that has them; "" where every line is a name
-    sha256          of the file's bytes
+    step_seconds    from one time step of the map to the next; None: as many as there are share the clip
+    sha256          of the file as it was published; data beside it is not in it
+    joined_sha256   of the buffer `file`: the same, unless data was taken in
     file_bytes, class_bytes     lengths of the buffers `file` and `class_names`
     """
 
@@ -65,7 +67,9 @@ class ONNXEncoder(Encoder):
         peak: float | None = None,
         class_file: str = "",
         class_column: str = "",
+        step_seconds: float | None = None,
         sha256: str = "",
+        joined_sha256: str = "",
         file_bytes: int = 0,
         class_bytes: int = 0,
     ) -> None:
@@ -80,14 +84,14 @@ class ONNXEncoder(Encoder):
             sample_rate=sample_rate,
             seconds=seconds,
             grid=(time, freq),
-            step_seconds=seconds / max(time, 1),
+            step_seconds=seconds / max(time, 1) if step_seconds is None else step_seconds,
         )
         self.input, self.embedding, self.patch_map, self.scores = input, embedding, patch_map, scores
         self.spatial = patch_map is not None
-        self.peak, self.sha256 = peak, sha256
+        self.peak, self.joined_sha256 = peak, joined_sha256
         self.register_buffer("file", torch.zeros(file_bytes, dtype=torch.uint8))
         self.register_buffer("class_names", torch.zeros(class_bytes, dtype=torch.uint8))
-        self._session: tuple[str, Any] | None = None  # with the device that it computes on
+        self._session: Opened | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the session out: onnxruntime's cannot be copied, nor sent to another process, where it is opened again."""
@@ -111,8 +115,9 @@ class ONNXEncoder(Encoder):
         waveform = super().prepare(waveform)
         if self.peak is None:
             return waveform
-        # In float64, in which the mean of a constant is that constant: its rounding would else be all that is left.
-        centred = waveform - waveform.double().mean(1, keepdim=True).float()
+        # Twice: of a constant the first mean leaves its own rounding, whose few digits the second one takes off exactly.
+        centred = waveform - waveform.mean(1, keepdim=True)
+        centred = centred - centred.mean(1, keepdim=True)
         loudest = centred.abs().amax(1, keepdim=True)
         return torch.where(loudest > 0, self.peak * centred / loudest, 0.0)
 
@@ -131,7 +136,15 @@ class ONNXEncoder(Encoder):
         """Return an encoder of the same file whose `pooled` is the file's scores, [clip, classes]."""
         if self.scores is None:
             raise OscineError("this ONNX file is no classifier: its config names no scores")
-        plain = {"dim": len(self.classes), "grid": None, "embedding": self.scores, "patch_map": None}
+        if not self.classes:
+            raise OscineError("this ONNX file is a classifier without names: no list of its classes lay beside it")
+        plain = {
+            "dim": len(self.classes),
+            "grid": None,
+            "embedding": self.scores,
+            "patch_map": None,
+            "step_seconds": None,
+        }
         with torch.device("meta"):
             made = type(self)(**self.config | plain)
         made.file, made.class_names = self.file, self.class_names
@@ -153,18 +166,37 @@ class ONNXEncoder(Encoder):
 
     def _open(self, device: str) -> Any:
         """Return the session of a device, opened unless it is open."""
-        if self._session is None or self._session[0] != device:
+        if self._session is None or not self._session.is_of(self.file, device):
             content = bytes_of(self.file)
             if not content:
                 raise OscineError(
                     "this ONNXEncoder has no file yet; create_model(NAME, pretrained=True), or checkpoint_path=FILE.onnx"
                 )
-            if (digest := sha256_of(content).hexdigest()) != self.sha256:
+            if (digest := sha256_of(content).hexdigest()) != self.joined_sha256:
                 raise OscineError(
-                    f"the ONNX file has sha256 {digest}, its config says {self.sha256 or 'none'}; fetch or save it again"
+                    f"the ONNX file has sha256 {digest}, its config says {self.joined_sha256 or 'none'}; fetch or save "
+                    "it again"
                 )
-            self._session = device, open_alone(content, device)
-        return self._session[1]
+            self._session = Opened(open_alone(content, device), device, self.file, version_of(self.file))
+        return self._session.session
+
+
+class Opened(NamedTuple):
+    """A session of onnxruntime, with the device that it computes on and the buffer that it was opened of."""
+
+    session: Any
+    device: str
+    file: Tensor
+    version: int
+
+    def is_of(self, file: Tensor, device: str) -> bool:
+        """Return whether it was opened of a buffer, on a device, and nobody has written into the buffer since."""
+        return (self.device, self.version) == (device, version_of(file)) and self.file is file
+
+
+def version_of(buffer: Tensor) -> int:
+    """Count how often a buffer was written into; torch does not count where it was made in inference mode."""
+    return 0 if buffer.is_inference() else buffer._version
 
 
 def bytes_of(buffer: Tensor) -> bytes:

@@ -39,7 +39,7 @@ ENCODER_SETTINGS = {
     "EAT": (*SHARED, "mean", "std"),
     "ONNXEncoder": (
         "dim", "sample_rate", "seconds", "grid", "input", "embedding", "patch_map", "scores", "activation", "scale", "shift",
-        "peak", "class_file", "class_column", "sha256", "file_bytes", "class_bytes",
+        "peak", "class_file", "class_column", "step_seconds", "sha256", "joined_sha256", "file_bytes", "class_bytes",
     ),
     "Wav2Vec2": (*SHARED, "conv_dim", "conv_width", "conv_groups", "pre_norm", "normalise"),
 }  # fmt: skip
@@ -51,7 +51,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "n_fft": (16, 65_536), "hop": (1, 65_536), "frames": (16, 65_536), "patch_dim": (1, 16_384),
     "conv_width": (1, 4_096), "conv_groups": (1, 4_096), "buckets": (4, 65_536), "max_distance": (1, 1_000_000),
     "scale": (1e-6, 1e6), "shift": (-1e6, 1e6), "peak": (1e-6, 1e6), "file_bytes": (0, 2**31), "class_bytes": (0, 2**24),
-    "conv_dim": (1, 4_096),
+    "conv_dim": (1, 4_096), "step_seconds": (1e-4, 3_600),
 }  # fmt: skip
 MOST_SAMPLES = 100_000_000  # of a clip, in memory 400 MB
 MOST_WEIGHTS = 4_000_000_000  # of all blocks, about; the largest encoder of the zoo has 630 million

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -122,7 +122,9 @@ def convnext_names(state: State) -> State:
     prefix = prefix_of(state, "embeddings.patch_embeddings.weight")
     if prefix is None:  # timm's names, perhaps with a classifier
         return without(("head.fc.",), state)
-    tensors = without(CONVNEXT_DISCARDED, {name: state[name] for name in state if not name.startswith(prefix)})
+    outer = prefix.removesuffix("model.backbone.").removesuffix("convnext.")  # under which the classifier lies, too
+    state = without(tuple(outer + part for part in CONVNEXT_DISCARDED), state)
+    tensors = {name: state[name] for name in state if not name.startswith(prefix)}
     for name in state.keys() - tensors.keys():
         if name.startswith(prefix):
             ours = name.removeprefix(prefix)
@@ -152,7 +154,7 @@ def select_around(state: State, anchor: str) -> State:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-def prefix_of(state: State, anchor: str) -> str | None:
+def prefix_of(state: Iterable[str], anchor: str) -> str | None:
     """Return the shortest prefix under which a tensor called `anchor` lies; None where there is no such tensor."""
     prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
     return min(prefixes, key=len, default=None)

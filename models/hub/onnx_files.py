@@ -5,25 +5,23 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from oscine.models.encoders.base.onnx_file import location_of, parse, tensors_outside
 from oscine.models.encoders.onnx_encoder import TYPES, open_alone, pick, run
 from oscine.models.errors import OscineError
-from oscine.models.hub.encoder_files import no_weights
 from oscine.models.hub.layouts import State
+from oscine.models.hub.onnx_data import file_beside, joined, read_file
 from oscine.models.json_text import shown
+from oscine.models.text.class_names import check_classes
 
-LARGEST = 2**31 - 1  # bytes of a protobuf message
 OUTPUTS = ("embedding", "patch_map", "scores")
 
 
@@ -40,20 +38,26 @@ def read_onnx(path: str | Path, settings: Mapping[str, Any]) -> Content:
     Sizes are the file's. Rate, length, outputs and classes may stand in its metadata, as in what oscine has exported.
     """
     path = Path(path)
-    content = joined(path)
-    digest = sha256(content).hexdigest()
-    if (expected := settings.get("sha256") or digest) != digest:
-        raise OscineError(f"{path} has sha256 {digest}, expected {expected}; fetch it again, or leave sha256 out")
+    own = read_file(path)
+    digest = sha256(own).hexdigest()
+    check_hash(digest, settings.get("sha256"), path, "sha256")
+    content = joined(own, path)
+    made = digest if content is own else sha256(content).hexdigest()
+    check_hash(made, settings.get("joined_sha256"), path, "joined_sha256")
     found, names, shapes = stated_by(content, path, settings)
     if class_file := found.get("class_file"):
         beside = file_beside(path, class_file)
         names = read_class_list(beside, found.get("class_column", "")) if beside.is_file() else []
-        check_classes(names, shapes.get("scores"), beside)
+        check_listed(names, shapes.get("scores"), beside)
     else:
-        check_classes(names, shapes.get("scores"), path)
+        check_listed(names, shapes.get("scores"), path)
     listed = "\n".join(names).encode()
-    made = {"sha256": digest, "file_bytes": len(content), "class_bytes": len(listed)}
-    return Content(found | sizes_of(shapes, path) | made, {"file": as_bytes(content), "class_names": as_bytes(listed)})
+    of_bytes = {
+        "sha256": digest, "joined_sha256": made, "file_bytes": len(content), "class_bytes": len(listed),
+    }  # fmt: skip
+    return Content(
+        found | sizes_of(shapes, path) | of_bytes, {"file": as_bytes(content), "class_names": as_bytes(listed)}
+    )
 
 
 def stated_by(
@@ -71,67 +75,14 @@ def stated_by(
     return found, names, shapes_of(session, path, found)
 
 
+def check_hash(found: str, expected: str | None, path: Path, setting: str) -> None:
+    """Raise where a file has not the hash that a setting gives."""
+    if expected and found != expected:
+        raise OscineError(f"{path} has {setting} {found}, expected {expected}; fetch it again, or leave {setting} out")
+
+
 def as_bytes(content: bytes) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8).copy())
-
-
-def joined(path: Path) -> bytes:
-    """Return the bytes of an ONNX file, with the data that lies in files beside it taken in."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise no_weights(path) from None
-    except OSError as error:
-        raise OscineError(f"{path} cannot be read ({error.strerror or error}); expected an ONNX file") from None
-    if (model := parse(content, path)) is None:
-        return content
-    outside = list(tensors_outside(model))
-    files = {
-        location: data_file(path, location) for location in {location_of(one).get("location", "") for one in outside}
-    }
-    if (size := len(content) + sum(file.stat().st_size for file in files.values())) > LARGEST:
-        raise OscineError(f"{path} has {size / 2**30:.1f} GiB with the data beside it, one ONNX file holds less than 2")
-    for tensor in outside:
-        take_in(tensor, files[location_of(tensor).get("location", "")])
-    return model.SerializeToString(deterministic=True)
-
-
-def data_file(path: Path, location: str) -> Path:
-    """Return the file beside an ONNX file that it keeps data in."""
-    file = file_beside(path, location)
-    if not file.is_file():
-        raise OscineError(f"{path} keeps its weights in {location}, which is not beside it; put it there")
-    return file
-
-
-def file_beside(path: Path, name: str) -> Path:
-    """Return the file of that name beside an ONNX file; a path to anywhere else is refused."""
-    file = path.parent / name
-    folders = {path.parent.resolve(), path.resolve().parent}  # in the Hub's cache both are links
-    named = name == Path(name).name == PureWindowsPath(name).name
-    if not named or file.resolve().parent not in folders:
-        raise OscineError(
-            f"{path} names data in {shown(name)}, which is not beside it; nothing else is read from the disk: take a "
-            "file whose data lies in its own folder"
-        )
-    return file
-
-
-def take_in(tensor: Any, file: Path) -> None:
-    """Put the numbers of a tensor into it that lie in a file."""
-    where = location_of(tensor)
-    try:
-        start, length = int(where.get("offset", 0)), int(where.get("length", -1))
-        with file.open("rb") as data:
-            data.seek(start)
-            numbers = data.read(length)
-    except (ValueError, OSError) as error:
-        raise OscineError(f"{file} cannot be read for {tensor.name[:60]!r} ({error}); fetch it again") from None
-    if len(numbers) < length:
-        raise OscineError(f"{file} ends before the numbers of {tensor.name[:60]!r}; fetch it again")
-    tensor.raw_data = numbers
-    tensor.ClearField("external_data")
-    tensor.ClearField("data_location")
 
 
 def stated_in(said: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -188,17 +139,20 @@ def read_class_list(path: Path, column: str) -> list[str]:
         raise OscineError(f"{path} cannot be read ({error}); expected names of classes in UTF-8") from None
     if not column:
         return [line.strip() for line in lines if line.strip()]
-    for delimiter in ",;\t":
-        rows = csv.DictReader(lines, delimiter=delimiter)
-        if column in (rows.fieldnames or ()):
-            return [(row[column] or "").strip() for row in rows]
+    try:
+        for delimiter in ",;\t":
+            rows = csv.DictReader(lines, delimiter=delimiter)
+            if column in (rows.fieldnames or ()):
+                return [(row[column] or "").strip() for row in rows]
+    except csv.Error as error:
+        raise OscineError(f"{path} is no table ({error}); expected one name of a class a line") from None
     raise OscineError(
         f"{path} has no column {column!r}; it begins with {shown(lines[0] if lines else '')}; give class_column"
     )
 
 
-def check_classes(names: Sequence[str], scores: tuple[int, ...] | None, source: Path) -> None:
-    """Raise where names are not one a score, or not different."""
+def check_listed(names: Sequence[str], scores: tuple[int, ...] | None, source: Path) -> None:
+    """Raise where names are not one a score, or none of classes."""
     if not names:
         return
     if scores is None:
@@ -210,8 +164,6 @@ def check_classes(names: Sequence[str], scores: tuple[int, ...] | None, source: 
             f"{source} has {len(names)} names, the file has {math.prod(scores)} scores a clip; give class_column where the "
             "first line is a header"
         )
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1 or not all(name.strip() for name in names):
-        raise OscineError(f"{source} has the name {name!r} {times} times, expected each class once; give class_column")
+    check_classes(names, source, "give class_column")
     if broken := next((name for name in names if "\n" in name), None):
         raise OscineError(f"{source} has the name {shown(broken)}, which is of several lines; expected names of one")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -71,11 +72,24 @@ def beginnings(names: Iterable[str], most: int = 4) -> str:
 
 def read_safetensors(path: Path, names: Collection[str] | None = None) -> State:
     """Read the tensors of a file, all or those of some names."""
-    try:
+    with intact(path):
         if names is None:
             return load_file(path)
         with safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys() if name in names}  # noqa: SIM118 - no dict
+
+
+def safetensors_names(path: Path) -> list[str]:
+    """Read how the tensors of a file are called."""
+    with intact(path), safe_open(path, "pt") as file:
+        return [*file.keys()]
+
+
+@contextmanager
+def intact(path: Path) -> Iterator[None]:
+    """Raise in one line what is wrong with a safetensors file that is read inside."""
+    try:
+        yield
     except FileNotFoundError:
         raise no_weights(path) from None
     except SafetensorError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from oscine.models.checkpoints import Published
 from oscine.models.errors import OscineError
-from oscine.probe.tasks.class_names import is_name
+from oscine.models.text.class_names import check_classes
+from oscine.probe.deploy.classifier import check_owner
 from oscine.probe.tasks.kinds import TaskKind
 
 if TYPE_CHECKING:
@@ -15,10 +17,13 @@ if TYPE_CHECKING:
     from oscine.models.hub.download import Fetched
     from oscine.probe.deploy.fitted_probe import FittedProbe
 
+# Settings that are read off the file, see `read_onnx`.
+MEASURED = ("dim", "grid", "sha256", "joined_sha256", "file_bytes", "class_bytes")
 KINDS = {"softmax": TaskKind.SINGLE, "sigmoid": TaskKind.MULTI, "none": TaskKind.MULTI}  # by `activation` of the file
 
 
-class FileClassifier(NamedTuple):
+@dataclass(frozen=True)
+class FileClassifier:
     """A classifier of the zoo that is an output of an ONNX file, whose class list lies beside it."""
 
     def load(self, row: Published, revision: str | None, encoder: Encoder | None) -> FittedProbe:
@@ -27,6 +32,8 @@ class FileClassifier(NamedTuple):
 
         if encoder is None:
             encoder = create_model(row.name, pretrained=True, revision=revision)
+        else:
+            check_owner(encoder, row, hash_of(row, revision), MEASURED)
         return classifier_of(encoder)
 
     def fetch(self, row: Published, revision: str | None = None) -> dict[str, Fetched]:
@@ -36,6 +43,14 @@ class FileClassifier(NamedTuple):
         return {row.name: fetch_weights(row.name, revision)}
 
 
+def hash_of(row: Published, revision: str | None) -> str:
+    """Return the hash that a row's file has to have: the one that is known, else that of the file on the Hub."""
+    from oscine.models.hub.onnx_data import source_hash
+    from oscine.models.zoo import fetch_weights
+
+    return row.sha256 if row.sha256 and not revision else source_hash(fetch_weights(row.name, revision).path)
+
+
 def classifier_of(encoder: Encoder) -> FittedProbe:
     """Return the scores of an encoder's own ONNX file as a fitted probe that needs no other fit.
 
@@ -43,7 +58,6 @@ def classifier_of(encoder: Encoder) -> FittedProbe:
     """
     import torch
 
-    from oscine.models.encoders.base.fingerprint import digest
     from oscine.models.encoders.onnx_encoder import ONNXEncoder
     from oscine.probe.deploy.fitted_probe import FittedProbe
     from oscine.probe.heads.identity import IdentityProbe
@@ -58,7 +72,7 @@ def classifier_of(encoder: Encoder) -> FittedProbe:
     probe = IdentityProbe(scoring, scoring.dim, **head).eval()
     numbers = [torch.tensor([config[name]], dtype=torch.float64) for name in ("scale", "shift")]
     scaled = (config["scale"], config["shift"]) != (1, 0)
-    origin = encoder.origin and encoder.origin._replace(fingerprint=digest(probe.stored()))
+    origin = encoder.origin and encoder.origin._replace(fingerprint=None)  # it has no tensors
     return FittedProbe(
         probe, scoring, head, encoder.classes, encoder.seconds, KINDS[config["activation"]],
         scaling=Scaling(*numbers) if scaled else None, fitted_on={"task": model}, origin=origin,
@@ -70,8 +84,6 @@ def check_listed(encoder: ONNXEncoder, model: str) -> None:
     config, names = encoder.config, encoder.classes
     if config["scores"] is None:
         raise OscineError(f"{model} is no classifier: its config names no output with scores; give scores=")
-    if len({*names}) < len(names) or not all(map(is_name, names)):
-        raise OscineError(f"{model} has names of classes twice, or without letters; make it of its file again")
     if not names:
         list_file = config["class_file"] or "a list of its classes"
         column = f", column {config['class_column']}," if config["class_column"] else ""
@@ -79,3 +91,4 @@ def check_listed(encoder: ONNXEncoder, model: str) -> None:
             f"{model} is a classifier without names: {list_file}{column} did not lie beside its file; put both into one "
             "folder, create_model(NAME, checkpoint_path=FILE) and hand it over as the encoder"
         )
+    check_classes(names, model, "make it of its file again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from oscine.models.hub.encoder_files import (
 )
 from oscine.models.hub.encoder_files import INSIDE as ENCODER
 from oscine.models.json_text import check_version, fits, read_json, shown
+from oscine.models.text.class_names import check_classes
 from oscine.models.zoo import HUB, LOCAL, ONNX_FILE, check_fetchable, check_model
 from oscine.probe.deploy.published_classifiers import CLASSIFIERS, check_classifier, find_classifier
 from oscine.probe.heads.registry import PROBES
-from oscine.probe.tasks.class_names import LONGEST_NAME, is_name
 
 TENSORS, FACTS = "probe.safetensors", "probe.json"
 SCORES = "scores.json"  # of the run that fitted the probe, beside its folder
@@ -64,6 +63,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     facts.setdefault("median", OLD_MEDIAN)
     if wrong := wrong_types(facts, KINDS) or wrong_types(facts["encoder"], ENCODER_KINDS):
         raise OscineError(f"{path} does not say {', '.join(wrong)} as it should; save the probe again")
+    check_classes(facts["classes"], f"{path} does not say classes as it should: it", "save the probe again")
     for key, expected in wrong_values(facts).items():
         raise OscineError(
             f"{path} does not say {key} as it should: {shown(facts[key])}, expected {expected}; save the probe again"
@@ -166,14 +166,10 @@ def wrong_types(facts: dict[str, Any], kinds: dict[str, Any]) -> list[str]:
 
 
 def wrong_values(facts: dict[str, Any]) -> dict[str, str]:
-    """Find names and numbers of the right type that no fitted probe has, and what was expected of them."""
+    """Find numbers of the right type that no fitted probe has, and what was expected of them."""
     names, scaling, thresholds = facts["classes"], facts["scaling"], facts["thresholds"]
     shortest, longest = BOUNDS["seconds"]
     rules = {
-        "classes": (
-            bool(names) and all(map(is_name, names)),
-            f"names of 1 to {LONGEST_NAME} letters that can be written",
-        ),
         "seconds": (shortest <= facts["seconds"] <= longest, f"{shortest:g} to {longest:g}"),
         "scaling": (
             scaling is None or is_scaling(scaling, len(names)),
@@ -186,9 +182,6 @@ def wrong_values(facts: dict[str, Any]) -> dict[str, str]:
         ),
         "median": (0 < facts["median"] < 1000 and facts["median"] % 2 == 1, "an odd number of frames below 1000"),
     }
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice and rules["classes"][0]:
-        return {"classes": f"each class once, and {shown(twice[0])} is there {names.count(twice[0])} times"}
     return {key: expected for key, (fine, expected) in rules.items() if not fine}
 
 

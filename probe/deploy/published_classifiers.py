@@ -5,7 +5,6 @@ What stands here is known without torch; what fetches or builds imports it itsel
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,10 +14,11 @@ from oscine.models.checkpoints import Published, find_published
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import CONFIG
 from oscine.models.json_text import fits, read_json, shown
+from oscine.models.text.class_names import check_classes
 from oscine.models.zoo import HUB, check_fetchable
+from oscine.probe.deploy.classifier import PublishedClassifier, check_owner
 from oscine.probe.deploy.file_classifier import FileClassifier
 from oscine.probe.heads.registry import PROBES
-from oscine.probe.tasks.class_names import is_name
 from oscine.probe.tasks.kinds import TaskKind
 
 if TYPE_CHECKING:
@@ -73,35 +73,26 @@ class Classifier(NamedTuple):
         """Build the probe with the tensors of a file, strictly."""
         import torch
 
-        from oscine.models.hub.weights import check_state, read_safetensors
+        from oscine.models.hub.layouts import prefix_of
+        from oscine.models.hub.weights import beginnings, check_state, read_safetensors, safetensors_names
 
-        kind, names = PROBES[self.probe], {theirs: ours for ours, theirs in self.tensors.items()}
-        tensors = {names[name]: tensor for name, tensor in read_safetensors(path, [*names]).items()}
+        kind, there = PROBES[self.probe], safetensors_names(path)
+        prefix = prefix_of(there, next(iter(self.tensors.values()))) or ""
+        theirs = {ours: prefix + name for ours, name in self.tensors.items()}
+        if missing := sorted({*theirs.values()} - {*there}):
+            raise OscineError(
+                f"{path} has not the head that is a {self.probe}: no {', '.join(missing)} of {', '.join(theirs.values())}; "
+                f"its names begin with {beginnings(there)}; ask its authors for another file"
+            )
+        found = read_safetensors(path, [*theirs.values()])
         with torch.device("meta"):
-            expected = kind(encoder, classes, **self.head).stored()
-        check_state(
-            expected, tensors, path, f"the {self.probe} of {classes} classes", "ask its authors for another file"
-        )
+            expected = {theirs[ours]: tensor for ours, tensor in kind(encoder, classes, **self.head).stored().items()}
+        check_state(expected, found, path, f"the {self.probe} of {classes} classes", "ask its authors for another file")
+        tensors = {ours: found[name] for ours, name in theirs.items()}
         with torch.random.fork_rng(devices=[]):
             probe = kind(encoder, classes, **self.head)
         probe.load_stored(tensors)
         return probe
-
-
-def check_owner(encoder: Encoder, row: Published, sha256: str) -> None:
-    """Raise where an encoder has not the settings and weights of a row, whose file has that hash."""
-    import torch
-
-    from oscine.models.hub.origin import origin_of
-    from oscine.models.zoo import create_model
-
-    origin = origin_of(encoder)
-    with torch.device("meta"):
-        config = create_model(row.name).config
-    if origin is None or origin.trained or origin.sha256 != sha256 or encoder.config != config:
-        raise OscineError(
-            f"the classifier of {row.name} needs the encoder of that name, with its settings and weights; leave it out"
-        )
 
 
 def audioprotopnet(prototypes: int) -> Classifier:
@@ -112,7 +103,7 @@ def audioprotopnet(prototypes: int) -> Classifier:
 
 
 # By the row of models/checkpoints.py.
-CLASSIFIERS: dict[str, Classifier | FileClassifier] = {
+CLASSIFIERS: dict[str, PublishedClassifier] = {
     "convnext_base.xcl": Classifier(
         "LinearProbe", {"pool": "pooled", "norm": "none"},
         {"fc.weight": "classifier.weight", "fc.bias": "classifier.bias"},
@@ -127,7 +118,7 @@ class Known(NamedTuple):
 
     row: Published
     revision: str | None
-    classifier: Classifier | FileClassifier
+    classifier: PublishedClassifier
 
 
 def find_classifier(name: str | Path) -> Known | None:
@@ -167,9 +158,5 @@ def read_labels(path: Path) -> list[str]:
     ):
         raise OscineError(f"{path} has id2label {shown(labels)}, expected the name of each class by its number from 0")
     classes = [labels[str(number)] for number in range(len(labels))]
-    most, count = Counter(classes).most_common(1)[0]
-    if count > 1 or not all(map(is_name, classes)):
-        raise OscineError(
-            f"{path} has {shown(most)} {count} times in id2label, or names of no letters; expected each once"
-        )
+    check_classes(classes, f"id2label of {path}", "ask for another revision")
     return classes

@@ -116,7 +116,9 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
 def origin_of_probe(fitted: FittedProbe) -> Origin | None:
     """Say whose probe it is; once it is another one, it began as theirs."""
     origin = fitted.origin
-    return origin and origin._replace(trained=digest(fitted.probe.stored()) != origin.fingerprint)
+    if origin is None or origin.fingerprint is None:
+        return origin
+    return origin._replace(trained=digest(fitted.probe.stored()) != origin.fingerprint)
 
 
 def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProbe:

@@ -23,12 +23,6 @@ NO_CLASS = {
     "ambient", "background", "background noise", "empty", "negative", "no bird", "no call", "no event", "nocall", "noise",
     "non event", "none", "nonevent", "nothing", "other", "silence",
 }  # fmt: skip
-LONGEST_NAME = 1000
-
-
-def is_name(name: str) -> bool:
-    """Return whether a class can have a name: some letters, and none that only half of a pair of UTF-16 is."""
-    return 0 < len(name.strip()) <= LONGEST_NAME and not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def check_known(classes: Sequence[str], known: Sequence[str]) -> None:

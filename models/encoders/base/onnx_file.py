@@ -9,7 +9,7 @@ from typing import Any
 from oscine.models.errors import OscineError
 from oscine.models.json_text import one_line
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def check_installed(*names: str) -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from onnx import helper
 from torch.testing import assert_close
 
 from oscine.cli.console.command import call
@@ -30,6 +31,7 @@ from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.encoders.onnx_encoder import ONNXEncoder
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import Head, export_onnx
+from oscine.models.hub import onnx_data
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.publish.upload import push_to_hub
 from oscine.models.zoo import create_model
@@ -91,6 +93,7 @@ def test_features_are_what_torch_computes_in_every_batch(kind: dict[str, Any], t
         assert_close(features.cls, spatial[clips].mean((1, 2))[None])
     assert (encoder.grid, encoder.dim, encoder.depth) == ((TIME, FREQ), DIM, 1)
     assert encoder.step_seconds == encoder.seconds / TIME
+    assert open_small(tmp_path / "small.onnx", step_seconds=0.07).step_seconds == 0.07
 
 
 @pytest.mark.parametrize("kind", [{"half": True}, {"half": True, "half_input": True}])
@@ -154,6 +157,17 @@ def test_another_file_than_the_one_of_the_config_is_not_opened(encoder: Encoder,
         open_small(tmp_path / "small.onnx", sha256=64 * "0")
 
 
+def test_an_encoder_that_has_computed_computes_with_no_other_file_than_its_own(tmp_path: Path) -> None:
+    encoder = open_small(write_small(tmp_path))
+    expected = encoder(noise(1, SAMPLES)).pooled
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    encoder.load_state_dict(before | {"file": before["file"].flip(0)})
+    with pytest.raises(OscineError, match=r"the ONNX file has sha256 \w{64}, its config says \w{64}; fetch"):
+        encoder(noise(1, SAMPLES))
+    encoder.load_state_dict(before)
+    assert torch.equal(encoder(noise(1, SAMPLES)).pooled, expected)
+
+
 def test_an_encoder_without_a_file_says_what_would_do() -> None:
     with pytest.raises(
         OscineError, match=r"has no file yet; create_model\(NAME, pretrained=True\), or checkpoint_path"
@@ -183,6 +197,54 @@ def test_data_beside_the_file_is_taken_into_it(tmp_path: Path) -> None:
     save_pretrained(encoder, tmp_path / "saved")
     again = create_model(f"local-dir:{tmp_path / 'saved'}")
     assert_close(again(noise(2, SAMPLES)).pooled, small()(noise(2, SAMPLES))[0].detach())
+
+
+def test_a_file_is_known_by_its_own_hash_before_its_data_is_looked_for(tmp_path: Path) -> None:
+    path, data = write_with_data(tmp_path), tmp_path / "small.onnx.data"
+    own = sha256(path.read_bytes()).hexdigest()
+    encoder = open_small(path, sha256=own)
+    assert encoder.config["sha256"] == own
+    assert encoder.config["joined_sha256"] == sha256(bytes(encoder.state_dict()["file"].tolist())).hexdigest() != own
+    assert (
+        open_small(path, **{name: encoder.config[name] for name in ("sha256", "joined_sha256")}).config
+        == encoder.config
+    )
+    with pytest.raises(OscineError, match=r"small\.onnx has joined_sha256 \w{64}, expected 0{64}; fetch it again"):
+        open_small(path, joined_sha256=64 * "0")
+    data.unlink()
+    with pytest.raises(OscineError, match=r"small\.onnx has sha256 \w{64}, expected 0{64}; fetch it again"):
+        open_small(path, sha256=64 * "0")
+
+
+def test_the_weights_in_the_data_are_part_of_where_they_came_from(tmp_path: Path) -> None:
+    path, data = write_with_data(tmp_path), tmp_path / "small.onnx.data"
+    listed = "".join(f"{sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in (path, data))
+    before = open_small(path)
+    assert before.origin is not None
+    assert before.provenance is not None
+    assert before.origin.sha256 == before.provenance["sha256"] == sha256(listed.encode()).hexdigest()
+    data.write_bytes(b"?" + data.read_bytes()[1:])
+    after = open_small(path)
+    assert after.origin is not None
+    assert after.origin.sha256 != before.origin.sha256
+
+
+def test_a_small_file_does_not_fill_the_memory_by_naming_the_same_numbers_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, data = write_with_data(tmp_path), tmp_path / "small.onnx.data"
+    model, size = onnx.load(path, load_external_data=False), data.stat().st_size
+    for tensor in model.graph.initializer:
+        tensor.ClearField("external_data")
+        for key, value in {"location": data.name, "offset": 0, "length": size}.items():
+            tensor.external_data.add(key=key, value=str(value))
+    path.write_bytes(model.SerializeToString())
+    monkeypatch.setattr(onnx_data, "LARGEST", path.stat().st_size + 2 * size)
+    monkeypatch.setattr(onnx_data, "take_in", None)  # nothing is read
+    with pytest.raises(
+        OscineError, match=r"small\.onnx has \d\.\d GiB with the data beside it, one ONNX file holds less"
+    ):
+        open_small(path)
 
 
 @pytest.mark.parametrize("location", ["../small.onnx.data", "sub/small.onnx.data", "/etc/hostname", "..", "", "a\\b"])
@@ -216,7 +278,7 @@ def test_data_that_was_cut_short_is_said(tmp_path: Path) -> None:
 
 def test_saved_weights_that_name_data_elsewhere_are_not_opened(tmp_path: Path) -> None:
     content = write_with_data(tmp_path).read_bytes()
-    encoder = ONNXEncoder(DIM, **SETTINGS, file_bytes=len(content), sha256=sha256(content).hexdigest())
+    encoder = ONNXEncoder(DIM, **SETTINGS, file_bytes=len(content), joined_sha256=sha256(content).hexdigest())
     encoder.file = torch.from_numpy(np.frombuffer(content, np.uint8).copy())
     with pytest.raises(OscineError, match=r"keeps its tensor '.*' in another file, which is not opened from here"):
         encoder(noise(1, SAMPLES))
@@ -288,6 +350,19 @@ def test_an_input_of_another_kind_is_refused(tmp_path: Path) -> None:
         open_small(tmp_path / "image.onnx")
 
 
+def test_an_input_of_whole_numbers_is_refused(tmp_path: Path) -> None:
+    numbers = helper.make_tensor_value_info("tokens", onnx.TensorProto.INT64, ["clip", SAMPLES])
+    floats = helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, ["clip", SAMPLES])
+    cast = helper.make_node("Cast", ["tokens"], ["embedding"], to=onnx.TensorProto.FLOAT)
+    graph = helper.make_graph([cast], "tokens", [numbers], [floats])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    (tmp_path / "tokens.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(
+        OscineError, match=r"takes 'tokens', a tensor\(int64\) .*; expected a waveform \[clip, samples\]"
+    ):
+        create_model(f"onnx-file:{tmp_path / 'tokens.onnx'}", **SETTINGS)
+
+
 def test_it_is_neither_trained_nor_exported(encoder: Encoder, tmp_path: Path) -> None:
     assert not encoder.trainable
     with pytest.raises(OscineError, match="ONNXEncoder cannot be written as an ONNX file"):
@@ -317,9 +392,12 @@ def test_a_gpu_is_named_by_its_number_and_no_other_takes_its_place(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        "onnxruntime.get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider"],
     )
     assert onnx_file.provider_of("cuda:1") == ("CUDAExecutionProvider", {"device_id": "1"})
+    with pytest.raises(OscineError, match="cannot compute on mps"):
+        onnx_file.provider_of("mps")
     assert onnx_file.provider_of("cpu") == ("CPUExecutionProvider", {})
     encoder.check_device("cuda")
     with (

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from torch.testing import assert_close
 
 from oscine.cli.console.command import call
@@ -15,11 +16,23 @@ from oscine.cli.hub.convert import convert
 from oscine.models import checkpoints
 from oscine.models.encoders.onnx_encoder import ONNXEncoder
 from oscine.models.errors import OscineError
+from oscine.models.hub.onnx_data import source_hash
 from oscine.models.hub.onnx_files import read_class_list
 from oscine.models.publish.convert import convert_checkpoint
-from oscine.models.zoo import create_model
+from oscine.models.zoo import create_model, fetch_weights
 from tests.hub_server import Hub, serving, sha256
-from tests.onnx_models import CLASS_LISTS, CLASSES, LAYOUTS, MAPPED, NAMES, layout, published, write_small
+from tests.onnx_models import (
+    CLASS_LISTS,
+    CLASSES,
+    LAYOUTS,
+    MAPPED,
+    NAMES,
+    layout,
+    pin,
+    published,
+    with_data,
+    write_small,
+)
 from tests.tiny_encoders import noise
 
 PERCH = "justinchuby/Perch-onnx"
@@ -41,16 +54,46 @@ def test_perch_is_fetched_by_name_and_has_its_map(hub: Hub, listed: bool) -> Non
     with torch.no_grad():
         embedding, spatial, _, label = layout("perch_v2")(encoder.prepare(clips))
     features = encoder(clips)
+    assert encoder.step_seconds == 0.32  # not 5 s / 16
     assert features.patches.shape == (1, 2, 16, 4, 1536)
     assert_close(features.patches[0], spatial)
     assert_close(features.pooled, embedding)
-    assert_close(encoder.scoring()(clips).pooled if listed else label, label)
+    if listed:
+        assert_close(encoder.scoring()(clips).pooled, label)
+    else:
+        with pytest.raises(OscineError, match=r"is a classifier without names: no list of its classes lay beside it"):
+            encoder.scoring()
     assert len(encoder.classes) == (14_795 if listed else 0)
     assert encoder.provenance is not None
     assert encoder.provenance["sha256"] == encoder.config["sha256"] == sha256(published("perch_v2"))
     assert encoder.origin is not None
     assert (encoder.origin.model, encoder.origin.licence) == ("perch_v2.inat2024_fsd50k", "Apache-2.0")
     assert encoder.config == create_model(f"hf-hub:{PERCH}").config
+
+
+def test_data_beside_the_file_is_fetched_with_it_of_the_same_commit(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = with_data(published("perch_v2"), tmp_path, "perch_v2.onnx")
+    files = {name: (tmp_path / name).read_bytes() for name in (path.name, f"{path.name}.data")}
+    hub.add(PERCH, files)
+    assert fetch_weights("perch_v2").path.with_name(f"{path.name}.data").is_file()
+    hub.repositories[PERCH].commit({f"{path.name}.data": b"another commit's"})
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    encoder, clips = create_model("perch_v2", pretrained=True), noise(1, 160_000)
+    with torch.no_grad():
+        assert_close(encoder(clips).pooled, layout("perch_v2")(encoder.prepare(clips))[0])
+    assert encoder.origin is not None
+    assert encoder.origin.sha256 == source_hash(path)
+
+
+def test_a_name_with_a_known_hash_opens_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "other.onnx").write_bytes(b"never opened")
+    words = (
+        r"other\.onnx has sha256 \w{64}, birdnet_v3\.global_11k has 999bb6\w+; take the official file, or name the arch"
+    )
+    with pytest.raises(OscineError, match=words):
+        create_model("birdnet_v3.global_11k", checkpoint_path=tmp_path / "other.onnx")
 
 
 def test_birdnet_is_a_file_whose_outputs_go_by_their_places(tmp_path: Path) -> None:
@@ -75,10 +118,7 @@ def test_a_file_becomes_a_folder_that_loads(name: str, tmp_path: Path, monkeypat
     if row.sha256:  # which a stand-in has not
         with pytest.raises(OscineError, match=r"official\.onnx has sha256 \w{64}, birdnet_v3\.global_11k has 999bb6"):
             convert_checkpoint(row.name, tmp_path / "out", tmp_path / "official.onnx")
-    rows = tuple(
-        one._replace(sha256=sha256(published(name)) if one == row else one.sha256) for one in checkpoints.PUBLISHED
-    )
-    monkeypatch.setattr(checkpoints, "PUBLISHED", rows)
+    pin(monkeypatch, row.name, published(name))
     assert not call(convert, arguments)
     made = create_model(f"local-dir:{tmp_path / 'out'}")
     assert made.config["sha256"] == sha256(published(name))
@@ -124,6 +164,16 @@ def test_names_of_classes_lie_beside_the_file(text: str, column: str, tmp_path: 
             r"birds\.csv has 6 names, the file has 5 scores a clip; give class_column where",
         ),
         ("\n".join(["wren", *NAMES[:4]]), {}, r"birds\.csv has the name 'wren' 2 times, expected each class once"),
+        (
+            "birds\n" + "\n".join([*NAMES[:4], '""']),
+            {"class_column": "birds"},
+            r"birds\.csv has the name '', expected 1 to",
+        ),
+        (
+            f"birds\n{'w' * 200_000}",
+            {"class_column": "birds"},
+            r"birds\.csv is no table \(field larger than field limit",
+        ),
         ("\n".join(NAMES), {"class_column": "birds"}, r"birds\.csv has no column 'birds'; it begins with 'wren'"),
         (
             "\n".join(NAMES),

@@ -20,11 +20,11 @@ from oscine.models.errors import OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
 from oscine.probe.deploy.probe_json import check_probe
-from oscine.probe.deploy.saved_probe import load_probe, save_probe
+from oscine.probe.deploy.saved_probe import load_probe, origin_of_probe, save_probe
 from oscine.probe.heads.identity import IdentityProbe
 from oscine.probe.heads.registry import PROBES
 from tests.hub_server import Hub, serving
-from tests.onnx_models import CLASS_LISTS, MAPPED, NAMES, RATE, SAMPLES, layout, published, small, write_small
+from tests.onnx_models import CLASS_LISTS, MAPPED, NAMES, RATE, SAMPLES, layout, pin, published, small, write_small
 from tests.tiny_encoders import noise, small_encoder
 
 PERCH = "justinchuby/Perch-onnx"
@@ -55,6 +55,8 @@ def test_perchs_classifier_goes_by_its_name(hub: Hub) -> None:
     assert (len(fitted.classes), fitted.classes[7], fitted.seconds) == (14_795, "Turdus species7", 5.0)
     assert fitted.origin is not None
     assert (fitted.origin.model, fitted.origin.licence) == ("perch_v2.inat2024_fsd50k", "Apache-2.0")
+    assert fitted.origin.fingerprint is None  # a probe without tensors cannot be told from another by them
+    assert origin_of_probe(fitted) == fitted.origin
 
 
 def test_without_its_class_list_a_classifier_says_what_would_do(hub: Hub, tmp_path: Path) -> None:
@@ -66,11 +68,29 @@ def test_without_its_class_list_a_classifier_says_what_would_do(hub: Hub, tmp_pa
     (tmp_path / "labels.csv").write_text(CLASS_LISTS["perch_v2"])
     fitted = load_probe("perch_v2", create_model("perch_v2", checkpoint_path=tmp_path / "perch_v2.onnx"))
     assert len(fitted.classes) == 14_795
-    with pytest.raises(OscineError, match="is no ONNX file and has no classifier of its own; fit a probe on it"):
+    with pytest.raises(
+        OscineError, match=r"needs the encoder of that name.*; this one has the class BAT, expected ONNXEncoder"
+    ):
         load_probe("perch_v2", small_encoder())
 
 
-def test_birdnets_scores_are_probabilities_already(tmp_path: Path) -> None:
+def test_another_file_is_not_the_classifier_of_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "birds.txt").write_text("\n".join(NAMES))
+    other = create_model(f"onnx-file:{write_small(tmp_path)}", **CLASSIFIER)
+    row = checkpoints.find_published("birdnet_v3")
+    assert row is not None
+    words = rf"the classifier of {row.name} needs .*the weights of small\.onnx with sha256 {{}}, expected {row.sha256};"
+    with pytest.raises(OscineError, match=words.format(other.config["sha256"])):
+        load_probe("birdnet_v3", other)
+    pin(monkeypatch, row.name, published("birdnet_v3"))
+    (tmp_path / "birdnet.onnx").write_bytes(published("birdnet_v3"))
+    hushed = create_model("birdnet_v3", checkpoint_path=tmp_path / "birdnet.onnx", scale=0.5)
+    with pytest.raises(OscineError, match=r"this one has scale=0\.5, expected 1\.0; leave it out"):
+        load_probe("birdnet_v3", hushed)
+
+
+def test_birdnets_scores_are_probabilities_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin(monkeypatch, "birdnet_v3.global_11k", published("birdnet_v3"))
     (tmp_path / "birdnet.onnx").write_bytes(published("birdnet_v3"))
     names = str(checkpoints.ARCHITECTURES["birdnet_v3"].config["class_file"])
     (tmp_path / names).write_text(CLASS_LISTS["birdnet_v3"])

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from safetensors.torch import save
 from torch.testing import assert_close
 
-from oscine.models.checkpoints import PUBLISHED
+from oscine.models.checkpoints import AUDIOPROTOPNET_MEL, PUBLISHED
 from oscine.models.errors import OscineError
 from oscine.models.export.onnx import export_onnx, session_of
 from oscine.models.zoo import create_model
@@ -24,8 +24,8 @@ from oscine.probe.deploy.published_classifiers import CLASSIFIERS, find_classifi
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from tests.conftest import Golden
 from tests.hub_server import Hub, serving
-from tests.published_stand_ins import BIRDS, LINEAR, PROTOTYPES, REPOSITORIES, add_stand_ins, labels
-from tests.tiny_encoders import noise, small_encoder
+from tests.published_stand_ins import BIRDS, LINEAR, OWN_MEL, PROTOTYPES, REPOSITORIES, add_stand_ins, labels
+from tests.tiny_encoders import noise, small_encoder, tiny_convnext
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden_convnext: Golden
 
 def test_every_row_that_a_classifier_comes_with_is_a_row_of_the_zoo() -> None:
     assert CLASSIFIERS.keys() <= {row.name for row in PUBLISHED}
+    assert all(CLASSIFIERS.values())
     assert [CLASSIFIERS[f"convnext_base.ppnet{own}"].head["prototypes_per_class"] for own in (1, 5, 10, 20)] == [
         1, 5, 10, 20,
     ]  # fmt: skip
@@ -77,8 +78,17 @@ def test_an_encoder_that_is_open_is_taken_if_it_has_the_weights(hub):
     assert load_probe(LINEAR, encoder).encoder is encoder
     trained = create_model(LINEAR, pretrained=True)
     trained.head.norm.bias.data.add_(0.1)
-    for other in (small_encoder(), trained, create_model(LINEAR, pretrained=True, mean=0.0)):
-        with pytest.raises(OscineError, match=r"the classifier of convnext_base\.xcl needs the encoder of that name"):
+    others = {
+        "the class BAT, expected ConvNeXt": small_encoder(),
+        "weights that were changed since they were loaded": trained,
+        r"mean=0\.0, expected -": create_model(LINEAR, pretrained=True, mean=0.0),
+        r"the weights of convnext_base\.ppnet1 with sha256 \w{64}, expected": create_model(PROTOTYPES, pretrained=True),
+        "weights that are nobody's": create_model(LINEAR),
+    }
+    for words, other in others.items():
+        with pytest.raises(
+            OscineError, match=rf"convnext_base\.xcl needs the encoder of that name.*this one has {words}"
+        ):
             load_probe(LINEAR, other)
 
 
@@ -93,14 +103,17 @@ def test_what_was_fetched_is_loaded_without_a_network(hub, monkeypatch):
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
-    "a class more": ({"config.json": labels([*BIRDS, "crane"])}, r"LinearProbe of 7 classes.*fc\.weight \(6, 40\) for"),
+    "a class more": (
+        {"config.json": labels([*BIRDS, "crane"])},
+        r"LinearProbe of 7 classes.*classifier\.weight \(6, 40\) for",
+    ),
     "no names": (
         {"config.json": b"{}"},
         r"config\.json has id2label None, expected the name of each class by its number",
     ),
     "a gap": ({"config.json": b'{"id2label": {"0": "wren", "2": "rook"}}'}, r"expected the name of each class"),
     "numbers": ({"config.json": b'{"id2label": {"0": 1}}'}, r"expected the name of each class"),
-    "a name twice": ({"config.json": labels([*BIRDS[:5], "wren"])}, r"has 'wren' 2 times in id2label"),
+    "a name twice": ({"config.json": labels([*BIRDS[:5], "wren"])}, r"id2label of .* has the name 'wren' 2 times"),
     "no JSON": ({"config.json": b"{"}, r"config\.json"),
 }
 
@@ -116,9 +129,29 @@ def test_a_repository_that_does_not_fit_is_refused_in_a_line(hub, fault):
 
 def test_a_file_without_its_classifier_is_refused_in_a_line(hub, golden_convnext):
     hub.repositories[REPOSITORIES[LINEAR]].commit({"model.safetensors": save(golden_convnext.under("hf.convnext."))})
-    with pytest.raises(OscineError, match=r"2 missing") as error:
+    words = r"no classifier\.bias, classifier\.weight of .*; its names begin with encoder\. \(57\), embeddings\."
+    with pytest.raises(OscineError, match=words) as error:
         load_probe(LINEAR)
     assert "\n" not in str(error.value)
+
+
+def test_the_classifier_may_lie_under_the_prefix_of_the_whole_model(hub, golden_convnext):
+    expected = load_probe(LINEAR)(golden_convnext["waveform"])
+    wrapped = {f"module.{name}": tensor for name, tensor in golden_convnext.under("hf.").items()}
+    hub.repositories[REPOSITORIES[LINEAR]].commit({"model.safetensors": save(wrapped)})
+    assert torch.equal(load_probe(LINEAR)(golden_convnext["waveform"]), expected)
+
+
+def test_a_row_with_a_spectrogram_of_its_own_has_it_under_its_classifier(hub):
+    fitted, clips = load_probe(OWN_MEL), noise(2, 32_000)
+    assert fitted.encoder.config == tiny_convnext(**AUDIOPROTOPNET_MEL).config
+    encoder = create_model(OWN_MEL, pretrained=True)
+    assert torch.equal(load_probe(OWN_MEL, encoder)(clips), fitted(clips))
+    with torch.inference_mode():
+        assert torch.equal(fitted.probe(encoder(clips)).sigmoid(), fitted(clips))
+    other = create_model(OWN_MEL, pretrained=True, bands=128, n_fft=1024)
+    with pytest.raises(OscineError, match=r"this one has bands=128, expected 256; n_fft=1024, expected 2048; leave it"):
+        load_probe(OWN_MEL, other)
 
 
 def test_a_name_is_checked_without_a_network_and_a_folder_of_that_name_is_a_folder(tmp_path, monkeypatch):
