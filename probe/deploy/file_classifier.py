@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from oscine.models.checkpoints import Published
 from oscine.models.errors import OscineError
@@ -58,14 +58,14 @@ def classifier_of(encoder: Encoder) -> FittedProbe:
     """
     import torch
 
-    from oscine.models.encoders.onnx_encoder import ONNXEncoder
     from oscine.probe.deploy.fitted_probe import FittedProbe
     from oscine.probe.heads.identity import IdentityProbe
     from oscine.probe.metrics.calibration import Scaling
 
     model = (encoder.provenance or {}).get("model") or type(encoder).__name__
-    if not isinstance(encoder, ONNXEncoder):
+    if not encoder.of_a_file:
         raise OscineError(f"{model} is no ONNX file and has no classifier of its own; fit a probe on it")
+    encoder = cast("ONNXEncoder", encoder)
     check_listed(encoder, model)
     config, scoring = encoder.config, encoder.scoring().eval()
     head = {"probabilities": config["activation"] == "none"}

@@ -55,6 +55,19 @@ def test_a_registered_encoder_is_made_saved_and_loaded_by_name(tmp_path: Path) -
     assert torch.equal(again.cls_token, made.cls_token)
 
 
+def test_what_a_setting_is_called_makes_no_encoder_one_of_an_onnx_file() -> None:
+    class Reader(BirdMAE):
+        def __init__(self, file_bytes: int = 0, **kwargs: float) -> None:
+            super().__init__(**kwargs)  # type: ignore[arg-type]
+
+    register_encoder(Reader, sizes={"reader_tiny": TINIEST})
+    Path("graph.onnx").write_bytes(b"graph")
+    with pytest.raises(
+        OscineError, match=r"graph\.onnx is an ONNX file, Reader takes tensors; create_model\('onnx-file:"
+    ):
+        create_model("reader_tiny", checkpoint_path="graph.onnx")
+
+
 def test_a_decorator_registers_too() -> None:
     @register_encoder(sizes={"wren_deep": {**TINIEST, "depth": 2}}, paper="arXiv 1234.56789")
     class DeepWren(BirdMAE):
