@@ -70,7 +70,8 @@ def stated_by(
     if missing := sorted({"sample_rate", "seconds"} - found.keys()):
         raise OscineError(
             f"{path} does not say what it takes; give {' and '.join(missing)} in Python, as in "
-            f"create_model('onnx-file:{path.name}', sample_rate=32000, seconds=5.0), and save_pretrained for the commands"
+            f"create_model('onnx-file:{path.name}', sample_rate=32000, seconds=5.0); commands take "
+            "local-dir:FOLDER, which save_pretrained(encoder, 'FOLDER') writes"
         )
     return found, names, shapes_of(session, path, found)
 

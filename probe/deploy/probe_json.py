@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from oscine.models.checkpoints import ARCHITECTURES
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import (
@@ -132,6 +133,8 @@ def probe_folder(path: str | Path) -> Path:
     if not path.exists():
         near = similar_path(path) or next(iter(get_close_matches(str(path), CLASSIFIERS, n=1)), None)
         meant = f"; did you mean {near}?" if near else "; check the path"
+        if (name := str(path)).partition(".")[0] in ARCHITECTURES and name not in CLASSIFIERS:
+            meant = f"; {name} is an encoder that comes without a classifier, which oscine probe fits on labelled clips"
         raise OscineError(f"no probe in {path}: there is no such folder{meant}")
     return find_probe(path) or path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -50,8 +51,8 @@ def best_thresholds(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]
     """Thresholds above which to say yes, for the best F1 of each class. Only validation rows may be given, never test rows.
 
     scores, logits or probabilities, and targets, 0 or 1, are [rows, classes]. A threshold lies midway between the lowest
-    score that is a yes and the next one below; of equally good ones the highest is taken. A class without positives has
-    nothing to go by: it takes the best threshold of all pairs of row and class.
+    score that is a yes and the next one below, or just below it where there is none; of equally good ones the highest is
+    taken. A class without positives has nothing to go by: it takes the best threshold of all pairs of row and class.
     """
     check_logits(scores)
     check_targets(scores, targets)
@@ -65,7 +66,9 @@ def _best(scores: Tensor, targets: Tensor) -> Tensor:  # [classes]
     ordered, order = scores.sort(dim=0, descending=True)
     hits = targets.gather(0, order).cumsum(0)  # among the first one, two, ... rows
     f1 = 2 * hits / (torch.arange(1, rows + 1)[:, None] + targets.sum(0))
-    below = torch.cat([ordered[1:], ordered[-1:] - 1])
-    f1[ordered == below] = -1  # a threshold cannot part equal scores
-    best = f1.argmax(0, keepdim=True)
-    return ((ordered + below) / 2).gather(0, best)[0]
+    f1[:-1][ordered[:-1] == ordered[1:]] = -1  # a threshold cannot part equal scores
+    least = torch.nextafter(
+        ordered[-1:], ordered.new_tensor(-math.inf)
+    )  # all are a yes, and what is less likely is none
+    thresholds = torch.cat([(ordered[:-1] + ordered[1:]) / 2, least])
+    return thresholds.gather(0, f1.argmax(0, keepdim=True))[0]

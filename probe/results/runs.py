@@ -171,10 +171,11 @@ def _marks(groups: list[list[Run]]) -> list[str]:
 
 
 def _probe(run: Run) -> str:
-    """Name a run's probe, and what it pools: "linear" is on the mean or the class token where it is published."""
+    """Name a run's probe, what it pools, and its layer, if that is not the last, or all of a probe of all."""
     head = run.settings.get("head")
-    pool = head.get("pool") if isinstance(head, dict) else None
-    return f"{run.probe} on {pool}" if pool else run.probe
+    head = head if isinstance(head, dict) else {}
+    pool, layer = head.get("pool"), head.get("layer", -1)
+    return run.probe + (f" on {pool}" if pool else "") + (f", layer {layer}" if layer not in (-1, None) else "")
 
 
 def published_figures() -> Iterator[Figure]:
