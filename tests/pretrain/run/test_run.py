@@ -151,6 +151,7 @@ def test_what_is_no_number_is_kept_in_no_state_also_where_a_run_is_told_to_stop(
     assert not list((tmp_path / "run").glob("states/*"))
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_encoder(folder: Path, tmp_path: Path) -> None:
     """The second one is started by Lightning; tests/pretrain/test_distributed.py has more of two, and of other recipes."""
     pair = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]

@@ -276,7 +276,7 @@ def test_dropout_acts_in_training_alone() -> None:
         assert torch.equal(probe(clips), probe(clips))
 
 
-@pytest.mark.parametrize("kind", {kind for kind, _ in PROBES.values()}, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", dict.fromkeys(kind for kind, _ in PROBES.values()), ids=lambda kind: kind.__name__)
 @torch.no_grad()
 def test_a_probe_of_a_layer_reads_that_block_alone(kind: type[Probe]) -> None:
     settings = next(own for one, own in PROBES.values() if one is kind and "layer" not in own)
