@@ -42,7 +42,7 @@ def probe_and_batch(
 ) -> tuple[ConvexGatedProbe, Features, Tensor]:
     """The same for every way; features of two layers, since what is measured begins where the layers are mixed."""
     torch.manual_seed(0)
-    encoder = cast(Encoder, SimpleNamespace(dim=DIM, depth=2, heads=12, grid=GRID, stacked=True))
+    encoder = cast(Encoder, SimpleNamespace(dim=DIM, depth=2, heads=12, grid=GRID, stacked=True, spatial=True))
     probe = ConvexGatedProbe(encoder, CLASSES, prototypes=prototypes, dropout=0.0).to(device, dtype)
     cls, patches = torch.randn(2, clips, DIM), torch.randn(2, clips, *GRID, DIM)
     prepared = probe.prepare(Features(cls, patches, cls[-1]).to(device, dtype))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,21 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and tests of a closed terminal do not
 torch.set_num_threads(1)  # tensors this small gain nothing from more, and sums keep their order
 os.environ["OMP_NUM_THREADS"] = "1"  # in the processes that tests start, too
+
+
+EXPORTING = re.compile(r"export_onnx|onnx_bytes|torch\.export|\"export\"")
+
+
+@cache
+def place(path: Path) -> int:
+    """Return when a file of tests runs: at first, of those that export the ones that fork before the others."""
+    text = path.read_text(encoding="utf-8")
+    return (2 - ("tests.forked" in text)) * bool(EXPORTING.search(text))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that export last: in a process in which torch.export ran, forked processes cannot train any more."""
+    items.sort(key=lambda item: place(item.path))
 
 
 class Golden(dict[str, Tensor]):

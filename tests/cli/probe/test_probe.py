@@ -107,7 +107,7 @@ def test_scores_hold_every_setting_that_made_them(table: Path) -> None:
         "embeddings": None,
         "layer_scores": False,
         "device": choose_device(),
-        "head": {"pool": "bands", "norm": "batch", "dropout": 0.0},
+        "head": {"pool": "bands", "norm": "batch", "dropout": 0.0, "layer": -1},
         "fit": {
             "steps": 30, "warmup": 3, "batch_size": 48, "lr": 0.01, "weight_decay": 0.05, "beta2": 0.999, "clip": None,
             "loss": None, "balanced": False, "select_every": None, "seed": 0,

@@ -343,7 +343,7 @@ def test_a_disk_that_vanishes_while_packing_is_no_list_of_bad_recordings(folder:
             source.rename(away)
 
     with pytest.raises(OscineError, match="others of its folder or list can be opened; check the disk"):
-        pack_shards(source, tmp_path / "out", RATE, size=60_000, workers=0, tell=vanish)
+        pack_shards(source, tmp_path / "out", RATE, size=60_000, workers=0, progress=vanish)
     away.rename(source)
     assert not pack_shards(source, tmp_path / "out", RATE, size=60_000, workers=0).listed
 
