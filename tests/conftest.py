@@ -31,7 +31,7 @@ torch.set_num_threads(1)  # tensors this small gain nothing from more, and sums 
 os.environ["OMP_NUM_THREADS"] = "1"  # in the processes that tests start, too
 
 
-EXPORTING = re.compile(r"export_onnx|onnx_bytes|torch\.export|\"export\"")
+EXPORTING = re.compile(r"export_onnx|onnx_bytes|torch\.export|\"export\"|encode\.export|import export|onnx_models")
 
 
 @cache
