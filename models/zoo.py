@@ -169,23 +169,23 @@ def create_model(
     if name.startswith(ONNX_FILE):
         checkpoint_path, pretrained = name.removeprefix(ONNX_FILE), False
     architecture = find_architecture(name)
-    if checkpoint_path:
-        check_pinned(name, Path(checkpoint_path))
+    pinned = check_pinned(name, Path(checkpoint_path)) if checkpoint_path else None
     weights = fetch_weights(name, revision, local_files_only) if pretrained else None  # before the work of building
     path = weights.path if weights else checkpoint_path
     kind, settings = ENCODERS[architecture.encoder], architecture.config | overrides
     encoder = build_from_file(kind, settings, path, prefix=prefix) if path else build(kind, settings)
     if weights:
         row = _published(name)
-        whose = Origin(row.name, row.file, source_hash(weights.path), row.licence, row.repository, weights.revision)
-        note_weights(encoder, whose)
+        sha256 = source_hash(weights.path, weights.sha256)
+        note_weights(encoder, Origin(row.name, row.file, sha256, row.licence, row.repository, weights.revision))
     elif checkpoint_path:
-        sha256, file = source_hash(Path(checkpoint_path)), Path(checkpoint_path).name
-        owner = find_file(file_hash(Path(checkpoint_path))) or next(
+        file = Path(checkpoint_path)
+        own = pinned or file_hash(file)
+        owner = find_file(own) or next(
             (row for row in checkpoints.PUBLISHED if row.name == name and not row.sha256), None
         )
-        model, licence = (owner.name, owner.licence) if owner else (file, NOT_KNOWN)
-        note_weights(encoder, Origin(model, file, sha256, licence), name)
+        model, licence = (owner.name, owner.licence) if owner else (file.name, NOT_KNOWN)
+        note_weights(encoder, Origin(model, file.name, source_hash(file, own), licence), name)
     return encoder.eval()
 
 
@@ -274,14 +274,18 @@ def check_prefix(prefix: str, name: str, pretrained: bool, checkpoint_path: str 
         )
 
 
-def check_pinned(name: str, path: Path) -> None:
-    """Raise where a file is given for weights whose hash is known, by their whole name, and is another one."""
+def check_pinned(name: str, path: Path) -> str | None:
+    """Raise where a file is given for weights whose hash is known, by their whole name, and is another one.
+
+    Return that hash; None where none is known.
+    """
     row = next((row for row in checkpoints.PUBLISHED if row.name == name and row.sha256), None)
     if row and (found := file_hash(path)) != row.sha256:
         raise OscineError(
             f"{path} has sha256 {found}, {name} has {row.sha256}; take the official file, or name the architecture alone, "
             f"{row.architecture}"
         )
+    return row and row.sha256
 
 
 def check_onnx_file(path: Path) -> None:

@@ -24,16 +24,17 @@ class Stretch(NamedTuple):
     length: int
 
 
-def source_hash(path: Path) -> str:
-    """Hash a file of weights, with the data that an ONNX file keeps beside it.
+def source_hash(path: Path, own: str) -> str:
+    """Hash a file of weights, with the data that an ONNX file keeps beside it. own: the sha256 of the file alone.
 
-    That is the sha256 of the file alone; with data, of what `sha256sum FILE DATA ...` prints, the data by its name.
+    That is what is returned; with data, that of what `sha256sum FILE DATA ...` prints, the data by its name.
     """
-    own = file_hash(path)
     data = data_beside(path)
+    if not data:
+        return own
     files = [(path.name, own), *((name, file_hash(existing(path, file))) for name, file in sorted(data.items()))]
     listed = "".join(f"{found}  {name}\n" for name, found in files)
-    return sha256(listed.encode()).hexdigest() if data else own
+    return sha256(listed.encode()).hexdigest()
 
 
 def data_beside(path: Path) -> dict[str, Path]:

@@ -48,7 +48,10 @@ def hash_of(row: Published, revision: str | None) -> str:
     from oscine.models.hub.onnx_data import source_hash
     from oscine.models.zoo import fetch_weights
 
-    return row.sha256 if row.sha256 and not revision else source_hash(fetch_weights(row.name, revision).path)
+    if row.sha256 and not revision:
+        return row.sha256
+    fetched = fetch_weights(row.name, revision)
+    return source_hash(fetched.path, fetched.sha256)
 
 
 def classifier_of(encoder: Encoder) -> FittedProbe:

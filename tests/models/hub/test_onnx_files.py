@@ -16,6 +16,7 @@ from oscine.cli.hub.convert import convert
 from oscine.models import checkpoints
 from oscine.models.encoders.onnx_encoder import ONNXEncoder
 from oscine.models.errors import OscineError
+from oscine.models.files import file_hash
 from oscine.models.hub.onnx_data import source_hash
 from oscine.models.hub.onnx_files import read_class_list
 from oscine.models.publish.convert import convert_checkpoint
@@ -84,7 +85,7 @@ def test_data_beside_the_file_is_fetched_with_it_of_the_same_commit(
     with torch.no_grad():
         assert_close(encoder(clips).pooled, layout("perch_v2")(encoder.prepare(clips))[0])
     assert encoder.origin is not None
-    assert encoder.origin.sha256 == source_hash(path)
+    assert encoder.origin.sha256 == source_hash(path, file_hash(path))
 
 
 def test_a_name_with_a_known_hash_opens_no_other_file(tmp_path: Path) -> None:

@@ -142,6 +142,20 @@ def test_a_file_is_known_by_its_hash_or_by_the_name_that_is_given(tmp_path, monk
         assert found(name) == ("sslam_base.as2m", "MIT"), name
 
 
+def test_a_file_of_weights_is_hashed_once_also_where_its_hash_is_known(tmp_path, monkeypatch):
+    monkeypatch.setitem(checkpoints.ARCHITECTURES, "sslam_base", ARCHITECTURES["sslam_base"]._replace(config=TINY))
+    file = tmp_path / "sslam.safetensors"
+    file.write_bytes(save(dict(create_model("sslam_base").state_dict())))
+    hashed = [row._replace(sha256=file_hash(file)) if row.name == "sslam_base.as2m" else row for row in PUBLISHED]
+    monkeypatch.setattr(checkpoints, "PUBLISHED", tuple(hashed))
+    asked: list[Path] = []
+    for place in ("zoo", "hub.onnx_data"):
+        monkeypatch.setattr(f"oscine.models.{place}.file_hash", lambda path: asked.append(path) or file_hash(path))
+    for name in ("sslam_base", "sslam_base.as2m"):
+        assert create_model(name, checkpoint_path=file).origin.sha256 == file_hash(file)
+    assert asked == [file, file]
+
+
 def test_a_saved_folder_says_whose_weights_it_holds(tmp_path):
     official = create_model("bird_mae_tiny", pretrained=True)
     folder = save_pretrained(official, tmp_path / "saved")
