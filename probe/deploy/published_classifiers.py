@@ -52,7 +52,8 @@ class Classifier(NamedTuple):
         weights, labels = self.fetch(row, revision).values()
         if encoder is None:
             encoder = create_model(row.name, pretrained=True, revision=weights.revision)
-        check_owner(encoder, row, weights.sha256)
+        else:
+            check_owner(encoder, row, weights.sha256)
         classes = read_labels(labels.path)
         probe = self.fill(encoder, len(classes), weights.path)
         origin = Origin(row.name, row.file, weights.sha256, row.licence, row.repository, weights.revision)
