@@ -36,6 +36,7 @@ class AudioMosaicPretraining(Recipe):
     """
 
     encoder_class = AudioMosaic
+    settings = AudioMosaicSettings
     views_in_a_loss = VIEWS
 
     def __init__(
@@ -56,10 +57,6 @@ class AudioMosaicPretraining(Recipe):
         grad_checkpointing: bool = DEFAULTS.grad_checkpointing,
         compile: str | None = DEFAULTS.compile,
     ) -> None:
-        AudioMosaicSettings(  # refuses what cannot be
-            masks, mask_time, mask_freq, augmentation, projector_hidden, projector_dim, temperature, lr, lr_end,
-            weight_decay, warmup, steps, grad_checkpointing, compile,
-        )  # fmt: skip
         super().__init__(encoder, steps, compile)
         encoder.set_grad_checkpointing(grad_checkpointing)
         self.projector = projector(encoder.dim, projector_hidden, projector_dim)

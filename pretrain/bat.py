@@ -33,6 +33,7 @@ class BATPretraining(Recipe):
     """
 
     encoder_class = BAT
+    settings = BATSettings
     roll_before_pad = True
 
     def __init__(
@@ -56,10 +57,6 @@ class BATPretraining(Recipe):
         ema_steps: int = DEFAULTS.ema_steps,
         compile: str | None = DEFAULTS.compile,
     ) -> None:
-        BATSettings(  # refuses what cannot be
-            views, mask_ratio, block, adjust, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio, lr, lr_floor,
-            weight_decay, warmup, steps, ema_start, ema_end, ema_steps, compile,
-        )  # fmt: skip
         super().__init__(encoder, steps, compile)
         self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()  # `train` keeps it so
         self.decoder = BATDecoder(encoder, decoder_depth, decoder_heads, decoder_dim, decoder_mlp_ratio)

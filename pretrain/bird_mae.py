@@ -35,6 +35,7 @@ class BirdMAEPretraining(Recipe):
     """
 
     encoder_class = BirdMAE
+    settings = BirdMAESettings
 
     def __init__(
         self,
@@ -53,10 +54,6 @@ class BirdMAEPretraining(Recipe):
         steps: int = DEFAULTS.steps,
         compile: str | None = DEFAULTS.compile,
     ) -> None:
-        BirdMAESettings(  # refuses what cannot be
-            mask_ratio, mix, mix_most, noise, decoder_dim, decoder_depth, decoder_heads, decoder_mlp_ratio, lr, weight_decay,
-            warmup, steps, compile,
-        )  # fmt: skip
         super().__init__(encoder, steps, compile)
         # It stays the identity: the loss does not reach it, and several devices want a gradient of all that trains.
         encoder.fc_norm.requires_grad_(False)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
 from einops import rearrange
@@ -57,6 +58,7 @@ class Recipe(LightningModule):
     and may leave out
 
         encoder_class         the class of the encoders that it takes; else all with patches
+        settings              a dataclass of its constructor's numbers that refuses what cannot be; else they are not checked
         views_in_a_loss       how many views of a clip a loss is made of; else each view has its own
         roll_before_pad       whether clips are shifted before silence fills them up; else not
         augment               what is done to the waveforms of a batch, to all views of a clip or to each; else nothing
@@ -77,9 +79,13 @@ class Recipe(LightningModule):
     # Whether a clip is shifted around the end of its recording, or of the silence behind that.
     roll_before_pad = False
     views_in_a_loss = 1
+    settings: ClassVar[type[Any] | None] = None
 
     def __init__(self, encoder: Encoder, steps: int, compile: str | None = None) -> None:
         super().__init__()
+        self.save_hyperparameters(ignore=["encoder"], logger=False)  # the whole recipe's, for `load_from_checkpoint`
+        if self.settings is not None:
+            self.settings(**{one.name: self.hparams[one.name] for one in fields(self.settings)})
         check_compile(compile)
         if missing := [name for name in REQUIRED if getattr(type(self), name) is getattr(Recipe, name)]:
             raise OscineError(
@@ -92,7 +98,6 @@ class Recipe(LightningModule):
             raise OscineError(
                 f"{type(self).__name__} takes a {self.encoder_class.__name__}, not a {type(encoder).__name__}; choose that"
             )
-        self.save_hyperparameters(ignore=["encoder"], logger=False)  # the whole recipe's, for `load_from_checkpoint`
         self.encoder: PatchEncoder = encoder.train()
         self.steps = steps
         self.compile_mode = compile
