@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from oscine.models.encoders.audio_mae import AudioMAE
 from oscine.models.encoders.audiomosaic import AudioMosaic
@@ -55,6 +56,30 @@ def shaken(name: str) -> Encoder:
             if parameter.requires_grad:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return encoder.eval().requires_grad_(False)
+
+
+def gradients(encoder: Encoder, waveform: Tensor, part: str = "pooled") -> list[dict[str, Tensor]]:
+    """Those of a part of the features, by parameter: with activations that are kept, then with such that are not."""
+    encoder.requires_grad_(True)
+    found = []
+    for enable in (False, True):
+        encoder.set_grad_checkpointing(enable)
+        encoder.zero_grad()
+        getattr(encoder(waveform), part).square().mean().backward()
+        found.append({name: one.grad.clone() for name, one in encoder.named_parameters() if one.grad is not None})
+    return found
+
+
+def check_one_graph(encoder: Encoder, samples: int) -> None:
+    """torch.export and torch.compile make one graph of it each, for batches of any size."""
+    two, more = noise(2, samples), noise(5, samples, seed=1)
+    program = torch.export.export(encoder, (two,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).module()
+    torch.compiler.reset()  # of what other encoders of this process have left
+    compiled = torch.compile(encoder, fullgraph=True, dynamic=True, backend="eager")
+    for made in (program, compiled):
+        for waveform in (two, more):
+            for part, expected in zip(made(waveform), encoder(waveform), strict=True):
+                assert_close(part, expected, atol=1e-5, rtol=0)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -19,7 +19,7 @@ from oscine.models.hub.layouts import convnext_names
 from oscine.models.hub.weights import load_strictly, load_weights
 from oscine.models.zoo import create_model
 from tests.conftest import Golden
-from tests.tiny_encoders import noise, tiny_convnext
+from tests.tiny_encoders import check_one_graph, gradients, noise, tiny_convnext
 
 SHAPES = Path(__file__).resolve().parents[2] / "golden" / "convnext_base_shapes.json"
 AUDIOPROTOPNET = {"n_fft": 2048, "hop": 256, "bands": 256, "mean": -13.369, "std": 13.162}
@@ -241,26 +241,14 @@ def test_timms_optimizers_lower_the_rate_over_all_stages():
 
 
 def test_blocks_that_are_computed_again_give_the_same_gradients(encoder):
-    encoder.requires_grad_(True)
-    found = []
-    for enable in (False, True):
-        encoder.set_grad_checkpointing(enable)
-        encoder.zero_grad()
-        encoder(noise(2, encoder.samples)).pooled.square().mean().backward()
-        found.append({name: one.grad.clone() for name, one in encoder.named_parameters()})  # every one has a gradient
+    found = gradients(encoder, noise(2, encoder.samples))
+    assert len(found[0]) == len(list(encoder.parameters()))
     assert all(torch.equal(grad, found[1][name]) for name, grad in found[0].items())
 
 
 @pytest.mark.slow
 def test_it_is_exported_and_compiled_in_one_graph_for_batches_of_any_size(encoder):
-    two, more = noise(2, encoder.samples), noise(5, encoder.samples, seed=1)
-    program = torch.export.export(encoder, (two,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).module()
-    torch.compiler.reset()  # of what other encoders of this process have left
-    compiled = torch.compile(encoder, fullgraph=True, dynamic=True, backend="eager")
-    for made in (program, compiled):
-        for waveform in (two, more):
-            for part, expected in zip(made(waveform), encoder(waveform), strict=True):
-                assert_close(part, expected, atol=1e-5, rtol=0)
+    check_one_graph(encoder, encoder.samples)
 
 
 def test_of_no_clips_there_are_no_features(encoder):

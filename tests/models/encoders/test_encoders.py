@@ -26,7 +26,7 @@ from oscine.models.encoders.bird_mae import BirdMAE
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
 from oscine.models.zoo import create_model
-from tests.tiny_encoders import CHUNKED, DEPTH, DIM, TINY, TRAINED_POSITIONS, noise, shaken
+from tests.tiny_encoders import CHUNKED, DEPTH, DIM, TINY, TRAINED_POSITIONS, gradients, noise, shaken
 
 
 @pytest.fixture(params=TINY)
@@ -271,13 +271,7 @@ def test_under_pooled_only_the_norm_of_masked_autoencoders_has_no_gradient(encod
 
 
 def test_blocks_that_are_computed_again_give_the_same_gradients(encoder):
-    waveform, found = clips(encoder), []
-    encoder.requires_grad_(True)
-    for enable in (False, True):
-        encoder.set_grad_checkpointing(enable)
-        encoder.zero_grad()
-        encoder(waveform).patches.square().mean().backward()
-        found.append({name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None})
+    found = gradients(encoder, clips(encoder), "patches")
     assert found[0].keys() == found[1].keys()
     assert all(torch.equal(grad, found[1][name]) for name, grad in found[0].items())
 

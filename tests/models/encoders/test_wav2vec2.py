@@ -19,7 +19,7 @@ from oscine.models.errors import OscineError
 from oscine.models.hub.layouts import wav2vec2_names
 from oscine.models.hub.weights import load_strictly
 from oscine.models.zoo import create_model
-from tests.tiny_encoders import noise
+from tests.tiny_encoders import check_one_graph, gradients, noise
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden/waveform.safetensors"
 State = dict[str, Tensor]
@@ -304,13 +304,8 @@ def scales_of(encoder: Wav2Vec2) -> set[int]:
 
 @pytest.mark.parametrize("pre_norm", [False, True])
 def test_blocks_that_are_computed_again_give_the_same_gradients(pre_norm):
-    encoder = like(reference(pre_norm), pre_norm).requires_grad_(True)
-    found = []
-    for enable in (False, True):
-        encoder.set_grad_checkpointing(enable)
-        encoder.zero_grad()
-        encoder(noise(2, 8000)).pooled.square().mean().backward()
-        found.append({name: one.grad.clone() for name, one in encoder.named_parameters() if one.grad is not None})
+    encoder = like(reference(pre_norm), pre_norm)
+    found = gradients(encoder, noise(2, 8000))
     assert len(found[0]) == len(list(encoder.parameters()))
     assert all(torch.equal(grad, found[1][name]) for name, grad in found[0].items())
 
@@ -319,14 +314,7 @@ def test_blocks_that_are_computed_again_give_the_same_gradients(pre_norm):
 @pytest.mark.parametrize("pre_norm", [False, True])
 def test_it_is_exported_and_compiled_in_one_graph_for_batches_of_any_size(pre_norm):
     encoder = like(reference(pre_norm), pre_norm)
-    two, more = noise(2, 8000), noise(5, 8000, seed=1)
-    program = torch.export.export(encoder, (two,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)).module()
-    torch.compiler.reset()  # of what other encoders of this process have left
-    compiled = torch.compile(encoder, fullgraph=True, dynamic=True, backend="eager")
-    for made in (program, compiled):
-        for waveform in (two, more):
-            for part, expected in zip(made(waveform), encoder(waveform), strict=True):
-                assert_close(part, expected, atol=1e-5, rtol=0)
+    check_one_graph(encoder, 8000)
 
 
 def test_of_no_clips_there_are_no_features(golden):
