@@ -50,7 +50,7 @@ FOLDERS = {
         "zoo.py", "export", "publish",
     ],
     "pretrain": ["", "data", "run"],
-    "probe": ["heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report", "run"],
+    "probe": ["heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report", "label", "run"],
     "cli": ["console", "encode", "pretrain", "probe", "hub", ""],
 }  # fmt: skip
 ABOVE = {"zoo.py", "checkpoints.py", "hear_api.py", "doctor.py"}  # files beside the folders of models that use them
