@@ -45,6 +45,7 @@ GROUPS = {
         "probe": "judge a frozen encoder on a labelled table, from a YAML",
         "compare": "show runs of probes beside published figures",
         "chorus": "write a synthetic dawn chorus, a small labelled data set",
+        "label": "choose clips to label, label them in the browser, combine labels",
     },
     "hub": {
         "download": "fetch weights ahead, for machines without a network",
@@ -73,7 +74,7 @@ HELP = f"""usage: oscine COMMAND [ARGUMENTS]
   --plugin FILE.py         with any command: use the encoders, recipes and probes
   --plugin MODULE          in code of your own (docs/extend.md); may be repeated
 """
-GO_ON = {"quickstart", "chorus", "embed", "predict", "shards", "publish"}  # called again in the same way
+GO_ON = {"quickstart", "chorus", "embed", "predict", "shards", "publish", "label"}  # called again in the same way
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 SIGNALLED = 128  # and the signal's number: exit code of what a signal ends
 UNREAD = SIGNALLED + 13  # SIGPIPE's, which Windows lacks: whoever read the output has enough

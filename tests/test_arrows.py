@@ -50,8 +50,11 @@ FOLDERS = {
         "zoo.py", "export", "publish",
     ],
     "pretrain": ["", "data", "run"],
-    "probe": ["heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report", "label", "run"],
-    "cli": ["console", "encode", "pretrain", "probe", "hub", ""],
+    "probe": [
+        "heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report",
+        "label", "label/strategies", "label/votes", "label/loop", "label/page", "run",
+    ],
+    "cli": ["console", "encode", "pretrain", "label", "probe", "hub", ""],
 }  # fmt: skip
 ABOVE = {"zoo.py", "checkpoints.py", "hear_api.py", "doctor.py"}  # files beside the folders of models that use them
 MOST = 16  # Python files in a folder

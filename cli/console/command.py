@@ -119,7 +119,7 @@ class Parser(ArgumentParser):
     def __init__(self, *args: Any, **settings: Any) -> None:
         self.orders: list[str] = []
         super().__init__(*args, allow_abbrev=False, **settings)  # half an option may be another one, taken in silence
-        command = self.prog.partition(" ")[2].partition(" ")[0]
+        command = self.prog.removeprefix("oscine ").removesuffix(" CONFIG")
         self.description = with_examples(command, self.description or "")
 
     def add_order(self, option: str, **settings: Any) -> None:
@@ -184,13 +184,13 @@ def complain(text: str) -> None:
         print(escape_lines(text), file=sys.stderr)
 
 
-def call(function: Callable[..., int | None], arguments: list[str]) -> int | None:
-    """Parse the arguments for a function and call it.
+def call(function: Callable[..., int | None], arguments: list[str], command: str = "") -> int | None:
+    """Parse the arguments for a function and call it. command: what calls it, if not its name alone.
 
     Positional-only parameters are positional arguments, a list one or more of them; a bool that is False by default is a
     flag; the rest are options, with the types of the signature. What does not fit is a `Misuse`.
     """
-    settings = parser(function).parse_args(arguments)
+    settings = parser(function, command).parse_args(arguments)
     positional = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     values = {name: settings[name] for name in inspect.signature(function).parameters}
     return function(*[values.pop(name) for name in positional], **values)
@@ -241,12 +241,12 @@ def add_option(made: Parser, spelt: Sequence[str], hint: Any, *, default: Any, t
         made.add_argument(*spelt, type=hint, default=default, help=text)
 
 
-def parser(function: Callable[..., int | None]) -> Parser:
+def parser(function: Callable[..., int | None], command: str = "") -> Parser:
     """Make the parser of a function, as `call` describes it."""
     doc = docstring_parser.parse(inspect.getdoc(function) or "")
     helps = {param.arg_name: param.description for param in doc.params}
     made = Parser(
-        prog=f"oscine {function.__name__}",
+        prog=f"oscine {command or function.__name__}",
         description="\n\n".join(part for part in (doc.short_description, doc.long_description) if part),
         formatter_class=Help,
     )

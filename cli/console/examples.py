@@ -33,6 +33,11 @@ EXAMPLES = {  # by the command
         "oscine compare --task hsn",
         "oscine compare runs/probe/linear --paired runs/probe/cgp",
     ],
+    "label": [
+        "oscine label page birds.parquet --recordings FOLDER --classes birds.txt",
+        "oscine label suggest birds.parquet --count 50 --out queue.csv",
+        "oscine label combine labels/*.jsonl --out labels.csv",
+    ],
     "embed": [
         "oscine embed FOLDER --model bird_mae_tiny --out birds.parquet",
         "oscine embed FOLDER --model bird_mae_tiny --out birds.csv",

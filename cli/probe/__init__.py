@@ -1,1 +1,1 @@
-"""Commands that judge an encoder: probe, compare, chorus."""
+"""Commands that judge an encoder, and label for it: probe, compare, chorus, label."""

@@ -1,0 +1,1 @@
+"""Steps of `oscine label`, one file each: suggest, page, read, combine, simulate."""
