@@ -1,0 +1,1 @@
+"""Combine what several people said of the same clips."""
