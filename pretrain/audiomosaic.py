@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 from oscine.models.encoders.audiomosaic import AudioMosaic
 from oscine.models.errors import OscineError
 from oscine.models.settings_checks import warmup_steps
+from oscine.models.text.words import counted
 from oscine.pretrain.distributed import gather_rows
 from oscine.pretrain.masking import kept_count, line_keep
 from oscine.pretrain.recipe import DrawKeep, Recipe
@@ -26,6 +27,8 @@ DEFAULTS = AudioMosaicSettings()
 # which run along frequency first, for an image of `freq` rows and `time` columns. On 64 x 8 patches a row of it is then
 # an eighth of the clip over all mel, and a column one place of an 8 x 8 tile that comes again every 1.28 s.
 MASKS: dict[Masks, tuple[int, int]] = {"published": (1, 0), "axes": (0, 1)}
+
+SMALL, PUBLISHED = 256, 6144  # clips at once: the fewest that SimCLR's paper looks at (arXiv 2002.05709), the authors'
 
 
 class AudioMosaicPretraining(Recipe):
@@ -115,6 +118,14 @@ class AudioMosaicPretraining(Recipe):
         Vectors of length 1 that lie anywhere vary over clips by dim^-1/2 in each dimension.
         """
         return normalize(self.project_pooled(spectrogram), dim=1)[:, None]
+
+    def remark(self, clips: int) -> str:
+        if clips >= SMALL:
+            return ""
+        return (
+            f"a clip is told from {counted(clips - 1, 'other')}, in the authors' run from {PUBLISHED - 1}: few make it "
+            "easy, and less is learnt; a larger data.batch_size and more devices give more, accumulated parts do not"
+        )
 
     def configure_optimizers(self) -> Any:
         optimizer = adamw(decay_groups(self, self.no_decay, self.weight_decay), self.lr, betas=(0.9, 0.999))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
@@ -10,6 +11,8 @@ from oscine.cli.console import config
 from oscine.cli.console.command import Parser, add_class, add_fields, complain, meanings, say_loading
 from oscine.cli.console.output import progress_bar
 from oscine.models.errors import OscineError
+from oscine.models.progress import Bar
+from oscine.models.text.words import counted
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import ENCODERS, LOGS, PICTURES
@@ -19,6 +22,7 @@ from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
 if TYPE_CHECKING:
     from lightning import Callback
 
+    from oscine.pretrain.run.plan import Plan
     from oscine.probe.tasks.splits import LabelledTable
 
 PURPOSE = """Pretrain an encoder on a folder of recordings and leave it in RUNS/NAME/encoder.
@@ -87,6 +91,7 @@ def settings_of(parsed: Namespace) -> PretrainingRunSettings:
 
 def pretrain(settings: PretrainingRunSettings, table: LabelledTable | None) -> None:
     """Run it, with a display of its own in the first process, and print where everything lies."""
+    from oscine.pretrain.run.plan import TellPlan
     from oscine.pretrain.run.run import run_checked
 
     probes = probes_of(settings, table)
@@ -94,13 +99,37 @@ def pretrain(settings: PretrainingRunSettings, table: LabelledTable | None) -> N
         run_checked(settings, callbacks=probes)
         return
     with progress_bar() as bar:
-        encoder = run_checked(settings, progress=bar, callbacks=probes)
+        told = TellPlan(partial(say_plan, bar, settings.resume))
+        encoder = run_checked(settings, progress=bar, callbacks=[*probes, told])
     folder = settings.folder
     pictures = f"pictures: {folder / PICTURES}; " if (folder / PICTURES).exists() else ""
     over_time = f"encoders over time: {folder / ENCODERS}; " if (folder / ENCODERS).exists() else ""
     print(
         f"curves: {folder / LOGS} (CSV, TensorBoard); {pictures}{over_time}encoder: create_model('local-dir:{encoder}')"
     )
+
+
+def say_plan(bar: Bar, resume: bool, plan: Plan) -> None:
+    for line in describe(plan, resume):
+        bar.say(line)
+
+
+def describe(plan: Plan, resume: bool) -> list[str]:
+    """Describe what a run is about to do, a line each: device, recordings, cost, where it goes on."""
+    if plan.done >= plan.steps:
+        return [f"step {plan.done} of {plan.steps} is done: nothing is left to train"]
+    devices = f"{plan.devices} x " * (plan.devices > 1)
+    stretches, clips = counted(plan.stretches, "stretch", "stretches"), plan.clips * plan.steps
+    lines = [
+        f"device: {devices}{plan.device}, precision {plan.precision}",
+        f"recordings: {plan.recordings}, {plan.seconds / 3600:.2f} hours, in {stretches} that clips of "
+        f"{plan.clip_seconds:g} s are cut from",
+        f"{counted(plan.steps, 'step')} of {counted(plan.clips, 'clip')}: {clips} in all, "
+        f"{clips / plan.stretches:.3g} from every stretch",
+    ]
+    if resume:
+        lines += [f"going on after step {plan.done}" if plan.done else "no state was kept: it begins anew, at step 0"]
+    return [*lines, *filter(None, [plan.remark])]
 
 
 def probes_of(settings: PretrainingRunSettings, table: LabelledTable | None) -> list[Callback]:

@@ -124,7 +124,9 @@ def say_filled_up(encoder: str, seconds: float) -> None:
     """Say, once for every length, that clips are filled up with silence, which such an encoder hears in all of a clip."""
     logger.warning(
         "clips shorter than %g s are filled up with silence, and %s hears that in every frame of theirs; where many are "
-        "shorter, ask for clips of their length",
+        "shorter, give oscine probe their --seconds N, which predict then follows; oscine embed leaves last clips out with "
+        "--shortest 0.99, or takes the local-dir:FOLDER of save_pretrained(create_model(NAME, pretrained=True, seconds=N), "
+        "FOLDER)",
         seconds,
         encoder,
     )

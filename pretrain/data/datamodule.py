@@ -171,6 +171,13 @@ class PretrainingData(LightningDataModule):
         return recipe
 
 
+def data_of(trainer: Trainer) -> PretrainingData:
+    """Return the batches of a recipe's run."""
+    data = getattr(trainer, "datamodule", None)
+    assert isinstance(data, PretrainingData), "clips are known by their numbers"
+    return data
+
+
 def _begin_reading(worker: int) -> None:
     """Let a reading process pass over signals to stop: a cluster sends them to all, and the run ends its step first."""
     one_thread()

@@ -19,7 +19,7 @@ from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.encoders.frontends.mel import MelScale
 from oscine.models.files import write_whole
 from oscine.pretrain.data.clips import collate
-from oscine.pretrain.data.datamodule import PretrainingData
+from oscine.pretrain.data.datamodule import data_of
 from oscine.pretrain.recipe import Batch, Recipe
 from oscine.pretrain.run.callbacks import EveryNSteps
 from oscine.pretrain.run.files import PICTURES, step_name
@@ -72,9 +72,7 @@ class Pictures(EveryNSteps):
 
 
 def first_clips(trainer: Trainer) -> Batch:
-    data = getattr(trainer, "datamodule", None)
-    assert isinstance(data, PretrainingData), "clips are known by their numbers"
-    clips = collate([data.dataset[number] for number in range(CLIPS)])
+    clips = collate([data_of(trainer).dataset[number] for number in range(CLIPS)])
     assert isinstance(clips, Batch)
     return clips
 

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from oscine.models.errors import OscineError
-from oscine.pretrain.data.datamodule import PretrainingData
+from oscine.pretrain.data.datamodule import data_of
 from oscine.pretrain.run.checkpoint import describe_state, keep_encoder
 from oscine.pretrain.run.files import STATE
 
@@ -160,6 +160,4 @@ class PreemptionSafeCheckpoint(Checkpoint):
 
 def names(trainer: Trainer, batch: int) -> str:
     """Name the recordings that a batch of this process was cut from."""
-    data = getattr(trainer, "datamodule", None)
-    assert isinstance(data, PretrainingData), "clips are known by their numbers"
-    return ", ".join(dict.fromkeys(data.recordings_of(batch)))
+    return ", ".join(dict.fromkeys(data_of(trainer).recordings_of(batch)))

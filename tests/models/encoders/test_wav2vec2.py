@@ -223,6 +223,7 @@ def test_shorter_clips_are_scaled_by_what_they_hold_then_filled_up_and_that_is_s
     encoder([short])
     assert [record.levelno for record in caplog.records] == [logging.WARNING], "once, not every time"
     assert "clips shorter than 0.5 s are filled up with silence, and Wav2Vec2 hears that in every frame" in caplog.text
+    assert "give oscine probe their --seconds N" in caplog.text
     caplog.clear()
     encoder.prepare_clips([whole])
     encoder(short[None])
