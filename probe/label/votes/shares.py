@@ -29,7 +29,7 @@ def likelihood_shares(points: np.ndarray) -> np.ndarray:  # [clips, classes]
 
     points [clips, annotators, classes], negative where nobody was asked.
     """
-    asked = (points >= 0).all(2)
+    asked = np.all(points >= 0, axis=2)
     given = np.where(asked[:, :, None], points, 0.0)
     totals, people = given.sum(2, keepdims=True), asked.sum(1)[:, None]
     if len(bad := np.argwhere(asked & (totals[:, :, 0] == 0))):

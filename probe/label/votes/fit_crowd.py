@@ -1,0 +1,66 @@
+"""Fit a probe's last map together with what annotators make of it, to their votes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from oscine.models.errors import OscineError
+from oscine.models.progress import ShowProgress, show_nothing
+from oscine.probe.label.votes.crowd_maps import CROWD_MAPS, GeoRegF, VoteList
+
+STEPS, RATE = 150, 1e-2  # of all votes at once; untuned, as in the measurements
+DECAY = 1e-4
+
+
+class CrowdFit(NamedTuple):
+    """What was fitted: probabilities of the clips [clips, classes], and how annotators err [annotators, true, said]."""
+
+    posterior: np.ndarray
+    confusion: np.ndarray
+
+
+def fit_crowd(
+    features: np.ndarray,
+    votes: np.ndarray,
+    classes: int,
+    *,
+    method: str,
+    steps: int = STEPS,
+    rate: float = RATE,
+    seed: int = 0,
+    progress: ShowProgress = show_nothing,
+) -> CrowdFit:
+    """Fit a linear probe and a map of `CROWD_MAPS` to votes with RAdam, from nothing on.
+
+    features [clips, dim], standardised; votes: class numbers [clips, annotators], -1 where nobody was asked. The global
+    random state is left as it is.
+    """
+    if method not in CROWD_MAPS:
+        raise OscineError(f"no crowd method {method!r}; choose from {', '.join(CROWD_MAPS)}")
+    if CROWD_MAPS[method] is GeoRegF and len(features) <= classes:
+        raise OscineError(
+            f"geo_reg_f needs more clips than classes, there are {len(features)} and {classes}; take geo_reg_w"
+        )
+    inputs, listed = torch.as_tensor(features, dtype=torch.float32), VoteList.of(torch.as_tensor(votes))
+    if not len(listed.clip):
+        raise OscineError("nobody has said anything of any clip; give votes")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        probe = nn.Linear(inputs.shape[1], classes)
+        nn.init.zeros_(probe.weight)
+        nn.init.zeros_(probe.bias)
+        crowd = CROWD_MAPS[method](votes.shape[1], classes, inputs.shape[1])
+        optimiser = torch.optim.RAdam([*probe.parameters(), *crowd.parameters()], lr=rate, weight_decay=DECAY)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for step in range(steps):
+            optimiser.zero_grad()
+            crowd(probe(inputs), listed, inputs).backward()
+            optimiser.step()
+            schedule.step()
+            progress(step + 1, steps)
+    with torch.no_grad():
+        return CrowdFit(probe(inputs).softmax(1).double().numpy(), crowd.confusion().double().numpy())
