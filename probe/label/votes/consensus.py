@@ -107,7 +107,7 @@ def count_errors(posterior: np.ndarray, said: np.ndarray, smoothing: float = 0.0
     """
     counts = np.einsum("ic,imk->mck", posterior, said, optimize=True) + smoothing
     if not smoothing:
-        counts = np.where(said.any(0)[:, None, :], np.maximum(counts, FLOOR), 0.0)
+        counts = np.where(said.max(0)[:, None, :] > 0, np.maximum(counts, FLOOR), 0.0)
     total = counts.sum(2, keepdims=True)
     return np.where(total > 0, counts / np.where(total > 0, total, 1.0), 1 / counts.shape[2])
 
