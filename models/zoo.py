@@ -34,8 +34,9 @@ from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import CONFIG, ONNX, check_folder, check_weights, encoder_folder, read_content
 from oscine.models.json_text import fits
-from oscine.models.plugins.classes import DOTTED, parameters_of
+from oscine.models.plugins.classes import parameters_of
 from oscine.models.plugins.load import FLAG, offered_modules
+from oscine.models.plugins.named import DOTTED
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,6 +22,7 @@ from oscine.models.hub.layouts import KEY_MAPPERS
 from oscine.models.plugins.load import allowed
 from oscine.pretrain.methods import METHODS
 from oscine.probe.heads.registry import PROBES
+from oscine.probe.label.strategies.registry import STRATEGIES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -94,7 +95,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Other people's code, for one test: what it registers and imports is forgotten afterwards."""
-    known = (METHODS.registered, PROBES.registered, ENCODERS.registered, ARCHITECTURES, KEY_MAPPERS, allowed)
+    ours = (METHODS, PROBES, ENCODERS, STRATEGIES)
+    known = [*(one.registered for one in ours), ARCHITECTURES, KEY_MAPPERS, allowed]
     before, modules = [dict(one) for one in known], {*sys.modules}
     monkeypatch.setattr(sys, "path", [*sys.path])
     try:

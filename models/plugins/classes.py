@@ -1,169 +1,41 @@
-"""Find classes by their names: oscine's own, imported when they are taken, and other people's."""
+"""Find classes by their names, and what their constructors take."""
 
 from __future__ import annotations
 
 import inspect
-import logging
-import re
-import sys
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
-from types import ModuleType
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeGuard, TypeVar, get_type_hints
 
-from oscine.models.errors import Misuse, OscineError
-from oscine.models.json_text import shown
-from oscine.models.plugins.load import FLAG, allowed, offered_module, offered_modules
+from oscine.models.errors import OscineError
+from oscine.models.plugins.named import OURS, Named
 
 T = TypeVar("T")
-OURS = "oscine."  # how the names of oscine's own modules begin
-DOTTED = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")  # module:Class
-
-logger = logging.getLogger(__name__)
 
 
-class Classes(MutableMapping[str, type[T]], Generic[T]):
-    """Classes of one kind by their names; the names of oscine's own need no import.
-
-    A class of somebody else was registered and goes by its name; or its module was imported, and it goes as module:Class,
-    and by its name alone if that was allowed by a --plugin. Or an installed package offers it; that is asked last. What
-    cannot be found is a `Misuse`.
+class Classes(Named[type[T]], Generic[T]):
+    """Classes by their names.
 
     kind, base: a word for them and the module with the class that all of them are kinds of, Recipe of "a.b:Recipe"
-    homes: name to the file in the room that has the class
-    unlisted: of these the names of classes that only files name, which nobody is to choose
+    homes, unlisted: as `Named` has them
     """
 
     def __init__(
         self, kind: str, base: str, room: str, homes: Mapping[str, str], *, unlisted: Collection[str] = ()
     ) -> None:
-        self.kind, self.base, self.room, self.homes = kind, base, room, dict(homes)
-        self.unlisted = frozenset(unlisted)
-        self.registered: dict[str, type[T]] = {}
+        super().__init__(kind, "class", room, homes, unlisted=unlisted)
+        self.base = base
 
-    def __getitem__(self, name: str) -> type[T]:
-        if name in self.homes:
-            return getattr(import_module(f"{self.room}.{self.homes[name]}"), name)
-        if found := self._find(name) or self._offered(name):
-            return found
-        raise Misuse(f"no {self.kind} {name!r}; {self._known()}")
+    def _has_form(self, found: object) -> TypeGuard[type[T]]:
+        return isinstance(found, type)
 
-    def check(self, name: object, source: object = None) -> None:
-        """Raise where no class has that name. Of oscine's own nothing is imported. source: who named it, for the error."""
-        if name in self.homes:
-            return
-        try:
-            found = isinstance(name, str) and (self._find(name) or self._offered(name))
-        except OscineError as error:
-            raise type(error)(f"{source}: {error}" if source else str(error)) from error
-        if not found:
-            there = f"{source} has" if source else "no"
-            raise Misuse(f"{there} {self.kind} {repr(name) if isinstance(name, str) else shown(name)}; {self._known()}")
-
-    def check_file(self, name: object, module: object, source: object) -> None:
-        """Raise what `of_file` would. Of oscine's own nothing is imported."""
-        if isinstance(module, str) or not isinstance(name, str) or name not in self.homes:
-            self.of_file(name, module, source)
-
-    def of_file(self, name: object, module: object, source: object) -> type[T]:
-        """Return the class that a saved file names, which imports nothing that is not allowed.
-
-        module: of somebody's own class, as `module_of` wrote it down; None of oscine's. source: the file, for the error.
-        """
-        if isinstance(name, str) and isinstance(module, str):
-            found = self._in_module(module, name) or self._find(name)
-            if found and found.__module__ != module:  # its file may have another name by now
-                logger.warning("%s is of %s.%s, and is read with the one of %s", source, module, name, found.__module__)
-        else:
-            found = self[name] if isinstance(name, str) and name in self.homes else self._find(name)
-        if found is None:
-            raise OscineError(f"unknown {self.kind} {shown(name)}; {self._needed(name, module)}")
-        return found
-
-    def register(self, one: type[T]) -> type[T]:
-        """Add a class of somebody else under its own name. Defined anew, as a notebook does, it takes its own place."""
-        self._check_kind(one)
-        there = self.registered.get(one.__name__)
-        if there and (there.__module__, there.__qualname__) != (one.__module__, one.__qualname__):
-            raise OscineError(
-                f"{one.__module__} and {there.__module__} both have {self.kind} {one.__name__}; call one of them otherwise"
-            )
-        self.registered[one.__name__] = one
-        return one
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the class of that name, of oscine's own and those that are registered, or the default."""
-        return self[name] if name in self else default  # noqa: SIM401 - it is `get` that is written here
-
-    def __setitem__(self, name: str, value: type[T]) -> None:
-        self.registered[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        del self.registered[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([*(name for name in self.homes if name not in self.unlisted), *self.registered])
-
-    def __len__(self) -> int:
-        return len(self.homes) - len(self.unlisted) + len(self.registered)
-
-    def __contains__(self, name: object) -> bool:
-        return (name in self.homes and name not in self.unlisted) or name in self.registered
-
-    def _find(self, name: object) -> type[T] | None:
-        """Find a class of somebody else that is here already; None where there is none."""
-        if not isinstance(name, str) or name in self.homes:
-            return None
-        if dotted := DOTTED.fullmatch(name):
-            return self._in_module(dotted["module"], dotted["name"])
-        if name in self.registered:
-            return self.registered[name]
-        found = {one for module in allowed if (one := self._in_module(module, name))}
-        if len(found) > 1:
-            ways = " or ".join(sorted(f"{one.__module__}:{name}" for one in found))
-            raise Misuse(f"several plugins have a class {name}; call it {ways}")
-        return next(iter(found), None)
-
-    def _in_module(self, module: str, name: str) -> type[T] | None:
-        registered = self.registered.get(name)
-        if registered and registered.__module__ == module:
-            return registered
-        # What has been imported is looked at; nothing is imported for it, nor by a module that fetches names when asked.
-        holder = sys.modules.get(module)
-        found = vars(holder).get(name) if isinstance(holder, ModuleType) else None
-        if not isinstance(found, type) or found.__module__.startswith(OURS):
-            return None  # what a plugin has imported from oscine is not its own
-        return self._check_kind(found)
-
-    def _offered(self, name: str) -> type[T] | None:
-        """Find a class that an installed package offers; None where there is none."""
-        if dotted := DOTTED.fullmatch(name):
-            module = sys.modules.get(dotted["module"]) or offered_module(dotted["module"])
-            found = self._find(name)
-            if module and not found:
-                raise Misuse(f"{module.__name__} has no {self.kind} {dotted['name']}; check {name}")
-            return found
-        return next((one for _ in offered_modules() if (one := self._find(name))), None)
-
-    def _check_kind(self, one: type) -> type[T]:
+    def _check_kind(self, one: type[T]) -> None:
         module, _, name = self.base.partition(":")
         base = getattr(import_module(module), name)
         if not (isinstance(one, type) and issubclass(one, base)):
             raise OscineError(
                 f"{getattr(one, '__name__', one)} is no {self.kind}; expected a class that builds on {name}"
             )
-        if one.__name__ in self.homes:
-            raise OscineError(f"{one.__name__} is oscine's own {self.kind}; call that of {one.__module__} otherwise")
-        return one
-
-    def _known(self) -> str:
-        return f"expected one of {', '.join(self)}, or module:Class of your own, which {FLAG} allows"
-
-    def _needed(self, name: object, module: object) -> str:
-        allows = f"{FLAG} allows somebody's own, in Python its import"
-        if isinstance(module, str):
-            return f"it is of the module {shown(module)}, which is not oscine's; {allows}"
-        return f"known are {', '.join(self)}; {allows}"
 
 
 def module_of(one: type) -> str | None:

@@ -1,0 +1,1 @@
+"""Choose the clips to label next: pure functions of a state, one file a family."""

@@ -1,0 +1,61 @@
+"""Choose the clips to label first, before a probe can be fitted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from oscine.models.errors import Misuse
+from oscine.probe.label.geometry import nearest_to_centres
+from oscine.probe.label.state import State
+from oscine.probe.label.strategies.random import fill_up
+from oscine.probe.label.strategies.registry import choose
+
+INITIAL_SETS = ("random", "typiclust", "kmeans", "coreset")
+
+
+class Default(NamedTuple):
+    """What to choose clips by where nobody says it, and why."""
+
+    initial: str
+    strategy: str
+    reason: str
+
+
+def initial_set(name: str, features: np.ndarray, k: int, generator: np.random.Generator) -> np.ndarray:
+    """Choose k of the clips [clips, dim] to label first; returns their numbers in the order of the choice.
+
+    random · typiclust: the most typical clip of each of k clusters · kmeans: the clip nearest to each centre · coreset: the
+    clip nearest to the mean, then the farthest ones, which are mostly outliers.
+    """
+    if name not in INITIAL_SETS:
+        raise Misuse(f"no initial set {name!r}; expected one of {', '.join(INITIAL_SETS)}")
+    none = np.array([], dtype=np.int64)
+    state = State(features, None, none, none, np.arange(len(features)))
+    if name != "kmeans":
+        return choose(name, state, k, generator)
+    k = min(k, len(state.features))
+    return fill_up(nearest_to_centres(state.features, k, generator), state, k, generator)
+
+
+def default_strategy(several: bool) -> Default:
+    """Return the strategy for a kind of task. several: clips may have several labels."""
+    return DEFAULTS[several]
+
+
+# What was measured on real recordings with frozen features, as area under the curve over labels, against random clips.
+DEFAULTS = {
+    False: Default(
+        "typiclust",
+        "uherding",
+        "one label a clip: typical clips of clusters first, then unsure ones that represent many (UHerding); this gained "
+        "most over random clips with all three kinds of features that were tried",
+    ),
+    True: Default(
+        "typiclust",
+        "half_coreset_half_entropy",
+        "several labels a clip: half the clips far from the labelled ones (CoreSet), half unsure ones (entropy); it took "
+        "half the labels that random clips took, with both kinds of features that were tried",
+    ),
+}
