@@ -20,6 +20,11 @@ class Architecture(NamedTuple):
     seconds: float  # of a clip
     sizes: Mapping[str, int] = {}  # dim and depth, where config has neither
 
+    @property
+    def only_a_file(self) -> bool:
+        """Whether it is what an ONNX file holds, so that without the file there is nothing."""
+        return self.encoder == "ONNXEncoder"
+
 
 AUDIO_MAE_PAPER = "arXiv 2207.06405"
 AUDIOMOSAIC_PAPER = "arXiv 2605.14231"

@@ -19,7 +19,8 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.eval_mode import evaluating
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import WEIGHTS
-from oscine.models.zoo import HUB, LOCAL, create_model
+from oscine.models.hub.model_name import LOCAL, ModelName
+from oscine.models.zoo import create_model
 
 BUNDLED = "bird_mae_tiny"
 RATES = (16000, 22050, 44100, 48000)  # in which HEAR's sounds come, the only ones that its tools allow
@@ -53,7 +54,7 @@ def load_model(model_file_path: str | Path = "") -> HearModel:
         if path.name != WEIGHTS:
             raise OscineError(f"{path} is no {WEIGHTS}; give the folder of a saved encoder, or a name of oscine models")
         name = LOCAL + str(path.parent)
-    return HearModel(create_model(name, pretrained=not name.startswith((LOCAL, HUB))))
+    return HearModel(create_model(name, pretrained=ModelName.parse(name).in_zoo))
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:  # [sound, dim]

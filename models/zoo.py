@@ -33,6 +33,7 @@ from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import CONFIG, ONNX, check_folder, check_weights, encoder_folder, read_content
+from oscine.models.hub.model_name import HUB, LOCAL, ONNX_FILE, ModelName
 from oscine.models.json_text import fits
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.plugins.load import FLAG, offered_modules
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 FOLDER = Path(__file__).parent / "bundled"  # FOLDER/name holds weights, config and card of what comes with oscine
-HUB, LOCAL, ONNX_FILE = "hf-hub:", "local-dir:", "onnx-file:"
+GIVE_FILE = "checkpoint_path=FILE in Python, --checkpoint FILE in commands"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 # Settings that people know from timm's `create_model`, and what does the same here.
 LAYERS = "encoder(waveform, layers=[0, 5]) returns the features of these layers, encoder.forward_intermediates timm's"
@@ -152,42 +153,67 @@ def create_model(
     """
     overrides = without_timm_settings(overrides)
     check_model(name, pretrained, checkpoint_path, revision, prefix=prefix)
-    if overrides and name.startswith(LOCAL):
+    given = ModelName.parse(name).at(revision)
+    if overrides and given.is_folder:
         raise OscineError(f"{name} {OWN_SETTINGS}")
+    found = _in_the_table(given, local_files_only)
+    if found.is_folder:
+        return _load_folder(found.path)
+    if found.on_hub:
+        if overrides:
+            raise OscineError(f"{name} {OWN_SETTINGS}")
+        from oscine.models.hub.folder import load_from_hub
 
-    from oscine.models.hub.folder import build, build_from_file, load_from_hub
+        return load_from_hub(found.rest, found.revision, local_files_only)
+    called = str(found)
+    if found.is_onnx_file or checkpoint_path:
+        path = Path(checkpoint_path or found.path)
+        pinned = check_pinned(called, path)
+        return _note_file(_build(called, overrides, path, prefix=prefix), called, path, pinned or file_hash(path))
+    if pretrained or given.on_hub:
+        weights = fetch_weights(called, found.revision, local_files_only)  # before the work of building
+        return _note_published(_build(called, overrides, weights.path, prefix=prefix), called, weights)
+    return _build(called, overrides)
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Return the settings of architecture or architecture.tag, its class's defaults included."""
+    import torch
+
+    with torch.device("meta"):
+        return _build(name, {}).config
+
+
+def _build(name: str, overrides: Mapping[str, Any], path: Path | None = None, *, prefix: str = "") -> Encoder:
+    """Build an encoder of the zoo or of an ONNX file, with the weights of a file or untrained."""
+    from oscine.models.hub.folder import build, build_from_file
+
+    architecture = find_architecture(name)
+    kind, settings = ENCODERS[architecture.encoder], {**architecture.config, **overrides}
+    encoder = build_from_file(kind, settings, path, prefix=prefix) if path else build(kind, settings)
+    return encoder.eval()
+
+
+def _note_published(encoder: Encoder, name: str, weights: Fetched) -> Encoder:
+    """Note on an encoder the row whose weights it has."""
     from oscine.models.hub.onnx_data import source_hash
     from oscine.models.hub.origin import note_weights
 
-    pretrained = pretrained or name.startswith(HUB)
-    name, revision = _in_the_table(name, revision, local_files_only)
-    if name.startswith(LOCAL):
-        return _load_folder(name.removeprefix(LOCAL))
-    if name.startswith(HUB):
-        if overrides:
-            raise OscineError(f"{name} {OWN_SETTINGS}")
-        return load_from_hub(name.removeprefix(HUB), revision, local_files_only)
-    if name.startswith(ONNX_FILE):
-        checkpoint_path, pretrained = name.removeprefix(ONNX_FILE), False
-    architecture = find_architecture(name)
-    pinned = check_pinned(name, Path(checkpoint_path)) if checkpoint_path else None
-    weights = fetch_weights(name, revision, local_files_only) if pretrained else None  # before the work of building
-    path = weights.path if weights else checkpoint_path
-    kind, settings = ENCODERS[architecture.encoder], architecture.config | overrides
-    encoder = build_from_file(kind, settings, path, prefix=prefix) if path else build(kind, settings)
-    if weights:
-        row = _published(name)
-        sha256 = source_hash(weights.path, weights.sha256)
-        note_weights(encoder, Origin(row.name, row.file, sha256, row.licence, row.repository, weights.revision))
-    elif checkpoint_path:
-        file = Path(checkpoint_path)
-        own = pinned or file_hash(file)
-        owner = find_file(own) or next(
-            (row for row in checkpoints.PUBLISHED if row.name == name and not row.sha256), None
-        )
-        model, licence = (owner.name, owner.licence) if owner else (file.name, NOT_KNOWN)
-        note_weights(encoder, Origin(model, file.name, source_hash(file, own), licence), name)
-    return encoder.eval()
+    row, sha256 = _published(name), source_hash(weights.path, weights.sha256)
+    note_weights(encoder, Origin(row.name, row.file, sha256, row.licence, row.repository, weights.revision))
+    return encoder
+
+
+def _note_file(encoder: Encoder, name: str, path: Path, sha256: str) -> Encoder:
+    """Note on an encoder the file that it was given: a row's, which its hash or the name tells, or anybody's."""
+    from oscine.models.hub.onnx_data import source_hash
+    from oscine.models.hub.origin import note_weights
+
+    unpinned = next((row for row in checkpoints.PUBLISHED if row.name == name and not row.sha256), None)
+    owner = find_file(sha256) or unpinned
+    model, licence = (owner.name, owner.licence) if owner else (path.name, NOT_KNOWN)
+    note_weights(encoder, Origin(model, path.name, source_hash(path, sha256), licence), name)
+    return encoder
 
 
 def without_timm_settings(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -205,22 +231,28 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
     from oscine.models.hub.download import fetch, fetch_if_there
     from oscine.models.hub.onnx_data import data_beside
 
-    name, revision = _in_the_table(name, revision, local_files_only)
-    if name.startswith(HUB):
+    found = _in_the_table(ModelName.parse(name).at(revision), local_files_only)
+    revision = found.revision
+    if found.on_hub:
         from oscine.models.hub.folder import fetch_encoder
 
-        return fetch_encoder(name.removeprefix(HUB), revision, local_files_only)[0]
-    row = _published(name)
+        return fetch_encoder(found.rest, revision, local_files_only)[0]
+    row = _published(str(found))
     if row.state == EMBEDDED:
         return _embedded(row, revision)
+    repository, commit = _repository(row), revision or row.revision
     pinned = row.sha256 if revision in (None, row.revision) else None
-    commit = revision or row.revision
-    fetched = fetch(_repository(row), row.file, commit, sha256=pinned, local_files_only=local_files_only)
+    try:
+        fetched = fetch(repository, row.file, commit, sha256=pinned, local_files_only=local_files_only)
+    except OscineError as error:
+        if error.__cause__ is None:  # a file that came, and is another one
+            raise
+        raise OscineError(f"{error}; or give {row.file}: {GIVE_FILE}") from error.__cause__
     if class_file := ARCHITECTURES[row.architecture].config.get("class_file"):  # which its repository may lack
-        fetch_if_there(_repository(row), class_file, fetched.revision, local_files_only=local_files_only)
+        fetch_if_there(repository, class_file, fetched.revision, local_files_only=local_files_only)
     for data in data_beside(fetched.path):
         fetch(
-            _repository(row),
+            repository,
             str(PurePosixPath(row.file).with_name(data)),
             fetched.revision,
             local_files_only=local_files_only,
@@ -237,32 +269,35 @@ def check_model(
     prefix: str = "",
 ) -> None:
     """Raise what arguments and files tell to be wrong with a call of `create_model`, without torch or a network."""
-    if revision and (name.startswith((LOCAL, ONNX_FILE)) or not (pretrained or name.startswith(HUB))):
+    called = ModelName.parse(name)
+    if revision and (called.on_disk or not (pretrained or called.on_hub)):
         raise OscineError(
             f"{name} has no revision {revision!r}: revisions are the Hub's, see {HUB} and pretrained=True"
         )
-    if checkpoint_path and name.startswith((HUB, LOCAL, ONNX_FILE)):
+    if checkpoint_path and not called.in_zoo:
         raise OscineError(f"{name} {OWN_SETTINGS}")
-    if name.startswith(LOCAL):
-        check_folder(encoder_folder(name.removeprefix(LOCAL)))
-    elif name.startswith(ONNX_FILE):
-        check_onnx_file(Path(name.removeprefix(ONNX_FILE)))
-    elif pretrained or name.startswith(HUB):
+    if called.is_folder:
+        check_folder(encoder_folder(called.path))
+    elif called.is_onnx_file:
+        check_onnx_file(called.path)
+    elif pretrained or called.on_hub:
         if checkpoint_path:
             _known(name)
             raise OscineError(f"{name} cannot load its published weights and {checkpoint_path} at once; choose one")
         check_fetchable(name, revision)
     else:
-        _known(name)
+        row = ARCHITECTURES.get(_known(name))
         if checkpoint_path:
             check_weights(checkpoint_path)
+        elif row and row.only_a_file:
+            raise OscineError(no_random_weights(name))
     if prefix:
         check_prefix(prefix, name, pretrained, checkpoint_path)
 
 
 def check_prefix(prefix: str, name: str, pretrained: bool, checkpoint_path: str | Path | None) -> None:
     """Raise where a prefix has no tensors to choose from; the other arguments have been checked."""
-    if name.startswith((HUB, LOCAL, ONNX_FILE)):
+    if not ModelName.parse(name).in_zoo:
         raise OscineError(
             f"prefix={prefix!r} goes with a name of the zoo and its file of tensors, not with {name}; leave it out"
         )
@@ -273,6 +308,15 @@ def check_prefix(prefix: str, name: str, pretrained: bool, checkpoint_path: str 
         raise OscineError(
             f"prefix={prefix!r} chooses tensors by their names; {file} is an ONNX file, taken whole; leave it out"
         )
+
+
+def no_random_weights(name: str) -> str:
+    """Say of what exists as a file alone that it cannot be untrained, and what would do."""
+    row = find_published(name)
+    fetched = (
+        "pretrained=True fetches it (commands do, without --random-weights), or " if row and row.repository else ""
+    )
+    return f"{name} exists as an ONNX file alone, so it cannot have random weights; {fetched}give the file: {GIVE_FILE}"
 
 
 def check_pinned(name: str, path: Path) -> str | None:
@@ -298,10 +342,11 @@ def check_onnx_file(path: Path) -> None:
 
 def depth_of(name: str) -> int | None:
     """Return how many layers an encoder has, without torch or a network; None where that is not known so."""
-    if name.startswith(HUB):
+    called = ModelName.parse(name)
+    if called.on_hub:
         return None
-    if name.startswith(LOCAL):
-        content = read_content(encoder_folder(name.removeprefix(LOCAL)) / CONFIG)
+    if called.is_folder:
+        content = read_content(encoder_folder(called.path) / CONFIG)
         depth = content["config"].get("depth")
         return depth if fits(depth, int) else None
     row = find_architecture(name)
@@ -311,40 +356,29 @@ def depth_of(name: str) -> int | None:
 
 def check_fetchable(name: str, revision: str | None = None) -> None:
     """Raise what is known without a network to be wrong with the name of weights."""
-    if name.startswith(HUB):
-        repository, _ = _on_the_hub(name, revision)
-        check_repository_name(repository)
+    called = ModelName.parse(name).at(revision)
+    if called.on_hub:
+        check_repository_name(called.rest)
         return
     row = _published(name)
     if row.state != EMBEDDED:
         _repository(row)
 
 
-def _on_the_hub(name: str, revision: str | None) -> tuple[str, str | None]:
-    """Split hf-hub:OWNER/REPOSITORY@REVISION into repository and revision, as timm does."""
-    name, _, at = name.partition("@")
-    if at and revision and at != revision:
-        raise OscineError(f"{name}@{at} and revision={revision!r} differ; give one of them")
-    return name.removeprefix(HUB), revision or at or None
-
-
-def _in_the_table(name: str, revision: str | None, local_files_only: bool) -> tuple[str, str | None]:
+def _in_the_table(name: ModelName, local_files_only: bool) -> ModelName:
     """Name a repository of the table by its row, unless it has a config.json of oscine's itself."""
-    if not name.startswith(HUB):
-        return name, revision
-    repository, revision = _on_the_hub(name, revision)
-    row = next((row for row in checkpoints.PUBLISHED if row.repository == repository), None)
+    row = next((row for row in checkpoints.PUBLISHED if name.on_hub and row.repository == name.rest), None)
     if row is None:
-        return HUB + repository, revision
+        return name
 
     from oscine.models.hub.folder import published_by_oscine
 
-    if published_by_oscine(repository, revision, local_files_only):
-        return HUB + repository, revision
-    return row.name, revision
+    if published_by_oscine(name.rest, name.revision, local_files_only):
+        return name
+    return ModelName("", row.name, name.revision)
 
 
-def _load_folder(folder: str) -> Encoder:
+def _load_folder(folder: Path) -> Encoder:
     """Load what was saved; weights of the zoo are known by their hash, also where source.json was lost."""
     from oscine.models.encoders.base.fingerprint import fingerprint
     from oscine.models.hub.folder import load_pretrained
@@ -362,7 +396,7 @@ def _published(name: str) -> Published:
     row = find_published(name)
     if row is None:
         raise OscineError(
-            f"{name} has no weights to fetch; give a checkpoint, a file of weights, or {LOCAL}FOLDER of a saved encoder"
+            f"{name} has no weights to fetch; give a file of weights ({GIVE_FILE}), or {LOCAL}FOLDER of a saved encoder"
         )
     return row
 
@@ -386,7 +420,7 @@ def _repository(row: Published) -> str:
     if row.repository is None:
         raise OscineError(
             f"{row.name} has no weights to fetch: its authors ({row.paper}) have no safetensors on the Hub; get "
-            f"{row.file} from them and give it as the checkpoint"
+            f"{row.file} from them and give it: {GIVE_FILE}"
         )
     return row.repository
 
@@ -396,7 +430,7 @@ def find_architecture(name: str) -> Architecture:
 
     And for a file of ONNX, which says its sizes itself.
     """
-    if name.startswith(ONNX_FILE):
+    if ModelName.parse(name).is_onnx_file:
         return Architecture("ONNXEncoder", {}, "", 0, 0, 0.0, ONE_LAYER)
     known = _known(name)
     if known not in ARCHITECTURES:
@@ -434,7 +468,7 @@ def _suggestion(name: str) -> str:
 
 def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> None:
     """Raise what `open_encoder` would raise, as far as arguments and files tell it, without torch."""
-    if random_weights and (checkpoint or model.startswith((HUB, LOCAL, ONNX_FILE))):
+    if random_weights and (checkpoint or not ModelName.parse(model).in_zoo):
         raise Misuse(
             f"{checkpoint or model} brings its own weights; leave random weights out, or name a model of the zoo alone"
         )

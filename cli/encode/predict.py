@@ -80,9 +80,10 @@ def predict(
     from oscine.models.encoders.base.devices import check_device, moved
     from oscine.models.encoders.base.precision import FLOAT32, check_precision
     from oscine.models.recordings.inputs import find_inputs
-    from oscine.probe.deploy.arguments import check_classes, check_detections, check_threshold
+    from oscine.models.text.class_names import read_class_list
+    from oscine.probe.deploy.arguments import check_class_columns, check_detections, check_threshold
     from oscine.probe.deploy.probe_json import check_probe
-    from oscine.probe.tasks.class_names import check_known, read_names
+    from oscine.probe.tasks.class_names import check_known
 
     called = time.monotonic()
     target, share = check_target(table_of(out, detections), recordings), ALL if shard is None else parse_shard(shard)
@@ -101,8 +102,8 @@ def predict(
     check_precision(precision)
     check_device(device)
     facts = check_probe(probe)
-    check_classes(facts["classes"] if facts else [])
-    wanted = read_names(classes) if classes else None
+    check_class_columns(facts["classes"] if facts else [])
+    wanted = read_class_list(classes) if classes else None
     if wanted and facts:
         check_known(wanted, facts["classes"])
     with say_if_slow("predict", "finding the recordings"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from oscine.cli.console.command import say_loading
+from oscine.cli.console.command import say_if_slow, say_loading
 
 if TYPE_CHECKING:
     from oscine.models.hub.download import Fetched
@@ -20,14 +20,17 @@ def download(name: list[str], /) -> None:
     Args:
         name: as "bird_mae_base.xcl", or "hf-hub:OWNER/REPOSITORY[@REVISION]".
     """
-    from oscine.models.zoo import HUB, check_fetchable
+    from oscine.models.hub.model_name import ModelName
+    from oscine.models.zoo import check_fetchable
 
     for one in name:
         check_fetchable(one)
-    if any(one.startswith(HUB) for one in name):
+    if any(ModelName.parse(one).on_hub for one in name):
         say_loading("download", *name)
     for one in name:
-        for fetched, weights in fetch_all(one).items():
+        with say_if_slow("download", f"asking the Hub for {one}"):
+            found = fetch_all(one)
+        for fetched, weights in found.items():
             size = weights.path.stat().st_size / 1e6
             print(f"{fetched}\n  file      {weights.path} ({size:,.1f} MB)")
             print(f"  revision  {weights.revision}\n  sha256    {weights.sha256}")
@@ -38,7 +41,8 @@ def fetch_all(name: str) -> dict[str, Fetched]:
     from huggingface_hub.errors import EntryNotFoundError
 
     from oscine.models.errors import OscineError
-    from oscine.models.zoo import HUB, fetch_weights
+    from oscine.models.hub.model_name import ModelName
+    from oscine.models.zoo import fetch_weights
     from oscine.probe.deploy.published_classifiers import find_classifier
 
     known = find_classifier(name)
@@ -47,6 +51,6 @@ def fetch_all(name: str) -> dict[str, Fetched]:
     except OscineError as error:
         from oscine.probe.deploy.saved_probe import fetch_with_encoder, holds_probe
 
-        if name.startswith(HUB) and isinstance(error.__cause__, EntryNotFoundError) and holds_probe(name):
+        if ModelName.parse(name).on_hub and isinstance(error.__cause__, EntryNotFoundError) and holds_probe(name):
             return fetch_with_encoder(name)
         raise

@@ -16,6 +16,7 @@ from oscine.models.encoders.base.features import Features
 from oscine.models.encoders.base.onnx_file import parse, provider_of, session_of, tensors_outside
 from oscine.models.errors import OscineError
 from oscine.models.json_text import one_line
+from oscine.models.text.class_names import check_class_names
 
 ACTIVATIONS = ("sigmoid", "softmax", "none")  # what makes probabilities of a file's scores; none: they are such already
 TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -134,10 +135,7 @@ class ONNXEncoder(Encoder):
 
     def scoring(self) -> ONNXEncoder:
         """Return an encoder of the same file whose `pooled` is the file's scores, [clip, classes]."""
-        if self.scores is None:
-            raise OscineError("this ONNX file is no classifier: its config names no scores")
-        if not self.classes:
-            raise OscineError("this ONNX file is a classifier without names: no list of its classes lay beside it")
+        self.check_classifier()
         plain = {
             "dim": len(self.classes),
             "grid": None,
@@ -150,6 +148,20 @@ class ONNXEncoder(Encoder):
         made.file, made.class_names = self.file, self.class_names
         made.provenance, made.origin = self.provenance, self.origin
         return made.train(self.training)
+
+    def check_classifier(self) -> None:
+        """Raise where the file has no scores, or no list of its classes lay beside it."""
+        model = (self.provenance or {}).get("model") or "this ONNX file"
+        if self.scores is None:
+            raise OscineError(f"{model} is no classifier: its config names no output with scores; give scores=")
+        if not self.classes:
+            list_file = self.config["class_file"] or "a list of its classes"
+            column = f", column {self.config['class_column']}," if self.config["class_column"] else ""
+            raise OscineError(
+                f"{model} is a classifier without names: {list_file}{column} did not lie beside its file; put both into one "
+                "folder, create_model(NAME, checkpoint_path=FILE) and hand it over as the encoder"
+            )
+        check_class_names(self.classes, model, "make it of its file again")
 
     def _compute(self, clips: Tensor, wanted: Sequence[Output]) -> list[Tensor]:
         """Run the file on clips [batch, samples], in the pieces that it takes; each output wanted, in float32."""
@@ -170,7 +182,7 @@ class ONNXEncoder(Encoder):
             content = bytes_of(self.file)
             if not content:
                 raise OscineError(
-                    "this ONNXEncoder has no file yet; create_model(NAME, pretrained=True), or checkpoint_path=FILE.onnx"
+                    "this ONNXEncoder has no file yet; create_model(NAME, pretrained=True), or checkpoint_path=FILE"
                 )
             if (digest := sha256_of(content).hexdigest()) != self.joined_sha256:
                 raise OscineError(

@@ -35,13 +35,18 @@ class Fetched(NamedTuple):
 
 
 NOT_HERE = "{doing} at {revision} is not in the cache ({cache}), and fetching is switched off; "
-LOST = "no connection to {host} for {doing} ({error}); check the network and try again"
+LOST = "no connection to {host} for {doing} ({error}); check the network and try again{elsewhere}"
+# What a machine without a network does; of fetching alone.
+ELSEWHERE = (
+    ", or `oscine download` it where there is one, copy the cache ({cache}, see HF_HOME) and set HF_HUB_OFFLINE=1"
+)
 # What went wrong and what would do. The first kind that fits speaks, so a subclass stands before its base.
 REASONS: dict[type[Exception], str] = {
     GatedRepoError: "{repository} is open only to those whom its owners let in: ask at {hub}/{repository}; {login}",
     RepositoryNotFoundError: "the Hub shows no repository {repository}: check the name; if it is private, {login}",
     RevisionNotFoundError: "{repository} has no revision {revision}; give a branch, tag or commit of {hub}/{repository}",
-    OfflineModeIsEnabled: NOT_HERE + "unset HF_HUB_OFFLINE, or `oscine download` it where there is a network",
+    OfflineModeIsEnabled: NOT_HERE
+    + "unset HF_HUB_OFFLINE, or `oscine download` it where there is a network and copy the cache (HF_HOME)",
     LocalEntryNotFoundError: NOT_HERE + "`oscine download` it first",
     EntryNotFoundError: "{repository} has no file {file} at {revision}; see {hub}/{repository}/tree/{revision}",
     HfHubHTTPError: "{who} answered {status} for {doing}; {remedy}",
@@ -80,7 +85,7 @@ def fetch(
     for expected in (hash_in_cache(path), sha256):
         kind, found = ("git hash", git_hash(path.read_bytes())) if expected and len(expected) == 40 else ("sha256", own)
         if expected and found != expected:
-            other = ", or give it as the checkpoint, as it is" if expected == sha256 else ""
+            other = ", or give it as it is (checkpoint_path, --checkpoint)" if expected == sha256 else ""
             raise OscineError(
                 f"{repository}/{file} has {kind} {found}, expected {expected}: it was damaged or changed; delete "
                 f"{path.resolve()} and fetch it again{other}"
@@ -160,6 +165,7 @@ def explain(
     url = url_of(error)
     who = answerer(url) if url else THE_HUB
     said = (error.server_message or "") if isinstance(error, HfHubHTTPError) and 400 <= status < 500 else ""
+    kept = cache or constants.HF_HUB_CACHE
     known = REMEDIES.get(status, "").format(may="write" if publishing else "read") if who == THE_HUB else ""
     return reason.format(
         repository=repository,
@@ -169,7 +175,8 @@ def explain(
         hub=constants.ENDPOINT,
         host=address_of(url) if url else constants.ENDPOINT,
         who=who,
-        cache=cache or constants.HF_HUB_CACHE,
+        cache=kept,
+        elsewhere="" if publishing else ELSEWHERE.format(cache=kept),
         home="TMPDIR" if cache else "HF_HOME",
         status=status,
         remedy=known or " ".join(said.split()) or "try again later",

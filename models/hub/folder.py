@@ -24,6 +24,7 @@ from oscine.models.files import file_hash, whole, write_whole
 from oscine.models.hub.download import Fetched, fetch, fetch_if_there
 from oscine.models.hub.encoder_files import CONFIG, ONNX, WEIGHTS, check_content, check_numbers, read_content
 from oscine.models.hub.layouts import State
+from oscine.models.hub.model_name import HUB, LOCAL, ONNX_FILE
 from oscine.models.hub.origin import licence_on_the_hub, note_weights, origin_of
 from oscine.models.hub.weights import check_strictly, load_strictly, load_weights, read_safetensors
 from oscine.models.json_text import fits, one_line, read_json, shown
@@ -77,7 +78,7 @@ def load_pretrained(folder: str | Path) -> Encoder:
     folder = Path(folder)
     encoder, origin = read_weights(folder), read_origin(folder)
     sha256 = file_hash(folder / WEIGHTS)
-    encoder.provenance = {"model": f"local-dir:{folder}", "repository": None, "revision": None, "sha256": sha256}
+    encoder.provenance = {"model": f"{LOCAL}{folder}", "repository": None, "revision": None, "sha256": sha256}
     if origin and not origin.trained and origin.fingerprint is None:
         origin = origin._replace(fingerprint=fingerprint(encoder))
     encoder.origin = origin
@@ -111,7 +112,7 @@ def build_from_file(
         return encoder
     if not architecture.of_a_file:
         raise OscineError(
-            f"{path} is an ONNX file, {architecture.__name__} takes tensors; create_model('onnx-file:{path}') opens it"
+            f"{path} is an ONNX file, {architecture.__name__} takes tensors; create_model('{ONNX_FILE}{path}') opens it"
         )
     from oscine.models.hub.onnx_files import read_onnx
 
@@ -124,7 +125,7 @@ def build_from_file(
 def load_from_hub(repository: str, revision: str | None = None, local_files_only: bool = False) -> Encoder:
     """Load the encoder that oscine has published in a repository, strictly. Nothing in it is executed or unpickled."""
     weights, licence = fetch_encoder(repository, revision, local_files_only)
-    encoder, model = read_weights(weights.path.parent), f"hf-hub:{repository}"
+    encoder, model = read_weights(weights.path.parent), f"{HUB}{repository}"
     note_weights(encoder, Origin(model, WEIGHTS, weights.sha256, licence, repository, weights.revision))
     return encoder
 

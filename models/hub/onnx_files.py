@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -18,9 +17,10 @@ from torch import Tensor
 from oscine.models.encoders.onnx_encoder import TYPES, open_alone, pick, run
 from oscine.models.errors import OscineError
 from oscine.models.hub.layouts import State
+from oscine.models.hub.model_name import LOCAL, ONNX_FILE
 from oscine.models.hub.onnx_data import file_beside, joined, read_file
 from oscine.models.json_text import shown
-from oscine.models.text.class_names import check_classes
+from oscine.models.text.class_names import check_class_names, read_class_list
 
 OUTPUTS = ("embedding", "patch_map", "scores")
 
@@ -70,8 +70,8 @@ def stated_by(
     if missing := sorted({"sample_rate", "seconds"} - found.keys()):
         raise OscineError(
             f"{path} does not say what it takes; give {' and '.join(missing)} in Python, as in "
-            f"create_model('onnx-file:{path.name}', sample_rate=32000, seconds=5.0); commands take "
-            "local-dir:FOLDER, which save_pretrained(encoder, 'FOLDER') writes"
+            f"create_model('{ONNX_FILE}{path.name}', sample_rate=32000, seconds=5.0); commands take "
+            f"{LOCAL}FOLDER, which save_pretrained(encoder, 'FOLDER') writes"
         )
     return found, names, shapes_of(session, path, found)
 
@@ -132,26 +132,6 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, Any
     return {"dim": dim, "grid": patches and list(patches[:2])}
 
 
-def read_class_list(path: Path, column: str) -> list[str]:
-    """Read the names of classes, in the order of the scores: the column of a table, or without a column every line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OscineError(f"{path} cannot be read ({error}); expected names of classes in UTF-8") from None
-    if not column:
-        return [line.strip() for line in lines if line.strip()]
-    try:
-        for delimiter in ",;\t":
-            rows = csv.DictReader(lines, delimiter=delimiter)
-            if column in (rows.fieldnames or ()):
-                return [(row[column] or "").strip() for row in rows]
-    except csv.Error as error:
-        raise OscineError(f"{path} is no table ({error}); expected one name of a class a line") from None
-    raise OscineError(
-        f"{path} has no column {column!r}; it begins with {shown(lines[0] if lines else '')}; give class_column"
-    )
-
-
 def check_listed(names: Sequence[str], scores: tuple[int, ...] | None, source: Path) -> None:
     """Raise where names are not one a score, or none of classes."""
     if not names:
@@ -165,6 +145,6 @@ def check_listed(names: Sequence[str], scores: tuple[int, ...] | None, source: P
             f"{source} has {len(names)} names, the file has {math.prod(scores)} scores a clip; give class_column where the "
             "first line is a header"
         )
-    check_classes(names, source, "give class_column")
+    check_class_names(names, source, "give class_column")
     if broken := next((name for name in names if "\n" in name), None):
         raise OscineError(f"{source} has the name {shown(broken)}, which is of several lines; expected names of one")

@@ -6,15 +6,12 @@ import json
 import re
 from collections.abc import Container
 from itertools import count
-from typing import Any
-
-import torch
 
 from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, PUBLISHED, Published, find_published
 from oscine.models.hub.encoder_files import WEIGHTS
 from oscine.models.publish.facts import Facts, said_to_be
 from oscine.models.publish.upload import Receipt
-from oscine.models.zoo import create_model
+from oscine.models.zoo import settings_of
 
 STATE = "real file"  # of a row whose file has been fetched and compared
 
@@ -65,21 +62,15 @@ def unchanged_reason(facts: Facts, old: Published) -> str | None:
         return "its weights come with oscine"
     if facts.encoder_origin and said_to_be(facts.encoder_origin):
         return "no hash tells that these are its weights, only whoever converted them says so"
-    if facts.encoder.config != default(old.name):
+    if facts.encoder.config != settings_of(old.name):
         return "these weights have other settings"
     return None
-
-
-def default(name: str) -> dict[str, Any]:
-    """Return the settings of an architecture, or of architecture.tag, in the zoo."""
-    with torch.device("meta"):
-        return create_model(name).config
 
 
 def architecture_of(facts: Facts) -> str:
     """Return the zoo's name of these sizes and settings, or a new one after the repository."""
     for name, architecture in ARCHITECTURES.items():
-        if architecture.encoder == facts.kind and default(name) == facts.encoder.config:
+        if architecture.encoder == facts.kind and settings_of(name) == facts.encoder.config:
             return name
     return unique_name(slug(facts.name), ARCHITECTURES)
 

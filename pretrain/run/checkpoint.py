@@ -21,8 +21,9 @@ from oscine.models.errors import OscineError
 from oscine.models.files import put
 from oscine.models.hub.checksummed import load_checksummed, save_checksummed
 from oscine.models.hub.folder import from_config, load_pretrained, with_state
+from oscine.models.hub.model_name import ModelName
 from oscine.models.replace_outputs import remove
-from oscine.models.zoo import LOCAL, create_model
+from oscine.models.zoo import create_model
 from oscine.pretrain.distributed import rank_zero_then_broadcast
 from oscine.pretrain.run.files import ENCODER, ENCODERS, STATE, before, resumable, step_name
 from oscine.pretrain.run.record import save_with_record, step_of
@@ -133,7 +134,7 @@ def encoder_with_weights(source: str) -> Encoder:
 
     Of a run that has not ended it is the one in its newest state.
     """
-    folder = Path(source.removeprefix(LOCAL))
+    folder = ModelName.parse(source).path
     if resumable(folder / STATE):
         state, path = newest_state(folder / STATE)
         if state["global_step"] > step_of(folder / ENCODER):  # it has gone on since

@@ -9,10 +9,11 @@ from typing import Any
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
 
 from oscine.models.files import strip_local_paths
+from oscine.models.hub.model_name import LOCAL
 from oscine.models.publish.facts import Facts, Run, encoder_facts
 from oscine.models.publish.terms import Terms
 from oscine.models.text.yaml_text import as_yaml, parse_yaml
-from oscine.models.zoo import LOCAL, create_model
+from oscine.models.zoo import create_model
 from oscine.pretrain.run.files import LOGS, find_encoder
 from oscine.pretrain.run.metrics import loss_curve
 from oscine.pretrain.run.record import read_hardware, read_record

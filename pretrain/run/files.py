@@ -9,8 +9,8 @@ from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import INSIDE as ENCODER
 from oscine.models.hub.encoder_files import SETTINGS, encoder_folder
+from oscine.models.hub.model_name import ModelName
 from oscine.models.replace_outputs import Replaced, check_own, is_empty
-from oscine.models.zoo import LOCAL
 
 LOGS, STATES, ENCODERS, PICTURES = "logs", "states", "encoders", "pictures"
 STATE = Path(STATES, "last.ckpt")
@@ -50,7 +50,7 @@ def log_files(logs: Path, name: str) -> list[Path]:
 
 def find_encoder(path: Path) -> tuple[Path | None, Path]:
     """Return the folder of the run, if there is one, and that of the encoder: the run's last, or one it left on the way."""
-    path = Path(str(path).removeprefix(LOCAL))
+    path = ModelName.parse(path).path
     places = [path]  # a run may have any name, also encoder
     if path.name == ENCODER:
         places.append(path.parent)

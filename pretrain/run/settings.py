@@ -14,11 +14,12 @@ from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import as_path, check_name
 from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
 from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
+from oscine.models.hub.model_name import ModelName
 from oscine.models.json_text import check_same_settings, dotted
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.settings_checks import check_kind, check_settings
 from oscine.models.text.yaml_text import read_yaml
-from oscine.models.zoo import HUB, LOCAL, check_model, find_architecture
+from oscine.models.zoo import check_model, find_architecture
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import STATE, check_replaceable, has_state_or_encoder, replaced_run, resumable
@@ -188,7 +189,7 @@ def _rise(settings: dict[str, Any]) -> int:
 
 def _check_source(source: str) -> None:
     """Refuse what `encoder_with_weights` would, as far as names and files tell it."""
-    folder = Path(source.removeprefix(LOCAL))
+    folder = ModelName.parse(source).path
     if not folder.is_dir():
         check_model(source, pretrained=True)
     elif not resumable(folder / STATE):  # else of a run, whose newest state has its encoder
@@ -208,7 +209,7 @@ def _check_recordings(recordings: Path | list[Path]) -> None:
 
 def _check_encoder(encoder: dict[str, Any]) -> None:
     """Refuse a name that is no architecture's, and settings that are no numbers."""
-    if str(encoder["name"]).startswith((HUB, LOCAL)) or {"pretrained", "checkpoint_path"} & encoder.keys():
+    if not ModelName.parse(encoder["name"]).in_zoo or {"pretrained", "checkpoint_path"} & encoder.keys():
         raise Misuse(
             f"--encoder {encoder} has weights of its own; --encoder.name is an architecture, --init starts from weights"
         )

@@ -41,7 +41,7 @@ def check_threshold(threshold: float | None) -> None:
         raise OscineError(f"threshold is {threshold:g}, expected a probability above 0 and up to 1")
 
 
-def check_classes(classes: Sequence[str]) -> None:
+def check_class_columns(classes: Sequence[str]) -> None:
     """Raise where a class is called as a column that every table has."""
     taken = sorted(RESERVED & set(classes))
     if taken:

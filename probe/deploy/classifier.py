@@ -41,10 +41,8 @@ def check_owner(encoder: Encoder, row: Published, sha256: str, measured: Sequenc
 
 def differences(encoder: Encoder, row: Published, sha256: str, measured: Sequence[str]) -> Iterator[str]:
     """Yield in which ways an encoder is not the one of a row: what it has, and what was expected."""
-    import torch
-
     from oscine.models.hub.origin import origin_of
-    from oscine.models.zoo import create_model
+    from oscine.models.zoo import settings_of
 
     kind, expected = type(encoder).__name__, ARCHITECTURES[row.architecture].encoder
     if kind != expected:
@@ -57,8 +55,7 @@ def differences(encoder: Encoder, row: Published, sha256: str, measured: Sequenc
         yield f"the weights of {origin.model} with sha256 {origin.sha256}, expected {sha256}"
     elif origin.trained:
         yield "weights that were changed since they were loaded"
-    with torch.device("meta"):
-        settings = create_model(row.name).config
+    settings = settings_of(row.name)
     for name in sorted((settings.keys() | encoder.config.keys()) - {*measured}):
         there, needed = encoder.config.get(name), settings.get(name)
         if there != needed:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 from oscine.models.checkpoints import Published
 from oscine.models.errors import OscineError
-from oscine.models.text.class_names import check_classes
 from oscine.probe.deploy.classifier import check_owner
 from oscine.probe.tasks.kinds import TaskKind
 
@@ -69,29 +68,12 @@ def classifier_of(encoder: Encoder) -> FittedProbe:
     if not encoder.of_a_file:
         raise OscineError(f"{model} is no ONNX file and has no classifier of its own; fit a probe on it")
     encoder = cast("ONNXEncoder", encoder)
-    check_listed(encoder, model)
     config, scoring = encoder.config, encoder.scoring().eval()
     head = {"probabilities": config["activation"] == "none"}
     probe = IdentityProbe(scoring, scoring.dim, **head).eval()
     numbers = [torch.tensor([config[name]], dtype=torch.float64) for name in ("scale", "shift")]
     scaled = (config["scale"], config["shift"]) != (1, 0)
-    origin = encoder.origin and encoder.origin._replace(fingerprint=None)  # it has no tensors
     return FittedProbe(
         probe, scoring, head, encoder.classes, encoder.seconds, KINDS[config["activation"]],
-        scaling=Scaling(*numbers) if scaled else None, fitted_on={"task": model}, origin=origin,
+        scaling=Scaling(*numbers) if scaled else None, fitted_on={"task": model}, origin=encoder.origin,
     )  # fmt: skip
-
-
-def check_listed(encoder: ONNXEncoder, model: str) -> None:
-    """Raise where an ONNX file has no scores, or no list of its classes lay beside it."""
-    config, names = encoder.config, encoder.classes
-    if config["scores"] is None:
-        raise OscineError(f"{model} is no classifier: its config names no output with scores; give scores=")
-    if not names:
-        list_file = config["class_file"] or "a list of its classes"
-        column = f", column {config['class_column']}," if config["class_column"] else ""
-        raise OscineError(
-            f"{model} is a classifier without names: {list_file}{column} did not lie beside its file; put both into one "
-            "folder, create_model(NAME, checkpoint_path=FILE) and hand it over as the encoder"
-        )
-    check_classes(names, model, "make it of its file again")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.fingerprint import digest
+from oscine.models.encoders.base.fingerprint import digest, fingerprint
 from oscine.models.encoders.base.provenance import Origin
 from oscine.models.errors import OscineError
 from oscine.models.plugins.classes import module_of
@@ -124,8 +124,13 @@ class FittedProbe:
             "classes": self.classes,
             "single_label": self.single_label,
             "scaling": scaling,
-            "probe_fingerprint": digest(self.probe.stored()),
+            "probe_fingerprint": probe_fingerprint(self.probe.stored(), self.encoder),
         }
+
+
+def probe_fingerprint(tensors: Mapping[str, Tensor], encoder: Encoder) -> str:
+    """Hash the tensors of a probe; of one without any, which hands on its encoder's scores, the encoder's."""
+    return digest(tensors) if tensors else fingerprint(encoder)
 
 
 def check_whole(fitted: FittedProbe, done: str) -> None:

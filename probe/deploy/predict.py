@@ -20,7 +20,7 @@ from oscine.models.embed.table import Summary
 from oscine.models.encoders.base.precision import FLOAT32
 from oscine.models.errors import OscineError
 from oscine.models.recordings.inputs import Recordings
-from oscine.probe.deploy.arguments import check_classes
+from oscine.probe.deploy.arguments import check_class_columns
 from oscine.probe.deploy.fitted_probe import FittedProbe
 
 
@@ -31,7 +31,7 @@ class Probabilities(Extractor):
     """
 
     def __init__(self, fitted: FittedProbe, precision: str = FLOAT32) -> None:
-        check_classes(fitted.classes)
+        check_class_columns(fitted.classes)
         super().__init__(fitted.encoder, dict.fromkeys(fitted.classes), fitted.samples, precision)
         self.fitted = fitted
         self.frames = fitted.encoder.steps(fitted.samples)

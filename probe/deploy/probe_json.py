@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from oscine.models.checkpoints import ARCHITECTURES
+from oscine.models.encoders.base.onnx_file import names_classes
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import (
@@ -21,9 +22,10 @@ from oscine.models.hub.encoder_files import (
     read_content,
 )
 from oscine.models.hub.encoder_files import INSIDE as ENCODER
+from oscine.models.hub.model_name import LOCAL, ModelName
 from oscine.models.json_text import check_version, fits, read_json, shown
-from oscine.models.text.class_names import check_classes
-from oscine.models.zoo import HUB, LOCAL, ONNX_FILE, check_fetchable, check_model
+from oscine.models.text.class_names import check_class_names
+from oscine.models.zoo import check_fetchable, check_model
 from oscine.probe.deploy.published_classifiers import CLASSIFIERS, check_classifier, find_classifier
 from oscine.probe.heads.registry import PROBES
 
@@ -64,7 +66,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
     facts.setdefault("median", OLD_MEDIAN)
     if wrong := wrong_types(facts, KINDS) or wrong_types(facts["encoder"], ENCODER_KINDS):
         raise OscineError(f"{path} does not say {', '.join(wrong)} as it should; save the probe again")
-    check_classes(facts["classes"], f"{path} does not say classes as it should: it", "save the probe again")
+    check_class_names(facts["classes"], f"{path} does not say classes as it should: it", "save the probe again")
     for key, expected in wrong_values(facts).items():
         raise OscineError(
             f"{path} does not say {key} as it should: {shown(facts[key])}, expected {expected}; save the probe again"
@@ -85,7 +87,7 @@ def check_probe(probe: str | Path) -> dict[str, Any] | None:
     if known := find_classifier(probe):
         check_classifier(known)
         return None
-    if str(probe).startswith(HUB):
+    if ModelName.parse(probe).on_hub:
         check_fetchable(str(probe))
         return None
     if holds_classifier(probe):
@@ -110,24 +112,28 @@ def holds_classifier(name: str | Path) -> bool:
 
     A folder with a probe is that probe's.
     """
-    if str(name).startswith(ONNX_FILE):
+    called = ModelName.parse(name)
+    if called.is_onnx_file:
         return True
-    folder = encoder_folder(str(name).removeprefix(LOCAL))
-    if find_probe(Path(name)) or not (folder / CONFIG).is_file():
-        return False
-    content = read_content(folder / CONFIG)
+    config = encoder_folder(called.path) / CONFIG
+    return find_probe(called.path) is None and config.is_file() and says_classifier(config)
+
+
+def says_classifier(config: Path) -> bool:
+    """Return whether a config.json of oscine's is that of a classifier with names of its classes."""
+    content = read_content(config)
     check_content(content)
-    return bool(content["config"].get("class_bytes"))
+    return names_classes(content["config"])
 
 
 def encoder_of_classifier(name: str | Path) -> str:
     """Return the name by which `create_model` opens what `holds_classifier` has found."""
-    return str(name) if str(name).startswith((LOCAL, ONNX_FILE)) else f"{LOCAL}{name}"
+    return f"{LOCAL}{name}" if ModelName.parse(name).in_zoo else str(name)
 
 
 def probe_folder(path: str | Path) -> Path:
     """Return the folder of a probe, which may be named by its run; raise where there is no such folder."""
-    path = Path(str(path).removeprefix(LOCAL))
+    path = ModelName.parse(path).path
     if path.exists() and not path.is_dir():
         raise OscineError(f"no probe in {path}, which is a file; name the folder of a run, or of its probe")
     if not path.exists():
@@ -147,7 +153,7 @@ def similar_path(path: Path) -> Path | None:
 
 def find_probe(path: Path) -> Path | None:
     """Return the folder of the probe that a folder is or holds, if there is one."""
-    path = Path(str(path).removeprefix(LOCAL))
+    path = ModelName.parse(path).path
     return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
 
 

@@ -21,6 +21,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, strip_local_paths
 from oscine.models.hub.download import fetch
 from oscine.models.hub.encoder_files import CONFIG, SETTINGS, WEIGHTS
+from oscine.models.hub.model_name import ModelName
 from oscine.models.hub.origin import origin_of, refresh_licence
 from oscine.models.publish.contents import (
     CARD,
@@ -35,7 +36,6 @@ from oscine.models.publish.retry import disk_errors
 from oscine.models.publish.scores import Scores, check_names, read_scores
 from oscine.models.publish.terms import Data, Terms, check_allowed, choose_licence
 from oscine.models.publish.upload import publish, would_publish
-from oscine.models.zoo import LOCAL, ONNX_FILE
 from oscine.probe.deploy.card import ProbeFacts, write_probe_card
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.probe_json import BESIDE, FACTS, SCORES, TENSORS, read_facts
@@ -114,7 +114,7 @@ def encoder_on_the_hub(fitted: FittedProbe) -> Dependency | None:
 def without_local_paths(fitted: FittedProbe) -> FittedProbe:
     """Return the same, not saying where anything lies on this machine."""
     encoder = copy(fitted.encoder)
-    if str((encoder.provenance or {}).get("model")).startswith((LOCAL, ONNX_FILE)):
+    if ModelName.parse((encoder.provenance or {}).get("model")).on_disk:
         encoder.provenance = None
     return replace(fitted, encoder=encoder, fitted_on=strip_local_paths(fitted.fitted_on))
 

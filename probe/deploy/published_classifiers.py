@@ -13,9 +13,10 @@ from oscine.models import checkpoints
 from oscine.models.checkpoints import Published, find_published
 from oscine.models.errors import OscineError
 from oscine.models.hub.encoder_files import CONFIG
+from oscine.models.hub.model_name import ModelName
 from oscine.models.json_text import fits, read_json, shown
-from oscine.models.text.class_names import check_classes
-from oscine.models.zoo import HUB, check_fetchable
+from oscine.models.text.class_names import check_class_names
+from oscine.models.zoo import check_fetchable
 from oscine.probe.deploy.classifier import PublishedClassifier, check_owner
 from oscine.probe.deploy.file_classifier import FileClassifier
 from oscine.probe.heads.registry import PROBES
@@ -125,13 +126,14 @@ class Known(NamedTuple):
 def find_classifier(name: str | Path) -> Known | None:
     """Find a classifier by the name of its weights, an architecture or "hf-hub:REPOSITORY"; None where there is none.
 
-    A folder of that name is a folder.
+    Each may have "@REVISION" behind it. A folder of that name is a folder.
     """
     if Path(name).exists():
         return None
     name, _, revision = str(name).partition("@")
-    if name.startswith(HUB):
-        row = next((row for row in checkpoints.PUBLISHED if row.repository == name.removeprefix(HUB)), None)
+    called = ModelName.parse(name)
+    if called.on_hub:
+        row = next((row for row in checkpoints.PUBLISHED if row.repository == called.rest), None)
     else:
         row = find_published(name)
     return Known(row, revision or None, CLASSIFIERS[row.name]) if row and row.name in CLASSIFIERS else None
@@ -159,5 +161,5 @@ def read_labels(path: Path) -> list[str]:
     ):
         raise OscineError(f"{path} has id2label {shown(labels)}, expected the name of each class by its number from 0")
     classes = [labels[str(number)] for number in range(len(labels))]
-    check_classes(classes, f"id2label of {path}", "ask for another revision")
+    check_class_names(classes, f"id2label of {path}", "ask for another revision")
     return classes

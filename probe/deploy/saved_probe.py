@@ -16,7 +16,7 @@ probe.json holds
     scaling            {"scale": [...], "shift": [...]}, one number or one a class; or null
     thresholds         one a class, of probabilities; or null
     median             frames that a frame-wise probe's answers are filtered by; 3 where a file of an older oscine has none
-    probe_fingerprint  hash of the tensors in probe.safetensors
+    probe_fingerprint  hash of the tensors in probe.safetensors; where there are none, of the encoder's, whose scores it is
     fitted_on, scores  facts: task, rows learnt from, parts judged on; metric to mean over the parts
     encoder            model (name of the zoo, hf-hub: or local-dir:), repository, revision (the commit that is fetched),
                        weights (their file's sha256), fingerprint (hash of the weights), architecture, frontend, config;
@@ -28,31 +28,33 @@ A folder without probe.json holds no probe: it is the last file to be written, a
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors.torch import save
 
 from oscine import __version__
 from oscine.models.embed.embed import describe_encoder
 from oscine.models.encoders.base.encoder import Encoder
-from oscine.models.encoders.base.fingerprint import digest
 from oscine.models.encoders.base.provenance import SOURCE, Origin, read_origin
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, write_whole
 from oscine.models.hub.download import Fetched, fetch, fetch_if_there
-from oscine.models.hub.encoder_files import WEIGHTS
+from oscine.models.hub.encoder_files import CONFIG, WEIGHTS
 from oscine.models.hub.folder import check_own_encoder, load_pretrained, save_pretrained
+from oscine.models.hub.model_name import HUB, ModelName
 from oscine.models.hub.origin import licence_on_the_hub, origin_of
 from oscine.models.hub.weights import check_state, read_safetensors
 from oscine.models.json_text import fits, one_line, shown
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.replace_outputs import check_ours, has_fields
-from oscine.models.zoo import HUB, LOCAL, ONNX_FILE, create_model, fetch_weights
+from oscine.models.zoo import create_model, fetch_weights
 from oscine.probe.deploy.file_classifier import classifier_of
-from oscine.probe.deploy.fitted_probe import FittedProbe, check_whole
+from oscine.probe.deploy.fitted_probe import FittedProbe, check_whole, probe_fingerprint
 from oscine.probe.deploy.probe_json import (
     BESIDE,
     ENCODER,
@@ -65,6 +67,7 @@ from oscine.probe.deploy.probe_json import (
     holds_classifier,
     probe_folder,
     read_facts,
+    says_classifier,
 )
 from oscine.probe.deploy.published_classifiers import find_classifier
 from oscine.probe.heads.probe import Probe
@@ -81,11 +84,11 @@ def save_probe(fitted: FittedProbe, folder: str | Path, with_encoder: bool | Non
     folder = Path(folder)
     check_whole(fitted, "saved")
     known = describe_encoder(fitted.encoder)
-    kind = next((kind for kind in (LOCAL, ONNX_FILE) if (known["model"] or "").startswith(kind)), None)
-    if kind:
-        known["model"] = kind + str(Path(known["model"].removeprefix(kind)).resolve())
+    called = ModelName.parse(known["model"] or "")
+    if called.on_disk:
+        known["model"] = str(replace(called, rest=str(called.path.resolve())))
     if with_encoder is None:
-        with_encoder = kind != LOCAL and not known["repository"]
+        with_encoder = not called.is_folder and not known["repository"]
     facts = {
         "oscine_version": __version__,
         **fitted.describe(),
@@ -118,15 +121,15 @@ def origin_of_probe(fitted: FittedProbe) -> Origin | None:
     origin = fitted.origin
     if origin is None or origin.fingerprint is None:
         return origin
-    return origin._replace(trained=digest(fitted.probe.stored()) != origin.fingerprint)
+    return origin._replace(trained=probe_fingerprint(fitted.probe.stored(), fitted.encoder) != origin.fingerprint)
 
 
 def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProbe:
     """Load the probe that `save_probe` wrote, with its encoder, in eval mode and on the encoder's device.
 
     folder: its own or that of the run that made it; or "hf-hub:OWNER/REPOSITORY" of a published one, also with "@REVISION".
-        Or the name of weights that a classifier comes with, such as "convnext_base.xcl"; or the folder, or the
-        "onnx-file:", of an encoder whose file is a classifier with names.
+        Or the name of weights that a classifier comes with, such as "convnext_base.xcl"; or the folder, the repository, or
+        the "onnx-file:", of an encoder whose file is a classifier with names.
 
     The encoder is the one beside it, else it is opened by its name, in the revision that it had. encoder: one that is open
     already; either must have the very weights and settings that the probe was fitted on. A tensor that is missing, too many
@@ -136,16 +139,20 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
         return known.classifier.load(known.row, known.revision, encoder)
     if holds_classifier(folder):
         return classifier_of(encoder or create_model(encoder_of_classifier(folder)))
-    fetched = str(folder).startswith(HUB)
-    origin: Origin | None
-    if fetched:
-        folder, origin = fetch_probe(str(folder))
+    called, origin = ModelName.parse(folder), None
+    if called.on_hub:
+        try:
+            folder, origin = fetch_probe(called)
+        except OscineError as error:
+            if not publishes_classifier(called, error.__cause__):
+                raise
+            return classifier_of(encoder or create_model(str(called)))
     else:
         folder = probe_folder(folder)
         origin = read_origin(folder)
     facts = read_facts(folder)
     if encoder is None:
-        encoder = open_encoder(folder, facts["encoder"], origin if fetched else None)
+        encoder = open_encoder(folder, facts["encoder"], origin if called.on_hub else None)
     now = describe_encoder(encoder)
     differ = [key for key in ("architecture", "config", "fingerprint", "frontend") if now[key] != facts["encoder"][key]]
     if differ:
@@ -189,7 +196,7 @@ def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
         ) from None
     tensors = read_safetensors(path)
     check_state(expected, tensors, path, kind.__name__, "save the probe again")
-    if digest(tensors) != facts["probe_fingerprint"]:
+    if probe_fingerprint(tensors, encoder) != facts["probe_fingerprint"]:
         raise OscineError(f"{path} is not the file that {FACTS} was written with; save the probe again")
     with torch.random.fork_rng(devices=[]):
         probe = kind(encoder, len(classes), **head)
@@ -197,13 +204,13 @@ def _build(folder: Path, facts: dict[str, Any], encoder: Encoder) -> Probe:
     return probe
 
 
-def fetch_probe(name: str) -> tuple[Path, Origin]:
+def fetch_probe(name: ModelName) -> tuple[Path, Origin]:
     """Fetch a probe of the Hub unless it is in the cache; return where it lies, and whose it is.
 
-    name: "hf-hub:OWNER/REPOSITORY", also with "@REVISION". All files are of one commit, none of them is run.
+    All files are of one commit, none of them is run.
     """
-    repository, revision = split_name(name)
-    found = fetch(repository, FACTS, revision)
+    repository = name.rest
+    found = fetch(repository, FACTS, name.revision)
     folder = found.path.parent
     facts, tensors = read_facts(folder), fetch(repository, TENSORS, found.revision)
     if facts["encoder"]["beside"]:
@@ -216,9 +223,24 @@ def fetch_probe(name: str) -> tuple[Path, Origin]:
     return folder, origin._replace(fingerprint=facts["probe_fingerprint"])
 
 
+def publishes_classifier(name: ModelName, why: BaseException | None) -> bool:
+    """Return whether a repository without a probe has an encoder whose own file is a classifier with names.
+
+    why: no probe could be fetched; where that is no answer of the Hub's, only the cache is asked.
+    """
+    if not isinstance(why, EntryNotFoundError):
+        return False
+    unasked = isinstance(why, LocalEntryNotFoundError)
+    try:
+        config = fetch_if_there(name.rest, CONFIG, name.revision, local_files_only=unasked)
+        return config is not None and says_classifier(config)
+    except OscineError:
+        return False
+
+
 def fetch_with_encoder(name: str) -> dict[str, Fetched]:
     """Fetch the weights of a probe and of its encoder, by their names: all that `load_probe` needs offline."""
-    folder, origin = fetch_probe(name)
+    folder, origin = fetch_probe(ModelName.parse(name))
     repository, commit = str(origin.repository), str(origin.revision)
     probe, known = {name: fetch(repository, TENSORS, commit)}, read_facts(folder)["encoder"]
     if known["beside"]:
@@ -233,16 +255,10 @@ def fetch_with_encoder(name: str) -> dict[str, Fetched]:
 def holds_probe(name: str) -> bool:
     """Return whether a repository of the Hub is a probe's, as far as the Hub or the cache can be asked."""
     try:
-        repository, revision = split_name(name)
-        return fetch_if_there(repository, FACTS, revision) is not None
+        called = ModelName.parse(name)
+        return fetch_if_there(called.rest, FACTS, called.revision) is not None
     except OscineError:
         return False
-
-
-def split_name(name: str) -> tuple[str, str | None]:
-    """Split an hf-hub name into repository and revision."""
-    repository, _, revision = name.removeprefix(HUB).partition("@")
-    return repository, revision or None
 
 
 def open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> Encoder:
@@ -250,11 +266,12 @@ def open_encoder(folder: Path, known: dict[str, Any], probe: Origin | None) -> E
     if known["beside"]:
         return open_beside(folder / ENCODER, known, probe)
     model = encoder_name(folder, known)
-    if probe and model.startswith((LOCAL, ONNX_FILE)):  # a stranger's path, which on Windows may be another machine's
+    called = ModelName.parse(model)
+    if probe and called.on_disk:  # a stranger's path, which on Windows may be another machine's
         raise OscineError(
             f"the probe in {folder} names an encoder on its author's disk, {model[:80]}; ask for another copy"
         )
-    settings = {} if model.startswith((HUB, LOCAL)) else known["config"]  # which those bring themselves
+    settings = {} if called.on_hub or called.is_folder else known["config"]  # which those bring themselves
     try:
         return create_model(model, pretrained=True, revision=encoder_revision(known), **settings)
     except OscineError as error:

@@ -27,7 +27,7 @@ from oscine.models.errors import OscineError
 from oscine.models.files import check_name
 from oscine.models.json_text import as_record, check_fields, check_version, fits, parse_json, shown
 from oscine.models.locks import Lock, lock_exclusive
-from oscine.models.text.class_names import check_classes
+from oscine.models.text.class_names import check_class_names
 
 SUFFIX = ".jsonl"
 PRESENT, ABSENT, UNSURE = STATES = "present", "absent", "unsure"  # of a class in a clip, where it was asked for
@@ -128,7 +128,7 @@ class Journal(AbstractContextManager["Journal"]):
 
     def __init__(self, path: str | Path, classes: Sequence[str], *, one_label: bool = False) -> None:
         self.path = Path(path)
-        check_classes(classes, "the list of classes", "give names, each once")
+        check_class_names(classes, "the list of classes", "give names, each once")
         doing = f"writing {self.path}"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ class Journal(AbstractContextManager["Journal"]):
         """Ask for one more class from now on; one that is known already changes nothing."""
         if name in self.content.classes:
             return
-        check_classes([name], "the new class", "give another name")
+        check_class_names([name], "the new class", "give another name")
         self._append("class", {"name": name})
         self.content.classes.append(name)
 
@@ -238,7 +238,7 @@ def _replay(path: Path, lines: Sequence[bytes]) -> JournalContent:
         raise OscineError(f"{path}:1 is no beginning of a journal, but {shown(begin['kind'])}; {MEND}")
     check_fields(begin, BEGIN, f"{path}:1", MEND)
     check_version(begin["oscine"], path)
-    check_classes(begin["classes"], f"{path}:1", MEND)
+    check_class_names(begin["classes"], f"{path}:1", MEND)
     content = JournalContent(begin["annotator"], begin["one_label"], [*begin["classes"]], [])
     for number, text in enumerate(lines[1:], start=2):
         _take(content, _line(path, number, text), f"{path}:{number}")
@@ -259,7 +259,7 @@ def _take(content: JournalContent, line: dict[str, Any], source: str) -> None:
         content.answers.pop()
     elif kind == "class":
         check_fields(line, {"name": str}, source, MEND)
-        check_classes([*content.classes, line["name"]], source, MEND)
+        check_class_names([*content.classes, line["name"]], source, MEND)
         content.classes.append(line["name"])
     else:
         nothing = kind == "undo"

@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 
 from oscine.models.errors import OscineError
 
@@ -37,19 +36,6 @@ def check_known(classes: Sequence[str], known: Sequence[str]) -> None:
         meant = ", ".join(f"{name}{f' (did you mean {one[0]}?)' if one else ''}" for name, one in near.items())
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise OscineError(f"the probe has no class {meant}{more}; it has {len(known)}, such as {', '.join(known[:3])}")
-
-
-def read_names(path: Path) -> list[str]:
-    """Read names of classes from a text file, one a line; empty lines count for nothing."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise OscineError(f"{path} cannot be read ({reason}); expected a text file of names, one a line") from None
-    names = [line.strip() for line in lines if line.strip()]
-    if not names:
-        raise OscineError(f"{path} has no names; expected a text file of names, one a line")
-    return names
 
 
 def means_no_class(name: str) -> bool:

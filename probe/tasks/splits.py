@@ -92,7 +92,7 @@ def read_labelled(
     _note_unused(read, rows, table)
     splits = split_rows(rows, table)
     check_groups(rows, splits, table)
-    check_classes(rows, targets, classes, splits, table)
+    warn_of_unjudged(rows, targets, classes, splits, table)
     if valid is not None:
         splits = set_aside(rows, targets, splits, share=valid, seed=seed)
     return LabelledTable(rows, classes, targets, splits)
@@ -252,7 +252,7 @@ def make_folds(rows: DataFrame, targets: np.ndarray, folds: int | None, seed: in
     return rows.assign(fold=fold)
 
 
-def check_classes(
+def warn_of_unjudged(
     rows: DataFrame, targets: np.ndarray, classes: Sequence[str], splits: Sequence[Split], table: str | Path
 ) -> None:
     """Warn of the classes that are never learnt from and judged by the same probe."""

@@ -17,13 +17,13 @@ from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, PUBLISHED
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import ENCODER_SETTINGS
-from oscine.models.hub.folder import ENCODERS, save_pretrained
-from oscine.models.zoo import create_model, fetch_weights, list_models
+from oscine.models.hub.folder import ENCODERS, build, save_pretrained
+from oscine.models.zoo import check_encoder, create_model, fetch_weights, list_models
 
 SMALL = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", [name for name in list_models() if not ARCHITECTURES[name].only_a_file])
 def test_every_listed_model_can_be_made_and_is_in_eval_mode(name):
     with torch.device("meta"):
         encoder = create_model(name)
@@ -36,7 +36,7 @@ def test_every_listed_model_can_be_made_and_is_in_eval_mode(name):
 def test_what_the_table_says_of_a_model_is_what_it_has(name):
     row = ARCHITECTURES[name]
     with torch.device("meta"):
-        encoder = create_model(name)
+        encoder = build(ENCODERS[row.encoder], row.config)
     assert type(encoder).__name__ == row.encoder
     assert sum(parameter.numel() for parameter in encoder.parameters()) == row.parameters
     assert (encoder.sample_rate, encoder.seconds) == (row.sample_rate, row.seconds)
@@ -109,9 +109,12 @@ def test_a_name_with_a_tag_has_random_weights_until_they_are_asked_for():
 
 @pytest.mark.parametrize("ask", [fetch_weights, lambda name: create_model(name, pretrained=True)])
 def test_weights_that_cannot_be_fetched_say_what_would_do(ask):
-    with pytest.raises(OscineError, match=r"bat_tiny has no weights to fetch.*give a checkpoint.*local-dir:"):
+    with pytest.raises(
+        OscineError,
+        match=r"bat_tiny has no weights to fetch.*give a file of weights \(checkpoint_path=FILE .*local-dir:",
+    ):
         ask("bat_tiny")
-    words = r"beats_base\.as2m has no weights to fetch.*arXiv 2212.*get BEATs_iter3\.pt .* as the checkpoint"
+    words = r"beats_base\.as2m has no weights to fetch.*arXiv 2212.*get BEATs_iter3\.pt .*give it: checkpoint_path"
     for name in ("beats_base", "beats_base.as2m"):
         with pytest.raises(OscineError, match=words):
             ask(name)
@@ -139,6 +142,23 @@ def test_a_revision_of_what_has_none_is_refused(name):
 def test_two_revisions_at_once_are_refused():
     with pytest.raises(OscineError, match=r"hf-hub:robin/tiny@v1 and revision='v2' differ; give one"):
         create_model("hf-hub:robin/tiny@v1", revision="v2")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "perch_v2",
+            r"it cannot have random weights; pretrained=True fetches it .*--random-weights\), or give the file:",
+        ),
+        ("birdnet_v3.global_11k", r"it cannot have random weights; give the file: checkpoint_path=FILE .*--checkpoint"),
+    ],
+)
+def test_what_is_a_file_alone_is_not_made_without_it(name, words):
+    with pytest.raises(OscineError, match=rf"^{name} exists as an ONNX file alone, so {words}"):
+        create_model(name)
+    with pytest.raises(OscineError, match=words):
+        check_encoder(name, None, random_weights=True)
 
 
 def test_a_misspelt_name_gets_a_suggestion():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,6 +10,11 @@ from oscine.models.errors import OscineError
 from oscine.models.json_text import one_line
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def names_classes(settings: Mapping[str, Any]) -> bool:
+    """Return whether an ONNXEncoder of these settings is a classifier with names of its classes."""
+    return settings.get("scores") is not None and bool(settings.get("class_bytes"))
 
 
 def check_installed(*names: str) -> None:

@@ -111,6 +111,12 @@ def test_what_is_there_is_told_without_being_fetched_again(hub, capsys):
     assert "GET" not in {method for method, _ in hub.requests}
 
 
+def test_whom_it_waits_for_is_said(hub, capsys):
+    hub.faults.append(Fault("GET .*config.json", drip=0.005))
+    main(["hf-hub:robin/tiny"])
+    assert "oscine download: asking the Hub for hf-hub:robin/tiny ..." in capsys.readouterr().err.splitlines()
+
+
 def test_a_damaged_download_is_refused(hub):
     hub.faults.append(Fault("GET /store/", flip=2000))
     with pytest.raises(OscineError, match=r"wren/weights/model\.safetensors has sha256 .* expected .*fetch it again"):

@@ -300,10 +300,19 @@ def test_a_file_with_another_hash_than_the_zoo_knows_is_refused(hub, row, monkey
     commit = hub.add(row.repository, wrong)
     message = complaint("wren_tiny.dawn", pretrained=True)
     assert f"expected {known}: it was damaged or changed" in message
-    assert "give it as the checkpoint" in message
+    assert "give it as it is (checkpoint_path, --checkpoint)" in message
     assert same(create_model("wren_tiny.dawn", pretrained=True, revision=commit), seeded(1)), "asked for by its commit"
     hub.add(row.repository, right)
     assert same(create_model("wren_tiny.dawn", pretrained=True), seeded(0))
+
+
+def test_without_the_hub_the_file_of_a_row_can_be_given(hub, row, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    message = complaint("wren_tiny.dawn", pretrained=True)
+    assert (
+        "`oscine download` it where there is a network and copy the cache (HF_HOME); or give model.safeten" in message
+    )
+    assert message.endswith(": checkpoint_path=FILE in Python, --checkpoint FILE in commands")
 
 
 def test_a_row_is_fetched_at_the_revision_that_it_is_pinned_to(hub, row, monkeypatch):
@@ -335,7 +344,8 @@ def test_a_download_that_never_ends_well_is_given_up_and_can_be_begun_again(hub,
     message = complaint(NAME)
     store = hub.store_url.removesuffix("/store")
     assert message.startswith(f"no connection to {store} for model.safetensors of robin/tiny (")
-    assert message.endswith("; check the network and try again")
+    assert "; check the network and try again, or `oscine download` it where there is one, copy the cache (" in message
+    assert message.endswith(", see HF_HOME) and set HF_HUB_OFFLINE=1")
     hub.faults.clear()
     assert same(create_model(NAME), encoder)
 

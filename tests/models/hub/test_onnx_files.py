@@ -18,8 +18,8 @@ from oscine.models.encoders.onnx_encoder import ONNXEncoder
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.onnx_data import source_hash
-from oscine.models.hub.onnx_files import read_class_list
 from oscine.models.publish.convert import convert_checkpoint
+from oscine.models.text.class_names import read_class_list
 from oscine.models.zoo import create_model, fetch_weights
 from tests.hub_server import Hub, serving, sha256
 from tests.onnx_models import (
@@ -62,7 +62,9 @@ def test_perch_is_fetched_by_name_and_has_its_map(hub: Hub, listed: bool) -> Non
     if listed:
         assert_close(encoder.scoring()(clips).pooled, label)
     else:
-        with pytest.raises(OscineError, match=r"is a classifier without names: no list of its classes lay beside it"):
+        with pytest.raises(
+            OscineError, match=r"is a classifier without names: labels\.csv, column inat2024_fsd50k, did"
+        ):
             encoder.scoring()
     assert len(encoder.classes) == (14_795 if listed else 0)
     assert encoder.provenance is not None

@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from huggingface_hub import constants
 from torch.testing import assert_close
 
 from oscine.cli.console.command import call
 from oscine.cli.encode.predict import predict
 from oscine.models import checkpoints
+from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
@@ -55,7 +57,7 @@ def test_perchs_classifier_goes_by_its_name(hub: Hub) -> None:
     assert (len(fitted.classes), fitted.classes[7], fitted.seconds) == (14_795, "Turdus species7", 5.0)
     assert fitted.origin is not None
     assert (fitted.origin.model, fitted.origin.licence) == ("perch_v2.inat2024_fsd50k", "Apache-2.0")
-    assert fitted.origin.fingerprint is None  # a probe without tensors cannot be told from another by them
+    assert fitted.origin.fingerprint == fingerprint(fitted.encoder)  # it has no tensors of its own
     assert origin_of_probe(fitted) == fitted.origin
 
 
@@ -98,7 +100,7 @@ def test_birdnets_scores_are_probabilities_already(tmp_path: Path, monkeypatch: 
     clips = noise(2, 96_000)
     with torch.no_grad():
         assert_close(fitted(clips), layout("birdnet_v3")(clips)[0], atol=1e-6, rtol=0)
-    with pytest.raises(OscineError, match=r"birdnet_v3.* has no weights to fetch.*get BirdNET.* as the checkpoint"):
+    with pytest.raises(OscineError, match=r"birdnet_v3.* has no weights to fetch.*get BirdNET.*--checkpoint FILE"):
         load_probe("birdnet_v3")
     with pytest.raises(OscineError, match=r"run oscine convert birdnet_v3\.global_11k FOLDER --checkpoint BirdNET"):
         check_probe("birdnet_v3")
@@ -126,12 +128,42 @@ def test_the_config_says_what_makes_probabilities(activation: str, single: bool,
     assert_close(made, expected[activation], atol=1e-6, rtol=0)
 
 
+def test_what_is_said_of_a_classifier_tells_it_from_another(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "birds.txt").write_text("\n".join(reversed(NAMES)))
+    other = load_probe(
+        save_pretrained(create_model(f"onnx-file:{tmp_path}/small.onnx", **CLASSIFIER), tmp_path / "other")
+    )
+    said, of_other = load_probe(folder).describe(), other.describe()
+    assert said["probe_fingerprint"] != of_other["probe_fingerprint"]
+
+
+def test_a_published_encoder_is_the_classifier_in_its_file(
+    hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("robin/birds", {path.name: path.read_bytes() for path in folder.iterdir()})
+    fitted = load_probe("hf-hub:robin/birds@main")
+    assert fitted.classes == NAMES
+    assert torch.equal(fitted(noise(2, SAMPLES)), load_probe(folder)(noise(2, SAMPLES)))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load_probe("hf-hub:robin/birds").classes == NAMES
+    with pytest.raises(OscineError, match=r"^probe\.json of robin/none at main is not in the cache"):
+        load_probe("hf-hub:robin/none")
+
+
+def test_a_published_encoder_without_classes_is_no_classifier(hub: Hub, tmp_path: Path) -> None:
+    plain = save_pretrained(small_encoder(), tmp_path / "plain")
+    hub.add("robin/plain", {path.name: path.read_bytes() for path in plain.iterdir()})
+    with pytest.raises(OscineError, match=r"^robin/plain has no file probe\.json at main"):
+        load_probe("hf-hub:robin/plain")
+
+
 def test_it_is_saved_and_loaded_as_any_probe(folder: Path, tmp_path: Path) -> None:
     fitted = load_probe(folder)
     save_probe(fitted, tmp_path / "probe", with_encoder=True)
     loaded = load_probe(tmp_path / "probe")
     assert isinstance(loaded.probe, IdentityProbe)
     assert torch.equal(loaded(noise(2, SAMPLES)), fitted(noise(2, SAMPLES)))
+    assert loaded.describe()["probe_fingerprint"] == fingerprint(fitted.encoder)
     assert "IdentityProbe" not in PROBES
     with pytest.raises(OscineError, match="IdentityProbe has 3 classes, the encoder gives 5 scores"):
         IdentityProbe(fitted.encoder, 3)
