@@ -186,8 +186,10 @@ def warped(hertz: Tensor, sample_rate: int) -> Tensor:
 def butterworth(s: Tensor, order: Tensor) -> Tensor:  # [clips, frequencies]
     """Return the response of high-passes with cut-off 1 at s [clips, frequencies]. order [clips], from 1 to 4."""
     response = torch.ones_like(s)
-    for pole in POLES[order - 1].T:  # [clips]; without a pole a factor is 1
-        response = response * (s / (s - to_device(pole, s)[:, None]))
+    for pole in POLES[order - 1].T:  # [clips]
+        place = to_device(pole, s)[:, None]
+        # Without a pole it is 1, also where s is 0, in the very middle of a band that is stopped: 0 / 0 is no number.
+        response = response * torch.where(place == 0, 1, s / (s - place))
     return response
 
 

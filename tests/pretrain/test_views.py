@@ -132,6 +132,12 @@ def test_a_band_is_stopped_as_by_butterworths_filter(number: float, order: int) 
     assert_close(response, torch.from_numpy(expected).to(response.dtype), atol=1e-3, rtol=0)
 
 
+def test_the_very_middle_of_a_stopped_band_is_silent_whatever_the_order() -> None:
+    # A frequency of the spectrum may lie there to the last bit: then 0 is divided by 0 where an order has no further pole.
+    made = butterworth(torch.zeros(4, 1, dtype=torch.complex64), torch.tensor([1, 2, 3, 4]))
+    assert torch.equal(made, torch.zeros(4, 1, dtype=torch.complex64))
+
+
 def test_noise_gain_and_sign_are_as_loud_as_drawn() -> None:
     clips = noise(4, SAMPLES)
     added = views.add_noise(clips, drawn(1 / 7, clips=4), RATE) - clips  # 10 dB
