@@ -1,4 +1,4 @@
-"""Write files whole or not at all, hash and stamp them, and check names of folders."""
+"""Write files whole or not at all, hash and stamp them, check names of folders, find the file that a wrong name means."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from hashlib import sha1, sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +19,7 @@ from oscine.models.errors import OscineError
 Stamp = tuple[int, int, str]  # a file's size in bytes, its time in ns, and a hash of its first and last part
 
 ENDS = 2**12  # bytes at each end by which one file is told from another: a block of the disk
+ENTRIES = 10_000  # of a folder, among which a name like a wrong one is looked for
 DIGITS = 12  # of that hash; one of 16 is of a version that took more bytes
 
 WINDOWS = os.name == "nt"
@@ -136,6 +139,33 @@ def why_too_long(path: str | Path) -> str:
         f"its path has {length} characters, and Windows takes {LONGEST}; move it nearer to the root of the drive, or switch "
         "on LongPathsEnabled"
     )
+
+
+def similar_path(path: str | Path) -> Path | None:
+    """Return the file or folder whose path is most like one that is not there, part by part; None without one."""
+    path = Path(path)
+    missing = next((part for part in (*reversed(path.parents), path) if not os.path.exists(part)), None)
+    if missing is None:
+        return path
+    try:
+        with os.scandir(missing.parent) as entries:
+            there = [entry.name for entry in islice(entries, ENTRIES) if entry.is_file() or entry.is_dir()]
+    except OSError:
+        return None
+    near = [missing.with_name(name) for name in get_close_matches(missing.name, there)]
+    near = [other for other in near if _alike(other.stem, missing.stem) and _alike(other.suffix, missing.suffix)]
+    return similar_path(near[0] / path.relative_to(missing)) if near else None
+
+
+def _alike(one: str, other: str) -> bool:
+    """Return whether names are near, apart from their suffix, in which a.wav and b.wav are."""
+    return bool(get_close_matches(one, [other], n=1))
+
+
+def instead_of(path: str | Path, otherwise: str = "check the path") -> str:
+    """Return what to say of a path that is not there: which one is meant, if one is near by its name, or what would do."""
+    near = None if os.path.exists(path) else similar_path(path)
+    return f"did you mean {near}?" if near else otherwise
 
 
 def common_folder(paths: Iterable[str]) -> str:

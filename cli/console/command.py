@@ -187,8 +187,9 @@ def complain(text: str) -> None:
 def call(function: Callable[..., int | None], arguments: list[str], command: str = "") -> int | None:
     """Parse the arguments for a function and call it. command: what calls it, if not its name alone.
 
-    Positional-only parameters are positional arguments, a list one or more of them; a bool that is False by default is a
-    flag; the rest are options, with the types of the signature. What does not fit is a `Misuse`.
+    Positional-only parameters are positional arguments, a list one or more of them, and may be left out where they have a
+    default; a bool that is False by default is a flag; the rest are options, with the types of the signature. What does not
+    fit is a `Misuse`.
     """
     settings = parser(function, command).parse_args(arguments)
     positional = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_ONLY]
@@ -257,9 +258,14 @@ def parser(function: Callable[..., int | None], command: str = "") -> Parser:
         if parameter.kind is parameter.POSITIONAL_ONLY and get_origin(hints[name]) is list:
             made.add_argument(name, type=get_args(hints[name])[0], nargs="+", help=helps[name], metavar=place)
             usage.append(f"{place} ...")
-        elif parameter.kind is parameter.POSITIONAL_ONLY:
+        elif parameter.kind is parameter.POSITIONAL_ONLY and parameter.default is parameter.empty:
             made.add_argument(name, type=hints[name], help=helps[name], metavar=place)
             usage.append(place)
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            made.add_argument(
+                name, type=hints[name], help=helps[name], metavar=place, nargs="?", default=parameter.default
+            )
+            usage.append(f"[{place}]")
         else:
             option, required = "--" + name.replace("_", "-"), parameter.default is parameter.empty
             default = MISSING if required else parameter.default

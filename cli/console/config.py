@@ -17,6 +17,7 @@ from oscine.cli.console.command import Help, Parser, paragraphs
 from oscine.cli.console.compat import actions_of, hide_config_files, option_of
 from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
+from oscine.models.files import similar_path
 from oscine.models.json_text import dotted
 from oscine.models.text.yaml_text import parse_yaml, read_yaml
 
@@ -41,6 +42,8 @@ def find(kind: str, config: str) -> Path:
         # Also by what stands behind FOLDER/.
         known = {name.rpartition("/")[2]: name for name in reversed(shipped(kind))}
         near = get_close_matches(config, [*shipped(kind), *known], n=1)
+        if path.suffix and (other := similar_path(path)) and other.is_file():
+            near = [str(other)]
         meant = "".join(f"did you mean {known.get(one, one)}? " for one in near)
         raise Misuse(f"no configuration {config!r}: {meant}expected a YAML file or one of {', '.join(shipped(kind))}")
     return path

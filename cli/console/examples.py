@@ -16,7 +16,7 @@ EXAMPLES = {  # by the command
     "models": [
         "oscine models",
         "oscine models --pretrained",
-        'oscine models --filter "bird_mae*"',
+        "oscine models bird_mae",
     ],
     "pretrain": [
         "oscine pretrain bird_mae_tiny --data.recordings FOLDER",

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from textwrap import fill
 
 from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED, Published
-from oscine.models.zoo import list_models
 from oscine.probe.deploy.published_classifiers import CLASSIFIERS
 
 NONE = "none"  # that are known by name
 
 
-def models(filter: str = "*", pretrained: bool = False) -> None:
+def models(names: str = "*", /, pretrained: bool = False) -> None:
     """List the encoders of the zoo: sizes, what they listen to, and where their weights are.
 
     Args:
-        filter: only names that match this pattern, such as "bat*".
+        names: only those that hold this word, such as hubert, or match a pattern, such as "*_tiny".
         pretrained: only those whose name is enough to get their weights.
     """
-    by_name = list_models(filter, pretrained=True)
-    names = sorted({name.partition(".")[0] for name in by_name}) if pretrained else list_models(filter)
-    if not names:
-        print(f"no model {'with weights to get ' if pretrained else ''}matches {filter!r}; oscine models lists all")
+    pattern = names.lower() if set("*?[") & set(names) else f"*{names.lower()}*"
+
+    def matches(name: str) -> bool:
+        return fnmatchcase(name.lower(), pattern) or fnmatchcase(name.partition(".")[0].lower(), pattern)
+
+    rows = [row for row in PUBLISHED if matches(row.name) and (row.by_name or not pretrained)]
+    own = [] if pretrained else [name for name in ARCHITECTURES if matches(name)]
+    found = sorted({row.architecture for row in rows} | {*own})
+    if not found:
+        print(f"no model {'with weights to get ' if pretrained else ''}matches {names!r}; oscine models lists all")
         return
-    encoders = [describe(name) for name in names]
+    encoders = [describe(name) for name in found]
     print_rows([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *encoders])
-    rows = [row for row in PUBLISHED if row.architecture in names and (row.name in by_name or not pretrained)]
     # By licence, for a line that named it as well would be too long for a terminal.
     for licence in dict.fromkeys(row.licence for row in rows):
         print()

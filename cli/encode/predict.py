@@ -143,8 +143,8 @@ def predict(
         print(
             f"{detections}: {counted(count, 'detection')}, of probabilities from {describe_thresholds(fitted, threshold)}"
         )
-        if threshold is None and (counts := describe_false_positives(fitted)):
-            print(f"where no class sounds, it detects {counts}; in clips of {fitted.seconds:g} s")
+        if threshold is None and (said := describe_false_positives(fitted)):
+            print(said)
     return LISTED if listed else 0
 
 

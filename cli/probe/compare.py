@@ -6,17 +6,19 @@ import inspect
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.table import Column, Table
 
 from oscine.cli.console.command import Help, Parser, say_loading
 from oscine.cli.console.output import plain, print_table
 from oscine.models.errors import Misuse, OscineError
+from oscine.models.text.words import counted
 from oscine.probe.results.run_files import PREDICTIONS, check_predictions
 from oscine.probe.results.runs import (
     RESULTS,
     Row,
     Score,
     judged_events,
+    latest,
     own_rows,
     published_figures,
     published_rows,
@@ -55,8 +57,10 @@ def compare(
     """Show runs of oscine probe beside the published figures, the best first; or how much one run beats another.
 
     RUNS is a folder of runs, such as runs/probe, or the file results.jsonl in which its runs gather, or the folder of one
-    run, such as runs/probe/mine; several are shown together. Without RUNS, the published figures of a task are shown. With
-    --paired, RUNS is the folder of one run, and both are compared row by row; runs that find events, recording by recording.
+    run, such as runs/probe/mine; several are shown together. Runs that differ in their seed alone are one row; of those with
+    the same seed the last counts. Rows without the metric that decides stand below the others. Without RUNS, the published
+    figures of a task are shown. With --paired, RUNS is the folder of one run, and both are compared row by row; runs that
+    find events, recording by recording.
     """
     if paired:
         if len(runs) != 1:
@@ -66,7 +70,7 @@ def compare(
     if own and not runs:
         raise Misuse("--own leaves the published figures out; name runs, such as runs/probe")
     files = list(dict.fromkeys(file for place in runs for file in results_below(place)))
-    found = [run for file, name in files for run in read_runs(file, name)]
+    found = latest(run for file, name in files for run in read_runs(file, name))
     figures = list(published_figures())
     tasks = list(dict.fromkeys(run.task for run in found))
     where = ", ".join(map(str, runs))
@@ -105,8 +109,15 @@ def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> T
     metrics = list(dict.fromkeys(name for row in others or own for name in row.scores))
     first = metric or next(iter(metrics), "accuracy")
     shown = metrics if first in metrics else [first, *metrics]
-    made = Table("encoder", "probe", *shown, "from", title=plain(task), title_justify="left", box=SIMPLE_HEAD)
-    for row in ranked([*own, *others], first):
+    rows = ranked([*own, *others], [first, *shown])
+    without = sum(first not in row.scores for row in rows)
+    below = f"; {counted(without, 'row')} without it below, by the next score that there is" if without else ""
+    made = Table(
+        "encoder", "probe", *(Column(plain(name)) for name in shown), "from",
+        title=plain(task), title_justify="left", box=SIMPLE_HEAD,
+        caption=plain(f"the best {first} first{below}"), caption_justify="left",
+    )  # fmt: skip
+    for row in rows:
         made.add_row(
             plain(row.encoder), plain(row.probe), *(cell(row.scores.get(name)) for name in shown), plain(row.source),
             style="bold" if row in own else None,

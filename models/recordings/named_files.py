@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from oscine.models.audio.scan import SUFFIXES, is_recording
 from oscine.models.errors import OscineError
+from oscine.models.files import similar_path
 from oscine.models.text.safe_text import restore_controls
 
 GUESSED = 20  # names that do not exist for which it is sought what may be meant
 ENTRIES = 5_000  # of folders that are looked through for recordings that lie elsewhere
 SHOWN = 3
+NUMBERS = re.compile(r"\d+")
 THREADS = 16  # a disk in a network answers many questions at once
 
 
@@ -99,6 +102,7 @@ def missing_error(table: Path, names: Sequence[str], missing: Sequence[str]) -> 
     guess = next(filter(None, (_guess(folder, name, listings) for name in missing[:GUESSED])), "")
     if not guess and len(missing) == total:
         guess = _elsewhere(folder, missing)
+    guess = guess or next(filter(None, (_near(folder, name) for name in missing[:SHOWN])), "")
     return OscineError(
         f"{table}: {len(missing)} of its {total} recordings do not exist, such as {', '.join(missing[:SHOWN])}{more}; paths "
         f"are relative to {folder}{guess}"
@@ -179,6 +183,15 @@ def _guess(folder: Path, name: str, listings: Listings) -> str:
                 meant = os.path.relpath(found, folder)
                 return f"; {found.relative_to(place)} is in {where}: if that is meant, write {meant}"
     return ""
+
+
+def _near(folder: Path, name: str) -> str:
+    """Tell which file is called like one that is not there, as the end of a sentence; by another number it is another."""
+    place = folder / PurePosixPath(PureWindowsPath(name).as_posix())
+    near = similar_path(place)
+    if near is None or not near.is_file() or NUMBERS.findall(str(near)) != NUMBERS.findall(str(place)):
+        return ""
+    return f"; did you mean {Path(os.path.relpath(near, folder)).as_posix()}?"
 
 
 def _spelling(name: str) -> str:

@@ -51,7 +51,7 @@ FOLDS = 5  # one of so many background recordings is kept from a split's probe, 
 # minutes of other noise) 1 leaves 2 detections in noise, 1.5 none; F1 is 0.540 and 0.537, without thresholds raised 0.542
 # with 82 detections, and 0.478 at 3.
 MARGIN = 1.5
-FINETUNED = "fine-tuned, it has not learnt from them, only its thresholds are above its answers to silence and noise"
+FINETUNED = "fine-tuned, it has not learnt from them"
 LARGEST_LOSS = 0.5  # of its own clips that a class may lose by that, else it sounds like noise and keeps its threshold
 
 
@@ -292,6 +292,13 @@ def find_like_noise(
     found, left = (((probabilities >= least) & own).sum(0) for least in (chosen, torch.maximum(chosen, above_noise)))
     called = torch.tensor([means_no_class(name) for name in fitted.classes])
     like_noise = called | (left < (1 - LARGEST_LOSS) * found)
+    if like_noise.all():
+        logger.warning(
+            "every class sounds like noise: thresholds above noise would leave %d of the %d clips that are found at %.3f to "
+            "%.3f; they stay there, and noise may be taken for any class",
+            left.sum(), found.sum(), chosen.min(), chosen.max(),
+        )  # fmt: skip
+        return like_noise
     for column in (like_noise & (above_noise > chosen)).nonzero().flatten().tolist():
         logger.warning(
             "%s sounds like noise: a threshold above noise, %.3f, would leave %d of the %d clips that are found of it at "
@@ -405,11 +412,20 @@ class JoinedFeatures:
 
 def describe_false_positives(fitted: FittedProbe) -> str:
     """Say how often a probe errs on each kind of clips in which no class sounds; empty where nothing was measured."""
-    counts, like_noise = read_false_positives(fitted), fitted.fitted_on.get("sounds_like_noise")
-    text = ", ".join(count.describe(kind) for kind, count in counts.items())
-    if text and like_noise:
-        text += f"; {listed(like_noise)} aside, as noise"
-    return text + ("; " + FINETUNED if text and "finetuned" in fitted.fitted_on else "")
+    counts, like_noise = read_false_positives(fitted), read_like_noise(fitted)
+    if not counts:
+        return ""
+    if {*like_noise} >= {*fitted.classes}:
+        return "every class sounds like noise: no threshold is above noise, which may be taken for any class"
+    text = "where no class sounds, it detects " + ", ".join(count.describe(kind) for kind, count in counts.items())
+    text += f"; {listed(like_noise)} aside, as noise" * bool(like_noise) + f"; in clips of {fitted.seconds:g} s"
+    return text + f"; {FINETUNED}" * ("finetuned" in fitted.fitted_on)
+
+
+def read_like_noise(fitted: FittedProbe) -> list[str]:
+    """Read which classes sound like noise, whose thresholds need not be above it."""
+    names = fitted.fitted_on.get("sounds_like_noise")
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def read_false_positives(fitted: FittedProbe) -> dict[str, FalsePositives]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from oscine.models.checkpoints import ARCHITECTURES
 from oscine.models.encoders.base.onnx_file import names_classes
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
+from oscine.models.files import similar_path
 from oscine.models.hub.encoder_files import (
     BOUNDS,
     CONFIG,
@@ -143,12 +143,6 @@ def probe_folder(path: str | Path) -> Path:
             meant = f"; {name} is an encoder that comes without a classifier, which oscine probe fits on labelled clips"
         raise OscineError(f"no probe in {path}: there is no such folder{meant}")
     return find_probe(path) or path
-
-
-def similar_path(path: Path) -> Path | None:
-    """Return the file or folder beside a path that is not there whose name is most like its own, if one is."""
-    beside = [other.name for other in path.parent.iterdir()] if os.access(path.parent, os.R_OK) else []
-    return next((path.parent / near for near in get_close_matches(path.name, beside, n=1)), None)
 
 
 def find_probe(path: Path) -> Path | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.frontends.mel import MelScale
 from oscine.probe.deploy.fitted_probe import FittedProbe
-from oscine.probe.deploy.negatives import FINETUNED, read_false_positives
+from oscine.probe.deploy.negatives import FINETUNED, read_false_positives, read_like_noise
 from oscine.probe.fit.judge import Judgement
 from oscine.probe.report.cutouts import show_spectrogram
 from oscine.probe.report.examples import pictures, start_of
@@ -95,22 +95,19 @@ def clip_figure(spectrogram: Tensor, mel_scale: MelScale) -> Figure:
 
 def show_false_positives(page: Report, fitted: FittedProbe) -> None:
     """Add to a page how often the kept probe detects something where no class sounds."""
-    counts, like_noise = read_false_positives(fitted), fitted.fitted_on.get("sounds_like_noise")
+    counts = read_false_positives(fitted)
     if not counts:
         return
     page.heading("Where no class sounds")
+    page.paragraph(say_thresholds(fitted))
+    if {*read_like_noise(fitted)} >= {*fitted.classes}:
+        return
     page.paragraph(
-        "The thresholds of the probe that is kept for predict are above its answers to silence and noise. Below: what it "
-        "detects in clips that neither the probe nor its thresholds have met. The silence is digital, whole or ending "
-        "early, or has the dither of 16 bits; the noise is another draw, of other colours, softer and louder; "
+        "Below: what it detects in clips that neither the probe nor its thresholds have met. The silence is digital, whole "
+        "or ending early, or has the dither of 16 bits; the noise is another draw, of other colours, softer and louder; "
         "background recordings, if there were any, are others than those that the measured probe has learnt from. No "
         "detection in 3 minutes means less than one a minute, with 95 % confidence. The scores above are of probes without "
         "all that."
-    )
-    page.paragraph(
-        FINETUNED[0].upper() + FINETUNED[1:] + "."
-        if "finetuned" in fitted.fitted_on
-        else "The probe has learnt from silence and noise, too."
     )
     page.table(
         ["", "clips", "minutes", "detections", "an hour"],
@@ -119,8 +116,23 @@ def show_false_positives(page: Report, fitted: FittedProbe) -> None:
             for kind, count in counts.items()
         ],
     )
-    if like_noise:
-        page.paragraph(
-            f"{class_names.listed(like_noise)} sounds like noise: a threshold above noise would lose most of its clips, so "
-            "that it keeps its own and is not counted here; noise may be taken for it."
+
+
+def say_thresholds(fitted: FittedProbe) -> str:
+    """Say which thresholds are above what a probe says of silence and noise, and whether it learnt from these."""
+    like_noise, kept = read_like_noise(fitted), "The probe that is kept for predict"
+    reason = "a threshold above noise would lose most of its clips"
+    if {*like_noise} >= {*fitted.classes}:
+        text = (
+            f"{kept} has no threshold above its answers to silence and noise: every class sounds like noise to it, and "
+            f"{reason}. Noise may be taken for any of them, and is not counted"
         )
+    elif like_noise:
+        text = (
+            f"{kept} has thresholds above its answers to silence and noise, but for {class_names.listed(like_noise)}: that "
+            f"sounds like noise or is called so, and {reason}. Noise may be taken for it, and is not counted as such"
+        )
+    else:
+        text = f"{kept} has thresholds above its answers to silence and noise"
+    learnt = FINETUNED if "finetuned" in fitted.fitted_on else "it has learnt from such clips, too"
+    return f"{text}. {learnt[0].upper()}{learnt[1:]}."

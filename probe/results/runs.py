@@ -6,7 +6,7 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oscine.models.errors import OscineError
+from oscine.models.files import similar_path
 from oscine.models.json_text import as_record, dotted, parse_json, read_json
 from oscine.models.text.words import counted
-from oscine.probe.deploy.probe_json import similar_path
 from oscine.probe.results.run_files import SCORES
 
 RESULTS = "results.jsonl"  # in the folder of the runs
@@ -109,11 +109,25 @@ def read_runs(path: str | Path, name: str = "") -> list[Run]:
         if not own:
             logger.warning("%s does not say which of its runs is %s: all are shown", path, name)
         found = [run for run in own if (run.settings, run.seed) == (own[-1].settings, own[-1].seed)] or found
-    runs: dict[Any, Run] = {}
-    for run in found:
-        runs.pop((run.key, run.seed), None)
-        runs[run.key, run.seed] = run
-    return list(runs.values())
+    return latest(found)
+
+
+def latest(runs: Iterable[Run]) -> list[Run]:
+    """Return of runs with the same settings and seed the last; log how many are left out, and one of them."""
+    kept: dict[Any, Run] = {}
+    left_out = list[tuple[str, str]]()  # names, with those of what stands for them
+    for run in runs:
+        if earlier := kept.pop((run.key, run.seed), None):
+            left_out.append((earlier.name, run.name))
+        kept[run.key, run.seed] = run
+    if left_out:
+        name, by = max(left_out, key=lambda names: names[0] != names[1])  # one that was called otherwise, if any
+        such = f"{name or 'one'}, for {by or 'one'}" if name != by else f"an earlier {by or 'one'}"
+        logger.info(
+            "%s left out, since later ones have the same settings and seed: such as %s",
+            counted(len(left_out), "run is", "runs are"), such,
+        )  # fmt: skip
+    return list(kept.values())
 
 
 def _parse_runs(path: Path, lines: Iterable[bytes]) -> Iterator[Run]:
@@ -181,8 +195,8 @@ def _probe(run: Run) -> str:
 def published_figures() -> Iterator[Figure]:
     """Read every published figure of frozen and fine-tuned encoders, in the order of the table, which holds percent.
 
-    The model card of Bird-MAE was not compared with the paper itself, whose tables could not be had; three columns of
-    Bird-MAE agree with what is quoted.
+    The model card of Bird-MAE was not compared with the paper itself, whose tables could not be had; the four figures that
+    somebody else quotes from these are the same there, and stand under that source.
     """
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
@@ -202,9 +216,14 @@ def published_rows(figures: Iterable[Figure], task: str) -> list[Row]:
     return list(rows.values())
 
 
-def ranked(rows: Iterable[Row], metric: str) -> list[Row]:
-    """Sort rows by a metric, the best first; rows without it last."""
-    return sorted(rows, key=lambda row: -row.scores[metric].value if metric in row.scores else 1.0)
+def ranked(rows: Iterable[Row], metrics: Sequence[str]) -> list[Row]:
+    """Sort rows by the first metric, the best first; below them those without it by the second, and so on."""
+
+    def place(row: Row) -> tuple[int, float]:
+        number = next((number for number, metric in enumerate(metrics) if metric in row.scores), len(metrics))
+        return number, -row.scores[metrics[number]].value if number < len(metrics) else 0.0
+
+    return sorted(rows, key=place)
 
 
 def _mean(group: list[Run]) -> dict[str, Score]:

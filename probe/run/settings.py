@@ -10,7 +10,7 @@ from typing import Any
 from oscine.models.audio.scan import scan_folder
 from oscine.models.encoders.base.devices import AUTO, check_device
 from oscine.models.errors import Misuse, OscineError
-from oscine.models.files import as_path, check_name
+from oscine.models.files import as_path, check_name, instead_of
 from oscine.models.json_text import check_fields, read_json
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.settings_checks import check_kind, check_settings
@@ -156,7 +156,8 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     check_encoder(settings.encoder, None, settings.random_weights)
     check_device(settings.device)
     if settings.embeddings and not settings.embeddings.is_file():
-        raise OscineError(f"no table {settings.embeddings}; check the path of --embeddings")
+        meant = instead_of(settings.embeddings, "check the path of --embeddings")
+        raise OscineError(f"no table {settings.embeddings}; {meant}")
     if settings.embeddings:
         from oscine.models.embed.table import read_schema  # pyarrow, which --help does without
 

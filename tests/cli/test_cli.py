@@ -299,12 +299,24 @@ def test_the_table_of_models_is_cut_nowhere(
 
 
 def test_models_can_be_filtered(capsys: pytest.CaptureFixture[str]) -> None:
-    out = Left(["models", "--filter", "*tiny"], capsys).out
+    out = Left(["models", "*tiny"], capsys).out
     assert "bat_tiny" in out
     assert "bird_mae_tiny" in out
     assert "base" not in out
-    left = Left(["models", "--filter", "crow*"], capsys)
+    left = Left(["models", "crow*"], capsys)
     assert (left.code, left.out) == (0, "no model matches 'crow*'; oscine models lists all\n")
+
+
+def test_a_word_finds_the_models_that_hold_it_and_a_whole_name_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    def first_words(*arguments: str) -> set[str]:
+        return {line.partition(" ")[0] for line in Left(["models", *arguments], capsys).out.splitlines()}
+
+    known = {*ARCHITECTURES, *(row.name for row in PUBLISHED)}
+    hubert = {name for name in known if "hubert" in name}
+    assert first_words("HuBERT") & known == hubert
+    assert len(hubert) >= 4
+    assert first_words("hubert_base.ls960") & known == {"hubert_base", "hubert_base.ls960"}
+    assert first_words("hubert", "--pretrained") & known == set()  # a file each, no repository
 
 
 @pytest.fixture
@@ -321,6 +333,8 @@ def test_an_unknown_config_names_the_shipped_ones(
     complaint = Left([command, "nosuch"], capsys).complaint()
     assert "no configuration 'nosuch': expected a YAML file or one of" in complaint
     assert name in complaint
+    Path("mine.yaml").touch()
+    assert "no configuration 'mien.yaml': did you mean mine.yaml? " in Left([command, "mien.yaml"], capsys).complaint()
 
 
 @pytest.mark.parametrize(

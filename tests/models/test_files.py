@@ -1,4 +1,4 @@
-"""Files that are put in place of others, and sizes in words."""
+"""Files that are put in place of others, sizes in words, and files that a wrong name means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oscine.models import files
-from oscine.models.files import bytes_in_words, put, write_whole
+from oscine.models.files import bytes_in_words, instead_of, put, similar_path, write_whole
 
 
 def test_bytes_are_said_in_the_unit_that_fits():
@@ -60,3 +60,31 @@ def test_what_stays_open_is_an_error_that_leaves_nothing_half(tmp_path, monkeypa
     with pytest.raises(PermissionError):
         write_whole(tmp_path / "place", b"new")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_misspelt_path_is_told_which_one_is_meant(tmp_path, monkeypatch):
+    (tmp_path / "recordings/night").mkdir(parents=True)
+    (tmp_path / "recordings/night/kitchen.wav").touch()
+    for name in ("labels.csv", "b.wav"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    assert instead_of("lables.csv") == "did you mean labels.csv?"
+    assert instead_of(tmp_path / "recrodings") == f"did you mean {tmp_path}/recordings?"
+    assert similar_path("recrodings/nigth/kitchn.wav") == Path("recordings/night/kitchen.wav")
+    assert instead_of("recrodings/noon/kitchen.wav", "look again") == "look again"
+    assert instead_of("lables.cvs") == "did you mean labels.csv?"
+    assert instead_of("label.json") == instead_of("k.wav") == "check the path", "near in stem or suffix alone"
+    assert instead_of("labels.csv/0") == instead_of("nothing/at/all") == "check the path"
+    assert instead_of("labels.csv") == "check the path", "it is there"
+
+
+def test_a_link_to_nothing_is_no_path_that_is_meant(tmp_path):
+    for one in ("labels.csv", "lables.csv"):
+        (tmp_path / one).symlink_to(tmp_path / "gone")
+    assert similar_path(tmp_path / "labels.csv") is None
+
+
+def test_of_very_many_names_only_some_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "ENTRIES", 0)
+    (tmp_path / "labels.csv").touch()
+    assert similar_path(tmp_path / "lables.csv") is None

@@ -112,5 +112,6 @@ def check_pools(pools: Sequence[str], layers: Sequence[int] | None = None) -> No
         raise OscineError(f"pools {', '.join(unknown) or 'are none'}; choose from {', '.join(VECTORS)}")
     if layers is not None and set(pools) == {Selection.POOLED}:
         raise OscineError(
-            f"{Selection.POOLED} is of the last layer alone; layers go with the pools {', '.join(LAYER_VECTORS)}"
+            f"{Selection.POOLED} is of the last layer alone; layers go with the pools {', '.join(LAYER_VECTORS)}: give "
+            "one as well (--pools mean, pools=['mean'])"
         )

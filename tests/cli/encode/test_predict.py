@@ -202,7 +202,7 @@ def test_a_published_classifier_names_the_birds_of_a_folder_and_is_exported(
         ("owl\nwrem\n", "the probe has no class wrem (did you mean wren?); it has 2, such as owl, wren"),
         ("owl\nowl\n", "class owl is named twice; name it once"),
         ("\n", "names.txt has no names; expected a text file of names, one a line"),
-        (None, "names.txt cannot be read (No such file or directory); expected a text file of names"),
+        (None, "names.txt; expected a text file of names, one a line"),
         (b"\xff\xfe\xff", "names.txt cannot be read (it is no text in UTF-8)"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from oscine.probe.fit.judge import Judgement
 from oscine.probe.results.intervals import compare_predictions
 from oscine.probe.results.predictions import predictions_of, read_predictions, write_predictions
 from oscine.probe.results.run_files import PREDICTIONS
-from oscine.probe.results.runs import Run, add_run
+from oscine.probe.results.runs import Run, add_run, published_figures
 from oscine.probe.tasks.task import Part, Task
 
 RUN = Run("esc50", "my_encoder", "linear", 0, {"accuracy": 0.93, "map": 0.96}, {"accuracy": 0.02, "map": 0.01})
@@ -83,6 +84,28 @@ def test_a_folder_of_runs_or_a_run_stands_for_its_results(
     results.unlink()
     with pytest.raises(OscineError, match=r"no results\.jsonl in .* or below it; oscine probe writes it"):
         main([str(tmp_path)])
+
+
+def test_rows_without_the_metric_that_decides_stand_below_and_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--task", "hsn"])
+    out = capsys.readouterr().out
+    without = sum("cmap" in figure.metric for figure in published_figures() if figure.task == "hsn")
+    assert f"the best map first; {without} rows without it below, by the next score that there is" in out
+    places = [out.index(name) for name in ("table 5", "as quoted by a reproduction")]
+    assert places == sorted(places)
+    main(["--task", "esc50", "--metric", "accuracy"])
+    assert capsys.readouterr().out.rstrip().endswith("\nthe best accuracy first")
+
+
+def test_a_run_that_lies_in_two_files_is_one_seed(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "copy").mkdir()
+    shutil.copy(results, tmp_path / "copy")
+    with caplog.at_level("INFO"):
+        main([str(tmp_path), "--own", "--task", "esc50"])
+    assert "yours, 1 seed" in capsys.readouterr().out
+    assert "2 runs are left out, since later ones have the same settings and seed" in caplog.text
 
 
 def test_rows_that_would_look_alike_say_their_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -450,7 +450,10 @@ def test_what_cannot_work_is_refused_before_any_work(encoder: Encoder, tmp_path:
         ({"pools": ["max"]}, "pools max; choose from pooled, cls, mean"),
         ({"pools": []}, "pools are none; choose from"),
         ({"pools": ["cls"], "layers": [2]}, "layer 2 of an encoder with 2: choose from 0 to 1"),
-        ({"layers": [0]}, "pooled is of the last layer alone; layers go with the pools cls, mean"),
+        (
+            {"layers": [0]},
+            r"pooled is of the last layer alone; layers go with the pools cls, mean: give one as well \(--pools mean, ",
+        ),
     ],
 )
 def test_vectors_that_cannot_be_are_refused(encoder: Encoder, wrong: dict[str, Any], complaint: str) -> None:

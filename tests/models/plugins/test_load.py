@@ -64,6 +64,12 @@ def test_what_is_no_plugin_is_a_wrong_call(plugin: str, text: str | None, said: 
         allow_plugin(plugin)
 
 
+def test_a_misspelt_plugin_is_told_which_file_is_near() -> None:
+    write("wrens.py")
+    with pytest.raises(Misuse, match=r"^--plugin wrans\.py does not exist; did you mean wrens\.py\?$"):
+        allow_plugin("wrans.py")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

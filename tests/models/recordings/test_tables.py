@@ -410,3 +410,19 @@ def test_scores_of_a_classifier_are_said_and_their_rows_taken_as_labels(
     )
     _, said = read(tmp_path, f"path,label,{column}\na.wav,x,\nb.wav,y,sure\n", caplog)
     assert not said
+
+
+def test_a_misspelt_recording_is_told_which_one_is_near_unless_it_has_another_number(tmp_path: Path) -> None:
+    touch(tmp_path / "night/kitchen_1.wav")
+    with pytest.raises(OscineError, match=r"1 of its 2 recordings .*; did you mean night/kitchen_1\.wav\?$"):
+        read_table(table(tmp_path, "path,label\nnight/kitchen_1.wav,x\nnigth/kichen_1.wav,y\n"))
+    with pytest.raises(OscineError, match="1 of its 2 recordings") as caught:
+        read_table(table(tmp_path, "path,label\nnight/kitchen_1.wav,x\nnight/kitchen_2.wav,y\n"))
+    assert "mean" not in str(caught.value)
+
+
+def test_a_misspelt_table_is_told_which_one_is_near(tmp_path: Path) -> None:
+    touch(tmp_path / "labels.csv", tmp_path / "labels.parquet")
+    for suffix in ("csv", "parquet"):
+        with pytest.raises(OscineError, match=rf"no table .*/lables\.{suffix}; did you mean .*/labels\.{suffix}\?"):
+            read_table(tmp_path / f"lables.{suffix}")

@@ -30,6 +30,7 @@ from oscine.probe.deploy.negatives import (
     background_task,
     describe_false_positives,
     end_early,
+    find_like_noise,
     keep_with_negatives,
     make_negatives,
     make_noise,
@@ -37,12 +38,13 @@ from oscine.probe.deploy.negatives import (
     measure_levels,
 )
 from oscine.probe.features.encoding import encode_task, encode_waveforms
+from oscine.probe.fit.judge import Judgement
 from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.tasks.class_names import means_no_class
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.splits import read_class_folders, read_labelled
-from oscine.probe.tasks.task import Task, as_task, read_task
+from oscine.probe.tasks.task import Task, as_columns, as_task, read_task
 from tests.tiny_encoders import shaken
 
 RATE, SECONDS, CLIPS = 16_000, 0.8, 24
@@ -278,6 +280,22 @@ def test_a_class_that_sounds_like_noise_keeps_its_threshold_and_is_named(
     assert fitted.fitted_on["negatives"]["noise"]["detections"] == 0, "of tone"
 
 
+def test_where_every_class_sounds_like_noise_one_line_says_so(
+    encoder: Encoder, task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    fitted = FittedProbe(LinearProbe(encoder, 2, "mean"), encoder, {}, task.classes, SECONDS, TaskKind.MULTI)
+    logits = [4.0 * as_columns(task.targets[part.test], 2).double() - 2.0 for part in task.parts]
+    chosen, above_noise = torch.full((2,), 0.5, dtype=torch.float64), torch.tensor([0.95, 0.99], dtype=torch.float64)
+    made = Judgement([part.name for part in task.parts], [], logits=logits)
+    assert find_like_noise(fitted, task, made, chosen=chosen, above_noise=above_noise).all()
+    [said] = caplog.messages
+    assert said.startswith("every class sounds like noise: thresholds above noise would leave 0 of the ")
+    assert said.endswith(
+        f"{CLIPS} clips that are found at 0.500 to 0.500; they stay there, and noise may be taken for any class"
+    )
+    assert not find_like_noise(fitted, task, made, chosen=chosen, above_noise=chosen).any()
+
+
 def test_clips_of_background_are_from_all_over_the_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oscine.probe.deploy.negatives.BACKGROUND_CLIPS", 5)
     for number in range(3):
@@ -305,9 +323,13 @@ def test_false_positives_are_said_with_how_long_was_listened_and_what_cannot_be_
     facts = {"silence": FalsePositives(1, 6.0, 0)._asdict(), "noise": FalsePositives(9, 45.0, 1)._asdict()}
     probe = LinearProbe(encoder, 2, "mean")
     fitted = FittedProbe(probe, encoder, {}, ["a", "b"], 1.0, TaskKind.MULTI, fitted_on={"negatives": facts})
-    said = "none in 0.1 min of silence, 1 in 0.75 min of noise (80 an hour)"
-    assert describe_false_positives(fitted) == said
+    said = "where no class sounds, it detects none in 0.1 min of silence, 1 in 0.75 min of noise (80 an hour)"
+    assert describe_false_positives(fitted) == f"{said}; in clips of 1 s"
     tuned = replace(fitted, fitted_on={"negatives": facts, "finetuned": {}})
-    assert describe_false_positives(tuned).startswith(f"{said}; fine-tuned, it has not learnt from them")
+    assert describe_false_positives(tuned) == f"{said}; in clips of 1 s; fine-tuned, it has not learnt from them"
+    rain = replace(fitted, fitted_on={"negatives": facts, "sounds_like_noise": ["b"]})
+    assert describe_false_positives(rain) == f"{said}; b aside, as noise; in clips of 1 s"
+    every = replace(fitted, fitted_on={"negatives": facts, "sounds_like_noise": ["a", "b"]})
+    assert describe_false_positives(every).startswith("every class sounds like noise: no threshold is above noise")
     for wrong in (3, {"noise": 5}, {"noise": {"clips": 1}}, {"noise": {"clips": 1, "seconds": 0.0, "detections": 0}}):
         assert describe_false_positives(replace(fitted, fitted_on={"negatives": wrong})) == ""

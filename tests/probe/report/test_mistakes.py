@@ -11,9 +11,13 @@ import soundfile
 import torch
 
 from oscine.models import create_model
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.negatives import FalsePositives
 from oscine.probe.fit.judge import Judgement
+from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.report.html import Report
-from oscine.probe.report.mistakes import judged_clips, show_mistakes
+from oscine.probe.report.mistakes import judged_clips, show_false_positives, show_mistakes
+from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Part, Task
 
 RATE = 32_000
@@ -73,3 +77,32 @@ def test_a_probe_without_mistakes_has_nothing_to_play(task: Task) -> None:
     show_mistakes(page, create_model("bird_mae_tiny"), task, Judgement([], [], logits=[right[:3], right[3:]]))
     assert "0 of 6 clips" in page.html()
     assert "<audio" not in page.html()
+
+
+@pytest.mark.parametrize(
+    ("like_noise", "said", "counted"),
+    [
+        ([], "has thresholds above its answers to silence and noise. It has learnt from such clips, too.", True),
+        (
+            ["wren"],
+            "but for wren: that sounds like noise or is called so, and a threshold above noise would lose",
+            True,
+        ),
+        (
+            CLASSES,
+            "has no threshold above its answers to silence and noise: every class sounds like noise to it",
+            False,
+        ),
+    ],
+)
+def test_a_page_says_which_thresholds_are_above_noise_and_counts_only_by_those(
+    like_noise: list[str], said: str, counted: bool
+) -> None:
+    encoder = create_model("bird_mae_tiny", dim=24, depth=1, heads=2, seconds=0.5)
+    facts = {"negatives": {"noise": FalsePositives(9, 45.0, 1)._asdict()}, "sounds_like_noise": like_noise}
+    probe = LinearProbe(encoder, 3, "mean")
+    fitted = FittedProbe(probe, encoder, {}, CLASSES, 0.5, TaskKind.MULTI, fitted_on=facts)
+    page = Report("noise")
+    show_false_positives(page, fitted)
+    assert said in page.html()
+    assert ("<table" in page.html()) == counted

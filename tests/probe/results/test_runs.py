@@ -15,6 +15,7 @@ import pytest
 from oscine.models.errors import OscineError
 from oscine.probe.metrics.metrics import Metrics
 from oscine.probe.results.runs import (
+    Row,
     Run,
     Score,
     add_run,
@@ -65,12 +66,22 @@ def test_a_line_without_a_name_still_reads(tmp_path: Path, caplog: pytest.LogCap
     assert "does not say which of its runs is mine" in caplog.text
 
 
-def test_the_same_run_counts_once_and_the_last_time(tmp_path: Path) -> None:
+def test_the_same_run_counts_once_and_the_last_time_which_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "results.jsonl"
     again = replace(RUN, mean={"accuracy": 0.95})
     for run in (RUN, replace(RUN, seed=1), replace(RUN, settings={"lr": 2}), again):
         add_run(path, run)
-    assert read_runs(path) == [replace(RUN, seed=1), replace(RUN, settings={"lr": 2}), again]
+    with caplog.at_level(logging.INFO):
+        assert read_runs(path) == [replace(RUN, seed=1), replace(RUN, settings={"lr": 2}), again]
+        add_run(path, replace(RUN, name="linear"))
+        add_run(path, replace(RUN, name="other"))
+        read_runs(path)
+    assert caplog.messages == [
+        "1 run is left out, since later ones have the same settings and seed: such as an earlier one",
+        "3 runs are left out, since later ones have the same settings and seed: such as one, for linear",
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 20, 150])
@@ -161,9 +172,15 @@ def test_published_metrics_are_known_and_no_figure_is_given_twice() -> None:
 
 def test_the_best_comes_first_and_who_has_no_such_score_last() -> None:
     rows = published_rows(published_figures(), "hsn")
-    order = ranked(rows, "cmap")
+    order = ranked(rows, ["cmap", "map"])
     assert (order[0].encoder, order[0].probe) == ("Bird-MAE-L", "fine-tuned-prototypical")
     assert [("cmap" in row.scores) for row in order] == sorted((("cmap" in row.scores) for row in rows), reverse=True)
+    for metric, some in (("cmap", order), ("map", [row for row in order if "cmap" not in row.scores])):
+        values = [row.scores[metric].value for row in some if metric in row.scores]
+        assert values == sorted(values, reverse=True)
+        assert len(values) > 10
+    lost = Row("none", "linear", {"auroc": Score(0.9, None)}, "yours")
+    assert ranked([lost, *rows], ["cmap", "map"])[-1] == lost
 
 
 def test_a_results_file_that_is_not_there_gets_a_clear_line(tmp_path: Path) -> None:
