@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from oscine.models.encoders.base.provenance import NOT_STATED
 from oscine.models.hub.encoder_files import WEIGHTS
 
+ONNX_ENCODER = "ONNXEncoder"  # the class whose encoders are files of another library's
+
 
 class Architecture(NamedTuple):
     """One named size of an encoder, and where it is described."""
@@ -23,7 +25,7 @@ class Architecture(NamedTuple):
     @property
     def only_a_file(self) -> bool:
         """Whether it is what an ONNX file holds, so that without the file there is nothing."""
-        return self.encoder == "ONNXEncoder"
+        return self.encoder == ONNX_ENCODER
 
 
 AUDIO_MAE_PAPER = "arXiv 2207.06405"
@@ -83,9 +85,9 @@ ARCHITECTURES = {
     "bird_mae_base": Architecture("BirdMAE", BASE, BIRD_MAE_PAPER, 85_453_056, 32_000, 5.0),
     "bird_mae_large": Architecture("BirdMAE", LARGE, BIRD_MAE_PAPER, 302_840_832, 32_000, 5.0),
     "bird_mae_huge": Architecture("BirdMAE", HUGE, BIRD_MAE_PAPER, 630_342_400, 32_000, 5.0),
-    "birdnet_v3": Architecture("ONNXEncoder", BIRDNET_V3, BIRDNET_PAPER, 0, 32_000, 3.0, ONE_LAYER),
+    "birdnet_v3": Architecture(ONNX_ENCODER, BIRDNET_V3, BIRDNET_PAPER, 0, 32_000, 3.0, ONE_LAYER),
     "convnext_base": Architecture("ConvNeXt", CONVNEXT_BASE, BIRDSET_PAPER, 87_562_368, 32_000, 5.0, CONVNEXT_SIZES),
-    "perch_v2": Architecture("ONNXEncoder", PERCH_V2, PERCH_PAPER, 0, 32_000, 5.0, ONE_LAYER),
+    "perch_v2": Architecture(ONNX_ENCODER, PERCH_V2, PERCH_PAPER, 0, 32_000, 5.0, ONE_LAYER),
     "birdaves_base": Architecture("Wav2Vec2", BASE, AVES_PAPER, 94_370_944, 16_000, 5.0),
     "birdaves_large": Architecture("Wav2Vec2", LARGE, AVES_PAPER, 315_427_968, 16_000, 5.0),
     "eat_base": Architecture("EAT", BASE, EAT_PAPER, 85_647_360, 16_000, 10.23),

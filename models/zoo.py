@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oscine import __version__
 from oscine.models import checkpoints
@@ -21,6 +21,7 @@ from oscine.models.checkpoints import (
     ARCHITECTURES,
     EMBEDDED,
     ONE_LAYER,
+    ONNX_ENCODER,
     Architecture,
     Published,
     find_file,
@@ -32,7 +33,15 @@ from oscine.models.encoders.base.provenance import NOT_KNOWN, Origin
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import file_hash
-from oscine.models.hub.encoder_files import CONFIG, ONNX, check_folder, check_weights, encoder_folder, read_content
+from oscine.models.hub.encoder_files import (
+    CONFIG,
+    ONNX,
+    check_content,
+    check_folder,
+    check_weights,
+    encoder_folder,
+    read_content,
+)
 from oscine.models.hub.model_name import HUB, LOCAL, ONNX_FILE, ModelName
 from oscine.models.json_text import fits
 from oscine.models.plugins.classes import parameters_of
@@ -340,18 +349,37 @@ def check_onnx_file(path: Path) -> None:
     check_weights(path)
 
 
-def depth_of(name: str) -> int | None:
-    """Return how many layers an encoder has, without torch or a network; None where that is not known so."""
+class Outline(NamedTuple):
+    """What is known of an encoder before it is opened; None where it is not.
+
+    depth    how many layers it has
+    spatial  whether its patches are a map, as `Encoder` says it
+    """
+
+    depth: int | None = None
+    spatial: bool | None = None
+
+
+def outline_of(name: str) -> Outline:
+    """Read from an encoder's row or config.json what probes have to know, without torch or a network."""
     called = ModelName.parse(name)
-    if called.on_hub:
-        return None
+    if called.on_hub or DOTTED.fullmatch(name):
+        return Outline()
     if called.is_folder:
         content = read_content(encoder_folder(called.path) / CONFIG)
-        depth = content["config"].get("depth")
-        return depth if fits(depth, int) else None
+        check_content(content)
+        return _outline(content.get("architecture"), content["config"])
     row = find_architecture(name)
-    depth = {**row.sizes, **row.config}["depth"]
-    return depth if fits(depth, int) else None
+    return _outline(row.encoder, {**row.sizes, **row.config})
+
+
+def _outline(encoder: object, settings: Mapping[str, Any]) -> Outline:
+    """Read the outline of an encoder from its settings, of which a stranger's may lack any."""
+    if encoder == ONNX_ENCODER:
+        return Outline(ONE_LAYER["depth"], settings.get("patch_map") is not None)
+    depths = settings.get("depths")  # of ConvNeXt's stages, whose last has the layers
+    depth = settings.get("depth", depths[-1] if fits(depths, list[int]) and depths else None)
+    return Outline(depth if fits(depth, int) else None, True if encoder in ENCODERS.homes else None)
 
 
 def check_fetchable(name: str, revision: str | None = None) -> None:
@@ -431,7 +459,7 @@ def find_architecture(name: str) -> Architecture:
     And for a file of ONNX, which says its sizes itself.
     """
     if ModelName.parse(name).is_onnx_file:
-        return Architecture("ONNXEncoder", {}, "", 0, 0, 0.0, ONE_LAYER)
+        return Architecture(ONNX_ENCODER, {}, "", 0, 0, 0.0, ONE_LAYER)
     known = _known(name)
     if known not in ARCHITECTURES:
         return _row_of(ENCODERS[known], {}, known)

@@ -83,7 +83,7 @@ def embed(
     from oscine.models.encoders.base.features import check_layers, check_pools
     from oscine.models.encoders.base.precision import check_precision
     from oscine.models.recordings.inputs import find_inputs
-    from oscine.models.zoo import check_encoder, depth_of, open_encoder
+    from oscine.models.zoo import check_encoder, open_encoder, outline_of
 
     called, target = time.monotonic(), check_target(out, recordings)
     Journal(target).check_free(overwrite)
@@ -97,7 +97,7 @@ def embed(
     check_precision(precision)
     check_device(device)
     check_encoder(model, checkpoint, random_weights)
-    if chosen is not None and (depth := depth_of(model)):
+    if chosen is not None and (depth := outline_of(model).depth):
         check_layers(chosen, depth)
     with say_if_slow("embed", "finding the recordings"):
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.features import Features, Selection, check_layers
 from oscine.models.errors import OscineError
-from oscine.probe.heads.settings import is_framewise
+from oscine.probe.heads.settings import is_framewise, no_patches
 
 
 class Needs(NamedTuple):
@@ -81,10 +81,7 @@ class Probe(nn.Module):
                 "take a probe of the last layer, such as LinearProbe"
             )
         if self.spatial and not encoder.spatial:
-            raise OscineError(
-                f"{type(self).__name__} compares the patches of a clip, {type(encoder).__name__} has one vector a clip; "
-                "take a probe of that, such as LinearProbe"
-            )
+            raise OscineError(no_patches(type(self).__name__, type(encoder).__name__))
         self.layers = None if layer is None else [layer]
         self.classes = classes
         self.dim = encoder.dim

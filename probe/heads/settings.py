@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from oscine.models.encoders.base.features import Selection
 from oscine.models.errors import OscineError
@@ -17,8 +17,15 @@ NORMS = ("layer", "batch", "none")
 SETS = ("clip", Selection.FRAMES)
 
 
+@dataclass(frozen=True)
+class HeadSettings:
+    """What the settings of every probe say of its class."""
+
+    spatial: ClassVar[bool] = False  # whether it compares the patches of a clip, so that there must be several
+
+
 @dataclass(frozen=True, kw_only=True)
-class OneLayer:
+class OneLayer(HeadSettings):
     """Settings of a probe that reads one layer.
 
     Args:
@@ -29,7 +36,7 @@ class OneLayer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManyLayers:
+class ManyLayers(HeadSettings):
     """Settings of a probe that reads all layers.
 
     Args:
@@ -40,7 +47,7 @@ class ManyLayers:
 
 
 @dataclass(frozen=True)
-class VectorSettings:
+class VectorSettings(HeadSettings):
     """Settings of a linear layer on one vector a clip, or one a frame.
 
     Args:
@@ -109,7 +116,7 @@ class Head2ToeSettings(ManyLayers, VectorSettings):
 
 
 @dataclass(frozen=True)
-class AttentionSettings:
+class AttentionSettings(HeadSettings):
     """Settings of attention over patches.
 
     Args:
@@ -117,6 +124,8 @@ class AttentionSettings:
     """
 
     pool: str = "clip"
+
+    spatial: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         choose(self.pool, SETS)
@@ -176,13 +185,15 @@ class PrototypicalSettings(OneLayer):
     prototype_lr: float = 0.04
     authors_reshape: bool = False
 
+    spatial: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if self.prototypes_per_class < 1:
             raise OscineError(f"{self.prototypes_per_class} prototypes per class; a class needs at least 1 to be seen")
 
 
 @dataclass(frozen=True)
-class PrototypeSettings:
+class PrototypeSettings(HeadSettings):
     """Settings of prototypes that no class owns.
 
     Args:
@@ -195,6 +206,7 @@ class PrototypeSettings:
     prototypes: int = 10_000
     dropout: float = 0.0
 
+    spatial: ClassVar[bool] = True
     pools: ClassVar[Collection[str]] = SETS
 
     def __post_init__(self) -> None:
@@ -224,7 +236,7 @@ class ConvexGatedSettings(ManyLayers, PrototypeSettings):
 
 
 # The name of every probe's class to its file in the room, and its settings.
-OUR_PROBES: dict[str, tuple[str, type[Any]]] = {
+OUR_PROBES: dict[str, tuple[str, type[HeadSettings]]] = {
     "LinearProbe": ("heads.linear", LinearSettings),
     "MLPProbe": ("heads.linear", MLPSettings),
     "LayerGatedProbe": ("heads.linear", LayerGatedSettings),
@@ -254,6 +266,12 @@ def choose(name: str, choices: Collection[str]) -> str:
     if name not in choices:
         raise OscineError(f"{name!r} is not known to this probe; choose from {', '.join(choices)}")
     return name
+
+
+def no_patches(probe: str, encoder: str) -> str:
+    """Say that a probe compares patches and an encoder has one vector a clip, and what would do."""
+    remedy = "take a probe of that, such as LinearProbe"
+    return f"{probe} compares the patches of a clip, {encoder} has one vector a clip; {remedy}"
 
 
 def is_framewise(pool: str | None) -> bool:

@@ -9,17 +9,18 @@ from typing import Any
 
 from oscine.models.audio.scan import scan_folder
 from oscine.models.encoders.base.devices import AUTO, check_device
+from oscine.models.encoders.base.features import check_layers
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import as_path, check_name, instead_of
 from oscine.models.json_text import check_fields, read_json
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.settings_checks import check_kind, check_settings
-from oscine.models.zoo import check_encoder
+from oscine.models.zoo import check_encoder, outline_of
 from oscine.probe.finetune.settings import TuningSettings
 from oscine.probe.fit.search_space import SearchSettings, check_optuna, search_space
 from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.registry import PROBES
-from oscine.probe.heads.settings import CALLED, HEADS, is_framewise
+from oscine.probe.heads.settings import CALLED, HEADS, is_framewise, no_patches
 from oscine.probe.results.run_files import BEGUN, STATES, check_replaceable, recover
 from oscine.probe.tasks.open import Clips, asks_for_frames, check_task, read_clips
 from oscine.probe.tasks.settings import BIRDSET, ClipSettings
@@ -154,6 +155,7 @@ def check_run(settings: ProbeRunSettings) -> Clips:
         check_optuna()
         search_space(head_of(settings.probe), search.space.fit, search.space.head)
     check_encoder(settings.encoder, None, settings.random_weights)
+    _check_reads(settings)
     check_device(settings.device)
     if settings.embeddings and not settings.embeddings.is_file():
         meant = instead_of(settings.embeddings, "check the path of --embeddings")
@@ -190,7 +192,7 @@ def as_begun(settings: ProbeRunSettings, given: Collection[str] = ()) -> ProbeRu
     return replace(settings, head=begun["head"], fit=fit, tuning=tuning)
 
 
-def head_of(probe: str) -> type:
+def head_of(probe: str) -> type[Any]:
     """Return what says which settings a probe has: a dataclass without torch, or the class itself of a user's probe."""
     return HEADS.get(probe) or PROBES[probe]
 
@@ -213,6 +215,15 @@ def _check_together(settings: ProbeRunSettings, frames: bool) -> None:
         )
     if settings.seconds and frames:
         raise Misuse("--seconds cuts clips, but dcase2016 asks for whole recordings; leave it out")
+
+
+def _check_reads(settings: ProbeRunSettings) -> None:
+    """Refuse a probe of a layer or of patches that the encoder lacks, as far as its row or config.json tells it."""
+    outline, layer = outline_of(settings.encoder), settings.whole_head().get("layer")
+    if outline.depth and isinstance(layer, int):
+        check_layers([layer], outline.depth)
+    if outline.spatial is False and head_of(settings.probe).spatial:
+        raise OscineError(no_patches(settings.probe, settings.encoder))
 
 
 def _check_tuning(settings: ProbeRunSettings, frames: bool) -> None:

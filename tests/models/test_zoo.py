@@ -14,11 +14,14 @@ import torch
 
 from oscine import __version__
 from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, PUBLISHED
+from oscine.models.encoders.bat import BAT
+from oscine.models.encoders.convnext import ConvNeXt
+from oscine.models.encoders.onnx_encoder import ONNXEncoder
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash
 from oscine.models.hub.encoder_files import ENCODER_SETTINGS
 from oscine.models.hub.folder import ENCODERS, build, save_pretrained
-from oscine.models.zoo import check_encoder, create_model, fetch_weights, list_models
+from oscine.models.zoo import Outline, check_encoder, create_model, fetch_weights, list_models, outline_of
 
 SMALL = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 
@@ -42,6 +45,15 @@ def test_what_the_table_says_of_a_model_is_what_it_has(name):
     assert (encoder.sample_rate, encoder.seconds) == (row.sample_rate, row.seconds)
     sizes = {**row.sizes, **row.config}
     assert (encoder.dim, encoder.depth) == (sizes["dim"], sizes["depth"])
+    assert outline_of(name) == Outline(encoder.depth, encoder.spatial)
+
+
+def test_a_folder_tells_what_its_encoder_is_before_it_is_opened(tmp_path):
+    kinds = {"bat": BAT(**SMALL), "convnext": ConvNeXt([1, 1, 1, 2], [8, 8, 8, 8], seconds=1.0), "onnx": ONNXEncoder()}
+    for name, encoder in kinds.items():
+        save_pretrained(encoder, tmp_path / name)
+        assert outline_of(f"local-dir:{tmp_path / name}") == Outline(encoder.depth, encoder.spatial), name
+    assert outline_of("hf-hub:robin/tiny") == Outline()
 
 
 def test_the_zoo_is_listed_and_checked_without_torch():

@@ -45,6 +45,7 @@ def test_what_may_be_chosen_is_what_there_is() -> None:
     for name, kind in PROBES.items():
         if issubclass(kind, VectorProbe):
             assert kind.pools == HEADS[name].pools, name
+        assert kind.spatial == HEADS[name].spatial, name
     assert tuple(NORM_LAYERS) == NORMS
     assert tuple(LOSS_FUNCTIONS) == LOSSES
     assert tuple(name.lower() for name in BIRDSET_SETS) == BIRDSET

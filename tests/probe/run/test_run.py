@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ import soundfile
 from oscine.cli import dispatch
 from oscine.cli.console import config
 from oscine.cli.probe.probe import parser, settings_of
+from oscine.models.encoders.onnx_encoder import ONNXEncoder
 from oscine.models.errors import Misuse, OscineError
+from oscine.models.hub.folder import save_pretrained
 from oscine.probe import FitSettings, ProbeRunSettings, run_probe
+from oscine.probe.run.settings import check_run
 
 RATE = 16_000
 
@@ -62,6 +66,24 @@ def test_every_field_is_an_option_with_the_same_value_where_none_is_given() -> N
     own = {"head", "fit"}  # which the configuration sets
     differ = {one.name for one in fields(plain) if getattr(settings, one.name) != getattr(plain, one.name)}
     assert differ <= own
+
+
+def test_what_an_encoder_lacks_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    save_pretrained(ONNXEncoder(), tmp_path / "vectors")
+    vectors: dict[str, Any] = {"encoder": f"local-dir:{tmp_path / 'vectors'}", "random_weights": False}
+    whole = "compares the patches of a clip, local-dir:.*vectors has one vector a clip; take a probe of that"
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"head": {"pool": "mean", "layer": 6}}, "layer 6 of an encoder with 6: choose from 0 to 5, or back from -1"),
+        ({"probe": "AttentiveProbe", "head": {"layer": -7}}, "layer -7 of an encoder with 6"),
+        ({**vectors, "head": {"pool": "pooled", "layer": 1}}, "layer 1 of an encoder with 1"),
+        ({**vectors, "probe": "ConvexGatedProbe", "head": {}}, f"ConvexGatedProbe {whole}"),
+        ({**vectors, "probe": "PrototypicalProbe", "head": {}}, f"PrototypicalProbe {whole}"),
+    ]
+    for changes, said in refused:
+        with pytest.raises(OscineError, match=said):
+            check_run(small(**changes))
+    check_run(small(head={"pool": "mean", "layer": -6}))
+    check_run(small(**vectors, head={"pool": "pooled"}))
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
