@@ -59,7 +59,10 @@ FOLDER = Path(__file__).parent / "bundled"  # FOLDER/name holds weights, config 
 GIVE_FILE = "checkpoint_path=FILE in Python, --checkpoint FILE in commands"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 # Settings that people know from timm's `create_model`, and what does the same here.
-LAYERS = "encoder(waveform, layers=[0, 5]) returns the features of these layers, encoder.forward_intermediates timm's"
+LAYERS = (
+    "encoder(waveform, layers=[0, 5]) returns the features of these layers, encoder.forward_intermediates timm's, of a "
+    "spectrogram"
+)
 INSTEAD_OF_TIMM = {
     "num_classes": "encoders have no classifier; the probes of oscine.probe have, such as LinearProbe(encoder, classes)",
     "in_chans": "encoders take mono waveforms; load_audio mixes the channels of a recording, or reads one (channel=)",

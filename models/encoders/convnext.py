@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from einops import rearrange
 from torch import Tensor
 
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, timm_indices
 from oscine.models.encoders.base.layers import run_blocks
 from oscine.models.encoders.base.spectral_encoder import SpectralEncoder
 from oscine.models.encoders.frontends.decibels import ConvNeXtFrontend
@@ -67,13 +67,50 @@ class ConvNeXt(SpectralEncoder):
     def features(self, input: Tensor, layers: Sequence[int] | None = None) -> Features:
         """Compute the features of a spectrogram [batch, frames, mel] of its frontend."""
         wanted = self.layer_numbers(layers)
-        self._check_spectrogram(input)
-        image = rearrange(input, "batch frames mel -> batch 1 mel frames").to(next(self.stem.parameters()).dtype)
         last = cast(ConvNeXtStage, self.stages[-1])
-        begun = last.downsample(self.stages[:-1](self.stem(image)))
+        begun = last.downsample(self.stages[:-1](self.embed(input)))
         *maps, final = run_blocks(last.blocks, begun, [*wanted, self.depth - 1], checkpointing=last.grad_checkpointing)
         patches = [rearrange(one, "batch dim freq time -> batch time freq dim") for one in maps]
         return Features.of_patches(patches, self.head(final))
+
+    def embed(self, spectrogram: Tensor) -> Tensor:  # [batch, width, freq, time]
+        """Make of a spectrogram [batch, frames, mel] what the first stage reads."""
+        self._check_spectrogram(spectrogram)
+        image = rearrange(spectrogram, "batch frames mel -> batch 1 mel frames")
+        return self.stem(image.to(next(self.stem.parameters()).dtype))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the maps of stages, with timm's signature and results, for code that was written for timm.
+
+        Stages, of which the layers are the last one's blocks. x: a spectrogram [batch, frames, mel], or the image [batch, 1,
+        frames, mel]. indices: stages by number, or how many from the end; they come in the order of depth, [batch, width,
+        time, freq] each. norm: changes nothing, since the norm of this network comes after its pooling.
+        """
+        if output_fmt != "NCHW":
+            raise OscineError(f"output_fmt is {output_fmt!r}, expected NCHW, in which stages have their maps")
+        wanted, last = timm_indices(indices, len(self.stages)), len(self.stages) - 1
+        begun = self.embed(x[:, 0] if x.ndim == 4 and x.shape[1] == 1 else x)
+        maps = run_blocks(self.stages, begun, wanted if stop_early else [*wanted, last])
+        maps = [rearrange(one, "batch width freq time -> batch width time freq") for one in maps]
+        intermediates = maps[: len(wanted)]
+        return intermediates if intermediates_only else (maps[-1], intermediates)
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """What timm's wrappers ask of a model: the name, width and stride of every stage that it can return."""
+        strides = [STRIDE >> halved for halved in reversed(range(len(self.stages)))]
+        return [
+            {"module": f"stages.{stage}", "num_chs": width, "reduction": stride}
+            for stage, (width, stride) in enumerate(zip(self.config["widths"], strides, strict=True))
+        ]
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         for stage in self.stages:

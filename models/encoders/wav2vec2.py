@@ -191,7 +191,7 @@ class Transformer(nn.Module):
         self.pre_norm = pre_norm
         self.pos_conv_embed = nn.ModuleDict({"conv": positions})
         self.layer_norm = nn.LayerNorm(sizes.dim)
-        kind = PreNormBlock if pre_norm else PostNormBlock
+        kind = PreNormWav2Vec2Block if pre_norm else Wav2Vec2Block
         self.layers = nn.ModuleList(kind(sizes, rate) for rate in drop_path_rates(sizes.drop_path, sizes.depth))
 
     def forward(self, tokens: Tensor, wanted: Sequence[int], *, checkpointing: bool = False) -> list[Tensor]:
@@ -204,8 +204,8 @@ class Transformer(nn.Module):
         return [self.layer_norm(out) if layer == last else out for layer, out in zip(wanted, outputs, strict=True)]
 
 
-class PostNormBlock(nn.Module):
-    """Attention, then an MLP, each normalised after its residual sum."""
+class Wav2Vec2Block(nn.Module):
+    """Attention, then an MLP, each normalised after its residual sum, under the published names: BAT's block has others."""
 
     def __init__(self, sizes: BlockSizes, drop_path: float) -> None:
         super().__init__()
@@ -220,7 +220,7 @@ class PostNormBlock(nn.Module):
         return self.final_layer_norm(tokens + self.drop_path(self.feed_forward(tokens)))
 
 
-class PreNormBlock(PostNormBlock):
+class PreNormWav2Vec2Block(Wav2Vec2Block):
     """Attention, then an MLP, each on what was normalised before."""
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -105,6 +105,18 @@ def check_layers(layers: Sequence[int], depth: int) -> None:
             )
 
 
+def timm_indices(indices: int | Sequence[int] | None, depth: int) -> list[int]:
+    """Read layers as timm names them: all, the last few, or some; from the first to the last, each once."""
+    if indices is None:
+        return list(range(depth))
+    if isinstance(indices, int):
+        if not 0 < indices <= depth:
+            raise OscineError(f"the last {indices} of {depth} layers were asked for; choose from 1 to {depth}")
+        return list(range(depth - indices, depth))
+    check_layers(indices, depth)
+    return sorted({layer % depth for layer in indices})
+
+
 def check_pools(pools: Sequence[str], layers: Sequence[int] | None = None) -> None:
     """Raise where pools are asked for that no encoder has, or layers of a pool that has none."""
     unknown = [pool for pool in pools if pool not in VECTORS]

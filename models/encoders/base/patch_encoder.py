@@ -9,7 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from oscine.models.encoders.base.features import Features
+from oscine.models.encoders.base.features import Features, timm_indices
 from oscine.models.encoders.base.layers import CHUNK, gather_patches, join_chunks, run_blocks
 from oscine.models.encoders.base.spectral_encoder import SpectralEncoder
 from oscine.models.encoders.frontends.mel import MELS, PATCH, Frontend
@@ -155,7 +155,7 @@ class PatchEncoder(SpectralEncoder):
             )
         if output_fmt not in LAYOUTS:
             raise OscineError(f"output_fmt is {output_fmt!r}, expected {' or '.join(LAYOUTS)}")
-        wanted = self._indices(indices)
+        wanted = timm_indices(indices, self.depth)
         image = x.ndim == 4 and x.shape[1] == 1
         outputs = self.encode(x[:, 0] if image else x, layers=wanted if stop_early else [*wanted, -1])
         final = self.finish(outputs[-1])
@@ -202,16 +202,6 @@ class PatchEncoder(SpectralEncoder):
     def pool(self, last: Tensor) -> Tensor:  # [batch, dim]
         """Pool the last block's raw output [batch, 1 + patches, dim] to a vector a clip, as the published model does."""
         raise NotImplementedError
-
-    def _indices(self, indices: int | Sequence[int] | None) -> list[int]:
-        """Read layers as timm names them: all, the last few, or some; from the first to the last, each once."""
-        if not isinstance(indices, int):
-            return sorted(set(self.layer_numbers(indices)))
-        if not 0 < indices <= self.depth:
-            raise OscineError(
-                f"the last {indices} of {self.depth} layers were asked for; choose from 1 to {self.depth}"
-            )
-        return list(range(self.depth - indices, self.depth))
 
     def _check_spectrogram(self, spectrogram: Tensor) -> None:
         fits = spectrogram.ndim == 3 and spectrogram.shape[2] == MELS and spectrogram.shape[1] % PATCH == 0

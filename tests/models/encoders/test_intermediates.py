@@ -18,8 +18,10 @@ from oscine.models.encoders.base.patch_encoder import PatchEncoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.beats import BEATs
 from oscine.models.encoders.bird_mae import BirdMAE
+from oscine.models.encoders.convnext import ConvNeXt
 from oscine.models.encoders.eat import EAT
 from oscine.models.errors import OscineError
+from oscine.models.timm_parts import ConvNeXt as Network
 
 DIM, DEPTH, FRAMES = 48, 3, 112
 ENCODERS = {
@@ -142,6 +144,46 @@ def test_a_long_image_gives_a_long_grid(name):
 def test_what_cannot_be_done_is_refused(encoder, image, settings, words):
     with pytest.raises(OscineError, match=words):
         encoder.forward_intermediates(image, **settings)
+
+
+def convnext_and_timms() -> tuple[ConvNeXt, Network]:
+    """A ConvNeXt of ours and timm's, with the same weights."""
+    torch.manual_seed(0)
+    ours = ConvNeXt(depths=[1, 2, 1, 2], widths=[8, 12, 16, 24], seconds=1.0).eval().requires_grad_(False)
+    twin = Network(1, 0, depths=(1, 2, 1, 2), dims=(8, 12, 16, 24)).eval().requires_grad_(False)
+    twin.load_state_dict(ours.state_dict())
+    return ours, twin
+
+
+@pytest.mark.parametrize("indices", [None, 2, [1], [-1, 0], (2, 2)])
+@pytest.mark.parametrize("stop_early", [False, True])
+def test_stages_of_convnext_equal_timms(image, indices, stop_early):
+    ours, twin = convnext_and_timms()
+    final, maps = ours.forward_intermediates(image, indices, norm=True, stop_early=stop_early)
+    theirs, their_maps = twin.forward_intermediates(image.mT, indices, norm=True, stop_early=stop_early)
+    assert_close([one.mT for one in (final, *maps)], [theirs, *their_maps], atol=1e-5, rtol=0)
+    assert_close(ours.forward_intermediates(image[:, 0], indices, intermediates_only=True), maps, atol=0, rtol=0)
+
+
+def test_the_last_stage_of_convnext_has_the_last_layers_patches(image):
+    ours, _ = convnext_and_timms()
+    [stage] = ours.forward_intermediates(image, 1, intermediates_only=True)
+    assert torch.equal(stage.permute(0, 2, 3, 1), ours.features(image[:, 0]).patches[-1])
+    with pytest.raises(OscineError, match=r"output_fmt is 'NLC', expected NCHW"):
+        ours.forward_intermediates(image, output_fmt="NLC")
+
+
+def test_timms_feature_wrapper_takes_convnext(image):
+    ours, twin = convnext_and_timms()
+    assert [dict(info, module=None) for info in ours.feature_info] == [dict(i, module=None) for i in twin.feature_info]
+    wrapped = FeatureGetterNet(ours, out_indices=[0, 3])
+    assert wrapped.feature_info.channels() == [8, 24]
+    assert [tuple(made.shape) for made in wrapped(image)] == [(2, 8, FRAMES // 4, 32), (2, 24, FRAMES // 32, 4)]
+
+
+def test_the_signature_is_that_of_timms_convnext():
+    ours, theirs = (inspect.signature(kind.forward_intermediates).parameters for kind in (ConvNeXt, Network))
+    assert [(one.name, one.default) for one in ours.values()] == [(one.name, one.default) for one in theirs.values()]
 
 
 def test_an_image_of_three_colours_is_refused(encoder):
