@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from oscine.models.checkpoints import EMBEDDED, LAYOUT, PUBLISHED, UNVERIFIED, Published
-from oscine.models.zoo import create_model
+from oscine.models.encoders.names import ENCODERS
+from oscine.models.hub.folder import build
+from oscine.models.zoo import find_architecture
 from oscine.probe.results.runs import published_figures
 
 TEXT = (Path(__file__).resolve().parents[2] / "checkpoints.md").read_text()
@@ -47,8 +49,9 @@ def where(row: Published) -> dict[str, str]:
 
 
 def what(row: Published) -> dict[str, str]:
+    known = find_architecture(row.name)
     with torch.device("meta"):
-        encoder = create_model(row.name)
+        encoder = build(ENCODERS[known.encoder], known.config)
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     return {
         "name": row.name,
