@@ -41,6 +41,18 @@ def write_whole(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a file and see it on disk. Several processes may do so at once; half a line of a crash stays alone."""
+    line = f"{text}\n".encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+", buffering=0) as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else b"\n" + line
+        file.write(line)  # one write at the end of the file: no two lines mix
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write and read, which is there complete once the block has ended without an error, else not at all."""

@@ -23,7 +23,11 @@ from oscine.models.text.yaml_text import parse_yaml, read_yaml
 
 CONFIGS = Path(__file__).absolute().parents[2] / "configs"  # beside this room, in a checkout and in an installation
 FIRST = "Take this first"  # how the first line of a configuration begins that is the first choice
-FOLDERS = {"pretrain": ["pretrain"], "probe": ["probe", "finetune"]}  # where the configurations of a command lie
+FOLDERS = {
+    "pretrain": ["pretrain"],
+    "probe": ["probe", "finetune"],
+    "label": ["label"],
+}  # where the configurations of a command lie
 
 
 def shipped(kind: str) -> list[str]:
@@ -121,13 +125,13 @@ def contents(arguments: list[str]) -> list[dict[str, Any]]:
     return [content_of(source) for _, source in configs_in(arguments)]
 
 
-def configs_in(arguments: list[str]) -> Iterator[tuple[int, str]]:
-    """Yield the place of every --config's value, and that: a file, or YAML that is written out."""
+def configs_in(arguments: list[str], option: str = "--config") -> Iterator[tuple[int, str]]:
+    """Yield the place of the value of every such option, and that: a file, or YAML that is written out."""
     for place, one in enumerate(arguments):
-        option, equals, value = one.partition("=")
-        if option == "--config" and equals:
+        given, equals, value = one.partition("=")
+        if given == option and equals:
             yield place, value
-        elif option == "--config" and place + 1 < len(arguments):
+        elif given == option and place + 1 < len(arguments):
             yield place + 1, arguments[place + 1]
 
 
@@ -167,6 +171,7 @@ def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
     """Parse arguments on top of a CONFIG's keys, which are the values that --help shows."""
     made.prog = made.prog.replace("CONFIG", name_of(path))
     made.default_config_files = [glob.escape(str(path))]
+    hide_config_files(made)
     hide_jsonargparse_extras(made)
     for source in [str(path), *(source for _, source in configs_in(arguments))]:
         check_content(content_of(source), "--config" if written_out(source) else source, made.orders)
@@ -179,9 +184,23 @@ def parse(made: Parser, path: Path, arguments: list[str]) -> Namespace:
     return settings
 
 
+def parse_added(made: Parser, kind: str, arguments: list[str], option: str) -> Namespace:
+    """Parse arguments of a command without a CONFIG, of which an option may name one, whose keys all others come before."""
+    found: list[str] = list(arguments)
+    moved: list[str] = []
+    for place, source in reversed([*configs_in(arguments, option)]):
+        path = find(kind, source)
+        check_content(read(path), path, made.orders)
+        moved = [option, str(path), *moved]
+        found[place - (found[place] == source) : place + 1] = []
+    hide_jsonargparse_extras(made)
+    settings = made.parse_args([*moved, *found])
+    settings.pop(option.removeprefix("--"), None)
+    return settings
+
+
 def hide_jsonargparse_extras(made: Parser) -> None:
     """Leave out of --help what jsonargparse adds to it for those who know it; all of it works nevertheless."""
-    hide_config_files(made)
     for action in actions_of(made):
         action.option_strings = [option for option in action.option_strings if not option.endswith("+")]
         if action.help == "Path to a configuration file." or action.dest.endswith(".help"):  # of a section, of a class

@@ -38,6 +38,11 @@ EXAMPLES = {  # by the command
         "oscine label suggest birds.parquet --count 50 --out queue.csv",
         "oscine label combine labels/*.jsonl --out labels.csv",
     ],
+    "label simulate": [
+        "oscine label simulate birds.parquet --table labels.csv --out runs/label/birds",
+        "oscine label simulate a.parquet b.parquet --table labels.csv --out OUT --components 64",
+        "oscine label simulate birds.parquet --table labels.csv --out OUT --suite activeglae",
+    ],
     "embed": [
         "oscine embed FOLDER --model bird_mae_tiny --out birds.parquet",
         "oscine embed FOLDER --model bird_mae_tiny --out birds.csv",

@@ -13,7 +13,9 @@ from oscine.cli.console.command import call, paragraphs
 from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
 
-STEPS: dict[str, str] = {}
+STEPS: dict[str, str] = {
+    "simulate": "say what strategies would have saved on clips that have labels already",
+}
 PURPOSE = (
     """Choose which clips of a table of embeddings to label next, label them, and combine what several people said."""
 )
@@ -27,7 +29,10 @@ def main(arguments: list[str]) -> int | None:
     if step not in STEPS:
         meant = "".join(f"did you mean {near}? " for near in get_close_matches(step, STEPS, n=1))
         raise Misuse(f"no step {step!r}; {meant}there are {', '.join(STEPS)}")
-    return call(getattr(importlib.import_module(f"oscine.cli.label.{step}"), step), rest, f"label {step}")
+    module = importlib.import_module(f"oscine.cli.label.{step}")
+    if hasattr(module, "main"):  # where arguments are more than a signature says
+        return module.main(rest)
+    return call(getattr(module, step), rest, f"label {step}")
 
 
 def usage() -> str:

@@ -28,11 +28,14 @@ def default_workers(device: torch.device) -> int:
     return max(1, min(2 if device.type == "cpu" else 16, cores() - 1))
 
 
-def read_in_processes(items: Dataset[Any], order: Iterable[Any] | None = None, *, workers: int) -> Iterator[Any]:
+def read_in_processes(
+    items: Dataset[Any], order: Iterable[Any] | None = None, *, workers: int, in_order: bool = True
+) -> Iterator[Any]:
     """Read items in order, in other processes; with 0 workers in this one. The global random state stays as it is.
 
-    order: what the items are asked for, one by one as they come; all of their numbers by default. An item that is an error
-    of ours is raised here: a worker would raise it as the text of its traceback.
+    order: what the items are asked for, one by one as they come; all of their numbers by default. in_order: False yields
+    each as soon as it is there. An item that is an error of ours is raised here: a worker would raise it as the text of its
+    traceback.
     """
     import torch
     from torch.utils.data import DataLoader
@@ -45,6 +48,7 @@ def read_in_processes(items: Dataset[Any], order: Iterable[Any] | None = None, *
         collate_fn=_unchanged,
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),
+        in_order=in_order,
     )
     try:
         for item in loader:

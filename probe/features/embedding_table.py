@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -31,31 +32,18 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
     table's clips must begin; that clip must not go on after the row's end.
     """
     path = Path(path)
-    schema, made_by = read_schema(path), read_made_by(path)
-    if "columns" not in made_by:
-        raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
-    if CHANNEL in task.rows:
-        raise OscineError(f"the labels are of channels, the rows of {path} are not; leave the table out")
-    if CHANNEL in schema.names:
-        raise OscineError(
-            f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
-        )
+    made_by = _check_table(path, task.rows)
     _check_encoder(path, made_by, encoder)
     warn_of_longer(task.rows, encoder.seconds)
     columns = _columns(path, made_by, encoder, needs)
     table = read_table(path, list(columns.values()))
-    clips = table.select(KEYS).to_pandas()
-    places = _places(path, clips, LabelledClips(task.rows, encoder.sample_rate, encoder.seconds))
+    places = _places(path, table, LabelledClips(task.rows, encoder.sample_rate, encoder.seconds))
     layers = encoder.layer_numbers(needs.layers)
 
     def vectors(pool: str, layer: int) -> Tensor:  # [row, dim], dim being 0 where they are not needed
         if (pool, layer) not in columns:
             return torch.empty(len(places), 0)
-        column = table[columns[pool, layer]].combine_chunks()
-        numbers = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, encoder.dim)[places].astype(np.float32)
-        if not np.isfinite(numbers).all():
-            raise OscineError(f"{path} holds numbers that are not finite, of pool {pool}, layer {layer}; make it anew")
-        return torch.from_numpy(numbers)
+        return torch.from_numpy(_vectors(path, table, columns[pool, layer], places))
 
     means = torch.stack([vectors(Selection.MEAN, layer) for layer in layers])[:, :, None, None]
     return Features(
@@ -65,6 +53,59 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
         else torch.empty(len(layers), len(places), 0, encoder.grid[1], encoder.dim),
         pooled=vectors(Selection.POOLED, encoder.depth - 1),
     )
+
+
+def read_vectors(path: str | Path, rows: pd.DataFrame, column: str | None = None) -> np.ndarray:  # [row, dim]
+    """Read one vector of every row from a table in Parquet, found as `read_embedded` finds it; no encoder is opened.
+
+    column: of the table; by default the only one that it has, or that of the pooled vectors.
+    """
+    path = Path(path)
+    made_by = _check_table(path, rows)
+    name, seconds = _column(path, made_by, column), made_by["clip_seconds"]
+    warn_of_longer(rows, seconds)
+    table = read_table(path, [name])
+    places = _places(path, table, LabelledClips(rows, made_by["sample_rate"], seconds))
+    return _vectors(path, table, name, places)
+
+
+def _check_table(path: Path, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return what made a table; raise where it has no embeddings, or none of the rows'."""
+    schema, made_by = read_schema(path), read_made_by(path)
+    if "columns" not in made_by:
+        raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
+    if CHANNEL in rows:
+        raise OscineError(f"the labels are of channels, the rows of {path} are not; leave the table out")
+    if CHANNEL in schema.names:
+        raise OscineError(
+            f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
+        )
+    return made_by
+
+
+def _column(path: Path, made_by: dict[str, Any], column: str | None) -> str:
+    """Return the column of vectors that is asked for."""
+    held = made_by["columns"]
+    if column is None:
+        pooled = [name for name, made in held.items() if made["pool"] == Selection.POOLED]
+        if len(found := pooled or list(held)) == 1:
+            return found[0]
+    elif column in held:
+        return column
+    asked = "several columns of vectors" if column is None else f"no column {column!r}"
+    raise OscineError(f"{path} has {asked}; name one of {', '.join(held)}")
+
+
+def _vectors(path: Path, table: pa.Table, column: str, places: Sequence[int]) -> np.ndarray:  # [row, dim]
+    """Return the vectors of a column at some of the table's places; raise where they hold what is no number."""
+    flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    numbers = flat.reshape(len(table), -1)[places].astype(np.float32)
+    if len(bad := np.flatnonzero(~np.isfinite(numbers).all(1))):
+        name, start = (table[key][places[bad[0]]].as_py() for key in ("file", "start_time"))
+        raise OscineError(
+            f"{path} holds numbers that are not finite: {column} of {name} from {start:g} s; make it anew"
+        )
+    return numbers
 
 
 def _check_encoder(path: str | Path, made_by: dict[str, Any], encoder: Encoder) -> None:
@@ -107,8 +148,9 @@ def _columns(path: str | Path, made_by: dict[str, Any], encoder: Encoder, needs:
     return {pair: held[pair] for pair in wanted}
 
 
-def _places(path: str | Path, clips: pd.DataFrame, rows: LabelledClips) -> list[int]:
+def _places(path: str | Path, table: pa.Table, rows: LabelledClips) -> list[int]:
     """Find the number of every row's clip in the table: columns file, start_time, end_time."""
+    clips = table.select(KEYS).to_pandas()
     begins = [round(start * rows.sample_rate) for start in clips["start_time"]]
     known = {clip: place for place, clip in enumerate(zip(clips["file"], begins))}
     ends = clips["end_time"].to_numpy()

@@ -18,6 +18,7 @@ from oscine.models.audio.load import one_clip
 from oscine.models.encoders.base.features import Selection
 from oscine.models.encoders.frontends.mel import KaldiFbank
 from oscine.models.errors import OscineError
+from oscine.models.progress import ShowProgress, show_nothing
 from oscine.probe.fit.judge import FeatureSource, Judgement, score
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.kinds import TaskKind
@@ -30,15 +31,18 @@ TEMPERATURE = 0.07  # of the neighbours' votes, as in arXiv 1805.01978
 CHUNK = 1024  # rows that are compared with all others at once
 
 
-def log_mel_statistics(task: Task, seconds: float, batch_size: int = 16) -> Tensor:  # [rows, 2 * mel]
+def log_mel_statistics(
+    task: Task, seconds: float, batch_size: int = 16, *, progress: ShowProgress = show_nothing
+) -> Tensor:  # [rows, 2 * mel]
     """Compute mean and standard deviation over time of every log mel band, for every row: the floor under every encoder."""
     fbank = KaldiFbank(SAMPLE_RATE)
     clips = LabelledClips(task.rows, SAMPLE_RATE, seconds)
-    bands = [
-        fbank(torch.stack([one_clip(waveform, clips.samples) for waveform in batch]))
-        for batch in read_batches(clips, batch_size)
-    ]
-    return torch.cat([torch.cat([mel.mean(1), mel.std(1)], dim=1) for mel in bands])
+    found = []
+    for number, batch in enumerate(read_batches(clips, batch_size), 1):
+        mel = fbank(torch.stack([one_clip(waveform, clips.samples) for waveform in batch]))
+        found.append(torch.cat([mel.mean(1), mel.std(1)], dim=1))
+        progress(min(number * batch_size, len(clips)), len(clips))
+    return torch.cat(found)
 
 
 def layer_scores(features: FeatureSource, task: Task) -> dict[str, np.ndarray]:

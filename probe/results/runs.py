@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oscine.models.errors import OscineError
-from oscine.models.files import similar_path
+from oscine.models.files import append_line, similar_path
 from oscine.models.json_text import as_record, dotted, parse_json, read_json
 from oscine.models.text.words import counted
 from oscine.probe.results.run_files import SCORES
@@ -80,15 +79,7 @@ class Row(NamedTuple):
 
 def add_run(path: str | Path, run: Run) -> None:
     """Add a line to a results file. Several processes may do so at once; what a crash leaves is skipped by who reads."""
-    line = (json.dumps(asdict(run), default=str) + "\n").encode()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+", buffering=0) as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read() == b"\n" else b"\n" + line
-        file.write(line)  # one write at the end of the file: no two lines mix
-        os.fsync(file.fileno())
+    append_line(Path(path), json.dumps(asdict(run), default=str))
 
 
 def read_runs(path: str | Path, name: str = "") -> list[Run]:

@@ -29,14 +29,19 @@ def initial_set(name: str, features: np.ndarray, k: int, generator: np.random.Ge
     random · typiclust: the most typical clip of each of k clusters · kmeans: the clip nearest to each centre · coreset: the
     clip nearest to the mean, then the farthest ones, which are mostly outliers.
     """
-    if name not in INITIAL_SETS:
-        raise Misuse(f"no initial set {name!r}; expected one of {', '.join(INITIAL_SETS)}")
+    check_initial_set(name)
     none = np.array([], dtype=np.int64)
     state = State(features, None, none, none, np.arange(len(features)))
     if name != "kmeans":
         return choose(name, state, k, generator)
     k = min(k, len(state.features))
     return fill_up(nearest_to_centres(state.features, k, generator), state, k, generator)
+
+
+def check_initial_set(name: str) -> None:
+    """Raise where no initial set has that name."""
+    if name not in INITIAL_SETS:
+        raise Misuse(f"no initial set {name!r}; expected one of {', '.join(INITIAL_SETS)}")
 
 
 def default_strategy(several: bool) -> Default:

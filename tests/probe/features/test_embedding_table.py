@@ -17,13 +17,14 @@ from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.errors import OscineError
-from oscine.probe.features.embedding_table import read_embedded
+from oscine.probe.features.embedding_table import read_embedded, read_vectors
 from oscine.probe.features.encoding import encode_task
 from oscine.probe.fit.judge import judge
 from oscine.probe.fit.settings import FitSettings
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.heads.probe import Needs
 from oscine.probe.tasks.task import Task, read_task
+from tests.embedding_tables import write_embeddings, write_labels
 
 ALL = Needs(layers=None, parts=("cls", "mean", "pooled"))
 
@@ -167,3 +168,36 @@ def test_what_is_no_table_of_embeddings_is_refused(encoder: Encoder, task: Task,
     pd.DataFrame({"file": ["a.wav"]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(OscineError, match="was not written by oscine embed"):
         read_embedded(tmp_path / "other.parquet", encoder, task, ALL)
+
+
+def test_vectors_are_those_that_a_probe_is_given_and_need_no_encoder(encoder: Encoder, task: Task, table: Path) -> None:
+    features = read_embedded(table, encoder, task, ALL)
+    np.testing.assert_array_equal(read_vectors(table, task.rows), features.pooled.numpy())
+    np.testing.assert_array_equal(read_vectors(table, task.rows, "cls_1"), features.cls[1].numpy())
+
+
+def test_vectors_of_a_column_that_is_not_there_are_refused(task: Task, table: Path) -> None:
+    with pytest.raises(OscineError, match=r"all.parquet has no column 'cls_9'; name one of embedding, "):
+        read_vectors(table, task.rows, "cls_9")
+
+
+def test_a_table_of_several_columns_without_pooled_ones_asks_for_one(tmp_path: Path) -> None:
+    files = write_labels(tmp_path / "labels.csv", ["a", "b"], [1, 2])
+    vectors = np.arange(6.0).reshape(2, 3)
+    two = write_embeddings(tmp_path / "two.parquet", files, {"cls_1": vectors, "cls_2": vectors})
+    rows = read_task(tmp_path / "labels.csv").rows
+    with pytest.raises(OscineError, match=r"two.parquet has several columns of vectors; name one of cls_1, cls_2"):
+        read_vectors(two, rows)
+    one = write_embeddings(tmp_path / "one.parquet", files, {"cls_1": vectors})
+    np.testing.assert_array_equal(read_vectors(one, rows), vectors)
+
+
+def test_vectors_that_are_not_finite_are_refused_by_the_name_of_their_clip(tmp_path: Path) -> None:
+    files = write_labels(tmp_path / "labels.csv", ["a", "b"], [1, 2])
+    table = write_embeddings(tmp_path / "bad.parquet", files, {"embedding": np.array([[1.0, 2], [np.nan, 3]])})
+    rows = read_task(tmp_path / "labels.csv").rows
+    with pytest.raises(
+        OscineError, match=r"bad.parquet holds .* not finite: embedding of 001.wav from 0 s; make it anew"
+    ):
+        read_vectors(table, rows)
+    assert read_vectors(table, rows.iloc[:1]).shape == (1, 2)

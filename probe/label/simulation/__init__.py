@@ -1,0 +1,1 @@
+"""Replay strategies on labels that exist: what each would have saved."""
