@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> int | None:
     from oscine.probe.run.run import run_checked
 
     with progress_bar() as bar:
-        run = run_checked(settings, clips, bar)
+        run = run_checked(settings, clips, bar, command=shlex.join(["oscine", "probe", *arguments]))
     print_run(run)
     return None
 

@@ -294,9 +294,9 @@ def find_like_noise(
     like_noise = called | (left < (1 - LARGEST_LOSS) * found)
     if like_noise.all():
         logger.warning(
-            "every class sounds like noise: thresholds above noise would leave %d of the %d clips that are found at %.3f to "
-            "%.3f; they stay there, and noise may be taken for any class",
-            left.sum(), found.sum(), chosen.min(), chosen.max(),
+            "every class sounds like noise: thresholds above noise would leave %d of the %d clips that are found without; "
+            "each class keeps its own, and noise may be taken for any",
+            left.sum(), found.sum(),
         )  # fmt: skip
         return like_noise
     for column in (like_noise & (above_noise > chosen)).nonzero().flatten().tolist():

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
@@ -119,7 +119,10 @@ def breakdown_figure(spectrogram: Tensor, breakdown: LogitBreakdown, mel_scale: 
     heat = breakdown.heat
     heights = [1.5, *([1.5] if heat is not None else []), 0.5 + 0.21 * (len(breakdown.bars) + 1)]
     figure = Figure(figsize=(WIDE, 0.7 + sum(heights)), layout="constrained")
-    panels = figure.subplots(len(heights), 1, height_ratios=heights)
+    # Apart, so that the long names of summands take no room from the clip.
+    ratios = [0.4 + sum(heights[:-1]), 0.3 + heights[-1]]
+    clip, below = figure.subfigures(2, 1, squeeze=False, height_ratios=ratios)[:, 0]
+    panels = [*clip.subplots(len(heights) - 1, 1, squeeze=False)[:, 0], below.subplots()]
     show_spectrogram(panels[0], spectrogram, mel_scale)
     for box, label in breakdown.boxes.items():
         first, *others = label.split(", ")
@@ -127,7 +130,7 @@ def breakdown_figure(spectrogram: Tensor, breakdown: LogitBreakdown, mel_scale: 
             panels[0], box, mel_scale, f"{first} +{len(others)}" if len(others) > 1 else label
         )  # what a box has room for
     if heat is not None:
-        _show_heat(figure, panels[1], heat, len(spectrogram), mel_scale)
+        _show_heat(clip, panels[1], heat, len(spectrogram), mel_scale)
     for axes in panels[:-1]:
         axes.set_ylabel("kHz", fontsize=9)
         axes.tick_params(labelsize=8.5)
@@ -136,7 +139,7 @@ def breakdown_figure(spectrogram: Tensor, breakdown: LogitBreakdown, mel_scale: 
     return figure
 
 
-def _show_heat(figure: Figure, axes: Any, heat: Tensor, frames: int, mel_scale: MelScale) -> None:
+def _show_heat(figure: SubFigure, axes: Any, heat: Tensor, frames: int, mel_scale: MelScale) -> None:
     limit = max(heat.abs().max().item(), 1e-12)
     extent = (0.0, frames * mel_scale.frame_seconds, 0.0, float(mel_scale.bands))
     image = axes.imshow(
@@ -184,6 +187,8 @@ def frame(axes: Any, box: Box, mel_scale: MelScale, label: str = "") -> None:
     edge = Rectangle((first, box.low), last - first, height, fill=False, edgecolor=FRAMED, linewidth=1.4, zorder=3)
     axes.add_patch(edge).set_clip_on(False)  # at the clip's end half of the line lies outside
     if label:
-        inside = (first + 0.1 * (last - first), box.high - 0.15 * height)
+        left = last < 0.9 * axes.get_xlim()[1]  # at the clip's end a label reaches back into it
+        place = first + (0.1 if left else 0.9) * (last - first), box.high - 0.15 * height
         dark = [withStroke(linewidth=2, foreground="black")]
-        axes.text(*inside, label, color=FRAMED, fontsize=7, weight="bold", va="top", path_effects=dark)
+        side = "left" if left else "right"
+        axes.text(*place, label, color=FRAMED, fontsize=7, weight="bold", va="top", ha=side, path_effects=dark)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,7 +21,7 @@ from oscine.probe.metrics.sound_events import Matches, find_events, onset_matche
 from oscine.probe.report.cutouts import show_spectrogram
 from oscine.probe.report.examples import pictures
 from oscine.probe.report.html import COLOURS, GRID, INK, MUTED, WIDE, Report, plain_axes
-from oscine.probe.report.page import gated, show_gates, show_settings
+from oscine.probe.report.page import gated, show_gates
 from oscine.probe.report.score_sections import interval_rows, share_text
 from oscine.probe.results.intervals import Assessment
 from oscine.probe.tasks.frame_task import Event, FrameTask
@@ -70,12 +70,11 @@ class JudgedFrames:
         return recordings
 
 
-def frames_report(title: str, settings: Mapping[str, Any], judged: JudgedFrames, assessment: Assessment) -> Report:
+def frames_report(title: str, judged: JudgedFrames, assessment: Assessment) -> Report:
     """Make the report of what a frame-wise probe made of a frozen encoder.
 
     Args:
         title: of the page.
-        settings: of the run, nested as in its YAML.
         judged: the judgement, and what it was made of.
         assessment: of `assess_frames`, about it.
     """
@@ -97,7 +96,6 @@ def frames_report(title: str, settings: Mapping[str, Any], judged: JudgedFrames,
     page.heading("Classes")
     page.paragraph("All judged recordings together, the lowest onset F1 first. With few events a figure may be luck.")
     page.table(CLASS_HEADER, class_rows(judged))
-    show_settings(page, settings)
     return page
 
 

@@ -121,7 +121,7 @@ def show_false_positives(page: Report, fitted: FittedProbe) -> None:
 def say_thresholds(fitted: FittedProbe) -> str:
     """Say which thresholds are above what a probe says of silence and noise, and whether it learnt from these."""
     like_noise, kept = read_like_noise(fitted), "The probe that is kept for predict"
-    reason = "a threshold above noise would lose most of its clips"
+    reason = "a threshold above noise would lose most clips of a class"
     if {*like_noise} >= {*fitted.classes}:
         text = (
             f"{kept} has no threshold above its answers to silence and noise: every class sounds like noise to it, and "
@@ -129,8 +129,9 @@ def say_thresholds(fitted: FittedProbe) -> str:
         )
     elif like_noise:
         text = (
-            f"{kept} has thresholds above its answers to silence and noise, but for {class_names.listed(like_noise)}: that "
-            f"sounds like noise or is called so, and {reason}. Noise may be taken for it, and is not counted as such"
+            f"{kept} has thresholds above its answers to silence and noise, but not of classes that sound like noise or are "
+            f"called so, where {reason}: {class_names.listed(like_noise, 20)}. Noise may be taken for these, and is not "
+            "counted as such"
         )
     else:
         text = f"{kept} has thresholds above its answers to silence and noise"

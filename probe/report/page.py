@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,39 +27,45 @@ SHOWN_CLASSES = 6  # whose prototypes are shown: a page is to be read, and a pic
 
 def probe_report(
     title: str,
-    settings: Mapping[str, Any],
     judged: Judged,
     assessment: Assessment,
     *,
     layers: FeatureSource | None = None,
+    finetuned: bool = False,
 ) -> Report:
     """Make the report of what a clip-wise probe made of an encoder.
 
     Args:
         title: of the page.
-        settings: of the run, nested as in its YAML.
         judged: the judgement, and what it was made of.
         assessment: what `assess` says of it.
         layers: features as `baselines.ALL_LAYERS` needs them, for the scores of each layer; None leaves these out.
+        finetuned: whether the encoder has learnt, too.
     """
     page = Report(title)
-    page.paragraph(
-        f"The encoder {'learnt with the probe, in every part anew' if settings.get('finetune') else 'was frozen'}."
-    )
+    page.paragraph(f"The encoder {'learnt with the probe, in every part anew' if finetuned else 'was frozen'}.")
     show_scores(page, judged.task, judged.judgement, assessment)
     _layers(page, judged, layers)
     _prototypes(page, judged)
     _clips(page, judged)
     show_reliability(page, assessment)
     show_classes(page, judged.task, judged.judgement)
-    show_settings(page, settings)
     return page
 
 
-def show_settings(page: Report, settings: Mapping[str, Any]) -> None:
+def show_settings(page: Report, settings: Mapping[str, Any], command: str = "") -> None:
+    """End a page with the settings of its run, nested as in its YAML, folded, and the command that made it, if known."""
     shown = {name: value for name, value in settings.items() if name != "tuning" or settings.get("finetune")}
-    page.heading("Settings")
-    page.table(["setting", "value"], [[name, str(value)] for name, value in dotted(shown)])
+    given = [
+        [name, value if isinstance(value, str) else json.dumps(value, default=str)]
+        for name, value in dotted(shown)
+        if value not in (None, "")
+    ]
+    page.heading("Made by")
+    if command:
+        page.command(command)
+    with page.folded("Every setting that has a value"):
+        page.table(["setting", "value"], given, lines=True)
 
 
 def _layers(page: Report, judged: Judged, layers: FeatureSource | None) -> None:

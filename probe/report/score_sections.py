@@ -25,7 +25,7 @@ from oscine.probe.results.intervals import PLAIN, Assessment
 from oscine.probe.results.predictions import predictions_of
 from oscine.probe.tasks.class_names import listed
 from oscine.probe.tasks.kinds import TaskKind
-from oscine.probe.tasks.task import Task
+from oscine.probe.tasks.task import Task, as_columns
 
 SHOWN_TRIALS = 10  # in the table
 DRAWN_SCALINGS = (PLAIN, "platt")  # a temperature alone differs little from the latter
@@ -44,10 +44,13 @@ def show_scores(page: Report, task: Task, judgement: Judgement, assessment: Asse
     )
     page.heading("Scores")
     if assessment.intervals:
-        page.table(["score", "value", "95 % interval"], interval_rows(assessment.intervals))
+        guessed = guessing(task)
+        rows = [[*row, share_text(guessed.get(row[0], math.nan))] for row in interval_rows(assessment.intervals)]
+        page.table(["score", "value", "95 % interval", "guess"], rows)
         page.paragraph(
             f"Intervals are from {assessment.method}. They say how far other clips of "
-            "the same kind might have moved the score; not how far another seed, other labels or other places would."
+            "the same kind might have moved the score; not how far another seed, other labels or other places would. "
+            "A guess is always to say the most frequent class, or to rank clips by lot."
         )
     names = ("accuracy", "map", "cmap", "auroc", "f1")
     rows = []
@@ -57,6 +60,14 @@ def show_scores(page: Report, task: Task, judgement: Judgement, assessment: Asse
     page.table(["score", *judgement.parts, "mean", "spread"], rows)
     for sentence in assessment.omitted.values():
         page.paragraph(f"Left out: {sentence}.")
+
+
+def guessing(task: Task) -> dict[str, float]:
+    """Return what judged clips score by luck: of accuracy where each has one class, of cmap (about) and auroc."""
+    rows = torch.cat([part.test for part in task.parts])
+    shares = as_columns(task.targets[rows], len(task.classes)).double().mean(0)
+    luck = {"cmap": shares[shares > 0].mean().item(), "auroc": 0.5}
+    return luck | ({"accuracy": shares.max().item()} if task.kind is TaskKind.SINGLE else {})
 
 
 def interval_rows(intervals: Mapping[str, Interval]) -> list[list[str]]:

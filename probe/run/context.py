@@ -25,7 +25,7 @@ class RunContext:
     """A probe, an encoder and the settings of one run; whatever else it makes goes into its folder.
 
     batch_size: clips that are encoded at once. background: recordings without labels. searched: what chose the settings, by
-    the names of the task's parts.
+    the names of the task's parts. command: the call that began it, as it is typed; "" from Python.
     """
 
     probe: type[Probe]
@@ -35,6 +35,7 @@ class RunContext:
     batch_size: int
     background: Sequence[Path] = ()
     searched: Mapping[str, Search] = field(default_factory=dict)
+    command: str = ""
 
     @property
     def folder(self) -> Path:

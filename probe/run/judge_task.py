@@ -26,7 +26,7 @@ from oscine.probe.report.examples import Judged
 from oscine.probe.report.frames_page import JudgedFrames, frames_report
 from oscine.probe.report.html import Report, write_report
 from oscine.probe.report.mistakes import show_false_positives
-from oscine.probe.report.page import probe_report
+from oscine.probe.report.page import probe_report, show_settings
 from oscine.probe.report.score_sections import show_few_shot, show_search
 from oscine.probe.results.intervals import assess, assess_frames, judged_recordings
 from oscine.probe.results.predictions import predictions_of, write_predictions
@@ -143,13 +143,19 @@ def clip_findings(
         run.bar.say("the probe for oscine predict, and the report")
         fitted, judged = final()
         save_probe(fitted, run.folder / PROBE)
-        page = probe_report(run.title(name), run.settings.as_dict(), judged, evidence, layers=layers)
+        page = probe_report(run.title(name), judged, evidence, layers=layers, finetuned=run.settings.finetune)
         show_false_positives(page, fitted)
-        if run.searched:
-            show_search(page, run.searched)
-        write_report(page, run.folder / REPORT)
+        end_report(page, run)
 
     return Findings(found, {name: found}, rest)
+
+
+def end_report(page: Report, run: RunContext) -> None:
+    """Add to a page which settings a search chose, those of the run and its command, and write it."""
+    if run.searched:
+        show_search(page, run.searched)
+    show_settings(page, run.settings.as_dict(), run.command)
+    write_report(page, run.folder / REPORT)
 
 
 def begin_tuning(run: RunContext, task: Task) -> tuple[FineTuning, TuningStates]:
@@ -211,7 +217,7 @@ def curve_findings(run: RunContext, task: Task, name: str, judge_draw: Callable[
     def rest() -> None:
         page = Report(run.title(name))
         show_few_shot(page, {run.probe.__name__: curve}, task.kind.metric)
-        write_report(page, run.folder / REPORT)
+        end_report(page, run)
 
     points = [point.as_dict() for point in curve]
     return Findings({"few_shot": points}, {f"{name}_{point['shots']}_shot": point for point in points}, rest)
@@ -234,9 +240,6 @@ def judge_recordings(run: RunContext, scenes: FrameTask, name: str) -> Findings:
     def rest() -> None:
         save_probe(keep_frames(judgement, run.encoder, run.settings.head, task=scenes, name=name), run.folder / PROBE)
         judged = JudgedFrames(run.encoder, scenes, judgement)
-        page = frames_report(run.title(name), run.settings.as_dict(), judged, evidence)
-        if run.searched:
-            show_search(page, run.searched)
-        write_report(page, run.folder / REPORT)
+        end_report(frames_report(run.title(name), judged, evidence), run)
 
     return Findings(found, {name: found}, rest)

@@ -50,8 +50,8 @@ def run_probe(settings: ProbeRunSettings, *, progress: Bar | None = None) -> Pro
     return run_checked(settings, check_run(settings), progress or NoBar())
 
 
-def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar) -> ProbeRun:
-    """Run settings that `check_run` has passed, with the clips that it has read."""
+def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar, *, command: str = "") -> ProbeRun:
+    """Run settings that `check_run` has passed, with the clips that it has read. command: the call, for the report."""
     device = pick_device(settings.device)
     at_once = settings.batch_size or clips_at_once(device)
     settings = replace(settings, device=device, batch_size=at_once, head=settings.whole_head())
@@ -62,7 +62,7 @@ def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar) -> ProbeRun:
     task = task or open_task(settings, encoder.seconds, clips)
     check_selection(settings.fit.select_every, task.parts)
     name = task_name(settings)
-    run = RunContext(PROBES[settings.probe], encoder, settings, bar, at_once, clips.background)
+    run = RunContext(PROBES[settings.probe], encoder, settings, bar, at_once, clips.background, command=command)
     run.maker(task)()  # a probe that cannot be built is refused before anything is written
     if settings.layer_scores:
         check_layers_of(encoder, ALL_LAYERS)

@@ -342,7 +342,7 @@ def test_a_report_is_drawn(encoder: Encoder, task: Task) -> None:
         judgement = fit.judge()
         evidence = assess(judgement, task, Resampling(20))
         judged = Judged(encoder, task, judgement, fit.features)
-        page = probe_report("run", {}, judged, evidence).html()
+        page = probe_report("run", judged, evidence).html()
         assert "Predictions as sums" in page
         assert page.count("data:image/") >= 3
 

@@ -291,7 +291,7 @@ def test_where_every_class_sounds_like_noise_one_line_says_so(
     [said] = caplog.messages
     assert said.startswith("every class sounds like noise: thresholds above noise would leave 0 of the ")
     assert said.endswith(
-        f"{CLIPS} clips that are found at 0.500 to 0.500; they stay there, and noise may be taken for any class"
+        f"{CLIPS} clips that are found without; each class keeps its own, and noise may be taken for any"
     )
     assert not find_like_noise(fitted, task, made, chosen=chosen, above_noise=chosen).any()
 

@@ -92,7 +92,7 @@ def judgement(encoder: Encoder, task: FrameTask) -> FrameJudgement:
 
 def portrayed(encoder: Encoder, task: FrameTask, judgement: FrameJudgement, title: str = "") -> Report:
     evidence = assess_frames(judged_recordings(judgement, task), Resampling(100))
-    return frames_report(title, {"fit": {"lr": 1e-2}}, JudgedFrames(encoder, task, judgement), evidence)
+    return frames_report(title, JudgedFrames(encoder, task, judgement), evidence)
 
 
 def headings(page: str) -> list[str]:
@@ -103,7 +103,7 @@ def test_the_page_has_all_that_can_be_shown_and_nothing_to_fetch(
     encoder: Encoder, task: FrameTask, judgement: FrameJudgement
 ) -> None:
     page = portrayed(encoder, task, judgement, "a <run>").html()
-    assert headings(page) == ["Scores", "Which threshold?", "Recordings", "Classes", "Settings"]
+    assert headings(page) == ["Scores", "Which threshold?", "Recordings", "Classes"]
     assert page.count("<figure") == 3
     assert "a &lt;run&gt;" in page
     assert "drawer &amp; &lt;desk&gt;" in page
@@ -170,7 +170,7 @@ def test_a_probe_that_mixes_layers_shows_its_gate(encoder: Encoder, task: FrameT
 def test_without_validation_recordings_no_threshold_is_drawn(encoder: Encoder, task: FrameTask) -> None:
     bare = replace(task, parts=[task.parts[0]._replace(valid=torch.empty(0, dtype=torch.long))])
     page = portrayed(encoder, bare, judged(LinearProbe, encoder, bare, STEPS)).html()
-    assert headings(page) == ["Scores", "Recordings", "Classes", "Settings"]
+    assert headings(page) == ["Scores", "Recordings", "Classes"]
 
 
 def test_without_any_event_to_find_no_recording_is_drawn(

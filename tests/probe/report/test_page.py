@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from oscine.probe.heads.prototypical import PrototypicalProbe
 from oscine.probe.metrics.bootstrap import Resampling
 from oscine.probe.report.examples import Judged, confident_examples, explain, prototype_cutouts
 from oscine.probe.report.explain import as_prototype_probe
-from oscine.probe.report.page import probe_report
+from oscine.probe.report.html import Report
+from oscine.probe.report.page import probe_report, show_settings
+from oscine.probe.report.score_sections import guessing
 from oscine.probe.results.intervals import assess
-from oscine.probe.tasks.task import Task, read_task
+from oscine.probe.tasks.task import Part, Task, read_task
 
 RATE = 32_000
 BRIEF = FitSettings(steps=15, warmup=1, batch_size=8, lr=1e-2)
@@ -94,7 +97,6 @@ def test_the_page_has_what_this_probe_can_show_and_nothing_to_fetch(name: str, e
     layers = encode_task(encoder, single, ALL_LAYERS)
     page = probe_report(
         "a <run>",
-        {"head": {"pool": "mean"}, "fit": {"lr": 1e-2}},
         Judged(encoder, single, judgement, features),
         assess(judgement, single, Resampling(20)),
         layers=layers,
@@ -109,11 +111,9 @@ def test_the_page_has_what_this_probe_can_show_and_nothing_to_fetch(name: str, e
         "Do the probabilities hold?": True,
         "Classes": True,
         "Confusion": True,
-        "Settings": True,
     }
     assert headings == [heading for heading, shown in expected.items() if shown]
     assert ("gate of each layer" in page or "How much of each layer" in page) == (name in ("cgp", "layer gated"))
-    assert "<td>head.pool</td><td>mean</td>" in page
     sources = re.findall('src="(.{30})', page)
     assert len(sources) >= 3
     assert all(source.startswith("data:image/") for source in sources)
@@ -189,8 +189,32 @@ def test_a_report_looks_into_a_copy_and_leaves_encoder_and_probes_as_they_were(e
     features, judgement = judged("layer gated", encoder, several)
     before = [tensor.clone() for module in (encoder, judgement.probes[0]) for tensor in module.state_dict().values()]
     judged_task = Judged(encoder, several, judgement, features)
-    page = probe_report("", {}, judged_task, assess(judgement, several, Resampling(20))).html()
+    page = probe_report("", judged_task, assess(judgement, several, Resampling(20))).html()
     after = [tensor for module in (encoder, judgement.probes[0]) for tensor in module.state_dict().values()]
     assert all(torch.equal(first, second) for first, second in zip(before, after, strict=True))
     assert "Confusion" not in page
     assert "any number of them a clip" in page
+
+
+def test_a_page_ends_with_the_command_and_folds_the_settings_that_have_a_value() -> None:
+    page = Report("")
+    settings = {"head": {"pool": "mean"}, "fit": {"lr": 1e-2, "clip": None, "balanced": False}, "tuning": {"mix": 1.0}}
+    show_settings(page, settings, "oscine probe linear --table 'a <b>.csv'")
+    html = page.html()
+    assert "<code>oscine probe linear --table &#x27;a &lt;b&gt;.csv&#x27;</code>" in html
+    folded = html.partition("<details>")[2]
+    for name, value in (("head.pool", "mean"), ("fit.lr", "0.01"), ("fit.balanced", "false")):
+        assert f"<td>{name}</td><td>{value}</td>" in folded
+    assert "fit.clip" not in html
+    assert "tuning.mix" not in html, "nothing was fine-tuned"
+    show_settings(page, settings | {"finetune": True})
+    assert "<td>tuning.mix</td><td>1.0</td>" in page.html()
+
+
+def test_scores_stand_beside_those_of_guessing() -> None:
+    order = torch.arange(4)
+    parts = [Part("fold 0", order[2:], order[:2]), Part("fold 1", order[:2], order[2:])]
+    one = Task(None, ["owl", "wren", "crow"], torch.tensor([0, 0, 0, 1]), parts)  # type: ignore[arg-type]
+    assert guessing(one) == {"cmap": 0.5, "auroc": 0.5, "accuracy": 0.75}
+    several = replace(one, targets=torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]))
+    assert guessing(several) == {"cmap": 0.375, "auroc": 0.5}
