@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -55,7 +56,7 @@ def simulate_checked(settings: SimulationSettings, clips: Clips, bar: Bar) -> Si
     task = open_task(settings, clip_seconds(settings), clips)
     encoders = read_encoders(settings, task, bar)
     check_parts(settings, task, encoders)
-    with lock_output(settings.out, ANEW):
+    with lock_output(settings.out, ANEW), _writing(settings.out):
         settings.out.mkdir(parents=True, exist_ok=True)
         _check_begun(settings, task, encoders)
         runs = _replay_missing(settings, task, encoders, bar)
@@ -64,6 +65,16 @@ def simulate_checked(settings: SimulationSettings, clips: Clips, bar: Bar) -> Si
         write_curves(settings.out / CURVES, found.runs)
         write_report(simulation_page(found), settings.out / REPORT)
     return found
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Raise one line where the disk takes no more."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OscineError(f"{out} cannot be written: {reason}; make room, and the same call goes on") from None
 
 
 def plan(settings: SimulationSettings, encoders: Sequence[str]) -> list[Replay]:

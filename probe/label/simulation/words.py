@@ -44,15 +44,16 @@ def saving_text(found: Simulation, one: Standing) -> str:
 def protocol_text(found: Simulation) -> str:
     """Say what was replayed, and what the numbers are."""
     settings = found.settings
-    judged = "the clips of one fold, in turn" if len(found.parts) > 1 else "the clips of the split test"
+    folds = len(found.parts) > 1
+    judged = "the clips of one fold, in turn" if folds else "the clips of the split test"
     kind = f"{found.classes} classes{', any number of them a clip' if found.several else ''}"
     return (
         f"{found.clips} clips, {kind}. Every strategy starts from the same {settings.initial} clips and chooses "
         f"{settings.batches} batches of {settings.batch}; after each a probe is fitted from nothing. Scores are of "
-        f"{judged}, which no strategy sees. {counted(settings.seeds, 'seed')}, each with its own fold, first clips and "
-        "draws; a gain is the difference to random clips, seed by seed. Area is the mean height of a curve. An encoder "
-        "that has heard these recordings in pretraining, though without labels, makes all of this transductive: on new "
-        "ones it may be worse."
+        f"{judged}, which no strategy sees. {counted(settings.seeds, 'seed')}, each with its own "
+        f"{'fold, ' * folds}first clips and draws; a gain is the difference to random clips, seed by seed. Area is the "
+        "mean height of a curve. An encoder that has heard these recordings in pretraining, though without labels, makes "
+        "all of this transductive: on new ones it may be worse."
     )
 
 

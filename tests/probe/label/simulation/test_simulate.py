@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import shlex
 from dataclasses import asdict, replace
@@ -13,7 +14,9 @@ import pytest
 
 from oscine.cli.label.simulate import parse
 from oscine.models.errors import OscineError
+from oscine.models.files import append_line
 from oscine.probe.label.curves import area, paired_difference
+from oscine.probe.label.simulation import simulate as simulating
 from oscine.probe.label.simulation.page import simulation_page
 from oscine.probe.label.simulation.replay import ALL_LABELS, Curve, Replay
 from oscine.probe.label.simulation.settings import SimulationSettings
@@ -125,6 +128,23 @@ def test_what_would_mix_runs_that_differ_is_refused(settings: SimulationSettings
 def test_an_error_names_its_run(settings: SimulationSettings):
     with pytest.raises(OscineError, match=r"goal, seed 0: .*goal"):
         simulate(replace(settings, strategies="goal"))
+
+
+def test_a_full_disk_is_one_line_and_what_has_ended_is_kept(settings: SimulationSettings, monkeypatch):
+    written = []
+
+    def full(path, text):
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(text)
+        append_line(path, text)
+
+    monkeypatch.setattr(simulating, "append_line", full)
+    with pytest.raises(
+        OscineError, match="out cannot be written: No space left on device; make room, and the same call"
+    ):
+        simulate(settings)
+    assert len(read_runs(settings.out / "runs.jsonl")) == 3
 
 
 def test_several_labels_a_clip_are_scored_by_their_mean_average_precision(settings: SimulationSettings, place: Path):
