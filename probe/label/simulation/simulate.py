@@ -51,8 +51,11 @@ def simulate(settings: SimulationSettings, *, progress: Bar | None = None) -> Si
     return simulate_checked(settings, check_simulation(settings), progress or NoBar())
 
 
-def simulate_checked(settings: SimulationSettings, clips: Clips, bar: Bar) -> Simulation:
-    """Simulate with settings that `check_simulation` has passed, and the clips that it has read."""
+def simulate_checked(settings: SimulationSettings, clips: Clips, bar: Bar, command: str = "") -> Simulation:
+    """Simulate with settings that `check_simulation` has passed, and the clips that it has read.
+
+    command: the call, as it is typed; "" from Python.
+    """
     task = open_task(settings, clip_seconds(settings), clips)
     encoders = read_encoders(settings, task, bar)
     check_parts(settings, task, encoders)
@@ -63,7 +66,7 @@ def simulate_checked(settings: SimulationSettings, clips: Clips, bar: Bar) -> Si
         found = summarise(settings, task, encoders, runs, task_name(settings))
         write_whole(settings.out / SUMMARY, (json.dumps(found.as_dict(), indent=2) + "\n").encode())
         write_curves(settings.out / CURVES, found.runs)
-        write_report(simulation_page(found), settings.out / REPORT)
+        write_report(simulation_page(found, command), settings.out / REPORT)
     return found
 
 

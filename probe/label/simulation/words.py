@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import MISSING, fields
-
 import numpy as np
 
 from oscine.models.text.words import counted
 from oscine.probe.label.curves import Difference
-from oscine.probe.label.simulation.settings import RANDOM, SimulationSettings
+from oscine.probe.label.simulation.settings import RANDOM
 from oscine.probe.label.simulation.summary import REACHED, Simulation, Standing
 
 NOT = "not reached"
@@ -90,18 +87,3 @@ def reached_text(reached: np.ndarray) -> str:
     """Return the median number of labels that a score took; half of the runs or more may not reach it."""
     middle = float(np.median(reached))
     return f"{middle:g}" if np.isfinite(middle) else NOT
-
-
-def command(settings: SimulationSettings) -> str:
-    """Return the call that makes this simulation."""
-    words = ["oscine", "label", "simulate", *map(str, settings.embeddings)]
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        default = field.default if field.default_factory is MISSING else field.default_factory()
-        if field.name in ("embeddings", "workers") or value == default:
-            continue
-        if field.name == "task":
-            words += ["--task.name", str(value.name)] if value.name else []
-        else:
-            words += [f"--{field.name}"] if value is True else [f"--{field.name}", str(value)]
-    return shlex.join(words)
