@@ -36,7 +36,12 @@ EXAMPLES = {  # by the command
     "label": [
         "oscine label page birds.parquet --recordings FOLDER --classes birds.txt",
         "oscine label suggest birds.parquet --count 50 --out queue.csv",
-        "oscine label combine labels/*.jsonl --out labels.csv",
+        "oscine label combine labels/*.jsonl --recordings FOLDER --out labels.csv",
+    ],
+    "label combine": [
+        "oscine label combine labels/*.jsonl --recordings FOLDER --out labels.csv",
+        "oscine label combine votes.csv --out labels.csv --embeddings birds.parquet",
+        "oscine label combine votes.csv --out labels.csv --method dawid_skene",
     ],
     "label simulate": [
         "oscine label simulate birds.parquet --table labels.csv --out runs/label/birds",

@@ -14,6 +14,7 @@ from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
 
 STEPS: dict[str, str] = {
+    "combine": "combine what several people said of clips into one labelled table",
     "simulate": "say what strategies would have saved on clips that have labels already",
 }
 PURPOSE = (

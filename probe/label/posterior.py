@@ -16,7 +16,7 @@ from scipy.special import expit, softmax
 from oscine.models.errors import OscineError
 from oscine.probe.fit.last_map import fit_sigmoids, fit_softmax
 
-GAMMA = 5.0  # measured on real sound: keeps .7 to 1.1 of what a refit gains on rows of length 1; published is 10
+GAMMA = 5.0  # measured on real sound: keeps about .7 of what a refit gains, on rows of length 1; published is 10
 DESTROYS = 20.0  # and from here on an update may leave less than it found
 KAPPA = np.pi / 8  # of the mean field: the probit that is nearest to a sigmoid
 SYMMETRISE, REBUILD = 100, 1000  # updates after which rounding is taken out of the covariance

@@ -35,8 +35,16 @@ class Annotated(NamedTuple):
     recordings: dict[str, AudioInfo]
 
 
-def read_annotated(folder: str | Path, column: str | None = None, *, skip_bad_tables: bool = False) -> Annotated:
+def read_annotated(
+    folder: str | Path,
+    column: str | None = None,
+    *,
+    recordings: str | Path | None = None,
+    skip_bad_tables: bool = False,
+) -> Annotated:
     """Read all Raven selection tables and Audacity label tracks (.txt) of a folder, and of the folders below it.
+
+    Or one such table. recordings: the folder of what the tables are about, where they lie somewhere else.
 
     A recording counts as listened to if a table is named after it or is about it, be it empty; the others are left out,
     because nobody knows what sounds in them. An annotation that reaches beyond its recording is cut there; one that lies
@@ -44,10 +52,10 @@ def read_annotated(folder: str | Path, column: str | None = None, *, skip_bad_ta
     used, and every recording that one of them may be about, instead of raising an error that names them.
     """
     folder = Path(folder)
-    recordings = find_tabled(folder)
-    names, headers = RecordingNames(recordings), Headers()
+    listed = find_tabled(recordings or (folder.parent if folder.is_file() else folder))
+    names, headers = RecordingNames(listed), Headers()
     found, heard, bad = [], set[str](), dict[Path, str]()
-    for path in sorted(folder.rglob("*.txt")):
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*.txt")):
         try:
             if (rows := _read_rows(path, names, column)) is None:
                 logger.warning("%s is no selection table, nor named after a recording; it is left out", path)
@@ -61,16 +69,16 @@ def read_annotated(folder: str | Path, column: str | None = None, *, skip_bad_ta
         raise _refusal(folder, [*bad.values()], len(found) + len(bad))
     for path, reason in bad.items():
         logger.warning("left out, with its recordings: %s", reason)
-        heard -= _perhaps_about(path, recordings, names)
+        heard -= _perhaps_about(path, listed, names)
     if not heard:
         raise OscineError(
             f"no annotations in {folder}{' that can be used' * bool(bad)}; expected Raven or Audacity tables, .txt, called "
             "as the recordings"
         )
-    known = [str(path) for path in recordings if str(path) in heard]
-    if len(known) < len(recordings):
+    known = [str(path) for path in listed if str(path) in heard]
+    if len(known) < len(listed):
         logger.warning(
-            "%d of %d recordings have no annotations and are left out", len(recordings) - len(known), len(recordings)
+            "%d of %d recordings have no annotations and are left out", len(listed) - len(known), len(listed)
         )
     filled = [table for table in found if len(table)]
     annotations = pd.concat(filled, ignore_index=True) if filled else DataFrame(columns=COLUMNS)

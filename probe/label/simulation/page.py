@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from itertools import cycle
 from typing import Any
 
@@ -13,6 +12,7 @@ from oscine.probe.label.simulation.settings import RANDOM
 from oscine.probe.label.simulation.summary import REACHED, Simulation
 from oscine.probe.label.simulation.words import (
     called,
+    command,
     gain_texts,
     p_text,
     protocol_text,
@@ -20,15 +20,14 @@ from oscine.probe.label.simulation.words import (
     verdict,
 )
 from oscine.probe.report.html import COLOURS, INK, MUTED, WIDE, Report, plain_axes
-from oscine.probe.report.page import show_settings
 from oscine.probe.report.score_sections import share_text
 
 ACROSS = 3  # panels beside each other
 METRICS = {"balanced_accuracy": "Balanced accuracy", "cmap": "Macro average precision (cmap)"}
 
 
-def simulation_page(found: Simulation, command: str = "") -> Report:
-    """Make the page of a simulation. command: that made it, as it is typed; "" from Python."""
+def simulation_page(found: Simulation) -> Report:
+    """Make the page of a simulation."""
     page = Report(f"What strategies would have saved on {found.name}")
     for encoder in found.encoders:
         page.paragraph(verdict(found, encoder))
@@ -44,7 +43,9 @@ def simulation_page(found: Simulation, command: str = "") -> Report:
         _show_wins(page, found, encoder)
         _show_details(page, found, encoder)
     _show_encoders(page, found)
-    show_settings(page, asdict(found.settings), command)
+    page.heading("Settings")
+    page.table(["setting", "value"], [[name, str(value)] for name, value in found.settings.protocol().items()])
+    page.command(command(found.settings))
     return page
 
 

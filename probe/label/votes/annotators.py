@@ -46,7 +46,7 @@ class AnnotatorReport(NamedTuple):
 
 
 def report_annotators(votes: Votes, posterior: np.ndarray) -> list[AnnotatorReport]:
-    """Report every annotator. posterior [clips, classes]: what the votes came to."""
+    """Report every annotator. posterior [clips, classes]: what the votes came to, as labels or as probabilities."""
     said, asked = _by_class(votes)
     return [_report(votes, posterior, said, asked, number) for number in range(len(votes.annotators))]
 

@@ -34,16 +34,21 @@ def combine_presence(
     a prior of each clip, such as a probe's out of fold; by default each class has the share of clips in which it sounds.
     """
     yes, no = (votes == 1).astype(float), (votes == 0).astype(float)
-    asked = yes.sum(1) + no.sum(1)
-    overall = (yes.sum((0, 1)) + 0.5) / (asked.sum(0) + 1)
-    posterior = np.where(asked > 0, yes.sum(1) / np.maximum(asked, 1), overall)
-    prior, sensitivity, specificity = overall, *_rates(posterior, yes, no)
+    posterior = presence_shares(votes)
     for _ in range(rounds):
         prior = _shares(posterior) if refit is None else np.clip(refit(posterior), 1e-10, 1 - 1e-10)
         sensitivity, specificity = _rates(posterior, yes, no)
         for_yes, for_no = np.log(sensitivity / (1 - specificity)), np.log((1 - sensitivity) / specificity)
         posterior = expit(logit(prior) + np.einsum("imc,m->ic", yes, for_yes) + np.einsum("imc,m->ic", no, for_no))
     return Presence(posterior, prior, sensitivity, specificity)
+
+
+def presence_shares(votes: np.ndarray) -> np.ndarray:  # [clips, classes]
+    """Compute which share of those who were asked says that a class sounds; where nobody was, the share of all clips."""
+    yes, no = (votes == 1).astype(float), (votes == 0).astype(float)
+    asked = yes.sum(1) + no.sum(1)
+    overall = (yes.sum((0, 1)) + 0.5) / (asked.sum(0) + 1)
+    return np.where(asked > 0, yes.sum(1) / np.maximum(asked, 1), overall)
 
 
 def _shares(posterior: np.ndarray) -> np.ndarray:  # [classes]
