@@ -56,7 +56,8 @@ if TYPE_CHECKING:
 
 
 FOLDER = Path(__file__).parent / "bundled"  # FOLDER/name holds weights, config and card of what comes with oscine
-GIVE_FILE = "checkpoint_path=FILE in Python, --checkpoint FILE in commands"
+GIVE_FILE = "checkpoint_path=FILE in Python, --checkpoint FILE with oscine embed and export"
+CONVERT_FILE = "oscine convert makes a folder of it that every command takes"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 # Settings that people know from timm's `create_model`, and what does the same here.
 LAYERS = (
@@ -259,7 +260,7 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
     except OscineError as error:
         if error.__cause__ is None:  # a file that came, and is another one
             raise
-        raise OscineError(f"{error}; or give {row.file}: {GIVE_FILE}") from error.__cause__
+        raise OscineError(f"{error}; or give {row.file}: {GIVE_FILE}; {CONVERT_FILE}") from error.__cause__
     if class_file := ARCHITECTURES[row.architecture].config.get("class_file"):  # which its repository may lack
         fetch_if_there(repository, class_file, fetched.revision, local_files_only=local_files_only)
     for data in data_beside(fetched.path):
@@ -451,7 +452,7 @@ def _repository(row: Published) -> str:
     if row.repository is None:
         raise OscineError(
             f"{row.name} has no weights to fetch: its authors ({row.paper}) have no safetensors on the Hub; get "
-            f"{row.file} from them and give it: {GIVE_FILE}"
+            f"{row.file} from them and give it: {GIVE_FILE}; {CONVERT_FILE}"
         )
     return row.repository
 

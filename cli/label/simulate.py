@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> int | None:
     from oscine.probe.label.simulation.simulate import CURVES, REPORT, RUNS, simulate_checked
 
     with progress_bar() as bar:
-        found = simulate_checked(settings, clips, bar)
+        found = simulate_checked(settings, clips, bar, shlex.join(["oscine", "label", "simulate", *arguments]))
     print_found(found)
     print(f"report: {settings.out / REPORT}")
     print(f"every run with its clips: {settings.out / RUNS}; every point of every curve: {settings.out / CURVES}")

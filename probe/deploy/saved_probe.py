@@ -138,21 +138,36 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     if known := find_classifier(folder):
         return known.classifier.load(known.row, known.revision, encoder)
     if holds_classifier(folder):
-        return classifier_of(encoder or create_model(encoder_of_classifier(folder)))
-    called, origin = ModelName.parse(folder), None
-    if called.on_hub:
-        try:
-            folder, origin = fetch_probe(called)
-        except OscineError as error:
-            if not publishes_classifier(called, error.__cause__):
-                raise
-            return classifier_of(encoder or create_model(str(called)))
-    else:
+        return open_classifier(encoder_of_classifier(folder), encoder)
+    called = ModelName.parse(folder)
+    if not called.on_hub:
         folder = probe_folder(folder)
-        origin = read_origin(folder)
+        return load_saved(folder, encoder, read_origin(folder))
+    try:
+        folder, origin = fetch_probe(called)
+    except OscineError as error:
+        if not publishes_classifier(called, error.__cause__):
+            raise
+        return open_classifier(str(called), encoder)
+    return load_saved(folder, encoder, origin, fetched=True)
+
+
+def open_classifier(name: str, encoder: Encoder | None) -> FittedProbe:
+    """Return the classifier in an encoder's own file. name: of the encoder; encoder: it, where it is open already."""
+    if encoder is None:
+        return classifier_of(create_model(name))
+    if not ModelName.parse(name).is_onnx_file and encoder.config != create_model(name).config:
+        raise OscineError(
+            f"the classifier of {name} needs that encoder; this one has another file or other settings; leave it out"
+        )
+    return classifier_of(encoder)
+
+
+def load_saved(folder: Path, encoder: Encoder | None, origin: Origin | None, *, fetched: bool = False) -> FittedProbe:
+    """Load the probe in a folder. origin: whose it is. fetched: from the Hub, so that paths in it are a stranger's."""
     facts = read_facts(folder)
     if encoder is None:
-        encoder = open_encoder(folder, facts["encoder"], origin if called.on_hub else None)
+        encoder = open_encoder(folder, facts["encoder"], origin if fetched else None)
     now = describe_encoder(encoder)
     differ = [key for key in ("architecture", "config", "fingerprint", "frontend") if now[key] != facts["encoder"][key]]
     if differ:

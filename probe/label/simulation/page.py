@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import cycle
 from typing import Any
 
@@ -12,7 +13,6 @@ from oscine.probe.label.simulation.settings import RANDOM
 from oscine.probe.label.simulation.summary import REACHED, Simulation
 from oscine.probe.label.simulation.words import (
     called,
-    command,
     gain_texts,
     p_text,
     protocol_text,
@@ -20,14 +20,15 @@ from oscine.probe.label.simulation.words import (
     verdict,
 )
 from oscine.probe.report.html import COLOURS, INK, MUTED, WIDE, Report, plain_axes
+from oscine.probe.report.page import show_settings
 from oscine.probe.report.score_sections import share_text
 
 ACROSS = 3  # panels beside each other
 METRICS = {"balanced_accuracy": "Balanced accuracy", "cmap": "Macro average precision (cmap)"}
 
 
-def simulation_page(found: Simulation) -> Report:
-    """Make the page of a simulation."""
+def simulation_page(found: Simulation, command: str = "") -> Report:
+    """Make the page of a simulation. command: that made it, as it is typed; "" from Python."""
     page = Report(f"What strategies would have saved on {found.name}")
     for encoder in found.encoders:
         page.paragraph(verdict(found, encoder))
@@ -43,9 +44,7 @@ def simulation_page(found: Simulation) -> Report:
         _show_wins(page, found, encoder)
         _show_details(page, found, encoder)
     _show_encoders(page, found)
-    page.heading("Settings")
-    page.table(["setting", "value"], [[name, str(value)] for name, value in found.settings.protocol().items()])
-    page.command(command(found.settings))
+    show_settings(page, asdict(found.settings), command)
     return page
 
 

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -93,7 +94,10 @@ class StrategyCall(NamedTuple):
 
 
 def parse_strategies(text: str) -> list[StrategyCall]:
-    """Read NAME or NAME:OPTION=VALUE, separated by commas; a value in brackets is a list. Random comes first."""
+    """Read NAME or NAME:OPTION=VALUE, separated by commas; a value in brackets is a list. Random comes first.
+
+    A strategy of a plugin may be module:function.
+    """
     calls = [_parse_call(part) for part in _split(text, ",") if part]
     if twice := [name for name, times in Counter(call.text for call in calls).items() if times > 1]:
         raise Misuse(f"the strategy {twice[0]} is named twice; name it once")
@@ -102,14 +106,12 @@ def parse_strategies(text: str) -> list[StrategyCall]:
 
 
 def _parse_call(text: str) -> StrategyCall:
-    name, *given = _split(text, ":")
-    options = {}
-    for one in given:
-        option, equals, value = one.partition("=")
-        if not equals:
-            raise Misuse(f"strategy {text!r}: {one!r} is no OPTION=VALUE, such as bait:weighting=sum")
-        options[option] = _value(value)
-    return StrategyCall(text, name, options)
+    parts = _split(text, ":")
+    name = ":".join(takewhile(lambda part: "=" not in part, parts))
+    given = [part.partition("=") for part in dropwhile(lambda part: "=" not in part, parts)]
+    if wrong := [option for option, equals, _ in given if not equals]:
+        raise Misuse(f"strategy {text!r}: {wrong[0]!r} is no OPTION=VALUE, such as bait:weighting=sum")
+    return StrategyCall(text, name, {option: _value(value) for option, _, value in given})
 
 
 def _split(text: str, separator: str) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -50,20 +51,33 @@ def simulate(settings: SimulationSettings, *, progress: Bar | None = None) -> Si
     return simulate_checked(settings, check_simulation(settings), progress or NoBar())
 
 
-def simulate_checked(settings: SimulationSettings, clips: Clips, bar: Bar) -> Simulation:
-    """Simulate with settings that `check_simulation` has passed, and the clips that it has read."""
+def simulate_checked(settings: SimulationSettings, clips: Clips, bar: Bar, command: str = "") -> Simulation:
+    """Simulate with settings that `check_simulation` has passed, and the clips that it has read.
+
+    command: the call, as it is typed; "" from Python.
+    """
     task = open_task(settings, clip_seconds(settings), clips)
     encoders = read_encoders(settings, task, bar)
     check_parts(settings, task, encoders)
-    with lock_output(settings.out, ANEW):
+    with lock_output(settings.out, ANEW), _writing(settings.out):
         settings.out.mkdir(parents=True, exist_ok=True)
         _check_begun(settings, task, encoders)
         runs = _replay_missing(settings, task, encoders, bar)
         found = summarise(settings, task, encoders, runs, task_name(settings))
         write_whole(settings.out / SUMMARY, (json.dumps(found.as_dict(), indent=2) + "\n").encode())
         write_curves(settings.out / CURVES, found.runs)
-        write_report(simulation_page(found), settings.out / REPORT)
+        write_report(simulation_page(found, command), settings.out / REPORT)
     return found
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Raise one line where the disk takes no more."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OscineError(f"{out} cannot be written: {reason}; make room, and the same call goes on") from None
 
 
 def plan(settings: SimulationSettings, encoders: Sequence[str]) -> list[Replay]:

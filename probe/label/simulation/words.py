@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import MISSING, fields
-
 import numpy as np
 
 from oscine.models.text.words import counted
 from oscine.probe.label.curves import Difference
-from oscine.probe.label.simulation.settings import RANDOM, SimulationSettings
+from oscine.probe.label.simulation.settings import RANDOM
 from oscine.probe.label.simulation.summary import REACHED, Simulation, Standing
 
 NOT = "not reached"
@@ -44,15 +41,16 @@ def saving_text(found: Simulation, one: Standing) -> str:
 def protocol_text(found: Simulation) -> str:
     """Say what was replayed, and what the numbers are."""
     settings = found.settings
-    judged = "the clips of one fold, in turn" if len(found.parts) > 1 else "the clips of the split test"
+    folds = len(found.parts) > 1
+    judged = "the clips of one fold, in turn" if folds else "the clips of the split test"
     kind = f"{found.classes} classes{', any number of them a clip' if found.several else ''}"
     return (
         f"{found.clips} clips, {kind}. Every strategy starts from the same {settings.initial} clips and chooses "
         f"{settings.batches} batches of {settings.batch}; after each a probe is fitted from nothing. Scores are of "
-        f"{judged}, which no strategy sees. {counted(settings.seeds, 'seed')}, each with its own fold, first clips and "
-        "draws; a gain is the difference to random clips, seed by seed. Area is the mean height of a curve. An encoder "
-        "that has heard these recordings in pretraining, though without labels, makes all of this transductive: on new "
-        "ones it may be worse."
+        f"{judged}, which no strategy sees. {counted(settings.seeds, 'seed')}, each with its own "
+        f"{'fold, ' * folds}first clips and draws; a gain is the difference to random clips, seed by seed. Area is the "
+        "mean height of a curve. An encoder that has heard these recordings in pretraining, though without labels, makes "
+        "all of this transductive: on new ones it may be worse."
     )
 
 
@@ -89,18 +87,3 @@ def reached_text(reached: np.ndarray) -> str:
     """Return the median number of labels that a score took; half of the runs or more may not reach it."""
     middle = float(np.median(reached))
     return f"{middle:g}" if np.isfinite(middle) else NOT
-
-
-def command(settings: SimulationSettings) -> str:
-    """Return the call that makes this simulation."""
-    words = ["oscine", "label", "simulate", *map(str, settings.embeddings)]
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        default = field.default if field.default_factory is MISSING else field.default_factory()
-        if field.name in ("embeddings", "workers") or value == default:
-            continue
-        if field.name == "task":
-            words += ["--task.name", str(value.name)] if value.name else []
-        else:
-            words += [f"--{field.name}"] if value is True else [f"--{field.name}", str(value)]
-    return shlex.join(words)

@@ -12,6 +12,7 @@ from oscine.probe.label.geometry import blocks, first_largest, nearest_distances
 from oscine.probe.label.state import State
 from oscine.probe.label.strategies.random import fill_up
 from oscine.probe.label.strategies.uncertainty import margins_of
+from oscine.probe.label.temperature import fitted_temperature
 
 MOST = 5000  # clips whose kernel is in memory at once: 200 MB
 SAME = 1e-12  # squared distance of rows of length 1: nearer ones are the same row, rounded to float32
@@ -25,12 +26,15 @@ def maxherding(state: State, k: int, generator: np.random.Generator) -> np.ndarr
 
 
 def uherding(
-    state: State, k: int, generator: np.random.Generator, *, temperature: float | np.ndarray = 1.0
+    state: State, k: int, generator: np.random.Generator, *, temperature: float | np.ndarray | None = 1.0
 ) -> np.ndarray:
     """Choose the clips that best cover those candidates of which the probe is not sure, by their margin.
 
-    temperature: what the probe's logits are divided by; with several labels also [classes]
+    temperature: what the probe's logits are divided by, with several labels also [classes]; None fits it to a fifth of the
+    labels
     """
+    if temperature is None:
+        temperature = fitted_temperature(state, generator)
     fewer = _draw(state, generator)
     candidates, labelled = _rows(fewer)
     p = tempered(fewer.of_candidates("probabilities"), temperature, several=state.several)

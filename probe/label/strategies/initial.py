@@ -44,8 +44,8 @@ def check_initial_set(name: str) -> None:
         raise Misuse(f"no initial set {name!r}; expected one of {', '.join(INITIAL_SETS)}")
 
 
-def default_strategy(several: bool) -> Default:
-    """Return the strategy for a kind of task. several: clips may have several labels."""
+def default_strategy(several: bool | None) -> Default:
+    """Return the strategy for a kind of task. several: clips may have several labels; None where that is not known."""
     return DEFAULTS[several]
 
 
@@ -62,5 +62,11 @@ DEFAULTS = {
         "half_coreset_half_entropy",
         "several labels a clip: half the clips far from the labelled ones (CoreSet), half unsure ones (entropy); it took "
         "half the labels that random clips took, with both kinds of features that were tried",
+    ),
+    None: Default(
+        "typiclust",
+        "refine",
+        "nothing is known of the labels: several strategies propose clips and UHerding chooses among them (REFINE), which "
+        "was never the worst and never far from the best",
     ),
 }

@@ -14,5 +14,7 @@ def random(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
 
 def fill_up(chosen: np.ndarray, state: State, k: int, generator: np.random.Generator) -> np.ndarray:
     """Return the chosen clips and as many others, drawn at random, as make them k."""
+    if len(chosen) == k:
+        return chosen
     left = np.setdiff1d(state.candidates, chosen)
     return np.concatenate([chosen, generator.choice(left, k - len(chosen), replace=False)])

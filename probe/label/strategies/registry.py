@@ -32,7 +32,7 @@ class Ours(NamedTuple):
     reads: tuple[str, ...] = ()
 
 
-P = ("probabilities",)
+P, MAP = ("probabilities",), ("probabilities", "weight", "bias")
 OURS = {
     "random": Ours("random", draws=True),
     "margin": Ours("uncertainty", judges=True, reads=P),
@@ -41,9 +41,14 @@ OURS = {
     "bald": Ours("uncertainty", judges=True, reads=("samples",)),
     "coreset": Ours("coreset"),
     "typiclust": Ours("typiclust", draws=True),
+    "probcover": Ours("probcover", draws=True),
     "maxherding": Ours("herding"),
     "uherding": Ours("herding", judges=True, reads=P),
     "badge": Ours("badge", judges=True, draws=True, reads=P),
+    "dropquery": Ours("dropquery", judges=True, draws=True, reads=MAP[1:]),
+    "alfamix": Ours("alfamix", judges=True, draws=True, reads=MAP),
+    "bait": Ours("bait", judges=True, reads=P),
+    "refine": Ours("refine", judges=True, draws=True, reads=MAP),
     "adu_mmr": Ours("combined", judges=True, reads=P),
     "goal": Ours("goal", reads=P),
     "seek_rare": Ours("goal", reads=P),

@@ -312,7 +312,7 @@ def test_without_the_hub_the_file_of_a_row_can_be_given(hub, row, monkeypatch):
     assert (
         "`oscine download` it where there is a network and copy the cache (HF_HOME); or give model.safeten" in message
     )
-    assert message.endswith(": checkpoint_path=FILE in Python, --checkpoint FILE in commands")
+    assert ": checkpoint_path=FILE in Python, --checkpoint FILE with oscine embed and export; oscine conv" in message
 
 
 def test_a_row_is_fetched_at_the_revision_that_it_is_pinned_to(hub, row, monkeypatch):

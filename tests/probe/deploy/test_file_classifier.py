@@ -113,6 +113,11 @@ def test_an_encoders_folder_and_a_file_are_classifiers_too(folder: Path, tmp_pat
         assert_close(fitted(clips), small()(clips)[2].sigmoid())
     assert torch.equal(load_probe(folder)(clips), fitted(clips))
     assert fitted.classes == NAMES
+    assert load_probe(folder, create_model(f"local-dir:{folder}")).classes == NAMES
+    with pytest.raises(
+        OscineError, match=r"the classifier of local-dir:.*saved needs that encoder; this one has another"
+    ):
+        load_probe(folder, small_encoder())
     with pytest.raises(OscineError, match=r"no probe in .*plain"):
         load_probe(save_pretrained(small_encoder(), tmp_path / "plain"))
 

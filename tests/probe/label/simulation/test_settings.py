@@ -28,6 +28,7 @@ def test_strategies_come_with_options_and_random_is_always_the_first():
         StrategyCall("refine:members=[margin,badge]:draws=2", "refine", {"members": ["margin", "badge"], "draws": 2}),
         StrategyCall("coreset:unit=true", "coreset", {"unit": True}),
     ]
+    assert parse_strategies("mine:loudest:first=2")[1] == ("mine:loudest:first=2", "mine:loudest", {"first": 2})
     assert [call.text for call in parse_strategies("margin,random")] == ["random", "margin"]
 
 
@@ -35,7 +36,7 @@ def test_strategies_come_with_options_and_random_is_always_the_first():
     ("text", "complaint"),
     [
         ("margin, margin", "the strategy margin is named twice"),
-        ("bait:sum", "'sum' is no OPTION=VALUE, such as bait:weighting=sum"),
+        ("bait:weighting=sum:mean", "'mean' is no OPTION=VALUE, such as bait:weighting=sum"),
     ],
 )
 def test_strategies_that_cannot_be_read_are_refused(text, complaint):

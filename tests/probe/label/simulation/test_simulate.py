@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
-import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from oscine.cli.label.simulate import parse
 from oscine.models.errors import OscineError
+from oscine.models.files import append_line
 from oscine.probe.label.curves import area, paired_difference
+from oscine.probe.label.simulation import simulate as simulating
 from oscine.probe.label.simulation.page import simulation_page
 from oscine.probe.label.simulation.replay import ALL_LABELS, Curve, Replay
 from oscine.probe.label.simulation.settings import SimulationSettings
 from oscine.probe.label.simulation.simulate import plan, read_runs, simulate
 from oscine.probe.label.simulation.summary import REACHED
-from oscine.probe.label.simulation.words import command, verdict
+from oscine.probe.label.simulation.words import verdict
 
 MADE = ["curves.csv", "initial_sets", "report.html", "runs.jsonl", "settings.json", "summary.json"]
 
@@ -127,6 +128,23 @@ def test_an_error_names_its_run(settings: SimulationSettings):
         simulate(replace(settings, strategies="goal"))
 
 
+def test_a_full_disk_is_one_line_and_what_has_ended_is_kept(settings: SimulationSettings, monkeypatch):
+    written = []
+
+    def full(path, text):
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(text)
+        append_line(path, text)
+
+    monkeypatch.setattr(simulating, "append_line", full)
+    with pytest.raises(
+        OscineError, match="out cannot be written: No space left on device; make room, and the same call"
+    ):
+        simulate(settings)
+    assert len(read_runs(settings.out / "runs.jsonl")) == 3
+
+
 def test_several_labels_a_clip_are_scored_by_their_mean_average_precision(settings: SimulationSettings, place: Path):
     found = simulate(replace(settings, table=place / "several.csv", strategies="half_coreset_half_entropy"))
     assert (found.metric, found.several, found.classes) == ("cmap", True, 4)
@@ -156,18 +174,13 @@ def test_the_page_says_what_the_numbers_say_and_names_are_text(
     odd = tmp_path / "<b>sharp.parquet"
     odd.write_bytes((place / "sharp.parquet").read_bytes())
     found = simulate(replace(settings, embeddings=[odd]))
-    page = simulation_page(found).html()
+    page = simulation_page(found, "oscine label simulate '<b>sharp.parquet'").html()
     assert "<b>" not in page
     assert "&lt;b&gt;sharp" in page
     best = found.standings["<b>sharp"][0]
     assert f"{best.areas.mean():.3f}" in page
     assert "nothing is above random clips for sure, with 2 seeds" in verdict(found, "<b>sharp") or best.gain.low > 0
     assert page.index("<h1>") < page.index("<figure") < page.index("<pre>")
-
-
-def test_the_command_at_its_end_makes_the_page_again(settings: SimulationSettings):
-    given = replace(settings, C=0.1, components=5, log_mel=True, strategies="margin, coreset:unit=true", workers=None)
-    assert parse(shlex.split(command(given))[3:]) == given
 
 
 def test_all_labels_are_no_strategy(settings: SimulationSettings):

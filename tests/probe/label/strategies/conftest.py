@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from scipy.special import expit, softmax
 
 from oscine.probe.label import State
 
@@ -41,10 +42,10 @@ def generator() -> np.random.Generator:
 
 
 def state_of(golden: dict[str, np.ndarray], *, several: bool) -> State:
-    """Only candidates have probabilities there; those of labelled clips are made up, and not looked at."""
     labelled, candidates = golden["labelled"], golden["pool"]
-    p = np.full((len(golden["phi"]), golden["pool_probs"].shape[1]), 1 / golden["pool_probs"].shape[1])
-    p[candidates] = golden["pool_probs"]
+    logits = golden["phi"] @ golden["weight"].T + golden["bias"]
+    p = expit(logits) if several else softmax(logits, axis=1)
+    np.testing.assert_allclose(p[candidates], golden["pool_probs"], rtol=0, atol=1e-12)
     labels = golden["y"][labelled]
     return State(
         golden["phi"], p, labelled, labels, candidates, several=several, weight=golden["weight"], bias=golden["bias"]

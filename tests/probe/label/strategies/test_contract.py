@@ -11,7 +11,7 @@ import pytest
 from oscine.probe.label import State, choose, list_strategies
 from oscine.probe.label.strategies.registry import OURS
 
-OPTIONS: dict[str, dict[str, Any]] = {"goal": {"classes": [0]}}
+OPTIONS: dict[str, dict[str, Any]] = {"goal": {"classes": [0]}, "probcover": {"classes": 3}}
 NAMES = sorted(OURS)
 FIXED = [name for name in NAMES if not OURS[name].draws]
 KINDS = pytest.mark.parametrize("several", [False, True], ids=["one label", "several labels"])

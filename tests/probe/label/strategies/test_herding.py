@@ -7,7 +7,8 @@ import pytest
 
 from oscine.probe.label import State, choose
 from oscine.probe.label.geometry import nearest_distances, unit_rows
-from oscine.probe.label.strategies.herding import MOST, first_gains, kernel_of, least_distance, tempered
+from oscine.probe.label.strategies import herding
+from oscine.probe.label.strategies.herding import first_gains, kernel_of, least_distance, tempered
 from oscine.probe.label.strategies.uncertainty import margins
 
 EXACT = {"rtol": 0, "atol": 1e-9}
@@ -60,13 +61,15 @@ def test_copies_are_no_distance():
     assert least_distance(rows[:0]) == 1
 
 
-def test_of_more_clips_than_a_kernel_holds_some_are_drawn(generator):
-    count = MOST + 200
-    features = np.random.default_rng(0).normal(size=(count, 2))
-    state = State(features, None, [], [], range(count))
-    draws = [np.random.default_rng(seed) for seed in (1, 1, 2)]
-    first, again, other = (choose("maxherding", state, 3, draw).tolist() for draw in draws)
+def test_of_more_clips_than_a_kernel_holds_some_are_drawn(monkeypatch):
+    monkeypatch.setattr(herding, "MOST", 20)
+    state = State(np.random.default_rng(0).normal(size=(60, 2)), None, [], [], range(60))
+    first, again, other = (choose("maxherding", state, 3, np.random.default_rng(seed)).tolist() for seed in (1, 1, 2))
     assert first == again != other
+    drawn = np.sort(np.random.default_rng(1).choice(60, 20, replace=False))
+    assert first == choose("maxherding", state.among(drawn), 3, np.random.default_rng(0)).tolist()
+    assert sorted(choose("maxherding", state, 50, np.random.default_rng(1))[:20]) == drawn.tolist()
+    assert len({*choose("maxherding", state, 50, np.random.default_rng(1))}) == 50
 
 
 def test_a_temperature_divides_the_logits():
