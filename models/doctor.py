@@ -27,7 +27,11 @@ LIBRARIES = (
     "torch", "torchaudio", "torchvision", "timm", "lightning", "numpy", "pandas", "pyarrow", "scikit-learn", "soundfile",
     "soxr", "safetensors", "huggingface-hub", "jsonargparse",
 )  # fmt: skip
-PURPOSES = {"onnx": "oscine export", "search": "searches of oscine probe"}  # of the extras
+PURPOSES = {
+    "label": "oscine label page",
+    "onnx": "oscine export",
+    "search": "searches of oscine probe",
+}  # of the extras
 FORMATS = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
 RATE, TONE = 32_000, 1000.0  # hertz, of a second of sound that is written, read and resampled
 SHARED = 0.99  # correlation from which on two waveforms are the same but for rounding and what MP3 leaves out

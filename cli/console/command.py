@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import sys
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -272,5 +273,7 @@ def parser(function: Callable[..., int | None], command: str = "") -> Parser:
             add_option(made, [option], hints[name], default=default, text=helps[name] or "")
             usage += [f"{option} {number(hints[name]) or place}"] if required else []
     has_options = any(one.kind is not one.POSITIONAL_ONLY for one in inspect.signature(function).parameters.values())
-    made.usage = " ".join([*usage, "[options]"] if has_options else usage)
+    width = shutil.get_terminal_size().columns - len("usage: ") - 2
+    words = " ".join([*usage, "[options]"] if has_options else usage)
+    made.usage = fill(words, width, subsequent_indent=" " * 9, break_on_hyphens=False)
     return made

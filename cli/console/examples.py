@@ -45,8 +45,8 @@ EXAMPLES = {  # by the command
     ],
     "label simulate": [
         "oscine label simulate birds.parquet --table labels.csv --out runs/label/birds",
-        "oscine label simulate a.parquet b.parquet --table labels.csv --out OUT --components 64",
-        "oscine label simulate birds.parquet --table labels.csv --out OUT --suite activeglae",
+        "oscine label simulate a.parquet b.parquet --table birds.csv --out OUT",
+        "oscine label simulate a.parquet --table a.csv --out OUT --suite activeglae",
     ],
     "embed": [
         "oscine embed FOLDER --model bird_mae_tiny --out birds.parquet",

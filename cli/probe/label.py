@@ -14,6 +14,7 @@ from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
 
 STEPS: dict[str, str] = {
+    "page": "label in the browser; a probe learns meanwhile and chooses what comes next",
     "combine": "combine what several people said of clips into one labelled table",
     "simulate": "say what strategies would have saved on clips that have labels already",
 }

@@ -5,6 +5,7 @@ A journal, `labels/NAME.jsonl`, is only ever appended to. Its lines are objects 
     begin    annotator, one_label, classes; the first line
     class    a name that was added later on; no earlier answer was asked for it
     answer   what `Answer` holds
+    audit    a clip, answered before, that is one of those that are judged by
     undo     takes back the last answer that stands
 
 Reading is replaying. Whoever is killed at any moment loses at most the answer on the screen: half a line at the end is
@@ -178,6 +179,11 @@ class Journal(AbstractContextManager["Journal"]):
         self.content.answers.append(answer)
         return answer
 
+    def mark_audit(self, clip: Clip) -> None:
+        """Make the first answer to a clip one of those that are judged by."""
+        if _mark(self.content.answers, clip):
+            self._append("audit", {"clip": clip})
+
     def undo(self) -> Answer | None:
         """Take back the last answer that stands, and return it; None where there is none."""
         if not self.content.answers:
@@ -255,6 +261,8 @@ def _take(content: JournalContent, line: dict[str, Any], source: str) -> None:
     kind = line.pop("kind")
     if kind == "answer":
         content.answers.append(_answer(line, source, content.classes))
+    elif kind == "audit":
+        _mark(content.answers, _clip(line, source))
     elif kind == "undo" and content.answers:
         content.answers.pop()
     elif kind == "class":
@@ -267,13 +275,27 @@ def _take(content: JournalContent, line: dict[str, Any], source: str) -> None:
 
 
 def _answer(line: dict[str, Any], source: str, classes: Sequence[str]) -> Answer:
-    fields = {"clip": list[Any], "states": dict[str, str], "predicted": dict[str, float]}
-    check_fields(line, fields, source, MEND)
-    clip = Clip(*line["clip"]) if len(line["clip"]) == len(Clip._fields) else None
-    if clip is None or not all(map(fits, clip, (str, float, float))):
-        raise OscineError(f"{source}: clip is {shown(line['clip'])}, expected recording, start and end; {MEND}")
+    check_fields(line, {"states": dict[str, str], "predicted": dict[str, float]}, source, MEND)
+    clip = _clip(line, source)
     if unknown := next((name for name in line["states"] if name not in classes), None):
         raise OscineError(f"{source} answers for a class {shown(unknown)}, which no line before has; {MEND}")
     if wrong := next((state for state in line["states"].values() if state not in STATES), None):
         raise OscineError(f"{source}: a class is {shown(wrong)}, expected {', '.join(STATES)}; {MEND}")
     return as_record(Answer, line | {"clip": clip}, source, MEND)
+
+
+def _clip(line: dict[str, Any], source: str) -> Clip:
+    check_fields(line, {"clip": list[Any]}, source, MEND)
+    clip = Clip(*line["clip"]) if len(line["clip"]) == len(Clip._fields) else None
+    if clip is None or not all(map(fits, clip, (str, float, float))):
+        raise OscineError(f"{source}: clip is {shown(line['clip'])}, expected recording, start and end; {MEND}")
+    return clip
+
+
+def _mark(answers: list[Answer], clip: Clip) -> bool:
+    """Mark the first answer to a clip as one that is judged by; return whether there is one that was not."""
+    place = next((place for place, answer in enumerate(answers) if answer.clip == clip and not answer.again), None)
+    if place is None or answers[place].audit:
+        return False
+    answers[place] = replace(answers[place], audit=True)
+    return True

@@ -1,0 +1,116 @@
+"""Read the clips of a table of embeddings: where each lies, and its features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from oscine.models.embed.table import read_made_by, read_schema, read_table
+from oscine.models.embed.table_metadata import CHANNEL, KEYS
+from oscine.models.errors import OscineError
+from oscine.models.recordings.inputs import find_inputs
+from oscine.models.text.words import counted
+from oscine.probe.label.journal import Clip
+
+MEAN_NORM = 8.0  # of the standardised features, whatever their number: what a penalty then means is the same for all
+DIGITS = 16  # of a table's fingerprint
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTable:
+    """The clips of a table, numbered from 0 in its order.
+
+    features     [clips, dim], float32, as the encoder gave them
+    column       of the table that they are from
+    fingerprint  of the table's rows, its encoder and that column
+    """
+
+    path: Path
+    clips: list[Clip]
+    features: np.ndarray
+    column: str
+    fingerprint: str
+
+    @cached_property
+    def numbers(self) -> dict[Clip, int]:
+        """The number of every clip."""
+        return {clip: number for number, clip in enumerate(self.clips)}
+
+    @cached_property
+    def rows(self) -> np.ndarray:  # [clips, dim]
+        """The features standardised over all clips, and scaled so that their mean length is MEAN_NORM; float32."""
+        return standardise(self.features)
+
+
+def standardise(features: np.ndarray) -> np.ndarray:  # [clips, dim]
+    """Bring every number to mean 0 and spread 1 over all clips, and rows to a mean length of MEAN_NORM."""
+    offset, scale = standardisation(features)
+    return (features - offset) * scale
+
+
+def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [dim] each
+    """Return what `standardise` takes away, and then multiplies by."""
+    spread = features.std(0, dtype=np.float64)
+    offset, scale = features.mean(0, dtype=np.float64), np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0.0)
+    lengths = [np.linalg.norm((part - offset) * scale, axis=1) for part in np.array_split(features, 64)]
+    mean = float(np.concatenate(lengths).mean())
+    return offset.astype(np.float32), (scale * (MEAN_NORM / mean if mean else 1.0)).astype(np.float32)
+
+
+def read_clips(path: str | Path, column: str | None = None) -> ClipTable:
+    """Read the clips of a table that `oscine embed` wrote, in Parquet. column: of several, the one to take."""
+    path = Path(path)
+    schema, made = read_schema(path), read_made_by(path)
+    known = list(made.get("columns", ()))
+    if not known:
+        raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
+    if CHANNEL in schema.names:
+        raise OscineError(
+            f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
+        )
+    if column not in known and (column or len(known) > 1):
+        complaint = f"no column {column!r}" if column else "several columns"
+        raise OscineError(f"{path} has {complaint}; choose one of {', '.join(known)}: --column {known[-1]}")
+    name = column or known[0]
+    table = read_table(path, [name])
+    if not len(table):
+        raise OscineError(f"{path} has no clips; embed a folder with recordings")
+    clips = [Clip(*row) for row in zip(*(table[key].to_pylist() for key in KEYS))]
+    numbers = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    features = numbers.reshape(len(clips), -1).astype(np.float32)
+    if len(bad := np.flatnonzero(~np.isfinite(features).all(1))):
+        raise OscineError(
+            f"{path}: the embedding of {clips[bad[0]]} is not finite ({counted(len(bad), 'such clip')}); make the table anew"
+        )
+    identity = json.dumps([made["fingerprint"], made["content"]["keys"] if "content" in made else len(clips), name])
+    return ClipTable(path, clips, features, name, hashlib.sha256(identity.encode()).hexdigest()[:DIGITS])
+
+
+def find_recordings(table: ClipTable, recordings: str | Path) -> dict[str, Path]:
+    """Find the file of every recording of a table, by its name there; what is not there is a line of the log.
+
+    recordings: the folder, or list, that was embedded.
+    """
+    places: Mapping[str, Path] = find_inputs(recordings).places
+    names = list(dict.fromkeys(clip.recording for clip in table.clips))
+    missing = [name for name in names if name not in places]
+    if len(missing) == len(names):
+        raise OscineError(
+            f"none of the {len(names)} recordings of {table.path} is in {recordings}, such as {names[0]}; give the folder "
+            "that was embedded"
+        )
+    if missing:
+        logger.warning(
+            "%d of the %d recordings of %s are not in %s, such as %s; their clips are not asked for",
+            len(missing), len(names), table.path, recordings, missing[0],
+        )  # fmt: skip
+    return {name: places[name] for name in names if name in places}
