@@ -71,7 +71,7 @@ HELP = f"""usage: oscine COMMAND [ARGUMENTS]
   oscine COMMAND --help    what a command takes and does
   oscine --version         the version
 
-  --plugin FILE.py         with any command: use the encoders, recipes and probes
+  --plugin FILE.py         with any command: use the encoders, recipes, probes and strategies
   --plugin MODULE          in code of your own (docs/extend.md); may be repeated
 """
 GO_ON = {"quickstart", "chorus", "embed", "predict", "shards", "publish", "label"}  # called again in the same way

@@ -1,4 +1,4 @@
-"""A table of clips whose classes can be told apart, without sound."""
+"""A table of clips whose classes can be told apart, without sound; a generator."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def make_table(clips: int = 90, seed: int = 0) -> ClipTable:
 def truth(number: int) -> str:
     """The class of a clip."""
     return CLASSES[number % 3]
+
+
+@pytest.fixture
+def generator() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
 @pytest.fixture

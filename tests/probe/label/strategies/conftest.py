@@ -36,11 +36,6 @@ def several_labels(multilabel: dict[str, np.ndarray]) -> State:
     return state_of(multilabel, several=True)
 
 
-@pytest.fixture
-def generator() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
 def state_of(golden: dict[str, np.ndarray], *, several: bool) -> State:
     labelled, candidates = golden["labelled"], golden["pool"]
     logits = golden["phi"] @ golden["weight"].T + golden["bias"]
