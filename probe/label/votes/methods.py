@@ -25,6 +25,10 @@ def choose_method(votes: Votes, asked: str | None, embeddings: Path | None) -> t
         raise Misuse("likelihoods are of points that people spread over classes; the votes have no column points")
     if asked in WITH_FEATURES and embeddings is None:
         raise Misuse(f"{asked} looks at the clips; give their table with --embeddings, which oscine embed writes")
+    if asked not in (None, *WITH_FEATURES) and embeddings is not None:
+        raise Misuse(
+            f"{asked} looks at no embeddings; leave --embeddings out, or take one of {', '.join(WITH_FEATURES)}"
+        )
     if asked:
         return asked, "as asked"
     if votes.points is not None and not votes.several:

@@ -12,7 +12,7 @@ import soundfile
 from oscine.models.errors import Misuse, OscineError
 from oscine.probe.label.votes.combine import CombineSettings, combine_votes
 from oscine.probe.label.votes.crowd_maps import CROWD_MAPS
-from oscine.probe.label.votes.methods import CROWD, ONE_LABEL, SEVERAL_LABELS
+from oscine.probe.label.votes.methods import CROWD, ONE_LABEL, SEVERAL_LABELS, WITH_FEATURES
 from oscine.probe.label.votes.read import VoteSettings, read_votes
 from oscine.probe.label.votes.table import TableSettings, write_combined
 from oscine.probe.label.votes.votes import Votes
@@ -54,6 +54,10 @@ def several(folder: Path) -> Votes:
     return read_votes([folder / "several.csv"])
 
 
+def table_of(folder: Path, method: str) -> Path | None:
+    return folder / "clips.parquet" if method in WITH_FEATURES else None
+
+
 def right(posterior: np.ndarray) -> float:
     return float((posterior.argmax(1) == np.arange(CLIPS) % 3).mean())
 
@@ -68,7 +72,7 @@ def test_every_method_combines_votes_of_one_class_a_clip(folder, votes, method):
         with pytest.raises(Misuse, match="the votes have no column points"):
             combine_votes(votes, CombineSettings(method))
         return
-    found = combine_votes(votes, CombineSettings(method, folder / "clips.parquet"))
+    found = combine_votes(votes, CombineSettings(method, table_of(folder, method)))
     np.testing.assert_allclose(found.posterior.sum(1), 1, atol=1e-6)
     assert right(found.posterior) > 0.75
     assert found.method == method
@@ -76,7 +80,7 @@ def test_every_method_combines_votes_of_one_class_a_clip(folder, votes, method):
 
 @pytest.mark.parametrize("method", SEVERAL_LABELS)
 def test_every_method_combines_votes_of_several_classes_a_clip(folder, several, method):
-    found = combine_votes(several, CombineSettings(method, folder / "clips.parquet"))
+    found = combine_votes(several, CombineSettings(method, table_of(folder, method)))
     assert found.posterior.shape == (CLIPS, 3)
     assert right(found.posterior) > 0.75
 
@@ -162,6 +166,10 @@ def test_what_cannot_be_combined_or_written_is_one_line(folder, votes, several, 
             write_combined(kind, CombineSettings(method), table)
     with pytest.raises(Misuse, match="probe looks at the clips; give their table with --embeddings"):
         write_combined(votes, CombineSettings("probe"), table)
+    with pytest.raises(
+        Misuse, match="one_coin looks at no embeddings; leave --embeddings out, or take one of probe, crowd"
+    ):
+        write_combined(votes, CombineSettings("one_coin", folder / "clips.parquet"), table)
     with pytest.raises(Misuse, match=r"labels\.parquet must end in \.csv"):
         TableSettings(tmp_path / "labels.parquet")
     with pytest.raises(Misuse, match="--min-share is 70, expected 0 to 1"):
