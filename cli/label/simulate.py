@@ -70,10 +70,12 @@ def parser() -> Parser:
 
 def print_found(found: Simulation) -> None:
     """Print what every strategy came to with every encoder, the greatest gain over random clips first."""
-    from oscine.probe.label.simulation.words import gain_texts, reached_text, verdict
+    from oscine.probe.label.simulation.words import NEARLY, gain_texts, reached_text, verdict
 
     for encoder, standings in found.standings.items():
-        shown = Table("strategy", "first clips", "area", "gain", "95 % interval", "labels", title=plain(encoder))
+        shown = Table(
+            "strategy", "first clips", "area", "gain", "95 % interval", f"labels to {NEARLY}", title=plain(encoder)
+        )
         for one in standings:
             shown.add_row(
                 plain(one.strategy), one.initial_set, f"{one.areas.mean():.3f}", *gain_texts(found, one),

@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from oscine.probe.label.simulation.settings import RANDOM
-from oscine.probe.label.simulation.summary import REACHED, Simulation
+from oscine.probe.label.simulation.summary import Simulation
 from oscine.probe.label.simulation.words import (
+    NEARLY,
     called,
     gain_texts,
     p_text,
@@ -54,9 +55,9 @@ def _show_standings(page: Report, found: Simulation, encoder: str) -> None:
         ratio = "–" if np.isnan(one.ratio) else f"{one.ratio:.2f}"
         area = share_text(float(one.areas.mean()))
         rows.append([called(one), area, *gain_texts(found, one), reached_text(one.reached), ratio])
-    page.table(["strategy", "area", "gain", "95 % interval", f"labels to {REACHED:.0%}", "of random's"], rows)
+    page.table(["strategy", "area", "gain", "95 % interval", f"labels to {NEARLY}", "of random's"], rows)
     page.paragraph(
-        f"Labels to {REACHED:.0%} of what all labels give ({found.all_labels(encoder).mean():.3f}) are medians over "
+        f"Labels to {NEARLY} of what all labels give ({found.all_labels(encoder).mean():.3f}) are medians over "
         "seeds; not reached: by half of them or more."
     )
 
@@ -81,7 +82,7 @@ def _show_details(page: Report, found: Simulation, encoder: str) -> None:
     bought = ["labels bought", "of the rarest class", "seconds a batch"]
     rows = [
         [
-            called(one), p_text(one.gain), share_text(one.first), share_text(one.final),
+            called(one), p_text(one.gain), share_text(spread(one.areas)), share_text(one.first), share_text(one.final),
             share_text(float(one.by_cycle.mean())), f"{one.positives:.1f}", f"{one.rarest:.1f}", f"{one.seconds:.3f}",
         ]
         for one in found.standings[encoder]
@@ -89,9 +90,17 @@ def _show_details(page: Report, found: Simulation, encoder: str) -> None:
     names = [name for name in next(iter(found.runs.values())).scores if name != found.metric]
     others = [[called(one), *(share_text(found.last(one, name)) for name in names)] for one in found.standings[encoder]]
     with page.folded("Chance, first and last scores, what was bought, time"):
-        page.table(["strategy", "p", "first", "last", "area by batch", *bought], rows)
-        page.paragraph("p: how often flipped signs of the seeds' gains give a mean as far from 0.")
+        page.table(["strategy", "p", "spread of area", "first", "last", "area by batch", *bought], rows)
+        page.paragraph(
+            "p: how often flipped signs of the seeds' gains give a mean as far from 0. Spread: the standard deviation over "
+            "seeds, of which folds make a part."
+        )
         page.table(["last score", *names], others)
+
+
+def spread(values: np.ndarray) -> float:
+    """Return the standard deviation over seeds; NaN of one."""
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
 def _show_encoders(page: Report, found: Simulation) -> None:
@@ -135,6 +144,8 @@ def curves_figure(found: Simulation, encoder: str) -> Figure:
         axes.set_title(name, loc="left", fontsize=9, color=INK)
         axes.tick_params(labelsize=8)
         plain_axes(axes)
+    for axes in panels[max(0, len(names) - ACROSS) : len(names)]:
+        axes.tick_params(labelbottom=True)  # the last of its column
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     figure.supxlabel("labels", fontsize=9, color=INK)

@@ -10,13 +10,16 @@ from oscine.probe.label.simulation.settings import RANDOM
 from oscine.probe.label.simulation.summary import REACHED, Simulation, Standing
 
 NOT = "not reached"
+NEARLY = f"{100 * REACHED:.0f} %"  # of what all labels give
 
 
 def verdict(found: Simulation, encoder: str) -> str:
     """Say which strategy won with an encoder, what it saved, and which ones lost to random clips."""
     others = [one for one in found.standings[encoder] if not is_baseline(found, one)]
     above, below = ([one for one in others if sign * one.gain.mean > 0 and sure(one.gain)] for sign in (1, -1))
-    said = f"{encoder}: nothing is above random clips for sure, with {counted(found.settings.seeds, 'seed')}."
+    said = (
+        f"{encoder}: no gain over random clips has an interval above 0, with {counted(found.settings.seeds, 'seed')}."
+    )
     if above:
         best = above[0]
         said = (
@@ -24,14 +27,15 @@ def verdict(found: Simulation, encoder: str) -> str:
             f"{interval_text(best.gain)}). {saving_text(found, best)}"
         )
     if below:
-        said += f" Below random clips for sure: {', '.join(f'{called(one)} ({one.gain.mean:+.3f})' for one in below)}."
+        named = ", ".join(f"{called(one)} ({one.gain.mean:+.3f})" for one in below)
+        said += f" Below random clips, with their intervals: {named}."
     return said
 
 
 def saving_text(found: Simulation, one: Standing) -> str:
     """Say how many labels a strategy takes to nearly what all labels give, beside random clips."""
     lowest = next(row for row in found.standings[one.encoder] if is_baseline(found, row))
-    level = f"{REACHED:.0%} of what all labels give ({REACHED * found.all_labels(one.encoder).mean():.3f})"
+    level = f"{NEARLY} of what all labels give ({REACHED * found.all_labels(one.encoder).mean():.3f})"
     mine, other = reached_text(one.reached), reached_text(lowest.reached)
     if mine == NOT:
         return f"It does not reach {level} with these labels."
@@ -45,9 +49,9 @@ def protocol_text(found: Simulation) -> str:
     judged = "the clips of one fold, in turn" if folds else "the clips of the split test"
     kind = f"{found.classes} classes{', any number of them a clip' if found.several else ''}"
     return (
-        f"{found.clips} clips, {kind}. Every strategy starts from the same {settings.initial} clips and chooses "
-        f"{settings.batches} batches of {settings.batch}; after each a probe is fitted from nothing. Scores are of "
-        f"{judged}, which no strategy sees. {counted(settings.seeds, 'seed')}, each with its own "
+        f"{found.clips} clips, {kind}. A from B is strategy A, which starts from {settings.initial} clips by rule B and "
+        f"chooses {settings.batches} batches of {settings.batch}; after each a probe is fitted from nothing. Scores are "
+        f"of {judged}, which no strategy sees. {counted(settings.seeds, 'seed')}, each with its own "
         f"{'fold, ' * folds}first clips and draws; a gain is the difference to random clips, seed by seed. Area is the "
         "mean height of a curve. An encoder that has heard these recordings in pretraining, though without labels, makes "
         "all of this transductive: on new ones it may be worse."
@@ -55,7 +59,8 @@ def protocol_text(found: Simulation) -> str:
 
 
 def called(one: Standing) -> str:
-    return f"{one.strategy}, from {one.initial_set}"
+    """Name a strategy and the rule of its initial set."""
+    return f"{one.strategy} from {one.initial_set}"
 
 
 def is_baseline(found: Simulation, one: Standing) -> bool:

@@ -179,7 +179,10 @@ def test_the_page_says_what_the_numbers_say_and_names_are_text(
     assert "&lt;b&gt;sharp" in page
     best = found.standings["<b>sharp"][0]
     assert f"{best.areas.mean():.3f}" in page
-    assert "nothing is above random clips for sure, with 2 seeds" in verdict(found, "<b>sharp") or best.gain.low > 0
+    assert (
+        "no gain over random clips has an interval above 0, with 2 seeds" in verdict(found, "<b>sharp")
+        or best.gain.low > 0
+    )
     assert page.index("<h1>") < page.index("<figure") < page.index("<pre>")
 
 
