@@ -26,13 +26,13 @@ SYNONYMS = {
     "labels": ("tags", "all labels", "species list"),
     # Without their unit, see `_TIMES`. Words for a time of day ("heure de début", "Uhrzeit") are none of them.
     "start": (
-        "begin", "start time", "begin time", "onset", "starttime", "begintime",
+        "begin", "start time", "begin time", "onset", "starttime", "begintime", "start offset",
         "beginn", "anfang", "startzeit", "anfangszeit", "début", "debut", "temps début", "temps de début", "inicio",
         "início", "comienzo", "começo", "tiempo inicial", "tiempo de inicio", "tempo inicial", "begintijd", "starttijd",
         "början", "borjan", "starttid",
     ),
     "end": (
-        "stop", "finish", "end time", "stop time", "endtime", "stoptime",
+        "stop", "finish", "end time", "stop time", "endtime", "stoptime", "end offset",
         "ende", "endzeit", "fin", "temps fin", "temps de fin", "fim", "tiempo final", "tiempo de fin", "tempo final", "eind",
         "einde", "eindtijd", "slut", "sluttid",
     ),

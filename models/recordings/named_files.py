@@ -64,22 +64,25 @@ def _plain(folder: Path) -> Path:
     return plain if plain.exists() and folder.exists() and plain.samefile(folder) else folder
 
 
-def find_files(table: Path, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Find the absolute path of every name in a table, and what was guessed; raise where a file is not there."""
-    found, notes = find_named(table, names)
+def find_files(table: Path, names: Sequence[str], folder: str | Path | None = None) -> tuple[list[str], list[str]]:
+    """Find the absolute path of every name in a table, and what was guessed; raise where a file is not there.
+
+    folder: that names are relative to, if not the table's.
+    """
+    found, notes = find_named(table, names, folder)
     if missing := [name for name in dict.fromkeys(names) if name not in found]:
-        raise missing_error(table, names, missing)
+        raise missing_error(table, names, missing, folder)
     return [found[name] for name in names], notes
 
 
-def find_named(table: Path, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+def find_named(table: Path, names: Sequence[str], folder: str | Path | None = None) -> tuple[dict[str, str], list[str]]:
     """Find the absolute paths of those names in a table that lead to a file, and what was guessed.
 
-    Names are relative to the table's folder. Guessed are backslashes between folders, another case, accents composed or
-    not, a suffix that is left out, each where one file alone can be meant; and that all names are relative to the folder in
-    which the command is called, where none of them leads anywhere from the table.
+    Names are relative to the table's folder, unless another is given. Guessed are backslashes between folders, another case,
+    accents composed or not, a suffix that is left out, each where one file alone can be meant; and that all names are
+    relative to the folder in which the command is called, where none of them leads anywhere from the table.
     """
-    folder, unique = _plain(table.parent.absolute()), list(dict.fromkeys(names))
+    folder, unique = _plain(Path(folder or table.parent).absolute()), list(dict.fromkeys(names))
     found = _existing(folder, unique)
     # What a table of ours writes of a name with a tab, say; a name that is there as it is written comes first.
     meant = {name: restore_controls(name) for name in unique if name not in found and restore_controls(name) != name}
@@ -95,9 +98,11 @@ def find_named(table: Path, names: Sequence[str]) -> tuple[dict[str, str], list[
     return found, _differences(guessed)
 
 
-def missing_error(table: Path, names: Sequence[str], missing: Sequence[str]) -> OscineError:
-    """Make the error that says which recordings do not exist, and what may be meant."""
-    folder, listings, total = table.parent.absolute(), Listings(), len({*names})
+def missing_error(
+    table: Path, names: Sequence[str], missing: Sequence[str], folder: str | Path | None = None
+) -> OscineError:
+    """Make the error that says which recordings do not exist, and what may be meant. folder: as for `find_files`."""
+    folder, listings, total = Path(folder or table.parent).absolute(), Listings(), len({*names})
     more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
     guess = next(filter(None, (_guess(folder, name, listings) for name in missing[:GUESSED])), "")
     if not guess and len(missing) == total:

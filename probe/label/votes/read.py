@@ -11,7 +11,7 @@ import numpy as np
 from pandas import DataFrame, Series
 
 from oscine.models.errors import OscineError
-from oscine.models.recordings.column_names import column_key, time_key
+from oscine.models.recordings.column_names import column_key
 from oscine.models.recordings.named_files import find_files
 from oscine.models.recordings.spreadsheet import Sheet, read_sheet
 from oscine.models.recordings.tables import read_stretches
@@ -29,8 +29,6 @@ COLUMNS = {
     "points": ("likelihood", "likelihoods"),
     "seconds": ("taken", "seconds taken"),
     "audit": (),
-    "start": ("start offset",),
-    "end": ("end offset",),
 }  # fmt: skip
 STATES = {
     **dict.fromkeys((PRESENT, "positive", "yes", "true", "1"), PRESENT),
@@ -92,7 +90,7 @@ def _find(path: Path, names: Sequence[str], settings: VoteSettings) -> tuple[lis
     folder = settings.recordings
     if folder is not None and not folder.is_dir():
         raise OscineError(f"no folder {folder}; check the path of --recordings")
-    return find_files(path if folder is None else folder / path.name, names)
+    return find_files(path, names, folder)
 
 
 def _of_journal(path: Path, settings: VoteSettings) -> VoteSource:
@@ -160,12 +158,11 @@ ROW = ["path", "start", "end", "annotator", "text", "state", "points", "seconds"
 
 def _name_columns(sheet: Sheet) -> None:
     """Give the columns of votes their names, then those of every labelled table."""
-    keys = {column: (column_key(column), time_key(column)[0]) for column in sheet.table.columns}
     meant = {
         column: name
         for name, others in COLUMNS.items()
-        for column, found in keys.items()
-        if name not in sheet.table and {name, *others} & {*found}
+        for column in sheet.table.columns
+        if name not in sheet.table and column_key(column) in (name, *others)
     }
     if twice := next((name for name in meant.values() if [*meant.values()].count(name) > 1), None):
         columns = " or ".join(column for column, name in meant.items() if name == twice)
@@ -207,16 +204,18 @@ def _given(sheet: Sheet) -> DataFrame:
 
 
 def _vote(row: Any, path: Path, column: str, unsure: Sequence[str]) -> Vote:
-    """Make the vote of one row of a table, with the columns of `ROW`."""
-    several = column == "labels"
-    if several:
-        states = _named([part.strip() for part in row.text.split(";") if part.strip()], unsure)
-    elif row.text in unsure:
-        states = {}
+    """Make the vote of one row of a table, with the columns of `ROW`.
+
+    Of several labels one that is unsure may be any of the others: these are then not absent, but unknown.
+    """
+    labels = [part.strip() for part in row.text.split(";") if part.strip()] if column == "labels" else [row.text]
+    told = not {*labels} & {*unsure}
+    if column == "labels":
+        states = _named(labels, unsure)
     else:
-        states = {row.text: row.state if isinstance(row.state, str) else PRESENT}
+        states = {row.text: row.state if isinstance(row.state, str) else PRESENT} if told else {}
     return Vote(
-        row.path, row.start, row.end, row.annotator, states, several,
+        row.path, row.start, row.end, row.annotator, states, closed=column == "labels" and told,
         points={row.text: float(row.points)} if not np.isnan(row.points) else {},
         seconds=row.seconds, audit=row.audit is True, source=f"{path}: row {row.Index}",
     )  # fmt: skip

@@ -63,6 +63,14 @@ def test_labels_say_of_the_others_that_they_are_absent(folder):
     assert votes.clips[["start", "end"]].to_numpy().tolist() == [[0, 1], [1, 2]]
 
 
+def test_somebody_who_could_not_tell_has_not_said_that_the_others_are_absent(folder):
+    path = table(folder, "path,annotator,labels", "a.wav,ann,tit;wren", "b.wav,ann,tit;?", "c.wav,ann,?", "c.wav,bob,")
+    votes = read_votes([path])
+    assert votes.said[:, 0].tolist() == [[1, 1], [1, -1], [-1, -1]]
+    assert votes.said[2, 1].tolist() == [0, 0]
+    assert votes.heard.tolist() == [[True, False], [True, False], [False, True]]
+
+
 def test_states_a_row_a_class_leave_the_others_unasked(folder):
     """As Hoplite writes them."""
     path = table(
@@ -71,6 +79,10 @@ def test_states_a_row_a_class_leave_the_others_unasked(folder):
         "b.wav,0,1,rook,positive,ann",
     )  # fmt: skip
     votes = read_votes([path])
+    assert votes.clips["end"].tolist() == [1.0, 1.0]
+    milliseconds = path.read_text().replace("offset_s", "offset_ms")
+    with pytest.raises(OscineError, match="start_offset_ms is in ms, and start is read in seconds; convert it"):
+        read_votes([table(folder, milliseconds, name="ms.csv")])
     assert votes.classes == ["rook", "tit", "wren"]
     assert votes.said[:, 0].tolist() == [[-1, 1, 0], [1, -1, -1]]
 
@@ -108,6 +120,13 @@ def test_journals_are_read_as_they_stand(folder):
     assert votes.repeats == {"ann": (1, 0)}
     left = read_votes([folder / "labels" / "ann.jsonl"], VoteSettings(recordings=folder, without=["rook"]))
     assert left.classes == ["tit", "wren"]
+    (folder / "c.wav").unlink()
+    with Journal(folder / "labels" / "cem.jsonl", ["tit", "wren"]) as journal:
+        journal.add(answer("c.wav", 0.0, {"tit": "present", "wren": "absent"}))
+    with pytest.raises(
+        OscineError, match=r"labels/cem\.jsonl: 1 of its 1 recordings do not exist, such as c\.wav; paths are"
+    ):
+        read_votes([folder / "labels"], settings)
     with pytest.raises(OscineError, match=r"ann\.jsonl names recordings as below the folder that was embedded"):
         read_votes([folder / "labels"])
 
