@@ -7,6 +7,7 @@ import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Generic, TypeGuard, TypeVar
@@ -54,7 +55,7 @@ class Named(MutableMapping[str, V], ABC, Generic[V]):
             return getattr(import_module(f"{self.room}.{self.homes[name]}"), name)
         if found := self._find(name) or self._offered(name):
             return found
-        raise Misuse(f"no {self.kind} {name!r}; {self._known()}")
+        raise Misuse(f"no {self.kind} {name!r}; {self._known(name)}")
 
     def check(self, name: object, source: object = None) -> None:
         """Raise where nothing has that name. Of oscine's own nothing is imported. source: who named it, for the error."""
@@ -66,7 +67,9 @@ class Named(MutableMapping[str, V], ABC, Generic[V]):
             raise type(error)(f"{source}: {error}" if source else str(error)) from error
         if not found:
             there = f"{source} has" if source else "no"
-            raise Misuse(f"{there} {self.kind} {repr(name) if isinstance(name, str) else shown(name)}; {self._known()}")
+            raise Misuse(
+                f"{there} {self.kind} {repr(name) if isinstance(name, str) else shown(name)}; {self._known(name)}"
+            )
 
     def check_file(self, name: object, module: object, source: object) -> None:
         """Raise what `of_file` would. Of oscine's own nothing is imported."""
@@ -159,8 +162,10 @@ class Named(MutableMapping[str, V], ABC, Generic[V]):
             raise OscineError(f"{name} is oscine's own {self.kind}; call that of {one.__module__} otherwise")
         return one
 
-    def _known(self) -> str:
-        return f"expected one of {', '.join(self)}, or module:name of your own, which {FLAG} allows"
+    def _known(self, name: object) -> str:
+        near = get_close_matches(str(name), list(self), n=1, cutoff=0.7)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return f"{meant}expected one of {', '.join(self)}, or module:name of your own, which {FLAG} allows"
 
     def _needed(self, name: object, module: object) -> str:
         allows = f"{FLAG} allows somebody's own, in Python its import"

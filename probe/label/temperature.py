@@ -25,11 +25,11 @@ def fitted_temperature(state: State, generator: np.random.Generator) -> float | 
         return np.ones(state.labels.shape[1]) if state.several else 1.0
     rows = state.features[state.labelled]
     if not state.several:
-        return _temperature(rows, state.labels, held, others)
+        return _temperature(rows, state.labels, held=held, others=others)
     of_classes = []
     for labels in state.labels.T:
         known = np.isin(labels, (0, 1))  # not NaN, nor what annotators disagree about
-        of_classes.append(_temperature(rows, labels, held[known[held]], others[known[others]]))
+        of_classes.append(_temperature(rows, labels, held=held[known[held]], others=others[known[others]]))
     return np.array(of_classes)
 
 
@@ -39,7 +39,7 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     return float(abs(np.bincount(bins, confidence - right)).sum() / len(confidence))
 
 
-def _temperature(rows: np.ndarray, labels: np.ndarray, held: np.ndarray, others: np.ndarray) -> float:
+def _temperature(rows: np.ndarray, labels: np.ndarray, *, held: np.ndarray, others: np.ndarray) -> float:
     """Fit one temperature to the labels [rows] of the rows that are held back."""
     if len(np.unique(labels[others])) < 2 or not len(held):
         return 1.0

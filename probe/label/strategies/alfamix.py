@@ -22,7 +22,7 @@ EPS = 0.2  # of the anchor's distance, over the root of the number of features
 
 def alfamix(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
     """Choose clips near the centres of k clusters of those that any anchor changes; fill up at random."""
-    return unlike(state, changed_by_any(state), k, generator)
+    return unlike(state, k, generator, among=changed_by_any(state))
 
 
 def changed_by_any(state: State) -> np.ndarray:

@@ -18,12 +18,12 @@ def dropquery(state: State, k: int, generator: np.random.Generator) -> np.ndarra
     counts = np.zeros(len(rows), dtype=np.int64)
     for _ in range(DROPOUTS):
         keep = generator.random(rows.shape) >= RATE
-        counts += changes(rows, rows * keep / (1 - RATE), weight, bias, several=state.several)
-    return unlike(state, changed_often(counts, k), k, generator)
+        counts += changes(rows, rows * keep / (1 - RATE), weight=weight, bias=bias, several=state.several)
+    return unlike(state, k, generator, among=changed_often(counts, k))
 
 
 def changes(
-    rows: np.ndarray, others: np.ndarray, weight: np.ndarray, bias: np.ndarray, *, several: bool
+    rows: np.ndarray, others: np.ndarray, *, weight: np.ndarray, bias: np.ndarray, several: bool
 ) -> np.ndarray:  # [rows]
     """Tell whether the probe's last map predicts otherwise for others than for rows, both [rows, dim]."""
     return differ(rows @ weight.T + bias, others @ weight.T + bias, several=several)
@@ -44,11 +44,11 @@ def changed_often(counts: np.ndarray, k: int) -> np.ndarray:
     return np.flatnonzero(counts > least)
 
 
-def unlike(state: State, among: np.ndarray, k: int, generator: np.random.Generator) -> np.ndarray:
+def unlike(state: State, k: int, generator: np.random.Generator, *, among: np.ndarray) -> np.ndarray:
     """Choose k clips near the centres of k clusters of some candidates, with rows of length 1; others at random.
 
     among: numbers of candidates, as they are counted in state.candidates
     """
     rows = unit_rows(state.features[state.candidates[among]])
     chosen = among[nearest_to_centres(rows, k, generator)] if len(among) else among
-    return fill_up(state.candidates[chosen], state, k, generator)
+    return fill_up(state, k, generator, chosen=state.candidates[chosen])

@@ -21,8 +21,8 @@ SAME = 1e-12  # squared distance of rows of length 1: nearer ones are the same r
 def maxherding(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
     """Choose the clips that cover all candidates best."""
     fewer = _draw(state, generator)
-    chosen = herd(*_rows(fewer), np.ones(len(fewer.candidates)), min(k, MOST))
-    return fill_up(fewer.candidates[chosen], state, k, generator)
+    chosen = herd(*_rows(fewer), min(k, MOST), weights=np.ones(len(fewer.candidates)))
+    return fill_up(state, k, generator, chosen=fewer.candidates[chosen])
 
 
 def uherding(
@@ -39,12 +39,12 @@ def uherding(
     candidates, labelled = _rows(fewer)
     p = tempered(fewer.of_candidates("probabilities"), temperature, several=state.several)
     weights, gamma = margins_of(p, fewer), 1 / least_distance(labelled) ** 2
-    chosen = herd(candidates, labelled, weights, min(k, MOST), gamma=gamma)
-    return fill_up(fewer.candidates[chosen], state, k, generator)
+    chosen = herd(candidates, labelled, min(k, MOST), weights=weights, gamma=gamma)
+    return fill_up(state, k, generator, chosen=fewer.candidates[chosen])
 
 
 def herd(
-    candidates: np.ndarray, labelled: np.ndarray, weights: np.ndarray, k: int, *, gamma: float = 1.0
+    candidates: np.ndarray, labelled: np.ndarray, k: int, *, weights: np.ndarray, gamma: float = 1.0
 ) -> np.ndarray:
     """Return k numbers of candidates, each the one that adds most to what is covered when it is taken.
 
@@ -58,7 +58,7 @@ def herd(
         chosen.append(first_largest(np.where(taken, -np.inf, gains), scale))
         taken[chosen[-1]] = True
         better = np.maximum(covered, kernel[chosen[-1]])
-        gains -= _lost(kernel, covered, better, weights)
+        gains -= _lost(kernel, covered, better, weights=weights)
         covered = better
     return np.array(chosen)
 
@@ -108,7 +108,7 @@ def _rows(state: State) -> tuple[np.ndarray, np.ndarray]:
     return unit_rows(state.of_candidates("features")), unit_rows(state.features[state.labelled])
 
 
-def _lost(kernel: np.ndarray, covered: np.ndarray, better: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _lost(kernel: np.ndarray, covered: np.ndarray, better: np.ndarray, *, weights: np.ndarray) -> np.ndarray:
     """Compute what every clip could add before, and cannot now: [candidates]. Only clips that are covered better count."""
     lost, changed = np.zeros(len(kernel)), np.flatnonzero(better > covered)
     for part in blocks(len(changed), len(kernel)):

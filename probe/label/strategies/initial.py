@@ -35,7 +35,7 @@ def initial_set(name: str, features: np.ndarray, k: int, generator: np.random.Ge
     if name != "kmeans":
         return choose(name, state, k, generator)
     k = min(k, len(state.features))
-    return fill_up(nearest_to_centres(state.features, k, generator), state, k, generator)
+    return fill_up(state, k, generator, chosen=nearest_to_centres(state.features, k, generator))
 
 
 def check_initial_set(name: str) -> None:

@@ -34,7 +34,7 @@ def probcover(
         raise Misuse(f"radius of probcover is {radius:g}, expected above 0")
     candidates, labelled = rows[state.candidates], rows[state.labelled]
     squares = nearest_distances(candidates, labelled)
-    chosen = most_covering(candidates, squares >= radius**2, radius, k)
+    chosen = most_covering(candidates, squares >= radius**2, k, radius=radius)
     if len(chosen) < k:
         left = np.setdiff1d(np.arange(len(candidates)), chosen)
         squares = np.minimum(squares, nearest_distances(candidates, candidates[chosen]))[left]
@@ -42,7 +42,7 @@ def probcover(
     return state.candidates[chosen]
 
 
-def most_covering(rows: np.ndarray, uncovered: np.ndarray, radius: float, k: int) -> list[int]:
+def most_covering(rows: np.ndarray, uncovered: np.ndarray, k: int, *, radius: float) -> list[int]:
     """Return at most k numbers of rows, each reaching most uncovered ones when it was taken, until all are covered.
 
     uncovered: [rows] of bool

@@ -12,7 +12,7 @@ def random(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
     return generator.choice(state.candidates, k, replace=False)
 
 
-def fill_up(chosen: np.ndarray, state: State, k: int, generator: np.random.Generator) -> np.ndarray:
+def fill_up(state: State, k: int, generator: np.random.Generator, *, chosen: np.ndarray) -> np.ndarray:
     """Return the chosen clips and as many others, drawn at random, as make them k."""
     if len(chosen) == k:
         return chosen

@@ -40,7 +40,7 @@ def refine(
     """
     members = MEMBERS[state.several] if members is None else members
     draws = PROPOSALS // max(1, len(members)) if draws is None else draws
-    _check(members, rounds, draws, alpha)
+    _check(members, rounds=rounds, draws=draws, alpha=alpha)
     left, size = state.candidates, FIRST
     for _ in range(rounds):
         left = proposed(state.among(left), k, generator, members=members, draws=draws, size=size)
@@ -65,7 +65,7 @@ def proposed(
     return left if len(left) <= MOST else np.sort(generator.choice(left, MOST, replace=False))
 
 
-def _check(members: Sequence[str], rounds: int, draws: int, alpha: float) -> None:
+def _check(members: Sequence[str], *, rounds: int, draws: int, alpha: float) -> None:
     """Refuse what would propose nothing, and a member that asks for itself."""
     if isinstance(members, str) or not members or "refine" in members:
         raise Misuse(f"members of refine are {members!r}, expected a list of other strategies")

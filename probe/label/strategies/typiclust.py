@@ -17,10 +17,10 @@ def typiclust(state: State, k: int, generator: np.random.Generator) -> np.ndarra
     clips = np.concatenate([state.labelled, state.candidates])
     rows, labelled = state.features[clips], len(state.labelled)
     numbers, _ = cluster(rows, min(labelled + k, MOST_CLUSTERS), generator)
-    return clips[most_typical(rows, numbers, labelled, k)]
+    return clips[most_typical(rows, numbers, k, labelled=labelled)]
 
 
-def most_typical(rows: np.ndarray, clusters: np.ndarray, labelled: int, k: int) -> np.ndarray:
+def most_typical(rows: np.ndarray, clusters: np.ndarray, k: int, *, labelled: int) -> np.ndarray:
     """Go round the clusters [rows] and take the most typical row left in each, k in all; the first rows are labelled.
 
     Which clusters come first is settled before any row is taken.

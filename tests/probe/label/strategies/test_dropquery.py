@@ -11,7 +11,7 @@ from oscine.probe.label.strategies.dropquery import changed_often, changes
 def test_changes_and_candidates_are_those_of_the_reference(query, one_label):
     rows = one_label.of_candidates("features")
     counts = sum(
-        changes(rows, rows * keep / 0.25, one_label.weight, one_label.bias, several=False).astype(int)
+        changes(rows, rows * keep / 0.25, weight=one_label.weight, bias=one_label.bias, several=False).astype(int)
         for keep in query["dropquery.keep"]
     )
     assert counts.tolist() == query["dropquery.mismatches"].tolist()
@@ -29,8 +29,8 @@ def test_a_change_of_any_class_counts_with_several_labels():
     weight, bias = np.eye(3), np.zeros(3)
     rows = np.array([[1.0, 2, -1], [1, 2, -1], [1, 2, -1]])
     others = np.array([[2.0, 1, -3], [-1, 2, -1], [1, 2, -1]])
-    assert changes(rows, others, weight, bias, several=True).tolist() == [False, True, False]
-    assert changes(rows, others, weight, bias, several=False).tolist() == [True, False, False]
+    assert changes(rows, others, weight=weight, bias=bias, several=True).tolist() == [False, True, False]
+    assert changes(rows, others, weight=weight, bias=bias, several=False).tolist() == [True, False, False]
 
 
 def test_groups_of_unsure_clips_give_one_each_and_sure_ones_none():

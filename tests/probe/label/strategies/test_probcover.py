@@ -64,7 +64,7 @@ def test_where_all_is_covered_coreset_goes_on(state, generator):
 
 def test_a_clip_that_was_taken_is_never_taken_again():
     rows = unit_rows(np.random.default_rng(0).normal(size=(60, 3)))
-    chosen = most_covering(rows, np.ones(60, dtype=bool), 0.2, 60)
+    chosen = most_covering(rows, np.ones(60, dtype=bool), 60, radius=0.2)
     assert len({*chosen}) == len(chosen)
     assert (nearest_distances(rows, rows[chosen]) < 0.2**2).all()
 

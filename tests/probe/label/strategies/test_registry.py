@@ -77,7 +77,7 @@ def test_what_are_not_so_many_different_candidates_is_refused(
 
 def test_a_name_that_there_is_not_is_refused_with_those_there_are(state: State, generator: np.random.Generator) -> None:
     with pytest.raises(
-        OscineError, match=r"^no strategy 'entropie'; expected one of random, margin, .*--plugin"
+        OscineError, match=r"^no strategy 'entropie'; did you mean entropy\? expected one of random, margin, .*--plugin"
     ) as raised:
         choose("entropie", state, 2, generator)
     assert "lci" not in str(raised.value)
