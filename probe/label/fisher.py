@@ -58,12 +58,15 @@ class Factors:
 
 
 def exact(p: np.ndarray) -> np.ndarray:  # [clips, classes, classes]
-    """Compute the signs of every label y that a clip may have: sqrt(p_y) (e_y - p)."""
+    """Compute signs of all labels y: sqrt(p_y) (e_y - p)."""
     return np.sqrt(p)[:, :, None] * (np.eye(p.shape[1]) - p[:, None])
 
 
 def top_classes(p: np.ndarray, top: int) -> np.ndarray:  # [clips, top, classes]
-    """Compute the signs of the likeliest labels alone, whose p are divided by their sum; e_y - p keeps the true p."""
+    """Compute signs of the likeliest labels alone.
+
+    Their p are divided by their sum; e_y - p keeps the true p.
+    """
     likeliest = np.argsort(-p, axis=1, kind="stable")[:, :top]
     shares = np.take_along_axis(p, likeliest, axis=1)
     shares = shares / shares.sum(1, keepdims=True)
@@ -71,12 +74,18 @@ def top_classes(p: np.ndarray, top: int) -> np.ndarray:  # [clips, top, classes]
 
 
 def binary(p: np.ndarray) -> np.ndarray:  # [clips, 1, 1]
-    """Compute the sign of the likeliest class against all others: sqrt(p_1 (1 - p_1))."""
+    """Compute the sign of the likeliest class against all others.
+
+    It is sqrt(p_1 (1 - p_1)).
+    """
     return np.sqrt(p.max(1) * (1 - p.max(1)))[:, None, None]
 
 
 def pooled(p: np.ndarray) -> np.ndarray:  # [clips, 1, 1]
-    """Compute the sign of all classes' sigmoids in one block: the root of sum_c p_c (1 - p_c)."""
+    """Compute the sign of all classes' sigmoids in one block.
+
+    It is the root of sum_c p_c (1 - p_c).
+    """
     return np.sqrt((p * (1 - p)).sum(1))[:, None, None]
 
 

@@ -16,7 +16,7 @@ BATCH = 5000  # their batch above
 
 
 def blocks(rows: int, width: int) -> list[slice]:
-    """Cut rows into stretches of at most BLOCK numbers, each row being `width` numbers wide."""
+    """Cut rows, each so many numbers wide, into stretches of BLOCK numbers."""
     step = max(1, BLOCK // max(1, width))
     return [slice(start, start + step) for start in range(0, rows, step)]
 
@@ -28,25 +28,37 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def first_largest(values: np.ndarray, scale: float | None = None) -> int:
-    """Return the first of the largest values. scale: what rounding is small beside, if not beside the largest value."""
+    """Return the first of the largest values.
+
+    scale: what rounding is small beside, if not beside the largest value.
+    """
     most = values.max()
     nothing = EQUAL * (abs(most) if scale is None else scale)
     return int(np.argmax(values >= (most - nothing if np.isfinite(most) else most)))
 
 
 def largest(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return the numbers of the k largest scores, the largest first, of equal ones the lowest number."""
+    """Return the numbers of the k largest scores, the largest first.
+
+    Of equal ones the lowest number is first.
+    """
     return np.argsort(-scores, kind="stable")[:k]
 
 
 def squared_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:  # [rows, others]
-    """Compute squared Euclidean distances to within rounding; `distances_to` is exact, and slower for many others."""
+    """Compute squared Euclidean distances, to within rounding.
+
+    `distances_to` is exact, and slower for many others.
+    """
     squares = (rows**2).sum(1)[:, None] + (others**2).sum(1) - 2 * (rows @ others.T)
     return np.maximum(squares, 0, out=squares)
 
 
 def distances_to(rows: np.ndarray, one: np.ndarray) -> np.ndarray:  # [rows]
-    """Compute squared distances of rows to one: exactly 0 for the same numbers, and equal for equal rows."""
+    """Compute exact squared distances of rows to one.
+
+    They are 0 for the same numbers, and equal for equal rows.
+    """
     squares = np.empty(len(rows))
     for part in blocks(len(rows), rows.shape[1]):
         squares[part] = ((rows[part] - one) ** 2).sum(1)
@@ -54,7 +66,7 @@ def distances_to(rows: np.ndarray, one: np.ndarray) -> np.ndarray:  # [rows]
 
 
 def nearest_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:  # [rows]
-    """Compute each row's squared distance to the nearest of the others; infinite where there are none."""
+    """Compute squared distances to the nearest of others; infinite without any."""
     squares = np.full(len(rows), np.inf)
     if len(others):
         for part in blocks(len(rows), max(others.shape)):
@@ -64,7 +76,7 @@ def nearest_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:  # [r
 
 
 def neighbour_distances(rows: np.ndarray, count: int) -> np.ndarray:  # [rows, count], rising
-    """Compute each row's squared distances to the nearest `count` of the other rows."""
+    """Compute each row's squared distances to its nearest `count` rows."""
     squares = np.empty((len(rows), count))
     for part in blocks(len(rows), max(len(rows), count * rows.shape[1])):
         apart = squared_distances(rows[part], rows)
@@ -75,7 +87,10 @@ def neighbour_distances(rows: np.ndarray, count: int) -> np.ndarray:  # [rows, c
 
 
 def cluster(rows: np.ndarray, clusters: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Run k-means once: each row's cluster [rows], and the centres [clusters, dim]. Equal rows leave clusters empty."""
+    """Run k-means once: each row's cluster, and the centres.
+
+    [rows], [clusters, dim]. Equal rows leave clusters empty.
+    """
     seed = int(generator.integers(2**31))
     clusters = min(clusters, len(rows))
     fit: Any = KMeans(clusters) if clusters <= FEW else MiniBatchKMeans(clusters, batch_size=BATCH)
@@ -87,7 +102,7 @@ def cluster(rows: np.ndarray, clusters: int, generator: np.random.Generator) -> 
 
 
 def nearest_to_centres(rows: np.ndarray, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Return the rows nearest to the centres of k clusters: at most k, each once."""
+    """Return the rows nearest to the centres of k clusters, each once."""
     numbers, centres = cluster(rows, k, generator)
     chosen = []
     for number in np.unique(numbers):

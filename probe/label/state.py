@@ -55,7 +55,7 @@ class State:
 
     @property
     def classes(self) -> int | None:
-        """How many classes there are; None where only labels of one class a clip are known."""
+        """How many classes there are; None where nothing says it."""
         for one, axis in ((self.probabilities, 1), (self.weight, 0), (self.samples, 2)):
             if one is not None:
                 return one.shape[axis]
@@ -98,7 +98,7 @@ SHAPES = {
 
 
 def _numbers(name: str, given: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:
-    """Return an array in float64; refuse other shapes and numbers that are not finite, with their clip or class."""
+    """Return an array in float64, of a shape and finite, or raise."""
     values = np.asarray(given, dtype=np.float64)
     if values.ndim != len(shape):
         raise OscineError(f"{name} of shape {list(values.shape)}, expected [{', '.join(shape)}]")
@@ -111,7 +111,7 @@ def _numbers(name: str, given: ArrayLike, shape: tuple[str, ...]) -> np.ndarray:
 
 
 def _clips(name: str, given: ArrayLike, count: int) -> np.ndarray:
-    """Return numbers of clips; refuse what is none, is there twice, or is not in the table."""
+    """Return numbers of clips, each in the table and once, or raise."""
     values = np.asarray(given)
     clips = values.astype(np.int64)
     if values.ndim != 1 or values.dtype == bool or (clips != values).any():
@@ -127,7 +127,7 @@ def _clips(name: str, given: ArrayLike, count: int) -> np.ndarray:
 
 
 def _check_probabilities(p: np.ndarray, several: bool) -> None:
-    """Refuse what is no probability, and one label a clip whose probabilities do not sum to 1."""
+    """Refuse what are no probabilities, or with one label no distribution."""
     if len(outside := np.argwhere((p < 0) | (p > 1))):
         clip, label = outside[0]
         raise OscineError(f"probability {p[clip, label]:g} of clip {clip} for class {label}, expected 0 to 1")
@@ -179,7 +179,7 @@ def _rows_of_labels(given: ArrayLike, labelled: np.ndarray, classes: int | None)
 
 
 def _check_sizes(state: State) -> None:
-    """Refuse fields that do not agree about how many clips, numbers and classes there are."""
+    """Refuse fields that disagree about clips, numbers or classes."""
     sizes: dict[str, int] = {}
     for name, shape in SHAPES.items():
         if (value := getattr(state, name)) is None:

@@ -14,10 +14,10 @@ LEAST = 10  # labels; of fewer a fifth says nothing
 
 
 def fitted_temperature(state: State, generator: np.random.Generator) -> float | np.ndarray:
-    """Return the temperature of least calibration error on a fifth of the labels, for a probe fitted to the others.
+    """Return the temperature of least calibration error on held-back labels.
 
-    The probe is a logistic regression on the state's features. With several labels there is one temperature a class. It is 1
-    below ten labels, and where the others are of one class.
+    A logistic regression on the state's features is fitted to four fifths of the labels and judged on the others. With
+    several labels there is one temperature a class. It is 1 below ten labels, and where the four fifths are of one class.
     """
     order = generator.permutation(len(state.labelled))
     held, others = order[: len(order) // 5], order[len(order) // 5 :]
@@ -34,7 +34,7 @@ def fitted_temperature(state: State, generator: np.random.Generator) -> float | 
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Compute the mean distance of confidence from accuracy, over bins of equal width weighted by their rows."""
+    """Average confidence's distance from accuracy over bins, weighted by rows."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return float(abs(np.bincount(bins, confidence - right)).sum() / len(confidence))
 

@@ -21,12 +21,12 @@ EPS = 0.2  # of the anchor's distance, over the root of the number of features
 
 
 def alfamix(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose clips near the centres of k clusters of those that any anchor changes; fill up at random."""
+    """Choose unlike clips that any anchor changes; fill up at random."""
     return unlike(state, k, generator, among=changed_by_any(state))
 
 
 def changed_by_any(state: State) -> np.ndarray:
-    """Return the numbers of candidates whose predicted class changes when they are mixed with an anchor."""
+    """Return the candidates, by number, whose predicted class any mix changes."""
     rows, weight = state.of_candidates("features"), state.need("weight")
     logits, towards = rows @ weight.T + state.need("bias"), gradients(state)
     lengths = np.linalg.norm(towards, axis=1, keepdims=True)
@@ -42,12 +42,15 @@ def changed_by_any(state: State) -> np.ndarray:
 
 
 def gradients(state: State) -> np.ndarray:  # [candidates, dim]
-    """Compute the gradient of each candidate's loss in its features, at the label that the probe would give."""
+    """Compute the loss's gradient in each candidate's features.
+
+    The loss is at the label that the probe would give.
+    """
     return -errors_at_own_labels(state.of_candidates("probabilities"), state.several) @ state.need("weight")
 
 
 def anchors(state: State) -> np.ndarray:  # [classes that were seen, dim]
-    """Compute the mean feature of every class's labelled clips; classes without any have no anchor."""
+    """Compute the mean feature of every class that was seen."""
     labels = state.labels
     has = labels > 0 if state.several else labels[:, None] == np.unique(labels)
     has = has[:, has.any(0)].astype(float)  # [labelled, classes that were seen]

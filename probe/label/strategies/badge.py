@@ -13,7 +13,7 @@ from oscine.probe.label.state import State
 
 
 def badge(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose by k-means++ on the gradients: the largest first, then each by its squared distance to the nearest chosen."""
+    """Choose by k-means++ on the gradients, the largest first."""
     errors, rows = (
         errors_at_own_labels(state.of_candidates("probabilities"), state.several),
         state.of_candidates("features"),
@@ -31,7 +31,10 @@ def badge(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def errors_at_own_labels(p: np.ndarray, several: bool) -> np.ndarray:  # [candidates, classes]
-    """Subtract probabilities from the label that they would give: the likeliest class, or those of 1/2 and more."""
+    """Subtract probabilities from the label that they would give.
+
+    That is the likeliest class, or with several labels those of 1/2 and more.
+    """
     return (p >= 1 / 2 if several else np.arange(p.shape[1]) == p.argmax(1)[:, None]) - p
 
 
@@ -47,7 +50,10 @@ def gradient_distances(errors: np.ndarray, rows: np.ndarray, one: int) -> np.nda
 
 
 def _draw(squares: np.ndarray, chosen: list[int], generator: np.random.Generator) -> int:
-    """Draw a row by its squared distance, by one uniform number; where all are 0, any that is left."""
+    """Draw a row by its squared distance, by one uniform number.
+
+    Where all distances are 0, any row that is left.
+    """
     uniform = generator.random()
     if squares.any():
         shares = np.cumsum(squares)

@@ -105,8 +105,9 @@ def bait(
     weighting: str = "mean",
     ridge: float = 1.0,
 ) -> np.ndarray:
-    """Choose clips by the Fisher information of the probe's last map. A strongly penalised probe tells it nothing.
+    """Choose clips by the Fisher information of the probe's last map.
 
+    A strongly penalised probe tells it nothing.
     form: one label a clip: "binary" (likeliest class or not; unless told), "top" (the `top` likeliest classes) or "exact";
     several labels: "pooled" (summed over classes; unless told) or "blocks" (each class by itself)
     weighting: how labelled and new clips count, "mean", "sum" or "plain"
@@ -119,7 +120,7 @@ def bait(
 
 
 def batches(state: State, k: int, form: str, *, weighting: str, top: int, ridge: float) -> list[Batch]:
-    """Return the empty batch of each independent block of the Fisher information. Arguments as of `bait`."""
+    """Return an empty batch of each independent block. Arguments as of `bait`."""
     labelled, clips = len(state.labelled), np.concatenate([state.labelled, state.candidates])
     weights = WEIGHTINGS[weighting](labelled, k, len(clips))
     p, rows = state.need("probabilities")[clips], state.features[clips]
@@ -134,7 +135,10 @@ def batches(state: State, k: int, form: str, *, weighting: str, top: int, ridge:
 
 
 def forward_and_back(batches: list[Batch], k: int, clips: int) -> np.ndarray:
-    """Take 2k clips, each the best when it was taken, and drop the least until k are left; gains add up over batches."""
+    """Take 2k clips one by one, drop until k are left.
+
+    Each is the best, or the least, when it is taken or dropped; gains add up over batches.
+    """
     taken: list[int] = []
     for _ in range(min(2 * k, clips)):
         gains = np.sum([batch.gains(1) for batch in batches], axis=0)

@@ -15,8 +15,9 @@ SURE = 0.05  # mean binary entropy of the candidates below which ADU begins to w
 def half_coreset_half_entropy(
     state: State, k: int, generator: np.random.Generator, *, unit: bool = False, balance: bool = False
 ) -> np.ndarray:
-    """Choose half of the clips by CoreSet, then half of them by entropy, from what is left; an odd one by CoreSet.
+    """Choose half of the clips by CoreSet, then half by entropy.
 
+    An odd one is CoreSet's.
     unit: of CoreSet, rows of length 1. balance: of entropy with several labels, classes with few positives weigh more.
     """
     far = coreset(state, k - k // 2, generator, unit=unit)
@@ -27,8 +28,9 @@ def half_coreset_half_entropy(
 def adu_mmr(
     state: State, k: int, generator: np.random.Generator, *, share: float | None = None, redundancy: float = 0.3
 ) -> np.ndarray:
-    """Choose after ADU with maximal marginal relevance, as far as BioDCASE 2026's first of 14 is published.
+    """Choose after ADU with maximal marginal relevance.
 
+    As far as it is published, BioDCASE 2026's first of 14.
     share: of entropy in a clip's score, the rest being its distance from labelled clips; None lets it rise to 1/2 as the
     probe becomes sure, which is ours.
     redundancy: weight of the cosine with the most similar chosen clip, against the score's
@@ -45,7 +47,10 @@ def adu_mmr(
 
 
 def adu_scores(state: State, share: float | None = None) -> np.ndarray:  # [candidates]
-    """Mix the candidates' entropy and their squared distance to the nearest labelled clip, each scaled to 0 to 1."""
+    """Mix entropy and distance to labelled clips, both scaled.
+
+    Each goes from 0 to 1; distances are squared.
+    """
     entropies = binary_entropy(state.of_candidates("probabilities"))
     if share is None:
         share = min(0.5, max(0.0, 1 - entropies.mean() / SURE))

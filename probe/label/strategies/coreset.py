@@ -9,8 +9,9 @@ from oscine.probe.label.state import State
 
 
 def coreset(state: State, k: int, generator: np.random.Generator, *, unit: bool = False) -> np.ndarray:
-    """Choose k times the clip that is farthest from all labelled and chosen ones; at first, from none, the mean one.
+    """Choose k times the clip farthest from labelled and chosen ones.
 
+    Where there are none, the clip nearest to the mean is first.
     unit: of rows of length 1. With rows as they are a silent clip is short and a full one long.
     """
     features = unit_rows(state.features) if unit else state.features

@@ -13,7 +13,7 @@ ENOUGH = 25  # candidates a clip that is to be chosen
 
 
 def dropquery(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose clips near the centres of k clusters of those that most dropouts predict otherwise; fill up at random."""
+    """Choose unlike clips that most dropouts change; fill up at random."""
     rows, weight, bias = state.of_candidates("features"), state.need("weight"), state.need("bias")
     counts = np.zeros(len(rows), dtype=np.int64)
     for _ in range(DROPOUTS):
@@ -25,19 +25,25 @@ def dropquery(state: State, k: int, generator: np.random.Generator) -> np.ndarra
 def changes(
     rows: np.ndarray, others: np.ndarray, *, weight: np.ndarray, bias: np.ndarray, several: bool
 ) -> np.ndarray:  # [rows]
-    """Tell whether the probe's last map predicts otherwise for others than for rows, both [rows, dim]."""
+    """Tell whether the last map predicts otherwise for others: [rows, dim] both."""
     return differ(rows @ weight.T + bias, others @ weight.T + bias, several=several)
 
 
 def differ(logits: np.ndarray, others: np.ndarray, *, several: bool) -> np.ndarray:  # [rows]
-    """Tell whether the likeliest class differs, or with several labels whether any class is present in one alone."""
+    """Tell whether predictions differ.
+
+    One label: the likeliest class; several: any class that is present in one alone.
+    """
     if several:
         return ((logits > 0) != (others > 0)).any(1)
     return logits.argmax(1) != others.argmax(1)
 
 
 def changed_often(counts: np.ndarray, k: int) -> np.ndarray:
-    """Return the rows with more changes than half the dropouts; than fewer, but at least one, where they are too few."""
+    """Return the rows with more changes than half the dropouts.
+
+    Where they are too few, with fewer changes, but at least one.
+    """
     least = DROPOUTS // 2
     while least and (counts > least).sum() < ENOUGH * k:
         least -= 1
@@ -45,9 +51,9 @@ def changed_often(counts: np.ndarray, k: int) -> np.ndarray:
 
 
 def unlike(state: State, k: int, generator: np.random.Generator, *, among: np.ndarray) -> np.ndarray:
-    """Choose k clips near the centres of k clusters of some candidates, with rows of length 1; others at random.
+    """Choose k clips near centres of k clusters, others at random.
 
-    among: numbers of candidates, as they are counted in state.candidates
+    among: the candidates to cluster, with rows of length 1, as numbers in state.candidates
     """
     rows = unit_rows(state.features[state.candidates[among]])
     chosen = among[nearest_to_centres(rows, k, generator)] if len(among) else among

@@ -26,8 +26,9 @@ def goal(
     objectives: ArrayLike | None = None,
     rule: str = "select",
 ) -> np.ndarray:
-    """Choose the clips that come nearest to a goal: all objectives 0, by their length as a vector.
+    """Choose the clips that come nearest to a goal.
 
+    The goal is that all objectives are 0, nearness the length of their vector.
     classes: numbers of those that are sought; the objective is 1 less the probability of each
     objectives: [clips, any number] more of 0 to 1, smaller being better, such as 1 less the rank of a clip's loudness
     rule: "select" takes the best of all candidates, "reject" the better half of 2k that are drawn
@@ -42,7 +43,10 @@ def goal(
 
 
 def seek_rare(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose in turn the likeliest clip of the class with fewest positives, counting those that chosen clips may bring."""
+    """Choose in turn the likeliest clip of the rarest class.
+
+    Positives that the chosen clips may bring are counted.
+    """
     p = state.of_candidates("probabilities")
     positives, left, chosen = state.positives.astype(float), np.ones(len(p), dtype=bool), []
     for _ in range(k):

@@ -28,7 +28,7 @@ def maxherding(state: State, k: int, generator: np.random.Generator) -> np.ndarr
 def uherding(
     state: State, k: int, generator: np.random.Generator, *, temperature: float | np.ndarray | None = 1.0
 ) -> np.ndarray:
-    """Choose the clips that best cover those candidates of which the probe is not sure, by their margin.
+    """Choose the clips that best cover those with little margin.
 
     temperature: what the probe's logits are divided by, with several labels also [classes]; None fits it to a fifth of the
     labels
@@ -46,7 +46,7 @@ def uherding(
 def herd(
     candidates: np.ndarray, labelled: np.ndarray, k: int, *, weights: np.ndarray, gamma: float = 1.0
 ) -> np.ndarray:
-    """Return k numbers of candidates, each the one that adds most to what is covered when it is taken.
+    """Return k candidates, by number, each adding most when taken.
 
     candidates, labelled: rows of length 1; weights [candidates]: how much covering each of them is worth.
     """
@@ -72,7 +72,7 @@ def kernel_of(rows: np.ndarray, gamma: float) -> np.ndarray:  # [rows, rows]
 
 
 def first_gains(kernel: np.ndarray, covered: np.ndarray, weights: np.ndarray) -> np.ndarray:  # [candidates]
-    """Compute the mean over clips j of weights_j max(k_ij - covered_j, 0), for every clip i."""
+    """Average weights_j max(k_ij - covered_j, 0) over clips j, for every i."""
     gains = np.empty(len(kernel))
     for part in blocks(len(kernel), len(kernel)):
         gains[part] = np.maximum(kernel[part] - covered, 0) @ weights / len(kernel)
@@ -80,7 +80,10 @@ def first_gains(kernel: np.ndarray, covered: np.ndarray, weights: np.ndarray) ->
 
 
 def least_distance(rows: np.ndarray) -> float:
-    """Return the smallest distance of two different rows of length 1; 1 where all are the same, or none is there."""
+    """Return the smallest distance of two different rows of length 1.
+
+    It is 1 where all are the same, or none is there.
+    """
     least = np.inf
     for part in blocks(len(rows), len(rows)):
         squares = squared_distances(rows[part], rows)
@@ -109,7 +112,10 @@ def _rows(state: State) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lost(kernel: np.ndarray, covered: np.ndarray, better: np.ndarray, *, weights: np.ndarray) -> np.ndarray:
-    """Compute what every clip could add before, and cannot now: [candidates]. Only clips that are covered better count."""
+    """Compute what every clip can no longer add: [candidates].
+
+    Only what is covered better now than before counts.
+    """
     lost, changed = np.zeros(len(kernel)), np.flatnonzero(better > covered)
     for part in blocks(len(changed), len(kernel)):
         at = changed[part]

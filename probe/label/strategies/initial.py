@@ -24,10 +24,11 @@ class Default(NamedTuple):
 
 
 def initial_set(name: str, features: np.ndarray, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose k of the clips [clips, dim] to label first; returns their numbers in the order of the choice.
+    """Choose k clips to label first, in the order of choice.
 
-    random · typiclust: the most typical clip of each of k clusters · kmeans: the clip nearest to each centre · coreset: the
-    clip nearest to the mean, then the farthest ones, which are mostly outliers.
+    features: [clips, dim]
+    name: random · typiclust: the most typical clip of each of k clusters · kmeans: the clip nearest to each centre ·
+    coreset: the clip nearest to the mean, then the farthest ones, which are mostly outliers
     """
     check_initial_set(name)
     none = np.array([], dtype=np.int64)
@@ -45,7 +46,10 @@ def check_initial_set(name: str) -> None:
 
 
 def default_strategy(several: bool | None) -> Default:
-    """Return the strategy for a kind of task. several: clips may have several labels; None where that is not known."""
+    """Return what to choose by in a kind of task.
+
+    several: clips may have several labels; None where that is not known.
+    """
     return DEFAULTS[several]
 
 

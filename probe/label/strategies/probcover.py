@@ -20,8 +20,9 @@ WIDEST = 4.0  # the squared distance of opposite rows
 def probcover(
     state: State, k: int, generator: np.random.Generator, *, radius: float | None = None, classes: int | None = None
 ) -> np.ndarray:
-    """Choose in turn the clip that covers most uncovered candidates; where all are covered go on with CoreSet.
+    """Choose in turn the clip that covers most uncovered candidates.
 
+    Where all are covered CoreSet goes on.
     radius: of a ball; None takes the largest at which 95 % of balls hold one class only, clusters standing for classes
     classes: how many clusters, if not the state's classes
     """
@@ -43,9 +44,9 @@ def probcover(
 
 
 def most_covering(rows: np.ndarray, uncovered: np.ndarray, k: int, *, radius: float) -> list[int]:
-    """Return at most k numbers of rows, each reaching most uncovered ones when it was taken, until all are covered.
+    """Return up to k rows, each reaching most uncovered ones when taken.
 
-    uncovered: [rows] of bool
+    uncovered: [rows] of bool. It ends when all are covered.
     """
     uncovered, degrees = uncovered.copy(), reached_by(rows, rows[uncovered], radius)
     chosen: list[int] = []
@@ -68,7 +69,10 @@ def reached_by(rows: np.ndarray, others: np.ndarray, radius: float) -> np.ndarra
 
 
 def pure_radius(rows: np.ndarray, clusters: int, generator: np.random.Generator) -> float:
-    """Return the largest radius at which 95 % of the balls around rows hold one of the clusters of k-means only."""
+    """Return the largest radius at which 95 % of balls are pure.
+
+    Pure is a ball around a row that holds one of the clusters of k-means only.
+    """
     numbers, _ = cluster(rows, clusters, generator)
     squares = np.sort(to_other_clusters(rows, numbers))
     # A ball is open, so that one as wide as the nearest other clip holds none; a little less, as distances are rounded.
@@ -76,7 +80,10 @@ def pure_radius(rows: np.ndarray, clusters: int, generator: np.random.Generator)
 
 
 def to_other_clusters(rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:  # [rows]
-    """Compute each row's squared distance to the nearest of another cluster; with one cluster the widest there is."""
+    """Compute each row's squared distance to the nearest of another cluster.
+
+    With one cluster it is the widest there is.
+    """
     squares = np.empty(len(rows))
     for number in np.unique(clusters):
         own = clusters == number

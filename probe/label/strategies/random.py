@@ -13,7 +13,7 @@ def random(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def fill_up(state: State, k: int, generator: np.random.Generator, *, chosen: np.ndarray) -> np.ndarray:
-    """Return the chosen clips and as many others, drawn at random, as make them k."""
+    """Return the chosen clips and others at random, k in all."""
     if len(chosen) == k:
         return chosen
     left = np.setdiff1d(state.candidates, chosen)

@@ -51,9 +51,10 @@ def refine(
 def proposed(
     state: State, k: int, generator: np.random.Generator, *, members: Sequence[str], draws: int, size: int
 ) -> np.ndarray:
-    """Return all clips that members choose, each some times k of another draw of candidates; at most 10,000 of them.
+    """Return all clips that members choose, 10,000 at most.
 
-    A member that draws nothing itself would choose the same from all candidates every time; it is asked once.
+    Each chooses some times k of another draw of candidates. A member that draws nothing itself would choose the same from
+    all candidates every time; it is asked once.
     """
     chosen = []
     for member in members:

@@ -70,23 +70,28 @@ def list_strategies() -> list[str]:
 
 
 def register_strategy(strategy: Strategy) -> Strategy:
-    """Make a strategy of your own known by the name of its function; also as a decorator of the function.
+    """Make a strategy of your own known by its function's name.
 
-    It takes a `State`, how many clips to choose and a generator of numpy's; its options come by name and have defaults. It
-    returns the numbers of that many different candidates. A name that another strategy has is an error.
+    Also as a decorator of the function. It takes a `State`, how many clips to choose and a generator of numpy's; its options
+    come by name and have defaults. It returns the numbers of that many different candidates. A name that another strategy
+    has is an error.
     """
     return STRATEGIES.register(strategy)
 
 
 def needs(name: str) -> tuple[str, ...]:
-    """Return the fields of a state that a strategy of oscine reads beside features, once there are labels."""
+    """Return the fields that a strategy of oscine reads beside features.
+
+    While nothing is labelled it may do without.
+    """
     return OURS[name].reads if name in OURS else ()
 
 
 def choose(name: str, state: State, k: int, generator: np.random.Generator, **options: Any) -> np.ndarray:
-    """Let a strategy choose k candidates; all of them where there are fewer. Returns clips in the order of its choice.
+    """Let a strategy choose k candidates, or all where there are fewer.
 
-    Strategies that compare what a probe thinks choose by TypiClust while nothing is labelled.
+    Returns clips in the order of its choice. Strategies that compare what a probe thinks choose by TypiClust while nothing
+    is labelled.
     name: of `list_strategies()`, or module:function of a plugin. options: of that strategy, by name.
     """
     strategy = STRATEGIES[name]

@@ -13,7 +13,10 @@ NEIGHBOURS = 20
 
 
 def typiclust(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose the most typical clip of each cluster, those with fewest labelled clips first, then the largest."""
+    """Choose the most typical clip of each cluster.
+
+    Clusters with fewest labelled clips come first, then the largest.
+    """
     clips = np.concatenate([state.labelled, state.candidates])
     rows, labelled = state.features[clips], len(state.labelled)
     numbers, _ = cluster(rows, min(labelled + k, MOST_CLUSTERS), generator)
@@ -21,9 +24,10 @@ def typiclust(state: State, k: int, generator: np.random.Generator) -> np.ndarra
 
 
 def most_typical(rows: np.ndarray, clusters: np.ndarray, k: int, *, labelled: int) -> np.ndarray:
-    """Go round the clusters [rows] and take the most typical row left in each, k in all; the first rows are labelled.
+    """Take the most typical row left in each cluster, k in all.
 
-    Which clusters come first is settled before any row is taken.
+    Clusters take turns, in an order that is settled before any row is taken.
+    rows: [rows, dim], of which the first are labelled; clusters: [rows]
     """
     left = {
         number: np.flatnonzero(clusters[labelled:] == number) + labelled for number in np.unique(clusters[labelled:])
@@ -42,7 +46,7 @@ def most_typical(rows: np.ndarray, clusters: np.ndarray, k: int, *, labelled: in
 
 
 def typicality(rows: np.ndarray) -> np.ndarray:  # [rows]
-    """Compute the inverse of each row's mean squared distance to its nearest rows; infinite for a single one."""
+    """Invert each row's mean squared distance to its nearest rows; infinite alone."""
     if len(rows) == 1:
         return np.array([np.inf])
     return 1 / (neighbour_distances(rows, min(NEIGHBOURS, max(1, len(rows) // 2))).mean(1) + 1e-5)

@@ -43,14 +43,17 @@ def bald(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def lci(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Choose the clips whose number of predicted labels differs most from that of labelled ones: several labels."""
+    """Choose the clips with an unusual number of predicted labels.
+
+    Unusual is what differs most from the labelled clips' mean number.
+    """
     p = state.of_candidates("probabilities")
     usual = np.nansum(state.labels) / max(1, len(state.labels)) if state.several else 1.0
     return state.candidates[largest(abs((p >= 1 / 2).sum(1) - usual), k)]
 
 
 def margins(state: State, *, worst: bool = False, balance: bool = False) -> np.ndarray:  # [candidates]
-    """Compute how near each candidate's two likeliest classes are, or each class's presence and absence."""
+    """Compute how near the two likeliest classes are, or presence and absence."""
     return margins_of(state.of_candidates("probabilities"), state, worst=worst, balance=balance)
 
 
@@ -71,7 +74,7 @@ def binary_entropy(p: np.ndarray) -> np.ndarray:
 
 
 def disagreement(state: State) -> np.ndarray:  # [candidates]
-    """Compute BALD: the entropy of the mean over draws, less the mean of the draws' entropies."""
+    """Compute BALD: the mean's entropy less the draws' mean entropy."""
     samples = state.need("samples")
     found = np.empty(len(state.candidates))
     for part in blocks(len(found), samples[0].size):
