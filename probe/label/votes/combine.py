@@ -24,7 +24,7 @@ from oscine.probe.label.votes.methods import (
     WITH_FEATURES,
     choose_method,
 )
-from oscine.probe.label.votes.out_of_fold import out_of_fold
+from oscine.probe.label.votes.out_of_fold import ROUNDS, OutOfFold
 from oscine.probe.label.votes.presence import combine_presence, presence_shares
 from oscine.probe.label.votes.shares import find_tied, likelihood_shares, vote_shares
 from oscine.probe.label.votes.votes import Votes
@@ -108,24 +108,27 @@ def _posterior(
 
         return fit_crowd(features, said, classes, method=name, seed=seed, progress=progress).posterior
 
+    def refit() -> OutOfFold:
+        return OutOfFold(features, _folds(votes, seed), several=votes.several, progress=progress)
+
     several: dict[str, Callable[[], np.ndarray]] = {
         MAJORITY: lambda: presence_shares(said),
         PRESENCE: lambda: combine_presence(said).posterior,
-        PROBE: lambda: combine_presence(said, _refit(votes, features, seed)).posterior,
+        PROBE: lambda: combine_presence(said, refit(), rounds=ROUNDS + 1).posterior,
     }
     one: dict[str, Callable[[], np.ndarray]] = {
         MAJORITY: lambda: vote_shares(said, classes),
         LIKELIHOODS: lambda: likelihood_shares(np.asarray(votes.points)),
         DAWID_SKENE: lambda: dawid_skene(said, classes).posterior,
         ONE_COIN: lambda: one_coin(said, classes).posterior,
-        PROBE: lambda: combine_with_probe(said, classes, _refit(votes, features, seed)).posterior,
+        PROBE: lambda: combine_with_probe(said, classes, refit(), rounds=ROUNDS).posterior,
         **{name: partial(crowd, name) for name in CROWD},
     }
     return (several if votes.several else one)[method]()
 
 
-def _refit(votes: Votes, features: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what refits a probe out of fold: clips of one recording are in one fold."""
+def _folds(votes: Votes, seed: int) -> np.ndarray:  # [clips]
+    """Deal clips into folds, those of one recording into one, every class over all."""
     groups = int(join_groups(votes.clips).max()) + 1
     if groups < 2:
         raise OscineError(
@@ -136,4 +139,4 @@ def _refit(votes: Votes, features: np.ndarray, seed: int) -> Callable[[np.ndarra
         targets = (presence_shares(votes.said) >= 0.5).astype(np.uint8)
     else:
         targets = vote_shares(votes.said, len(votes.classes)).argmax(1)
-    return out_of_fold(features, assign_folds(votes.clips, targets, min(FOLDS, groups), seed), several=votes.several)
+    return assign_folds(votes.clips, targets, min(FOLDS, groups), seed)

@@ -71,7 +71,7 @@ def combine_with_probe(
     """Estimate classes and errors where a probe's answer is the prior of every clip (Raykar et al., 2010).
 
     refit: fits the probe to soft targets [clips, classes] and returns its probabilities of the clips, of those that it has
-    not learnt from (`out_of_fold`): a probe that answers for what it has learnt confirms itself.
+    not learnt from (`OutOfFold`): a probe that answers for what it has learnt confirms itself.
     """
     return alternate(votes, classes, partial(count_errors, smoothing=smoothing), refit, rounds=rounds, tolerance=None)
 

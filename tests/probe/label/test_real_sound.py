@@ -16,7 +16,7 @@ from oscine.probe.fit.baselines import log_mel_statistics
 from oscine.probe.fit.last_map import fit_softmax
 from oscine.probe.label.posterior import LastLayerLaplace
 from oscine.probe.label.votes.consensus import combine_with_probe
-from oscine.probe.label.votes.out_of_fold import PENALTY, out_of_fold
+from oscine.probe.label.votes.out_of_fold import PENALTY, OutOfFold
 from oscine.probe.label.votes.shares import vote_shares
 from oscine.probe.tasks.groups import assign_folds
 from oscine.probe.tasks.task import Task, read_task
@@ -84,7 +84,7 @@ def test_two_votes_a_clip_and_a_probe_out_of_fold_are_near_the_truth(task, vecto
     for number, fold in enumerate(folds(task, vectors)):
         votes = two_votes(fold.labels, np.random.default_rng(number))
         majority = vote_shares(votes, CLASSES).argmax(1)
-        refit = out_of_fold(fold.features, assign_folds(fold.rows, majority))
+        refit = OutOfFold(fold.features, assign_folds(fold.rows, majority))
         combined = combine_with_probe(votes, CLASSES, refit).posterior.argmax(1)
         found.append([accuracy(fold, hard[labels]) for labels in (fold.labels, majority, combined)])
     truth, counted, helped = np.mean(found, axis=0)

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from oscine.models.errors import OscineError
 from oscine.probe.fit.last_map import fit_softmax
 from oscine.probe.label.votes.consensus import combine_with_probe, dawid_skene, one_coin
-from oscine.probe.label.votes.out_of_fold import out_of_fold
+from oscine.probe.label.votes.out_of_fold import OutOfFold
 from oscine.probe.label.votes.presence import combine_presence
 from oscine.probe.label.votes.shares import find_tied, likelihood_shares, vote_shares
 
@@ -91,7 +91,8 @@ def test_out_of_fold_no_clip_is_answered_for_by_a_probe_that_has_learnt_it():
     generator = np.random.default_rng(0)
     features, folds = generator.normal(size=(40, 6)), np.arange(40) % 4
     targets = generator.dirichlet([1.0] * 3, 40)
-    answer = out_of_fold(features, folds)
+    told: list[tuple[int, int]] = []
+    answer = OutOfFold(features, folds, progress=lambda done, total: told.append((done, total)))
     before = answer(targets)
     np.testing.assert_allclose(before.sum(1), 1)
     changed = targets.copy()
@@ -99,8 +100,9 @@ def test_out_of_fold_no_clip_is_answered_for_by_a_probe_that_has_learnt_it():
     after = answer(changed)
     np.testing.assert_array_equal(after[folds == 2], before[folds == 2])
     assert (np.abs(after - before).max(1)[folds != 2] > 1e-6).all()
+    assert told == [(done, 24) for done in range(1, 9)]  # a fit a fold, for the first answer and five more
     with pytest.raises(OscineError, match="all clips are in one fold"):
-        out_of_fold(features, np.zeros(40))
+        OutOfFold(features, np.zeros(40))
 
 
 def planted(clips: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -118,7 +120,7 @@ def planted(clips: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_with_two_votes_a_clip_the_probe_out_of_fold_beats_counting_and_dawid_skene():
     features, truth, votes = planted(300, seed=0)
-    found = combine_with_probe(votes, 4, out_of_fold(features, np.arange(300) % 5))
+    found = combine_with_probe(votes, 4, OutOfFold(features, np.arange(300) % 5))
 
     def right(posterior: np.ndarray) -> float:
         return float((posterior.argmax(1) == truth).mean())
