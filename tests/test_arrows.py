@@ -52,7 +52,7 @@ FOLDERS = {
     "pretrain": ["", "data", "run"],
     "probe": [
         "heads", "tasks", "features", "metrics", "fit", "deploy", "results", "finetune", "report",
-        "label", "label/strategies", "label/votes", "label/simulation", "label/loop", "label/page", "run",
+        "label", "label/strategies", "label/votes", "label/simulation", "label/loop", "label/queue", "label/page", "run",
     ],
     "cli": ["console", "encode", "pretrain", "label", "probe", "hub", ""],
 }  # fmt: skip

@@ -38,6 +38,21 @@ EXAMPLES = {  # by the command
         "oscine label suggest birds.parquet --count 50 --out queue.csv",
         "oscine label combine labels/*.jsonl --recordings FOLDER --out labels.csv",
     ],
+    "label page": [
+        "oscine label page birds.parquet --recordings FOLDER --classes birds.txt",
+        "oscine label page a.parquet --recordings FOLDER --classes a.txt --one-label",
+        "oscine label page a.parquet --recordings FOLDER --classes a.txt --name anna",
+    ],
+    "label suggest": [
+        "oscine label suggest birds.parquet --out queue.csv",
+        "oscine label suggest birds.parquet --out queue.csv --probe PROBE --count 100",
+        "oscine label suggest a.parquet --out a.csv --recordings FOLDER --raven a.txt",
+    ],
+    "label read": [
+        "oscine label read queue.csv --table birds.parquet",
+        "oscine label read queue.csv --table birds.parquet --classes birds.txt",
+        "oscine label read queue.txt --table birds.parquet --recordings FOLDER",
+    ],
     "label combine": [
         "oscine label combine labels/*.jsonl --recordings FOLDER --out labels.csv",
         "oscine label combine votes.csv --out labels.csv --embeddings birds.parquet",

@@ -75,5 +75,5 @@ def page(
             webbrowser.open(address)
 
     known = serve_page(settings, opened)
-    for file in known.files if known else ():
-        print(f"what is known now: {file}")
+    if known:
+        print("\n".join(["what is known now:", *map(str, known.files), *known.faults]))

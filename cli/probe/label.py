@@ -15,6 +15,8 @@ from oscine.models.errors import Misuse
 
 STEPS: dict[str, str] = {
     "page": "label in the browser; a probe learns meanwhile and chooses what comes next",
+    "suggest": "write which clips to label next, for a spreadsheet, Raven, Audacity",
+    "read": "take what was filled in there back",
     "combine": "combine what several people said of clips into one labelled table",
     "simulate": "say what strategies would have saved on clips that have labels already",
 }

@@ -32,18 +32,42 @@ def read_embedded(path: str | Path, encoder: Encoder, task: Task, needs: Needs) 
     table's clips must begin; that clip must not go on after the row's end.
     """
     path = Path(path)
-    made_by = _check_table(path, task.rows)
+    made_by = check_embeddings(path)
+    _check_rows(path, task.rows)
     _check_encoder(path, made_by, encoder)
     warn_of_longer(task.rows, encoder.seconds)
     columns = _columns(path, made_by, encoder, needs)
     table = read_table(path, list(columns.values()))
     places = _places(path, table, LabelledClips(task.rows, encoder.sample_rate, encoder.seconds))
+    return _features(path, table, columns, encoder=encoder, needs=needs, places=places)
+
+
+def read_all_embedded(path: str | Path, encoder: Encoder, needs: Needs) -> Features:
+    """Read the features of every clip of a table in Parquet, in its order."""
+    path = Path(path)
+    made_by = check_embeddings(path)
+    _check_encoder(path, made_by, encoder)
+    columns = _columns(path, made_by, encoder, needs)
+    table = read_table(path, list(columns.values()))
+    return _features(path, table, columns, encoder=encoder, needs=needs, places=range(len(table)))
+
+
+def _features(
+    path: Path,
+    table: pa.Table,
+    columns: dict[tuple[str, int], str],
+    *,
+    encoder: Encoder,
+    needs: Needs,
+    places: Sequence[int],
+) -> Features:
+    """Put the columns of some of a table's places together, by pool and layer."""
     layers = encoder.layer_numbers(needs.layers)
 
     def vectors(pool: str, layer: int) -> Tensor:  # [row, dim], dim being 0 where they are not needed
         if (pool, layer) not in columns:
             return torch.empty(len(places), 0)
-        return torch.from_numpy(_vectors(path, table, columns[pool, layer], places))
+        return torch.from_numpy(vectors_of(path, table, columns[pool, layer], places))
 
     means = torch.stack([vectors(Selection.MEAN, layer) for layer in layers])[:, :, None, None]
     return Features(
@@ -61,21 +85,20 @@ def read_vectors(path: str | Path, rows: pd.DataFrame, column: str | None = None
     column: of the table; by default the only one that it has, or that of the pooled vectors.
     """
     path = Path(path)
-    made_by = _check_table(path, rows)
-    name, seconds = _column(path, made_by, column), made_by["clip_seconds"]
+    made_by = check_embeddings(path)
+    _check_rows(path, rows)
+    name, seconds = choose_column(path, made_by, column), made_by["clip_seconds"]
     warn_of_longer(rows, seconds)
     table = read_table(path, [name])
     places = _places(path, table, LabelledClips(rows, made_by["sample_rate"], seconds))
-    return _vectors(path, table, name, places)
+    return vectors_of(path, table, name, places)
 
 
-def _check_table(path: Path, rows: pd.DataFrame) -> dict[str, Any]:
-    """Return what made a table; raise where it has no embeddings, or none of the rows'."""
+def check_embeddings(path: Path) -> dict[str, Any]:
+    """Return what made a table; raise where it has no embeddings of whole clips."""
     schema, made_by = read_schema(path), read_made_by(path)
     if "columns" not in made_by:
         raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
-    if CHANNEL in rows:
-        raise OscineError(f"the labels are of channels, the rows of {path} are not; leave the table out")
     if CHANNEL in schema.names:
         raise OscineError(
             f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
@@ -83,7 +106,12 @@ def _check_table(path: Path, rows: pd.DataFrame) -> dict[str, Any]:
     return made_by
 
 
-def _column(path: Path, made_by: dict[str, Any], column: str | None) -> str:
+def _check_rows(path: Path, rows: pd.DataFrame) -> None:
+    if CHANNEL in rows:
+        raise OscineError(f"the labels are of channels, the rows of {path} are not; leave the table out")
+
+
+def choose_column(path: Path, made_by: dict[str, Any], column: str | None) -> str:
     """Return the column of vectors that is asked for."""
     held = made_by["columns"]
     if column is None:
@@ -96,7 +124,7 @@ def _column(path: Path, made_by: dict[str, Any], column: str | None) -> str:
     raise OscineError(f"{path} has {asked}; name one of {', '.join(held)}")
 
 
-def _vectors(path: Path, table: pa.Table, column: str, places: Sequence[int]) -> np.ndarray:  # [row, dim]
+def vectors_of(path: Path, table: pa.Table, column: str, places: Sequence[int]) -> np.ndarray:  # [row, dim]
     """Return the vectors of a column at some of the table's places; raise where they hold what is no number."""
     flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     numbers = flat.reshape(len(table), -1)[places].astype(np.float32)

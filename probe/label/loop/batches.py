@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from oscine.probe.label.loop.learner import Labels, Learnt
 from oscine.probe.label.loop.settings import LoopSettings
 from oscine.probe.label.state import State
 from oscine.probe.label.strategies.initial import default_strategy
-from oscine.probe.label.strategies.registry import choose
+from oscine.probe.label.strategies.registry import STRATEGIES, choose
 
 MOST = 10_000  # clips that a strategy chooses among: of more, as many are drawn for every batch
 SAMPLES = 50  # draws of logits from the posterior, for BALD
@@ -30,17 +31,24 @@ class Chosen(NamedTuple):
 
 
 class Knowledge(NamedTuple):
-    """What a batch is chosen by: the labels so far, what was learnt from them, and the clips that may be asked for."""
+    """What a batch is chosen by.
+
+    labels, learnt  so far, and from them
+    candidates      the clips that may be asked for
+    shares          [clips, classes]: what another probe says of every clip, in place of what was learnt
+    """
 
     labels: Labels
     learnt: Learnt | None
     candidates: list[int]
+    shares: np.ndarray | None = None
 
 
 def strategy_of(settings: LoopSettings, knowledge: Knowledge) -> str:
     """Return the strategy that chooses now: until there is something to tell apart, the one for the initial set."""
     default = default_strategy(not settings.one_label)
-    return default.initial if knowledge.learnt is None else settings.strategy or default.strategy
+    blind = knowledge.learnt is None and knowledge.shares is None
+    return default.initial if blind else settings.strategy or default.strategy
 
 
 def choose_batch(
@@ -77,13 +85,14 @@ def _pick(
     """Let a strategy choose among the clips that are left, or among a draw of them."""
     if len(left) > MOST:
         left = np.sort(generator.choice(left, MOST, replace=False))
-    labels, learnt = knowledge.labels, knowledge.learnt
+    labels, shares = knowledge.labels, knowledge.shares
+    learnt = knowledge.learnt if shares is None else None
     rows = np.concatenate([labels.clips, left])
     features = table.rows[rows].astype(np.float64)
     labelled = np.arange(len(labels.clips))
     state = State(
         features,
-        learnt.probabilities(features) if learnt else None,
+        learnt.probabilities(features) if learnt else shares if shares is None else shares[rows],
         labelled,
         labels.numbers if labels.one_label else labels.targets,
         np.arange(len(labels.clips), len(rows)),
@@ -92,7 +101,9 @@ def _pick(
         bias=learnt.bias if learnt else None,
         samples=learnt.posterior.samples(features, SAMPLES, generator) if learnt and name == "bald" else None,
     )
-    return [int(rows[number]) for number in choose(name, state, count, generator)]
+    # Without labels `choose` takes no account of probabilities, which here another probe has given.
+    pick = partial(choose, name) if shares is None else STRATEGIES[name]
+    return [int(rows[number]) for number in pick(state, count, generator)]
 
 
 def check_strategy(name: str) -> None:

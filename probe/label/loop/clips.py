@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from oscine.models.embed.table import read_made_by, read_schema, read_table
-from oscine.models.embed.table_metadata import CHANNEL, KEYS
+from oscine.models.embed.table import read_table
+from oscine.models.embed.table_metadata import KEYS
 from oscine.models.errors import OscineError
 from oscine.models.recordings.inputs import find_inputs
-from oscine.models.text.words import counted
+from oscine.probe.features.embedding_table import check_embeddings, choose_column, vectors_of
 from oscine.probe.label.journal import Clip
 
 MEAN_NORM = 8.0  # of the standardised features, whatever their number: what a penalty then means is the same for all
@@ -30,7 +31,7 @@ class ClipTable:
     """The clips of a table, numbered from 0 in its order.
 
     features     [clips, dim], float32, as the encoder gave them
-    column       of the table that they are from
+    column       of the table that they are from; made_by: what made the table, as its metadata say
     fingerprint  of the table's rows, its encoder and that column
     """
 
@@ -38,6 +39,7 @@ class ClipTable:
     clips: list[Clip]
     features: np.ndarray
     column: str
+    made_by: dict[str, Any]
     fingerprint: str
 
     @cached_property
@@ -69,30 +71,15 @@ def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [
 def read_clips(path: str | Path, column: str | None = None) -> ClipTable:
     """Read the clips of a table that `oscine embed` wrote, in Parquet. column: of several, the one to take."""
     path = Path(path)
-    schema, made = read_schema(path), read_made_by(path)
-    known = list(made.get("columns", ()))
-    if not known:
-        raise OscineError(f"{path} has no embeddings: oscine predict wrote it; give a table that oscine embed wrote")
-    if CHANNEL in schema.names:
-        raise OscineError(
-            f"{path} has rows of every channel, a label is of all of them; embed with --channel mix or one"
-        )
-    if column not in known and (column or len(known) > 1):
-        complaint = f"no column {column!r}" if column else "several columns"
-        raise OscineError(f"{path} has {complaint}; choose one of {', '.join(known)}: --column {known[-1]}")
-    name = column or known[0]
+    made = check_embeddings(path)
+    name = choose_column(path, made, column)
     table = read_table(path, [name])
     if not len(table):
         raise OscineError(f"{path} has no clips; embed a folder with recordings")
     clips = [Clip(*row) for row in zip(*(table[key].to_pylist() for key in KEYS))]
-    numbers = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    features = numbers.reshape(len(clips), -1).astype(np.float32)
-    if len(bad := np.flatnonzero(~np.isfinite(features).all(1))):
-        raise OscineError(
-            f"{path}: the embedding of {clips[bad[0]]} is not finite ({counted(len(bad), 'such clip')}); make the table anew"
-        )
+    features = vectors_of(path, table, name, range(len(table)))
     identity = json.dumps([made["fingerprint"], made["content"]["keys"] if "content" in made else len(clips), name])
-    return ClipTable(path, clips, features, name, hashlib.sha256(identity.encode()).hexdigest()[:DIGITS])
+    return ClipTable(path, clips, features, name, made, hashlib.sha256(identity.encode()).hexdigest()[:DIGITS])
 
 
 def find_recordings(table: ClipTable, recordings: str | Path) -> dict[str, Path]:

@@ -25,6 +25,7 @@ class Judged:
 
     clips       how many there are; skipped: of them, those that could not be judged
     metric      accuracy of the likeliest class, or macro AP; score: of the probe before it learnt these clips
+    chance      what the score is without hearing anything: of the most frequent class, or the mean share of the classes
     scored      clips that the score is of: those that came when there was a probe, and of whose classes nobody was unsure
     prevalence  share of the clips in which each class sounds
     off         how far probabilities are from shares, on average; NaN below FEW clips
@@ -34,6 +35,7 @@ class Judged:
     skipped: int
     metric: str
     score: Interval
+    chance: float
     scored: int
     prevalence: dict[str, Interval]
     off: float
@@ -47,15 +49,17 @@ def judge_audit(answers: Sequence[Answer], classes: Sequence[str], *, one_label:
         usable = [answer for answer in usable if answer.named(PRESENT)]
     known = [name for name in classes if all(name in one.predicted and name in one.states for one in usable)]
     metric = "accuracy" if one_label else "macro AP"
-    score, off = NOTHING, math.nan
+    score, chance, off = NOTHING, math.nan, math.nan
     if usable and known:
         p = torch.tensor([[answer.predicted[name] for name in known] for answer in usable], dtype=torch.float64)
         true = torch.tensor([[answer.states[name] == PRESENT for name in known] for answer in usable]).long()
+        shares = true.double().mean(0)
+        chance = float(shares.max() if one_label else shares[shares > 0].mean())
         hits = int(true.gather(1, p.argmax(1, keepdim=True)).sum())
         score = wilson(hits, len(usable)) if one_label else _macro_ap(p, true, [one.clip.recording for one in usable])
         off = calibration(p, true).pooled.error if len(usable) >= FEW else math.nan
     prevalence = {name: _prevalence(heard, name) for name in classes}
-    return Judged(len(answers), len(answers) - len(heard), metric, score, len(usable), prevalence, off)
+    return Judged(len(answers), len(answers) - len(heard), metric, score, chance, len(usable), prevalence, off)
 
 
 def wilson(hits: int, total: int) -> Interval:

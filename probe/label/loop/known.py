@@ -1,4 +1,4 @@
-"""Write what is known now: a page, and labels that `oscine probe --table` takes."""
+"""Write what is known now: a page, the labels, and the probe."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from oscine.models.errors import OscineError
 from oscine.models.text.words import counted, duration
-from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Answer, JournalContent
+from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Answer
 from oscine.probe.label.loop.judged import Judged, judge_audit
 from oscine.probe.label.loop.loop import LabelLoop
+from oscine.probe.label.loop.outcome import LABELS, write_labels, write_probe
+from oscine.probe.label.votes.annotators import AnnotatorReport
 from oscine.probe.metrics.bootstrap import Interval
 from oscine.probe.report.html import Report, write_report
 
@@ -18,25 +21,60 @@ PAGE = "known.html"
 
 
 class Known(NamedTuple):
-    """What was written: the page as it is, and the files."""
+    """What was written: the page as it is, the files, and what could not be written."""
 
     page: str
     files: list[Path]
+    faults: list[str]
 
 
-def write_known(loop: LabelLoop, command: str) -> Known:
-    """Write the page that says what is known now, beside the journals."""
-    report = known_report(loop, command)
+def write_known(loop: LabelLoop, recordings: Path, command: str) -> Known:
+    """Write labels, probe, and the page that says what is known now, beside the journals.
+
+    What cannot be written is said on the page. recordings: the folder that was embedded.
+    """
+    loop.wait()
+    judged = judge_audit(loop.audit_answers(), loop.classes, one_label=loop.settings.one_label)
+    files, faults, people = list[Path](), list[str](), list[AnnotatorReport]()
+    try:
+        people = write_labels(loop.folder, recordings).reports
+        files.append(loop.folder / LABELS)
+    except OscineError as error:
+        faults.append(f"No labelled table was written: {error}.")
+    try:
+        if learnt := loop.learn_all():
+            files.append(write_probe(loop.table, learnt, judged, loop.folder))
+        else:
+            faults.append("No probe was written: there is nothing to tell apart yet.")
+    except OscineError as error:
+        faults.append(f"No probe was written: {error}.")
+    report = known_report(loop, judged, people)
+    end_report(report, files, faults, encoder=loop.table.made_by["model"] or "ENCODER", command=command)
     path = loop.folder / PAGE
     write_report(report, path)
-    return Known(report.html(), [path])
+    return Known(report.html(), [*files, path], faults)
 
 
-def known_report(loop: LabelLoop, command: str) -> Report:
+def end_report(report: Report, files: Sequence[Path], faults: Sequence[str], *, encoder: str, command: str) -> None:
+    """Say what was written, what could not be, what to do with it, and what made the page."""
+    report.heading("What to do with it")
+    for fault in faults:
+        report.paragraph(fault)
+    for path in files:
+        if path.name == LABELS:
+            report.paragraph("The labels are a table for other probes; its chosen clips are not like all the others.")
+            report.command(f"oscine probe linear --encoder {encoder} --table {path}")
+        else:
+            report.paragraph("The probe says of every clip of a folder what it hears.")
+            report.command(f"oscine predict FOLDER --probe {path} --out birds.csv")
+    report.heading("How this page was made", 3)
+    report.command(command)
+
+
+def known_report(loop: LabelLoop, judged: Judged, people: Sequence[AnnotatorReport]) -> Report:
     """Say what is known, the most important first: how well the probe does, how frequent classes are, who said what."""
     contents = [content for content in loop.contents() if content.answers]
     answers = [answer for content in contents for answer in content.first_answers]
-    judged = judge_audit(loop.audit_answers(), loop.classes, one_label=loop.settings.one_label)
     report = Report("What is known now")
     minutes = duration(sum(answer.taken for answer in answers))
     report.paragraph(
@@ -45,12 +83,10 @@ def known_report(loop: LabelLoop, command: str) -> Report:
     )
     _score(report, judged)
     _classes(report, loop, answers, judged)
-    _people(report, contents)
+    _people(report, people)
     report.heading("Whether to go on")
     for line in loop.progress.lines or ["Nothing is said of this before a probe was fitted a few times."]:
         report.paragraph(line)
-    report.heading("How it was made", 3)
-    report.command(command)
     return report
 
 
@@ -63,8 +99,8 @@ def _score(report: Report, judged: Judged) -> None:
         )
     else:
         report.paragraph(
-            f"{judged.metric} {shown(judged.score)}, by {counted(judged.scored, 'clip')} that were drawn at random from all "
-            "clips and that the probe had not learnt when it was asked."
+            f"Its {judged.metric} is {shown(judged.score)}, where {judged.chance:.2f} is to be had without hearing; of "
+            f"{counted(judged.scored, 'clip')}, drawn at random from all, which the probe had not learnt by then."
         )
     if not math.isnan(judged.off):
         report.paragraph(f"Its probabilities are {judged.off:.2f} from what was heard, on average.")
@@ -89,23 +125,27 @@ def _classes(report: Report, loop: LabelLoop, answers: Sequence[Answer], judged:
     report.table(["class", PRESENT, ABSENT, UNSURE, "share of all clips"], rows)
 
 
-def _people(report: Report, contents: Sequence[JournalContent]) -> None:
+def _people(report: Report, people: Sequence[AnnotatorReport]) -> None:
+    if not people:
+        return
     report.heading("People")
-    rows = []
-    for content in contents:
-        first = content.first_answers
-        skipped = sum(answer.skipped for answer in first)
-        seconds = sum(answer.taken for answer in first) / max(len(first), 1)
-        same, again = consistency(content)
-        rows.append([content.annotator, str(len(first)), str(skipped), f"{seconds:.0f} s", f"{same} of {again}"])
-    report.table(["", "answers", "skipped", "a clip", "the same again"], rows)
+    report.paragraph(
+        "How often each agrees with what most others said, and with what they said themselves when a clip came again."
+    )
+    rows = [
+        [
+            one.name,
+            str(one.votes),
+            *map(_rate, (one.agreement, one.consistency)),
+            "" if one.seconds is None else f"{one.seconds:.0f} s",
+        ]
+        for one in people
+    ]
+    report.table(["", "clips", "with others", "with themselves", "a clip"], rows)
 
 
-def consistency(content: JournalContent) -> tuple[int, int]:
-    """Count the clips that came to a person again and got the same answer, and all that came again."""
-    first = {answer.clip: answer.named(PRESENT) for answer in content.first_answers}
-    again = [answer for answer in content.answers if answer.again]
-    return sum(sorted(first[answer.clip]) == sorted(answer.named(PRESENT)) for answer in again), len(again)
+def _rate(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2f}"
 
 
 def shown(share: Interval) -> str:

@@ -46,7 +46,7 @@ class Labels:
     @property
     def numbers(self) -> np.ndarray:  # [labelled]
         """The likeliest class of every clip, where it has one."""
-        return self.targets.argmax(1)
+        return self.targets.argmax(1) if len(self.clips) else self.clips
 
 
 def gather_labels(votes: Votes, classes: Sequence[str], *, one_label: bool) -> Labels:
@@ -88,6 +88,7 @@ class Learnt:
 
     weight [classes, dim], bias [classes]  of the probe's last map
     posterior                              of that map refitted on rows of length 1; it takes in every answer at once
+    clips                                  how many it was learnt from
     """
 
     classes: list[str]
@@ -95,6 +96,7 @@ class Learnt:
     weight: np.ndarray
     bias: np.ndarray
     posterior: LastLayerLaplace
+    clips: int
 
     @property
     def fingerprint(self) -> str:
@@ -124,4 +126,4 @@ def learn(rows: np.ndarray, labels: Labels, classes: Sequence[str]) -> Learnt | 
     else:
         found = fit_sigmoids(ones, targets, penalty)
         posterior = LastLayerLaplace(features, targets, several=True)
-    return Learnt([*classes], labels.one_label, found[:, :-1], found[:, -1], posterior)
+    return Learnt([*classes], labels.one_label, found[:, :-1], found[:, -1], posterior, len(labels.clips))

@@ -279,6 +279,13 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             self._mark_audit(chosen)
             self.progress.add(learnt, labels, self.audit_answers())
 
+    def learn_all(self) -> Learnt | None:
+        """Fit a probe to all answers; None where they leave nothing to tell apart."""
+        with self.changed:
+            votes, classes = self.votes(), [*self.classes]
+        labels = gather_labels(votes, classes, one_label=self.settings.one_label)
+        return learn(self.table.rows[labels.clips], labels, classes)
+
     def _choose(self, knowledge: Knowledge, batch: int) -> tuple[list[Chosen], str]:
         """Choose a batch; where a strategy cannot, which may be a plugin, say so: clips then come at random."""
         try:

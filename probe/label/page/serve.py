@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -67,14 +66,14 @@ def serve_page(settings: PageSettings, opened: Callable[[str], None]) -> Known |
             loop.join(who)  # a journal that another server writes is refused before the page opens
 
         def finish() -> str:
-            return write_known(loop, settings.command).page
+            return write_known(loop, settings.recordings, settings.command).page
 
         site = Site(loop, places, who if local else "", finish)
         app = make_app(site, key, () if local else (settings.host,))
         server = Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
         server.opened = lambda: opened(address(settings.host, bound.getsockname()[1], key))
         server.run(sockets=[bound])
-        return write_known(loop, settings.command) if loop.votes() else None
+        return write_known(loop, settings.recordings, settings.command) if loop.votes() else None
 
 
 class Server(uvicorn.Server):
@@ -108,8 +107,3 @@ def address(host: str, port: int, key: str) -> str:
     """Return the address of the page; of a host that is all of a machine's addresses, with its name."""
     name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}/?key={key}"
-
-
-def shell_words(*words: object) -> str:
-    """Return a command as it is typed."""
-    return shlex.join(map(str, words))

@@ -14,7 +14,7 @@ from oscine.cli.console.examples import EXAMPLES
 from oscine.cli.probe.label import STEPS
 from tests.cli.test_cli import Left
 
-TYPED = ("page", "combine")  # their arguments are a function's
+TYPED = ("page", "suggest", "read", "combine")  # their arguments are a function's
 
 
 def step_function(step: str) -> Callable[..., int | None]:

@@ -22,7 +22,7 @@ def make_table(clips: int = 90, seed: int = 0) -> ClipTable:
     centres = 3 * generator.normal(size=(3, 12))
     features = centres[np.arange(clips) % 3] + generator.normal(size=(clips, 12))
     places = [Clip(f"wood/{number // 3}.wav", number % 3 * 5.0, number % 3 * 5.0 + 5) for number in range(clips)]
-    return ClipTable(Path("birds.parquet"), places, features.astype(np.float32), "embedding", "f00d")
+    return ClipTable(Path("birds.parquet"), places, features.astype(np.float32), "embedding", {}, "f00d")
 
 
 def truth(number: int) -> str:

@@ -83,7 +83,9 @@ def here(wood: Wood, tmp_path: Path) -> Iterator[Here]:
             table, bound = read_clips(wood.table), bind("127.0.0.1", 0)
             places = find_recordings(table, wood.folder)
             loop = LabelLoop(table, tmp_path / "labels", [*BIRDS], LoopSettings(**settings), recordings=[*places])
-            site = Site(loop, places, "anna", lambda: write_known(loop, "oscine label page birds.parquet").page)
+            site = Site(
+                loop, places, "anna", lambda: write_known(loop, wood.folder, "oscine label page birds.parquet").page
+            )
             server = Server(uvicorn.Config(make_app(site, "secret"), log_level="warning", lifespan="off"))
             opened = Event()
             server.opened = opened.set
@@ -274,7 +276,7 @@ def test_who_stops_is_told_what_is_known(here: Here, visit: Any, tmp_path: Path)
     page.wait_for_url(re.compile("known.html"))
     text = page.inner_text("main")
     assert "25 clips of 96 in birds.parquet have an answer, by 1 person" in text
-    assert re.search(r"accuracy [01]\.\d\d \([01]\.\d\d to [01]\.\d\d\), by [12] clips?", text)
+    assert re.search(r"accuracy is [01]\.\d\d \([01]\.\d\d to [01]\.\d\d\), where [01]\.\d\d is to be had", text)
     assert (tmp_path / "labels/known.html").is_file()
 
 

@@ -37,7 +37,10 @@ def loop(wood: Wood, tmp_path: Path) -> Iterator[LabelLoop]:
 @pytest.fixture
 def client(loop: LabelLoop, wood: Wood) -> TestClient:
     site = Site(
-        loop, find_recordings(loop.table, wood.folder), "anna", lambda: write_known(loop, "oscine label page").page
+        loop,
+        find_recordings(loop.table, wood.folder),
+        "anna",
+        lambda: write_known(loop, wood.folder, "oscine label page").page,
     )
     return TestClient(make_app(site, "secret"), base_url="http://127.0.0.1", headers={KEY: "secret"})
 

@@ -1,0 +1,72 @@
+"""Write what comes of labelling: a labelled table for `oscine probe --table`, and the fitted probe for `oscine predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from oscine.models.encoders.base.encoder import Encoder
+from oscine.models.encoders.base.fingerprint import fingerprint
+from oscine.models.errors import OscineError
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.saved_probe import open_encoder, save_probe
+from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.label.loop.clips import ClipTable, standardisation
+from oscine.probe.label.loop.judged import Judged
+from oscine.probe.label.loop.learner import Learnt
+from oscine.probe.label.votes.combine import CombineSettings
+from oscine.probe.label.votes.read import VoteSettings, read_votes
+from oscine.probe.label.votes.table import TableSettings, WrittenTable, write_combined
+from oscine.probe.tasks.kinds import TaskKind
+
+LABELS, PROBE = "labels.csv", "probe"  # in the folder of the journals
+METRICS = {"accuracy": "accuracy", "macro AP": "cmap"}  # as a fitted probe calls them
+
+
+def write_labels(folder: Path, recordings: Path) -> WrittenTable:
+    """Combine all journals of a folder, by majority, into its labelled table. recordings: the folder that was embedded."""
+    settings = TableSettings(folder / LABELS, overwrite=True)
+    return write_combined(read_votes([folder], VoteSettings(recordings)), CombineSettings(), settings)
+
+
+def write_probe(table: ClipTable, learnt: Learnt, judged: Judged, folder: Path) -> Path:
+    """Write what was learnt as a linear probe on the table's encoder, which is opened by its name."""
+    encoder = open_table_encoder(table)
+    column = table.made_by["columns"][table.column]
+    head = {"pool": column["pool"], "norm": "none", "layer": column["layer"]}
+    probe = LinearProbe(encoder, len(learnt.classes), **head)
+    offset, scale = (values.astype(np.float64) for values in standardisation(table.features))
+    weight = learnt.weight * scale
+    probe.load_state_dict(
+        {
+            "fc.weight": torch.from_numpy(weight).float(),
+            "fc.bias": torch.from_numpy(learnt.bias - weight @ offset).float(),
+        }
+    )
+    scores: dict[str, float | None] = (
+        {METRICS[judged.metric]: judged.score.value} if judged.scored and judged.score.value >= 0 else {}
+    )
+    fitted = FittedProbe(
+        probe.eval(), encoder, head, learnt.classes, table.made_by["clip_seconds"],
+        TaskKind.SINGLE if learnt.one_label else TaskKind.MULTI,
+        fitted_on={"task": "label", "rows": learnt.clips, "judged": ["audit"] if scores else []}, scores=scores,
+    )  # fmt: skip
+    return save_probe(fitted, folder / PROBE)
+
+
+def open_table_encoder(table: ClipTable) -> Encoder:
+    """Open the encoder that made a table; raise where it has no name, or its weights are others by now."""
+    made = table.made_by
+    if not made["model"]:
+        raise OscineError(
+            f"{table.path} does not name its encoder; oscine probe linear --encoder ENCODER fits a probe on it"
+        )
+    known = {"beside": False, "repository": None, "revision": None, "model": made["model"], "config": made["config"]}
+    encoder = open_encoder(table.path, known, None)
+    if fingerprint(encoder) != made["fingerprint"]:
+        raise OscineError(
+            f"{made['model']} has other weights than when {table.path} was made; embed the recordings again"
+        )
+    return encoder.eval()

@@ -1,0 +1,100 @@
+"""Choose the clips of a queue: by what was labelled so far, or by what a fitted probe says of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from oscine.models.errors import OscineError
+from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.saved_probe import load_probe
+from oscine.probe.features.embedding_table import read_all_embedded
+from oscine.probe.label.journal import Answer, JournalContent, find_journals, read_journal
+from oscine.probe.label.loop.audit import audit_order
+from oscine.probe.label.loop.batches import Chosen, Knowledge, check_strategy, choose_batch, strategy_of
+from oscine.probe.label.loop.clips import ClipTable, read_clips
+from oscine.probe.label.loop.learner import Votes, gather_labels, learn
+from oscine.probe.label.loop.settings import LoopSettings
+from oscine.probe.label.strategies.initial import default_strategy
+from oscine.probe.metrics.decisions import as_probabilities
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    """What a queue is chosen by.
+
+    table   of embeddings; column: of several, the one to choose by
+    count   clips
+    labels  folder of journals with what was labelled so far, which need not be there
+    probe   a fitted probe whose answers choose, in place of one that is fitted to the labels
+    loop    one_label, strategy, seed and audit are used
+    """
+
+    table: Path
+    count: int = 50
+    labels: Path | None = None
+    probe: Path | None = None
+    column: str | None = None
+    loop: LoopSettings = field(default_factory=LoopSettings)
+
+
+class Queue(NamedTuple):
+    """The clips of a table that are to be labelled, and why these."""
+
+    table: ClipTable
+    chosen: list[Chosen]
+    reason: str
+
+
+def make_queue(settings: QueueSettings) -> Queue:
+    """Choose the clips of a table that are to be labelled next."""
+    check_strategy(settings.loop.strategy)
+    table = read_clips(settings.table, settings.column)
+    contents, fitted = read_labels(settings.labels), settings.probe and load_probe(settings.probe)
+    classes = list(dict.fromkeys(name for one in contents for name in one.classes))
+    if fitted and contents and {*classes} != {*fitted.classes}:
+        raise OscineError(f"{settings.labels} is about other classes than {settings.probe}; give only one of them")
+    classes = fitted.classes if fitted else classes
+    one_label = contents[0].one_label if contents else fitted.single_label if fitted else settings.loop.one_label
+    loop = replace(settings.loop, one_label=one_label, batch=settings.count)
+    votes = votes_of(table, contents)
+    labels = gather_labels(votes, classes, one_label=one_label)
+    left = [number for number in range(len(table.clips)) if number not in votes]
+    if not left:
+        raise OscineError(f"every clip of {table.path} has an answer in {settings.labels}; nothing is left to choose")
+    learnt = learn(table.rows[labels.clips], labels, classes) if not fitted else None
+    knowledge = Knowledge(labels, learnt, left, shares_of(fitted, table) if fitted else None)
+    batch = 1 + max((answer.batch for one in contents for answer in one.answers), default=-1)
+    chosen = choose_batch(table, knowledge, loop, order=audit_order(table, loop.seed), batch=batch)
+    return Queue(table, chosen, _reason(loop, knowledge))
+
+
+def read_labels(folder: Path | None) -> list[JournalContent]:
+    """Read the journals of a folder; none where it is not there."""
+    return [read_journal(path) for path in find_journals(folder)] if folder and folder.is_dir() else []
+
+
+def votes_of(table: ClipTable, contents: list[JournalContent]) -> Votes:
+    """Return what everybody said first of every clip of a table, by its number."""
+    votes: dict[int, dict[str, Answer]] = {}
+    for answer in [answer for content in contents for answer in content.first_answers]:
+        number = table.numbers.get(answer.clip)
+        if number is not None:
+            votes.setdefault(number, {})[answer.annotator] = answer
+    return votes
+
+
+@torch.inference_mode()
+def shares_of(fitted: FittedProbe, table: ClipTable) -> np.ndarray:  # [clips, classes]
+    """Return what a fitted probe says of every clip, by the features in the table: nothing is encoded."""
+    features = read_all_embedded(table.path, fitted.encoder, fitted.probe.needs)
+    return as_probabilities(fitted.probe(features), fitted.kind, fitted.scaling).double().numpy()
+
+
+def _reason(loop: LoopSettings, knowledge: Knowledge) -> str:
+    name, default = strategy_of(loop, knowledge), default_strategy(not loop.one_label)
+    return f"{name} ({default.reason})" if name in default[:2] and not loop.strategy else name
