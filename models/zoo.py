@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -61,8 +61,8 @@ CONVERT_FILE = "oscine convert makes a folder of it that every command takes"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 # Settings that people know from timm's `create_model`, and what does the same here.
 LAYERS = (
-    "encoder(waveform, layers=[0, 5]) returns the features of these layers, encoder.forward_intermediates timm's, of a "
-    "spectrogram"
+    "encoder(waveform, layers=[0, 5]) returns the features of these layers; encoders of spectrograms have timm's "
+    "forward_intermediates, too"
 )
 INSTEAD_OF_TIMM = {
     "num_classes": "encoders have no classifier; the probes of oscine.probe have, such as LinearProbe(encoder, classes)",
@@ -130,18 +130,30 @@ def _row_of(encoder: type[Encoder], settings: dict[str, Any], name: str, paper: 
 def list_models(
     filter: str | Sequence[str] = "*", pretrained: bool = False, exclude_filters: str | Sequence[str] = ()
 ) -> list[str]:
-    """List names that match a shell pattern: architectures; with `pretrained`, weights that `create_model` can load.
+    """List names that match: architectures; with `pretrained`, weights that `create_model` can load.
 
-    A pattern without a tag matches every tag: "bird_mae_base" finds "bird_mae_base.xcl". Of several patterns one has to
-    match, and none of `exclude_filters`.
+    What matches says `matches`. Of several patterns one has to match, and none of `exclude_filters`.
     """
     wanted, left_out = ([one] if isinstance(one, str) else one for one in (filter, exclude_filters))
     names = [row.name for row in checkpoints.PUBLISHED if row.by_name] if pretrained else [*ARCHITECTURES]
 
-    def matches(name: str, patterns: Sequence[str]) -> bool:
-        return any(fnmatch(name, one) or fnmatch(name.partition(".")[0], one) for one in patterns)
+    def found(name: str, patterns: Sequence[str]) -> bool:
+        return any(matches(name, pattern) for pattern in patterns)
 
-    return sorted(name for name in names if matches(name, wanted) and not matches(name, left_out))
+    return sorted(name for name in names if found(name, wanted) and not found(name, left_out))
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Return whether a name of the zoo is meant by a shell pattern, an architecture, or a word in it.
+
+    In any case. "hubert" is in "hubert_base"; but an architecture means itself alone: "aves_base" is not "birdaves_base". A
+    pattern without a tag matches every tag: "*_base" and "bird_mae_base" match "bird_mae_base.xcl".
+    """
+    name, pattern = name.lower(), pattern.lower()
+    architecture = name.partition(".")[0]
+    if set("*?[") & set(pattern):
+        return fnmatchcase(name, pattern) or fnmatchcase(architecture, pattern)
+    return architecture == pattern if pattern in ARCHITECTURES else pattern in name
 
 
 def create_model(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from textwrap import fill
 
 from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED, Published
+from oscine.models.zoo import list_models, matches
 from oscine.probe.deploy.published_classifiers import CLASSIFIERS
 
 NONE = "none"  # that are known by name
@@ -18,14 +18,8 @@ def models(names: str = "*", /, pretrained: bool = False) -> None:
         names: only those that hold this word, such as hubert, or match a pattern, such as "*_tiny".
         pretrained: only those whose name is enough to get their weights.
     """
-    pattern = names.lower() if set("*?[") & set(names) else f"*{names.lower()}*"
-
-    def matches(name: str) -> bool:
-        return fnmatchcase(name.lower(), pattern) or fnmatchcase(name.partition(".")[0].lower(), pattern)
-
-    rows = [row for row in PUBLISHED if matches(row.name) and (row.by_name or not pretrained)]
-    own = [] if pretrained else [name for name in ARCHITECTURES if matches(name)]
-    found = sorted({row.architecture for row in rows} | {*own})
+    rows = [row for row in PUBLISHED if matches(row.name, names) and (row.by_name or not pretrained)]
+    found = sorted({row.architecture for row in rows} | {*([] if pretrained else list_models(names))})
     if not found:
         print(f"no model {'with weights to get ' if pretrained else ''}matches {names!r}; oscine models lists all")
         return

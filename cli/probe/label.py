@@ -14,11 +14,11 @@ from oscine.cli.console.examples import with_examples
 from oscine.models.errors import Misuse
 
 STEPS: dict[str, str] = {
-    "page": "label in the browser; a probe learns meanwhile and chooses what comes next",
+    "page": "label in the browser; a probe learns and chooses what comes next",
     "suggest": "write which clips to label next, for a spreadsheet, Raven, Audacity",
     "read": "take what was filled in there back",
     "combine": "combine what several people said of clips into one labelled table",
-    "simulate": "say what strategies would have saved on clips that have labels already",
+    "simulate": "say what strategies would have saved on clips with labels already",
 }
 PURPOSE = (
     """Choose which clips of a table of embeddings to label next, label them, and combine what several people said."""

@@ -14,6 +14,7 @@ import torch
 
 from oscine import __version__
 from oscine.models.checkpoints import ARCHITECTURES, EMBEDDED, PUBLISHED
+from oscine.models.encoders.base.spectral_encoder import SpectralEncoder
 from oscine.models.encoders.bat import BAT
 from oscine.models.encoders.convnext import ConvNeXt
 from oscine.models.encoders.onnx_encoder import ONNXEncoder
@@ -87,6 +88,16 @@ def test_models_are_listed_by_pattern():
     ]  # fmt: skip
     assert list_models("bird*", pretrained=True, exclude_filters="bird_mae_tiny") == [
         "bird_mae_base.xcl", "bird_mae_huge.xcl", "bird_mae_large.xcl",
+    ]  # fmt: skip
+
+
+def test_models_are_listed_by_a_word_in_any_case_and_an_architecture_means_itself_alone():
+    assert list_models("hubert") == list_models("HUBERT*") == ["hubert_base", "hubert_large"]
+    assert list_models("esc10", pretrained=True) == ["bird_mae_tiny.esc10"]
+    assert list_models("aves") == ["aves_base", "birdaves_base", "birdaves_large"]
+    assert list_models("Aves_base") == ["aves_base"]
+    assert list_models(["bat", "aves"], exclude_filters=["bird", "LARGE"]) == [
+        "aves_base", "bat_base", "bat_small", "bat_tiny",
     ]  # fmt: skip
 
 
@@ -210,7 +221,7 @@ def test_an_encoder_without_classes_is_what_every_encoder_is(tmp_path):
         (
             "features_only",
             True,
-            r"encoder\(waveform, layers=\[0, 5\]\) returns .* encoder\.forward_intermediates timm's",
+            r"encoder\(waveform, layers=\[0, 5\]\) returns .* encoders of spectrograms have timm's forward_intermediates",
         ),
         ("out_indices", (1, 2), r"encoder\(waveform, layers="),
     ],
@@ -218,6 +229,12 @@ def test_an_encoder_without_classes_is_what_every_encoder_is(tmp_path):
 def test_settings_of_timms_are_told_what_says_the_same(setting, value, advice):
     with pytest.raises(OscineError, match=advice):
         create_model("bat_tiny", **{setting: value})
+
+
+def test_timms_way_to_layers_is_offered_by_encoders_of_spectrograms_and_by_no_other():
+    kinds = [ENCODERS[row.encoder] for row in ARCHITECTURES.values()]
+    having = {kind for kind in kinds if hasattr(kind, "forward_intermediates")}
+    assert having == {kind for kind in kinds if issubclass(kind, SpectralEncoder)} < {*kinds}
 
 
 @pytest.mark.parametrize("name", ENCODER_SETTINGS)
