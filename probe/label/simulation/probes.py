@@ -45,9 +45,9 @@ def fit_probe(
     """
     if several or len(seen := np.unique(labels)) > 1:
         return FITS[kind](features, labels, classes, several, C)
-    bias = np.where(np.arange(classes) == seen[0], 0.0, NEVER)
-    weight = np.zeros((classes, features.shape[1]))
-    return FittedLayer(lambda others: others @ weight.T + bias, several, weight, bias)
+    bias, weight = np.where(np.arange(classes) == seen[0], 0.0, NEVER), np.zeros((classes, features.shape[1]))
+    shown = (weight, bias) if kind == "logistic" else ()  # two layers show nothing, with more classes neither
+    return FittedLayer(lambda others: np.tile(bias, (len(others), 1)), several, *shown)
 
 
 def _fit_logistic(features: np.ndarray, labels: np.ndarray, classes: int, several: bool, C: float) -> FittedLayer:

@@ -34,7 +34,7 @@ class Encoded(NamedTuple):
 class View(NamedTuple):
     """What the runs of a seed see of one encoder.
 
-    rows             [clips]: the numbers, in the task, of the clips to choose from
+    rows             [clips]: the numbers, in the task, of the clips to choose from, in no order
     features         [clips, dim]
     labels           [clips] class numbers, or [clips, classes] of 0 and 1
     judged_features  [judged, dim]: of the clips that scores are of, which no strategy sees
@@ -88,11 +88,13 @@ def check_parts(settings: SimulationSettings, task: Task, encoders: Mapping[str,
 
 
 def view(settings: SimulationSettings, task: Task, vectors: np.ndarray, number: int) -> View:
-    """Show a part of a task: features standardised, reduced and scaled by the clips to choose from. number: of the part."""
+    """Show a part of a task: features standardised, reduced and scaled by the clips to choose from. number: of the part.
+
+    Clips are numbered at random: of equal ones strategies take the first, and tables are often sorted by class.
+    """
     part, targets = task.parts[number], task.targets.numpy()
-    rows, judged = np.sort(part.train.numpy()), part.test.numpy()
-    if settings.unlabelled and settings.unlabelled < len(rows):
-        rows = np.sort(np.random.default_rng(number).choice(rows, settings.unlabelled, replace=False))
+    rows, judged = np.random.default_rng(number).permutation(np.sort(part.train.numpy())), part.test.numpy()
+    rows = rows[: settings.unlabelled]
     features, others = prepare(vectors[rows], vectors[judged], settings.components, settings.norm)
     return View(
         rows, features, targets[rows], others, targets[judged], len(task.classes), task.kind is not TaskKind.SINGLE

@@ -70,7 +70,7 @@ def test_a_probe_of_two_layers_shows_strategies_no_last_map(settings: Simulation
         replaying, "choose", lambda name, state, k, generator: states.append(state) or state.candidates[:k]
     )
     assert replay(replace(settings, probe="mlp"), seen, MARGIN, [0, 12, 20], seed=0).labels == [3, 5, 7, 9]
-    assert {(state.weight, state.bias) for state in states} == {(None, None)}
+    assert [state.weight is state.bias is None for state in states] == [True] * 3
 
 
 def test_random_clips_are_the_same_whatever_the_encoder(settings: SimulationSettings, seen: View):
@@ -82,7 +82,7 @@ def test_random_clips_are_the_same_whatever_the_encoder(settings: SimulationSett
 def test_first_clips_are_written_and_read_again(settings: SimulationSettings, seen: View, tmp_path: Path):
     path = tmp_path / "sets" / "random_3_seed0.json"
     first = first_clips(settings, seen, "random", 0, path)
-    assert json.loads(path.read_text()) == seen.rows[first].tolist() == sorted(seen.rows[first].tolist())
+    assert json.loads(path.read_text()) == sorted(seen.rows[first].tolist())
     path.write_text(json.dumps([int(row) for row in seen.rows[[5, 1, 9]]]))
     assert first_clips(settings, seen, "random", 0, path) == [1, 5, 9], "what is there is kept"
 

@@ -48,6 +48,13 @@ def test_judged_clips_change_nothing_for_those_to_choose_from(settings, task: Ta
     np.testing.assert_array_equal(seen.labels, task.targets.numpy()[seen.rows])
 
 
+def test_the_order_of_a_table_tells_strategies_nothing(settings: SimulationSettings, task: Task, encoded: Encoded):
+    """Of equal clips they take the first, and this table is sorted by class."""
+    seen = view(settings, task, encoded.vectors, 0)
+    assert sorted(seen.rows.tolist()) == sorted(task.parts[0].train.tolist())
+    assert (np.diff(seen.labels) < 0).sum() > 5
+
+
 def test_a_limit_draws_the_same_clips_for_all(settings: SimulationSettings, task: Task, encoded: Encoded):
     few = replace(settings, unlabelled=11)
     seen = view(few, task, encoded.vectors, 1)
