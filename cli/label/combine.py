@@ -83,7 +83,7 @@ def combine(
     if embeddings:
         say_loading("label combine", str(embeddings))
     with progress_bar() as bar:
-        written = write_combined(votes, how, table, bar.task("fitting"))
+        written = write_combined(votes, how, table, progress=bar.task("fitting"))
     print_table(annotators(written.reports))
     print(f"{out}: {written.clips} clips, by {written.combined.method} ({written.combined.reason})")
     for reason, count in written.left_out.items():

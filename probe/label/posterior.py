@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class LastLayerLaplace:
-    """The last map of a probe, refitted on its frozen input, with how sure it is.
+    """The last map of a probe, refitted, and how sure it is.
 
     weight      [classes, dim + 1], of rows of length 1 with a 1 behind; never the probe's own, whose logits are others
     covariance  [blocks, dim + 1, dim + 1], a block that all classes share, or one a class
@@ -88,7 +88,7 @@ class LastLayerLaplace:
         self.updates = 0
 
     def updated(self, features: np.ndarray, labels: np.ndarray) -> LastLayerLaplace:
-        """Return the posterior that has taken in the labels of more clips, one after the other.
+        """Return the posterior that has taken in more labels, one after the other.
 
         Shapes as for the constructor. Whoever takes a label back goes on from the posterior of before.
         """
@@ -101,7 +101,10 @@ class LastLayerLaplace:
         return new
 
     def _take(self, row: np.ndarray, target: np.ndarray) -> None:
-        """Update covariance and weight with a clip: the covariance first, the step by the probabilities of before."""
+        """Update the covariance, then the weight, with a clip.
+
+        The step is by the new covariance and the probabilities of before.
+        """
         probabilities = self._activate(row @ self.weight.T)
         counts = self._curvature(row[None], target[None])[0][:, None, None]  # [blocks, 1, 1]
         moved = self.covariance @ row  # [blocks, dim]
@@ -117,7 +120,7 @@ class LastLayerLaplace:
             self.covariance = (self.covariance + self.covariance.transpose(0, 2, 1)) / 2
 
     def covariance_with(self, features: np.ndarray) -> np.ndarray:  # [blocks, dim + 1, dim + 1]
-        """Return the covariance with the labels of these clips, whatever they will be, all at once."""
+        """Return the covariance with these clips' labels, whatever they are."""
         rows = unit_rows(features)
         self._check_width(rows)
         counts = self._curvature(rows, np.zeros((len(rows), len(self.weight))))  # [rows, blocks]
@@ -133,14 +136,17 @@ class LastLayerLaplace:
         return rows @ self.weight.T
 
     def variance(self, features: np.ndarray) -> np.ndarray:  # [clips, classes]
-        """Compute the variance of every logit; where classes share the covariance, it is the same for all."""
+        """Compute the variance of every logit.
+
+        Where classes share the covariance, it is the same for all.
+        """
         rows = unit_rows(features)
         self._check_width(rows)
         found = np.stack([np.einsum("nd,nd->n", rows @ block, rows) for block in self.covariance], axis=1)
         return np.broadcast_to(found, (len(rows), len(self.weight)))
 
     def mean_field_logits(self, features: np.ndarray, kappa: float = KAPPA) -> np.ndarray:  # [clips, classes]
-        """Compute logits drawn towards 0 by their variance, whose probabilities are the posterior's mean, nearly."""
+        """Compute logits whose probabilities are nearly the posterior's mean."""
         return self.logits(features) / np.sqrt(1 + kappa * self.variance(features))
 
     def probabilities(self, features: np.ndarray, kappa: float = KAPPA) -> np.ndarray:  # [clips, classes]
@@ -156,7 +162,10 @@ class LastLayerLaplace:
         return expit(logits) if self.several else softmax(logits, axis=-1)
 
     def _curvature(self, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:  # [rows, blocks]
-        """Tell how much clips count in each block; in a class of its own, one of which nobody has said counts nothing."""
+        """Tell how much clips count in each block.
+
+        In a class of its own, a clip of which nobody has said counts nothing.
+        """
         counts = FORMS[self.form](self._activate(rows @ self.weight.T))
         return counts * ~np.isnan(targets) if counts.shape == targets.shape else counts
 
@@ -169,7 +178,10 @@ class LastLayerLaplace:
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:  # [clips, dim + 1]
-    """Scale rows to length 1 and append a 1; a row of zeros stays one. One that is not finite is an error."""
+    """Scale rows to length 1 and append a 1.
+
+    A row of zeros stays one; one that is not finite is an error.
+    """
     rows = np.atleast_2d(np.asarray(features, float))
     if len(bad := np.flatnonzero(~np.isfinite(rows).all(1))):
         raise OscineError(f"the features of clip {bad[0]} are not finite ({len(bad)} such clips); embed it again")
@@ -178,9 +190,10 @@ def unit_rows(features: np.ndarray) -> np.ndarray:  # [clips, dim + 1]
 
 
 def exact_covariance(features: np.ndarray, weight: np.ndarray, prior: float = 1.0) -> np.ndarray:
-    """Return the exact covariance of a softmax map, [classes * (dim + 1)] squared, class by class; for small maps.
+    """Return the exact covariance of a softmax map, for small ones.
 
-    features [clips, dim], weight [classes, dim + 1] as `LastLayerLaplace` has it.
+    It is [classes * (dim + 1)] squared, class by class. features [clips, dim], weight [classes, dim + 1] as
+    `LastLayerLaplace` has it.
     """
     rows, (classes, dim) = unit_rows(features), weight.shape
     if classes * dim > LARGEST:

@@ -14,7 +14,7 @@ SHOWN = 3  # mistakes of an annotator
 
 
 class Mistake(NamedTuple):
-    """What an annotator said in place of what, and of about how many clips; "" stands for nothing."""
+    """What an annotator said for what, and how often; "" is nothing."""
 
     true: str
     said: str
@@ -46,15 +46,19 @@ class AnnotatorReport(NamedTuple):
 
 
 def report_annotators(votes: Votes, posterior: np.ndarray) -> list[AnnotatorReport]:
-    """Report every annotator. posterior [clips, classes]: what the votes came to, as labels or as probabilities."""
+    """Report every annotator.
+
+    posterior [clips, classes]: what the votes came to, as labels or as probabilities.
+    """
     said, asked = _by_class(votes)
-    return [_report(votes, posterior, said, asked, number) for number in range(len(votes.annotators))]
+    return [_report(votes, posterior, number, said=said, asked=asked) for number in range(len(votes.annotators))]
 
 
 def second_opinions(posterior: np.ndarray, heard: np.ndarray, *, several: bool = False) -> list[tuple[int, list[int]]]:
-    """List clips by how unsure the posterior is of them, with the annotators who have not heard them.
+    """List clips to ask about, the most unsure first, and whom.
 
-    posterior [clips, classes]; heard [clips, annotators]. Clips that everybody has heard are left out.
+    Those are the annotators who have not heard the clip. posterior [clips, classes]; heard [clips, annotators]. Clips
+    that everybody has heard are left out.
     """
     unsure = entr(posterior).sum(1) + (entr(1 - posterior).sum(1) if several else 0.0)
     order = np.argsort(-unsure, kind="stable")
@@ -62,13 +66,15 @@ def second_opinions(posterior: np.ndarray, heard: np.ndarray, *, several: bool =
 
 
 def _by_class(votes: Votes) -> tuple[np.ndarray, np.ndarray]:
-    """Return what was said as 0 and 1, and what was asked for, both [clips, annotators, classes]."""
+    """Return what was said and what was asked, [clips, annotators, classes]."""
     if votes.several:
         return (votes.said == 1).astype(float), votes.said != NOBODY
     return one_hot(votes.said, len(votes.classes)), np.repeat(votes.heard[:, :, None], len(votes.classes), axis=2)
 
 
-def _report(votes: Votes, posterior: np.ndarray, said: np.ndarray, asked: np.ndarray, number: int) -> AnnotatorReport:
+def _report(
+    votes: Votes, posterior: np.ndarray, number: int, *, said: np.ndarray, asked: np.ndarray
+) -> AnnotatorReport:
     own, named = asked[:, number], said[:, number]
     true = posterior * own
     agreement, compared = _agreement(said, asked, number, several=votes.several)
@@ -83,12 +89,15 @@ def _report(votes: Votes, posterior: np.ndarray, said: np.ndarray, asked: np.nda
         specificity=_rate(1 - named, own - true, pooled=votes.several),
         seconds=float(np.nanmedian(seconds)) if np.isfinite(seconds).any() else None,
         consistency=same / again if again else None,
-        mistakes=_mistakes(votes, true, own, named),
+        mistakes=_mistakes(votes, true=true, own=own, named=named),
     )
 
 
 def _rate(said: np.ndarray, weight: np.ndarray, *, pooled: bool) -> float | None:
-    """Compute how much of a weight falls on what was said: over all classes, or the mean of those that have some."""
+    """Compute how much of a weight falls on what was said.
+
+    pooled: over all classes at once; else the mean of those that have some.
+    """
     found, total = (said * weight).sum(0), weight.sum(0)
     if pooled:
         found, total = found.sum(keepdims=True), total.sum(keepdims=True)
@@ -112,8 +121,8 @@ def _agreement(said: np.ndarray, asked: np.ndarray, number: int, *, several: boo
     return float(same.mean()), int(both.any(1).sum())
 
 
-def _mistakes(votes: Votes, true: np.ndarray, own: np.ndarray, named: np.ndarray) -> list[Mistake]:
-    """Find what an annotator most often said in place of something else; of several labels, missed or imagined."""
+def _mistakes(votes: Votes, *, true: np.ndarray, own: np.ndarray, named: np.ndarray) -> list[Mistake]:
+    """Find the most frequent mistakes; of several labels, missed or imagined ones."""
     classes = votes.classes
     if votes.several:
         missed, imagined = (true * (1 - named)).sum(0), ((own - true) * named).sum(0)

@@ -49,7 +49,10 @@ class CombineSettings:
 
 
 class Combined(NamedTuple):
-    """What votes come to: posterior [clips, classes]; tied [clips]: which ones they do not decide. reason: of the method."""
+    """What votes come to, by which method, and why by that one.
+
+    posterior [clips, classes]; tied [clips]: which ones the votes do not decide.
+    """
 
     posterior: np.ndarray
     tied: np.ndarray
@@ -70,7 +73,7 @@ class Combined(NamedTuple):
         return most / most.sum(1, keepdims=True)
 
     def shares(self, several: bool) -> np.ndarray:  # [clips]
-        """Return how sure the label of a clip is: of several, the one that is least sure."""
+        """Return how sure a clip's label is; of several, the least sure."""
         return np.maximum(self.posterior, 1 - self.posterior).min(1) if several else self.posterior.max(1)
 
 
@@ -78,13 +81,13 @@ def combine_votes(votes: Votes, settings: CombineSettings, progress: ShowProgres
     """Combine votes by the method that is named, or else chosen."""
     method, reason = choose_method(votes, settings.method, settings.embeddings)
     features = read_features(votes, settings) if method in WITH_FEATURES else np.empty((len(votes.clips), 0))
-    posterior = _posterior(votes, method, features, settings.seed, progress)
+    posterior = _posterior(votes, method, features, seed=settings.seed, progress=progress)
     tied = (posterior == 0.5).any(1) if votes.several else find_tied(posterior)
     return Combined(posterior, tied, method, reason)
 
 
 def read_features(votes: Votes, settings: CombineSettings) -> np.ndarray:  # [clips, dim]
-    """Read the embeddings of all clips, standardised, and scaled to a mean length of `MEAN_NORM`."""
+    """Read the clips' embeddings, standardised, of mean length `MEAN_NORM`."""
     if settings.embeddings is None:
         raise Misuse("this method looks at the clips; give their table with --embeddings, which oscine embed writes")
     from sklearn.preprocessing import StandardScaler
@@ -99,7 +102,7 @@ def read_features(votes: Votes, settings: CombineSettings) -> np.ndarray:  # [cl
 
 
 def _posterior(
-    votes: Votes, method: str, features: np.ndarray, seed: int, progress: ShowProgress
+    votes: Votes, method: str, features: np.ndarray, *, seed: int, progress: ShowProgress
 ) -> np.ndarray:  # [clips, classes]
     said, classes = votes.said, len(votes.classes)
 

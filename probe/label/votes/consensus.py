@@ -61,31 +61,40 @@ def dawid_skene(
 
 
 def one_coin(votes: np.ndarray, classes: int, *, rounds: int = 100, tolerance: float = 1e-5) -> Consensus:
-    """Estimate classes and one skill an annotator, the diagonal of the confusion; arguments as for `dawid_skene`."""
+    """Estimate classes and one skill an annotator, the confusion's diagonal.
+
+    Arguments as for `dawid_skene`.
+    """
     return alternate(votes, classes, count_skills, rounds=rounds, tolerance=tolerance)
 
 
 def combine_with_probe(
     votes: np.ndarray, classes: int, refit: Prior, *, smoothing: float = 0.1, rounds: int = 5
 ) -> Consensus:
-    """Estimate classes and errors where a probe's answer is the prior of every clip (Raykar et al., 2010).
+    """Estimate classes and errors with a probe's answers as priors.
 
-    refit: fits the probe to soft targets [clips, classes] and returns its probabilities of the clips, of those that it has
-    not learnt from (`OutOfFold`): a probe that answers for what it has learnt confirms itself.
+    After Raykar et al., 2010. refit: fits the probe to soft targets [clips, classes] and returns its probabilities of
+    the clips, of those that it has not learnt from (`OutOfFold`): a probe that answers for what it has learnt confirms
+    itself.
     """
-    return alternate(votes, classes, partial(count_errors, smoothing=smoothing), refit, rounds=rounds, tolerance=None)
+    return alternate(
+        votes, classes, partial(count_errors, smoothing=smoothing), refit=refit, rounds=rounds, tolerance=None
+    )
 
 
 def alternate(
     votes: np.ndarray,
     classes: int,
     count: Errors,
-    refit: Prior = lambda posterior: posterior.mean(0),
     *,
+    refit: Prior = lambda posterior: posterior.mean(0),
     rounds: int,
     tolerance: float | None,
 ) -> Consensus:
-    """Alternate between the classes of clips and the errors of annotators, from the shares of votes on."""
+    """Alternate between the classes of clips and the errors of annotators.
+
+    The first classes are the shares of the votes.
+    """
     said = one_hot(votes, classes)
     posterior = vote_shares(votes, classes)
     prior, confusion = refit(posterior), count(posterior, said)
@@ -94,16 +103,17 @@ def alternate(
         posterior = softmax(_log(prior) + log_votes(said, confusion), axis=1)
         prior, confusion = refit(posterior), count(posterior, said)
         if tolerance is not None:
-            gains.append(_evidence(posterior, prior, said, confusion))
+            gains.append(_evidence(posterior, said, prior=prior, confusion=confusion))
             if len(gains) > 1 and gains[-1] - gains[-2] < tolerance:
                 break
     return Consensus(posterior, prior, confusion, gains)
 
 
 def count_errors(posterior: np.ndarray, said: np.ndarray, smoothing: float = 0.0) -> np.ndarray:
-    """Count how often each annotator said which class for which, [annotators, true, said]; rows sum to 1.
+    """Count how often each annotator said which class for which.
 
-    Without smoothing a class that an annotator has never named is 0 in all rows, and others are `FLOOR` at least.
+    Returns [annotators, true, said], whose rows sum to 1. Without smoothing a class that an annotator has never named is
+    0 in all rows, and others are `FLOOR` at least.
     """
     counts = np.einsum("ic,imk->mck", posterior, said, optimize=True) + smoothing
     if not smoothing:
@@ -113,7 +123,10 @@ def count_errors(posterior: np.ndarray, said: np.ndarray, smoothing: float = 0.0
 
 
 def count_skills(posterior: np.ndarray, said: np.ndarray) -> np.ndarray:
-    """Count how often each annotator is right; the rest is spread evenly over the other classes."""
+    """Count how often each annotator is right.
+
+    What is left is spread evenly over the other classes.
+    """
     votes, classes = said.sum((0, 2)), said.shape[2]
     right = np.einsum("ic,imc->m", posterior, said, optimize=True) / np.maximum(votes, 1)
     skill = np.clip(np.where(votes > 0, right, 1 / classes), FLOOR, 1 - FLOOR)[:, None, None]
@@ -130,8 +143,11 @@ def _log(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probabilities, TINY))
 
 
-def _evidence(posterior: np.ndarray, prior: np.ndarray, said: np.ndarray, confusion: np.ndarray) -> float:
-    """Compute the evidence lower bound a vote, in which the prior counts for every vote, as crowd-kit stops by it."""
+def _evidence(posterior: np.ndarray, said: np.ndarray, *, prior: np.ndarray, confusion: np.ndarray) -> float:
+    """Compute the evidence lower bound a vote.
+
+    As crowd-kit, which stops by it, has it: the prior counts for every vote.
+    """
     votes = said.sum((1, 2))
     joint = log_votes(said, confusion) + votes[:, None] * _log(prior)
     kept = np.maximum(posterior, FLOOR)

@@ -19,7 +19,7 @@ EMBEDDED = 20  # numbers an annotator and a clip, in CoNAL
 
 
 class VoteList(NamedTuple):
-    """Votes one by one, [votes] each: the number of the clip, of the annotator, and of the class that they said."""
+    """Votes one by one: numbers of clip, annotator and class, [votes] each."""
 
     clip: Tensor
     annotator: Tensor
@@ -33,7 +33,10 @@ class VoteList(NamedTuple):
 
 
 class CrowdMap(nn.Module):
-    """The base: from a probe's logits [clips, classes] to the loss of the votes. features [clips, dim] some read, too."""
+    """The base: from a probe's logits to the loss of the votes.
+
+    logits [clips, classes]; features [clips, dim], which some read, too.
+    """
 
     def __init__(self, annotators: int, classes: int, dim: int) -> None:
         super().__init__()
@@ -43,7 +46,7 @@ class CrowdMap(nn.Module):
         raise NotImplementedError
 
     def confusion(self) -> Tensor:  # [annotators, true, said]
-        """Return how annotators err, as far as the map says it; rows sum to 1."""
+        """Return how annotators err; rows sum to 1."""
         raise NotImplementedError
 
 
@@ -62,7 +65,10 @@ class CrowdLayer(CrowdMap):
 
 
 class ConfusionMap(CrowdMap):
-    """A confusion matrix an annotator: rows are softmaxes. start: of their logits, on the diagonal and beside it."""
+    """A confusion matrix an annotator, whose rows are softmaxes.
+
+    start: of their logits, on the diagonal and beside it.
+    """
 
     start = (1.0, 0.0)
 
@@ -84,7 +90,7 @@ class ConfusionMap(CrowdMap):
 
 
 class TraceReg(ConfusionMap):
-    """Confusions whose traces are kept small, so that noise goes there (Tanno et al., 2019)."""
+    """Confusions whose traces are kept small (Tanno et al., 2019)."""
 
     start = (1.0, -5.0)
 
@@ -93,21 +99,27 @@ class TraceReg(ConfusionMap):
 
 
 class GeoRegW(ConfusionMap):
-    """Confusions that are to span much: log-determinant of all of them, stacked (Ibrahim et al., 2023)."""
+    """Confusions that are to span much, all stacked (Ibrahim et al., 2023)."""
 
     def penalty(self, p: Tensor, confusion: Tensor) -> Tensor:
         return _spread(confusion.transpose(1, 2).flatten(0, 1))
 
 
 class GeoRegF(ConfusionMap):
-    """Confusions beside probabilities that are to span much; for more clips than classes (Ibrahim et al., 2023)."""
+    """Confusions beside probabilities that are to span much (Ibrahim et al., 2023).
+
+    For more clips than classes.
+    """
 
     def penalty(self, p: Tensor, confusion: Tensor) -> Tensor:
         return _spread(p)
 
 
 class UnionNet(CrowdMap):
-    """One matrix of all annotators, who share each class's mass (Wei et al., 2022, variant B)."""
+    """One matrix of all annotators, who share each class's mass.
+
+    Wei et al., 2022, variant B.
+    """
 
     def __init__(self, annotators: int, classes: int, dim: int) -> None:
         super().__init__(annotators, classes, dim)
@@ -126,7 +138,10 @@ class UnionNet(CrowdMap):
 
 
 class CoNAL(CrowdMap):
-    """A common matrix and one an annotator, mixed by how clip and annotator go together (Chu et al., 2021)."""
+    """A common matrix and one an annotator, mixed (Chu et al., 2021).
+
+    How much of each depends on how clip and annotator go together.
+    """
 
     def __init__(self, annotators: int, classes: int, dim: int) -> None:
         super().__init__(annotators, classes, dim)
@@ -154,9 +169,10 @@ class CoNAL(CrowdMap):
 
 
 class AnnotMix(ConfusionMap):
-    """Confusions fitted to votes that are mixed in pairs, with clip and annotator (Herde et al., 2024).
+    """Confusions fitted to votes that are mixed in pairs (Herde et al., 2024).
 
-    Without the embedding of clips that the paper has, too: confusions depend on the annotator alone.
+    Clip, annotator and vote are mixed together. Without the embedding of clips that the paper has, too: confusions
+    depend on the annotator alone.
     """
 
     def __init__(self, annotators: int, classes: int, dim: int) -> None:
@@ -166,12 +182,13 @@ class AnnotMix(ConfusionMap):
     def forward(self, logits: Tensor, votes: VoteList, features: Tensor) -> Tensor:
         total = len(votes.clip)
         share = torch.rand(total, 1, device=logits.device, dtype=logits.dtype)  # Beta(1, 1)
-        return self.mixed(logits, votes, share, torch.randperm(total, device=logits.device))
+        return self.mixed(logits, votes, share=share, partner=torch.randperm(total, device=logits.device))
 
-    def mixed(self, logits: Tensor, votes: VoteList, share: Tensor, partner: Tensor) -> Tensor:
-        """Compute the loss of every vote mixed with its partner's, of which the own has a share [votes, 1].
+    def mixed(self, logits: Tensor, votes: VoteList, *, share: Tensor, partner: Tensor) -> Tensor:
+        """Compute the loss of every vote mixed with its partner's.
 
-        The probe's map is linear: mixed logits are those of mixed clips.
+        share [votes, 1]: of the vote itself; partner [votes]: the number of the other. The probe's map is
+        linear: mixed logits are those of mixed clips.
         """
         p = torch.lerp(logits[votes.clip[partner]], logits[votes.clip], share).softmax(1)
         rows = torch.lerp(self.rows[votes.annotator[partner]], self.rows[votes.annotator], share[:, None]).softmax(2)
@@ -201,7 +218,10 @@ def _said(p: Tensor, matrices: Tensor, votes: VoteList) -> Tensor:  # [votes, cl
 
 
 def _spread(rows: Tensor) -> Tensor:
-    """Return the part of the loss that is small where rows [rows, classes] span much; 0 where they span nothing."""
+    """Return the part of the loss that is small where rows span much.
+
+    rows [rows, classes]; 0 where they span nothing.
+    """
     value = torch.logdet(rows.T @ rows)
     if not value.isfinite() or value.abs() > GEOMETRY_LIMIT:
         return value.new_zeros(())  # rather than a masked value, whose gradient would be none

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from oscine.models.errors import OscineError
 from oscine.models.progress import ShowProgress, show_nothing
@@ -17,7 +18,10 @@ STEPS, RATE = 150, 1e-2  # of all votes at once; untuned
 
 
 class CrowdFit(NamedTuple):
-    """What was fitted: probabilities of the clips [clips, classes], and how annotators err [annotators, true, said]."""
+    """What was fitted: probabilities of clips, and errors of annotators.
+
+    posterior [clips, classes]; confusion [annotators, true, said].
+    """
 
     posterior: np.ndarray
     confusion: np.ndarray
@@ -34,10 +38,10 @@ def fit_crowd(
     seed: int = 0,
     progress: ShowProgress = show_nothing,
 ) -> CrowdFit:
-    """Fit a linear probe and a map of `CROWD_MAPS` to votes with Adam, from nothing on.
+    """Fit a linear probe and a map of `CROWD_MAPS` to votes.
 
-    features [clips, dim], standardised; votes: class numbers [clips, annotators], -1 where nobody was asked. The global
-    random state is left as it is.
+    From nothing on, with Adam. features [clips, dim], standardised; votes: class numbers [clips, annotators], -1 where
+    nobody was asked. The global random state is left as it is.
     """
     if method not in CROWD_MAPS:
         raise OscineError(f"no crowd method {method!r}; choose from {', '.join(CROWD_MAPS)}")
@@ -60,12 +64,19 @@ def fit_crowd(
             {"params": [probe.bias, *crowd.parameters()]},
         ]
         optimiser = torch.optim.Adam(groups, lr=rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        for step in range(steps):
-            optimiser.zero_grad()
-            crowd(probe(inputs), listed, inputs).backward()
-            optimiser.step()
-            schedule.step()
-            progress(step + 1, steps)
+        _take_steps(lambda: crowd(probe(inputs), listed, inputs), optimiser, steps, progress=progress)
     with torch.no_grad():
         return CrowdFit(probe(inputs).softmax(1).double().numpy(), crowd.confusion().double().numpy())
+
+
+def _take_steps(
+    loss: Callable[[], Tensor], optimiser: torch.optim.Optimizer, steps: int, *, progress: ShowProgress
+) -> None:
+    """Take steps down the loss, whose length falls by half a cosine."""
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step in range(steps):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+        schedule.step()
+        progress(step + 1, steps)

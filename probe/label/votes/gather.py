@@ -58,7 +58,10 @@ class Vote:
 
 
 class VoteSource(NamedTuple):
-    """What one file holds. one_label: whether a clip has exactly one class; classes: those that were asked for."""
+    """What one file holds.
+
+    one_label: whether a clip has exactly one class; classes: those that were asked for.
+    """
 
     name: str
     votes: list[Vote]
@@ -88,7 +91,7 @@ def gather(sources: Sequence[VoteSource], classes: Sequence[str] | None = None, 
             repeats[vote.annotator] = again + 1, same + ({*first.present} == {*vote.present})
     people = sorted({vote.annotator for vote in votes})
     clips = sorted({vote.clip for vote in votes}, key=_clip_order)
-    return _fill(firsts.values(), clips, people, known, one_label=one_label, repeats=repeats)
+    return _fill(firsts.values(), clips, people, classes=known, one_label=one_label, repeats=repeats)
 
 
 def _clip_order(clip: tuple[str, float | None, float | None]) -> tuple[str, float, float]:
@@ -105,7 +108,7 @@ def _one_label(sources: Sequence[VoteSource]) -> bool:
 
 
 def _known_classes(sources: Sequence[VoteSource], classes: Sequence[str] | None, without: Sequence[str]) -> list[str]:
-    """Return the classes, sorted; raise where somebody named another, warn where two may be one."""
+    """Return the classes, sorted; raise where somebody named another."""
     named = Counter(name for source in sources for vote in source.votes for name in {*vote.states, *vote.points})
     if classes is None:
         known = sorted({*named, *(name for source in sources for name in source.classes)})
@@ -131,8 +134,8 @@ def _fill(
     votes: Iterable[Vote],
     clips: Sequence[tuple[str, float | None, float | None]],
     people: list[str],
-    classes: list[str],
     *,
+    classes: list[str],
     one_label: bool,
     repeats: dict[str, tuple[int, int]],
 ) -> Votes:
@@ -156,7 +159,10 @@ def _fill(
 
 
 def _one(vote: Vote, classes: Sequence[str]) -> int:
-    """Return the class number that a person named, or spread most points on; `NOBODY` of one who could not tell."""
+    """Return the class number that a person named, or gave most points.
+
+    `NOBODY` of one who could not tell.
+    """
     named = [name for name in vote.present if name in classes]
     if vote.points:
         named = [max(classes, key=lambda name: vote.points.get(name, 0.0))]
@@ -168,7 +174,10 @@ def _one(vote: Vote, classes: Sequence[str]) -> int:
 
 
 def _several(vote: Vote, classes: Sequence[str]) -> list[int]:
-    """Return 1 and 0 for what is present and absent, `NOBODY` for what was not asked, or not to be told."""
+    """Return 1 and 0 for what is present and absent.
+
+    `NOBODY` for what was not asked, or not to be told.
+    """
     others = ABSENT if vote.closed else None
     number = {PRESENT: 1, ABSENT: 0}
     return [number.get(vote.states.get(name, others) or "", NOBODY) for name in classes]

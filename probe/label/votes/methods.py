@@ -16,7 +16,7 @@ SEVERAL_LABELS = (MAJORITY, PRESENCE, PROBE)
 
 
 def choose_method(votes: Votes, asked: str | None, embeddings: Path | None) -> tuple[str, str]:
-    """Return the method, and why it is taken; raise where it does not fit the votes."""
+    """Return the method and why; raise where it does not fit."""
     fitting = SEVERAL_LABELS if votes.several else ONE_LABEL
     kind = "several classes" if votes.several else "one class"
     if asked is not None and asked not in fitting:

@@ -28,10 +28,11 @@ class Presence(NamedTuple):
 def combine_presence(
     votes: np.ndarray, refit: Callable[[np.ndarray], np.ndarray] | None = None, *, rounds: int = ROUNDS
 ) -> Presence:
-    """Estimate which classes sound, and two rates an annotator, which all classes share, with a prior Beta(1, 1).
+    """Estimate which classes sound, and two rates of each annotator.
 
-    votes [clips, annotators, classes] of 1, 0, and -1 where nobody was asked. refit: makes of the posterior [clips, classes]
-    a prior of each clip, such as a probe's out of fold; by default each class has the share of clips in which it sounds.
+    All classes share the rates, whose prior is Beta(1, 1). votes [clips, annotators, classes] of 1, 0, and -1 where
+    nobody was asked. refit: makes of the posterior [clips, classes] a prior of each clip, such as a probe's out of fold;
+    by default each class has the share of clips in which it sounds.
     """
     yes, no = (votes == 1).astype(float), (votes == 0).astype(float)
     posterior = presence_shares(votes)
@@ -44,7 +45,10 @@ def combine_presence(
 
 
 def presence_shares(votes: np.ndarray) -> np.ndarray:  # [clips, classes]
-    """Compute which share of those who were asked says that a class sounds; where nobody was, the share of all clips."""
+    """Compute which share of those who were asked hears each class.
+
+    Where nobody was asked, it is the share in all clips.
+    """
     yes, no = (votes == 1).astype(float), (votes == 0).astype(float)
     asked = yes.sum(1) + no.sum(1)
     overall = (yes.sum((0, 1)) + 0.5) / (asked.sum(0) + 1)

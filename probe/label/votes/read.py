@@ -86,7 +86,10 @@ def _read(path: Path, settings: VoteSettings) -> list[VoteSource]:
 
 
 def _find(path: Path, names: Sequence[str], settings: VoteSettings) -> tuple[list[str], list[str]]:
-    """Find the recordings of a file of votes, and what was guessed; raise where one is not there any more."""
+    """Find the recordings of a file of votes, and what was guessed.
+
+    Raise where one is not there any more.
+    """
     folder = settings.recordings
     if folder is not None and not folder.is_dir():
         raise OscineError(f"no folder {folder}; check the path of --recordings")
@@ -113,7 +116,10 @@ def _of_journal(path: Path, settings: VoteSettings) -> VoteSource:
 
 
 def _of_selections(path: Path, settings: VoteSettings) -> VoteSource:
-    """Read the selection tables of one person; what they have not marked in a recording with a table is absent."""
+    """Read the selection tables of one person.
+
+    What they have not marked in a recording with a table is absent.
+    """
     if settings.seconds is None:
         raise OscineError(
             f"{path} holds selection tables, whose recordings are cut into clips; say of how many --seconds"
@@ -149,7 +155,7 @@ def _of_table(path: Path, settings: VoteSettings) -> VoteSource:
     sheet.log_notes()
     rows = DataFrame({"path": paths, "annotator": person, "text": texts}, index=table.index).join([table, given])
     by_class = {"state", "points"} & {*sheet.table.columns}
-    votes = [_vote(row, path, column, settings.unsure) for row in rows.reindex(columns=ROW).itertuples()]
+    votes = [_vote(row, path, column=column, unsure=settings.unsure) for row in rows.reindex(columns=ROW).itertuples()]
     return VoteSource(str(path), _join(votes) if by_class else votes, column == "label" and "state" not in by_class, [])
 
 
@@ -203,7 +209,7 @@ def _given(sheet: Sheet) -> DataFrame:
     return found
 
 
-def _vote(row: Any, path: Path, column: str, unsure: Sequence[str]) -> Vote:
+def _vote(row: Any, path: Path, *, column: str, unsure: Sequence[str]) -> Vote:
     """Make the vote of one row of a table, with the columns of `ROW`.
 
     Of several labels one that is unsure may be any of the others: these are then not absent, but unknown.
@@ -222,7 +228,10 @@ def _vote(row: Any, path: Path, column: str, unsure: Sequence[str]) -> Vote:
 
 
 def _named(labels: Sequence[str], unsure: Sequence[str] = ()) -> dict[str, str]:
-    """Return the states of labels that are present; names that mean that no class sounds are none."""
+    """Return the states of labels that are present.
+
+    Names that mean that no class sounds are none.
+    """
     return {name: PRESENT for name in labels if name not in unsure and not means_no_class(name)}
 
 

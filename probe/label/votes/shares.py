@@ -10,9 +10,9 @@ NOBODY = -1  # in arrays of votes: this person was not asked, or could not tell
 
 
 def vote_shares(votes: np.ndarray, classes: int) -> np.ndarray:  # [clips, classes]
-    """Compute which share of a clip's votes each class has; clips without a vote have equal shares.
+    """Compute which share of a clip's votes each class has.
 
-    votes: class numbers [clips, annotators], `NOBODY` where there is none.
+    Clips without a vote have equal shares. votes: class numbers [clips, annotators], `NOBODY` where there is none.
     """
     counts = one_hot(votes, classes).sum(1)
     total = counts.sum(1, keepdims=True)

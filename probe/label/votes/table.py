@@ -51,7 +51,10 @@ class TableSettings:
 
 
 class WrittenTable(NamedTuple):
-    """What was written: how many clips the table has, how many are not in it and why, and how annotators did."""
+    """What was written, what was left out, and how annotators did.
+
+    clips: how many the table has; left_out: why how many are not in it.
+    """
 
     clips: int
     left_out: dict[str, int]
@@ -60,12 +63,13 @@ class WrittenTable(NamedTuple):
 
 
 def write_combined(
-    votes: Votes, how: CombineSettings, table: TableSettings, progress: ShowProgress = show_nothing
+    votes: Votes, how: CombineSettings, table: TableSettings, *, progress: ShowProgress = show_nothing
 ) -> WrittenTable:
-    """Combine votes and write the labelled table: path, start, end, label or labels, annotator, share, audit.
+    """Combine votes and write the labelled table.
 
-    Left out are clips that nobody could judge, those of which some class was never asked for, which a table without it
-    would call absent, those that the votes leave undecided, and those below `min_share`.
+    Its columns are path, start, end, label or labels, annotator, share, audit. Left out are clips that nobody could
+    judge, those of which some class was never asked for, which a table without it would call absent, those that the
+    votes leave undecided, and those below `min_share`.
     """
     combined = combine_votes(votes, how, progress)
     reasons = _reasons(votes, combined, table.min_share)
@@ -113,7 +117,7 @@ def _targets(votes: Votes, combined: Combined) -> DataFrame:
 
 
 def _opinions(votes: Votes, combined: Combined) -> DataFrame:
-    """List clips to ask others about, the most unsure first, with those who have not heard them."""
+    """List clips to ask others about, and whom, the most unsure first."""
     asked = second_opinions(combined.posterior, votes.heard, several=votes.several)
     numbers = [clip for clip, _ in asked]
     people = [";".join(as_cell(votes.annotators[person]) for person in others) for _, others in asked]
@@ -126,7 +130,10 @@ def _where(names: Sequence[str], chosen: np.ndarray) -> list[str]:
 
 
 def _write(path: Path, rows: DataFrame) -> None:
-    """Write rows, whose recordings are named as from the table's folder where they lie below it, else from the root."""
+    """Write rows as CSV.
+
+    Recordings below the table's folder are named as from there, others from the root.
+    """
     folder = path.absolute().parent
     if not folder.is_dir():
         raise OscineError(f"no folder {folder} to write {path.name} to; make it first")

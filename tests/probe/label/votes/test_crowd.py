@@ -80,7 +80,7 @@ def test_annot_mix_is_the_reference_unmixed_and_with_mixed_targets(given, votes)
     made = with_rows(AnnotMix, given["confusion_logits"])
     share, partner = given["annot_mix.lambda"][:, None], given["annot_mix.permutation"]
     torch.testing.assert_close(torch.stack([votes.clip, votes.annotator], 1), given["annot_mix.pairs"])
-    own = made.mixed(given["logits"], votes, torch.ones_like(share), partner)
+    own = made.mixed(given["logits"], votes, share=torch.ones_like(share), partner=partner)
     torch.testing.assert_close(own, given["annot_mix.unmixed"][0], **CLOSE)
     targets = torch.nn.functional.one_hot(votes.said, 4).double()
     said = torch.einsum("vc,vck->vk", given["logits"].softmax(1)[votes.clip], made.confusion()[votes.annotator])
@@ -93,7 +93,7 @@ def test_a_mixed_pair_is_the_same_from_both_sides(given, votes):
     two, swap = VoteList(*(part[[0, 40]] for part in votes)), torch.tensor([1, 0])
 
     def loss(*share: float) -> torch.Tensor:
-        return made.mixed(given["logits"], two, torch.tensor(share).double()[:, None], swap)
+        return made.mixed(given["logits"], two, share=torch.tensor(share).double()[:, None], partner=swap)
 
     # 0.3 of one with 0.7 of the other is one clip, whoever is the partner
     torch.testing.assert_close(loss(0.3, 0.3), (loss(0.3, 0.7) + loss(0.7, 0.3)) / 2)
