@@ -154,7 +154,10 @@ def why_too_long(path: str | Path) -> str:
 
 
 def similar_path(path: str | Path) -> Path | None:
-    """Return the file or folder whose path is most like one that is not there, part by part; None without one."""
+    """Return the file or folder whose path is most like one that is not there, part by part; None without one.
+
+    By other numbers it is another recording, not a misspelt one: those of 05:00 and 06:00 differ in one digit.
+    """
     path = Path(path)
     missing = next((part for part in (*reversed(path.parents), path) if not os.path.exists(part)), None)
     if missing is None:
@@ -166,12 +169,18 @@ def similar_path(path: str | Path) -> Path | None:
         return None
     near = [missing.with_name(name) for name in get_close_matches(missing.name, there)]
     near = [other for other in near if _alike(other.stem, missing.stem) and _alike(other.suffix, missing.suffix)]
+    near = [other for other in near if _numbers(other.stem) == _numbers(missing.stem)]
     return similar_path(near[0] / path.relative_to(missing)) if near else None
 
 
 def _alike(one: str, other: str) -> bool:
     """Return whether names are near, apart from their suffix, in which a.wav and b.wav are."""
     return bool(get_close_matches(one, [other], n=1))
+
+
+def _numbers(name: str) -> list[str]:
+    """Return the numbers in a name; 01 is 1."""
+    return [digits.lstrip("0") for digits in re.findall(r"\d+", name)]
 
 
 def instead_of(path: str | Path, otherwise: str = "check the path") -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,6 @@ from oscine.models.text.safe_text import restore_controls
 GUESSED = 20  # names that do not exist for which it is sought what may be meant
 ENTRIES = 5_000  # of folders that are looked through for recordings that lie elsewhere
 SHOWN = 3
-NUMBERS = re.compile(r"\d+")
 THREADS = 16  # a disk in a network answers many questions at once
 
 
@@ -191,10 +189,10 @@ def _guess(folder: Path, name: str, listings: Listings) -> str:
 
 
 def _near(folder: Path, name: str) -> str:
-    """Tell which file is called like one that is not there, as the end of a sentence; by another number it is another."""
+    """Tell which file is called like one that is not there, as the end of a sentence."""
     place = folder / PurePosixPath(PureWindowsPath(name).as_posix())
     near = similar_path(place)
-    if near is None or not near.is_file() or NUMBERS.findall(str(near)) != NUMBERS.findall(str(place)):
+    if near is None or not near.is_file():
         return ""
     return f"; did you mean {Path(os.path.relpath(near, folder)).as_posix()}?"
 

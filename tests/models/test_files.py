@@ -78,6 +78,18 @@ def test_a_misspelt_path_is_told_which_one_is_meant(tmp_path, monkeypatch):
     assert instead_of("labels.csv") == "check the path", "it is there"
 
 
+def test_a_recording_of_another_number_is_not_the_one_that_is_meant(tmp_path):
+    for name in ("20240503_050000.wav", "3.wav", "plot_01.mp3"):
+        (tmp_path / name).touch()
+    (tmp_path / "night2").mkdir()
+    (tmp_path / "night2/owl.wav").touch()
+    for name in ("20240503_060000.wav", "13.wav", "plot_02.mp3", "plot_.mp3", "night1/owl.wav"):
+        assert similar_path(tmp_path / name) is None, name
+    assert similar_path(tmp_path / "20240503-050000.wav") == tmp_path / "20240503_050000.wav"
+    assert similar_path(tmp_path / "plott_1.mp4") == tmp_path / "plot_01.mp3"
+    assert similar_path(tmp_path / "nigth2/owl.wav") == tmp_path / "night2/owl.wav"
+
+
 def test_a_link_to_nothing_is_no_path_that_is_meant(tmp_path):
     for one in ("labels.csv", "lables.csv"):
         (tmp_path / one).symlink_to(tmp_path / "gone")
