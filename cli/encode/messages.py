@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from oscine.models.embed.progress import Forecast, Progress, Watcher
 from oscine.models.files import bytes_in_words
 from oscine.models.progress import Bar, ShowProgress
-from oscine.models.text.words import counted, duration
+from oscine.models.text.words import counted, duration, length
 
 if TYPE_CHECKING:
     from oscine.models.embed.table import Summary
@@ -38,12 +38,12 @@ class Reporter(Watcher):
 
     def forecast(self, forecast: Forecast) -> None:
         recordings, listed = forecast.found.recordings, forecast.found.listed
-        hours = sum(recording.seconds for recording in recordings) / 3600
+        seconds = sum(recording.seconds for recording in recordings)
         files = len({recording.name for recording in recordings})
         parts = f" ({len(recordings)} stretches or channels)" if len(recordings) > files else ""
         clips = counted(forecast.clips, "clip")
         self.bar.say(
-            f"found {counted(files, 'recording')}{parts}, {hours:.2f} hours, {clips}; "
+            f"found {counted(files, 'recording')}{parts}, {length(seconds)}, {clips}; "
             f"cut short or unusable by their headers: {len(listed) or 'none'}"
         )
         for name, reason in sorted(listed.items())[:SHOWN]:
@@ -95,7 +95,7 @@ def print_summary(summary: Summary, row: str = "clip") -> None:
     from oscine.models.audio.load import IN_PART
 
     rows, files = counted(summary.rows, row), counted(summary.files, "recording")
-    print(f"{summary.out}: {rows} of {files}, {summary.seconds / 3600:.2f} hours")
+    print(f"{summary.out}: {rows} of {files}, {length(summary.seconds)}")
     if not summary.listed:
         return
     short = sum(reason.startswith(IN_PART) for reason in summary.listed.values())

@@ -12,7 +12,7 @@ from oscine.cli.console.command import Parser, add_class, add_fields, complain, 
 from oscine.cli.console.output import progress_bar
 from oscine.models.errors import OscineError
 from oscine.models.progress import Bar
-from oscine.models.text.words import counted
+from oscine.models.text.words import counted, length
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import ENCODERS, LOGS, PICTURES
@@ -122,7 +122,7 @@ def describe(plan: Plan, resume: bool) -> list[str]:
     stretches, clips = counted(plan.stretches, "stretch", "stretches"), plan.clips * plan.steps
     lines = [
         f"device: {devices}{plan.device}, precision {plan.precision}",
-        f"recordings: {plan.recordings}, {plan.seconds / 3600:.2f} hours, in {stretches} that clips of "
+        f"recordings: {plan.recordings}, {length(plan.seconds)}, in {stretches} that clips of "
         f"{plan.clip_seconds:g} s are cut from",
         f"{counted(plan.steps, 'step')} of {counted(plan.clips, 'clip')}: {clips} in all, "
         f"{clips / plan.stretches:.3g} from every stretch",

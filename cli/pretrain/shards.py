@@ -12,7 +12,7 @@ from typing import Literal
 from oscine.cli.console.command import LISTED, call, say_loading
 from oscine.cli.console.output import progress_bar
 from oscine.models.errors import Misuse
-from oscine.models.text.words import counted
+from oscine.models.text.words import counted, length
 
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -86,7 +86,7 @@ def shards(
     with progress_bar() as bar:
         packed = pack_shards(folder, out, rate, format, most, workers, bar.task("pack recordings"), channel=which)
     print(
-        f"{packed.out}: {counted(packed.recordings, 'recording')}, {packed.seconds / 3600:.2f} hours, in "
+        f"{packed.out}: {counted(packed.recordings, 'recording')}, {length(packed.seconds)}, in "
         f"{counted(packed.shards, 'shard')}, "
         f"{bytes_in_words(packed.size)}"
     )

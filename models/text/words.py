@@ -8,6 +8,13 @@ def counted(number: int, noun: str, many: str = "") -> str:
     return f"{number} {noun if number == 1 else many or noun + 's'}"
 
 
+def length(seconds: float) -> str:
+    """Say how long sound is, from one hour on in hours, however many: 2.5 s, 12 min, 1234.50 hours."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    return duration(seconds) if seconds < 3600 else f"{seconds / 3600:.2f} hours"
+
+
 def duration(seconds: float) -> str:
     """Say a duration in words, in two parts at most: 3 d 4 h, 2 h 5 min, 40 s."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)

@@ -12,7 +12,7 @@ from rich.console import Console
 from oscine.cli.console import output
 from oscine.cli.console.command import say_if_slow
 from oscine.cli.console.output import progress_bar
-from oscine.models.text.words import duration
+from oscine.models.text.words import duration, length
 from oscine.probe.run.context import when_begun
 
 
@@ -92,6 +92,8 @@ def test_a_terminal_gets_bars_that_fit_and_names_stay_as_they_are(
 def test_times_and_sizes_are_said_in_words() -> None:
     said = [duration(seconds) for seconds in (0.2, 40, 59.6, 3540, 7500, 260000)]
     assert said == ["1 s", "40 s", "1 min", "59 min", "2 h 5 min", "3 d 0 h"]
+    said = [length(seconds) for seconds in (0, 0.25, 59.99, 90, 3599, 3600, 4_444_200)]
+    assert said == ["0 s", "0.25 s", "60 s", "2 min", "1 h 0 min", "1.00 hours", "1234.50 hours"]
 
 
 def test_a_task_that_may_never_begin_is_added_when_it_does(capsys: pytest.CaptureFixture[str]) -> None:

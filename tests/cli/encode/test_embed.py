@@ -60,8 +60,8 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     out = tmp_path / "out.parquet"
     assert dispatch(call(folder, saved, out)) == 0
     said = capsys.readouterr()
-    assert f"{out}: 6 clips of 3 recordings, 0.00 hours" in said.out
-    assert "found 3 recordings, 0.00 hours, 6 clips; cut short or unusable by their headers: none\n" in said.err
+    assert f"{out}: 6 clips of 3 recordings, 2.7 s" in said.out
+    assert "found 3 recordings, 2.7 s, 6 clips; cut short or unusable by their headers: none\n" in said.err
     assert "about 1 s in all, of which 1 s have passed, in float32; the table takes about 1.2 kB" in said.err
     assert made_by(out)["weights"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
     assert made_by(out)["model"] == f"local-dir:{saved}"

@@ -70,8 +70,8 @@ def test_a_table_is_written_and_the_exit_code_says_how_it_went(
     out = tmp_path / "out.parquet"
     assert dispatch(call(folder, probe, out)) == 0
     said = capsys.readouterr()
-    assert f"{out}: 6 clips of 3 recordings, 0.00 hours" in said.out
-    assert "found 3 recordings, 0.00 hours, 6 clips" in said.err
+    assert f"{out}: 6 clips of 3 recordings, 2.7 s" in said.out
+    assert "found 3 recordings, 2.7 s, 6 clips" in said.err
     rows = pd.read_parquet(out)
     assert list(rows.columns) == ["file", "start_time", "end_time", "owl", "wren"]
     assert rows["owl"].min() > 0.5 > rows["wren"].max()
@@ -236,7 +236,7 @@ def test_a_file_and_a_list_are_predicted_by_channel(
     soundfile.write(folder / "stereo.wav", 0.1 * np.random.default_rng(0).standard_normal((16000, 2)), 16000)
     out = tmp_path / "one.csv"
     assert dispatch(call(folder / "stereo.wav", probe, out, "--channel", "each")) == 0
-    assert "found 1 recording (2 stretches or channels), 0.00 hours, 4 clips" in capsys.readouterr().err
+    assert "found 1 recording (2 stretches or channels), 2 s, 4 clips" in capsys.readouterr().err
     rows = pd.read_csv(out)
     assert list(rows) == ["file", "start_time", "end_time", "channel", "owl", "wren"]
     assert rows["channel"].tolist() == [1, 1, 2, 2]

@@ -27,7 +27,7 @@ def test_it_says_what_it_packed_and_leaves_with_0(
     out = tmp_path / "out"
     assert main([str(folder), str(out), "--rate", "16000", "--workers", "0"]) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[0].startswith(f"{out}: 3 recordings, 0.00 hours, in 1 shard, ")
+    assert said.out.splitlines()[0].startswith(f"{out}: 3 recordings, 3 s, in 1 shard, ")
     assert said.out.splitlines()[1:] == []
     assert "pack recordings: 3/3" in said.err
     assert sorted(path.name for path in out.iterdir()) == ["000000.tar", "index.json", "index.parquet"]

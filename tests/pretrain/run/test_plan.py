@@ -64,7 +64,7 @@ def test_a_run_says_what_it_takes_and_where_it_goes_on(
     assert dispatch(command("bird_mae_tiny", folder, tmp_path, 1)) == 0
     new = [
         f"device: {device_name('cpu')}, precision 32-true",
-        "recordings: 3, 0.00 hours, in 3 stretches that clips of 5 s are cut from",
+        "recordings: 3, 9 s, in 3 stretches that clips of 5 s are cut from",
         "1 step of 2 clips: 2 in all, 0.667 from every stretch",
     ]
     assert plan_in(capsys.readouterr().err) == new
