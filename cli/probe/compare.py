@@ -17,6 +17,7 @@ from oscine.probe.results.runs import (
     RESULTS,
     Row,
     Score,
+    deciding_metric,
     judged_events,
     latest,
     own_rows,
@@ -37,7 +38,10 @@ def main(arguments: list[str]) -> int | None:
     made.add_argument("runs", metavar="RUNS", type=Path, nargs="*", help="folders of runs, or results files")
     made.add_argument("--task", type=str, help="only this one, such as hsn or esc50")
     made.add_argument(
-        "--metric", type=str, help="that decides the order, such as cmap; by default the first that was published"
+        "--metric",
+        type=str,
+        help="that decides the order, such as cmap; by default the one that most rows have, of several the one by which "
+        "settings are chosen",
     )
     made.add_argument("--own", action="store_true", help="leave the published figures out")
     made.add_argument("--paired", type=Path, help="the folder of a run, to be compared with the other one")
@@ -86,7 +90,8 @@ def compare(
         known = list(dict.fromkeys(known for row in (*mine, *others) for known in row.scores))
         if metric not in [None, *known]:
             raise Misuse(f"no row of {name} has a metric {metric!r}; choose from {', '.join(known)}")
-        print_table(table(name, mine, others, metric))
+        chosen_by = {run.metric for run in found if run.task == name}
+        print_table(table(name, mine, others, metric or deciding_metric([*others, *mine], chosen_by)))
 
 
 def results_below(place: Path) -> list[tuple[Path, str]]:
@@ -104,12 +109,13 @@ def results_below(place: Path) -> list[tuple[Path, str]]:
     raise OscineError(f"no {RESULTS} in {place} or below it; oscine probe writes it into the folder of its runs")
 
 
-def table(task: str, own: list[Row], others: list[Row], metric: str | None) -> Table:
-    """Make the table of a task; own rows stand out, columns are the published metrics, or one's own where none are."""
-    metrics = list(dict.fromkeys(name for row in others or own for name in row.scores))
-    first = metric or next(iter(metrics), "accuracy")
-    shown = metrics if first in metrics else [first, *metrics]
-    rows = ranked([*own, *others], [first, *shown])
+def table(task: str, own: list[Row], others: list[Row], first: str) -> Table:
+    """Make the table of a task, by the first of its metrics; own rows stand out.
+
+    Columns are that metric and the published ones, or one's own where none are.
+    """
+    shown = list(dict.fromkeys([first, *(name for row in others or own for name in row.scores)]))
+    rows = ranked([*own, *others], shown)
     without = sum(first not in row.scores for row in rows)
     below = f"; {counted(without, 'row')} without it below, by the next score that there is" if without else ""
     made = Table(

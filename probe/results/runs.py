@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,8 @@ class Run:
 
     mean, std   metric to score over the parts (folds); None where it is not defined
     settings    whatever else changes the scores, such as the fit's steps; for JSON
-    name        of its folder; "" in lines of versions that did not note it
+    name        of its folder; metric: by which its settings are chosen, see `TaskKind`; "" in lines of versions that did
+                not note them
     """
 
     task: str
@@ -43,6 +45,7 @@ class Run:
     std: dict[str, float | None]
     settings: dict[str, Any] = field(default_factory=dict)
     name: str = ""
+    metric: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -205,6 +208,12 @@ def published_rows(figures: Iterable[Figure], task: str) -> list[Row]:
             row = rows.setdefault(who, Row(figure.encoder, figure.probe, {}, figure.source))
             row.scores[figure.metric] = Score(figure.value, figure.spread)
     return list(rows.values())
+
+
+def deciding_metric(rows: Sequence[Row], chosen_by: Container[str] = ()) -> str:
+    """Return the metric that most rows have; of several one by which settings are chosen, else the first."""
+    counts = Counter(metric for row in rows for metric in row.scores)
+    return max(counts, key=lambda metric: (counts[metric], metric in chosen_by), default="accuracy")
 
 
 def ranked(rows: Iterable[Row], metrics: Sequence[str]) -> list[Row]:

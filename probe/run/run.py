@@ -107,4 +107,5 @@ def _note(settings: ProbeRunSettings, weights: Any, task: Task, found: Findings)
     }
     for name, row in found.rows.items():
         who = (name, settings.encoder, settings.probe_name, settings.fit.seed)
-        add_run(settings.runs / RESULTS, Run(*who, row["mean"], row["std"], changes, settings.name))
+        noted = Run(*who, row["mean"], row["std"], changes, settings.name, task.kind.metric)
+        add_run(settings.runs / RESULTS, noted)

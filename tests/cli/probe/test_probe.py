@@ -352,7 +352,7 @@ def test_a_published_task_needs_no_more_than_its_yaml_an_encoder_and_a_folder(
     assert written["evidence"]["intervals"]["accuracy"]["value"] == pytest.approx(written["mean"]["accuracy"])
     assert "choices" in written["evidence"]["unsaid"]
     (run,) = read_runs("runs/probe/results.jsonl")
-    assert (run.task, run.probe) == ("esc50", "cgp")
+    assert (run.task, run.probe, run.metric) == ("esc50", "cgp", "accuracy")
     assert "oscine compare runs/probe/results.jsonl --task esc50" in capsys.readouterr().out
 
 
