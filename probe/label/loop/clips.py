@@ -19,8 +19,8 @@ from oscine.models.errors import OscineError
 from oscine.models.recordings.inputs import find_inputs
 from oscine.probe.features.embedding_table import check_embeddings, choose_column, vectors_of
 from oscine.probe.label.journal import Clip
+from oscine.probe.label.standardise import standardise
 
-MEAN_NORM = 8.0  # of the standardised features, whatever their number: what a penalty then means is the same for all
 DIGITS = 16  # of a table's fingerprint
 
 logger = logging.getLogger(__name__)
@@ -51,21 +51,6 @@ class ClipTable:
     def rows(self) -> np.ndarray:  # [clips, dim]
         """The features standardised over all clips, and scaled so that their mean length is MEAN_NORM; float32."""
         return standardise(self.features)
-
-
-def standardise(features: np.ndarray) -> np.ndarray:  # [clips, dim]
-    """Bring every number to mean 0 and spread 1 over all clips, and rows to a mean length of MEAN_NORM."""
-    offset, scale = standardisation(features)
-    return (features - offset) * scale
-
-
-def standardisation(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # [dim] each
-    """Return what `standardise` takes away, and then multiplies by."""
-    spread = features.std(0, dtype=np.float64)
-    offset, scale = features.mean(0, dtype=np.float64), np.where(spread > 0, 1 / np.where(spread > 0, spread, 1), 0.0)
-    lengths = [np.linalg.norm((part - offset) * scale, axis=1) for part in np.array_split(features, 64)]
-    mean = float(np.concatenate(lengths).mean())
-    return offset.astype(np.float32), (scale * (MEAN_NORM / mean if mean else 1.0)).astype(np.float32)
 
 
 def read_clips(path: str | Path, column: str | None = None) -> ClipTable:

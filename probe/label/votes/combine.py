@@ -12,6 +12,7 @@ import numpy as np
 
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.progress import ShowProgress, show_nothing
+from oscine.probe.label.standardise import standardise
 from oscine.probe.label.votes.consensus import combine_with_probe, dawid_skene, one_coin
 from oscine.probe.label.votes.methods import (
     CROWD,
@@ -31,7 +32,6 @@ from oscine.probe.label.votes.votes import Votes
 from oscine.probe.tasks.groups import assign_folds, join_groups
 
 FOLDS = 5
-MEAN_NORM = 8.0  # of the standardised features, however many they are: what the penalty then means is the same for all
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,12 @@ def combine_votes(votes: Votes, settings: CombineSettings, progress: ShowProgres
 
 
 def read_features(votes: Votes, settings: CombineSettings) -> np.ndarray:  # [clips, dim]
-    """Read the clips' embeddings, standardised, of mean length `MEAN_NORM`."""
+    """Read the clips' embeddings, standardised over all of them."""
     if settings.embeddings is None:
         raise Misuse("this method looks at the clips; give their table with --embeddings, which oscine embed writes")
-    from sklearn.preprocessing import StandardScaler
-
     from oscine.probe.features.embedding_table import read_vectors  # and torch, which counting does without
 
-    vectors = StandardScaler().fit_transform(
-        read_vectors(settings.embeddings, votes.clips, settings.column).astype(float)
-    )
-    length = float(np.linalg.norm(vectors, axis=1).mean())
-    return vectors * (MEAN_NORM / length if length else 1.0)
+    return standardise(read_vectors(settings.embeddings, votes.clips, settings.column)).astype(np.float64)
 
 
 def _posterior(

@@ -12,7 +12,7 @@ import soundfile
 from oscine.models.embed.embed import embed_recordings
 from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.errors import OscineError
-from oscine.probe.label.loop.clips import MEAN_NORM, find_recordings, read_clips, standardise
+from oscine.probe.label.loop.clips import find_recordings, read_clips
 from tests.tiny_encoders import small_encoder
 
 
@@ -34,16 +34,6 @@ def test_clips_have_their_recording_their_times_and_their_numbers(wood: Path) ->
     assert find_recordings(table, wood / "recordings") == {
         f"{name}.wav": wood / f"recordings/{name}.wav" for name in "ab"
     }
-
-
-def test_features_are_standardised_over_all_clips_to_a_length_that_does_not_depend_on_their_number() -> None:
-    generator = np.random.default_rng(0)
-    for dim in (3, 300):
-        rows = standardise((generator.normal(size=(200, dim)) * [*range(1, dim + 1)] + 5).astype(np.float32))
-        assert np.linalg.norm(rows, axis=1).mean() == pytest.approx(MEAN_NORM, rel=1e-4)
-        assert np.abs(rows.mean(0)).max() < 1e-3
-        assert np.ptp(rows.std(0)) < 1e-3
-    assert not standardise(np.ones((5, 3), np.float32)).any(), "what all clips have in common says nothing"
 
 
 def test_the_fingerprint_tells_tables_apart(wood: Path, tmp_path: Path) -> None:
