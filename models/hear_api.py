@@ -54,7 +54,7 @@ def load_model(model_file_path: str | Path = "") -> HearModel:
         if path.name != WEIGHTS:
             raise OscineError(f"{path} is no {WEIGHTS}; give the folder of a saved encoder, or a name of oscine models")
         name = LOCAL + str(path.parent)
-    return HearModel(create_model(name, pretrained=ModelName.parse(name).in_zoo))
+    return HearModel(create_model(name, pretrained=ModelName.parse(name).without_prefix))
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:  # [sound, dim]

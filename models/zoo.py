@@ -46,7 +46,6 @@ from oscine.models.hub.model_name import HUB, LOCAL, ONNX_FILE, ModelName
 from oscine.models.json_text import fits
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.plugins.load import FLAG, offered_modules
-from oscine.models.plugins.named import DOTTED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +56,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "bundled"  # FOLDER/name holds weights, config and card of what comes with oscine
 GIVE_FILE = "checkpoint_path=FILE in Python, --checkpoint FILE with oscine embed and export"
-CONVERT_FILE = "oscine convert makes a folder of it that every command takes"
+CONVERT_FILE = "oscine convert makes a folder of it, which every command takes as an encoder"
 OWN_SETTINGS = "brings its own settings and weights; overrides go with a name of the zoo"
 # Settings that people know from timm's `create_model`, and what does the same here.
 LAYERS = (
@@ -122,7 +121,7 @@ def _row_of(encoder: type[Encoder], settings: dict[str, Any], name: str, paper: 
             "builds the same encoder again"
         )
     weights = sum(one.numel() for one in made.parameters())
-    key = name if DOTTED.fullmatch(name) else encoder.__name__
+    key = name if ModelName.parse(name).is_class else encoder.__name__
     sizes = {"dim": made.dim, "depth": made.depth}
     return Architecture(key, made.config, paper, weights, made.sample_rate, made.seconds, sizes)
 
@@ -168,9 +167,10 @@ def create_model(
     """Return an encoder by name, in eval mode.
 
     name: an architecture or architecture.tag, with random weights unless `pretrained`; a bare name means its first tag. Or
-        "hf-hub:OWNER/REPOSITORY" (also with "@REVISION"), or "local-dir:FOLDER" as written by `save_pretrained`. Or what
-        `register_encoder` made known, and "module:Class" of a plugin. Or "onnx-file:FILE.onnx", with `sample_rate` and
-        `seconds` where the file does not say them, and the other settings of `ONNXEncoder`.
+        "hf-hub:OWNER/REPOSITORY", or "local-dir:FOLDER" as written by `save_pretrained`. What is fetched may have
+        "@REVISION" behind it. Or what `register_encoder` made known, and "module:Class" of a plugin. Or
+        "onnx-file:FILE.onnx", with `sample_rate` and `seconds` where the file does not say them, and the other settings of
+        `ONNXEncoder`.
     checkpoint_path: a file to load strictly into a named architecture: published weights or the authors' own checkpoints.
     revision: a branch, tag or commit on the Hub. local_files_only: look only into the cache.
     prefix: with which the names of the encoder's tensors begin in a file that holds more, such as "teacher.".
@@ -190,13 +190,13 @@ def create_model(
         from oscine.models.hub.folder import load_from_hub
 
         return load_from_hub(found.rest, found.revision, local_files_only)
-    called = str(found)
+    called = found.name
     if found.is_onnx_file or checkpoint_path:
         path = Path(checkpoint_path or found.path)
         pinned = check_pinned(called, path)
         return _note_file(_build(called, overrides, path, prefix=prefix), called, path, pinned or file_hash(path))
     if pretrained or given.on_hub:
-        weights = fetch_weights(called, found.revision, local_files_only)  # before the work of building
+        weights = _fetch_or_advise(called, found.revision, local_files_only)  # before the work of building
         return _note_published(_build(called, overrides, weights.path, prefix=prefix), called, weights)
     return _build(called, overrides)
 
@@ -212,9 +212,13 @@ def settings_of(name: str) -> dict[str, Any]:
 def _build(name: str, overrides: Mapping[str, Any], path: Path | None = None, *, prefix: str = "") -> Encoder:
     """Build an encoder of the zoo or of an ONNX file, with the weights of a file or untrained."""
     from oscine.models.hub.folder import build, build_from_file
+    from oscine.models.hub.onnx_data import check_class_list
 
     architecture = find_architecture(name)
     kind, settings = ENCODERS[architecture.encoder], {**architecture.config, **overrides}
+    given, usual = (one.get("class_file") for one in (overrides, architecture.config))
+    if path and given and given != usual:  # a row's own one may be absent, as from its repository
+        check_class_list(path, given)
     encoder = build_from_file(kind, settings, path, prefix=prefix) if path else build(kind, settings)
     return encoder.eval()
 
@@ -262,17 +266,12 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
         from oscine.models.hub.folder import fetch_encoder
 
         return fetch_encoder(found.rest, revision, local_files_only)[0]
-    row = _published(str(found))
+    row = _published(found.name)
     if row.state == EMBEDDED:
         return _embedded(row, revision)
     repository, commit = _repository(row), revision or row.revision
     pinned = row.sha256 if revision in (None, row.revision) else None
-    try:
-        fetched = fetch(repository, row.file, commit, sha256=pinned, local_files_only=local_files_only)
-    except OscineError as error:
-        if error.__cause__ is None:  # a file that came, and is another one
-            raise
-        raise OscineError(f"{error}; or give {row.file}: {GIVE_FILE}; {CONVERT_FILE}") from error.__cause__
+    fetched = fetch(repository, row.file, commit, sha256=pinned, local_files_only=local_files_only)
     if class_file := ARCHITECTURES[row.architecture].config.get("class_file"):  # which its repository may lack
         fetch_if_there(repository, class_file, fetched.revision, local_files_only=local_files_only)
     for data in data_beside(fetched.path):
@@ -285,6 +284,18 @@ def fetch_weights(name: str, revision: str | None = None, local_files_only: bool
     return fetched
 
 
+def _fetch_or_advise(name: str, revision: str | None, local_files_only: bool) -> Fetched:
+    """Fetch the weights of an encoder; where that fails, the error says what takes a file instead."""
+    try:
+        return fetch_weights(name, revision, local_files_only)
+    except OscineError as error:
+        if (
+            error.__cause__ is None
+        ):  # a file that came, and is another one; or a row without a repository, which says it
+            raise
+        raise OscineError(f"{error}; or give {_published(name).file}: {GIVE_FILE}; {CONVERT_FILE}") from error.__cause__
+
+
 def check_model(
     name: str,
     pretrained: bool = False,
@@ -294,12 +305,12 @@ def check_model(
     prefix: str = "",
 ) -> None:
     """Raise what arguments and files tell to be wrong with a call of `create_model`, without torch or a network."""
-    called = ModelName.parse(name)
-    if revision and (called.on_disk or not (pretrained or called.on_hub)):
+    called = ModelName.parse(name).at(revision)
+    if called.revision and (called.on_disk or not (pretrained or called.on_hub)):
         raise OscineError(
-            f"{name} has no revision {revision!r}: revisions are the Hub's, see {HUB} and pretrained=True"
+            f"{called.name} has no revision {called.revision!r}: revisions are the Hub's, see {HUB} and pretrained=True"
         )
-    if checkpoint_path and not called.in_zoo:
+    if checkpoint_path and not called.without_prefix:
         raise OscineError(f"{name} {OWN_SETTINGS}")
     if called.is_folder:
         check_folder(encoder_folder(called.path))
@@ -307,11 +318,11 @@ def check_model(
         check_onnx_file(called.path)
     elif pretrained or called.on_hub:
         if checkpoint_path:
-            _known(name)
+            _known(called.name)
             raise OscineError(f"{name} cannot load its published weights and {checkpoint_path} at once; choose one")
         check_fetchable(name, revision)
     else:
-        row = ARCHITECTURES.get(_known(name))
+        row = ARCHITECTURES.get(_known(called.name))
         if checkpoint_path:
             check_weights(checkpoint_path)
         elif row and row.only_a_file:
@@ -322,11 +333,12 @@ def check_model(
 
 def check_prefix(prefix: str, name: str, pretrained: bool, checkpoint_path: str | Path | None) -> None:
     """Raise where a prefix has no tensors to choose from; the other arguments have been checked."""
-    if not ModelName.parse(name).in_zoo:
+    called = ModelName.parse(name)
+    if not called.without_prefix:
         raise OscineError(
             f"prefix={prefix!r} goes with a name of the zoo and its file of tensors, not with {name}; leave it out"
         )
-    file = checkpoint_path or (_published(name).file if pretrained else None)
+    file = checkpoint_path or (_published(called.name).file if pretrained else None)
     if file is None:
         raise OscineError(f"prefix={prefix!r} chooses tensors of a file of weights, and none was given; leave it out")
     if Path(file).suffix == ONNX:
@@ -368,18 +380,20 @@ def check_onnx_file(path: Path) -> None:
 class Outline(NamedTuple):
     """What is known of an encoder before it is opened; None where it is not.
 
-    depth    how many layers it has
-    spatial  whether its patches are a map, as `Encoder` says it
+    depth      how many layers it has
+    spatial    whether its patches are a map, as `Encoder` says it
+    trainable  whether gradients reach its weights, as `Encoder` says it
     """
 
     depth: int | None = None
     spatial: bool | None = None
+    trainable: bool | None = None
 
 
 def outline_of(name: str) -> Outline:
     """Read from an encoder's row or config.json what probes have to know, without torch or a network."""
     called = ModelName.parse(name)
-    if called.on_hub or DOTTED.fullmatch(name):
+    if called.on_hub or called.is_class:
         return Outline()
     if called.is_folder:
         content = read_content(encoder_folder(called.path) / CONFIG)
@@ -392,10 +406,11 @@ def outline_of(name: str) -> Outline:
 def _outline(encoder: object, settings: Mapping[str, Any]) -> Outline:
     """Read the outline of an encoder from its settings, of which a stranger's may lack any."""
     if encoder == ONNX_ENCODER:
-        return Outline(ONE_LAYER["depth"], settings.get("patch_map") is not None)
+        return Outline(ONE_LAYER["depth"], settings.get("patch_map") is not None, trainable=False)
     depths = settings.get("depths")  # of ConvNeXt's stages, whose last has the layers
     depth = settings.get("depth", depths[-1] if fits(depths, list[int]) and depths else None)
-    return Outline(depth if fits(depth, int) else None, True if encoder in ENCODERS.homes else None)
+    ours = True if encoder in ENCODERS.homes else None
+    return Outline(depth if fits(depth, int) else None, spatial=ours, trainable=ours)
 
 
 def check_fetchable(name: str, revision: str | None = None) -> None:
@@ -404,7 +419,7 @@ def check_fetchable(name: str, revision: str | None = None) -> None:
     if called.on_hub:
         check_repository_name(called.rest)
         return
-    row = _published(name)
+    row = _published(called.name)
     if row.state != EMBEDDED:
         _repository(row)
 
@@ -474,18 +489,19 @@ def find_architecture(name: str) -> Architecture:
 
     And for a file of ONNX, which says its sizes itself.
     """
-    if ModelName.parse(name).is_onnx_file:
+    called = ModelName.parse(name)
+    if called.is_onnx_file:
         return Architecture(ONNX_ENCODER, {}, "", 0, 0, 0.0, ONE_LAYER)
-    known = _known(name)
+    known = _known(called.name)
     if known not in ARCHITECTURES:
         return _row_of(ENCODERS[known], {}, known)
-    architecture, row = ARCHITECTURES[known], find_published(name)
+    architecture, row = ARCHITECTURES[known], find_published(called.name)
     return architecture._replace(config=architecture.config | dict(row.settings)) if row else architecture
 
 
 def _known(name: str) -> str:
     """Return the architecture of a name of the zoo or of a plugin; module:Class as it is."""
-    if DOTTED.fullmatch(name) and not Path(name).is_dir():
+    if ModelName.parse(name).is_class and not Path(name).is_dir():
         ENCODERS.check(name)
         return name
     architecture, _, tag = name.partition(".")
@@ -512,7 +528,7 @@ def _suggestion(name: str) -> str:
 
 def check_encoder(model: str, checkpoint: Path | None, random_weights: bool) -> None:
     """Raise what `open_encoder` would raise, as far as arguments and files tell it, without torch."""
-    if random_weights and (checkpoint or not ModelName.parse(model).in_zoo):
+    if random_weights and (checkpoint or not ModelName.parse(model).without_prefix):
         raise Misuse(
             f"{checkpoint or model} brings its own weights; leave random weights out, or name a model of the zoo alone"
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from oscine.models import checkpoints
 from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED
-from oscine.probe.deploy.published_classifiers import CLASSIFIERS, audioprotopnet
+from oscine.probe.deploy.published_classifiers import HEADS, audioprotopnet
 from tests.conftest import Golden
 from tests.hub_server import Hub
 from tests.tiny_encoders import TINY_CONVNEXT
@@ -44,5 +44,5 @@ def add_stand_ins(hub: Hub, golden: Golden, monkeypatch: pytest.MonkeyPatch) -> 
     hub.add(REPOSITORIES[LINEAR], linear)
     prototypes = {"model.safetensors": save(prototype_file(golden)), "config.json": labels(BIRDS[:4])}
     for name in (PROTOTYPES, OWN_MEL):  # the second on the spectrogram of its row
-        monkeypatch.setitem(CLASSIFIERS, name, audioprotopnet(3))
+        monkeypatch.setitem(HEADS, name, audioprotopnet(3))
         hub.add(REPOSITORIES[name], prototypes)

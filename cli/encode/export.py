@@ -46,7 +46,7 @@ def export(
     check_ready(out, overwrite)
     check_encoder(model, checkpoint, random_weights)
     if probe:
-        from oscine.probe.deploy.probe_json import check_probe
+        from oscine.probe.deploy.named_probe import check_probe
 
         check_probe(probe)
     say_loading("export", model)

@@ -82,7 +82,7 @@ def predict(
     from oscine.models.recordings.inputs import find_inputs
     from oscine.models.text.class_names import read_class_list
     from oscine.probe.deploy.arguments import check_class_columns, check_detections, check_threshold
-    from oscine.probe.deploy.probe_json import check_probe
+    from oscine.probe.deploy.named_probe import check_probe
     from oscine.probe.tasks.class_names import check_known
 
     called = time.monotonic()

@@ -18,7 +18,7 @@ def download(name: list[str], /) -> None:
     Hub when HF_HUB_OFFLINE=1. What is there already, as what comes with oscine, is not fetched again.
 
     Args:
-        name: as "bird_mae_base.xcl", or "hf-hub:OWNER/REPOSITORY[@REVISION]".
+        name: as "bird_mae_base.xcl", or "hf-hub:OWNER/REPOSITORY"; each in a revision with "@REVISION" behind it.
     """
     from oscine.models.hub.model_name import ModelName
     from oscine.models.zoo import check_fetchable
@@ -43,11 +43,11 @@ def fetch_all(name: str) -> dict[str, Fetched]:
     from oscine.models.errors import OscineError
     from oscine.models.hub.model_name import ModelName
     from oscine.models.zoo import fetch_weights
-    from oscine.probe.deploy.published_classifiers import find_classifier
+    from oscine.probe.deploy.published_classifiers import find_published_classifier
 
-    known = find_classifier(name)
+    classifier = find_published_classifier(name)
     try:
-        return known.classifier.fetch(known.row, known.revision) if known else {name: fetch_weights(name)}
+        return classifier.fetch() if classifier else {name: fetch_weights(name)}
     except OscineError as error:
         from oscine.probe.deploy.saved_probe import fetch_with_encoder, holds_probe
 

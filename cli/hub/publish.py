@@ -15,7 +15,7 @@ from oscine.models.publish.retry import disk_errors
 from oscine.models.publish.scores import check_names, read_scores
 from oscine.models.publish.terms import LICENCES, Terms, check_terms, choose_licence, parse_data
 from oscine.pretrain.run.files import find_encoder
-from oscine.probe.deploy.probe_json import check_probe, find_probe
+from oscine.probe.deploy.named_probe import check_probe, find_probe
 
 if TYPE_CHECKING:
     from oscine.models.publish.contents import RepoContents

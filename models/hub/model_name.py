@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oscine.models.errors import OscineError
+from oscine.models.plugins.named import DOTTED
 
 HUB, LOCAL, ONNX_FILE = "hf-hub:", "local-dir:", "onnx-file:"
+ROW = re.compile(r"(?P<row>\w+(\.\w+)?)@(?P<revision>.+)")  # of the zoo, in a revision
 
 
 @dataclass(frozen=True)
 class ModelName:
     """A name of an encoder, taken apart; `str` puts it together again.
 
-    prefix    HUB, LOCAL or ONNX_FILE; "" of the zoo and of somebody's own
+    prefix    HUB, LOCAL or ONNX_FILE; "" of the zoo, of somebody's own, and of a path where one may stand alone
     rest      what follows: OWNER/REPOSITORY; a path; architecture, architecture.tag or module:Class
     revision  a branch, tag or commit on the Hub that is asked for, in a name behind "@"
     """
@@ -29,18 +32,29 @@ class ModelName:
         text = str(name)
         prefix = next((prefix for prefix in (HUB, LOCAL, ONNX_FILE) if text.startswith(prefix)), "")
         rest = text.removeprefix(prefix)
-        if prefix != HUB:
-            return cls(prefix, rest)
-        repository, _, revision = rest.partition("@")
-        return cls(prefix, repository, revision or None)
+        if prefix == HUB:
+            repository, _, revision = rest.partition("@")
+            return cls(prefix, repository, revision or None)
+        row = None if prefix else ROW.fullmatch(rest)
+        return cls("", row["row"], row["revision"]) if row else cls(prefix, rest)
 
     def __str__(self) -> str:
-        return f"{self.prefix}{self.rest}{f'@{self.revision}' if self.on_hub and self.revision else ''}"
+        return f"{self.name}{f'@{self.revision}' if self.revision else ''}"
 
     @property
-    def in_zoo(self) -> bool:
-        """Whether it is a row of the zoo, or a class of somebody's own."""
+    def name(self) -> str:
+        """The name without its revision."""
+        return f"{self.prefix}{self.rest}"
+
+    @property
+    def without_prefix(self) -> bool:
+        """Whether it can be a name of the zoo or a class of somebody's own; or it is a path that stands alone."""
         return not self.prefix
+
+    @property
+    def is_class(self) -> bool:
+        """Whether it is module:Class, of somebody's own."""
+        return self.without_prefix and DOTTED.fullmatch(self.rest) is not None
 
     @property
     def on_hub(self) -> bool:
@@ -62,7 +76,7 @@ class ModelName:
     @property
     def path(self) -> Path:
         """The path in it; where a path may stand without a prefix, that one."""
-        return Path(str(self)) if self.on_hub else Path(self.rest)
+        return Path(self.rest) if self.on_disk else Path(str(self))
 
     def at(self, revision: str | None) -> ModelName:
         """Ask for a revision, too; another one than the name's own is an error."""

@@ -37,6 +37,11 @@ def source_hash(path: Path, own: str) -> str:
     return sha256(listed.encode()).hexdigest()
 
 
+def joined_hash(path: Path) -> str:
+    """Return the hash of all that an ONNX file holds, the data beside it taken in: `joined_sha256` of its encoder."""
+    return sha256(joined(read_file(path), path)).hexdigest()
+
+
 def data_beside(path: Path) -> dict[str, Path]:
     """Return the files beside an ONNX file that it keeps data in, by their names, whether they are there or not."""
     model = parse(read_file(path), path) if path.suffix == ONNX else None
@@ -44,7 +49,11 @@ def data_beside(path: Path) -> dict[str, Path]:
 
 
 def files_of(path: Path, tensors: Iterable[Any]) -> dict[str, Path]:
-    return {name: file_beside(path, name) for name in {location_of(tensor).get("location", "") for tensor in tensors}}
+    names = {location_of(tensor).get("location", "") for tensor in tensors}
+    return {
+        name: file_beside(path, name, "names data in", "take a file whose data lies in its own folder")
+        for name in names
+    }
 
 
 def read_file(path: Path) -> bytes:
@@ -78,6 +87,17 @@ def joined(content: bytes, path: Path) -> bytes:
         ) from None
 
 
+def class_list(path: Path, name: str) -> Path:
+    """Return the file beside an ONNX file in which a setting says that the names of its classes stand."""
+    return file_beside(path, name, "was given class_file", "put the list beside it and give its name")
+
+
+def check_class_list(path: Path, name: str) -> None:
+    """Raise where the list of classes that somebody names does not lie beside an ONNX file."""
+    if not class_list(path, name).is_file():
+        raise OscineError(f"no class_file {shown(name)} beside {path}; put the list there, or leave class_file out")
+
+
 def existing(path: Path, file: Path) -> Path:
     """Return a file beside an ONNX file that it keeps data in, if it is there."""
     if not file.is_file():
@@ -85,15 +105,17 @@ def existing(path: Path, file: Path) -> Path:
     return file
 
 
-def file_beside(path: Path, name: str) -> Path:
-    """Return the file of that name beside an ONNX file; a path to anywhere else is refused."""
+def file_beside(path: Path, name: str, has: str, would_do: str) -> Path:
+    """Return the file of that name beside an ONNX file; a path to anywhere else is refused.
+
+    has: what an ONNX file has to do with that name, and would_do: a remedy, for the error.
+    """
     file = path.parent / name
     folders = {path.parent.resolve(), path.resolve().parent}  # in the Hub's cache both are links
     named = name == Path(name).name == PureWindowsPath(name).name
     if not named or file.resolve().parent not in folders:
         raise OscineError(
-            f"{path} names data in {shown(name)}, which is not beside it; nothing else is read from the disk: take a "
-            "file whose data lies in its own folder"
+            f"{path} {has} {shown(name)}, which is not beside it; nothing else is read from the disk: {would_do}"
         )
     return file
 

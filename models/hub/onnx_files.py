@@ -18,7 +18,7 @@ from oscine.models.encoders.onnx_encoder import TYPES, open_alone, pick, run
 from oscine.models.errors import OscineError
 from oscine.models.hub.layouts import State
 from oscine.models.hub.model_name import LOCAL, ONNX_FILE
-from oscine.models.hub.onnx_data import file_beside, joined, read_file
+from oscine.models.hub.onnx_data import class_list, joined, read_file
 from oscine.models.json_text import shown
 from oscine.models.text.class_names import check_class_names, read_class_list
 
@@ -46,7 +46,7 @@ def read_onnx(path: str | Path, settings: Mapping[str, Any]) -> Content:
     check_hash(made, settings.get("joined_sha256"), path, "joined_sha256")
     found, names, shapes = stated_by(content, path, settings)
     if class_file := found.get("class_file"):
-        beside = file_beside(path, class_file)
+        beside = class_list(path, class_file)
         names = read_class_list(beside, found.get("class_column", "")) if beside.is_file() else []
         check_listed(names, shapes.get("scores"), beside)
     else:

@@ -209,7 +209,7 @@ def _check_recordings(recordings: Path | list[Path]) -> None:
 
 def _check_encoder(encoder: dict[str, Any]) -> None:
     """Refuse a name that is no architecture's, and settings that are no numbers."""
-    if not ModelName.parse(encoder["name"]).in_zoo or {"pretrained", "checkpoint_path"} & encoder.keys():
+    if not ModelName.parse(encoder["name"]).without_prefix or {"pretrained", "checkpoint_path"} & encoder.keys():
         raise Misuse(
             f"--encoder {encoder} has weights of its own; --encoder.name is an architecture, --init starts from weights"
         )

@@ -1,9 +1,9 @@
-"""Say what every classifier does that comes with published weights, and check that an encoder has those weights."""
+"""Say what every classifier does that comes with an encoder, and tell in which ways an encoder is another one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from oscine.models.checkpoints import ARCHITECTURES, Published
 from oscine.models.errors import OscineError
@@ -15,48 +15,62 @@ if TYPE_CHECKING:
     from oscine.probe.deploy.fitted_probe import FittedProbe
 
 
-class PublishedClassifier(Protocol):
-    """A classifier that goes by the name of the weights that it comes with."""
+class Classifier(Protocol):
+    """A classifier that is found by the name of the encoder that it comes with."""
 
-    def load(self, row: Published, revision: str | None, encoder: Encoder | None) -> FittedProbe:
-        """Return the probe of a row's files, with its encoder, or with an open one that has these weights and settings."""
+    def check(self) -> None:
+        """Raise what is known without torch or a network to be wrong with the name."""
         ...
 
-    def fetch(self, row: Published, revision: str | None = None) -> dict[str, Fetched]:
+    def load(self, encoder: Encoder | None) -> FittedProbe:
+        """Return it as a fitted probe with its encoder, or with an open one that has the same weights and settings."""
+        ...
+
+
+class PublishedClassifier(Classifier, Protocol):
+    """One that goes by the name of published weights."""
+
+    def fetch(self) -> dict[str, Fetched]:
         """Fetch all that `load` needs offline, by what it is."""
         ...
 
 
-def check_owner(encoder: Encoder, row: Published, sha256: str, measured: Sequence[str] = ()) -> None:
-    """Raise where an encoder has not the settings and weights of a row, whose files have that hash.
-
-    measured: settings that are read off the file, which the hash answers for.
-    """
-    if found := "; ".join(differences(encoder, row, sha256, measured)):
+def check_owner(name: str, differences: Iterable[str]) -> None:
+    """Raise where an encoder differs from the one that a classifier comes with, of that name."""
+    if found := "; ".join(differences):
         raise OscineError(
-            f"the classifier of {row.name} needs the encoder of that name, with its settings and weights; this one has "
-            f"{found}; leave it out"
+            f"the classifier of {name} needs the encoder of that name, with its settings and weights; this one has {found}; "
+            "leave it out"
         )
 
 
-def differences(encoder: Encoder, row: Published, sha256: str, measured: Sequence[str]) -> Iterator[str]:
-    """Yield in which ways an encoder is not the one of a row: what it has, and what was expected."""
+def other_than_row(encoder: Encoder, row: Published, sha256: str, measured: Collection[str] = ()) -> Iterator[str]:
+    """Yield in which ways an encoder is not the one of a row, whose files have that hash.
+
+    measured: settings that are read off the file, which the hash answers for.
+    """
     from oscine.models.hub.origin import origin_of
     from oscine.models.zoo import settings_of
 
-    kind, expected = type(encoder).__name__, ARCHITECTURES[row.architecture].encoder
-    if kind != expected:
-        yield f"the class {kind}, expected {expected}"
+    origin, kind = origin_of(encoder), ARCHITECTURES[row.architecture].encoder
+    if type(encoder).__name__ == kind:
+        if origin is None:
+            yield f"weights that are nobody's, expected sha256 {sha256}"
+        elif origin.sha256 != sha256:
+            yield f"the weights of {origin.model} with sha256 {origin.sha256}, expected {sha256}"
+        elif origin.trained:
+            yield "weights that were changed since they were loaded"
+    yield from other_settings(encoder, kind, settings_of(row.name), measured)
+
+
+def other_settings(
+    encoder: Encoder, kind: str, settings: Mapping[str, Any], unlike: Collection[str] = ()
+) -> Iterator[str]:
+    """Yield in which ways an encoder is not of that class with those settings. unlike: settings that may differ."""
+    if (found := type(encoder).__name__) != kind:
+        yield f"the class {found}, expected {kind}"
         return
-    origin = origin_of(encoder)
-    if origin is None:
-        yield f"weights that are nobody's, expected sha256 {sha256}"
-    elif origin.sha256 != sha256:
-        yield f"the weights of {origin.model} with sha256 {origin.sha256}, expected {sha256}"
-    elif origin.trained:
-        yield "weights that were changed since they were loaded"
-    settings = settings_of(row.name)
-    for name in sorted((settings.keys() | encoder.config.keys()) - {*measured}):
+    for name in sorted((settings.keys() | encoder.config.keys()) - {*unlike}):
         there, needed = encoder.config.get(name), settings.get(name)
         if there != needed:
             yield f"{name}={shown(there)}, expected {shown(needed)}"

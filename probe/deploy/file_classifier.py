@@ -1,13 +1,18 @@
-"""Make the classifier in an encoder's own ONNX file a fitted probe."""
+"""Make the classifier in an encoder's own ONNX file a fitted probe: a row's, or in a folder, a repository, a file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from oscine.models.checkpoints import Published
+from oscine.models.checkpoints import ONNX_ENCODER, Published
 from oscine.models.errors import OscineError
-from oscine.probe.deploy.classifier import check_owner
+from oscine.models.hub.encoder_files import CONFIG, encoder_folder
+from oscine.models.hub.model_name import ModelName
+from oscine.models.zoo import check_fetchable, check_model
+from oscine.probe.deploy.classifier import check_owner, other_settings, other_than_row
 from oscine.probe.tasks.kinds import TaskKind
 
 if TYPE_CHECKING:
@@ -25,32 +30,84 @@ KINDS = {"softmax": TaskKind.SINGLE, "sigmoid": TaskKind.MULTI, "none": TaskKind
 class FileClassifier:
     """A classifier of the zoo that is an output of an ONNX file, whose class list lies beside it."""
 
-    def load(self, row: Published, revision: str | None, encoder: Encoder | None) -> FittedProbe:
-        """Return the probe of a row's file, or of an encoder that was made of the file."""
+    row: Published
+    revision: str | None
+
+    def check(self) -> None:
+        row = self.row
+        if row.repository is None:
+            raise OscineError(
+                f"{row.name} is a file to get from its authors: put {row.file} into one folder with its list of classes, "
+                f"run oscine convert {row.name} FOLDER --checkpoint {row.file}, and name FOLDER"
+            )
+        check_fetchable(row.name)
+
+    def load(self, encoder: Encoder | None) -> FittedProbe:
+        from oscine.models.zoo import create_model, fetch_weights
+
+        if encoder is not None:
+            check_owner(self.row.name, other_than_row(encoder, self.row, self.file_hash(), MEASURED))
+            return classifier_of(encoder)
+        self.check()
+        revision = fetch_weights(self.row.name, self.revision).revision
+        return classifier_of(create_model(self.row.name, pretrained=True, revision=revision))
+
+    def fetch(self) -> dict[str, Fetched]:
+        """Fetch the file and, unless its repository lacks it, the class list beside it."""
+        from oscine.models.zoo import fetch_weights
+
+        return {self.row.name: fetch_weights(self.row.name, self.revision)}
+
+    def file_hash(self) -> str:
+        """Return the hash that the file has to have: the one that is known, else that of the file on the Hub."""
+        from oscine.models.hub.onnx_data import source_hash
+
+        if self.row.sha256 and not self.revision:
+            return self.row.sha256
+        [fetched] = self.fetch().values()
+        return source_hash(fetched.path, fetched.sha256)
+
+
+@dataclass(frozen=True)
+class EncoderClassifier:
+    """The classifier in the file of an encoder that is named as `create_model` takes it: no row of the zoo."""
+
+    name: ModelName
+
+    def check(self) -> None:
+        check_model(str(self.name))
+
+    def load(self, encoder: Encoder | None) -> FittedProbe:
         from oscine.models.zoo import create_model
 
         if encoder is None:
-            encoder = create_model(row.name, pretrained=True, revision=revision)
-        else:
-            check_owner(encoder, row, hash_of(row, revision), MEASURED)
+            return classifier_of(create_model(str(self.name)))
+        check_owner(str(self.name), self.differences(encoder))
         return classifier_of(encoder)
 
-    def fetch(self, row: Published, revision: str | None = None) -> dict[str, Fetched]:
-        """Fetch all that `load` needs offline: the file and, unless its repository lacks it, the class list beside it."""
-        from oscine.models.zoo import fetch_weights
+    def differences(self, encoder: Encoder) -> Iterator[str]:
+        """Yield in which ways an open encoder is not this one, which is not opened for it."""
+        import torch
 
-        return {row.name: fetch_weights(row.name, revision)}
+        from oscine.models.hub.folder import read_config
+        from oscine.models.hub.onnx_data import joined_hash
 
+        self.check()
+        if self.name.is_onnx_file:  # it says no settings; the hash of what it holds is one
+            there = {"joined_sha256": joined_hash(self.name.path)}
+            return other_settings(encoder, ONNX_ENCODER, there, encoder.config.keys() - there)
+        with torch.device("meta"):
+            expected = read_config(self.config_file())
+        return other_settings(encoder, type(expected).__name__, expected.config)
 
-def hash_of(row: Published, revision: str | None) -> str:
-    """Return the hash that a row's file has to have: the one that is known, else that of the file on the Hub."""
-    from oscine.models.hub.onnx_data import source_hash
-    from oscine.models.zoo import fetch_weights
+    def config_file(self) -> Path:
+        """Return where its config.json lies, fetched if it is on the Hub."""
+        if not self.name.on_hub:
+            return encoder_folder(self.name.path) / CONFIG
 
-    if row.sha256 and not revision:
-        return row.sha256
-    fetched = fetch_weights(row.name, revision)
-    return source_hash(fetched.path, fetched.sha256)
+        from oscine.models.hub.download import fetch
+
+        return fetch(self.name.rest, CONFIG, self.name.revision).path
 
 
 def classifier_of(encoder: Encoder) -> FittedProbe:

@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from oscine.models.checkpoints import ARCHITECTURES
-from oscine.models.encoders.base.onnx_file import names_classes
 from oscine.models.encoders.base.provenance import SOURCE
 from oscine.models.errors import OscineError
-from oscine.models.files import similar_path
-from oscine.models.hub.encoder_files import (
-    BOUNDS,
-    CONFIG,
-    WEIGHTS,
-    check_content,
-    check_folder,
-    check_weights,
-    encoder_folder,
-    read_content,
-)
+from oscine.models.hub.encoder_files import BOUNDS, CONFIG, WEIGHTS
 from oscine.models.hub.encoder_files import INSIDE as ENCODER
-from oscine.models.hub.model_name import LOCAL, ModelName
 from oscine.models.json_text import check_version, fits, read_json, shown
 from oscine.models.text.class_names import check_class_names
-from oscine.models.zoo import check_fetchable, check_model
-from oscine.probe.deploy.published_classifiers import CLASSIFIERS, check_classifier, find_classifier
 from oscine.probe.heads.registry import PROBES
 
 TENSORS, FACTS = "probe.safetensors", "probe.json"
@@ -76,79 +60,6 @@ def read_facts(folder: Path) -> dict[str, Any]:
     except OscineError as error:
         raise OscineError(f"{path}: {error}") from None
     return facts
-
-
-def check_probe(probe: str | Path) -> dict[str, Any] | None:
-    """Raise what its files tell to be wrong with a fitted probe, short of reading weights, without torch or a network.
-
-    probe: its folder or a run's; or "hf-hub:OWNER/REPOSITORY", or a name of weights that a classifier comes with, of which
-    only the name is looked at. What probe.json says is returned.
-    """
-    if known := find_classifier(probe):
-        check_classifier(known)
-        return None
-    if ModelName.parse(probe).on_hub:
-        check_fetchable(str(probe))
-        return None
-    if holds_classifier(probe):
-        check_model(encoder_of_classifier(probe))
-        return None
-    folder = probe_folder(probe)
-    facts = read_facts(folder)
-    check_weights(folder / TENSORS)
-    if facts["encoder"]["beside"]:
-        check_folder(folder / ENCODER)
-        return facts
-    model = encoder_name(folder, facts["encoder"])
-    try:
-        check_model(model, pretrained=True, revision=encoder_revision(facts["encoder"]))
-    except OscineError as error:
-        raise OscineError(f"the probe in {folder} needs its encoder: {error}") from None
-    return facts
-
-
-def holds_classifier(name: str | Path) -> bool:
-    """Return whether a name is of an ONNX file, or of a folder with an encoder that is one and has names of classes.
-
-    A folder with a probe is that probe's.
-    """
-    called = ModelName.parse(name)
-    if called.is_onnx_file:
-        return True
-    config = encoder_folder(called.path) / CONFIG
-    return find_probe(called.path) is None and config.is_file() and says_classifier(config)
-
-
-def says_classifier(config: Path) -> bool:
-    """Return whether a config.json of oscine's is that of a classifier with names of its classes."""
-    content = read_content(config)
-    check_content(content)
-    return names_classes(content["config"])
-
-
-def encoder_of_classifier(name: str | Path) -> str:
-    """Return the name by which `create_model` opens what `holds_classifier` has found."""
-    return f"{LOCAL}{name}" if ModelName.parse(name).in_zoo else str(name)
-
-
-def probe_folder(path: str | Path) -> Path:
-    """Return the folder of a probe, which may be named by its run; raise where there is no such folder."""
-    path = ModelName.parse(path).path
-    if path.exists() and not path.is_dir():
-        raise OscineError(f"no probe in {path}, which is a file; name the folder of a run, or of its probe")
-    if not path.exists():
-        near = similar_path(path) or next(iter(get_close_matches(str(path), CLASSIFIERS, n=1)), None)
-        meant = f"; did you mean {near}?" if near else "; check the path"
-        if (name := str(path)).partition(".")[0] in ARCHITECTURES and name not in CLASSIFIERS:
-            meant = f"; {name} is an encoder that comes without a classifier, which oscine probe fits on labelled clips"
-        raise OscineError(f"no probe in {path}: there is no such folder{meant}")
-    return find_probe(path) or path
-
-
-def find_probe(path: Path) -> Path | None:
-    """Return the folder of the probe that a folder is or holds, if there is one."""
-    path = ModelName.parse(path).path
-    return next((folder for folder in (path, path / "probe") if (folder / FACTS).is_file()), None)
 
 
 def encoder_name(folder: Path, known: dict[str, Any]) -> str:

@@ -53,8 +53,9 @@ from oscine.models.json_text import fits, one_line, shown
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.replace_outputs import check_ours, has_fields
 from oscine.models.zoo import create_model, fetch_weights
-from oscine.probe.deploy.file_classifier import classifier_of
+from oscine.probe.deploy.file_classifier import EncoderClassifier
 from oscine.probe.deploy.fitted_probe import FittedProbe, check_whole, probe_fingerprint
+from oscine.probe.deploy.named_probe import find_classifier, is_classifier, probe_folder
 from oscine.probe.deploy.probe_json import (
     BESIDE,
     ENCODER,
@@ -62,14 +63,9 @@ from oscine.probe.deploy.probe_json import (
     MARK,
     TENSORS,
     encoder_name,
-    encoder_of_classifier,
     encoder_revision,
-    holds_classifier,
-    probe_folder,
     read_facts,
-    says_classifier,
 )
-from oscine.probe.deploy.published_classifiers import find_classifier
 from oscine.probe.heads.probe import Probe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
@@ -135,10 +131,8 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     already; either must have the very weights and settings that the probe was fitted on. A tensor that is missing, too many
     or misshapen is an error.
     """
-    if known := find_classifier(folder):
-        return known.classifier.load(known.row, known.revision, encoder)
-    if holds_classifier(folder):
-        return open_classifier(encoder_of_classifier(folder), encoder)
+    if classifier := find_classifier(folder):
+        return classifier.load(encoder)
     called = ModelName.parse(folder)
     if not called.on_hub:
         folder = probe_folder(folder)
@@ -148,19 +142,8 @@ def load_probe(folder: str | Path, encoder: Encoder | None = None) -> FittedProb
     except OscineError as error:
         if not publishes_classifier(called, error.__cause__):
             raise
-        return open_classifier(str(called), encoder)
+        return EncoderClassifier(called).load(encoder)
     return load_saved(folder, encoder, origin, fetched=True)
-
-
-def open_classifier(name: str, encoder: Encoder | None) -> FittedProbe:
-    """Return the classifier in an encoder's own file. name: of the encoder; encoder: it, where it is open already."""
-    if encoder is None:
-        return classifier_of(create_model(name))
-    if not ModelName.parse(name).is_onnx_file and encoder.config != create_model(name).config:
-        raise OscineError(
-            f"the classifier of {name} needs that encoder; this one has another file or other settings; leave it out"
-        )
-    return classifier_of(encoder)
 
 
 def load_saved(folder: Path, encoder: Encoder | None, origin: Origin | None, *, fetched: bool = False) -> FittedProbe:
@@ -248,7 +231,7 @@ def publishes_classifier(name: ModelName, why: BaseException | None) -> bool:
     unasked = isinstance(why, LocalEntryNotFoundError)
     try:
         config = fetch_if_there(name.rest, CONFIG, name.revision, local_files_only=unasked)
-        return config is not None and says_classifier(config)
+        return config is not None and is_classifier(config)
     except OscineError:
         return False
 

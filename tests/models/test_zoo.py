@@ -46,14 +46,16 @@ def test_what_the_table_says_of_a_model_is_what_it_has(name):
     assert (encoder.sample_rate, encoder.seconds) == (row.sample_rate, row.seconds)
     sizes = {**row.sizes, **row.config}
     assert (encoder.dim, encoder.depth) == (sizes["dim"], sizes["depth"])
-    assert outline_of(name) == Outline(encoder.depth, encoder.spatial)
+    assert outline_of(name) == Outline(encoder.depth, encoder.spatial, encoder.trainable)
 
 
 def test_a_folder_tells_what_its_encoder_is_before_it_is_opened(tmp_path):
     kinds = {"bat": BAT(**SMALL), "convnext": ConvNeXt([1, 1, 1, 2], [8, 8, 8, 8], seconds=1.0), "onnx": ONNXEncoder()}
     for name, encoder in kinds.items():
         save_pretrained(encoder, tmp_path / name)
-        assert outline_of(f"local-dir:{tmp_path / name}") == Outline(encoder.depth, encoder.spatial), name
+        assert outline_of(f"local-dir:{tmp_path / name}") == Outline(
+            encoder.depth, encoder.spatial, encoder.trainable
+        ), name
     assert outline_of("hf-hub:robin/tiny") == Outline()
 
 

@@ -88,6 +88,8 @@ def test_a_probe_comes_with_its_encoder(hub, capsys, monkeypatch, tmp_path):
 
 def test_weights_come_with_the_classes_of_their_classifier(hub, golden_convnext, capsys, monkeypatch):
     add_stand_ins(hub, golden_convnext, monkeypatch)
+    main([f"{LINEAR}@main"])
+    assert f"{LINEAR}, its classes\n" in capsys.readouterr().out
     main([LINEAR])
     said = capsys.readouterr().out
     assert f"{LINEAR}\n  file " in said

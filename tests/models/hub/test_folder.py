@@ -321,6 +321,14 @@ def test_a_row_is_fetched_at_the_revision_that_it_is_pinned_to(hub, row, monkeyp
     monkeypatch.setattr(checkpoints, "PUBLISHED", (row._replace(revision=commit),))
     assert same(create_model("wren_tiny", pretrained=True), seeded(0))
     assert same(create_model("wren_tiny", pretrained=True, revision="main"), seeded(1))
+    for name in ("wren_tiny@main", "wren_tiny.dawn@main"):
+        encoder = create_model(name, pretrained=True)
+        assert same(encoder, seeded(1))
+        assert encoder.provenance["model"] == "wren_tiny.dawn"
+        assert fetch_weights(name).revision == hub.repositories[row.repository].refs["main"]
+    assert "wren_tiny has no revision 'main': revisions are the Hub's" in complaint("wren_tiny@main")
+    assert "wren_tiny@main and revision='v2' differ" in complaint("wren_tiny@main", pretrained=True, revision="v2")
+    assert "no model 'wrem_tiny'; did you mean 'wren_tiny'?" in complaint("wrem_tiny@main", pretrained=True)
 
 
 def test_a_download_whose_connection_drops_ends_whole(hub, tmp_path, monkeypatch):

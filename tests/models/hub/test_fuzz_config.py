@@ -25,7 +25,7 @@ from oscine.models.zoo import check_model, create_model
 from oscine.pretrain.run.checkpoint import encoder_with_weights
 from oscine.pretrain.run.record import read_record, save_with_record, step_of
 from oscine.probe.deploy.fitted_probe import FittedProbe
-from oscine.probe.deploy.probe_json import check_probe
+from oscine.probe.deploy.named_probe import check_probe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.results.runs import Run, add_run, own_rows, read_runs

@@ -181,7 +181,12 @@ def test_names_of_classes_lie_beside_the_file(text: str, column: str, tmp_path: 
         (
             "\n".join(NAMES),
             {"class_file": "../birds.csv"},
-            r"small\.onnx names data in '\.\./birds\.csv', which is not beside",
+            r"small\.onnx was given class_file '\.\./birds\.csv', which is not beside it; .*: put the list beside it and",
+        ),
+        (
+            "\n".join(NAMES),
+            {"class_file": "brids.csv"},
+            r"no class_file 'brids\.csv' beside .*small\.onnx; put the list there, or leave class_file out",
         ),
         ("\n".join(NAMES), {"scores": None}, r"birds\.csv names classes, and no output has their scores; give scores="),
     ],

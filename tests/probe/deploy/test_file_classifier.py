@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import soundfile
@@ -21,7 +22,7 @@ from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.errors import OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
-from oscine.probe.deploy.probe_json import check_probe
+from oscine.probe.deploy.named_probe import check_probe
 from oscine.probe.deploy.saved_probe import load_probe, origin_of_probe, save_probe
 from oscine.probe.heads.identity import IdentityProbe
 from oscine.probe.heads.registry import PROBES
@@ -100,7 +101,9 @@ def test_birdnets_scores_are_probabilities_already(tmp_path: Path, monkeypatch: 
     clips = noise(2, 96_000)
     with torch.no_grad():
         assert_close(fitted(clips), layout("birdnet_v3")(clips)[0], atol=1e-6, rtol=0)
-    with pytest.raises(OscineError, match=r"birdnet_v3.* has no weights to fetch.*get BirdNET.*--checkpoint FILE"):
+    with pytest.raises(
+        OscineError, match=r"birdnet_v3.* is a file to get from its authors: put BirdNET.*oscine convert birdnet_v3"
+    ):
         load_probe("birdnet_v3")
     with pytest.raises(OscineError, match=r"run oscine convert birdnet_v3\.global_11k FOLDER --checkpoint BirdNET"):
         check_probe("birdnet_v3")
@@ -115,11 +118,38 @@ def test_an_encoders_folder_and_a_file_are_classifiers_too(folder: Path, tmp_pat
     assert fitted.classes == NAMES
     assert load_probe(folder, create_model(f"local-dir:{folder}")).classes == NAMES
     with pytest.raises(
-        OscineError, match=r"the classifier of local-dir:.*saved needs that encoder; this one has another"
+        OscineError,
+        match=r"the classifier of local-dir:.*saved needs .*; this one has the class BAT, expected ONNXEncoder; leave",
     ):
         load_probe(folder, small_encoder())
     with pytest.raises(OscineError, match=r"no probe in .*plain"):
         load_probe(save_pretrained(small_encoder(), tmp_path / "plain"))
+
+
+def test_an_open_encoder_has_to_be_of_the_file_that_is_named(folder: Path, hub: Hub, tmp_path: Path) -> None:
+    name, encoder = f"onnx-file:{tmp_path}/small.onnx", create_model(f"local-dir:{folder}")
+    assert load_probe(name, encoder).classes == NAMES
+    (tmp_path / "other").mkdir()
+    model = onnx.load(write_small(tmp_path / "other"))
+    model.producer_name = "another"
+    onnx.save(model, tmp_path / "other/small.onnx")
+    with pytest.raises(
+        OscineError, match=r"onnx-file:.*other/small\.onnx needs .* this one has joined_sha256='.*leave it"
+    ):
+        load_probe(f"onnx-file:{tmp_path}/other/small.onnx", encoder)
+    with pytest.raises(OscineError, match=r"^no weights at /nowhere\.onnx"):
+        load_probe("onnx-file:/nowhere.onnx", encoder)
+    with pytest.raises(OscineError, match=r"this one has the class BAT, expected ONNXEncoder; leave it out"):
+        load_probe(name, small_encoder())
+    hub.add("robin/birds", {path.name: path.read_bytes() for path in folder.iterdir()})
+    assert load_probe("hf-hub:robin/birds", encoder).classes == NAMES
+    asked = [path for _, path in hub.requests]
+    assert [path for path in asked if path.endswith("config.json")]
+    assert not [path for path in asked if path.endswith("model.safetensors")], "no second encoder is fetched"
+    louder = create_model(f"onnx-file:{tmp_path}/small.onnx", **CLASSIFIER, peak=0.5)
+    for same in (folder, "hf-hub:robin/birds"):
+        with pytest.raises(OscineError, match=r"this one has peak=0\.5, expected "):
+            load_probe(same, louder)
 
 
 @pytest.mark.parametrize(("activation", "single"), [("softmax", True), ("sigmoid", False), ("none", False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,9 @@ from oscine.models.errors import OscineError
 from oscine.models.export.onnx import export_onnx, session_of
 from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.named_probe import check_probe
 from oscine.probe.deploy.onnx_head import make_onnx_head
-from oscine.probe.deploy.probe_json import check_probe
-from oscine.probe.deploy.published_classifiers import CLASSIFIERS, find_classifier
+from oscine.probe.deploy.published_classifiers import CLASSIFIERS, HEADS, find_published_classifier
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from tests.conftest import Golden
 from tests.hub_server import Hub, serving
@@ -36,9 +37,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden_convnext: Golden
 
 
 def test_every_row_that_a_classifier_comes_with_is_a_row_of_the_zoo() -> None:
-    assert CLASSIFIERS.keys() <= {row.name for row in PUBLISHED}
-    assert all(CLASSIFIERS.values())
-    assert [CLASSIFIERS[f"convnext_base.ppnet{own}"].head["prototypes_per_class"] for own in (1, 5, 10, 20)] == [
+    assert {*CLASSIFIERS} <= {row.name for row in PUBLISHED}
+    assert all(map(find_published_classifier, CLASSIFIERS))
+    assert [HEADS[f"convnext_base.ppnet{own}"].head["prototypes_per_class"] for own in (1, 5, 10, 20)] == [
         1, 5, 10, 20,
     ]  # fmt: skip
 
@@ -93,9 +94,9 @@ def test_an_encoder_that_is_open_is_taken_if_it_has_the_weights(hub):
 
 
 def test_what_was_fetched_is_loaded_without_a_network(hub, monkeypatch):
-    known = find_classifier(LINEAR)
+    known = find_published_classifier(LINEAR)
     assert known
-    assert list(known.classifier.fetch(known.row)) == [LINEAR, f"{LINEAR}, its classes"]
+    assert list(known.fetch()) == [LINEAR, f"{LINEAR}, its classes"]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     hub.requests.clear()
     assert load_probe(LINEAR).classes == BIRDS
@@ -154,12 +155,41 @@ def test_a_row_with_a_spectrogram_of_its_own_has_it_under_its_classifier(hub):
         load_probe(OWN_MEL, other)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("convnext_base.xlc", r"the classifiers of convnext_base are convnext_base\.xcl, convnext_base\.ppnet1, "),
+        ("convnext_base.ppnet3@main", r"the classifiers of convnext_base are .*ppnet20$"),
+        ("perch_v2.x", r"the classifiers of perch_v2 are perch_v2\.inat2024_fsd50k$"),
+        ("bird_mae_base.dawn", r"bird_mae_base has bird_mae_base\.xcl, and comes without a classifier$"),
+        ("bat_tiny.dawn", r"bat_tiny has no weights, and comes without a classifier$"),
+        ("bird_mae_base.xcl", r"bird_mae_base\.xcl is an encoder that comes without a classifier, which oscine probe"),
+        ("bat_tiny", r"bat_tiny is an encoder that comes without a classifier, which oscine probe"),
+        ("perch", r"did you mean perch_v2\?$"),
+        ("birdnet", r"did you mean birdnet_v3\?$"),
+        ("wren", r"check the path$"),
+    ],
+)
+def test_a_name_that_is_no_classifiers_is_told_which_is(name, words):
+    with pytest.raises(OscineError, match=rf"no probe in {re.escape(name)}: there is no such folder; {words}"):
+        check_probe(name)
+
+
+def test_a_classifier_that_cannot_be_fetched_names_nothing_that_takes_no_classifier(hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(OscineError, match=r"is not in the cache .*`oscine download` it") as error:
+        load_probe(LINEAR)
+    assert not re.search(r"checkpoint|convert", str(error.value))
+    with pytest.raises(OscineError, match=r"checkpoint_path=FILE .*oscine convert makes .* takes as an encoder$"):
+        create_model(LINEAR, pretrained=True)
+
+
 def test_a_name_is_checked_without_a_network_and_a_folder_of_that_name_is_a_folder(tmp_path, monkeypatch):
     assert check_probe(LINEAR) is None
     with pytest.raises(OscineError, match=r"no probe in convnext_bas\.xcl: .*did you mean convnext_base\.xcl\?"):
         check_probe("convnext_bas.xcl")
-    assert find_classifier("bird_mae_base.xcl") is None
-    assert find_classifier("hf-hub:somebody/else") is None
+    assert find_published_classifier("bird_mae_base.xcl") is None
+    assert find_published_classifier("hf-hub:somebody/else") is None
     monkeypatch.chdir(tmp_path)
     Path(LINEAR).mkdir()
     with pytest.raises(OscineError, match=r"expected a folder with probe\.json"):

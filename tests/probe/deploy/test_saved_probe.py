@@ -21,7 +21,7 @@ from oscine.models.hub.folder import load_pretrained, save_pretrained
 from oscine.models.zoo import create_model
 from oscine.probe.deploy import saved_probe as fetched
 from oscine.probe.deploy.fitted_probe import FittedProbe
-from oscine.probe.deploy.probe_json import check_probe
+from oscine.probe.deploy.named_probe import check_probe
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.metrics.calibration import Scaling
