@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.errors import OscineError
-from oscine.probe.finetune.settings import TuningSettings
+from oscine.probe.finetune.settings import TuningSettings, not_trainable
 from oscine.probe.heads.probe import Probe
 
 
@@ -31,7 +31,7 @@ def check_able(encoder: Encoder, tuning: TuningSettings) -> None:
     """Raise where an encoder cannot learn, or not in the way that is asked for."""
     name = type(encoder).__name__
     if not encoder.trainable:
-        raise OscineError(f"{name} cannot be fine-tuned: no gradients reach its weights; leave --finetune out")
+        raise OscineError(not_trainable(name))
     if tuning.drop_path and "drop_path" not in encoder.config:
         raise OscineError(
             f"tuning.drop_path is {tuning.drop_path:g}, but {name} has no paths to drop; give --tuning.drop_path 0"

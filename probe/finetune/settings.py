@@ -15,6 +15,12 @@ from oscine.models.errors import OscineError
 SHARES = ("drop_path", "mix", "mixup", "noise", "gain")
 
 
+def not_trainable(encoder: str) -> str:
+    """Say of an encoder without gradients that it cannot be fine-tuned, and what would do."""
+    would_do = "take a CONFIG for a frozen encoder, such as linear"
+    return f"{encoder} cannot be fine-tuned: no gradients reach its weights; {would_do}"
+
+
 @dataclass(frozen=True)
 class TuningSettings:
     """Settings of fine-tuning an encoder with a probe, beside what the fit's settings say of both.

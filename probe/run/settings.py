@@ -16,7 +16,7 @@ from oscine.models.json_text import check_fields, read_json
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.settings_checks import check_kind, check_settings
 from oscine.models.zoo import check_encoder, outline_of
-from oscine.probe.finetune.settings import TuningSettings
+from oscine.probe.finetune.settings import TuningSettings, not_trainable
 from oscine.probe.fit.search_space import SearchSettings, check_optuna, search_space
 from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.registry import PROBES
@@ -218,12 +218,14 @@ def _check_together(settings: ProbeRunSettings, frames: bool) -> None:
 
 
 def _check_reads(settings: ProbeRunSettings) -> None:
-    """Refuse a probe of a layer or of patches that the encoder lacks, as far as its row or config.json tells it."""
+    """Refuse what the encoder lacks, a layer, patches or gradients, as far as its row or config.json tells it."""
     outline, layer = outline_of(settings.encoder), settings.whole_head().get("layer")
     if outline.depth and isinstance(layer, int):
         check_layers([layer], outline.depth)
     if outline.spatial is False and head_of(settings.probe).spatial:
         raise OscineError(no_patches(settings.probe, settings.encoder))
+    if outline.trainable is False and settings.finetune:
+        raise OscineError(not_trainable(settings.encoder))
 
 
 def _check_tuning(settings: ProbeRunSettings, frames: bool) -> None:

@@ -402,7 +402,7 @@ def test_an_encoder_that_can_learn_is_fine_tuned(encoder: Encoder, task: Task) -
 @pytest.mark.parametrize(
     ("kind", "tuning", "words"),
     [
-        ("file", {}, "File cannot be fine-tuned: no gradients reach its weights"),
+        ("file", {}, "File cannot be fine-tuned: no gradients reach its weights; take a CONFIG for a frozen"),
         ("frames", {}, r"tuning\.drop_path is 0\.1, but Frames has no paths to drop; give --tuning\.drop_path 0"),
         ("frames", {"drop_path": 0.0, "masks": 1.0}, r"tuning\.masks is 1, but Frames computes on no spectrogram"),
     ],

@@ -78,6 +78,10 @@ def test_what_an_encoder_lacks_is_refused_before_it_is_opened(tmp_path: Path) ->
         ({**vectors, "head": {"pool": "pooled", "layer": 1}}, "layer 1 of an encoder with 1"),
         ({**vectors, "probe": "ConvexGatedProbe", "head": {}}, f"ConvexGatedProbe {whole}"),
         ({**vectors, "probe": "PrototypicalProbe", "head": {}}, f"PrototypicalProbe {whole}"),
+        (
+            {**vectors, "head": {"pool": "pooled"}, "finetune": True},
+            "local-dir:.*vectors cannot be fine-tuned: .* linear$",
+        ),
     ]
     for changes, said in refused:
         with pytest.raises(OscineError, match=said):
