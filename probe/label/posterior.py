@@ -15,6 +15,7 @@ from scipy.special import expit, softmax
 
 from oscine.models.errors import OscineError
 from oscine.probe.fit.last_map import fit_sigmoids, fit_softmax
+from oscine.probe.label.geometry import unit_rows
 
 GAMMA = 5.0  # measured on real sound: keeps about .7 of what a refit gains, on rows of length 1; published is 10
 DESTROYS = 20.0  # and from here on an update may leave less than it found
@@ -75,7 +76,7 @@ class LastLayerLaplace:
             )  # fmt: skip
         self.several, self.form = several, form
         self.gamma = 1.0 if form == "per_class" else gamma
-        rows, targets = unit_rows(features), _targets(labels, classes, several)
+        rows, targets = input_rows(features), _targets(labels, classes, several)
         _check_lengths(rows, targets)
         fit = fit_sigmoids if several else fit_softmax
         self.weight = fit(rows, targets, penalty) if weight is None else np.asarray(weight, float)
@@ -93,7 +94,7 @@ class LastLayerLaplace:
         Shapes as for the constructor. Whoever takes a label back goes on from the posterior of before.
         """
         new = copy.copy(self)
-        rows, targets = unit_rows(features), _targets(labels, len(self.weight), self.several)
+        rows, targets = input_rows(features), _targets(labels, len(self.weight), self.several)
         _check_lengths(rows, targets)
         self._check_width(rows)
         for row, target in zip(rows, targets, strict=True):
@@ -121,7 +122,7 @@ class LastLayerLaplace:
 
     def covariance_with(self, features: np.ndarray) -> np.ndarray:  # [blocks, dim + 1, dim + 1]
         """Return the covariance with these clips' labels, whatever they are."""
-        rows = unit_rows(features)
+        rows = input_rows(features)
         self._check_width(rows)
         counts = self._curvature(rows, np.zeros((len(rows), len(self.weight))))  # [rows, blocks]
         scaled = np.sqrt(counts.T)[:, :, None] * rows  # [blocks, rows, dim]
@@ -131,7 +132,7 @@ class LastLayerLaplace:
 
     def logits(self, features: np.ndarray) -> np.ndarray:  # [clips, classes]
         """Compute the logits of the fitted map, without its uncertainty."""
-        rows = unit_rows(features)
+        rows = input_rows(features)
         self._check_width(rows)
         return rows @ self.weight.T
 
@@ -140,7 +141,7 @@ class LastLayerLaplace:
 
         Where classes share the covariance, it is the same for all.
         """
-        rows = unit_rows(features)
+        rows = input_rows(features)
         self._check_width(rows)
         found = np.stack([np.einsum("nd,nd->n", rows @ block, rows) for block in self.covariance], axis=1)
         return np.broadcast_to(found, (len(rows), len(self.weight)))
@@ -177,16 +178,12 @@ class LastLayerLaplace:
             )
 
 
-def unit_rows(features: np.ndarray) -> np.ndarray:  # [clips, dim + 1]
-    """Scale rows to length 1 and append a 1.
-
-    A row of zeros stays one; one that is not finite is an error.
-    """
+def input_rows(features: np.ndarray) -> np.ndarray:  # [clips, dim + 1]
+    """Scale rows to length 1 and append a 1; refuse what is not finite."""
     rows = np.atleast_2d(np.asarray(features, float))
     if len(bad := np.flatnonzero(~np.isfinite(rows).all(1))):
         raise OscineError(f"the features of clip {bad[0]} are not finite ({len(bad)} such clips); embed it again")
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.hstack([rows / np.where(length > 0, length, 1.0), np.ones((len(rows), 1))])
+    return np.hstack([unit_rows(rows), np.ones((len(rows), 1))])
 
 
 def exact_covariance(features: np.ndarray, weight: np.ndarray, prior: float = 1.0) -> np.ndarray:
@@ -195,7 +192,7 @@ def exact_covariance(features: np.ndarray, weight: np.ndarray, prior: float = 1.
     It is [classes * (dim + 1)] squared, class by class. features [clips, dim], weight [classes, dim + 1] as
     `LastLayerLaplace` has it.
     """
-    rows, (classes, dim) = unit_rows(features), weight.shape
+    rows, (classes, dim) = input_rows(features), weight.shape
     if classes * dim > LARGEST:
         raise OscineError(
             f"the exact covariance of {classes} classes and {dim} numbers has {classes * dim} rows, {LARGEST} at most are "

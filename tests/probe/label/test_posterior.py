@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 
 from oscine.models.errors import OscineError
-from oscine.probe.label.posterior import LastLayerLaplace, exact_covariance, unit_rows
+from oscine.probe.label.posterior import LastLayerLaplace, exact_covariance, input_rows
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "label_laplace.safetensors"
 
@@ -108,7 +108,7 @@ def test_a_thousand_updates_drift_by_less_than_a_hundred_millionth(form):
         same(made.covariance, np.linalg.inv(made.precision), atol=1e-8)
     assert made.updates == 1000
     if form == "shared":  # what counts there depends on no weight
-        phi = unit_rows(rows)
+        phi = input_rows(rows)
         same(made.covariance[0], np.linalg.inv(np.eye(21) + phi.T @ phi), atol=1e-8)
 
 
@@ -120,7 +120,7 @@ def test_many_at_once_are_as_one_by_one_where_the_map_stays(form, several):
     made = LastLayerLaplace(rows[:30], given[:30], form=form, several=several, gamma=1e-12)
     at_once = made.covariance_with(rows[30:])
     if form == "per_class":  # which has no gamma to still its weights with: the inverse, directly
-        phi = unit_rows(rows[30:])
+        phi = input_rows(rows[30:])
         p = expit(phi @ made.weight.T)
         added = np.einsum("nc,nd,ne->cde", p * (1 - p), phi, phi)
         same(at_once, np.linalg.inv(made.precision + added))
