@@ -24,10 +24,7 @@ from oscine.probe.label.state import State
 from oscine.probe.label.strategies.initial import initial_set
 from oscine.probe.label.strategies.registry import choose, needs
 
-FIRST, LATER = (
-    0,
-    1,
-)  # what a seed's random numbers are for: the initial set, the strategy's draws; any strategy gets the same
+FIRST, LATER = 0, 1  # what random numbers of a seed are for: the initial set; the draws of any strategy
 LONGEST = 5  # times its size, to which an initial set grows while all of its clips have the same labels
 DRAWS = 100  # of the posterior's logits a clip, where a strategy asks for them
 ALL_LABELS = "all labels"  # in place of a strategy: the probe that has every label, once

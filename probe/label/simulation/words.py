@@ -23,8 +23,8 @@ def verdict(found: Simulation, encoder: str) -> str:
     if above:
         best = above[0]
         said = (
-            f"{encoder}: {called(best)} is best, {best.gain.mean:.3f} above random clips (95 % interval "
-            f"{interval_text(best.gain)}). {saving_text(found, best)}"
+            f"{encoder}: of the gains over random clips whose interval is above 0, that of {called(best)} is the greatest, "
+            f"{best.gain.mean:.3f} (95 % interval {interval_text(best.gain)}). {saving_text(found, best)}"
         )
     if below:
         named = ", ".join(f"{called(one)} ({one.gain.mean:+.3f})" for one in below)
