@@ -18,7 +18,9 @@ from oscine.models.timm_parts import ConvNeXt as Network
 from oscine.models.timm_parts import ConvNeXtStage
 
 STRIDE = 32  # frames and mel bands from one patch of the last map to the next
-TOGETHER = 3  # blocks of a stage that learn at one rate, as ConvNeXt's authors have it: the base's 36 are 12 layers
+BLOCKS_PER_RATE = (
+    3  # blocks of a stage that learn at one rate, as ConvNeXt's authors have it: the base's 36 are 12 layers
+)
 
 
 class ConvNeXt(SpectralEncoder):
@@ -96,7 +98,7 @@ class ConvNeXt(SpectralEncoder):
         """
         if output_fmt != "NCHW":
             raise OscineError(f"output_fmt is {output_fmt!r}, expected NCHW, in which stages have their maps")
-        wanted, last = timm_indices(indices, len(self.stages)), len(self.stages) - 1
+        wanted, last = timm_indices(indices, len(self.stages), "stage"), len(self.stages) - 1
         begun = self.embed(x[:, 0] if x.ndim == 4 and x.shape[1] == 1 else x)
         maps = run_blocks(self.stages, begun, wanted if stop_early else [*wanted, last])
         maps = [rearrange(one, "batch width freq time -> batch width time freq") for one in maps]
@@ -126,10 +128,10 @@ class ConvNeXt(SpectralEncoder):
             return self.decay_layers + 1 if part == "head" else 0
         stage, inside, number, *_ = places
         block = int(number) if inside == "blocks" else 0  # what halves the grid learns as the block behind it
-        return 1 + self._layers_before(int(stage)) + block // TOGETHER
+        return 1 + self._layers_before(int(stage)) + block // BLOCKS_PER_RATE
 
     def _layers_before(self, stage: int) -> int:
-        return sum(math.ceil(len(cast(ConvNeXtStage, one).blocks) / TOGETHER) for one in self.stages[:stage])
+        return sum(math.ceil(len(cast(ConvNeXtStage, one).blocks) / BLOCKS_PER_RATE) for one in self.stages[:stage])
 
     def _check_spectrogram(self, spectrogram: Tensor) -> None:
         bands = self.frontend.bands

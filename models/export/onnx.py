@@ -52,6 +52,8 @@ def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False, hea
     refused.
     """
     path = Path(path)
+    if encoder.of_a_file:
+        raise OscineError(_is_a_file(encoder, head))
     if not encoder.exportable:
         raise OscineError(
             f"{type(encoder).__name__} cannot be written as an ONNX file: PyTorch does not follow it; run it in Python"
@@ -70,6 +72,14 @@ def export_onnx(encoder: Encoder, path: str | Path, overwrite: bool = False, hea
                 f"{path} cannot be written ({error.strerror}); make room or choose another place"
             ) from None
     return path
+
+
+def _is_a_file(encoder: Encoder, head: Head | None) -> str:
+    """Say of an encoder that is an ONNX file already what there is to take instead of another one."""
+    name = (encoder.provenance or {}).get("model") or type(encoder).__name__
+    if head is None:
+        return f"{name} is an ONNX file already and needs no export; take that file"
+    return f"{name} is an ONNX file already, to which no probe can be added; oscine predict runs both"
 
 
 def seconds_of(samples: int, sample_rate: int) -> float:

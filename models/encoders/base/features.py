@@ -94,27 +94,27 @@ LAYER_VECTORS = (Selection.CLS, Selection.MEAN)  # one vector a clip and layer, 
 VECTORS = (Selection.POOLED, *LAYER_VECTORS)  # that a table of embeddings may have as columns
 
 
-def check_layers(layers: Sequence[int], depth: int) -> None:
-    """Raise where layers are asked for that an encoder of that depth does not have."""
+def check_layers(layers: Sequence[int], depth: int, layer: str = "layer") -> None:
+    """Raise where layers, or what else is numbered, are asked for that an encoder of that depth does not have."""
     if not layers:
-        raise OscineError(f"no layers asked for; choose from 0 to {depth - 1}, or None for all")
-    for layer in layers:
-        if not -depth <= layer < depth:
+        raise OscineError(f"no {layer}s asked for; choose from 0 to {depth - 1}, or None for all")
+    for number in layers:
+        if not -depth <= number < depth:
             raise OscineError(
-                f"layer {layer} of an encoder with {depth}: choose from 0 to {depth - 1}, or back from -1"
+                f"{layer} {number} of an encoder with {depth}: choose from 0 to {depth - 1}, or back from -1"
             )
 
 
-def timm_indices(indices: int | Sequence[int] | None, depth: int) -> list[int]:
-    """Read layers as timm names them: all, the last few, or some; from the first to the last, each once."""
+def timm_indices(indices: int | Sequence[int] | None, depth: int, layer: str = "layer") -> list[int]:
+    """Read layers, or stages, as timm names them: all, the last few, or some; in their order, each once."""
     if indices is None:
         return list(range(depth))
     if isinstance(indices, int):
         if not 0 < indices <= depth:
-            raise OscineError(f"the last {indices} of {depth} layers were asked for; choose from 1 to {depth}")
+            raise OscineError(f"the last {indices} of {depth} {layer}s were asked for; choose from 1 to {depth}")
         return list(range(depth - indices, depth))
-    check_layers(indices, depth)
-    return sorted({layer % depth for layer in indices})
+    check_layers(indices, depth, layer)
+    return sorted({number % depth for number in indices})
 
 
 def check_pools(pools: Sequence[str], layers: Sequence[int] | None = None) -> None:

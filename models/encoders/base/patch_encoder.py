@@ -205,7 +205,7 @@ class PatchEncoder(SpectralEncoder):
 
     def _check_spectrogram(self, spectrogram: Tensor) -> None:
         fits = spectrogram.ndim == 3 and spectrogram.shape[2] == MELS and spectrogram.shape[1] % PATCH == 0
-        if not fits or not spectrogram.numel():
+        if not fits or not spectrogram.shape[1]:
             raise OscineError(
                 f"spectrogram has shape {tuple(spectrogram.shape)}, expected [batch, frames, {MELS}] with frames a "
                 f"multiple of {PATCH}; encoder.frontend(waveform) makes one"
@@ -234,12 +234,12 @@ class ChunkedEncoder(PatchEncoder):
                 f"patches can be kept in up to {CHUNK} frames, the spectrogram has {frames}; cut it first"
             )
         whole = frames // CHUNK * CHUNK
-        batch = spectrogram.shape[0]
         full = super().encode(
             rearrange(spectrogram[:, :whole], "batch (chunk frames) mel -> (batch chunk) frames mel", frames=CHUNK),
             layers=layers,
         )
-        chunks = [rearrange(tokens, "(batch chunk) token dim -> batch chunk token dim", batch=batch) for tokens in full]
+        parts, shape = whole // CHUNK, "(batch chunk) token dim -> batch chunk token dim"
+        chunks = [rearrange(tokens, shape, chunk=parts) for tokens in full]
         if whole == frames:
             return [join_chunks(tokens) for tokens in chunks]
         rest = super().encode(spectrogram[:, whole:], layers=layers)

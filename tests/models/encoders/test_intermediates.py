@@ -99,6 +99,15 @@ def test_an_image_and_its_spectrogram_are_the_same(encoder, image):
         assert torch.equal(one, other)
 
 
+def test_a_batch_without_clips_has_features_without_clips(encoder, image):
+    for frames in (FRAMES, 1024 + FRAMES) if encoder.any_length else (FRAMES,):
+        for made in encoder.forward_intermediates(torch.zeros(0, frames, 128), intermediates_only=True):
+            assert made.shape == (0, DIM, frames // 16, 8)
+    ours, _ = convnext_and_timms()
+    [stage] = ours.forward_intermediates(image[:0], 1, intermediates_only=True)
+    assert stage.shape[0] == 0
+
+
 def test_blocks_after_the_last_wanted_one_are_not_run_when_stopping_early(encoder, image):
     blocks = encoder.encoder.layers if isinstance(encoder, BEATs) else encoder.blocks
     ran: list[int] = []
@@ -169,6 +178,10 @@ def test_the_last_stage_of_convnext_has_the_last_layers_patches(image):
     ours, _ = convnext_and_timms()
     [stage] = ours.forward_intermediates(image, 1, intermediates_only=True)
     assert torch.equal(stage.permute(0, 2, 3, 1), ours.features(image[:, 0]).patches[-1])
+    with pytest.raises(OscineError, match="stage 5 of an encoder with 4: choose from 0 to 3, or back from -1"):
+        ours.forward_intermediates(image, [5])
+    with pytest.raises(OscineError, match="the last 5 of 4 stages were asked for"):
+        ours.forward_intermediates(image, 5)
     with pytest.raises(OscineError, match=r"output_fmt is 'NLC', expected NCHW"):
         ours.forward_intermediates(image, output_fmt="NLC")
 

@@ -149,6 +149,17 @@ def test_it_is_published_as_weights_are(encoder: Encoder) -> None:
     assert "ONNXEncoder" in said
 
 
+def test_what_is_an_onnx_file_already_is_not_written_again(encoder: Encoder, tmp_path: Path) -> None:
+    with pytest.raises(
+        OscineError, match=r"^onnx-file:.* is an ONNX file already and needs no export; take that file$"
+    ):
+        export_onnx(encoder, tmp_path / "again.onnx")
+    head = Head(LinearProbe(encoder, 2, "mean"), [-1], ["owl", "wren"], encoder.samples, {})
+    with pytest.raises(OscineError, match=r"is an ONNX file already, to which no probe can be added; oscine predict"):
+        export_onnx(encoder, tmp_path / "again.onnx", head=head)
+    assert not (tmp_path / "again.onnx").exists()
+
+
 def test_another_file_than_the_one_of_the_config_is_not_opened(encoder: Encoder, tmp_path: Path) -> None:
     encoder.state_dict()["file"][-1] ^= 1
     with pytest.raises(OscineError, match=r"the ONNX file has sha256 \w{64}, its config says \w{64}; fetch"):
@@ -363,10 +374,8 @@ def test_an_input_of_whole_numbers_is_refused(tmp_path: Path) -> None:
         create_model(f"onnx-file:{tmp_path / 'tokens.onnx'}", **SETTINGS)
 
 
-def test_it_is_neither_trained_nor_exported(encoder: Encoder, tmp_path: Path) -> None:
+def test_it_is_not_trained(encoder: Encoder) -> None:
     assert not encoder.trainable
-    with pytest.raises(OscineError, match="ONNXEncoder cannot be written as an ONNX file"):
-        export_onnx(encoder, tmp_path / "other.onnx")
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
