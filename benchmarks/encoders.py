@@ -65,7 +65,7 @@ def cost_of(name: str, beside: Encoder, clips: int, rounds: int) -> Cost:
 
 def computed_here() -> list[str]:
     """Name the architectures whose modules are oscine's: of those in an ONNX file nothing is known without it."""
-    return [name for name in list_models() if not ARCHITECTURES[name].only_a_file]
+    return [name for name in list_models() if not ARCHITECTURES[name].of_a_file]
 
 
 def encoders(names: Sequence[str] = (), threads: int = 2, clips: int = 4, rounds: int = 3) -> None:

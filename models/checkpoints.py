@@ -23,8 +23,8 @@ class Architecture(NamedTuple):
     sizes: Mapping[str, int] = {}  # dim and depth, where config has neither
 
     @property
-    def only_a_file(self) -> bool:
-        """Whether it is what an ONNX file holds, so that without the file there is nothing."""
+    def of_a_file(self) -> bool:
+        """Whether it is an ONNX file as a whole, so that without the file there is nothing."""
         return self.encoder == ONNX_ENCODER
 
 
@@ -111,9 +111,7 @@ class Published(NamedTuple):
     revision: str | None = None  # a commit to pin; None: the newest of `main`
     sha256: str | None = None  # None: only the Hub's own hash is known, when the file is fetched
     supervised: bool = False  # whether labels were used
-    settings: Mapping[
-        str, Any
-    ] = {}  # of the encoder, with which these weights were trained, where its architecture has others
+    settings: Mapping[str, Any] = {}  # of the encoder that was trained, where its architecture has others
     described: str = ""  # the paper about these weights, where it is another than their architecture's
 
     @property

@@ -183,7 +183,7 @@ def _numbers(name: str) -> list[str]:
     return [digits.lstrip("0") for digits in re.findall(r"\d+", name)]
 
 
-def instead_of(path: str | Path, otherwise: str = "check the path") -> str:
+def did_you_mean(path: str | Path, otherwise: str = "check the path") -> str:
     """Return what to say of a path that is not there: which one is meant, if one is near by its name, or what would do."""
     near = None if os.path.exists(path) else similar_path(path)
     return f"did you mean {near}?" if near else otherwise

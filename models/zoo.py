@@ -325,7 +325,7 @@ def check_model(
         row = ARCHITECTURES.get(_known(called.name))
         if checkpoint_path:
             check_weights(checkpoint_path)
-        elif row and row.only_a_file:
+        elif row and row.of_a_file:
             raise OscineError(no_random_weights(name))
     if prefix:
         check_prefix(prefix, name, pretrained, checkpoint_path)

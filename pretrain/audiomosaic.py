@@ -119,7 +119,7 @@ class AudioMosaicPretraining(Recipe):
         """
         return normalize(self.project_pooled(spectrogram), dim=1)[:, None]
 
-    def remark(self, clips: int) -> str:
+    def warning_for(self, clips: int) -> str:
         if clips >= SMALL:
             return ""
         return (

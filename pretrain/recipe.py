@@ -66,7 +66,7 @@ class Recipe(LightningModule):
                               `target_std`
         reconstruct           what was predicted, to be drawn; else pictures show the clip and what is seen of it alone
         schedules             numbers that change with the steps, such as a teacher's decay; else none is logged
-        remark                what is to be known of so many clips at once before a run starts; else nothing
+        warning_for           what is to be known of so many clips at once before a run starts; else nothing
 
     A teacher is a module of the recipe without gradients, which `optimizer_step` moves, as in `BATPretraining`. Weights that
     are not the encoder's (decoder, teacher) are in the states of a run and in nothing else. A constructor hands `encoder`,
@@ -161,7 +161,7 @@ class Recipe(LightningModule):
         """Return what changes with the steps besides the learning rate, by name, as it is now."""
         return {}
 
-    def remark(self, clips: int) -> str:
+    def warning_for(self, clips: int) -> str:
         """Say what so many clips, compared at once over all devices, mean for what is learnt; "" where it is nothing."""
         return ""
 

@@ -129,7 +129,7 @@ def describe(plan: Plan, resume: bool) -> list[str]:
     ]
     if resume:
         lines += [f"going on after step {plan.done}" if plan.done else "no state was kept: it begins anew, at step 0"]
-    return [*lines, *filter(None, [plan.remark])]
+    return [*lines, *filter(None, [plan.warning])]
 
 
 def probes_of(settings: PretrainingRunSettings, table: LabelledTable | None) -> list[Callback]:

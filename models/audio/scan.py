@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oscine.models.errors import OscineError
-from oscine.models.files import instead_of
+from oscine.models.files import did_you_mean
 from oscine.models.text.words import counted
 
 SUFFIXES = (
@@ -76,7 +76,7 @@ def scan_folder(folder: str | Path) -> Found:
     folder = Path(folder)
     check_permitted(folder)
     if not folder.exists():
-        raise OscineError(f"no folder {folder}; {instead_of(folder)}")
+        raise OscineError(f"no folder {folder}; {did_you_mean(folder)}")
     if not folder.is_dir():
         raise OscineError(f"{folder} is a file, expected a folder of recordings; name the folder it lies in")
     recordings, refused = _walk(folder)

@@ -36,7 +36,7 @@ from oscine.models.embed.table_metadata import (
     reading,
 )
 from oscine.models.errors import OscineError
-from oscine.models.files import instead_of, put, whole, why_too_long, write_whole
+from oscine.models.files import did_you_mean, put, whole, why_too_long, write_whole
 from oscine.models.json_text import parse_json, read_json
 from oscine.models.text.safe_text import as_cell, from_cell
 
@@ -289,7 +289,7 @@ def read_schema(path: str | Path) -> pa.Schema:
     try:
         schema = pq.read_schema(path)
     except FileNotFoundError:
-        raise OscineError(f"no table {path}; {instead_of(path)}") from None
+        raise OscineError(f"no table {path}; {did_you_mean(path)}") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError):
         raise OscineError(
             f"{path} is no Parquet file; expected a table FILE.parquet that oscine embed wrote: of a CSV, embed again with "

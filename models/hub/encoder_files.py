@@ -9,7 +9,7 @@ from typing import Any
 from oscine.models import settings_checks
 from oscine.models.encoders.names import ENCODERS
 from oscine.models.errors import OscineError
-from oscine.models.files import instead_of
+from oscine.models.files import did_you_mean
 from oscine.models.json_text import check_version, read_json, shown
 from oscine.models.plugins.classes import parameters_of
 
@@ -72,7 +72,7 @@ def check_weights(path: str | Path) -> None:
 
 
 def no_weights(path: str | Path) -> OscineError:
-    return OscineError(f"no weights at {path}; {instead_of(path, 'check the path, or copy the file there')}")
+    return OscineError(f"no weights at {path}; {did_you_mean(path, 'check the path, or copy the file there')}")
 
 
 def read_content(path: Path) -> Any:
@@ -87,7 +87,7 @@ def read_content(path: Path) -> Any:
             ) from None
         raise OscineError(
             f"no encoder in {path.parent} ({reason}); "
-            + instead_of(path.parent, f"expected a folder with {CONFIG} and {WEIGHTS}")
+            + did_you_mean(path.parent, f"expected a folder with {CONFIG} and {WEIGHTS}")
         ) from None
     if isinstance(content, dict):
         check_version(content.get("oscine_version"), path)

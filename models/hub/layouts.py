@@ -126,11 +126,10 @@ def convnext_names(state: State) -> State:
     state = without(tuple(outer + part for part in CONVNEXT_DISCARDED), state)
     tensors = {name: state[name] for name in state if not name.startswith(prefix)}
     for name in state.keys() - tensors.keys():
-        if name.startswith(prefix):
-            ours = name.removeprefix(prefix)
-            for theirs, timms in CONVNEXT_NAMES.items():
-                ours = re.sub(theirs, timms, ours)
-            tensors[ours] = state[name]
+        ours = name.removeprefix(prefix)
+        for theirs, timms in CONVNEXT_NAMES.items():
+            ours = re.sub(theirs, timms, ours)
+        tensors[ours] = state[name]
     return tensors
 
 

@@ -18,7 +18,7 @@ from site import getsitepackages
 from types import ModuleType
 
 from oscine.models.errors import Misuse, OscineError
-from oscine.models.files import instead_of
+from oscine.models.files import did_you_mean
 from oscine.models.json_text import one_line
 
 FLAG = "--plugin FILE.py or --plugin MODULE"
@@ -92,7 +92,7 @@ def _name_of_file(path: Path) -> str:
     if not path.is_file() or path.suffix != ".py":
         what = "is a folder" if path.is_dir() else "is no Python file" if path.exists() else "does not exist"
         raise Misuse(
-            f"--plugin {path} {what}; {instead_of(path, 'expected FILE.py, or a MODULE that Python can import')}"
+            f"--plugin {path} {what}; {did_you_mean(path, 'expected FILE.py, or a MODULE that Python can import')}"
         )
     name, path = path.stem, path.resolve()
     if not name.isidentifier():

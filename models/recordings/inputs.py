@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from oscine.models.audio.load import audio_info
 from oscine.models.audio.scan import LISTS, SUFFIXES, UNREAD_SUFFIXES, check_permitted, is_address, scan_folder, unread
 from oscine.models.errors import OscineError
-from oscine.models.files import instead_of
+from oscine.models.files import did_you_mean
 
 if TYPE_CHECKING:
     from oscine.models.recordings.tables import RecordingList
@@ -92,7 +92,7 @@ def _of_folder(folder: Path) -> Inputs:
 def _of_file(path: Path) -> Inputs:
     suffix = path.suffix.lower()
     if not path.exists():
-        raise OscineError(f"no recording {path}; {instead_of(path)}")
+        raise OscineError(f"no recording {path}; {did_you_mean(path)}")
     if suffix in UNREAD_SUFFIXES:
         raise OscineError(f"{path}: {unread(suffix)}")
     if suffix not in SUFFIXES:
@@ -123,7 +123,7 @@ def _of_paths(paths: Iterable[str | Path]) -> Inputs:
     if not any(map(os.path.lexists, paths)):
         raise OscineError(
             f"none of the {len(paths)} recordings of the list exists, such as {paths[0]}; "
-            + instead_of(paths[0], "check the paths")
+            + did_you_mean(paths[0], "check the paths")
         )
     if listed := next((path for path in paths if Path(path).suffix.lower() in LISTS), None):
         raise OscineError(f"{listed} is a list of recordings among other recordings; name it alone")

@@ -22,7 +22,7 @@ from pandas import DataFrame, Series
 
 from oscine.models.audio.scan import is_recording
 from oscine.models.errors import OscineError
-from oscine.models.files import instead_of
+from oscine.models.files import did_you_mean
 from oscine.models.recordings.column_names import KNOWN, column_key, name_columns
 from oscine.models.text.safe_text import unguarded
 
@@ -138,7 +138,7 @@ def read_sheet(path: str | Path) -> Sheet:
         try:
             table = pd.read_parquet(path)
         except FileNotFoundError:
-            raise OscineError(f"no table {path}; {instead_of(path)}") from None
+            raise OscineError(f"no table {path}; {did_you_mean(path)}") from None
         except (OSError, ValueError) as error:
             raise _no_table(path, error) from None
         sheet = Sheet(path, table.set_axis(pd.RangeIndex(2, len(table) + 2)))
@@ -225,7 +225,7 @@ def read_text(path: Path) -> tuple[str, str]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise OscineError(f"no table {path}; {instead_of(path)}") from None
+        raise OscineError(f"no table {path}; {did_you_mean(path)}") from None
     except OSError as error:
         raise OscineError(f"the table {path} could not be opened ({error.strerror or error}); check it") from None
     if data.startswith(WORKBOOKS):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from oscine.models.errors import OscineError
-from oscine.models.files import instead_of
+from oscine.models.files import did_you_mean
 from oscine.models.json_text import shown
 
 LONGEST_NAME = 1000
@@ -19,7 +19,9 @@ def read_class_list(path: Path, column: str = "") -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise OscineError(f"no names {path}; {instead_of(path, 'expected a text file of names, one a line')}") from None
+        raise OscineError(
+            f"no names {path}; {did_you_mean(path, 'expected a text file of names, one a line')}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise OscineError(f"{path} cannot be read ({reason}); expected a text file of names, one a line") from None

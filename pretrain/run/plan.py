@@ -18,8 +18,8 @@ class Plan:
     """What a run is about to do.
 
     recordings, stretches, seconds: what clips are cut from, and how long all of that is. clip_seconds: of a clip. clips: of
-    a step, over all devices and accumulated parts. done: steps before; steps: of the whole run. remark: what the recipe says
-    of so many clips at once, or "".
+    a step, over all devices and accumulated parts. done: steps before; steps: of the whole run. warning: what the recipe
+    says of so many clips at once, or "".
     """
 
     device: str
@@ -32,7 +32,7 @@ class Plan:
     clips: int
     done: int
     steps: int
-    remark: str
+    warning: str
 
 
 class TellPlan(Callback):
@@ -66,5 +66,5 @@ def plan_of(trainer: Trainer, recipe: Recipe) -> Plan:
         clips=data.clips_a_step,
         done=trainer.global_step,
         steps=recipe.steps,
-        remark=recipe.remark(data.batch_size * trainer.world_size),
+        warning=recipe.warning_for(data.batch_size * trainer.world_size),
     )

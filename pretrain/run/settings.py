@@ -11,7 +11,7 @@ from typing import Any
 from oscine.models.audio.channels import MIX
 from oscine.models.audio.scan import LISTS, SUFFIXES, find_recordings
 from oscine.models.errors import Misuse, OscineError
-from oscine.models.files import as_path, check_name, instead_of
+from oscine.models.files import as_path, check_name, did_you_mean
 from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
 from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
 from oscine.models.hub.model_name import ModelName
@@ -201,7 +201,7 @@ def _check_recordings(recordings: Path | list[Path]) -> None:
     if isinstance(recordings, list) or recordings.is_file():
         return
     if recordings.suffix.lower() in LISTS and not recordings.exists():
-        raise OscineError(f"no manifest {recordings}; {instead_of(recordings)}")
+        raise OscineError(f"no manifest {recordings}; {did_you_mean(recordings)}")
     files = (name.lower() for _, _, names in os.walk(recordings, followlinks=True) for name in names)
     if not any(name.endswith((*SUFFIXES, *PACKED)) for name in files):
         find_recordings(recordings)  # says what is wrong

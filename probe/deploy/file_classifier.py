@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from oscine.probe.deploy.fitted_probe import FittedProbe
 
 # Settings that are read off the file, see `read_onnx`.
-MEASURED = ("dim", "grid", "sha256", "joined_sha256", "file_bytes", "class_bytes")
+READ_FROM_FILE = ("dim", "grid", "sha256", "joined_sha256", "file_bytes", "class_bytes")
 KINDS = {"softmax": TaskKind.SINGLE, "sigmoid": TaskKind.MULTI, "none": TaskKind.MULTI}  # by `activation` of the file
 
 
@@ -46,7 +46,7 @@ class FileClassifier:
         from oscine.models.zoo import create_model, fetch_weights
 
         if encoder is not None:
-            check_owner(self.row.name, other_than_row(encoder, self.row, self.file_hash(), MEASURED))
+            check_owner(self.row.name, other_than_row(encoder, self.row, self.file_hash(), READ_FROM_FILE))
             return classifier_of(encoder)
         self.check()
         revision = fetch_weights(self.row.name, self.revision).revision

@@ -18,7 +18,7 @@ from oscine.probe.metrics.metrics import check_logits, check_targets
 # steepest slope is the best: at this one, a logit half a deviation off is a probability of 5e-5, which no validation set can
 # refute. The flattest says the same of every row, and keeps their order, where logits point the wrong way.
 FLATTEST, STEEPEST = 1e-4, 20.0
-TOGETHER = 64  # classes that are fitted at once, a tensor of which takes 10 MB with 20,000 rows
+CLASSES_AT_ONCE = 64  # classes that are fitted at once, a tensor of which takes 10 MB with 20,000 rows
 MOST_STEPS, HALVINGS = 100, 40  # of Newton's method; ten steps mostly do
 # Of a slope or an offset per standard deviation: a smaller step is the last, and a bound so near is reached.
 ENOUGH = 1e-9
@@ -160,7 +160,7 @@ def _fit(logits: Tensor, targets: Tensor, *, per_class: bool, shifts: bool) -> S
         return _least_cross_entropy(logits, targets, per_class=per_class, shifts=shifts)
     if not per_class:  # all pairs of row and class are one binary problem
         logits, targets = logits.reshape(-1, 1), targets.reshape(-1, 1)
-    blocks = zip(logits.split(TOGETHER, dim=1), targets.split(TOGETHER, dim=1), strict=True)
+    blocks = zip(logits.split(CLASSES_AT_ONCE, dim=1), targets.split(CLASSES_AT_ONCE, dim=1), strict=True)
     scales, offsets = zip(*(_least_losses(*block, shifts) for block in blocks), strict=True)
     return Scaling(torch.cat(scales), torch.cat(offsets))
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from oscine.models.errors import OscineError
-from oscine.models.files import instead_of
+from oscine.models.files import did_you_mean
 from oscine.models.replace_outputs import Replaced, check_own, has_fields, is_empty, replacing
 from oscine.probe.deploy.probe_json import FACTS, MARK, SCORES
 
@@ -61,7 +61,7 @@ def is_predictions(path: Path) -> bool:
 def check_predictions(path: Path) -> None:
     """Raise where there is no file of what a probe said of its rows."""
     if not path.is_file():
-        meant = instead_of(path.parent, "oscine probe writes them beside a run's scores")
+        meant = did_you_mean(path.parent, "oscine probe writes them beside a run's scores")
         raise OscineError(f"no predictions {path}; {meant}")
 
 

@@ -11,7 +11,7 @@ from oscine.models.audio.scan import scan_folder
 from oscine.models.encoders.base.devices import AUTO, check_device
 from oscine.models.encoders.base.features import check_layers
 from oscine.models.errors import Misuse, OscineError
-from oscine.models.files import as_path, check_name, instead_of
+from oscine.models.files import as_path, check_name, did_you_mean
 from oscine.models.json_text import check_fields, read_json
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.settings_checks import check_kind, check_settings
@@ -158,7 +158,7 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     _check_reads(settings)
     check_device(settings.device)
     if settings.embeddings and not settings.embeddings.is_file():
-        meant = instead_of(settings.embeddings, "check the path of --embeddings")
+        meant = did_you_mean(settings.embeddings, "check the path of --embeddings")
         raise OscineError(f"no table {settings.embeddings}; {meant}")
     if settings.embeddings:
         from oscine.models.embed.table import read_schema  # pyarrow, which --help does without

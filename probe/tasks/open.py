@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from oscine.models.audio.scan import find_recordings
 from oscine.models.errors import Misuse, OscineError
-from oscine.models.files import instead_of
+from oscine.models.files import did_you_mean
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.settings import ANNOTATED, FOLDER, FRAME_TASKS, PUBLISHED, ClipSettings, TaskSettings
 
@@ -58,7 +58,7 @@ def read_clips(settings: ClipSettings) -> Clips:
     """Read labelled clips and list background recordings, once; refuse a folder that is not there."""
     background = find_recordings(settings.background) if settings.background else []
     if not settings.table and not settings.source.is_dir():
-        raise OscineError(f"no folder {settings.source}; {instead_of(settings.source, 'check the path of --data')}")
+        raise OscineError(f"no folder {settings.source}; {did_you_mean(settings.source, 'check the path of --data')}")
     if not settings.table and settings.task.name != FOLDER:
         return Clips(None, background)
     from oscine.probe.tasks.splits import FOLDS, read_class_folders, read_labelled  # pandas, which --help does without

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oscine.models import files
-from oscine.models.files import bytes_in_words, instead_of, put, similar_path, write_whole
+from oscine.models.files import bytes_in_words, did_you_mean, put, similar_path, write_whole
 
 
 def test_bytes_are_said_in_the_unit_that_fits():
@@ -68,14 +68,14 @@ def test_a_misspelt_path_is_told_which_one_is_meant(tmp_path, monkeypatch):
     for name in ("labels.csv", "b.wav"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
-    assert instead_of("lables.csv") == "did you mean labels.csv?"
-    assert instead_of(tmp_path / "recrodings") == f"did you mean {tmp_path}/recordings?"
+    assert did_you_mean("lables.csv") == "did you mean labels.csv?"
+    assert did_you_mean(tmp_path / "recrodings") == f"did you mean {tmp_path}/recordings?"
     assert similar_path("recrodings/nigth/kitchn.wav") == Path("recordings/night/kitchen.wav")
-    assert instead_of("recrodings/noon/kitchen.wav", "look again") == "look again"
-    assert instead_of("lables.cvs") == "did you mean labels.csv?"
-    assert instead_of("label.json") == instead_of("k.wav") == "check the path", "near in stem or suffix alone"
-    assert instead_of("labels.csv/0") == instead_of("nothing/at/all") == "check the path"
-    assert instead_of("labels.csv") == "check the path", "it is there"
+    assert did_you_mean("recrodings/noon/kitchen.wav", "look again") == "look again"
+    assert did_you_mean("lables.cvs") == "did you mean labels.csv?"
+    assert did_you_mean("label.json") == did_you_mean("k.wav") == "check the path", "near in stem or suffix alone"
+    assert did_you_mean("labels.csv/0") == did_you_mean("nothing/at/all") == "check the path"
+    assert did_you_mean("labels.csv") == "check the path", "it is there"
 
 
 def test_a_recording_of_another_number_is_not_the_one_that_is_meant(tmp_path):

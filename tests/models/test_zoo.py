@@ -27,7 +27,7 @@ from oscine.models.zoo import Outline, check_encoder, create_model, fetch_weight
 SMALL = {"dim": 48, "depth": 2, "heads": 4, "seconds": 1.0}
 
 
-@pytest.mark.parametrize("name", [name for name in list_models() if not ARCHITECTURES[name].only_a_file])
+@pytest.mark.parametrize("name", [name for name in list_models() if not ARCHITECTURES[name].of_a_file])
 def test_every_listed_model_can_be_made_and_is_in_eval_mode(name):
     with torch.device("meta"):
         encoder = create_model(name)

@@ -210,8 +210,8 @@ def test_one_clip_has_nothing_to_differ_from() -> None:
 
 def test_a_batch_in_which_a_clip_has_few_others_is_remarked_on() -> None:
     recipe = tiny()
-    assert recipe.remark(255).startswith("a clip is told from 254 others, in the authors' run from 6143: ")
-    assert recipe.remark(256) == "", "the fewest that SimCLR's paper looks at"
+    assert recipe.warning_for(255).startswith("a clip is told from 254 others, in the authors' run from 6143: ")
+    assert recipe.warning_for(256) == "", "the fewest that SimCLR's paper looks at"
 
 
 def test_the_published_projector_is_the_default() -> None:

@@ -52,7 +52,7 @@ def test_the_plan_is_told_before_the_first_step(folder: Path, tmp_path: Path) ->
     assert told == [
         Plan(
             device=device_name("cpu"), devices=1, precision="32-true", recordings=3, stretches=9, seconds=9.0,
-            clip_seconds=1.0, clips=6, done=0, steps=2, remark="",
+            clip_seconds=1.0, clips=6, done=0, steps=2, warning="",
         )
     ]  # fmt: skip
     assert unchanged == [True]
