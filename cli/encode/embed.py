@@ -15,9 +15,10 @@ from oscine.models.errors import Misuse
 def embed(
     recordings: list[Path],
     /,
-    model: str,
     out: Path,
+    model: str | None = None,
     checkpoint: Path | None = None,
+    probe: Path | None = None,
     hop: float | None = None,
     layers: str | None = None,
     pools: str = "pooled",
@@ -56,9 +57,10 @@ def embed(
 
     Args:
         recordings: a folder, a recording, or a list of recordings; several folders and recordings, too.
-        model: an encoder of the zoo (see oscine models), hf-hub:OWNER/REPOSITORY, or local-dir:PATH for one that was saved.
         out: the table to write, FILE.parquet; FILE.npz and FILE.csv are possible.
+        model: an encoder of the zoo (see oscine models), hf-hub:OWNER/REPOSITORY, or local-dir:PATH for one that was saved.
         checkpoint: a file of weights for the encoder, instead of those that would be fetched.
+        probe: a fitted probe's folder, in place of --model: the table gets what its last linear map reads, for oscine label.
         hop: seconds from the start of one clip to the next; a clip's length by default.
         layers: of the pools cls and mean, with commas (--layers=5,-1), from 0 or back from -1; the last by default.
         pools: with commas: pooled (the model's own vector, column embedding), cls, mean (columns such as cls_11, mean_11).
@@ -79,12 +81,19 @@ def embed(
     from oscine.models.embed.journal import Journal
     from oscine.models.embed.settings import EmbedSettings
     from oscine.models.embed.table import check_target
-    from oscine.models.encoders.base.devices import check_device
+    from oscine.models.encoders.base.devices import check_device, moved
     from oscine.models.encoders.base.features import check_layers, check_pools
     from oscine.models.encoders.base.precision import check_precision
     from oscine.models.recordings.inputs import find_inputs
     from oscine.models.zoo import check_encoder, open_encoder, outline_of
+    from oscine.probe.deploy.probe_json import check_probe
 
+    if (model is None) == (probe is None):
+        raise Misuse("give --model, an encoder, or --probe, a fitted one with its encoder")
+    if probe and (layers or checkpoint or random_weights or compile or pools != "pooled"):
+        raise Misuse(
+            "--probe says what is read; leave out --layers, --pools, --checkpoint, --random-weights, --compile"
+        )
     called, target = time.monotonic(), check_target(out, recordings)
     Journal(target).check_free(overwrite)
     chosen = None if layers is None else _layers(layers)
@@ -96,18 +105,31 @@ def embed(
     )  # fmt: skip
     check_precision(precision)
     check_device(device)
-    check_encoder(model, checkpoint, random_weights)
-    if chosen is not None and (depth := outline_of(model).depth):
-        check_layers(chosen, depth)
+    if model:
+        check_encoder(model, checkpoint, random_weights)
+        if chosen is not None and (depth := outline_of(model).depth):
+            check_layers(chosen, depth)
+    elif probe:
+        check_probe(probe)
     with say_if_slow("embed", "finding the recordings"):
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
-    say_loading("embed", model)
+    say_loading("embed", model or str(probe))
 
     from oscine.models.embed.embed import embed_to_table
-    from oscine.models.embed.extractor import EmbeddingExtractor
+    from oscine.models.embed.extractor import EmbeddingExtractor, Extractor
 
-    encoder = open_encoder(model, checkpoint, random_weights, device)
-    extractor = EmbeddingExtractor(encoder, chosen, pools.split(","), precision, compile)
+    extractor: Extractor
+    if model:
+        encoder = open_encoder(model, checkpoint, random_weights, device)
+        extractor = EmbeddingExtractor(encoder, chosen, pools.split(","), precision, compile)
+    else:
+        from oscine.probe.deploy.probe_input import ProbeInputs
+        from oscine.probe.deploy.saved_probe import load_probe
+
+        fitted = load_probe(str(probe))
+        moved(fitted.encoder, device)
+        fitted.probe.to(fitted.encoder.device)
+        extractor = ProbeInputs(fitted, precision)
     with say_if_lost(target), progress_bar() as bar:
         summary = embed_to_table(extractor, inputs, target, settings=settings, watcher=Reporter(bar, called))
     print_summary(summary)

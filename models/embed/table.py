@@ -298,8 +298,8 @@ def read_schema(path: str | Path) -> pa.Schema:
     made = made_by(schema, path)
     number = DTYPES[made["dtype"]]
     for name, kind in zip(schema.names, schema.types):
-        vector = name in made.get("columns", ())
-        expected = KINDS.get(name) or (pa.list_(number, made["dim"]) if vector else number)
+        vector = made.get("columns", {}).get(name)
+        expected = KINDS.get(name) or (pa.list_(number, vector.get("width", made["dim"])) if vector else number)
         if kind != expected and not (name == "recorded" and pa.types.is_timestamp(kind)):
             raise OscineError(f"{path}: its column {name} is of the type {kind}, expected {expected}; {AGAIN}")
     missing = [name for name in (*KEYS, *made.get("columns", ())) if name not in schema.names]

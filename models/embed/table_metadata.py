@@ -54,7 +54,7 @@ def check_made(content: Any, source: object) -> dict[str, Any]:
     if CONTENT in made:
         check_fields(made[CONTENT], COUNTS, f"{source}, {CONTENT}", AGAIN)
     for name, column in made.get("columns", {}).items():
-        check_fields(column, {"pool": str, "layer": int}, f"{source}, column {name}", AGAIN)
+        check_fields(column, {"pool": str, "layer": int}, f"{source}, column {name}", AGAIN, {"width": int})
     positive = [name for name in ("dim", "sample_rate", "clip_seconds", "hop_seconds") if not made[name] > 0]
     if positive:
         raise OscineError(f"{source}: {positive[0]} is {made[positive[0]]}, expected more than 0; {AGAIN}")

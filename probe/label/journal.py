@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,6 +82,11 @@ class Answer:
     def skipped(self) -> bool:
         """Whether the clip cannot be judged, as that person says."""
         return not self.states
+
+    @cached_property
+    def marked(self) -> dict[str, str]:
+        """The classes that are not absent, with their states."""
+        return {name: state for name, state in self.states.items() if state != ABSENT}
 
     def named(self, state: str) -> list[str]:
         """Return the classes that were said to be PRESENT, ABSENT or UNSURE."""

@@ -155,7 +155,7 @@ def test_an_unknown_option_is_named(command: list[str], capsys: pytest.CaptureFi
 
 def test_a_missing_argument_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     complaint = Left(["embed", "."], capsys).complaint()
-    assert "required: model, out" in complaint
+    assert "required: out" in complaint
     assert "oscine embed --help" in complaint
 
 

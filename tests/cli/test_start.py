@@ -80,7 +80,10 @@ REFUSED = {
     f"{EMBED} {MODEL} --device gpu": (1, "no device 'gpu'; did you mean cuda?"),
     f"{EMBED} {MODEL} --device cdua": (1, "no device 'cdua'; did you mean cuda?"),
     f"{EMBED} {MODEL} --bogus": (2, "--bogus"),
-    f"{EMBED}": (2, "required: model"),
+    f"{EMBED}": (2, "give --model, an encoder, or --probe, a fitted one with its encoder"),
+    f"{EMBED} {MODEL} --probe probe": (2, "give --model, an encoder, or --probe"),
+    f"{EMBED} --probe probe --pools cls": (2, "--probe says what is read; leave out --layers, --pools"),
+    f"{EMBED} --probe nowhere": (1, "no probe in nowhere"),
     f"embed nowhere --out new.parquet {MODEL}": (1, "nowhere"),
     f"embed woood --out new.parquet {MODEL}": (1, "no folder woood; did you mean wood?"),
     f"{EMBED} --model local-dir:runn": (

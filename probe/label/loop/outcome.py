@@ -11,6 +11,7 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.errors import OscineError
 from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.probe_input import PROBE_INPUT
 from oscine.probe.deploy.saved_probe import open_encoder, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.label.loop.clips import ClipTable
@@ -34,6 +35,10 @@ def write_labels(folder: Path, recordings: Path) -> WrittenTable:
 
 def write_probe(table: ClipTable, learnt: Learnt, judged: Judged, folder: Path) -> Path:
     """Write what was learnt as a linear probe on the table's encoder, which is opened by its name."""
+    if table.column == PROBE_INPUT:
+        raise OscineError(
+            f"{table.path} holds what another probe's last map reads; oscine probe fits one to the labels"
+        )
     encoder = open_table_encoder(table)
     column = table.made_by["columns"][table.column]
     head = {"pool": column["pool"], "norm": "none", "layer": column["layer"]}

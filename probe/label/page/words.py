@@ -96,9 +96,8 @@ def why(chosen: Chosen, p: Mapping[str, float], *, one_label: bool) -> str:
 
 def count_states(answers: Sequence[Answer], classes: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Count in how many answers each class is present, and unsure."""
-    present = Counter(name for answer in answers for name in answer.named(PRESENT))
-    unsure = Counter(name for answer in answers for name in answer.named(UNSURE))
-    return {name: (present[name], unsure[name]) for name in classes}
+    counts = Counter(marked for answer in answers for marked in answer.marked.items())
+    return {name: (counts[name, PRESENT], counts[name, UNSURE]) for name in classes}
 
 
 def progress_line(own: Sequence[Answer], answers: Sequence[Answer], people: int) -> str:

@@ -9,8 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from oscine.models.encoders.base.features import VECTORS
+from oscine.models.encoders.base.fingerprint import digest
 from oscine.models.errors import OscineError
 from oscine.probe.deploy.fitted_probe import FittedProbe
+from oscine.probe.deploy.probe_input import PROBE_INPUT, last_map
 from oscine.probe.deploy.saved_probe import load_probe
 from oscine.probe.features.embedding_table import read_all_embedded
 from oscine.probe.label.journal import Answer, JournalContent, find_journals, read_journal
@@ -21,6 +24,8 @@ from oscine.probe.label.loop.learner import Votes, gather_labels, learn
 from oscine.probe.label.loop.settings import LoopSettings
 from oscine.probe.label.strategies.initial import default_strategy
 from oscine.probe.metrics.decisions import as_probabilities
+
+EMBED = "oscine embed FOLDER --probe PROBE --out TABLE writes what its last linear map reads"
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,18 @@ def votes_of(table: ClipTable, contents: list[JournalContent]) -> Votes:
 
 @torch.inference_mode()
 def shares_of(fitted: FittedProbe, table: ClipTable) -> np.ndarray:  # [clips, classes]
-    """Return what a fitted probe says of every clip, by the features in the table: nothing is encoded."""
-    features = read_all_embedded(table.path, fitted.encoder, fitted.probe.needs)
-    return as_probabilities(fitted.probe(features), fitted.kind, fitted.scaling).double().numpy()
+    """Return what a fitted probe says of every clip, by what the table holds: nothing is encoded."""
+    if table.column == PROBE_INPUT:
+        if table.made_by.get("probe_fingerprint") != digest(fitted.probe.stored()):
+            raise OscineError(f"{table.path} holds what another probe's last map reads; make it with this one: {EMBED}")
+        logits = last_map(fitted.probe)(torch.from_numpy(table.features))
+    elif others := [part for part in fitted.probe.needs.parts if part not in VECTORS]:
+        raise OscineError(
+            f"this probe reads {' and '.join(others)} of a clip, which {table.path} does not hold; {EMBED}"
+        )
+    else:
+        logits = fitted.probe(read_all_embedded(table.path, fitted.encoder, fitted.probe.needs))
+    return as_probabilities(logits, fitted.kind, fitted.scaling).double().numpy()
 
 
 def _reason(loop: LoopSettings, knowledge: Knowledge) -> str:
