@@ -107,6 +107,8 @@ def _pick(
 
 
 def check_strategy(name: str) -> None:
-    """Raise where a strategy needs more than the page gives it."""
+    """Raise where there is no such strategy, or it needs more than it gets here; "" is the default one."""
+    if name:
+        STRATEGIES.check(name)
     if name == "goal":
         raise OscineError("goal needs the classes that are sought, which this command does not take; take seek_rare")

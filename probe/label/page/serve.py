@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from oscine.probe.label.loop.settings import LoopSettings
 from oscine.probe.label.page.server import Site, make_app
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+PATIENCE = 3  # seconds that a question may still take when the server is stopped
 KEY_BYTES = 16  # of the token in the address
 
 
@@ -70,9 +72,13 @@ def serve_page(settings: PageSettings, opened: Callable[[str], None]) -> Known |
 
         site = Site(loop, places, who if local else "", finish)
         app = make_app(site, key, () if local else (settings.host,))
-        server = Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=PATIENCE
+        )
+        server = Server(config)
         server.opened = lambda: opened(address(settings.host, bound.getsockname()[1], key))
-        server.run(sockets=[bound])
+        with suppress(KeyboardInterrupt):  # which uvicorn hands on once it has ended
+            server.run(sockets=[bound])
         return write_known(loop, settings.recordings, settings.command) if loop.votes() else None
 
 

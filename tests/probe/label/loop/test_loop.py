@@ -18,6 +18,8 @@ from oscine.probe.label.loop.clips import ClipTable
 from oscine.probe.label.loop.handing_out import APART
 from oscine.probe.label.loop.judged import judge_audit
 from oscine.probe.label.loop.loop import Given, LabelLoop
+from oscine.probe.label.state import State
+from oscine.probe.label.strategies.registry import register_strategy
 from tests.probe.label.conftest import CLASSES, label, make_table, truth
 
 Begin = Callable[..., LabelLoop]
@@ -221,10 +223,16 @@ def test_answers_to_clips_that_are_gone_are_kept_and_said(
     assert "12 answers are about clips that are not in birds.parquet any more; they are kept" in caplog.text
 
 
-def test_a_strategy_that_fails_is_said_and_clips_come_at_random(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
-    with begin(one_label=True, strategy="no_such") as loop:
+def test_a_strategy_that_fails_is_said_and_clips_come_at_random(
+    begin: Begin, door: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unlucky(state: State, k: int, generator: np.random.Generator) -> np.ndarray:
+        raise ZeroDivisionError("out of luck")
+
+    register_strategy(unlucky)
+    with begin(one_label=True, strategy="unlucky") as loop:
         label(loop, count=15)
-        assert "no_such could not choose" in loop.notice
+        assert "unlucky could not choose (out of luck)" in loop.notice
         assert {answer.strategy for answer in loop.journals["anna"].content.answers[-3:]} == {"random"}
         assert len({*loop.votes()}) == 15
 

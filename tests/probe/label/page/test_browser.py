@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 
+from oscine.cli import dispatch
+from oscine.probe.deploy.predict import predict_file
+from oscine.probe.deploy.saved_probe import load_probe
 from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, JournalContent, read_journal
 from oscine.probe.label.loop.clips import find_recordings, read_clips
 from oscine.probe.label.loop.known import write_known
@@ -22,6 +25,7 @@ from oscine.probe.label.loop.loop import LabelLoop
 from oscine.probe.label.loop.settings import LoopSettings
 from oscine.probe.label.page.serve import Server, address, bind
 from oscine.probe.label.page.server import Site, make_app
+from oscine.probe.tasks.task import read_task
 from tests.probe.label.page.conftest import BIRDS, Served, Wood
 
 if TYPE_CHECKING:
@@ -127,7 +131,24 @@ def key_of(page: Page, name: str) -> str:
     return str(1 + page.locator("#classes .label").all_inner_texts().index(name))
 
 
-def test_thirty_clips_by_keyboard_with_the_server_killed_in_between(serve: Serve, visit: Any, tmp_path: Path) -> None:
+def check_what_is_left(folder: Path, wood: Wood) -> None:
+    """Combine, probe and predict with what labelling has left."""
+    task = read_task(folder / "labels.csv")
+    assert [row[0] for row in task.rows["labels"]] == [Path(path).name.partition("_")[0] for path in task.rows["path"]]
+    assert dispatch(f"label combine {folder} --recordings {wood.folder} --out {folder}/combined.csv".split()) == 0
+    assert (folder / "combined.csv").read_text() == (folder / "labels.csv").read_text()
+    encoder, out = wood.table.parent / "encoder", folder / "runs"
+    probe = f"probe linear_mean --encoder local-dir:{encoder} --table {folder}/labels.csv --fit.steps 5 --runs {out}"
+    assert dispatch([*probe.split(), "--store", str(folder / "store")]) == 0
+    heard = predict_file(
+        load_probe(folder / "probe"), wood.folder / sorted(path.name for path in wood.folder.iterdir())[-1]
+    )
+    assert heard.idxmax(axis=1).mode()[0] == "wren"
+
+
+def test_thirty_clips_by_keyboard_with_the_server_killed_in_between(
+    serve: Serve, visit: Any, tmp_path: Path, wood: Wood
+) -> None:
     served = serve("--one-label")
     page = visit(served.address)
     seen(page)
@@ -147,7 +168,8 @@ def test_thirty_clips_by_keyboard_with_the_server_killed_in_between(serve: Serve
     assert "The server does not answer" in page.inner_text("#alert")
     assert len(labels(tmp_path).answers) == 17
 
-    page = visit(serve("--one-label").address)
+    again = serve("--one-label")
+    page = visit(again.address)
     seen(page)
     assert page.inner_text("#progress").startswith("17 answered")
     page.keyboard.press("Backspace")
@@ -161,6 +183,8 @@ def test_thirty_clips_by_keyboard_with_the_server_killed_in_between(serve: Serve
     assert len(kept.answers) == 30
     assert all(one.named(PRESENT) == [Path(one.clip.recording).name.partition("_")[0]] for one in kept.answers)
     assert all(one.taken > 0 for one in kept.answers)
+    assert "what is known now" in again.stop()
+    check_what_is_left(tmp_path / "labels", wood)
 
 
 def test_every_key_does_what_its_help_says(here: Here, visit: Any, tmp_path: Path) -> None:
