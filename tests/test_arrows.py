@@ -47,7 +47,7 @@ def test_a_room_imports_only_the_rooms_below_it(room):
 FOLDERS = {
     "models": [
         "", "text", "plugins", "audio", "recordings", "encoders/frontends", "encoders/base", "encoders", "hub", "embed",
-        "zoo.py", "export", "publish",
+        "zoo", "export", "publish",
     ],
     "pretrain": ["", "data", "run"],
     "probe": [
@@ -56,7 +56,7 @@ FOLDERS = {
     ],
     "cli": ["console", "encode", "pretrain", "label", "probe", "hub", ""],
 }  # fmt: skip
-ABOVE = {"zoo.py", "checkpoints.py", "hear_api.py", "doctor.py"}  # files beside the folders of models that use them
+ABOVE = {"checkpoints.py", "hear_api.py", "doctor.py"}  # files beside the folders of models that use them
 MOST = 16  # Python files in a folder
 
 
@@ -64,7 +64,7 @@ def place(path: Path) -> int:
     """The line of a file's folder in FOLDERS."""
     room, *inside = path.relative_to(ROOT).parts
     folder = "/".join(inside[:-1])
-    return FOLDERS[room].index("zoo.py" if room == "models" and not folder and path.name in ABOVE else folder)
+    return FOLDERS[room].index("zoo" if room == "models" and not folder and path.name in ABOVE else folder)
 
 
 def own_imports(path: Path) -> Iterator[tuple[Path, str]]:
@@ -75,8 +75,8 @@ def own_imports(path: Path) -> Iterator[tuple[Path, str]]:
             continue
         base = ROOT.joinpath(*node.module.split(".")[1:])
         for alias in node.names:
-            file = base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / f"{alias.name}.py"
-            if file.is_file():
+            places = (base.with_suffix(".py"), base / f"{alias.name}.py", base / "__init__.py")
+            if file := next((place for place in places if place.is_file()), None):
                 yield file, alias.name
 
 

@@ -44,10 +44,10 @@ def check_owner(name: str, differences: Iterable[str]) -> None:
         )
 
 
-def other_than_row(encoder: Encoder, row: Published, sha256: str, measured: Collection[str] = ()) -> Iterator[str]:
+def other_than_row(encoder: Encoder, row: Published, sha256: str, from_file: Collection[str] = ()) -> Iterator[str]:
     """Yield in which ways an encoder is not the one of a row, whose files have that hash.
 
-    measured: settings that are read off the file, which the hash answers for.
+    from_file: settings that are read off the file, which the hash answers for.
     """
     from oscine.models.hub.origin import origin_of
     from oscine.models.zoo import settings_of
@@ -60,7 +60,7 @@ def other_than_row(encoder: Encoder, row: Published, sha256: str, measured: Coll
             yield f"the weights of {origin.model} with sha256 {origin.sha256}, expected {sha256}"
         elif origin.trained:
             yield "weights that were changed since they were loaded"
-    yield from other_settings(encoder, kind, settings_of(row.name), measured)
+    yield from other_settings(encoder, kind, settings_of(row.name), from_file)
 
 
 def other_settings(

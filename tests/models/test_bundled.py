@@ -14,10 +14,11 @@ import torch
 
 from oscine import __version__
 from oscine.cli import dispatch
-from oscine.models import Encoder, zoo
-from oscine.models.checkpoints import EMBEDDED, PUBLISHED
+from oscine.models import Encoder
+from oscine.models.checkpoints import EMBEDDED, PUBLISHED, Published
 from oscine.models.errors import OscineError
-from oscine.models.zoo import FOLDER, create_model, fetch_weights
+from oscine.models.zoo import create_model, fetch, fetch_weights
+from oscine.models.zoo.fetch import FOLDER
 
 ROWS = [row for row in PUBLISHED if row.state == EMBEDDED]
 NAMES = [name for row in ROWS for name in (row.name, row.architecture)]
@@ -56,13 +57,13 @@ def test_it_loads_by_name_with_its_provenance(name: str) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_its_config_is_that_of_its_architecture(row: zoo.Published) -> None:
+def test_its_config_is_that_of_its_architecture(row: Published) -> None:
     config = json.loads((FOLDER / row.name / "config.json").read_text())["config"]
     assert config == create_model(row.architecture).config
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_its_weights_are_small_and_its_card_names_them(row: zoo.Published) -> None:
+def test_its_weights_are_small_and_its_card_names_them(row: Published) -> None:
     assert (FOLDER / row.name / row.file).stat().st_size < 20e6
     card = (FOLDER / row.name / "README.md").read_text()
     assert f"`{row.sha256}`" in card
@@ -78,7 +79,7 @@ def test_settings_can_be_overridden_where_the_weights_still_fit() -> None:
 
 def test_what_was_changed_or_lost_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(FOLDER, tmp_path / "embedded")
-    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "embedded")
+    monkeypatch.setattr(fetch, "FOLDER", tmp_path / "embedded")
     file = tmp_path / "embedded" / ROWS[0].name / ROWS[0].file
     content = bytearray(file.read_bytes())
     content[-1] ^= 1

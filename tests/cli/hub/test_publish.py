@@ -21,7 +21,7 @@ import yaml
 
 from oscine.cli import dispatch
 from oscine.cli.hub.publish import main
-from oscine.models import checkpoints, zoo
+from oscine.models import checkpoints
 from oscine.models.audio.load import load_audio, split_clips
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.hub.folder import save_pretrained
@@ -181,7 +181,7 @@ def test_a_dry_run_shows_everything_and_asks_nobody(hub, capsys):
 def test_the_rows_that_are_printed_make_it_one_of_the_zoo(hub, capsys, monkeypatch):
     main(["runs/bird", "robin/bird", *GIVEN])
     lines = capsys.readouterr().out.splitlines()
-    scope = {"Architecture": checkpoints.Architecture, "Published": zoo.Published}
+    scope = {"Architecture": checkpoints.Architecture, "Published": checkpoints.Published}
     [entry] = [line.strip() for line in lines if ": Architecture(" in line]
     [name, architecture] = next(iter(eval(f"{{{entry}}}", scope).items()))
     [row] = eval(f"[{next(line.strip() for line in lines if line.startswith('    Published('))}]", scope)

@@ -149,7 +149,7 @@ def test_a_file_of_weights_is_hashed_once_also_where_its_hash_is_known(tmp_path,
     hashed = [row._replace(sha256=file_hash(file)) if row.name == "sslam_base.as2m" else row for row in PUBLISHED]
     monkeypatch.setattr(checkpoints, "PUBLISHED", tuple(hashed))
     asked: list[Path] = []
-    for place in ("zoo", "hub.onnx_data"):
+    for place in ("zoo.create", "zoo.checks", "hub.onnx_data"):
         monkeypatch.setattr(f"oscine.models.{place}.file_hash", lambda path: asked.append(path) or file_hash(path))
     for name in ("sslam_base", "sslam_base.as2m"):
         assert create_model(name, checkpoint_path=file).origin.sha256 == file_hash(file)
