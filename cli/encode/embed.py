@@ -86,7 +86,7 @@ def embed(
     from oscine.models.encoders.base.precision import check_precision
     from oscine.models.recordings.inputs import find_inputs
     from oscine.models.zoo import check_encoder, open_encoder, outline_of
-    from oscine.probe.deploy.probe_json import check_probe
+    from oscine.probe.deploy.named_probe import check_probe
 
     if (model is None) == (probe is None):
         raise Misuse("give --model, an encoder, or --probe, a fitted one with its encoder")
@@ -123,8 +123,8 @@ def embed(
         encoder = open_encoder(model, checkpoint, random_weights, device)
         extractor = EmbeddingExtractor(encoder, chosen, pools.split(","), precision, compile)
     else:
-        from oscine.probe.deploy.probe_input import ProbeInputs
         from oscine.probe.deploy.saved_probe import load_probe
+        from oscine.probe.label.probe_input import ProbeInputs
 
         fitted = load_probe(str(probe))
         moved(fitted.encoder, device)

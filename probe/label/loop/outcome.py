@@ -11,12 +11,12 @@ from oscine.models.encoders.base.encoder import Encoder
 from oscine.models.encoders.base.fingerprint import fingerprint
 from oscine.models.errors import OscineError
 from oscine.probe.deploy.fitted_probe import FittedProbe
-from oscine.probe.deploy.probe_input import PROBE_INPUT
 from oscine.probe.deploy.saved_probe import open_encoder, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.label.loop.clips import ClipTable
 from oscine.probe.label.loop.judged import Judged
 from oscine.probe.label.loop.learner import Learnt
+from oscine.probe.label.probe_input import PROBE_INPUT
 from oscine.probe.label.standardise import standardisation
 from oscine.probe.label.votes.combine import CombineSettings
 from oscine.probe.label.votes.read import VoteSettings, read_votes

@@ -13,7 +13,6 @@ from oscine.models.encoders.base.features import VECTORS
 from oscine.models.encoders.base.fingerprint import digest
 from oscine.models.errors import OscineError
 from oscine.probe.deploy.fitted_probe import FittedProbe
-from oscine.probe.deploy.probe_input import PROBE_INPUT, last_map
 from oscine.probe.deploy.saved_probe import load_probe
 from oscine.probe.features.embedding_table import read_all_embedded
 from oscine.probe.label.journal import Answer, JournalContent, find_journals, read_journal
@@ -22,6 +21,7 @@ from oscine.probe.label.loop.batches import Chosen, Knowledge, check_strategy, c
 from oscine.probe.label.loop.clips import ClipTable, read_clips
 from oscine.probe.label.loop.learner import Votes, gather_labels, learn
 from oscine.probe.label.loop.settings import LoopSettings
+from oscine.probe.label.probe_input import PROBE_INPUT, last_map
 from oscine.probe.label.strategies.initial import default_strategy
 from oscine.probe.metrics.decisions import as_probabilities
 

@@ -16,7 +16,6 @@ from oscine.models.hub.folder import save_pretrained
 from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.predict import predict_file
-from oscine.probe.deploy.probe_input import PROBE_INPUT, ProbeInputs
 from oscine.probe.deploy.saved_probe import save_probe
 from oscine.probe.heads.attentive import AttentiveProbe
 from oscine.probe.heads.convex_gated import ConvexGatedProbe
@@ -25,6 +24,7 @@ from oscine.probe.heads.protobin import ProtobinProbe
 from oscine.probe.heads.prototypical import PrototypicalProbe
 from oscine.probe.label.loop.clips import read_clips
 from oscine.probe.label.loop.settings import LoopSettings
+from oscine.probe.label.probe_input import PROBE_INPUT, ProbeInputs
 from oscine.probe.label.queue.queue import QueueSettings, make_queue, shares_of
 from oscine.probe.tasks.kinds import TaskKind
 
