@@ -6,9 +6,10 @@ from textwrap import fill
 
 from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED, Published
 from oscine.models.zoo import list_models, matches
-from oscine.probe.deploy.published_classifiers import CLASSIFIERS
+from oscine.probe.deploy.published_classifiers import CLASS_NAMES, CLASSIFIERS
 
 NONE = "none"  # that are known by name
+WIDTH = 100  # of sentences; rows of tables are not cut
 
 
 def models(names: str = "*", /, pretrained: bool = False) -> None:
@@ -31,11 +32,19 @@ def models(names: str = "*", /, pretrained: bool = False) -> None:
         chosen = [(row.name, origin(row)) for row in rows if row.licence == licence]
         print_rows([("weights", f"from (licence: {licence})"), *chosen])
     if named := [row.name for row in rows if row.name in CLASSIFIERS]:
-        print("\n" + fill(f"oscine predict FOLDER --probe NAME asks the classifier of {', '.join(named)}.", 100))
+        print(f"\n{asking(named)}")
     if rows:
         print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
     if any(encoder[-1] == NONE for encoder in encoders):
         print(f"Weights '{NONE}': pretrain the encoder, or give a checkpoint, a file of weights.")
+
+
+def asking(named: list[str]) -> str:
+    """Say how classifiers are asked, and what those of an architecture call their classes."""
+    first = f"oscine predict FOLDER --probe NAME asks the classifier of {', '.join(named)}."
+    architectures = dict.fromkeys(name.partition(".")[0] for name in named)
+    calls = "; ".join(f"{name} has {CLASS_NAMES[name]}" for name in architectures)
+    return "\n".join([fill(first, WIDTH), fill(f"Their classes, as --classes FILE lists them: {calls}.", WIDTH)])
 
 
 def origin(row: Published) -> str:

@@ -58,10 +58,11 @@ def predict(
         recordings: a folder, a recording, or a list of recordings; several folders and recordings, too.
         probe: the folder of a run of oscine probe, or of a fitted probe; its encoder is opened with it. Or weights by
             name that a classifier comes with, such as convnext_base.xcl: thousands of birds, without a label of yours.
+            It calls them by eBird's codes; oscine models says how others do.
         out: the table to write, FILE.parquet, or FILE.csv for Excel and R; FILE.npz is possible without --detections.
         detections: what was heard, FILE.txt for Raven or a new folder for Audacity's labels.
         threshold: probability that makes a detection, of all classes; by default each class's own in the probe, else 0.5.
-        classes: a text file of names, one a line: only these classes of the probe have columns and detections.
+        classes: a text file of the probe's own names of classes, one a line: only these have columns and detections.
         hop: seconds from the start of one clip to the next; a clip's length by default.
         precision: of the encoder: float32, bfloat16, or auto: bfloat16 on a GPU that has it, else float32.
         clock: adds the column recorded: when a clip began by its recorder's file name, in UTC, local or such as Europe/Rome.

@@ -29,6 +29,12 @@ HEADS = {
 }  # fmt: skip
 FILES = ("birdnet_v3.global_11k", "birdnet_v3.global_11k_fp16", "perch_v2.inat2024_fsd50k")
 CLASSIFIERS = (*HEADS, *FILES)
+# How an architecture's classifiers call their classes, in which words a list of classes has to be.
+CLASS_NAMES = {
+    "birdnet_v3": "scientific names",
+    "convnext_base": "eBird's codes, such as eurrob1 for Erithacus rubecula",
+    "perch_v2": "scientific names",
+}
 
 
 def find_published_classifier(name: str) -> PublishedClassifier | None:

@@ -319,6 +319,13 @@ def test_a_word_finds_the_models_that_hold_it_and_a_whole_name_its_weights(capsy
     assert first_words("hubert", "--pretrained") & known == set()  # a file each, no repository
 
 
+def test_it_is_said_what_classifiers_call_their_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--classes FILE lists them: perch_v2 has scientific names.\n" in Left(["models", "perch_v2"], capsys).out
+    every = " ".join(Left(["models"], capsys).out.split())
+    assert "birdnet_v3 has scientific names; convnext_base has eBird's codes, such as eurrob1 for" in every
+    assert "--classes" not in Left(["models", "bat"], capsys).out
+
+
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in; where runs would be written."""

@@ -21,7 +21,7 @@ from oscine.models.zoo import create_model
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.named_probe import check_probe
 from oscine.probe.deploy.onnx_head import make_onnx_head
-from oscine.probe.deploy.published_classifiers import CLASSIFIERS, HEADS, find_published_classifier
+from oscine.probe.deploy.published_classifiers import CLASS_NAMES, CLASSIFIERS, HEADS, find_published_classifier
 from oscine.probe.deploy.saved_probe import load_probe, save_probe
 from tests.conftest import Golden
 from tests.hub_server import Hub, serving
@@ -39,6 +39,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, golden_convnext: Golden
 def test_every_row_that_a_classifier_comes_with_is_a_row_of_the_zoo() -> None:
     assert {*CLASSIFIERS} <= {row.name for row in PUBLISHED}
     assert all(map(find_published_classifier, CLASSIFIERS))
+    assert {name.partition(".")[0] for name in CLASSIFIERS} == {*CLASS_NAMES}
     assert [HEADS[f"convnext_base.ppnet{own}"].head["prototypes_per_class"] for own in (1, 5, 10, 20)] == [
         1, 5, 10, 20,
     ]  # fmt: skip
