@@ -19,6 +19,7 @@ def suggest(
     recordings: Path | None = None,
     raven: Path | None = None,
     audacity: Path | None = None,
+    label_studio: Path | None = None,
     snippets: Path | None = None,
     strategy: str = "",
     one_label: bool = False,
@@ -43,6 +44,7 @@ def suggest(
         recordings: the folder, or list, that was embedded; for Raven, Audacity and snippets.
         raven: also write a Raven selection table, FILE.txt.
         audacity: also write Audacity labels, a file a recording, in this folder.
+        label_studio: also write tasks for Label Studio to import, FILE.json.
         snippets: also write each clip as a WAV file, in this folder.
         strategy: that chooses; by default the one that does best for the kind of labels.
         one_label: each clip has exactly one class, where there are no labels or probe to tell.
@@ -53,11 +55,11 @@ def suggest(
     """
     if out.suffix != ".csv":
         raise Misuse(f"{out} must end in .csv; call it {out.with_suffix('.csv').name}")
-    if not recordings and (raven or audacity or snippets):
+    if not recordings and (raven or audacity or label_studio or snippets):
         raise Misuse(
             "files for Raven and Audacity, and snippets, are of recordings; give their folder with --recordings"
         )
-    for path in filter(None, (out, raven, audacity, snippets)):
+    for path in filter(None, (out, raven, audacity, label_studio, snippets)):
         if path.exists() and not overwrite:
             raise OscineError(f"{path} exists already; choose another name, or replace it with --overwrite")
     say_loading("label suggest", str(table))
@@ -79,6 +81,9 @@ def suggest(
     if audacity:
         files.write_queue_for_audacity(queue, audacity, places)
         print(f"{audacity}: the same for Audacity, a label track a recording")
+    if label_studio:
+        files.write_queue_for_label_studio(queue, label_studio, places)
+        print(f"{label_studio}: the same for Label Studio")
     if snippets:
         with progress_bar() as bar:
             files.write_snippets(queue, snippets, places, bar.task("snippets"))

@@ -152,7 +152,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             if answer is None:
                 return None
             number = self.table.numbers.get(answer.clip)
-            if number is None:
+            if number is None or not self.may_ask[number]:
                 raise OscineError(
                     f"the answer to {answer.clip} was taken back; that clip is not in {self.table.path} any more"
                 )

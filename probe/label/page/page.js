@@ -37,7 +37,8 @@ async function ask(path, content) {
   const options = content === undefined ? {} : { method: "POST", body: JSON.stringify(content) };
   options.headers = { "X-Oscine-Key": KEY, "Content-Type": "application/json" };
   const reply = await fetch(path, options);
-  const said = await reply.json();
+  const failed = { error: `The server failed (${reply.status}); its terminal says why. Nothing that was answered is lost.` };
+  const said = await reply.json().catch(() => failed);
   if (!reply.ok) throw Object.assign(new Error(said.error), { told: true });
   return said;
 }
@@ -69,6 +70,8 @@ async function act(path, content) {
   try {
     const said = await send(path, { who, ...content });
     if (said) show(said);
+    else show(await ask("api/begin", { who })); // perhaps it was answered in another window
+  } catch { /* what was told stays */
   } finally {
     busy = false;
     document.body.removeAttribute("aria-busy");

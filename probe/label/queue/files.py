@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,13 @@ def write_queue_for_audacity(queue: Queue, folder: Path, places: Mapping[str, Pa
         path = folder / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_audacity(path, _annotations([clip for clip in clips if clip.recording == name], places))
+
+
+def write_queue_for_label_studio(queue: Queue, out: Path, places: Mapping[str, Path]) -> None:
+    """Write a queue as Label Studio imports tasks: the recording, and where in it the clip is."""
+    clips = [queue.table.clips[chosen.number] for chosen in queue.chosen]
+    tasks = [{"data": {"audio": str(places[clip.recording].absolute()), **clip._asdict()}} for clip in clips]
+    write_whole(out, json.dumps(tasks, indent=1, ensure_ascii=False).encode())
 
 
 def write_snippets(

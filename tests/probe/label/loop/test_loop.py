@@ -223,6 +223,16 @@ def test_answers_to_clips_that_are_gone_are_kept_and_said(
     assert "12 answers are about clips that are not in birds.parquet any more; they are kept" in caplog.text
 
 
+def test_an_answer_to_a_recording_that_is_gone_can_be_taken_back(begin: Begin, table: ClipTable) -> None:
+    with begin() as loop:
+        number = label(loop)[0]
+        loop.may_ask[number] = False
+        with pytest.raises(OscineError, match="was taken back"):
+            loop.undo("anna")
+        assert loop.journals["anna"].content.answers == []
+        assert number not in [one.number for one in loop.ahead("anna")]
+
+
 def test_a_strategy_that_fails_is_said_and_clips_come_at_random(
     begin: Begin, door: None, caplog: pytest.LogCaptureFixture
 ) -> None:

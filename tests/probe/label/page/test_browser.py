@@ -288,6 +288,20 @@ def test_two_people_at_once_and_the_probe_shows_what_it_thinks_after_a_key(
     assert 2 <= len(both) <= 13
 
 
+def test_a_clip_that_was_answered_in_another_window_is_passed_over(here: Here, visit: Any, tmp_path: Path) -> None:
+    served = here()
+    one, other = visit(served), visit(served)
+    for page in (one, other):
+        seen(page)
+    assert one.inner_text("#name") == other.inner_text("#name")
+    take(one, "1", "Enter")
+    take(one, "2", "Enter")
+    take(other, "1", "Enter")
+    assert "was answered in another window" in other.inner_text("#alert")
+    assert other.evaluate("clip.id") == one.evaluate("clip.id")
+    assert len(labels(tmp_path).answers) == 2
+
+
 def test_who_stops_is_told_what_is_known(here: Here, visit: Any, tmp_path: Path) -> None:
     served = here(one_label=True, again=0.0)
     page = visit(served)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from oscine.probe.label.loop.settings import LoopSettings
 from oscine.probe.label.queue.files import (
     write_queue,
     write_queue_for_audacity,
+    write_queue_for_label_studio,
     write_queue_for_raven,
     write_snippets,
 )
@@ -116,6 +118,15 @@ def test_what_raven_and_audacity_save_comes_back(program: str, wood: Path, table
     assert read_filled([path], settings_of(wood, table, tmp_path)) == ReadQueue(11, 1, 0)
     for answer in read_journal(tmp_path / "labels/anna.jsonl").answers:
         assert answer.named(PRESENT) == [answer.clip.recording.partition("_")[0]]
+
+
+def test_label_studio_gets_a_task_a_clip(wood: Path, table: ClipTable, tmp_path: Path) -> None:
+    queue = queue_of(wood, tmp_path, 5)
+    write_queue_for_label_studio(queue, tmp_path / "tasks.json", find_recordings(table, wood / "recordings"))
+    tasks = [task["data"] for task in json.loads((tmp_path / "tasks.json").read_text())]
+    clips = [table.clips[chosen.number] for chosen in queue.chosen]
+    assert [(task["recording"], task["start"], task["end"]) for task in tasks] == clips
+    assert all(Path(task["audio"]).is_file() for task in tasks)
 
 
 def test_snippets_are_the_clips_in_the_order_of_the_queue(wood: Path, table: ClipTable, tmp_path: Path) -> None:
