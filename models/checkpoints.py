@@ -132,7 +132,7 @@ AUDIOSET = "AudioSet-2M"
 LIBRISPEECH = "LibriSpeech (960 h)"
 LIBRI_LIGHT = "Libri-Light (60,000 h)"
 AVES2_ALL = "AudioSet and animal sounds (esp-aves2, all)"
-AVES_BIO = "FSD50K, animal sounds of AudioSet and VGGSound"
+AVES_BIO = "FSD50K, AudioSet and VGGSound (animals)"
 AVES_ALL = "FSD50K, AudioSet, VGGSound"
 AVES_BIOX = f"{AVES_BIO}, Xeno-canto"
 AVES_BIOXN = f"{AVES_BIOX}, iNaturalist"
@@ -260,6 +260,13 @@ PUBLISHED = (
     ),
     Published("wav2vec2_large.lv60", LIBRI_LIGHT, PICKLED, "Apache-2.0", LAYOUT),
 )  # fmt: skip
+
+
+# As the tables of checkpoints.md have it: the review's BirdSet and BEANS means, and BAT's frozen AudioSet.
+START_WITH = (
+    "For birds begin with convnext_base.xcl (has learnt from labels) or bird_mae_large.xcl (has not); for other animals "
+    "with beats_base.nlm; for any sound with bat_base.as2m. To try things without a download: bird_mae_tiny.esc10."
+)
 
 
 def find_published(name: str) -> Published | None:

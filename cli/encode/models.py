@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from textwrap import fill
 
-from oscine.models.checkpoints import ARCHITECTURES, PUBLISHED, Published
+from oscine.models.checkpoints import (
+    ARCHITECTURES,
+    EMBEDDED,
+    LAYOUT,
+    PUBLISHED,
+    START_WITH,
+    UNVERIFIED,
+    Published,
+)
 from oscine.models.zoo import list_models, matches
 from oscine.probe.deploy.published_classifiers import CLASS_NAMES, CLASSIFIERS
 
 NONE = "none"  # that are known by name
 WIDTH = 100  # of sentences; rows of tables are not cut
+STATES = {
+    LAYOUT: "opened from made files in the published layout, never from the real one",
+    UNVERIFIED: "besides, something to compare with was missing",
+    EMBEDDED: "made and judged with this code",
+}
 
 
 def models(names: str = "*", /, pretrained: bool = False) -> None:
-    """List the encoders of the zoo: sizes, what they listen to, and where their weights are.
+    """List the encoders of the zoo: sizes, what they listen to, what they have learnt from, and where their weights are.
 
     Args:
         names: only those that hold this word, such as hubert, or match a pattern, such as "*_tiny".
@@ -23,28 +36,44 @@ def models(names: str = "*", /, pretrained: bool = False) -> None:
     found = sorted({row.architecture for row in rows} | {*([] if pretrained else list_models(names))})
     if not found:
         print(f"no model {'with weights to get ' if pretrained else ''}matches {names!r}; oscine models lists all")
+        print_wrapped(START_WITH)
         return
-    encoders = [describe(name) for name in found]
+    encoders = [describe(name, rows) for name in found]
     print_rows([("name", "parameters", "width", "blocks", "rate", "clip", "weights"), *encoders])
-    # By licence, for a line that named it as well would be too long for a terminal.
+    print_weights(rows)
+    print()
+    if named := [row.name for row in rows if row.name in CLASSIFIERS]:
+        print_classifiers(named)
+    states = {row.state: f"{row.state}: {STATES[row.state]}" for row in rows if row.state in STATES}
+    if states:
+        print_wrapped(f"State {'; '.join(states.values())}. Labels: whether they were used in training.")
+    if any(encoder[-1] == NONE for encoder in encoders):
+        print_wrapped(f"Weights '{NONE}': pretrain the encoder, or give a checkpoint, a file of weights.")
+    if names == "*":
+        print_wrapped(START_WITH)
+
+
+def print_weights(rows: list[Published]) -> None:
+    """Print what weights were trained on, and by licence where they are.
+
+    In tables of their own, for one with all columns would be too wide for a terminal.
+    """
+    if rows:
+        print()
+        learnt = [(row.name, "yes" if row.supervised else "no", row.data) for row in rows]
+        print_rows([("weights", "labels", "trained on"), *learnt])
     for licence in dict.fromkeys(row.licence for row in rows):
         print()
-        chosen = [(row.name, origin(row)) for row in rows if row.licence == licence]
-        print_rows([("weights", f"from (licence: {licence})"), *chosen])
-    if named := [row.name for row in rows if row.name in CLASSIFIERS]:
-        print(f"\n{asking(named)}")
-    if rows:
-        print("\ncheckpoints.md says more of each: licence, data, how far it was checked.")
-    if any(encoder[-1] == NONE for encoder in encoders):
-        print(f"Weights '{NONE}': pretrain the encoder, or give a checkpoint, a file of weights.")
+        chosen = [(row.name, row.state, origin(row)) for row in rows if row.licence == licence]
+        print_rows([("weights", "state", f"from (licence: {licence})"), *chosen])
 
 
-def asking(named: list[str]) -> str:
-    """Say how classifiers are asked, and what those of an architecture call their classes."""
-    first = f"oscine predict FOLDER --probe NAME asks the classifier of {', '.join(named)}."
+def print_classifiers(named: list[str]) -> None:
+    """Print how classifiers are asked, and what those of an architecture call their classes."""
+    print_wrapped(f"oscine predict FOLDER --probe NAME asks the classifier of {', '.join(named)}.")
     architectures = dict.fromkeys(name.partition(".")[0] for name in named)
     calls = "; ".join(f"{name} has {CLASS_NAMES[name]}" for name in architectures)
-    return "\n".join([fill(first, WIDTH), fill(f"Their classes, as --classes FILE lists them: {calls}.", WIDTH)])
+    print_wrapped(f"Their classes, as --classes FILE lists them: {calls}.")
 
 
 def origin(row: Published) -> str:
@@ -52,11 +81,11 @@ def origin(row: Published) -> str:
     return row.repository or ("oscine itself, no download" if row.by_name else f"a file: {row.file}")
 
 
-def describe(name: str) -> tuple[str, ...]:
-    """Make an encoder's row."""
+def describe(name: str, rows: list[Published]) -> tuple[str, ...]:
+    """Make an encoder's row. rows: of the weights that are listed."""
     row = ARCHITECTURES[name]
     sizes = {**row.sizes, **row.config}
-    tags = [row.name.partition(".")[2] for row in PUBLISHED if row.architecture == name]
+    tags = [row.name.partition(".")[2] for row in rows if row.architecture == name]
     return (
         name,
         f"{row.parameters / 1e6:.1f} M" if row.parameters else "in a file",
@@ -66,6 +95,10 @@ def describe(name: str) -> tuple[str, ...]:
         f"{row.seconds:g} s",
         " ".join([*tags[:1], *[f"and {len(tags) - 1} more"] * (len(tags) > 1)]) or NONE,
     )
+
+
+def print_wrapped(text: str) -> None:
+    print(fill(text, WIDTH, break_on_hyphens=False))
 
 
 def print_rows(rows: list[tuple[str, ...]]) -> None:

@@ -150,9 +150,37 @@ def test_the_table_of_models_tells_where_weights_come_from(capsys):
     models()
     out = capsys.readouterr().out
     for row in PUBLISHED:
-        [line] = [line for line in out.splitlines() if line.split() and line.split()[0] == row.name]
-        assert (row.repository or ("oscine itself" if row.state == checkpoints.EMBEDDED else row.file)) in line
+        learnt, place = (line.split() for line in out.splitlines() if line.split()[:1] == [row.name])
+        assert learnt[1:] == ["yes" if row.supervised else "no", *row.data.split()]
+        origin = row.repository or ("oscine itself, no download" if row.state == checkpoints.EMBEDDED else row.file)
+        assert place[1] == row.state
+        assert " ".join(place[2:]).removeprefix("a file: ") == origin
     assert max(len(line) for line in out.splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("names", "pretrained", "name", "tags"),
+    [
+        ("beats*", True, "beats_base", "aves2_sl_all and 2 more"),
+        ("*.xcl", False, "wav2vec2_base", "xcl"),
+        ("*_base", False, "wav2vec2_base", "ls960 and 1 more"),
+    ],
+)
+def test_an_encoders_row_tells_of_the_weights_that_are_listed(names, pretrained, name, tags, capsys):
+    models(names, pretrained)
+    [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{name} ")]
+    assert re.split("  +", row)[-1] == tags
+
+
+def test_which_encoder_to_begin_with_is_said_where_nobody_knows_a_name(capsys):
+    readme = Path(__file__).parents[3].joinpath("README.md").read_text(encoding="utf-8")
+    names = re.findall(r"\w+\.\w+(?= |;|\.)", checkpoints.START_WITH)
+    assert len(names) == 5
+    assert {*names} <= {row.name for row in PUBLISHED}
+    assert all(name in readme for name in names[:-1])
+    for asked in ("*", "birds"):
+        models(asked)
+        assert " ".join(capsys.readouterr().out.split()).endswith(checkpoints.START_WITH)
 
 
 def test_the_table_of_models_can_show_only_what_can_be_fetched(capsys):
