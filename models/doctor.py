@@ -29,7 +29,7 @@ LIBRARIES = (
 )  # fmt: skip
 PURPOSES = {
     "label": "oscine label page",
-    "onnx": "oscine export",
+    "onnx": "oscine export, perch_v2, birdnet_v3 and onnx-file:",
     "search": "searches of oscine probe",
 }  # of the extras
 FORMATS = {"WAV": "PCM_16", "FLAC": "PCM_16", "OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}

@@ -58,7 +58,8 @@ def embed(
     Args:
         recordings: a folder, a recording, or a list of recordings; several folders and recordings, too.
         out: the table to write, FILE.parquet; FILE.npz and FILE.csv are possible.
-        model: an encoder of the zoo (see oscine models), hf-hub:OWNER/REPOSITORY, or local-dir:PATH for one that was saved.
+        model: an encoder of the zoo (see oscine models), hf-hub:OWNER/REPOSITORY, local-dir:PATH for one that was saved, or
+            onnx-file:FILE.onnx that says of itself what it takes (of another oscine convert makes a folder).
         checkpoint: a file of weights for the encoder, instead of those that would be fetched.
         probe: a fitted probe's folder, in place of --model: the table gets what its last linear map reads, for oscine label.
         hop: seconds from the start of one clip to the next; a clip's length by default.
@@ -133,6 +134,8 @@ def embed(
     with say_if_lost(target), progress_bar() as bar:
         summary = embed_to_table(extractor, inputs, target, settings=settings, watcher=Reporter(bar, called))
     print_summary(summary)
+    if random_weights:
+        print(f"the embeddings are of {model} with random weights, for tests: it has learnt nothing")
     return LISTED if summary.listed else 0
 
 

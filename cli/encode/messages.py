@@ -58,10 +58,13 @@ class Reporter(Watcher):
         if forecast.clips_done:
             self.bar.say(f"going on: {counted(forecast.clips_done, 'clip is', 'clips are')} done")
         passed = time.monotonic() - self.called
+        whole = passed + forecast.seconds
+        # Of a short run as many seconds have passed before it can be said.
+        so_far = f", of which {duration(passed)} have passed" if round(whole) >= 60 else ""
         self.bar.say(
-            f"about {duration(passed + forecast.seconds)} in all, of which {duration(passed)} have passed, in "
-            f"{forecast.precision}; the table takes about {bytes_in_words(forecast.size)} "
-            f"and its journal as much until it is finished, of {bytes_in_words(forecast.free)} that are free"
+            f"about {duration(whole)} in all{so_far}, in {forecast.precision}; the table takes about "
+            f"{bytes_in_words(forecast.size)} and its journal as much until it is finished, of "
+            f"{bytes_in_words(forecast.free)} that are free"
         )
 
     def progress(self, progress: Progress) -> None:

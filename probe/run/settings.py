@@ -48,7 +48,7 @@ class ProbeRunSettings(ClipSettings):
 
     Args:
         name: of the run.
-        encoder: a model's name, or local-dir:FOLDER.
+        encoder: a model's name, hf-hub:OWNER/REPOSITORY, local-dir:FOLDER, or onnx-file:FILE.onnx.
         probe: the probe's class.
         called: the probe's name beside other runs and in published tables, such as cgp; None is by its class. No option.
         runs: folder that holds the runs.

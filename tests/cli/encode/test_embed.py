@@ -62,7 +62,7 @@ def test_the_table_is_written_and_the_exit_code_says_how_it_went(
     said = capsys.readouterr()
     assert f"{out}: 6 clips of 3 recordings, 2.7 s" in said.out
     assert "found 3 recordings, 2.7 s, 6 clips; cut short or unusable by their headers: none\n" in said.err
-    assert "about 1 s in all, of which 1 s have passed, in float32; the table takes about 1.2 kB" in said.err
+    assert "about 1 s in all, in float32; the table takes about 1.2 kB" in said.err
     assert made_by(out)["weights"] == hashlib.sha256((saved / "model.safetensors").read_bytes()).hexdigest()
     assert made_by(out)["model"] == f"local-dir:{saved}"
     assert pd.read_parquet(out)["end_time"].tolist() == [0.5, 1.0, 0.5, 1.0, 1.3, 0.4]
@@ -198,6 +198,8 @@ def test_random_weights_are_refused_unless_asked_for(
     assert "bat_tiny has no" in capsys.readouterr().err
     assert not out.exists()
     assert dispatch([*call, "--random-weights"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "the embeddings are of bat_tiny with random weights, for tests: it has learnt nothing"
     assert (made_by(out)["weights"], made_by(out)["model"]) == ("random", "bat_tiny")
     once = out.read_bytes()
     assert dispatch([*call, "--random-weights", "--overwrite"]) == 0
