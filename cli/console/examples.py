@@ -96,7 +96,7 @@ EXAMPLES = {  # by the command
     "convert": [
         "oscine convert bird_mae_base.xcl OUT",
         "oscine convert beats_base.as2m OUT --checkpoint BEATs_iter3.pt",
-        "oscine convert beats_base.nlm OUT --checkpoint naturelm.pt --prefix beats.",
+        "oscine convert onnx-file:mine.onnx OUT --rate 32000 --seconds 5",
     ],
     "doctor": [
         "oscine doctor",

@@ -133,6 +133,13 @@ class ONNXEncoder(Encoder):
         pooled = shaped(vectors.flatten(1), (self.dim,), self.embedding, "dim")
         return Features.of_patches([shaped(patches, (*self.grid, self.dim), self.patch_map, "grid and dim")], pooled)
 
+    def outputs(self) -> tuple[dict[str, str], list[str]]:
+        """Return which outputs of the file are taken, setting to name; and the names of all."""
+        there = self._open(str(self.file.device)).get_outputs()
+        settings = {"embedding": self.embedding, "patch_map": self.patch_map, "scores": self.scores}
+        taken = {name: pick(there, one, "output").name for name, one in settings.items() if one is not None}
+        return taken, [one.name for one in there]
+
     def scoring(self) -> ONNXEncoder:
         """Return an encoder of the same file whose `pooled` is the file's scores, [clip, classes]."""
         self.check_classifier()
@@ -248,7 +255,9 @@ def run(session: Any, names: list[str], inputs: dict[str, Any]) -> list[Any]:
 
 def pick(values: Sequence[Any], wanted: Output, what: str, source: object = "the ONNX file") -> Any:
     """Return the input or output of that name or place; the error says which there are."""
-    place = wanted if isinstance(wanted, int) else next((n for n, one in enumerate(values) if one.name == wanted), -1)
+    places: dict[Output, int] = {str(place): place for place in range(len(values))}  # as a command line has them
+    places |= {place: place for place in range(len(values))} | {one.name: place for place, one in enumerate(values)}
+    place = places.get(wanted, -1)
     if not 0 <= place < len(values):
         there = ", ".join(f"{number}: {one.name}" for number, one in enumerate(values))
         raise OscineError(

@@ -69,9 +69,9 @@ def stated_by(
     found = stated | dict(settings)
     if missing := sorted({"sample_rate", "seconds"} - found.keys()):
         raise OscineError(
-            f"{path} does not say what it takes; give {' and '.join(missing)} in Python, as in "
-            f"create_model('{ONNX_FILE}{path.name}', sample_rate=32000, seconds=5.0); commands take "
-            f"{LOCAL}FOLDER, which save_pretrained(encoder, 'FOLDER') writes"
+            f"{path} does not say what it takes; give {' and '.join(missing)}: oscine convert {ONNX_FILE}{path} FOLDER "
+            f"--rate 32000 --seconds 5 makes a folder, which every command takes as {LOCAL}FOLDER; in Python "
+            f"create_model('{ONNX_FILE}{path.name}', sample_rate=32000, seconds=5.0)"
         )
     return found, names, shapes_of(session, path, found)
 

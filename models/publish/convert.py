@@ -1,18 +1,22 @@
-"""Convert an official checkpoint to oscine's layout, with its source and licence beside it."""
+"""Convert an official checkpoint or an ONNX file to oscine's layout, with its source and licence beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from oscine.models.checkpoints import PUBLISHED, Published, find_published
 from oscine.models.errors import OscineError
+from oscine.models.hub.model_name import ONNX_FILE
+from oscine.models.hub.onnx_data import check_class_list
 from oscine.models.replace_outputs import is_empty, remove_empty
 from oscine.models.zoo import check_model, create_model
 
 if TYPE_CHECKING:
     from oscine.models.encoders.base.encoder import Encoder
+    from oscine.models.encoders.onnx_encoder import ONNXEncoder
 
 
 def convert_checkpoint(
@@ -31,10 +35,7 @@ def convert_checkpoint(
         raise OscineError(
             f"{checkpoint} has sha256 {found}, {row.name} has {row.sha256 or 'another'}; take the official file"
         )
-    try:
-        save_and_compare(encoder, folder)
-    except OSError as error:
-        raise OscineError(f"{folder} could not be written ({error.strerror}); make room or name another") from error
+    write(encoder, folder)
     return folder
 
 
@@ -42,12 +43,39 @@ def check_conversion(
     name: str, folder: str | Path, checkpoint: str | Path | None = None, prefix: str = ""
 ) -> Published:
     """Return the row of the zoo that would be converted; raise what is wrong with the arguments, without torch."""
-    folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and is_empty(folder)):
-        raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
+    check_folder_is_free(Path(folder))
     row = official(name)
     check_model(row.name, pretrained=checkpoint is None, checkpoint_path=checkpoint, prefix=prefix)
     return row
+
+
+def check_folder_is_free(folder: Path) -> None:
+    """Raise where a folder to write has something in it, or is none."""
+    if folder.exists() and not (folder.is_dir() and is_empty(folder)):
+        raise OscineError(f"{folder} is not empty; name another folder for the converted encoder")
+
+
+def convert_onnx_file(path: Path, folder: Path, settings: Mapping[str, Any]) -> ONNXEncoder:
+    """Write the encoder that an ONNX file computes into a folder that `local-dir:` loads, and return it.
+
+    settings: of `ONNXEncoder`, as far as the file does not say them of itself; `class_file` may be a path beside it.
+    """
+    encoder = create_model(f"{ONNX_FILE}{path}", **check_onnx_file(path, folder, settings))
+    write(encoder, folder)
+    return cast("ONNXEncoder", encoder)
+
+
+def check_onnx_file(path: Path, folder: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of an ONNX file's encoder; raise what is wrong with them, without torch."""
+    check_folder_is_free(folder)
+    check_model(f"{ONNX_FILE}{path}")
+    if (class_file := settings.get("class_file")) is None:
+        return dict(settings)
+    if Path(class_file).resolve().parent != path.resolve().parent:
+        raise OscineError(f"{class_file} does not lie beside {path}; put both into one folder")
+    name = Path(class_file).name
+    check_class_list(path, name)
+    return {**settings, "class_file": name}
 
 
 def official(name: str) -> Published:
@@ -56,6 +84,14 @@ def official(name: str) -> Published:
     if row is None:
         raise OscineError(f"no official checkpoint {name!r}; there are {', '.join(row.name for row in PUBLISHED)}")
     return row
+
+
+def write(encoder: Encoder, folder: Path) -> None:
+    """Write the folder; where it cannot be written, say so in one line."""
+    try:
+        save_and_compare(encoder, folder)
+    except OSError as error:
+        raise OscineError(f"{folder} could not be written ({error.strerror}); make room or name another") from error
 
 
 def save_and_compare(encoder: Encoder, folder: Path) -> None:

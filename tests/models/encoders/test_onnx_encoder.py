@@ -322,7 +322,8 @@ def test_settings_that_are_not_the_files_are_refused_in_a_line(
 
 
 def test_a_file_that_says_too_little_names_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(OscineError, match=r"does not say what it takes; give sample_rate and seconds in Python"):
+    words = r"does not say what it takes; give sample_rate and seconds: oscine convert onnx-file:.* FOLDER --rate 32000"
+    with pytest.raises(OscineError, match=words):
         create_model(f"onnx-file:{write_small(tmp_path)}")
 
 
