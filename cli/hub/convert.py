@@ -39,7 +39,7 @@ def convert(
     taken is printed. Needs pip install "oscine[onnx]".
 
     Args:
-        name: as oscine models --pretrained lists it, such as bird_mae_base.xcl or beats_base.as2m; or onnx-file:FILE.onnx.
+        name: as oscine models lists it, such as bird_mae_base.xcl or beats_base.as2m; or onnx-file:FILE.onnx.
         out: the folder to write; new or empty.
         checkpoint: the authors' file; without, it is fetched from their repository on the Hub.
         prefix: with which the names of the encoder's tensors begin in a file that holds more, such as "teacher.".
