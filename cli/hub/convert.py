@@ -34,9 +34,9 @@ def convert(
     Names and tensors become oscine's, strictly; nothing that the file names is run. Beside model.safetensors and config.json
     lies source.json: the file, its hash, and the licence that its authors state, which publishing carries along.
 
-    An ONNX file, onnx-file:FILE.onnx, takes a waveform [clip, samples]. What it does not say of itself say the options from
-    --rate on, of outputs their names or places from 0; other settings of ONNXEncoder take Python. Which outputs were
-    taken is printed. Needs pip install "oscine[onnx]".
+    An ONNX file, onnx-file:FILE.onnx, takes a waveform [clip, samples]. The options from --rate on tell what it does not say
+    of itself; outputs go by name, or by place from 0. Other settings of ONNXEncoder need Python. Which outputs were taken
+    is printed. Needs pip install "oscine[onnx]".
 
     Args:
         name: as oscine models lists it, such as bird_mae_base.xcl or beats_base.as2m; or onnx-file:FILE.onnx.
