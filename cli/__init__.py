@@ -192,7 +192,8 @@ def dispatch(arguments: list[str]) -> int:
         complain(f"oscine {name}: {error}")
         return MISUSED if isinstance(error, Misuse) else FAILED
     except KeyboardInterrupt as stopped:
-        complain("; ".join([f"oscine {name}: stopped", *([str(stopped) or "the same call goes on"] * (name in GO_ON))]))
+        left = str(stopped) or "the same call goes on" * (name in GO_ON)
+        complain("; ".join([f"oscine {name}: stopped", *filter(None, [left])]))
         return INTERRUPTED
 
 

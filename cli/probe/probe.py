@@ -23,7 +23,7 @@ from oscine.probe.heads.registry import PROBES
 from oscine.probe.heads.settings import HEADS
 from oscine.probe.results.run_files import FOLDS_MADE, PROBE, REPORT, SCORES
 from oscine.probe.results.runs import RESULTS
-from oscine.probe.run.settings import ProbeRunSettings, as_begun, check_run, head_of
+from oscine.probe.run.settings import ProbeRunSettings, after_stop, as_begun, check_run, head_of
 from oscine.probe.tasks.settings import TaskSettings
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ run goes on with --resume.
 
 What a frozen encoder makes of the clips is written once below --store, for every probe, fold and seed to read. RUNS/NAME
 then holds scores.json, predictions.csv (and .parquet), report.html, and probe/, which `oscine predict` and `oscine publish`
-take. Few shots leave scores.json and report.html; events in recordings (dcase2016) leave scores.json, report.html and
-probe/."""
+take; the same call finishes a run that was stopped before its report. Few shots leave scores.json and report.html; events
+in recordings (dcase2016) leave scores.json, report.html and probe/."""
 
 
 SHOWN = (
@@ -71,10 +71,13 @@ def main(arguments: list[str]) -> int | None:
         settings = fine_tuned(arguments[0], content, more, settings)
     clips = check_run(settings)
     say_loading("probe", settings.encoder)
-    from oscine.probe.run.run import run_checked
+    try:
+        from oscine.probe.run.run import run_checked
 
-    with progress_bar() as bar:
-        run = run_checked(settings, clips, bar, command=shlex.join(["oscine", "probe", *arguments]))
+        with progress_bar() as bar:
+            run = run_checked(settings, clips, bar, command=shlex.join(["oscine", "probe", *arguments]))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(after_stop(settings)) from None
     print_run(run)
     return None
 

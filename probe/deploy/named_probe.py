@@ -20,7 +20,7 @@ from oscine.models.hub.model_name import LOCAL, ModelName
 from oscine.models.zoo import check_fetchable, check_model
 from oscine.probe.deploy.classifier import Classifier
 from oscine.probe.deploy.file_classifier import EncoderClassifier
-from oscine.probe.deploy.probe_json import ENCODER, FACTS, TENSORS, encoder_name, encoder_revision, read_facts
+from oscine.probe.deploy.probe_json import ENCODER, FACTS, SCORES, TENSORS, encoder_name, encoder_revision, read_facts
 from oscine.probe.deploy.published_classifiers import explain_unknown, find_published_classifier
 
 
@@ -83,7 +83,13 @@ def probe_folder(path: str | Path) -> Path:
         near = similar_path(path)
         meant = f"did you mean {near}?" if near else explain_unknown(str(path)) or "check the path"
         raise OscineError(f"no probe in {path}: there is no such folder; {meant}")
-    return find_probe(path) or path
+    found = find_probe(path)
+    if not found and (path / SCORES).is_file():
+        raise OscineError(
+            f"no probe in {path}, which has a run's scores alone; where it was stopped, the same call of oscine probe "
+            "finishes it (--task.shots keeps no probe)"
+        )
+    return found or path
 
 
 def find_probe(path: Path) -> Path | None:

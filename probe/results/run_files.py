@@ -34,7 +34,13 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
     if found and not is_run(folder):
         raise OscineError(f"{found} is of no run that oscine probe made, and is not replaced; choose another --name")
     if scores.exists() and not overwrite:
-        raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it")
+        more = ""
+        if was_stopped(folder):
+            tuned = (folder / STATES / BEGUN).exists()
+            more = "; its run was stopped: " + (
+                "--resume goes on" if tuned else "with the settings it had, it is finished"
+            )
+        raise OscineError(f"{scores} exists; --overwrite replaces it, --name X writes others beside it{more}")
     check_own([scores, *made, folder / SEARCH, folder / STATES], folder, OWN, "oscine probe")
 
 
@@ -44,6 +50,11 @@ def is_run(folder: Path) -> bool:
     if not scores.exists():
         return has_fields(folder / PROBE / FACTS, MARK) or is_predictions(folder / PREDICTIONS)
     return not scores.stat().st_size or has_fields(scores, {"oscine", "settings", "task"})
+
+
+def was_stopped(folder: Path) -> bool:
+    """Return whether a run has scores and no report, the last that it writes: it was stopped or killed between them."""
+    return (folder / SCORES).is_file() and not (folder / REPORT).exists()
 
 
 def is_predictions(path: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -12,8 +14,9 @@ from oscine.models.encoders.base.devices import AUTO, check_device
 from oscine.models.encoders.base.features import check_layers
 from oscine.models.errors import Misuse, OscineError
 from oscine.models.files import as_path, check_name, did_you_mean
-from oscine.models.json_text import check_fields, read_json
+from oscine.models.json_text import check_fields, differences, read_json
 from oscine.models.plugins.classes import parameters_of
+from oscine.models.replace_outputs import has_fields
 from oscine.models.settings_checks import check_kind, check_settings
 from oscine.models.zoo import check_encoder, outline_of
 from oscine.probe.finetune.settings import TuningSettings, not_trainable
@@ -21,11 +24,21 @@ from oscine.probe.fit.search_space import SearchSettings, check_optuna, search_s
 from oscine.probe.fit.settings import FitSettings, check_selection
 from oscine.probe.heads.registry import PROBES
 from oscine.probe.heads.settings import CALLED, HEADS, is_framewise, no_patches
-from oscine.probe.results.run_files import BEGUN, STATES, check_replaceable, recover
+from oscine.probe.results.run_files import BEGUN, SCORES, STATES, check_replaceable, recover, was_stopped
 from oscine.probe.tasks.open import Clips, asks_for_frames, check_task, read_clips
 from oscine.probe.tasks.settings import BIRDSET, ClipSettings
 
+logger = logging.getLogger(__name__)
+
 AGAIN = "--overwrite begins anew"
+MACHINE = {
+    "device",
+    "batch_size",
+    "workers",
+    "runs",
+    "store",
+    "store_gb",
+}  # where and how fast a run goes, not what it is
 # Where published tasks are found.
 SOURCES = {
     **{
@@ -138,7 +151,7 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     """
     check_name(settings.name)
     recover(settings.folder)
-    check_replaceable(settings.folder, settings.overwrite or settings.resume)
+    check_replaceable(settings.folder, settings.overwrite or settings.resume or finishes(settings))
     settings.whole_head()
     if settings.finetune and settings.tuning.background:
         scan_folder(settings.tuning.background)
@@ -168,6 +181,34 @@ def check_run(settings: ProbeRunSettings) -> Clips:
     if clips.table:
         check_selection(settings.fit.select_every, clips.table.splits)
     return clips
+
+
+def finishes(settings: ProbeRunSettings) -> bool:
+    """Return whether a run of these settings was stopped before its report.
+
+    It is then judged again, which is logged. One that fine-tunes has states, with which --resume goes on.
+    """
+    path = settings.folder / SCORES
+    if settings.finetune or not was_stopped(settings.folder) or not has_fields(path, ("settings",)):
+        return False
+    was = read_json(path, AGAIN)["settings"]
+    now = replace(settings, head=settings.whole_head()).as_dict()
+    if not isinstance(was, dict) or differences(was, json.loads(json.dumps(now, default=str)), aside=MACHINE):
+        return False
+    logger.info("%s was stopped before its probe and report were written: it is judged again", settings.folder)
+    return True
+
+
+def after_stop(settings: ProbeRunSettings) -> str:
+    """Say what a run that was stopped has left, and which call goes on with it."""
+    if settings.finetune and (settings.folder / STATES / BEGUN).is_file():
+        instead = " instead of --overwrite" if settings.overwrite else ""
+        return f"{settings.folder / STATES} has how far it was; --resume{instead} goes on"
+    if was_stopped(settings.folder):
+        return f"{settings.folder} has its scores; the same call makes its probe and report"
+    if settings.store and not settings.embeddings:
+        return f"features that were encoded are kept below {settings.store}; the same call goes on with them"
+    return "the same call begins anew"
 
 
 def as_begun(settings: ProbeRunSettings, given: Collection[str] = ()) -> ProbeRunSettings | None:
