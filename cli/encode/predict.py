@@ -84,7 +84,7 @@ def predict(
     from oscine.models.text.class_names import read_class_list
     from oscine.probe.deploy.arguments import check_class_columns, check_detections, check_threshold
     from oscine.probe.deploy.named_probe import check_probe
-    from oscine.probe.tasks.class_names import check_known
+    from oscine.probe.tasks.class_names import as_known
 
     called = time.monotonic()
     target, share = check_target(table_of(out, detections), recordings), ALL if shard is None else parse_shard(shard)
@@ -106,7 +106,7 @@ def predict(
     check_class_columns(facts["classes"] if facts else [])
     wanted = read_class_list(classes) if classes else None
     if wanted and facts:
-        check_known(wanted, facts["classes"])
+        wanted = as_known(wanted, facts["classes"])
     with say_if_slow("predict", "finding the recordings"):
         inputs = find_inputs(recordings[0] if len(recordings) == 1 else recordings)
     say_loading("predict", str(probe))

@@ -80,6 +80,9 @@ def compare(
     where = ", ".join(map(str, runs))
     if not runs:
         tasks = list(dict.fromkeys(figure.task for figure in figures))
+    if task not in tasks:  # HSN is hsn
+        task = next((name for name in tasks if name.casefold() == (task or "").casefold()), task)
+    if not runs:
         if task not in tasks:
             asked = f"no published figures of {task!r}" if task else "nothing to compare"
             raise Misuse(f"{asked}; name runs, such as runs/probe, or with --task one of {', '.join(tasks)}")

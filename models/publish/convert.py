@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -82,7 +83,10 @@ def official(name: str) -> Published:
     """Find the row of the zoo with that name; an architecture's first one where no tag is given."""
     row = find_published(name)
     if row is None:
-        raise OscineError(f"no official checkpoint {name!r}; there are {', '.join(row.name for row in PUBLISHED)}")
+        known = [row.name for row in PUBLISHED]
+        near = get_close_matches(name, [*known, *(name.partition(".")[0] for name in known)], n=1, cutoff=0.8)
+        meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise OscineError(f"no official checkpoint {name!r}; {meant}")
     return row
 
 

@@ -24,7 +24,7 @@ from oscine.probe.heads.settings import is_framewise
 from oscine.probe.metrics.calibration import Scaling
 from oscine.probe.metrics.decisions import as_probabilities, fit_decision_rule
 from oscine.probe.metrics.sound_events import MEDIAN
-from oscine.probe.tasks.class_names import check_known
+from oscine.probe.tasks.class_names import as_known
 from oscine.probe.tasks.frame_task import FrameTask
 from oscine.probe.tasks.kinds import TaskKind
 from oscine.probe.tasks.task import Task
@@ -104,7 +104,7 @@ class FittedProbe:
 
         Their probabilities stay what they were: with softmax they are shares among all of its classes.
         """
-        check_known(classes, self.classes)
+        classes = as_known(classes, self.classes)
         places = [self.classes.index(name) for name in classes]
         return replace(
             self,

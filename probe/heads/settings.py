@@ -270,7 +270,7 @@ def choose(name: str, choices: Collection[str]) -> str:
 
 def no_patches(probe: str, encoder: str) -> str:
     """Say that a probe compares patches and an encoder has one vector a clip, and what would do."""
-    remedy = "take a probe of that, such as LinearProbe"
+    remedy = "take a probe of that: LinearProbe or MLPProbe (oscine probe linear, oscine probe mlp)"
     return f"{probe} compares the patches of a clip, {encoder} has one vector a clip; {remedy}"
 
 

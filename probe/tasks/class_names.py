@@ -38,6 +38,24 @@ def check_known(classes: Sequence[str], known: Sequence[str]) -> None:
         raise OscineError(f"the probe has no class {meant}{more}; it has {len(known)}, such as {', '.join(known[:3])}")
 
 
+def as_known(classes: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return names of classes as they are known; one written in another case is taken for it, which is logged.
+
+    Raises where a name is none of them, or could be several.
+    """
+    alike: dict[str, list[str]] = {}
+    for name in known:
+        alike.setdefault(plain(name), []).append(name)
+    meant = {name: alike.get(plain(name), []) for name in classes if name not in known}
+    taken = {name: found[0] for name, found in meant.items() if len(found) == 1}
+    if taken:
+        pairs = [f"{own} for {name}" for name, own in taken.items()]
+        logger.info("classes are named as the probe has them: %s", listed(pairs))
+    found = [taken.get(name, name) for name in classes]
+    check_known(found, known)
+    return found
+
+
 def means_no_class(name: str) -> bool:
     """Tell whether a label says by the field's convention that none of the classes sounds."""
     return name.strip().startswith("-") or plain(name) in NO_CLASS

@@ -87,7 +87,7 @@ def test_a_folder_of_runs_or_a_run_stands_for_its_results(
 
 
 def test_rows_without_the_metric_that_decides_stand_below_and_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--task", "hsn"])
+    main(["--task", "HSN"])
     out = capsys.readouterr().out
     figures = [figure for figure in published_figures() if figure.task == "hsn"]
     without = len({(one.encoder, one.probe) for one in figures if one.source == "arXiv 2602.16305, table 5"})

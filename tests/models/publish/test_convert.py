@@ -166,10 +166,16 @@ def test_a_file_that_is_not_the_official_one_is_refused(tmp_path, monkeypatch):
         convert_checkpoint("sslam_base", tmp_path / "out", file)
 
 
-@pytest.mark.parametrize("name", ["bat_tiny", "bat_bas", "hf-hub:robin/bird"])
+@pytest.mark.parametrize("name", ["bat_tiny", "bat", "hf-hub:robin/bird"])
 def test_a_name_without_an_official_checkpoint_is_refused(tmp_path, name):
     with pytest.raises(OscineError, match=r"no official checkpoint .*; there are audio_mae_base.as2m, "):
         convert_checkpoint(name, tmp_path / "out", tmp_path / "file.pt")
+
+
+def test_a_misspelt_name_is_told_which_one_is_meant(tmp_path):
+    for name, meant in {"convnext_base.xlc": "convnext_base.xcl", "bat_bas": "bat_base"}.items():
+        with pytest.raises(OscineError, match=rf"no official checkpoint '{name}'; did you mean {meant}\?"):
+            convert_checkpoint(name, tmp_path / "out")
 
 
 def convert_and_die(out: Path, file: Path, renaming: int) -> bool:

@@ -212,6 +212,7 @@ def test_some_classes_have_the_probabilities_that_they_had(hub):
     fewer = some.only(["dunnock"])
     assert torch.equal(fewer(clips), fitted(clips)[:, 4:5])
     assert fewer.classes == ["dunnock"]
+    assert fitted.only(["Tawny  Owl", "WREN"]).classes == ["tawny owl", "wren"]
 
 
 def test_a_probe_of_some_classes_is_neither_saved_nor_exported(hub, tmp_path):

@@ -71,7 +71,7 @@ def test_every_field_is_an_option_with_the_same_value_where_none_is_given() -> N
 def test_what_an_encoder_lacks_is_refused_before_it_is_opened(tmp_path: Path) -> None:
     save_pretrained(ONNXEncoder(), tmp_path / "vectors")
     vectors: dict[str, Any] = {"encoder": f"local-dir:{tmp_path / 'vectors'}", "random_weights": False}
-    whole = "compares the patches of a clip, local-dir:.*vectors has one vector a clip; take a probe of that"
+    whole = "compares the patches of a clip, local-dir:.*vectors has one vector a clip; .*oscine probe linear"
     refused: list[tuple[dict[str, Any], str]] = [
         ({"head": {"pool": "mean", "layer": 6}}, "layer 6 of an encoder with 6: choose from 0 to 5, or back from -1"),
         ({"probe": "AttentiveProbe", "head": {"layer": -7}}, "layer -7 of an encoder with 6"),

@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from oscine.probe.tasks.class_names import check_names, find_near, find_same
+from oscine.models.errors import OscineError
+from oscine.probe.tasks.class_names import as_known, check_names, find_near, find_same
 
 
 def near(*names: str) -> list[set[str]]:
@@ -80,3 +81,14 @@ def test_clips_are_counted_in_one_line_a_kind(caplog: pytest.LogCaptureFixture) 
     caplog.clear()
     check_names(dict.fromkeys(["wren", "owl", "tit"], 5), "labels.csv")
     assert not caplog.messages
+
+
+def test_a_name_in_another_case_is_the_class_where_one_alone_can_be_meant(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert as_known(["Robin", "wren"], ["wren", "robin", "owl"]) == ["robin", "wren"]
+    assert caplog.messages == ["classes are named as the probe has them: robin for Robin"]
+    assert as_known(["Owl"], ["owl", "Owl"]) == ["Owl"]
+    with pytest.raises(OscineError, match="no class OWL"):
+        as_known(["OWL"], ["owl", "Owl"])
+    with pytest.raises(OscineError, match="class robin is named twice"):
+        as_known(["robin", "Robin"], ["robin", "wren"])
