@@ -116,6 +116,8 @@ class EmbeddingExtractor(Extractor):
         compiled: bool = False,
     ) -> None:
         self.layers = _layer_numbers(encoder, layers, pools)
+        if Selection.CLS in pools:
+            encoder.say_what_cls_is()
         # Name of a column to its pool and layer; the model's own vector first.
         self.columns: dict[str, tuple[str, int]] = {}
         if Selection.POOLED in pools:

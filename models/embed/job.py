@@ -148,9 +148,9 @@ def clips_of_part(
 
 def not_finite(extractor: Extractor, name: str, start: float) -> OscineError:
     """Return the error of a clip, whose samples are finite, of which numbers came that are not."""
-    model = (extractor.encoder.provenance or {}).get("model") or type(extractor.encoder).__name__
     precision = extractor.precision
     lower = "" if precision == FLOAT32 else f", or too large for {precision}: take precision {FLOAT32}"
+    encoder = extractor.encoder
     return OscineError(
-        f"what {model} makes of {name} from {start:g} s is not finite; {extractor.encoder.not_finite}{lower}"
+        f"what {encoder.called} makes of {name} from {start:g} s is not finite; {encoder.not_finite}{lower}"
     )

@@ -33,6 +33,7 @@ class BEATs(ChunkedEncoder):
     """
 
     block_path = "encoder.layers"
+    class_token = False
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class ConvNeXt(SpectralEncoder):
     """
 
     block_path = "stages"
+    class_token = False
 
     def __init__(
         self,

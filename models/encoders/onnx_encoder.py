@@ -48,6 +48,7 @@ class ONNXEncoder(Encoder):
     trainable = False
     exportable = False
     of_a_file = True
+    class_token = False
     not_finite = "its file has no numbers for that; where it computes in float16, take the one in float32"
     file: Tensor
     class_names: Tensor

@@ -45,6 +45,7 @@ class Wav2Vec2(Encoder):
 
     block_path = "encoder.layers"
     any_length = True
+    class_token = False
     grad_checkpointing = False
 
     def __init__(
@@ -99,7 +100,7 @@ class Wav2Vec2(Encoder):
         """Scale clips, [samples] each, by what they hold, then fill shorter ones up with silence."""
         whole = max(samples or self.samples, WINDOW)
         if any(len(clip) < whole for clip in clips):
-            say_filled_up(type(self).__name__, whole / self.sample_rate)
+            say_filled_up(self.called, whole / self.sample_rate)
         scaled = [self.scaled(clip[None].float())[0] for clip in clips]
         return self.on_device(torch.stack([F.pad(clip, (0, max(0, whole - len(clip)))) for clip in scaled]))
 
@@ -121,12 +122,13 @@ class Wav2Vec2(Encoder):
 
 @cache
 def say_filled_up(encoder: str, seconds: float) -> None:
-    """Say, once for every length, that clips are filled up with silence, which such an encoder hears in all of a clip."""
+    """Say, once for every length, that clips are filled up with silence, which such an encoder hears in all of a clip.
+
+    Of shorter ones `create_model(NAME, pretrained=True, seconds=N)` makes no less: `save_pretrained` keeps it for a command.
+    """
     logger.warning(
-        "clips shorter than %g s are filled up with silence, and %s hears that in every frame of theirs; where many are "
-        "shorter, give oscine probe their --seconds N, which predict then follows; oscine embed leaves last clips out with "
-        "--shortest 0.99, or takes the local-dir:FOLDER of save_pretrained(create_model(NAME, pretrained=True, seconds=N), "
-        "FOLDER)",
+        "clips shorter than %g s are filled up with silence, which changes all of their frames in %s; where many are: "
+        "oscine probe --seconds N, oscine embed --shortest 0.99",
         seconds,
         encoder,
     )

@@ -89,8 +89,7 @@ class Encoding:
     def rounded(self, tensor: Tensor) -> np.ndarray:
         made = tensor.to(DTYPES[self.dtype])
         if not tensor.isfinite().all():
-            model = (self.encoder.provenance or {}).get("model") or type(self.encoder).__name__
-            raise OscineError(f"features of {model} are not finite; {self.encoder.not_finite}")
+            raise OscineError(f"features of {self.encoder.called} are not finite; {self.encoder.not_finite}")
         if not made.isfinite().all():
             raise OscineError(f"features reach {tensor.abs().max():.0f}, beyond float16; take dtype float32")
         return made.contiguous().cpu().numpy()

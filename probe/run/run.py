@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from oscine import __version__
 from oscine.models.encoders.base.devices import clips_at_once, pick_device
+from oscine.models.encoders.base.features import Selection
 from oscine.models.files import write_whole
 from oscine.models.locks import lock_output
 from oscine.models.progress import Bar, NoBar
@@ -64,6 +65,8 @@ def run_checked(settings: ProbeRunSettings, clips: Clips, bar: Bar, *, command: 
     name = task_name(settings)
     run = RunContext(PROBES[settings.probe], encoder, settings, bar, at_once, clips.background, command=command)
     run.maker(task)()  # a probe that cannot be built is refused before anything is written
+    if settings.head.get("pool") == Selection.CLS:
+        encoder.say_what_cls_is()
     if settings.layer_scores:
         check_layers_of(encoder, ALL_LAYERS)
     with lock_output(run.folder, "choose another --name"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -22,6 +23,8 @@ from oscine.models.errors import OscineError
 # there, too.
 TOP = ("norm", "fc_norm", "pre_norm", "norm_pre")
 NO_DECAY = ("cls_token", "pos_embed", "relative_attention_bias.weight", "grep_a")
+
+logger = logging.getLogger(__name__)
 
 name_for_export(Features, "oscine.Features")
 
@@ -50,6 +53,7 @@ class Encoder(nn.Module):
     exportable    PyTorch can follow it from the waveform on, so that it can be written as an ONNX file
     spectral      its input is a spectrogram [batch, frames, mel], in which bands can be hidden
     spatial       `Features.patches` is a map; otherwise the one vector of a clip stands for its only patch
+    class_token   `Features.cls` is a token of its own; otherwise the mean of the patches stands for it
     of_a_file     its weights are an ONNX file as a whole, from which its settings come, too
     not_finite    why features that are no numbers come, and what would do, for the error
     """
@@ -64,6 +68,7 @@ class Encoder(nn.Module):
     exportable = True
     spectral = False
     spatial = True
+    class_token = True
     of_a_file = False
     not_finite = "its weights are broken"
 
@@ -96,6 +101,17 @@ class Encoder(nn.Module):
     def device(self) -> torch.device:
         weight = next(chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if weight is None else weight.device
+
+    @property
+    def called(self) -> str:
+        """Return the name that its weights were asked for by, or its class's."""
+        return (self.provenance or {}).get("model") or type(self).__name__
+
+    def say_what_cls_is(self) -> None:
+        """Log, where it has no class token, what `Features.cls` is."""
+        if not self.class_token:
+            instead = "the mean of its patches" if self.spatial else "a clip's one vector"
+            logger.info("%s has no class token: cls is %s", self.called, instead)
 
     @property
     def num_features(self) -> int:

@@ -493,3 +493,11 @@ def test_bird_mae_says_how_to_cut_what_is_too_long():
     encoder = TINY["BirdMAE"]()
     with pytest.raises(OscineError, match=rf"112 frames \(1 s\), not 208; split_clips\(waveform, {encoder.samples}\)"):
         encoder(torch.zeros(1, 2 * encoder.samples))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_an_encoder_says_whether_cls_is_a_token_of_its_own(name):
+    encoder = shaken(name)
+    features = encoder(noise(2, encoder.samples))
+    means = features.patches.mean((2, 3))
+    assert encoder.class_token == (not torch.allclose(features.cls, means, atol=1e-5))

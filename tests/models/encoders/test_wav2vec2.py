@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchaudio.models import wav2vec2_model
 
+from oscine.models.embed.extractor import EmbeddingExtractor
 from oscine.models.encoders.wav2vec2 import Wav2Vec2, say_filled_up
 from oscine.models.errors import OscineError
 from oscine.models.hub.layouts import wav2vec2_names
@@ -213,8 +214,20 @@ def test_clips_are_scaled_each_by_itself_as_the_hubs_feature_extractor_does(gold
     assert_close(encoder(waveform).pooled, plain(scaled).pooled)
 
 
+def test_without_a_class_token_cls_is_the_mean_of_frames_and_that_is_said(golden, caplog):
+    caplog.set_level(logging.INFO, logger="oscine")
+    encoder = golden_encoder(golden)
+    features = encoder(noise(2, 8000))
+    assert torch.equal(features.cls, features.patches.mean((2, 3)))
+    EmbeddingExtractor(encoder, pools=["mean", "pooled"])
+    assert not caplog.records
+    EmbeddingExtractor(encoder, pools=["cls", "mean"])
+    assert caplog.messages == ["Wav2Vec2 has no class token: cls is the mean of its patches"]
+
+
 def test_shorter_clips_are_scaled_by_what_they_hold_then_filled_up_and_that_is_said(golden, caplog):
     encoder = golden_encoder(golden, normalise=True)
+    encoder.provenance = {"model": "hubert_base"}
     short, whole = noise(5000) + 1, noise(8000)
     made = encoder.prepare_clips([short, whole])
     assert torch.equal(made[0, :5000], encoder.prepare(short[None])[0])
@@ -222,8 +235,11 @@ def test_shorter_clips_are_scaled_by_what_they_hold_then_filled_up_and_that_is_s
     assert_close(made[1], encoder.prepare(whole[None])[0])
     encoder([short])
     assert [record.levelno for record in caplog.records] == [logging.WARNING], "once, not every time"
-    assert "clips shorter than 0.5 s are filled up with silence, and Wav2Vec2 hears that in every frame" in caplog.text
-    assert "give oscine probe their --seconds N" in caplog.text
+    assert (
+        "clips shorter than 0.5 s are filled up with silence, which changes all of their frames in hubert_base; "
+        in caplog.text
+    )
+    assert "oscine probe --seconds N, oscine embed --shortest 0.99" in caplog.text
     caplog.clear()
     encoder.prepare_clips([whole])
     encoder(short[None])
