@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
@@ -11,13 +12,16 @@ from oscine.cli.console import config
 from oscine.cli.console.command import Parser, add_class, add_fields, complain, meanings, say_loading
 from oscine.cli.console.output import progress_bar
 from oscine.models.errors import OscineError
+from oscine.models.json_text import dotted
 from oscine.models.progress import Bar
 from oscine.models.text.words import counted, length
 from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import ENCODERS, LOGS, PICTURES
-from oscine.pretrain.run.settings import ORDERS, PretrainingRunSettings, check_run
+from oscine.pretrain.run.settings import ORDERS, PretrainingRunSettings, check_run, with_own_recordings
 from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
+
+RECORDINGS = "data.recordings"
 
 if TYPE_CHECKING:
     from lightning import Callback
@@ -42,7 +46,7 @@ def main(arguments: list[str]) -> int | None:
     path = config.find("pretrain", arguments[0])
     name = config.read(path).get("method")
     METHODS.check(name, path)
-    settings = settings_of(config.parse(parser(str(name)), path, config.added("pretrain", arguments[1:])))
+    settings = parse(str(name), path, config.added("pretrain", arguments[1:]))
     check_run(settings)
     table = None
     if settings.probe_table:
@@ -65,6 +69,15 @@ def main(arguments: list[str]) -> int | None:
             f"{error}; a new run with a lower recipe.lr or a trainer.gradient_clip_val may do better"
         ) from error
     return None
+
+
+def parse(method: str, path: Path, more: list[str]) -> PretrainingRunSettings:
+    """Parse what stands behind a CONFIG; a run that goes on has its recordings, where the call names none."""
+    named = dict(dotted(config.read(path))).keys() | config.given(more)
+    if "--resume" not in more or named & {"data", RECORDINGS}:
+        return settings_of(config.parse(parser(method), path, more))
+    unnamed = config.parse(parser(method), path, [*more, f"--{RECORDINGS}", "."])  # which the parser cannot do without
+    return with_own_recordings(settings_of(unnamed))
 
 
 def parser(method: str) -> Parser:

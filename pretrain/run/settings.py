@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from oscine.models.files import as_path, check_name, did_you_mean
 from oscine.models.hub.encoder_files import SETTINGS, check_folder, encoder_folder
 from oscine.models.hub.encoder_files import check_settings as check_encoder_settings
 from oscine.models.hub.model_name import ModelName
-from oscine.models.json_text import check_same_settings, dotted
+from oscine.models.json_text import check_same_settings, dotted, shown
 from oscine.models.plugins.classes import parameters_of
 from oscine.models.settings_checks import check_kind, check_settings
 from oscine.models.text.yaml_text import read_yaml
@@ -24,6 +25,8 @@ from oscine.pretrain.distributed import is_first
 from oscine.pretrain.methods import METHODS
 from oscine.pretrain.run.files import STATE, check_replaceable, has_state_or_encoder, replaced_run, resumable
 from oscine.pretrain.settings import RECIPES, DataSettings, TrainerSettings
+
+logger = logging.getLogger(__name__)
 
 WARMUP, STEPS = "recipe.warmup", "recipe.steps"
 PACKED = (".tar", ".gz", ".parquet", ".csv", ".json")  # which a folder of shards, BirdSet's or AudioSet's holds
@@ -151,13 +154,31 @@ def check_run(settings: PretrainingRunSettings) -> None:
         _check_source(settings.init)
 
 
+def with_own_recordings(settings: PretrainingRunSettings) -> PretrainingRunSettings:
+    """Return settings with the recordings of the run of this name, as its record has them; which is logged."""
+    path = settings.folder / SETTINGS
+    if not path.exists():
+        raise OscineError(nothing_to_resume(settings))
+    data = read_yaml(path, "--overwrite begins anew").get("data")
+    named = data.get("recordings") if isinstance(data, dict) else None
+    if not isinstance(named, (list, str)):
+        raise OscineError(f"{path} names no recordings; give --data.recordings")
+    logger.info("recordings, as %s has them: %s", path, shown(named))
+    recordings = [Path(str(one)) for one in named] if isinstance(named, list) else Path(named)
+    return replace(settings, data=replace(settings.data, recordings=recordings))
+
+
+def nothing_to_resume(settings: PretrainingRunSettings) -> str:
+    return f"nothing to resume: no {settings.folder / SETTINGS}; leave out --resume to start this run"
+
+
 def check_free(settings: PretrainingRunSettings) -> None:
     """Refuse to lose a run: an existing one is resumed or overwritten only by name."""
     folder, resume = settings.folder, settings.resume
     if resume and settings.overwrite:
         raise Misuse("--resume goes on with a run and --overwrite deletes it; name one of them")
     if resume and not (folder / SETTINGS).exists():
-        raise OscineError(f"nothing to resume: no {folder / SETTINGS}; leave out --resume to start this run")
+        raise OscineError(nothing_to_resume(settings))
     if settings.overwrite:
         check_replaceable(folder)
     elif folder.exists() and not resume:

@@ -117,6 +117,22 @@ def test_init_does_not_touch_an_existing_run(capsys: pytest.CaptureFixture[str])
     assert "runs/run exists; --resume goes on with it, --overwrite deletes it" in complaint(capsys)
 
 
+def test_a_run_that_goes_on_has_the_recordings_of_its_record_where_none_are_named(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO", logger="oscine")
+    call = ["pretrain", "bird_mae_tiny", *TINY, "--name", "run", "--resume", "--recipe.steps=2"]
+    assert dispatch(call) == 1
+    assert "nothing to resume: no runs/run/settings.yaml; leave out --resume to start this run" in complaint(capsys)
+    assert pretrain("run", 1) == 0
+    assert dispatch([*call, "--change", "recipe.steps"]) == 0
+    assert "recordings, as runs/run/settings.yaml has them: 'sound'" in caplog.messages
+    assert read_state(Path("runs/run/states/last.ckpt"))["global_step"] == 2
+    capsys.readouterr()
+    assert dispatch([*call, "--data.recordings", "elsewhere"]) == 1
+    assert "runs/run/settings.yaml says data.recordings 'sound', not 'elsewhere'" in complaint(capsys)
+
+
 def test_a_run_with_init_is_resumed_as_the_same_run_without_its_source(capsys: pytest.CaptureFixture[str]) -> None:
     assert pretrain("first", 1) == 0
     assert pretrain("second", 2, "--init", "runs/first") == 0
