@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
 from typing import Any
+from urllib.request import getproxies
 
 from huggingface_hub import constants, get_session, set_client_factory
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from oscine.models.compat import client_factory, httpx, leave_out_xet
 from oscine.models.errors import OscineError
@@ -75,11 +78,17 @@ def _install() -> None:
 
 
 def _checked(client: Any) -> Any:
-    """Return a client that calls `_check` with every answer."""
-    hooks = client.event_hooks.get("response", [])
-    if _check not in hooks:
-        client.event_hooks = client.event_hooks | {"response": [_check, *hooks]}
+    """Return a client that calls `_ask` with every request and `_check` with every answer."""
+    asking, answering = (client.event_hooks.get(kind, []) for kind in ("request", "response"))
+    if _check not in answering:
+        client.event_hooks = client.event_hooks | {"request": [_ask, *asking], "response": [_check, *answering]}
     return client
+
+
+def _ask(request: Any) -> None:
+    """Look at a request if it is one of oscine's."""
+    if work := _work.get():
+        work.ask(request)
 
 
 def _check(response: Any) -> None:
@@ -112,14 +121,47 @@ class Mute:
 MUTE = Mute()
 
 
+class UnknownHost(OfflineModeIsEnabled):
+    """Raised where a host has no address: the client then looks into its cache, and does not try for half a minute."""
+
+    def __init__(self, request: Any, reason: str) -> None:
+        super().__init__(reason)
+        self.request = request
+
+
+def why_unknown(host: str) -> str:
+    """Return why a host's name has no address, "" where it has one, or where a proxy is asked for it."""
+    if getproxies():
+        return ""
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        return error.strerror or "its name has no address"
+    return ""
+
+
 class Work:
     """One step on the Hub, watched: how long it may still wait, and whether answers make sense."""
 
     def __init__(self, doing: str) -> None:
         self.doing, self.left = doing, float(MAX_WAIT)
+        self.unanswered: tuple[str, Any] | None = None  # the request that was sent last, until its answer comes
+        self.tries = 0
+
+    def ask(self, request: Any) -> None:
+        """Note a request; of one that got no answer before say so, or give up where its host has no address."""
+        asked = request.method, request.url
+        if asked != self.unanswered:
+            self.unanswered, self.tries = asked, 1
+            return
+        if reason := why_unknown(request.url.host):
+            raise UnknownHost(request, reason)
+        self.tries += 1
+        logger.info("%s does not answer for %s: try %d", answerer(request.url), self.doing, self.tries)
 
     def check(self, response: Any) -> None:
         """Look at an answer before the client acts upon it: refuse it, bound its wait, and watch its body come."""
+        self.unanswered = None
         commit = response.headers.get("X-Repo-Commit")
         if commit is not None and not COMMIT.fullmatch(commit):
             self.refuse(response, f"names the commit {commit[:60]!r}, expected 40 hexadecimal digits")

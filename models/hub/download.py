@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from oscine.models.compat import httpx
 from oscine.models.errors import OscineError
 from oscine.models.files import file_hash, git_hash
-from oscine.models.hub.client import COMMIT, HASH, THE_HUB, address_of, answerer, careful_client
+from oscine.models.hub.client import COMMIT, HASH, THE_HUB, UnknownHost, address_of, answerer, careful_client
 from oscine.models.json_text import one_line
 
 
@@ -45,6 +45,7 @@ REASONS: dict[type[Exception], str] = {
     GatedRepoError: "{repository} is open only to those whom its owners let in: ask at {hub}/{repository}; {login}",
     RepositoryNotFoundError: "the Hub shows no repository {repository}: check the name; if it is private, {login}",
     RevisionNotFoundError: "{repository} has no revision {revision}; give a branch, tag or commit of {hub}/{repository}",
+    UnknownHost: LOST,
     OfflineModeIsEnabled: NOT_HERE
     + "unset HF_HUB_OFFLINE, or `oscine download` it where there is a network and copy the cache (HF_HOME)",
     LocalEntryNotFoundError: NOT_HERE + "`oscine download` it first",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, close_session, constants
 from huggingface_hub.errors import RepositoryNotFoundError
 from safetensors.torch import save
 
@@ -380,10 +383,32 @@ def test_an_answer_that_stays_an_error_is_said_in_one_line(hub, tmp_path, status
     assert words in complaint(NAME)
 
 
-def test_no_network_is_said_in_one_line(hub):
+def test_no_network_is_said_in_one_line(hub, caplog):
+    caplog.set_level(logging.INFO, logger="oscine")
     hub.shutdown()
     hub.server_close()
     assert complaint(NAME).startswith(f"no connection to {hub.url} for config.json of robin/tiny (")
+    tries = [message for message in caplog.messages if "does not answer" in message]
+    assert tries[0] == "the Hub does not answer for config.json of robin/tiny: try 2"
+
+
+def test_where_the_hub_has_no_address_nothing_is_waited_for_and_the_cache_serves(hub, tmp_path, monkeypatch):
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    encoder, waits = seeded(), list[float]()
+    hub.add(REPOSITORY, files_of(encoder, tmp_path / "saved"))
+    create_model(NAME)
+    hub.shutdown()
+    hub.server_close()
+    close_session()  # with its connection
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(time, "sleep", waits.append)
+    assert same(create_model(NAME), encoder)
+    assert complaint("hf-hub:robin/another").startswith(
+        f"no connection to {hub.url} for config.json of robin/another (Name or service not known); check the network"
+    )
+    assert sum(waits) <= 1
 
 
 def test_a_server_that_is_no_hub_is_said_in_one_line(hub, monkeypatch):
