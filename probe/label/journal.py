@@ -16,25 +16,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from oscine import __version__
 from oscine.models.errors import OscineError
 from oscine.models.files import check_name
 from oscine.models.json_text import as_record, check_fields, check_version, fits, parse_json, shown
 from oscine.models.locks import Lock, lock_exclusive
-from oscine.models.text.class_names import check_class_names
+from oscine.models.text.class_names import check_class_names, is_name
 
 SUFFIX = ".jsonl"
 PRESENT, ABSENT, UNSURE = STATES = "present", "absent", "unsure"  # of a class in a clip, where it was asked for
 BEGIN = {"oscine": str, "annotator": str, "one_label": bool, "classes": list[str]}
 MEND = "mend that line, or move the journal away to begin anew"
+PUT_BACK = "put it back and answer again, or stop and begin again without it"
 
 
 class Clip(NamedTuple):
@@ -86,11 +87,16 @@ class Answer:
     @cached_property
     def marked(self) -> dict[str, str]:
         """The classes that are not absent, with their states."""
-        return {name: state for name, state in self.states.items() if state != ABSENT}
+        return marked(self.states)
 
     def named(self, state: str) -> list[str]:
         """Return the classes that were said to be PRESENT, ABSENT or UNSURE."""
         return [name for name, said in self.states.items() if said == state]
+
+
+def marked(states: Mapping[str, str]) -> dict[str, str]:
+    """Return the classes that are not absent, with their states."""
+    return {name: state for name, state in states.items() if state != ABSENT}
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,9 @@ class JournalContent:
 
 def journal_path(folder: str | Path, annotator: str) -> Path:
     """Return where somebody's journal lies."""
-    return Path(folder) / f"{check_name(annotator)}{SUFFIX}"
+    if not is_name(check_name(annotator)):
+        raise OscineError(f"the name {shown(annotator)} has half a letter, or too many; choose another")
+    return Path(folder) / f"{annotator}{SUFFIX}"
 
 
 def find_journals(folder: str | Path) -> list[Path]:
@@ -125,6 +133,13 @@ def read_journal(path: str | Path) -> JournalContent:
     """Read a journal as it stands."""
     path = Path(path)
     return _replay(path, _whole_lines(_read(path)))
+
+
+def check_kind(content: JournalContent, path: Path, *, one_label: bool) -> None:
+    """Raise where a journal is of another kind of labels: of one class a clip, or of any number."""
+    if content.one_label != one_label:
+        was, now = ("one class" if one else "any number of classes" for one in (content.one_label, one_label))
+        raise OscineError(f"{path} was begun with {was} a clip, this call asks for {now} a clip; call it as then")
 
 
 class Journal(AbstractContextManager["Journal"]):
@@ -162,11 +177,7 @@ class Journal(AbstractContextManager["Journal"]):
             begin = {"annotator": self.content.annotator, "one_label": one_label, "classes": [*classes]}
             return self._append("begin", {"oscine": __version__, **begin})
         self.content = _replay(self.path, lines)
-        if self.content.one_label != one_label:
-            was, now = ("one class" if one else "any number of classes" for one in (self.content.one_label, one_label))
-            raise OscineError(
-                f"{self.path} was begun with {was} a clip, this call asks for {now} a clip; call it as then"
-            )
+        check_kind(self.content, self.path, one_label=one_label)
         for name in classes:
             self.add_class(name)
 
@@ -187,8 +198,10 @@ class Journal(AbstractContextManager["Journal"]):
 
     def mark_audit(self, clip: Clip) -> None:
         """Make the first answer to a clip one of those that are judged by."""
-        if _mark(self.content.answers, clip):
+        place = _unmarked(self.content.answers, clip)
+        if place is not None:
             self._append("audit", {"clip": clip})
+            _mark(self.content.answers, place)
 
     def undo(self) -> Answer | None:
         """Take back the last answer that stands, and return it; None where there is none."""
@@ -201,19 +214,30 @@ class Journal(AbstractContextManager["Journal"]):
         """Write a line through to the disk; where that fails, nothing of it stays."""
         line = json.dumps({"kind": kind, **fields}, ensure_ascii=False).encode() + b"\n"
         try:
-            with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
-                file.truncate(self.size)  # what a write that failed, or a killed call, has left
-                file.seek(self.size)
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            with open(self.path, "r+b" if self.size else "w+b") as file:
+                self._check_untouched(file)
+                try:
+                    file.truncate(self.size)  # what a write that failed, or a killed call, has left
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    with suppress(OSError):
+                        os.truncate(self.path, self.size)
+                    raise
+        except FileNotFoundError:
+            raise OscineError(f"{self.path} is not there any more; {PUT_BACK}") from None
         except OSError as error:
-            with suppress(OSError):
-                os.truncate(self.path, self.size)
             raise OscineError(
                 f"{self.path} cannot be written: {error.strerror or error}; make room, then answer again"
             ) from None
         self.size += len(line)
+
+    def _check_untouched(self, file: BinaryIO) -> None:
+        """Raise where the file does not end a line where this journal did, and go there: nobody else may write it."""
+        file.seek(max(self.size - 1, 0))
+        if self.size and file.read(1) != b"\n":
+            raise OscineError(f"{self.path} was changed by another program; {PUT_BACK}")
 
     def close(self) -> None:
         held, self.held = self.held, None
@@ -268,7 +292,9 @@ def _take(content: JournalContent, line: dict[str, Any], source: str) -> None:
     if kind == "answer":
         content.answers.append(_answer(line, source, content.classes))
     elif kind == "audit":
-        _mark(content.answers, _clip(line, source))
+        place = _unmarked(content.answers, _clip(line, source))
+        if place is not None:
+            _mark(content.answers, place)
     elif kind == "undo" and content.answers:
         content.answers.pop()
     elif kind == "class":
@@ -298,10 +324,12 @@ def _clip(line: dict[str, Any], source: str) -> Clip:
     return clip
 
 
-def _mark(answers: list[Answer], clip: Clip) -> bool:
-    """Mark the first answer to a clip as one that is judged by; return whether there is one that was not."""
+def _unmarked(answers: Sequence[Answer], clip: Clip) -> int | None:
+    """Find the first answer to a clip; None where there is none, or it is one of those that are judged by already."""
     place = next((place for place, answer in enumerate(answers) if answer.clip == clip and not answer.again), None)
-    if place is None or answers[place].audit:
-        return False
+    return None if place is None or answers[place].audit else place
+
+
+def _mark(answers: list[Answer], place: int) -> None:
+    """Mark an answer as one that is judged by."""
     answers[place] = replace(answers[place], audit=True)
-    return True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,30 +30,43 @@ class Known(NamedTuple):
 
 
 def write_known(loop: LabelLoop, recordings: Path, command: str) -> Known:
-    """Write labels, probe, and the page that says what is known now, beside the journals.
+    """Write labels, probe, and the page that says what is known now, beside the journals; one call after the other.
 
     What cannot be written is said on the page. recordings: the folder that was embedded.
     """
     loop.wait()
+    with loop.writing:
+        return _write_known(loop, recordings, command)
+
+
+def _write_known(loop: LabelLoop, recordings: Path, command: str) -> Known:
     judged = judge_audit(loop.audit_answers(), loop.classes, one_label=loop.settings.one_label)
     files, faults, people = list[Path](), list[str](), list[AnnotatorReport]()
-    try:
+    with _saying(faults, "No labelled table was written"):
         people = write_labels(loop.folder, recordings).reports
         files.append(loop.folder / LABELS)
-    except OscineError as error:
-        faults.append(f"No labelled table was written: {error}.")
-    try:
+    with _saying(faults, "No probe was written"):
         if learnt := loop.learn_all():
             files.append(write_probe(loop.table, learnt, judged, loop.folder))
         else:
             faults.append("No probe was written: there is nothing to tell apart yet.")
-    except OscineError as error:
-        faults.append(f"No probe was written: {error}.")
     report = known_report(loop, judged, people)
     end_report(report, files, faults, encoder=loop.table.made_by["model"] or "ENCODER", command=command)
-    path = loop.folder / PAGE
-    write_report(report, path)
-    return Known(report.html(), [*files, path], faults)
+    with _saying(faults, "This page was not kept"):
+        write_report(report, loop.folder / PAGE)
+        files.append(loop.folder / PAGE)
+    return Known(report.html(), files, faults)
+
+
+@contextmanager
+def _saying(faults: list[str], what: str) -> Iterator[None]:
+    """Add to the faults what keeps a block from its end, such as a full disk."""
+    try:
+        yield
+    except OscineError as error:
+        faults.append(f"{what}: {error}.")
+    except OSError as error:
+        faults.append(f"{what}: {error.strerror or error}; make room, then finish again.")
 
 
 def end_report(report: Report, files: Sequence[Path], faults: Sequence[str], *, encoder: str, command: str) -> None:

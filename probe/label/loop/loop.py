@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +15,13 @@ import numpy as np
 from oscine.models.errors import OscineError
 from oscine.models.json_text import one_line
 from oscine.models.text.words import counted
+from oscine.probe.label.class_names import check_asked
 from oscine.probe.label.journal import (
     ABSENT,
     Answer,
     Journal,
     JournalContent,
+    check_kind,
     find_journals,
     journal_path,
     read_journal,
@@ -81,6 +83,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
         self.progress = Progress(table, settings)
         self.notice = ""
         self.changed = Condition()  # its lock guards everything here
+        self.writing = Lock()  # held by who writes what is known
         self.stopped = False
         self.since = 0  # answers since the last batch was chosen
         self.unlearn = False  # whether an answer was taken back that the probe has learnt
@@ -115,7 +118,10 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
     def add_class(self, name: str) -> None:
         """Ask for one more class from now on, whoever answers."""
         with self.changed:
-            self._know_class(name.strip())
+            name = name.strip()
+            if name not in self.classes:
+                check_asked([name], "the new class", "give another name", self.classes)
+                self._know_class(name)
 
     def _know_class(self, name: str) -> None:
         for journal in self.journals.values():
@@ -136,7 +142,9 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
         with self.changed:
             chosen = next((one for one in self.handing_out.held.get(who, ()) if one.number == number), None)
             if chosen is None:
-                raise OscineError("this clip was answered in another window; the next one is shown")
+                raise OscineError(
+                    "this clip was answered in another window; the next one is shown, and undo takes that answer back"
+                )
             answer = self.journals[who].add(self._as_answer(who, chosen, given))
             self.handing_out.answered(who, number)
             if not answer.again:
@@ -220,7 +228,10 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
     def _read_others(self) -> None:
         """Read the journals that this process does not write."""
         paths = [path for path in find_journals(self.folder) if path.stem not in self.journals]
-        self.others = {content.annotator: content for content in map(read_journal, paths)}
+        contents = [*map(read_journal, paths)]
+        for path, content in zip(paths, contents, strict=True):
+            check_kind(content, path, one_label=self.settings.one_label)
+        self.others = {content.annotator: content for content in contents}
         for content in self.others.values():
             for name in content.classes:
                 self._know_class(name)
@@ -244,10 +255,22 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
                 if self.stopped:
                     return
                 self.choosing = True
-            self.next_batch()
-            with self.changed:
-                self.choosing = False
-                self._wake()
+            try:
+                self.next_batch()
+            except Exception as error:  # such as a full disk: people go on, and nobody waits for a thread that died
+                self._say_failed(error)
+            finally:
+                with self.changed:
+                    self.choosing = False
+                    self._wake()
+
+    def _say_failed(self, error: Exception) -> None:
+        logger.warning(
+            "the next clips were not chosen: %s", one_line(error), exc_info=not isinstance(error, OscineError)
+        )
+        with self.changed:
+            self.notice = f"The next clips were not chosen ({one_line(error)}); they come at random until that works."
+            self.failed = True
 
     def wait(self) -> None:
         """Wait until everything that was answered is learnt, and the next clips are chosen."""

@@ -13,7 +13,8 @@ import uvicorn
 
 from oscine.models.errors import OscineError
 from oscine.models.files import check_name
-from oscine.models.text.class_names import check_class_names, read_class_list
+from oscine.models.text.class_names import read_class_list
+from oscine.probe.label.class_names import check_asked
 from oscine.probe.label.loop.clips import find_recordings, read_clips
 from oscine.probe.label.loop.known import Known, write_known
 from oscine.probe.label.loop.loop import LabelLoop
@@ -56,7 +57,7 @@ def serve_page(settings: PageSettings, opened: Callable[[str], None]) -> Known |
     opened: told the page's address once it can be opened.
     """
     names = read_class_list(settings.classes)
-    check_class_names(names, settings.classes, "correct the list")
+    check_asked(names, settings.classes, "correct the list")
     local = settings.host in LOCAL_HOSTS
     who = check_name(settings.who)
     table = read_clips(settings.table, settings.column)

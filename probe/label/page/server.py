@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from oscine.models.errors import OscineError
 from oscine.models.json_text import check_fields, parse_json
-from oscine.probe.label.journal import STATES
+from oscine.probe.label.journal import STATES, marked
 from oscine.probe.label.loop.loop import Given, LabelLoop
 from oscine.probe.label.page.guard import Guard
 from oscine.probe.label.page.sounds import SLOWER, Sounds
@@ -87,6 +87,8 @@ class Questions:
                 return JSONResponse(await run_in_threadpool(act, content))
             except OscineError as error:
                 return JSONResponse({"error": str(error)}, 409)
+            except OSError as error:
+                return JSONResponse({"error": f"{error.strerror or error}; make room, then try again"}, 409)
 
         return endpoint
 
@@ -100,16 +102,20 @@ class Questions:
     def _answer(self, content: dict[str, Any]) -> dict[str, Any]:
         check_fields(content, ANSWER, "the answer", RELOAD)
         who, loop = self._person(content), self.site.loop
-        states = content["states"]
+        states, skipped = content["states"], content["skipped"]
         if wrong := next((state for state in states.values() if state not in STATES), None):
             raise OscineError(f"a class is {wrong[:20]!r}, expected {', '.join(STATES)}; {RELOAD}")
         with loop.changed:
             own = loop.journals[who].content.answers
             clip = loop.table.clips[content["clip"]] if 0 <= content["clip"] < len(loop.table.clips) else None
             # The very answer was written, and the word that it was did not reach the page.
-            written = len(own) == content["position"] + 1 and own[-1].clip == clip
+            written = (
+                len(own) == content["position"] + 1
+                and (own[-1].clip, own[-1].skipped) == (clip, skipped)
+                and own[-1].marked == ({} if skipped else marked(states))
+            )
             if not written:
-                loop.answer(who, content["clip"], Given(states, content["skipped"], content["heard"], content["taken"]))
+                loop.answer(who, content["clip"], Given(states, skipped, content["heard"], content["taken"]))
             return self._describe(who)
 
     def _undo(self, content: dict[str, Any]) -> dict[str, Any]:

@@ -238,3 +238,20 @@ def test_an_undo_of_nothing_is_refused(path: Path) -> None:
 def test_no_journal_is_said_in_a_line(path: Path) -> None:
     with pytest.raises(OscineError, match=r"no journal .*anna.jsonl; oscine label page writes one"):
         read_journal(path)
+
+
+def test_a_journal_that_is_moved_or_cut_meanwhile_is_said_and_never_filled_with_nothing(path: Path) -> None:
+    with Journal(path, CLASSES) as journal:
+        kept = [journal.add(answer(number)) for number in range(2)]
+        whole, away = path.read_bytes(), path.with_name("away")
+        path.rename(away)
+        with pytest.raises(OscineError, match=r"anna\.jsonl is not there any more; put it back and answer again"):
+            journal.add(answer(2))
+        assert not path.exists()
+        path.write_bytes(whole[:-20])
+        with pytest.raises(OscineError, match=r"anna\.jsonl was changed by another program; put it back"):
+            journal.add(answer(2))
+        assert path.read_bytes() == whole[:-20]
+        away.replace(path)
+        kept.append(journal.add(answer(2)))
+    assert read_journal(path).answers == kept

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from oscine.models.errors import OscineError
-from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Clip, read_journal
+from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Clip, Journal, read_journal
 from oscine.probe.label.loop.audit import audit_order, audited
 from oscine.probe.label.loop.clips import ClipTable
 from oscine.probe.label.loop.handing_out import APART
@@ -277,3 +277,25 @@ def test_goal_needs_what_the_page_does_not_take(begin: Begin, tmp_path: Path) ->
     with pytest.raises(OscineError, match="goal needs the classes that are sought"):
         begin(strategy="goal")
     assert not (tmp_path / "labels").exists()
+
+
+def test_a_disk_that_is_full_while_clips_are_chosen_stops_nobody(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(journal: Journal, clip: Clip) -> None:
+        raise OscineError("anna.jsonl cannot be written: No space left on device; make room, then answer again")
+
+    with begin(one_label=True, audit=0.5, again=0.0) as loop:
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "mark_audit", full)
+            label(loop, count=25)  # waits after every answer
+        assert loop.worker.is_alive()
+        assert "The next clips were not chosen (anna.jsonl cannot be written" in loop.notice
+        label(loop, count=10)
+        assert loop.notice == ""
+        assert len(loop.votes()) == 35
+
+
+def test_a_journal_of_the_other_kind_of_labels_is_refused_before_anybody_answers(begin: Begin) -> None:
+    with begin(people=("ben",), one_label=True):
+        pass
+    with pytest.raises(OscineError, match=r"ben.jsonl was begun with one class a clip, this call asks for any number"):
+        begin(people=("anna",))

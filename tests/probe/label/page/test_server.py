@@ -6,6 +6,7 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,44 @@ def test_a_recording_that_cannot_be_read_is_said_and_can_be_skipped(
         path.write_bytes(whole)
     assert ask("answer", **answer(said) | {"skipped": True})["answered"] == 1
     assert read_journal(loop.folder / "anna.jsonl").answers[0].skipped
+
+
+def test_another_answer_to_the_same_clip_is_refused_not_swallowed(ask: Ask, loop: LabelLoop) -> None:
+    sent = answer(ask("begin"), wren=PRESENT)
+    ask("answer", **sent)
+    for change in ({"states": {"robin": PRESENT}}, {"states": {}}, {"states": {}, "skipped": True}):
+        assert "in another window" in ask("answer", 409, **sent | change)["error"]
+    assert ask("answer", **sent | {"states": {"wren": PRESENT, "robin": ABSENT}})["answered"] == 1
+    assert [one.marked for one in read_journal(loop.folder / "anna.jsonl").answers] == [{"wren": PRESENT}]
+
+
+def test_who_finishes_on_a_full_disk_is_told_and_finishes_later(
+    ask: Ask, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("answer", **answer(ask("begin"), wren=PRESENT))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        patched.setattr("oscine.probe.label.loop.known.write_report", full)
+        assert ask("finish") == {}
+        page = client.get("/known.html").text
+        assert "No labelled table was written: " in page
+        assert "No space left on device" in page
+    ask("finish")
+    assert "No labelled table" not in client.get("/known.html").text
+
+
+def test_four_who_finish_at_once_are_all_answered(ask: Ask, loop: LabelLoop) -> None:
+    for bird in [*BIRDS] * 4:
+        ask("answer", **answer(ask("begin"), **{bird: PRESENT}))
+    with ThreadPoolExecutor(4) as threads:
+        assert [*threads.map(lambda _: ask("finish"), range(4))] == [{}] * 4
+    assert (loop.folder / "probe").is_dir()
+
+
+def test_half_a_letter_in_a_name_is_refused_in_a_line(client: TestClient) -> None:
+    left = client.post("/api/begin", content=rb'{"who": "a\ud800"}')
+    assert (left.status_code, "half a letter" in left.json()["error"]) == (409, True)
