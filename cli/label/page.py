@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import shlex
 import sys
-import webbrowser
 from pathlib import Path
 
 from oscine.cli.console.command import say_loading
@@ -66,13 +65,11 @@ def page(
     loop = LoopSettings(one_label=one_label, strategy=strategy, batch=batch, seed=seed, overlap=overlap)
     settings = PageSettings(
         table, recordings, classes, labels, name or getpass.getuser(),
-        host=host, port=port, column=column, loop=loop, command=command,
+        host=host, port=port, column=column, loop=loop, browser=not no_browser, command=command,
     )  # fmt: skip
 
     def opened(address: str) -> None:
         print(f"label here: {address}\nCtrl-C stops; every answer is kept in {labels}", flush=True)
-        if not no_browser:
-            webbrowser.open(address)
 
     known = serve_page(settings, opened)
     if known:

@@ -142,6 +142,15 @@ def check_kind(content: JournalContent, path: Path, *, one_label: bool) -> None:
         raise OscineError(f"{path} was begun with {was} a clip, this call asks for {now} a clip; call it as then")
 
 
+def hold(path: Path, doing: str, remedy: str) -> Lock:
+    """Hold a file in a folder of labels alone, which is made; an error names who has it. doing, remedy: for that."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return lock_exclusive(path.with_name(f".{path.name}.lock"), doing, remedy)
+    except OSError as error:
+        raise OscineError(f"{path} cannot be written: {error.strerror or error}; choose another folder") from None
+
+
 class Journal(AbstractContextManager["Journal"]):
     """A journal that this process alone writes, until it is closed.
 
@@ -151,16 +160,7 @@ class Journal(AbstractContextManager["Journal"]):
     def __init__(self, path: str | Path, classes: Sequence[str], *, one_label: bool = False) -> None:
         self.path = Path(path)
         check_class_names(classes, "the list of classes", "give names, each once")
-        doing = f"writing {self.path}"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.held: Lock | None = lock_exclusive(
-                self.path.with_name(f".{self.path.name}.lock"), doing, "take another name"
-            )
-        except OSError as error:
-            raise OscineError(
-                f"{self.path} cannot be written: {error.strerror or error}; choose another folder"
-            ) from None
+        self.held: Lock | None = hold(self.path, f"writing {self.path}", "take another name")
         try:
             self._open(classes, one_label)
         except BaseException:

@@ -8,6 +8,7 @@ const SPEEDS = [0.25, 0.5, 0.75, 1, 1.5, 2, 3];
 const TOPS = [0, 16000, 8000, 4000, 2000]; // Hz; 0 is all that the recording has
 const SHOWN = { first: "probe: after a key", always: "probe: shown", never: "probe: hidden" };
 const PRESENT = "present", UNSURE = "unsure", ABSENT = "absent";
+const ANSWERS = { taken: "Enter", nothing: "n", skipped: "s" };
 const RETRY = 1000; // milliseconds until a server that does not answer is asked again
 
 const audio = $("audio");
@@ -18,7 +19,8 @@ let clip = null;
 let answer = new Map(); // class to PRESENT or UNSURE; the others are absent
 let latest = ""; // the class that was toggled last
 let touched = false; // whether a key was pressed: browsers play no sound before
-let busy = false;
+let busy = false; // an answer is on its way: the clip on the screen is not the next one yet
+let early = []; // what was pressed meanwhile
 let heard = 0, playedAt = null; // seconds of sound that were played
 let taken = 0, seenAt = null; // milliseconds for which the clip was seen
 const settings = { speed: 1, slow: false, top: 0, shown: "first", ...stored() };
@@ -63,19 +65,33 @@ async function send(path, content) {
   }
 }
 
+// Sends, and shows what came of it; returns whether the server took it.
 async function act(path, content) {
-  if (busy) return;
+  if (busy) return false;
   busy = true;
   document.body.setAttribute("aria-busy", "true");
+  let said = null;
   try {
-    const said = await send(path, { who, ...content });
+    said = await send(path, { who, ...content });
     if (said) show(said);
     else show(await ask("api/begin", { who })); // perhaps it was answered in another window
   } catch { /* what was told stays */
   } finally {
     busy = false;
     document.body.removeAttribute("aria-busy");
+    catchUp(said !== null);
   }
+  return said !== null;
+}
+
+// Classes that were pressed before the next clip was there are of that one; nobody has answered a clip unseen.
+function catchUp(taken) {
+  const pressed = early;
+  early = [];
+  if (!taken) return;
+  for (const one of pressed) if (one.mark) one.mark();
+  const unseen = pressed.find((one) => !one.mark);
+  if (unseen) tell(`${unseen.key} came before this clip was on the screen; press it again.`);
 }
 
 // ---- a clip
@@ -239,6 +255,7 @@ function nextRange() {
 
 function toggle(name) {
   if (!clip || !name) return;
+  if (busy) return void early.push({ mark: () => toggle(name) });
   if (answer.get(name) === PRESENT) answer.delete(name);
   else {
     if (session.one_label) answer.clear();
@@ -250,13 +267,15 @@ function toggle(name) {
 }
 
 function unsure() {
+  if (busy) return void early.push({ mark: unsure });
   if (!latest) return tell("First say which class: u marks the last one that you chose.");
   answer.set(latest, answer.get(latest) === UNSURE ? PRESENT : UNSURE);
   draw();
 }
 
 function take(kind) {
-  if (!clip || busy) return;
+  if (busy) return void early.push({ key: ANSWERS[kind] });
+  if (!clip) return;
   if (kind === "taken" && session.one_label && !answer.size) return tell("Choose the class that sounds, or press n where none does.");
   pause();
   if (seenAt !== null) taken += performance.now() - seenAt;
@@ -266,6 +285,7 @@ function take(kind) {
 }
 
 function undo() {
+  if (busy) return void early.push({ key: "⌫" });
   pause();
   act("api/undo", {});
 }
@@ -401,15 +421,15 @@ function drawChoices() {
   $("found").children[chosen]?.scrollIntoView({ block: "nearest" });
 }
 
-async function choose(at) {
-  const one = choices[at];
-  if (!one) return;
+function choose(at) {
+  if (!choices[at]) return;
   $("search").close();
-  if (one.added) {
-    const said = await send("api/class", { who, name: one.name });
-    if (!said) return;
-    show(said);
-  }
+  mark(choices[at]);
+}
+
+async function mark(one) {
+  if (busy) return void early.push({ mark: () => mark(one) });
+  if (one.added && !(await act("api/class", { name: one.name }))) return;
   if (answer.get(one.name) !== PRESENT || !one.added) toggle(one.name);
 }
 
@@ -482,9 +502,13 @@ $("name-dialog").addEventListener("close", () => {
   else if (!who) askName();
 });
 $("finish").addEventListener("click", async () => {
+  if (busy) return;
+  busy = true;
   pause();
   tell("Writing labels, probe and page …");
   const said = await send("api/finish", { who });
+  busy = false;
+  early = [];
   if (said) location.href = `known.html?${new URLSearchParams({ key: KEY, who })}`;
 });
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from oscine.models.errors import OscineError
 from oscine.models.files import check_name
 from oscine.models.text.class_names import read_class_list
 from oscine.probe.label.class_names import check_asked
+from oscine.probe.label.journal import hold
 from oscine.probe.label.loop.clips import find_recordings, read_clips
 from oscine.probe.label.loop.known import Known, write_known
 from oscine.probe.label.loop.loop import LabelLoop
 from oscine.probe.label.loop.settings import LoopSettings
+from oscine.probe.label.page.browser import open_page
 from oscine.probe.label.page.server import Site, make_app
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -36,6 +38,7 @@ class PageSettings:
     labels      the folder of the journals, and of all that comes of them
     who         the person's name
     host, port  where to serve; a port that is taken is replaced by a free one
+    browser     open it in this account's browser
     command     that made the page, for its end
     """
 
@@ -48,6 +51,7 @@ class PageSettings:
     port: int = 8765
     column: str | None = None
     loop: LoopSettings = field(default_factory=LoopSettings)
+    browser: bool = False
     command: str = ""
 
 
@@ -63,24 +67,39 @@ def serve_page(settings: PageSettings, opened: Callable[[str], None]) -> Known |
     table = read_clips(settings.table, settings.column)
     places = find_recordings(table, settings.recordings)
     bound = bind(settings.host, settings.port)
-    key = secrets.token_urlsafe(KEY_BYTES)
-    with LabelLoop(table, settings.labels, names, settings.loop, recordings=list(places)) as loop:
+    # Only one server knows who has which clip in their hands: two would ask for the same ones.
+    asking, remedy = f"asking for labels in {settings.labels}", "open its page, under another name (&who=NAME)"
+    with (
+        LabelLoop(table, settings.labels, names, settings.loop, recordings=list(places)) as loop,
+        hold(settings.labels / "page", asking, remedy),
+    ):
         if local:
-            loop.join(who)  # a journal that another server writes is refused before the page opens
+            loop.join(who)  # a journal that another process writes is refused before the page opens
 
         def finish() -> str:
             return write_known(loop, settings.recordings, settings.command).page
 
-        site = Site(loop, places, who if local else "", finish)
-        app = make_app(site, key, () if local else (settings.host,))
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=PATIENCE
-        )
-        server = Server(config)
-        server.opened = lambda: opened(address(settings.host, bound.getsockname()[1], key))
-        with suppress(KeyboardInterrupt):  # which uvicorn hands on once it has ended
-            server.run(sockets=[bound])
+        _serve(Site(loop, places, who if local else "", finish), settings, bound, opened=opened)
         return write_known(loop, settings.recordings, settings.command) if loop.votes() else None
+
+
+def _serve(site: Site, settings: PageSettings, bound: socket.socket, *, opened: Callable[[str], None]) -> None:
+    """Serve a site until somebody stops it."""
+    key = secrets.token_urlsafe(KEY_BYTES)
+    app = make_app(site, key, () if settings.host in LOCAL_HOSTS else (settings.host,))
+    server = Server(
+        uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=PATIENCE)
+    )
+    with ExitStack() as at_the_end, suppress(KeyboardInterrupt):  # which uvicorn hands on once it has ended
+
+        def tell() -> None:
+            here = address(settings.host, bound.getsockname()[1], key)
+            opened(here)
+            if settings.browser:
+                at_the_end.enter_context(open_page(here, settings.labels))
+
+        server.opened = tell
+        server.run(sockets=[bound])
 
 
 class Server(uvicorn.Server):

@@ -302,6 +302,45 @@ def test_a_clip_that_was_answered_in_another_window_is_passed_over(here: Here, v
     assert len(labels(tmp_path).answers) == 2
 
 
+def test_what_is_pressed_while_an_answer_is_on_its_way_is_of_the_next_clip_and_answers_none_unseen(
+    here: Here, visit: Any, tmp_path: Path
+) -> None:
+    page = visit(here(again=0.0))
+    seen(page)
+    held, before = list[Any](), page.title()
+    page.route("**/api/answer", lambda route: held.append(route))
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    while not held:
+        page.wait_for_timeout(10)
+    for key in ("2", "Enter", "3", "u"):
+        page.keyboard.press(key)
+    held[0].continue_()
+    page.wait_for_function("before => document.title !== before", arg=before)
+    seen(page)
+    assert len(held) == 1
+    page.unroute("**/api/answer")
+    states = page.locator("#classes button").evaluate_all("all => all.map(one => one.getAttribute('aria-pressed'))")
+    assert states == ["false", "true", "mixed"]
+    assert page.inner_text("#alert") == "Enter came before this clip was on the screen; press it again."
+    take(page, "Enter")
+    assert [one.marked for one in labels(tmp_path).answers] == [
+        {"dunnock": PRESENT}, {"robin": PRESENT, "wren": UNSURE}
+    ]  # fmt: skip
+
+
+def test_another_answer_in_another_window_is_not_lost_in_silence(here: Here, visit: Any, tmp_path: Path) -> None:
+    served = here(again=0.0)
+    one, other = visit(served), visit(served)
+    for page in (one, other):
+        seen(page)
+    take(one, "1", "Enter")
+    take(other, "2", "Enter")
+    assert "was answered in another window" in other.inner_text("#alert")
+    assert other.evaluate("clip.id") == one.evaluate("clip.id")
+    assert [answer.marked for answer in labels(tmp_path).answers] == [{"dunnock": PRESENT}]
+
+
 def test_who_stops_is_told_what_is_known(here: Here, visit: Any, tmp_path: Path) -> None:
     served = here(one_label=True, again=0.0)
     page = visit(served)
