@@ -3,7 +3,8 @@
 A journal, `labels/NAME.jsonl`, is only ever appended to. Its lines are objects of JSON with a `kind`:
 
     begin    annotator, one_label, classes; the first line
-    class    a name that was added later on; no earlier answer was asked for it
+    class    a name that was added later on, `own` by this person; no earlier answer was asked for it
+    remove   a name that was added by mistake; no answer was asked for it
     answer   what `Answer` holds
     audit    a clip, answered before, that is one of those that are judged by
     undo     takes back the last answer that stands
@@ -104,12 +105,19 @@ class JournalContent:
     """A journal as it stands: answers that were taken back are gone.
 
     classes  of the last line, in the order in which they came up
+    added    classes that this person has added, with how many answers stood by then
     """
 
     annotator: str
     one_label: bool
     classes: list[str]
     answers: list[Answer]
+    added: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def last_added(self) -> str:
+        """The class that this person has added since their last answer that stands; "" where there is none."""
+        return next((name for name, stood in reversed(self.added.items()) if stood >= len(self.answers)), "")
 
     @property
     def first_answers(self) -> list[Answer]:
@@ -181,13 +189,19 @@ class Journal(AbstractContextManager["Journal"]):
         for name in classes:
             self.add_class(name)
 
-    def add_class(self, name: str) -> None:
-        """Ask for one more class from now on; one that is known already changes nothing."""
+    def add_class(self, name: str, *, own: bool = False) -> None:
+        """Ask for one more class from now on; one that is known already changes nothing. own: as this person wants."""
         if name in self.content.classes:
             return
         check_class_names([name], "the new class", "give another name")
-        self._append("class", {"name": name})
-        self.content.classes.append(name)
+        self._append("class", {"name": name, "own": own})
+        _add_class(self.content, name, own=own)
+
+    def remove_class(self, name: str) -> None:
+        """Ask for a class no more, and as if no answer had been asked for it."""
+        if name in self.content.classes:
+            self._append("remove", {"name": name})
+            _remove_class(self.content, name)
 
     def add(self, answer: Answer) -> Answer:
         """Put an answer on disk, with the time of the day; return it so."""
@@ -300,10 +314,28 @@ def _take(content: JournalContent, line: dict[str, Any], source: str) -> None:
     elif kind == "class":
         check_fields(line, {"name": str}, source, MEND)
         check_class_names([*content.classes, line["name"]], source, MEND)
-        content.classes.append(line["name"])
+        _add_class(content, line["name"], own=line.get("own") is True)
+    elif kind == "remove":
+        check_fields(line, {"name": str}, source, MEND)
+        _remove_class(content, line["name"])
     else:
         nothing = kind == "undo"
         raise OscineError(f"{source} is {'an undo of nothing' if nothing else f'of kind {shown(kind)}'}; {MEND}")
+
+
+def _add_class(content: JournalContent, name: str, *, own: bool) -> None:
+    content.classes.append(name)
+    if own:
+        content.added[name] = len(content.answers)
+
+
+def _remove_class(content: JournalContent, name: str) -> None:
+    content.classes[:] = [one for one in content.classes if one != name]
+    content.added.pop(name, None)
+    for place, answer in enumerate(content.answers):
+        if name in answer.states:
+            states = {one: state for one, state in answer.states.items() if one != name}
+            content.answers[place] = replace(answer, states=states)
 
 
 def _answer(line: dict[str, Any], source: str, classes: Sequence[str]) -> Answer:

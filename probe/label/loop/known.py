@@ -13,7 +13,7 @@ from oscine.models.text.words import counted, duration
 from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Answer
 from oscine.probe.label.loop.judged import Judged, judge_audit
 from oscine.probe.label.loop.loop import LabelLoop
-from oscine.probe.label.loop.outcome import LABELS, write_labels, write_probe
+from oscine.probe.label.loop.outcome import LABELS, WrittenLabels, write_labels, write_probe
 from oscine.probe.label.votes.annotators import AnnotatorReport
 from oscine.probe.metrics.bootstrap import Interval
 from oscine.probe.report.html import Report, write_report
@@ -22,7 +22,7 @@ PAGE = "known.html"
 
 
 class Known(NamedTuple):
-    """What was written: the page as it is, the files, and what could not be written."""
+    """What was written: the page as it is, the files, and what could not be written or was left out."""
 
     page: str
     files: list[Path]
@@ -43,8 +43,10 @@ def _write_known(loop: LabelLoop, recordings: Path, command: str) -> Known:
     judged = judge_audit(loop.audit_answers(), loop.classes, one_label=loop.settings.one_label)
     files, faults, people = list[Path](), list[str](), list[AnnotatorReport]()
     with _saying(faults, "No labelled table was written"):
-        people = write_labels(loop.folder, recordings).reports
+        written = write_labels(loop.folder, recordings)
+        people = written.table.reports
         files.append(loop.folder / LABELS)
+        faults.extend(left_out(written))
     with _saying(faults, "No probe was written"):
         if learnt := loop.learn_all():
             files.append(write_probe(loop.table, learnt, judged, loop.folder))
@@ -56,6 +58,20 @@ def _write_known(loop: LabelLoop, recordings: Path, command: str) -> Known:
         write_report(report, loop.folder / PAGE)
         files.append(loop.folder / PAGE)
     return Known(report.html(), files, faults)
+
+
+def left_out(written: WrittenLabels) -> list[str]:
+    """Say which classes and clips the labelled table leaves out, and why."""
+    total = written.table.clips + sum(written.table.left_out.values())
+    classes = [
+        f"{LABELS} leaves out the class {name}, which {clips} of {counted(total, 'clip')} were asked for."
+        for name, clips in written.late.items()
+    ]
+    clips = [
+        f"{LABELS} leaves out {counted(count, 'clip')}, since {reason}."
+        for reason, count in written.table.left_out.items()
+    ]
+    return classes + clips
 
 
 @contextmanager

@@ -115,19 +115,33 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
                 )  # fmt: skip
             self._wake()
 
-    def add_class(self, name: str) -> None:
-        """Ask for one more class from now on, whoever answers."""
+    def add_class(self, name: str, who: str) -> None:
+        """Ask for one more class from now on, whoever answers, as somebody wants."""
         with self.changed:
             name = name.strip()
             if name not in self.classes:
                 check_asked([name], "the new class", "give another name", self.classes)
-                self._know_class(name)
+                self._know_class(name, who)
 
-    def _know_class(self, name: str) -> None:
+    def _know_class(self, name: str, who: str = "") -> None:
         for journal in self.journals.values():
-            journal.add_class(name)
+            journal.add_class(name, own=journal.content.annotator == who)
         if name not in self.classes:
             self.classes.append(name)
+
+    def take_back_class(self, who: str) -> str:
+        """Ask no more for the class that somebody added last, and return it; "" where an answer came after, or has it."""
+        with self.changed:
+            name = self.journals[who].content.last_added
+            elsewhere = any(name in content.classes for content in self.others.values())
+            if not name or elsewhere or any(name in answer.marked for answer in self._answers()):
+                return ""
+            for journal in self.journals.values():
+                journal.remove_class(name)
+            self.classes.remove(name)
+            self.unlearn = True
+            self._wake()
+            return name
 
     def ahead(self, who: str) -> list[Chosen]:
         """Return the clip to show somebody, and those that follow."""

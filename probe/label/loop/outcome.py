@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +16,7 @@ from oscine.models.errors import OscineError
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.saved_probe import open_encoder, save_probe
 from oscine.probe.heads.linear import LinearProbe
+from oscine.probe.label.journal import Clip, JournalContent, find_journals, read_journal
 from oscine.probe.label.loop.clips import ClipTable
 from oscine.probe.label.loop.judged import Judged
 from oscine.probe.label.loop.learner import Learnt
@@ -27,10 +31,35 @@ LABELS, PROBE = "labels.csv", "probe"  # in the folder of the journals
 METRICS = {"accuracy": "accuracy", "macro AP": "cmap"}  # as a fitted probe calls them
 
 
-def write_labels(folder: Path, recordings: Path) -> WrittenTable:
+class WrittenLabels(NamedTuple):
+    """A labelled table, and the classes that are not in it, with how many clips were asked for each."""
+
+    table: WrittenTable
+    late: dict[str, int]
+
+
+def write_labels(folder: Path, recordings: Path) -> WrittenLabels:
     """Combine all journals of a folder, by majority, into its labelled table. recordings: the folder that was embedded."""
-    settings = TableSettings(folder / LABELS, overwrite=True)
-    return write_combined(read_votes([folder], VoteSettings(recordings)), CombineSettings(), settings)
+    late = late_classes([read_journal(path) for path in find_journals(folder)])
+    votes = read_votes([folder], VoteSettings(recordings, without=[*late]))
+    return WrittenLabels(write_combined(votes, CombineSettings(), TableSettings(folder / LABELS, overwrite=True)), late)
+
+
+def late_classes(contents: Sequence[JournalContent]) -> dict[str, int]:
+    """Return the classes that were added too late for a table, with how many clips were asked for each.
+
+    A table has no word for "nobody was asked", and would call the class absent. So either it leaves out the class, or the
+    clips from before: whichever keeps more labels.
+    """
+    asked: dict[str, set[Clip]] = {name: set() for content in contents for name in content.classes}
+    for answer in [answer for content in contents if not content.one_label for answer in content.first_answers]:
+        for name in answer.states:
+            asked[name].add(answer.clip)
+    order = sorted(asked, key=lambda name: -len(asked[name]))
+    whole = [*accumulate((asked[name] for name in order), set.intersection)]
+    labels = [len(clips) * count for count, clips in enumerate(whole, start=1)]
+    kept = 1 + int(np.argmax(labels)) if labels else 0
+    return {name: len(asked[name]) for name in order[kept:]} if any(labels) else {}
 
 
 def write_probe(table: ClipTable, learnt: Learnt, judged: Judged, folder: Path) -> Path:

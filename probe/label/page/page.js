@@ -103,6 +103,7 @@ function show(said) {
   for (const id of media.keys()) if (!said.ahead.some((one) => one.id === id)) forget(id);
   const next = said.ahead[0] ?? null;
   if (next === null || clip === null || next.id !== clip.id || next.position !== clip.position) open(next, said.given ?? {});
+  for (const name of answer.keys()) if (!said.classes.includes(name)) answer.delete(name); // it was taken back
   draw();
 }
 

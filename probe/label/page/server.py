@@ -121,14 +121,17 @@ class Questions:
     def _undo(self, content: dict[str, Any]) -> dict[str, Any]:
         who = self._person(content)
         with self.site.loop.changed:
+            if name := self.site.loop.take_back_class(who):
+                return self._describe(who, f"The class {name} is asked for no more.")
             undone = self.site.loop.undo(who)
             notice = "" if undone else "There is no answer to take back."
             return self._describe(who, notice) | {"given": undone.answer.states if undone else {}}
 
     def _class(self, content: dict[str, Any]) -> dict[str, Any]:
         check_fields(content, {"name": str}, "the class", RELOAD)
-        self.site.loop.add_class(content["name"])
-        return self._describe(self._person(content))
+        who = self._person(content)
+        self.site.loop.add_class(content["name"], who)
+        return self._describe(who)
 
     def _finish(self, content: dict[str, Any]) -> dict[str, Any]:
         self.known = self.site.finish()

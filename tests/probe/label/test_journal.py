@@ -255,3 +255,19 @@ def test_a_journal_that_is_moved_or_cut_meanwhile_is_said_and_never_filled_with_
         away.replace(path)
         kept.append(journal.add(answer(2)))
     assert read_journal(path).answers == kept
+
+
+def test_a_class_that_is_removed_was_never_asked_for(path: Path) -> None:
+    with Journal(path, CLASSES) as journal:
+        journal.add_class("late", own=True)
+        assert journal.content.last_added == "late"
+        journal.add(replace(answer(0), states=dict.fromkeys([*CLASSES, "late"], ABSENT)))
+        assert journal.content.last_added == ""
+        journal.add_class("by others")
+        journal.remove_class("late")
+        journal.remove_class("nowhere")
+        content = journal.content
+    assert read_journal(path) == content
+    assert content.classes == [*CLASSES, "by others"]
+    assert content.last_added == ""
+    assert [*content.answers[0].states] == CLASSES

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from oscine.models.errors import OscineError
-from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Clip, Journal, read_journal
+from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Answer, Clip, Journal, JournalContent, read_journal
 from oscine.probe.label.loop.audit import audit_order, audited
 from oscine.probe.label.loop.clips import ClipTable
 from oscine.probe.label.loop.handing_out import APART
 from oscine.probe.label.loop.judged import judge_audit
 from oscine.probe.label.loop.loop import Given, LabelLoop
+from oscine.probe.label.loop.outcome import late_classes
 from oscine.probe.label.state import State
 from oscine.probe.label.strategies.registry import register_strategy
 from tests.probe.label.conftest import CLASSES, label, make_table, truth
@@ -161,7 +162,7 @@ def test_unsure_and_not_asked_are_not_absent(begin: Begin) -> None:
     with begin() as loop:
         number = loop.ahead("anna")[0].number
         loop.answer("anna", number, Given({"robin": UNSURE, "wren": PRESENT}))
-        loop.add_class("kinglet")
+        loop.add_class("kinglet", "anna")
         later = loop.ahead("anna")[0].number
         loop.answer("anna", later, Given({"kinglet": PRESENT}))
         assert loop.journals["anna"].content.answers[0].states.get("kinglet") is None
@@ -299,3 +300,45 @@ def test_a_journal_of_the_other_kind_of_labels_is_refused_before_anybody_answers
         pass
     with pytest.raises(OscineError, match=r"ben.jsonl was begun with one class a clip, this call asks for any number"):
         begin(people=("anna",))
+
+
+def test_a_class_is_taken_back_by_who_added_it_unless_an_answer_came_since(begin: Begin) -> None:
+    with begin(people=("anna", "ben"), again=0.0) as loop:
+        label(loop, count=2)
+        loop.add_class("kinglet", "anna")
+        label(loop, "ben")
+        assert loop.take_back_class("ben") == ""
+        assert loop.take_back_class("anna") == "kinglet"
+        loop.add_class("kinglet", "anna")
+        label(loop)
+        assert loop.take_back_class("anna") == "", "an answer came since"
+        loop.undo("anna")
+        number = loop.ahead("ben")[0].number
+        loop.answer("ben", number, Given({"kinglet": PRESENT}))
+        assert loop.take_back_class("anna") == "", "it was heard"
+        loop.undo("ben")
+    with begin(people=("anna", "ben"), again=0.0) as loop:
+        assert loop.classes == [*CLASSES, "kinglet"]
+        assert loop.take_back_class("anna") == "kinglet"
+        assert loop.classes == CLASSES
+        loop.wait()
+    for who, answers in (("anna", 2), ("ben", 1)):
+        kept = read_journal(loop.folder / f"{who}.jsonl")
+        assert kept.classes == CLASSES
+        assert [[*one.states] for one in kept.answers] == [CLASSES] * answers
+
+
+@pytest.mark.parametrize(("before", "late"), [(20, {"kinglet": 0}), (19, {"kinglet": 1}), (1, {})])
+def test_a_class_that_was_added_late_does_not_cost_the_table_its_clips(before: int, late: dict[str, int]) -> None:
+    answers = [
+        Answer(Clip("a.wav", 5.0 * number, 5.0 * number + 5), "anna", dict.fromkeys(classes, ABSENT))
+        for number, classes in enumerate([CLASSES] * before + [[*CLASSES, "kinglet"]] * (20 - before))
+    ]
+    assert late_classes([JournalContent("anna", False, [*CLASSES, "kinglet"], answers)]) == late
+
+
+def test_without_answers_or_with_one_class_a_clip_no_class_is_late() -> None:
+    assert late_classes([]) == {}
+    assert late_classes([JournalContent("anna", False, CLASSES, [])]) == {}
+    said = Answer(Clip("a.wav", 0.0, 5.0), "anna", {"wren": PRESENT})
+    assert late_classes([JournalContent("anna", True, CLASSES, [said])]) == {}

@@ -255,3 +255,23 @@ def test_four_who_finish_at_once_are_all_answered(ask: Ask, loop: LabelLoop) -> 
 def test_half_a_letter_in_a_name_is_refused_in_a_line(client: TestClient) -> None:
     left = client.post("/api/begin", content=rb'{"who": "a\ud800"}')
     assert (left.status_code, "half a letter" in left.json()["error"]) == (409, True)
+
+
+def test_a_class_that_is_added_late_leaves_the_table_as_it_is_and_undo_takes_it_back(
+    ask: Ask, client: TestClient, loop: LabelLoop
+) -> None:
+    said = ask("begin")
+    for number in range(9):
+        said = ask("answer", **answer(said, **{[*BIRDS][number % 3]: PRESENT}))
+    ask("answer", **answer(said, wren=UNSURE))
+    assert ask("class", name="kinglet")["classes"] == [*BIRDS, "kinglet"]
+    ask("finish")
+    rows = (loop.folder / "labels.csv").read_text().splitlines()
+    assert len(rows) == 1 + 9
+    page = client.get("/known.html").text
+    assert "labels.csv leaves out the class kinglet, which 0 of 10 clips were asked for." in page
+    assert "labels.csv leaves out 1 clip, since nobody said whether wren sounds." in page
+    said = ask("undo")
+    assert said["notice"] == "The class kinglet is asked for no more."
+    assert said["classes"] == [*BIRDS]
+    assert ask("undo")["given"]["wren"] == UNSURE

@@ -220,7 +220,7 @@ def test_the_probe_that_was_learnt_says_of_sound_what_it_says_of_the_table_and_c
 
     written = write_labels(tmp_path / "labels", wood / "recordings")
     task = read_task(tmp_path / "labels/labels.csv")
-    assert written.clips == len(task.rows) == 20
+    assert written.table.clips == len(task.rows) == 20
     assert set(task.classes) <= {*BIRDS}
     assert [Path(path).name.partition("_")[0] for path in task.rows["path"]] == [row[0] for row in task.rows["labels"]]
 
