@@ -19,7 +19,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -206,7 +206,7 @@ class Journal(AbstractContextManager["Journal"]):
     def add(self, answer: Answer) -> Answer:
         """Put an answer on disk, with the time of the day; return it so."""
         answer = replace(answer, annotator=self.content.annotator, time=_now())
-        self._append("answer", asdict(answer))
+        self._append("answer", {one.name: getattr(answer, one.name) for one in fields(answer)})
         self.content.answers.append(answer)
         return answer
 
@@ -224,9 +224,9 @@ class Journal(AbstractContextManager["Journal"]):
         self._append("undo", {"time": _now()})
         return self.content.answers.pop()
 
-    def _append(self, kind: str, fields: dict[str, Any]) -> None:
+    def _append(self, kind: str, said: dict[str, Any]) -> None:
         """Write a line through to the disk; where that fails, nothing of it stays."""
-        line = json.dumps({"kind": kind, **fields}, ensure_ascii=False).encode() + b"\n"
+        line = json.dumps({"kind": kind, **said}, ensure_ascii=False).encode() + b"\n"
         try:
             with open(self.path, "r+b" if self.size else "w+b") as file:
                 self._check_untouched(file)

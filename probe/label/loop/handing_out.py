@@ -72,11 +72,11 @@ class HandingOut:
 
     def _again(self, answers: Sequence[Answer], held: Sequence[Chosen]) -> Chosen | None:
         """Return a clip that its person has answered a while ago, where the next one is due."""
+        again = sum(answer.again for answer in answers)
+        if int((len(answers) - again) * self.settings.again) - again <= sum(one.again for one in held):
+            return None
         first = [answer for answer in answers if not answer.again]
         came = {answer.clip for answer in answers if answer.again}
-        due = int(len(first) * self.settings.again) - len(came)
-        if due <= sum(one.again for one in held):
-            return None
         numbers = self.table.numbers
         known = [one for one in first[:-APART] if not one.skipped and one.clip not in came and one.clip in numbers]
         known = [one for one in known if self.may_ask[numbers[one.clip]]]

@@ -30,7 +30,7 @@ from oscine.probe.label.loop.audit import audit_order, audited
 from oscine.probe.label.loop.batches import Chosen, Knowledge, check_strategy, choose_batch
 from oscine.probe.label.loop.clips import ClipTable
 from oscine.probe.label.loop.handing_out import HandingOut
-from oscine.probe.label.loop.learner import Learnt, gather_labels, learn
+from oscine.probe.label.loop.learner import Learnt, Votes, gather_labels, learn
 from oscine.probe.label.loop.settings import LoopSettings
 from oscine.probe.label.loop.stopping import Progress
 from oscine.probe.label.posterior import LastLayerLaplace
@@ -77,6 +77,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
         self.rank = np.argsort(self.order)  # of a clip in that order
         self.journals: dict[str, Journal] = {}
         self.others: dict[str, JournalContent] = {}
+        self.said: dict[int, dict[str, Answer]] | None = None  # what `votes` returns; None where it is to be made anew
         self.handing_out = HandingOut(table, settings, self.may_ask)
         self.learnt: Learnt | None = None
         self.posterior: LastLayerLaplace | None = None
@@ -105,6 +106,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             journal = Journal(journal_path(self.folder, who), self.classes, one_label=self.settings.one_label)
             self.journals[who] = journal
             self.others.pop(who, None)
+            self.said = None
             for name in journal.content.classes:
                 self._know_class(name)
             gone = sum(answer.clip not in self.table.numbers for answer in journal.content.answers)
@@ -139,7 +141,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             for journal in self.journals.values():
                 journal.remove_class(name)
             self.classes.remove(name)
-            self.unlearn = True
+            self.said, self.unlearn = None, True
             self._wake()
             return name
 
@@ -161,6 +163,8 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
                 )
             answer = self.journals[who].add(self._as_answer(who, chosen, given))
             self.handing_out.answered(who, number)
+            if self.said is not None:
+                self._note(self.said, answer)
             if not answer.again:
                 self.since += 1
                 self._take_in([answer])
@@ -173,6 +177,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             answer = self.journals[who].undo()
             if answer is None:
                 return None
+            self.said = None
             number = self.table.numbers.get(answer.clip)
             if number is None or not self.may_ask[number]:
                 raise OscineError(
@@ -216,14 +221,19 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             shares = self.posterior.probabilities(self.table.rows[[number]])[0]
             return dict(zip(self.learnt.classes, map(float, shares)))
 
-    def votes(self) -> dict[int, dict[str, Answer]]:
+    def votes(self) -> Votes:
         """Return what everybody said first of every clip of the table, by its number."""
-        found: dict[int, dict[str, Answer]] = {}
-        for answer in self._answers():
-            number = self.table.numbers.get(answer.clip)
-            if number is not None and not answer.again:
-                found.setdefault(number, {})[answer.annotator] = answer
-        return found
+        with self.changed:
+            if self.said is None:
+                self.said = {}
+                for answer in self._answers():
+                    self._note(self.said, answer)
+            return {**self.said}  # of this moment: others answer meanwhile
+
+    def _note(self, said: dict[int, dict[str, Answer]], answer: Answer) -> None:
+        number = self.table.numbers.get(answer.clip)
+        if number is not None and not answer.again:
+            said[number] = said.get(number, {}) | {answer.annotator: answer}
 
     def contents(self) -> list[JournalContent]:
         """Return all journals of the folder as they stand."""
@@ -245,7 +255,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
         contents = [*map(read_journal, paths)]
         for path, content in zip(paths, contents, strict=True):
             check_kind(content, path, one_label=self.settings.one_label)
-        self.others = {content.annotator: content for content in contents}
+        self.others, self.said = {content.annotator: content for content in contents}, None
         for content in self.others.values():
             for name in content.classes:
                 self._know_class(name)
@@ -332,7 +342,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             logger.warning("%s; clips are asked for at random", notice, exc_info=not isinstance(error, OscineError))
             return [], f"{notice}; clips come at random until the next batch."
 
-    def _is_new(self, answer: Answer, votes: Mapping[int, Mapping[str, Answer]]) -> bool:
+    def _is_new(self, answer: Answer, votes: Votes) -> bool:
         """Whether an answer came after those that a fit has learnt."""
         number = self.table.numbers.get(answer.clip)
         return number is not None and not answer.again and answer.annotator not in votes.get(number, {})
@@ -355,6 +365,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
                 number = self.table.numbers.get(answer.clip)
                 if number is not None and self.rank[number] < reached:
                     journal.mark_audit(answer.clip)
+                    self.said = None
 
     def audit_answers(self) -> list[Answer]:
         """Return the first answer to every clip that is judged by."""
@@ -362,7 +373,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             votes = self.votes()
             return [min(votes[number].values(), key=lambda answer: answer.time) for number in self.audit()]
 
-    def _at_random(self, votes: Mapping[int, Mapping[str, Answer]]) -> Chosen | None:
+    def _at_random(self, votes: Votes) -> Chosen | None:
         """Name a clip where none waits: the next one of the random order, so that it counts as one to judge by."""
         taken = self.handing_out.taken(votes)
         number = next((int(number) for number in self.order if int(number) not in taken), None)

@@ -116,11 +116,11 @@ class Questions:
             )
             if not written:
                 loop.answer(who, content["clip"], Given(states, skipped, content["heard"], content["taken"]))
-            return self._describe(who)
+        return self._describe(who)
 
     def _undo(self, content: dict[str, Any]) -> dict[str, Any]:
         who = self._person(content)
-        with self.site.loop.changed:
+        with self.site.loop.changed:  # what was said is of the clip that is described first
             if name := self.site.loop.take_back_class(who):
                 return self._describe(who, f"The class {name} is asked for no more.")
             undone = self.site.loop.undo(who)

@@ -24,6 +24,7 @@ ULTRASOUND = 64_000  # samples a second from which on a recording holds what nob
 SLOWER = 10  # times that ultrasound is stretched
 LOUD = 0.8  # of full scale, the peak of every sound
 WIDTH, HEIGHT = 1200, 300  # pixels of a spectrogram: columns at most, rows at least
+ROOM = 1.25  # times the highest frequency of a picture that a resampled waveform holds: its filter is not steep
 WINDOW = 0.02  # seconds that a column of it hears
 DARKEST, BRIGHTEST = 0.10, 0.999  # shares of the decibels below and above which colours stay the same
 PALETTE = (colormaps["magma"](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
@@ -78,6 +79,8 @@ def encode_wav(stretch: Stretch, slower: int = 1) -> bytes:
 def draw_spectrogram(stretch: Stretch, top: int = 0) -> bytes:
     """Draw the decibels of a stretch over time, low frequencies below, up to `top` Hz; without axes."""
     waveform, rate = stretch.waveform, stretch.sample_rate
+    if top and rate > ROOM * 2 * top:  # what lies above is not seen: at 384 kHz it costs a hundred times as much
+        waveform, rate = soxr.resample(waveform, rate, ROOM * 2 * top), ROOM * 2 * top
     share = min(1.0, top / (rate / 2)) if top else 1.0
     window = 2 ** round(np.log2(WINDOW * rate))
     points = max(window, 2 ** int(np.ceil(np.log2(2 * HEIGHT / share))))  # zeros behind a window make rows smooth

@@ -30,30 +30,30 @@ def describe(loop: LabelLoop, places: Mapping[str, Path], who: str, notice: str 
         own = loop.journals[who].content.answers
         answers = [answer for content in contents for answer in content.first_answers]
         counts = count_states(answers, loop.classes)
-        view_of = {one.number: loop.thinks(one.number) for one in ahead}
-        clips = [
-            {
-                "position": len(own) + place,
-                **describe_clip(loop, one, places),
-                "probabilities": view_of[one.number],
-                "view": in_view(view_of[one.number], counts, loop.classes),
-                "why": why(one, view_of[one.number], one_label=loop.settings.one_label),
-            }
-            for place, one in enumerate(ahead)
-        ]
-        return {
+        said = {
             "who": who,
             "notice": notice or loop.notice,
             "answered": len(own),
-            "classes": loop.classes,
+            "classes": [*loop.classes],
             "one_label": loop.settings.one_label,
             "slower": SLOWER,
             "progress": progress_line(own, answers, len(contents)),
             "told": told(counts),
             "counts": [[name, present, unsure] for name, (present, unsure) in counts.items()],
             "signs": loop.progress.lines,
-            "ahead": clips,
         }
+        views = [describe_choice(loop, one, counts) for one in ahead]
+    # Recordings are opened while others may answer.
+    clips = [describe_clip(loop, one, places) for one in ahead]
+    positions = [{"position": said["answered"] + place} for place in range(len(ahead))]
+    return said | {"ahead": [position | clip | view for position, clip, view in zip(positions, clips, views)]}
+
+
+def describe_choice(loop: LabelLoop, chosen: Chosen, counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """Describe what the probe thinks of a clip, which classes keys toggle, and why it was chosen."""
+    p = loop.thinks(chosen.number)
+    view = in_view(p, counts, loop.classes)
+    return {"probabilities": p, "view": view, "why": why(chosen, p, one_label=loop.settings.one_label)}
 
 
 def describe_clip(loop: LabelLoop, chosen: Chosen, places: Mapping[str, Path]) -> dict[str, Any]:

@@ -342,3 +342,18 @@ def test_without_answers_or_with_one_class_a_clip_no_class_is_late() -> None:
     assert late_classes([JournalContent("anna", False, CLASSES, [])]) == {}
     said = Answer(Clip("a.wav", 0.0, 5.0), "anna", {"wren": PRESENT})
     assert late_classes([JournalContent("anna", True, CLASSES, [said])]) == {}
+
+
+def test_what_is_kept_of_the_answers_is_what_the_journals_say_whatever_happened(begin: Begin) -> None:
+    with begin(people=("anna", "ben"), audit=0.3, overlap=0.5) as loop:
+        for who, count in (("anna", 12), ("ben", 9), ("anna", 7)):
+            label(loop, who, count=count)
+            kept = loop.votes()
+            loop.said = None
+            assert loop.votes() == kept
+            loop.undo(who)
+            loop.wait()
+            kept = loop.votes()
+            loop.said = None
+            assert loop.votes() == kept
+        assert any(answer.audit for said in kept.values() for answer in said.values())

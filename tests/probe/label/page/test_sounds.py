@@ -17,6 +17,7 @@ from oscine.probe.label.page.sounds import (
     HIGHEST_RATE,
     LOUD,
     Sounds,
+    Stretch,
     draw_spectrogram,
     encode_wav,
     load_stretch,
@@ -73,6 +74,16 @@ def test_low_frequencies_are_below_and_the_range_is_what_was_asked(top: int, sha
     shades = np.asarray(picture.convert("L"), dtype=float)[::-1]  # from low to high
     brightest = shades.mean(1).argmax() / len(shades)
     assert brightest == pytest.approx(share, abs=0.02)
+    assert shades.shape[1] >= 1000
+
+
+def test_the_low_part_of_an_ultrasound_recording_holds_nothing_that_folds_down_and_is_small() -> None:
+    times = np.arange(384_000) / 384_000
+    loud, quiet = np.sin(2 * np.pi * 50_000 * times), 0.01 * np.sin(2 * np.pi * 1000 * times)
+    picture = Image.open(io.BytesIO(draw_spectrogram(Stretch((loud + quiet).astype(np.float32), 384_000, 0.0), 2000)))
+    shades = np.asarray(picture.convert("L"), dtype=float)[::-1]
+    assert shades.mean(1).argmax() / len(shades) == pytest.approx(0.5, abs=0.02)
+    assert 300 <= len(shades) <= 600
     assert shades.shape[1] >= 1000
 
 
