@@ -56,7 +56,7 @@ def late_classes(contents: Sequence[JournalContent]) -> dict[str, int]:
         for name in answer.states:
             asked[name].add(answer.clip)
     order = sorted(asked, key=lambda name: -len(asked[name]))
-    whole = [*accumulate((asked[name] for name in order), set.intersection)]
+    whole = accumulate([frozenset(asked[name]) for name in order], lambda kept, more: kept & more)
     labels = [len(clips) * count for count, clips in enumerate(whole, start=1)]
     kept = 1 + int(np.argmax(labels)) if labels else 0
     return {name: len(asked[name]) for name in order[kept:]} if any(labels) else {}

@@ -373,6 +373,8 @@ function button(name, at) {
   made.setAttribute("aria-pressed", state === PRESENT ? "true" : state === UNSURE ? "mixed" : "false");
   const number = cell("kbd", at < clip.view.length ? `${at + 1}` : "/");
   made.append(number, Object.assign(cell("span", name), { className: "label" }));
+  const heard = session.counts.find(([one]) => one === name)?.[1] ?? 0;
+  made.append(Object.assign(cell("span", `${heard} ×`), { className: "count", title: "clips in which it was heard" }));
   if (visible() && p !== undefined) {
     made.append(Object.assign(cell("span", p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`), { className: "share" }));
     const bar = Object.assign(document.createElement("span"), { className: "bar" });

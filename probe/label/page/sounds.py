@@ -79,8 +79,9 @@ def encode_wav(stretch: Stretch, slower: int = 1) -> bytes:
 def draw_spectrogram(stretch: Stretch, top: int = 0) -> bytes:
     """Draw the decibels of a stretch over time, low frequencies below, up to `top` Hz; without axes."""
     waveform, rate = stretch.waveform, stretch.sample_rate
-    if top and rate > ROOM * 2 * top:  # what lies above is not seen: at 384 kHz it costs a hundred times as much
-        waveform, rate = soxr.resample(waveform, rate, ROOM * 2 * top), ROOM * 2 * top
+    enough = round(ROOM * 2 * top) or rate
+    if rate > enough:  # what lies above is not seen: at 384 kHz it costs a hundred times as much
+        waveform, rate = soxr.resample(waveform, rate, enough), enough
     share = min(1.0, top / (rate / 2)) if top else 1.0
     window = 2 ** round(np.log2(WINDOW * rate))
     points = max(window, 2 ** int(np.ceil(np.log2(2 * HEIGHT / share))))  # zeros behind a window make rows smooth

@@ -30,10 +30,11 @@ def describe(loop: LabelLoop, places: Mapping[str, Path], who: str, notice: str 
         own = loop.journals[who].content.answers
         answers = [answer for content in contents for answer in content.first_answers]
         counts = count_states(answers, loop.classes)
+        position = len(own)
         said = {
             "who": who,
             "notice": notice or loop.notice,
-            "answered": len(own),
+            "answered": position,
             "classes": [*loop.classes],
             "one_label": loop.settings.one_label,
             "slower": SLOWER,
@@ -45,8 +46,8 @@ def describe(loop: LabelLoop, places: Mapping[str, Path], who: str, notice: str 
         views = [describe_choice(loop, one, counts) for one in ahead]
     # Recordings are opened while others may answer.
     clips = [describe_clip(loop, one, places) for one in ahead]
-    positions = [{"position": said["answered"] + place} for place in range(len(ahead))]
-    return said | {"ahead": [position | clip | view for position, clip, view in zip(positions, clips, views)]}
+    pairs = enumerate(zip(clips, views, strict=True), start=position)
+    return said | {"ahead": [{"position": place, **clip, **view} for place, (clip, view) in pairs]}
 
 
 def describe_choice(loop: LabelLoop, chosen: Chosen, counts: Mapping[str, tuple[int, int]]) -> dict[str, Any]:

@@ -205,6 +205,7 @@ def test_every_key_does_what_its_help_says(here: Here, visit: Any, tmp_path: Pat
     take(page, "Enter")
     take(page, "n")
     take(page, "s")
+    assert page.locator("#classes .count").all_inner_texts() == ["0 ×"] * 3, "unsure is not heard"
     assert [one.states for one in labels(tmp_path).answers] == [
         {"dunnock": ABSENT, "robin": UNSURE, "wren": ABSENT}, dict.fromkeys(BIRDS, ABSENT), {}
     ]  # fmt: skip
@@ -248,6 +249,7 @@ def test_a_class_is_found_by_typing_and_a_new_one_is_added(here: Here, visit: An
     page = visit(here())
     seen(page)
     take(page, "1", "Enter")
+    assert page.locator("#classes .count").all_inner_texts() == ["1 ×", "0 ×", "0 ×"]
     page.keyboard.press("/")
     page.keyboard.type("WR")
     assert page.locator("#found li").all_inner_texts() == ["wren", "add the class “WR”"]
