@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from pandas import DataFrame
 
 from oscine.models.errors import OscineError
 from oscine.probe.label.class_names import check_asked
-from oscine.probe.label.queue.filled import parse_labels
+from oscine.probe.label.votes.read import read_votes
 
 
 @pytest.mark.parametrize(
@@ -27,10 +30,14 @@ def test_a_name_that_means_something_else_in_a_table_is_refused_with_the_reason(
         check_asked([name], "the new class", "give another name", ["robin", "Eurasian wren"])
 
 
-def test_names_that_pass_come_through_a_queue_as_they_are() -> None:
+def test_names_that_pass_come_through_a_table_as_they_are(tmp_path: Path) -> None:
     names = ["Größer Wren & Co", "why? bird", "小鳥", "Turdus merula (song)", '<b>"wren", grey</b>']
     check_asked(names, "birds.txt", "correct it")
-    assert [*parse_labels(";".join(names))] == names
+    (tmp_path / "a.wav").touch()
+    DataFrame({"path": ["a.wav"], "labels": [";".join(names)]}).to_csv(tmp_path / "anna.csv", index=False)
+    votes = read_votes([tmp_path / "anna.csv"])
+    assert votes.classes == sorted(names)
+    assert votes.said.all()
 
 
 def test_two_names_of_one_list_that_differ_in_case_alone_are_refused() -> None:
