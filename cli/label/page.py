@@ -38,7 +38,7 @@ def page(
         table: of embeddings, as oscine embed writes it, in Parquet.
         recordings: the folder, or the list, that was embedded.
         classes: a text file of names, one a line; more can be added on the page.
-        labels: folder of the answers and of all that comes of them.
+        labels: folder of the answers and of all that comes of them; one page at a time asks for them.
         name: of the person who labels; by default the one of this account.
         one_label: each clip has exactly one class.
         strategy: that chooses the clips; by default the one that does best for the kind of labels.

@@ -159,7 +159,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             chosen = next((one for one in self.handing_out.held.get(who, ()) if one.number == number), None)
             if chosen is None:
                 raise OscineError(
-                    "this clip was answered in another window; the next one is shown, and undo takes that answer back"
+                    "this clip was answered in another window; the next one is shown, and undo takes answers back"
                 )
             answer = self.journals[who].add(self._as_answer(who, chosen, given))
             self.handing_out.answered(who, number)

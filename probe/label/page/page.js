@@ -59,6 +59,7 @@ async function send(path, content) {
       return said;
     } catch (error) {
       if (error.told) { tell(error.message); return null; }
+      early = []; // who waits for a server presses many keys
       tell("The server does not answer. This answer is kept here until it does; where it was stopped, start it again and open its new address.");
       await new Promise((done) => setTimeout(done, RETRY));
     }

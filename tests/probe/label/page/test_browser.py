@@ -166,6 +166,9 @@ def test_thirty_clips_by_keyboard_with_the_server_killed_in_between(
     page.keyboard.press("Enter")
     page.wait_for_selector("#alert:not([hidden])")
     assert "The server does not answer" in page.inner_text("#alert")
+    for key in "12":
+        page.keyboard.press(key)
+    page.wait_for_function("() => early.length === 0")
     assert len(labels(tmp_path).answers) == 17
 
     again = serve("--one-label")
