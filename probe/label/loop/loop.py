@@ -14,18 +14,8 @@ import numpy as np
 
 from oscine.models.errors import OscineError
 from oscine.models.json_text import one_line
-from oscine.models.text.words import counted
-from oscine.probe.label.class_names import check_asked
-from oscine.probe.label.journal import (
-    ABSENT,
-    Answer,
-    Journal,
-    JournalContent,
-    check_kind,
-    find_journals,
-    journal_path,
-    read_journal,
-)
+from oscine.probe.label.journal import ABSENT, Answer, JournalContent
+from oscine.probe.label.loop.answers import Answers
 from oscine.probe.label.loop.audit import audit_order, audited
 from oscine.probe.label.loop.batches import Chosen, Knowledge, check_strategy, choose_batch
 from oscine.probe.label.loop.clips import ClipTable
@@ -70,14 +60,12 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
         """Take up what was answered before. recordings: those that are there, whose clips may be asked for."""
         check_strategy(settings.strategy)
         self.table, self.folder, self.settings = table, folder, settings
-        self.classes = [*classes]
+        self.answers = Answers(table, folder, classes, one_label=settings.one_label)
+        self.classes, self.journals = self.answers.classes, self.answers.journals  # the same, by a shorter name
         there = {*recordings}
         self.may_ask = [clip.recording in there for clip in table.clips]
         self.order = audit_order(table, settings.seed)
         self.rank = np.argsort(self.order)  # of a clip in that order
-        self.journals: dict[str, Journal] = {}
-        self.others: dict[str, JournalContent] = {}
-        self.said: dict[int, dict[str, Answer]] | None = None  # what `votes` returns; None where it is to be made anew
         self.handing_out = HandingOut(table, settings, self.may_ask)
         self.learnt: Learnt | None = None
         self.posterior: LastLayerLaplace | None = None
@@ -91,8 +79,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
         self.failed = False  # whether the strategy could not choose
         self.choosing = False  # whether a batch is being chosen
         self.predicted: dict[tuple[str, int], dict[str, float]] = {}  # of answers that were taken back, by who and clip
-        self._read_others()
-        self.batch = 1 + max((answer.batch for answer in self._answers()), default=-1)
+        self.batch = 1 + max((answer.batch for answer in self.answers.all()), default=-1)
         self.worker = Thread(target=self._work, name="choosing clips", daemon=True)
         self.worker.start()
 
@@ -101,48 +88,22 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
     def join(self, who: str) -> None:
         """Open somebody's journal, unless it is open; what they answered earlier stands."""
         with self.changed:
-            if who in self.journals:
-                return
-            journal = Journal(journal_path(self.folder, who), self.classes, one_label=self.settings.one_label)
-            self.journals[who] = journal
-            self.others.pop(who, None)
-            self.said = None
-            for name in journal.content.classes:
-                self._know_class(name)
-            gone = sum(answer.clip not in self.table.numbers for answer in journal.content.answers)
-            if gone:
-                logger.warning(
-                    "%s: %s clips that are not in %s any more; they are kept, and nothing is learnt from them",
-                    journal.path, counted(gone, "answer is about", "answers are about"), self.table.path,
-                )  # fmt: skip
-            self._wake()
+            if who not in self.journals:
+                self.answers.join(who)
+                self._wake()
 
     def add_class(self, name: str, who: str) -> None:
         """Ask for one more class from now on, whoever answers, as somebody wants."""
         with self.changed:
-            name = name.strip()
-            if name not in self.classes:
-                check_asked([name], "the new class", "give another name", self.classes)
-                self._know_class(name, who)
-
-    def _know_class(self, name: str, who: str = "") -> None:
-        for journal in self.journals.values():
-            journal.add_class(name, own=journal.content.annotator == who)
-        if name not in self.classes:
-            self.classes.append(name)
+            self.answers.add_class(name.strip(), who)
 
     def take_back_class(self, who: str) -> str:
         """Ask no more for the class that somebody added last, and return it; "" where an answer came after, or has it."""
         with self.changed:
-            name = self.journals[who].content.last_added
-            elsewhere = any(name in content.classes for content in self.others.values())
-            if not name or elsewhere or any(name in answer.marked for answer in self._answers()):
-                return ""
-            for journal in self.journals.values():
-                journal.remove_class(name)
-            self.classes.remove(name)
-            self.said, self.unlearn = None, True
-            self._wake()
+            name = self.answers.take_back_class(who)
+            if name:
+                self.unlearn = True
+                self._wake()
             return name
 
     def ahead(self, who: str) -> list[Chosen]:
@@ -161,10 +122,8 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
                 raise OscineError(
                     "this clip was answered in another window; the next one is shown, and undo takes answers back"
                 )
-            answer = self.journals[who].add(self._as_answer(who, chosen, given))
+            answer = self.answers.add(who, self._as_answer(who, chosen, given))
             self.handing_out.answered(who, number)
-            if self.said is not None:
-                self._note(self.said, answer)
             if not answer.again:
                 self.since += 1
                 self._take_in([answer])
@@ -174,10 +133,9 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
     def undo(self, who: str) -> Undone | None:
         """Take somebody's last answer back, which is then on their screen again; None where there is none."""
         with self.changed:
-            answer = self.journals[who].undo()
+            answer = self.answers.undo(who)
             if answer is None:
                 return None
-            self.said = None
             number = self.table.numbers.get(answer.clip)
             if number is None or not self.may_ask[number]:
                 raise OscineError(
@@ -224,41 +182,17 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
     def votes(self) -> Votes:
         """Return what everybody said first of every clip of the table, by its number."""
         with self.changed:
-            if self.said is None:
-                self.said = {}
-                for answer in self._answers():
-                    self._note(self.said, answer)
-            return {**self.said}  # of this moment: others answer meanwhile
-
-    def _note(self, said: dict[int, dict[str, Answer]], answer: Answer) -> None:
-        number = self.table.numbers.get(answer.clip)
-        if number is not None and not answer.again:
-            said[number] = said.get(number, {}) | {answer.annotator: answer}
+            return self.answers.votes()
 
     def contents(self) -> list[JournalContent]:
         """Return all journals of the folder as they stand."""
         with self.changed:
-            own = [journal.content for journal in self.journals.values()]
-            return [*own, *self.others.values()]
+            return self.answers.contents()
 
     def audit(self) -> list[int]:
         """Return the clips that everything is judged by, so far."""
         with self.changed:
             return audited(self.order, self.votes(), self.handing_out.absent)
-
-    def _answers(self) -> list[Answer]:
-        return [answer for content in self.contents() for answer in content.answers]
-
-    def _read_others(self) -> None:
-        """Read the journals that this process does not write."""
-        paths = [path for path in find_journals(self.folder) if path.stem not in self.journals]
-        contents = [*map(read_journal, paths)]
-        for path, content in zip(paths, contents, strict=True):
-            check_kind(content, path, one_label=self.settings.one_label)
-        self.others, self.said = {content.annotator: content for content in contents}, None
-        for content in self.others.values():
-            for name in content.classes:
-                self._know_class(name)
 
     # ---- learning, in the background
 
@@ -305,7 +239,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
         """Fit the probe anew to all answers, and choose the next clips by it; people go on meanwhile."""
         with self.changed:
             try:
-                self._read_others()
+                self.answers.read_others()
             except OscineError as error:  # somebody has changed a file that others write
                 logger.warning("%s; what was read of it before still counts", error)
             votes, classes, batch = self.votes(), [*self.classes], self.batch
@@ -319,7 +253,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
         chosen, notice = self._choose(knowledge, batch)
         with self.changed:
             self.learnt, self.posterior = learnt, learnt.posterior if learnt else None
-            self._take_in([answer for answer in self._answers() if self._is_new(answer, votes)])
+            self._take_in([answer for answer in self.answers.all() if self._is_new(answer, votes)])
             self.handing_out.fill(chosen, self.votes())
             self.batch += bool(chosen)
             self.notice, self.failed = notice, bool(notice)
@@ -360,12 +294,8 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
     def _mark_audit(self, chosen: Sequence[Chosen]) -> None:
         """Mark what was answered already and stands before the audit clips of a batch in their order: it costs nothing."""
         reached = max((self.rank[one.number] for one in chosen if one.audit), default=-1)
-        for journal in self.journals.values():
-            for answer in [one for one in journal.content.answers if not one.audit and not one.again]:
-                number = self.table.numbers.get(answer.clip)
-                if number is not None and self.rank[number] < reached:
-                    journal.mark_audit(answer.clip)
-                    self.said = None
+        numbers = self.table.numbers
+        self.answers.mark_audit(lambda clip: clip in numbers and self.rank[numbers[clip]] < reached)
 
     def audit_answers(self) -> list[Answer]:
         """Return the first answer to every clip that is judged by."""
@@ -385,8 +315,7 @@ class LabelLoop(AbstractContextManager["LabelLoop"]):
             self.stopped = True
             self._wake()
         self.worker.join()
-        for journal in self.journals.values():
-            journal.close()
+        self.answers.close()
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -349,11 +349,11 @@ def test_what_is_kept_of_the_answers_is_what_the_journals_say_whatever_happened(
         for who, count in (("anna", 12), ("ben", 9), ("anna", 7)):
             label(loop, who, count=count)
             kept = loop.votes()
-            loop.said = None
+            loop.answers._votes = None
             assert loop.votes() == kept
             loop.undo(who)
             loop.wait()
             kept = loop.votes()
-            loop.said = None
+            loop.answers._votes = None
             assert loop.votes() == kept
         assert any(answer.audit for said in kept.values() for answer in said.values())
