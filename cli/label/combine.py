@@ -36,11 +36,12 @@ def combine(
 ) -> None:
     """Combine what several people said of the same clips into one labelled table.
 
-    FILES are journals of oscine label page (.jsonl, or the folder of them); tables (.csv, .tsv, .parquet); a folder of Raven
-    or Audacity tables of one person, or one such table (.txt), called after that person. A table has the columns path, start
-    and end where clips are stretches, annotator (without it, the file is called after that person), and either label, one a
-    row; or labels, with ";" between several, the others being absent; or a row a class with label and state (present,
-    absent, unsure) or points. It may have seconds, that an answer took, and audit.
+    FILES are journals of oscine label page (.jsonl, or the folder of them); tables (.csv, .tsv, .parquet); a folder of
+    Raven or Audacity tables of one person, or one such table (.txt), called after that person. A table has the columns
+    path, start and end where clips are stretches, annotator (without it, the file is called after that person), and either
+    label, one a row; or labels, with ";" between several and "?" behind one that is unsure, the others being absent, or
+    unknown where "?" stands by itself; or a row a class with label and state (present, absent, unsure) or points. It may
+    have seconds, that an answer took, and audit.
 
     OUT is what oscine probe --table takes: path, start, end, label (or labels), annotator (who was asked), share (how sure
     the label is) and audit. Left out are clips that nobody could judge, those of which a class was not asked for (--without

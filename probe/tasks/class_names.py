@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from oscine.models.errors import OscineError
+from oscine.models.text.words import counted
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,14 @@ def as_known(classes: Sequence[str], known: Sequence[str]) -> list[str]:
     return found
 
 
+def check_named(names: Iterable[str], known: Sequence[str], who: object) -> None:
+    """Raise where somebody named a class that there is not. who: and where, for the error."""
+    if unknown := next((name for name in names if name not in known), None):
+        meant = "".join(f" (did you mean {one}?)" for one in get_close_matches(unknown, known, n=1))
+        total = counted(len(known), "class", "classes")
+        raise OscineError(f"{who} named {unknown}{meant}, which is none of the {total}; correct it, or add it to them")
+
+
 def means_no_class(name: str) -> bool:
     """Tell whether a label says by the field's convention that none of the classes sounds."""
     return name.strip().startswith("-") or plain(name) in NO_CLASS
@@ -79,14 +88,14 @@ def name_classes(clips: Mapping[str, int], source: object, negatives: bool = Tru
 def check_names(clips: Mapping[str, int], source: object) -> None:
     """Log which names of classes may be one by mistake. clips: of every class; source: that has them, for the line."""
 
-    def counted(names: Iterable[str]) -> str:
+    def with_clips(names: Iterable[str]) -> str:
         return " and ".join(f"{name} ({clips[name]} clip{'s' * (clips[name] != 1)})" for name in names)
 
-    same = [counted(names) for names in find_same(clips)]
+    same = [with_clips(names) for names in find_same(clips)]
     if same:
         advice = "write them alike if they are one"
         logger.warning("%s: classes that differ in case, accents or spaces alone: %s; %s", source, listed(same), advice)
-    near = [counted(sorted(pair, key=lambda name: clips[name])) for pair in find_near(clips)]
+    near = [with_clips(sorted(pair, key=lambda name: clips[name])) for pair in find_near(clips)]
     if near:
         logger.warning(
             "%s: classes that are spelt nearly alike: %s; correct them if they are one", source, listed(near)

@@ -60,7 +60,7 @@ def make_queue(settings: QueueSettings) -> Queue:
     check_strategy(settings.loop.strategy)
     table = read_clips(settings.table, settings.column)
     contents, fitted = read_labels(settings.labels), settings.probe and load_probe(settings.probe)
-    classes = list(dict.fromkeys(name for one in contents for name in one.classes))
+    classes = classes_of(contents)
     if fitted and contents and {*classes} != {*fitted.classes}:
         raise OscineError(f"{settings.labels} is about other classes than {settings.probe}; give only one of them")
     classes = fitted.classes if fitted else classes
@@ -81,6 +81,11 @@ def make_queue(settings: QueueSettings) -> Queue:
 def read_labels(folder: Path | None) -> list[JournalContent]:
     """Read the journals of a folder; none where it is not there."""
     return [read_journal(path) for path in find_journals(folder)] if folder and folder.is_dir() else []
+
+
+def classes_of(contents: list[JournalContent]) -> list[str]:
+    """Return the classes that people were asked for, in the order in which they came up."""
+    return list(dict.fromkeys(name for one in contents for name in one.classes))
 
 
 def votes_of(table: ClipTable, contents: list[JournalContent]) -> Votes:

@@ -6,18 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import NamedTuple
 
 import numpy as np
 from pandas import DataFrame
 
 from oscine.models.errors import OscineError
-from oscine.models.text.words import counted
 from oscine.probe.label.journal import ABSENT, PRESENT
 from oscine.probe.label.votes.shares import NOBODY
 from oscine.probe.label.votes.votes import Votes
-from oscine.probe.tasks.class_names import check_names, listed
+from oscine.probe.tasks.class_names import check_named, check_names, listed
 
 ROUNDED = 3  # digits of a second by which two stretches are the same clip
 
@@ -115,14 +113,8 @@ def _known_classes(sources: Sequence[VoteSource], classes: Sequence[str] | None,
         check_names({name: named[name] for name in known}, "the votes")
     else:
         known = sorted(classes)
-        votes = (vote for source in sources for vote in source.votes)
-        for vote in votes:
-            if unknown := [name for name in {*vote.states, *vote.points} if name not in known]:
-                meant = "".join(f" (did you mean {one}?)" for one in get_close_matches(unknown[0], known, n=1))
-                raise OscineError(
-                    f"{vote.source}: {vote.annotator} named {unknown[0]}{meant}, which is none of the "
-                    f"{counted(len(known), 'class', 'classes')}; correct it, or add it to them"
-                )
+        for vote in (vote for source in sources for vote in source.votes):
+            check_named({**vote.states, **vote.points}, known, f"{vote.source}: {vote.annotator}")
     if strangers := [name for name in without if name not in known]:
         raise OscineError(f"--without names {strangers[0]}, which is no class of the votes; they have {listed(known)}")
     if not {*known} - {*without}:

@@ -16,6 +16,7 @@ from oscine.models.recordings.named_files import find_files
 from oscine.models.recordings.spreadsheet import Sheet, read_sheet
 from oscine.models.recordings.tables import read_stretches
 from oscine.models.text.safe_text import restore_controls
+from oscine.probe.label.cell import NAMELESS, is_nameless, parse_cell
 from oscine.probe.label.journal import ABSENT, PRESENT, SUFFIX, UNSURE, find_journals, read_journal
 from oscine.probe.label.votes.gather import Vote, VoteSource, gather
 from oscine.probe.label.votes.votes import Votes
@@ -62,10 +63,10 @@ def read_votes(files: Sequence[str | Path], settings: VoteSettings | None = None
     """Read votes of several people.
 
     files: journals (.jsonl), or a folder of them; tables (.csv, .tsv, .parquet); a folder of Raven or Audacity tables, or
-    one such table (.txt), of the person that it is called after. A table has the columns path, start and end where clips are
-    stretches, annotator (else the file is called after them), and either `label`, one a row; or `labels`, with ";" between
-    several, the others being absent; or a row a class with `label` and `state` (present, absent, unsure) or `points`. It may
-    have `seconds` that an answer took, and `audit`.
+    one such table (.txt), of the person that it is called after. A table has the columns path, start and end where clips
+    are stretches, annotator (else the file is called after them), and either `label`, one a row; or `labels`, as
+    `parse_cell` reads them, the others being absent; or a row a class with `label` and `state` (present, absent, unsure) or
+    `points`. It may have `seconds` that an answer took, and `audit`.
     """
     if not files:
         raise OscineError("no votes are named; name journals, tables, or folders of selection tables")
@@ -148,6 +149,8 @@ def _of_table(path: Path, settings: VoteSettings) -> VoteSource:
     texts = sheet.texts(column).map(restore_controls)
     if column == "label":
         sheet.add_fault(texts == "", "has no label; fill it in or leave the row out")
+    else:
+        sheet.add_fault(texts.map(is_nameless), NAMELESS)
     given = _given(sheet)
     sheet.raise_faults()
     paths, notes = _find(path, sheet.texts("path").tolist(), settings)
@@ -214,25 +217,24 @@ def _vote(row: Any, path: Path, *, column: str, unsure: Sequence[str]) -> Vote:
 
     Of several labels one that is unsure may be any of the others: these are then not absent, but unknown.
     """
-    labels = [part.strip() for part in row.text.split(";") if part.strip()] if column == "labels" else [row.text]
-    told = not {*labels} & {*unsure}
     if column == "labels":
-        states = _named(labels, unsure)
+        states, closed = parse_cell(row.text, unsure)
     else:
-        states = {row.text: row.state if isinstance(row.state, str) else PRESENT} if told else {}
+        said = {row.text: row.state if isinstance(row.state, str) else PRESENT}
+        states, closed = {} if row.text in unsure else said, False
     return Vote(
-        row.path, row.start, row.end, row.annotator, states, closed=column == "labels" and told,
+        row.path, row.start, row.end, row.annotator, states, closed=closed,
         points={row.text: float(row.points)} if not np.isnan(row.points) else {},
         seconds=row.seconds, audit=row.audit is True, source=f"{path}: row {row.Index}",
     )  # fmt: skip
 
 
-def _named(labels: Sequence[str], unsure: Sequence[str] = ()) -> dict[str, str]:
+def _named(labels: Sequence[str]) -> dict[str, str]:
     """Return the states of labels that are present.
 
     Names that mean that no class sounds are none.
     """
-    return {name: PRESENT for name in labels if name not in unsure and not means_no_class(name)}
+    return {name: PRESENT for name in labels if not means_no_class(name)}
 
 
 def _join(votes: Sequence[Vote]) -> list[Vote]:

@@ -29,8 +29,9 @@ from oscine.probe.label.queue.files import (
     write_queue_for_raven,
     write_snippets,
 )
-from oscine.probe.label.queue.filled import FilledSettings, ReadQueue, parse_labels, read_filled
+from oscine.probe.label.queue.filled import FilledSettings, ReadQueue, read_filled
 from oscine.probe.label.queue.queue import Queue, QueueSettings, make_queue, read_labels, shares_of, votes_of
+from oscine.probe.label.votes.read import VoteSettings, read_votes
 from oscine.probe.tasks.task import read_task
 from tests.tiny_encoders import small_encoder
 
@@ -151,21 +152,6 @@ def test_hoplites_annotations_say_nothing_of_classes_without_a_row(
     assert states == [{"robin": PRESENT, "wren": ABSENT}, {"wren": UNSURE}]
 
 
-@pytest.mark.parametrize(
-    ("text", "states"),
-    [
-        ("wren", {"wren": PRESENT}),
-        (" wren ; robin? ", {"wren": PRESENT, "robin": UNSURE}),
-        ("-", {}),
-        ("no bird", {}),
-        ("?", {}),
-        ("noise; wren", {"wren": PRESENT}),
-    ],
-)
-def test_a_cell_is_read_as_people_write_it(text: str, states: dict[str, str]) -> None:
-    assert parse_labels(text) == states
-
-
 def test_queues_of_other_tables_gone_clips_and_misspelt_classes_are_refused_in_a_line(
     wood: Path, table: ClipTable, tmp_path: Path
 ) -> None:
@@ -173,7 +159,8 @@ def test_queues_of_other_tables_gone_clips_and_misspelt_classes_are_refused_in_a
     write_queue(queue_of(wood, tmp_path), path)
     whole = path.read_text()
     fill(path)
-    with pytest.raises(OscineError, match=r"no class dunnock .*robin|no class dunnock"):
+    said = r"queue.csv: row \d+: anna named dunnock \(did you mean dunock\?\), which is none of the 3 classes"
+    with pytest.raises(OscineError, match=said):
         read_filled([path], settings_of(wood, table, tmp_path, classes=["robin", "wren", "dunock"]))
     path.write_text(whole.replace(table.fingerprint, "0" * 16))
     with pytest.raises(OscineError, match="is a queue of another table"):
@@ -188,6 +175,63 @@ def test_queues_of_other_tables_gone_clips_and_misspelt_classes_are_refused_in_a
     with pytest.raises(OscineError, match="has no column labels"):
         read_filled([path], settings_of(wood, table, tmp_path))
     assert not (tmp_path / "labels").exists() or not read_labels(tmp_path / "labels")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({4: "robin;wren"}, r"row 6: .* has several classes, 'robin;wren', expected one"),
+        ({4: ";", 5: " ; "}, r"row 6 \(.*\) has labels that name nothing; write names .* \(2 such rows\)"),
+    ],
+)
+def test_a_refused_file_leaves_no_journal_behind(
+    changes: dict[int, str], said: str, wood: Path, table: ClipTable, tmp_path: Path
+) -> None:
+    path = tmp_path / "queue.csv"
+    write_queue(queue_of(wood, tmp_path), path)
+    fill(path, changes)
+    with pytest.raises(OscineError, match=said):
+        read_filled([path], settings_of(wood, table, tmp_path, one_label=True))
+    assert not (tmp_path / "labels").exists()
+
+
+def test_who_cannot_tell_of_the_others_says_nothing_of_them_and_combine_reads_the_same(
+    wood: Path, table: ClipTable, tmp_path: Path
+) -> None:
+    path = tmp_path / "queue.csv"
+    write_queue(queue_of(wood, tmp_path), path)
+    fill(path, {0: "robin;?", 1: "wren?; robin", 2: "?"})
+    read_filled([path], settings_of(wood, table, tmp_path))
+    votes = read_votes([tmp_path / "labels"], VoteSettings(wood / "recordings"))
+    same = read_votes([path], VoteSettings(wood / "recordings"))
+    rows = pd.read_csv(path)
+    assert votes.classes == same.classes == BIRDS
+    for row, expected in ((0, [-1, 1, -1]), (1, [0, 1, -1])):
+        for read in (votes, same):
+            places = (read.clips["path"].str.endswith(rows["path"][row])) & (read.clips["start"] == rows["start"][row])
+            assert read.said[places.to_numpy()].tolist() == [[expected]]
+    assert len(votes.clips) == 11, "what cannot be judged has no vote"
+
+
+def test_answers_are_kept_beside_what_a_probe_said_that_had_not_learnt_them(
+    wood: Path, table: ClipTable, tmp_path: Path
+) -> None:
+    settings = settings_of(wood, table, tmp_path, one_label=True)
+    for number in range(2):
+        write_queue(queue_of(wood, tmp_path, loop=LoopSettings(one_label=True)), tmp_path / f"{number}.csv")
+        fill(tmp_path / f"{number}.csv")
+        read_filled([tmp_path / f"{number}.csv"], settings)
+    answers = read_journal(tmp_path / "labels/anna.jsonl").answers
+    first, second = answers[:12], answers[12:]
+    labels = gather_labels({table.numbers[one.clip]: {"anna": one} for one in first}, BIRDS, one_label=True)
+    learnt = learn(table.rows[labels.clips], labels, BIRDS)
+    assert learnt is not None
+    assert not any(one.predicted or one.probe for one in first)
+    for one in second:
+        shares = learnt.probabilities(table.rows[[table.numbers[one.clip]]])[0]
+        assert [one.predicted[name] for name in BIRDS] == pytest.approx(shares, abs=1e-4)
+    judged = judge_audit([one for one in answers if one.audit], BIRDS, one_label=True)
+    assert judged.scored == sum(one.audit for one in second) >= 1
 
 
 def test_the_probe_that_was_learnt_says_of_sound_what_it_says_of_the_table_and_chooses_by_it(
