@@ -56,6 +56,7 @@ def page(
     except ImportError as error:
         raise OscineError(f"the page needs {error.name}; install it: pip install 'oscine[label]'") from None
     say_loading("label page", str(table))
+    from oscine.probe.label.loop.batches import chosen_by
     from oscine.probe.label.loop.settings import LoopSettings
     from oscine.probe.label.page.serve import PageSettings, serve_page
 
@@ -69,6 +70,7 @@ def page(
     )  # fmt: skip
 
     def opened(address: str) -> None:
+        print(f"clips are chosen by {chosen_by(loop, blind=True)}")
         print(f"label here: {address}\nCtrl-C stops; every answer is kept in {labels}", flush=True)
 
     known = serve_page(settings, opened)

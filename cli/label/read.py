@@ -6,13 +6,14 @@ import getpass
 from pathlib import Path
 
 from oscine.cli.console.command import say_loading
+from oscine.cli.label.next_call import LABELS, next_call
 
 
 def read(
     files: list[Path],
     /,
     table: Path,
-    labels: Path = Path("labels"),
+    labels: Path = LABELS,
     name: str = "",
     classes: Path | None = None,
     recordings: Path | None = None,
@@ -49,4 +50,5 @@ def read(
     print(
         f"{labels / who}.jsonl: {came.taken} answers taken, {came.before} there before, {came.empty} clips not filled in"
     )
-    print(f"\noscine label suggest {table} --labels {labels} --out next.csv")
+    shared = {"labels": labels, "column": column, "seed": seed}
+    print("\n" + next_call("suggest", table, options={"out": "next.csv", **shared}))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from oscine.cli.console.command import say_loading
 from oscine.cli.console.output import progress_bar
+from oscine.cli.label.next_call import LABELS, next_call
 from oscine.models.errors import Misuse, OscineError
 
 
@@ -15,7 +16,7 @@ def suggest(
     out: Path,
     count: int = 50,
     probe: Path | None = None,
-    labels: Path = Path("labels"),
+    labels: Path = LABELS,
     recordings: Path | None = None,
     raven: Path | None = None,
     audacity: Path | None = None,
@@ -41,7 +42,7 @@ def suggest(
         count: clips to choose.
         probe: folder of a fitted probe, whose answers choose in place of the labels.
         labels: folder of what was labelled so far, if anything was.
-        recordings: the folder, or list, that was embedded; for Raven, Audacity and snippets.
+        recordings: the folder, or list, that was embedded; for Raven, Audacity and snippets. Clips are of what is there.
         raven: also write a Raven selection table, FILE.txt.
         audacity: also write Audacity labels, a file a recording, in this folder.
         label_studio: also write tasks for Label Studio to import, FILE.json.
@@ -63,16 +64,13 @@ def suggest(
         if path.exists() and not overwrite:
             raise OscineError(f"{path} exists already; choose another name, or replace it with --overwrite")
     say_loading("label suggest", str(table))
-    from oscine.probe.label.loop.clips import find_recordings
     from oscine.probe.label.loop.settings import LoopSettings
     from oscine.probe.label.queue import files
     from oscine.probe.label.queue.queue import QueueSettings, make_queue
 
     loop = LoopSettings(one_label=one_label, strategy=strategy, batch=count, seed=seed, audit=audit)
-    queue = make_queue(QueueSettings(table, count, labels, probe, column, loop))
-    places = find_recordings(queue.table, recordings) if recordings else {}
-    if recordings:
-        files.check_places(queue, places)
+    queue = make_queue(QueueSettings(table, count, labels, probe, column, recordings, loop))
+    places = queue.places
     files.write_queue(queue, out)
     print(f"{out}: {len(queue.chosen)} clips, chosen by {queue.reason}")
     if raven:
@@ -88,4 +86,6 @@ def suggest(
         with progress_bar() as bar:
             files.write_snippets(queue, snippets, places, bar.task("snippets"))
         print(f"{snippets}: the same as sounds")
-    print(f"\noscine label read {raven or out} --table {table}" + f" --recordings {recordings}" * bool(raven))
+    shared = {"labels": labels, "column": column, "seed": seed, "one-label": queue.one_label}
+    more = {"table": table, "recordings": recordings if raven else None}
+    print("\n" + next_call("read", raven or out, options={**more, **shared}))

@@ -43,12 +43,23 @@ class Knowledge(NamedTuple):
     candidates: list[int]
     shares: np.ndarray | None = None
 
+    @property
+    def blind(self) -> bool:
+        """Whether nothing says yet how classes differ."""
+        return self.learnt is None and self.shares is None
+
 
 def strategy_of(settings: LoopSettings, knowledge: Knowledge) -> str:
     """Return the strategy that chooses now: until there is something to tell apart, the one for the initial set."""
     default = default_strategy(not settings.one_label)
-    blind = knowledge.learnt is None and knowledge.shares is None
-    return default.initial if blind else settings.strategy or default.strategy
+    return default.initial if knowledge.blind else settings.strategy or default.strategy
+
+
+def chosen_by(settings: LoopSettings, *, blind: bool) -> str:
+    """Say what chooses clips, and why where nobody has named it. blind: whether there is nothing to tell apart yet."""
+    default = default_strategy(not settings.one_label)
+    later = settings.strategy or f"{default.strategy} ({default.reason})"
+    return f"{default.initial} until there is something to tell apart, then {later}" if blind else later
 
 
 def choose_batch(
@@ -74,9 +85,12 @@ def choose_batch(
 
 
 def _audit_count(settings: LoopSettings, batch: int) -> int:
-    """Return how many clips of a batch are audit clips, so that all batches together have the share of them."""
+    """Return how many clips of a batch are audit clips, so that all batches together have the share of them.
+
+    It is rounded up, so that the first batch has one, however small it is.
+    """
     whole = settings.audit * settings.batch
-    return int(np.floor((batch + 1) * whole + 1e-9) - np.floor(batch * whole + 1e-9))
+    return int(np.ceil((batch + 1) * whole - 1e-9) - np.ceil(batch * whole - 1e-9))
 
 
 def _pick(

@@ -13,7 +13,6 @@ import soundfile
 from pandas import DataFrame
 
 from oscine.models.audio.load import audio_info, load_audio
-from oscine.models.errors import OscineError
 from oscine.models.files import write_whole
 from oscine.models.progress import ShowProgress, show_nothing
 from oscine.models.text.safe_text import as_cell
@@ -75,12 +74,6 @@ def write_snippets(
         write_whole(paths[-1], file.getvalue())
         progress(number, len(queue.chosen))
     return paths
-
-
-def check_places(queue: Queue, places: Mapping[str, Path]) -> None:
-    """Raise where a recording of a queue is not there."""
-    if gone := next((name for name in _names(in_order(queue)) if name not in places), None):
-        raise OscineError(f"{gone} is in the queue and not among the recordings; give the folder that was embedded")
 
 
 def in_order(queue: Queue) -> list[Clip]:

@@ -47,18 +47,24 @@ def test_label_by_queues_combine_and_predict(wood: Path, capsys: pytest.CaptureF
         "label suggest birds.parquet --out first.csv --count 9 --one-label --recordings wood --raven first.txt "
         "--snippets clips"
     )
+    said = capsys.readouterr().out
+    assert "first.csv: 9 clips, chosen by typiclust until there is something to tell apart, then uherding (one" in said
+    assert said.splitlines()[-1] == "oscine label read first.txt --table birds.parquet --recordings wood --one-label"
     assert len([*Path("clips").iterdir()]) == 9
     assert Path("first.txt").read_text().count("\n") == 10
     fill("first.csv")
     call("label read first.csv --table birds.parquet --classes birds.txt --name anna --one-label")
     assert "9 answers taken, 0 there before, 0 clips not filled in" in capsys.readouterr().out
     call("label suggest birds.parquet --out second.csv --count 9")
-    assert "uherding" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "9 clips, chosen by uherding (one label a clip: " in said
+    assert said.splitlines()[-1] == "oscine label read second.csv --table birds.parquet --one-label"
     assert not {*pd.read_csv("first.csv")["path"].str.cat(pd.read_csv("first.csv")["start"].astype(str))} & {
         *pd.read_csv("second.csv")["path"].str.cat(pd.read_csv("second.csv")["start"].astype(str))
     }
     fill("second.csv")
     call("label read second.csv --table birds.parquet --name ben --one-label")
+    assert capsys.readouterr().out.splitlines()[-1] == "oscine label suggest birds.parquet --out next.csv"
     call("label combine labels --recordings wood --out labels.csv")
     task = read_task("labels.csv")
     assert len(task.rows) == 18

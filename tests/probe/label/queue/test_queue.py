@@ -78,7 +78,7 @@ def test_a_queue_of_different_clips_comes_back_as_answers_and_the_next_one_has_o
     wood: Path, table: ClipTable, tmp_path: Path
 ) -> None:
     queue = queue_of(wood, tmp_path)
-    assert "typiclust" in queue.reason
+    assert queue.reason.startswith("typiclust until there is something to tell apart, then half_coreset_half_entropy (")
     write_queue(queue, tmp_path / "queue.csv")
     fill(tmp_path / "queue.csv", {0: "", 1: "robin?;wren", 2: "-", 3: "?"})
     settings = settings_of(wood, table, tmp_path)
@@ -94,7 +94,7 @@ def test_a_queue_of_different_clips_comes_back_as_answers_and_the_next_one_has_o
     assert read_filled([tmp_path / "queue.csv"], settings) == ReadQueue(0, 1, 11), "reading it again changes nothing"
     later = queue_of(wood, tmp_path)
     assert not {chosen.number for chosen in later.chosen} & {table.numbers[clip] for clip in answers}
-    assert "half_coreset_half_entropy" in later.reason
+    assert later.reason.startswith("half_coreset_half_entropy (several labels a clip: ")
 
 
 @pytest.mark.parametrize("program", ["raven", "audacity"])
@@ -128,6 +128,27 @@ def test_label_studio_gets_a_task_a_clip(wood: Path, table: ClipTable, tmp_path:
     clips = [table.clips[chosen.number] for chosen in queue.chosen]
     assert [(task["recording"], task["start"], task["end"]) for task in tasks] == clips
     assert all(Path(task["audio"]).is_file() for task in tasks)
+
+
+def test_clips_of_recordings_that_are_gone_are_not_asked_for(wood: Path, tmp_path: Path) -> None:
+    (tmp_path / "left").mkdir()
+    for name in ("wren_2.wav", "wren_5.wav"):
+        (tmp_path / "left" / name).symlink_to(wood / "recordings" / name)
+    queue = queue_of(wood, tmp_path, 40, recordings=tmp_path / "left")
+    names = [queue.table.clips[chosen.number].recording for chosen in queue.chosen]
+    assert sorted(names) == ["wren_2.wav"] * 4 + ["wren_5.wav"] * 4
+    write_queue_for_raven(queue, tmp_path / "queue.txt", queue.places)
+    write_queue(queue, tmp_path / "queue.csv")
+    fill(tmp_path / "queue.csv")
+    read_filled([tmp_path / "queue.csv"], settings_of(wood, queue.table, tmp_path))
+    with pytest.raises(OscineError, match=r"the recordings of all 32 clips of .* without an answer are not in .*left"):
+        queue_of(wood, tmp_path, recordings=tmp_path / "left")
+
+
+@pytest.mark.parametrize("count", [1, 8, 10, 25])
+def test_the_smallest_queue_has_a_clip_to_judge_by(count: int, wood: Path, tmp_path: Path) -> None:
+    queue = queue_of(wood, tmp_path, count)
+    assert sum(chosen.audit for chosen in queue.chosen) == -(-count // 10)
 
 
 def test_snippets_are_the_clips_in_the_order_of_the_queue(wood: Path, table: ClipTable, tmp_path: Path) -> None:
