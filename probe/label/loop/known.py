@@ -49,7 +49,7 @@ def _write_known(loop: LabelLoop, recordings: Path, command: str) -> Known:
         faults.extend(left_out(written))
     with _saying(faults, "No probe was written"):
         if learnt := loop.learn_all():
-            files.append(write_probe(loop.table, learnt, judged, loop.folder))
+            files.append(write_probe(loop.table, learnt, loop.folder))
         else:
             faults.append("No probe was written: there is nothing to tell apart yet.")
     report = known_report(loop, judged, people)
@@ -122,18 +122,26 @@ def known_report(loop: LabelLoop, judged: Judged, people: Sequence[AnnotatorRepo
 
 def _score(report: Report, judged: Judged) -> None:
     report.heading("How well the probe does")
-    if math.isnan(judged.score.value):
+    scored = judged.scored
+    if math.isnan(scored.score.value):
         report.paragraph(
             f"Not known yet. It is judged by clips that were drawn at random from all of them; there are {judged.clips}, "
             "and none came when there was a probe."
         )
     else:
         report.paragraph(
-            f"Its {judged.metric} is {shown(judged.score)}, where {judged.chance:.2f} is to be had without hearing; of "
-            f"{counted(judged.scored, 'clip')}, drawn at random from all, which the probe had not learnt by then."
+            f"While it learnt, its {judged.metric} was {shown(scored.score)}, where {scored.chance:.2f} is to be had "
+            f"without hearing; of {counted(scored.clips, 'clip')}, drawn at random from all, each before it was learnt. "
+            "What is written has learnt from all of them."
         )
-    if not math.isnan(judged.off):
-        report.paragraph(f"Its probabilities are {judged.off:.2f} from what was heard, on average.")
+    if scored.unclear:
+        one_label = "have no class for certain, and do not count"
+        several = "lack a class, unsure or added later, and count for the others"
+        report.paragraph(
+            f"Random clips that {one_label if judged.metric == 'accuracy' else several}: {scored.unclear}."
+        )
+    if not math.isnan(scored.off):
+        report.paragraph(f"Its probabilities were {scored.off:.2f} from what was heard, on average, while it learnt.")
     with report.folded("how this is judged"):
         report.paragraph(
             "Clips that a strategy has chosen are not like the others: shares and scores of them would be wrong. So some "

@@ -18,7 +18,6 @@ from oscine.probe.deploy.saved_probe import open_encoder, save_probe
 from oscine.probe.heads.linear import LinearProbe
 from oscine.probe.label.journal import Clip, JournalContent, find_journals, read_journal
 from oscine.probe.label.loop.clips import ClipTable
-from oscine.probe.label.loop.judged import Judged
 from oscine.probe.label.loop.learner import Learnt
 from oscine.probe.label.probe_input import PROBE_INPUT
 from oscine.probe.label.standardise import standardisation
@@ -28,7 +27,6 @@ from oscine.probe.label.votes.table import TableSettings, WrittenTable, write_co
 from oscine.probe.tasks.kinds import TaskKind
 
 LABELS, PROBE = "labels.csv", "probe"  # in the folder of the journals
-METRICS = {"accuracy": "accuracy", "macro AP": "cmap"}  # as a fitted probe calls them
 
 
 class WrittenLabels(NamedTuple):
@@ -62,8 +60,11 @@ def late_classes(contents: Sequence[JournalContent]) -> dict[str, int]:
     return {name: len(asked[name]) for name in order[kept:]} if any(labels) else {}
 
 
-def write_probe(table: ClipTable, learnt: Learnt, judged: Judged, folder: Path) -> Path:
-    """Write what was learnt as a linear probe on the table's encoder, which is opened by its name."""
+def write_probe(table: ClipTable, learnt: Learnt, folder: Path) -> Path:
+    """Write what was learnt as a linear probe on the table's encoder, which is opened by its name.
+
+    It has no scores: audit clips judge the probes that chose, each by less than this one has learnt.
+    """
     if table.column == PROBE_INPUT:
         raise OscineError(
             f"{table.path} holds what another probe's last map reads; oscine probe fits one to the labels"
@@ -80,13 +81,10 @@ def write_probe(table: ClipTable, learnt: Learnt, judged: Judged, folder: Path) 
             "fc.bias": torch.from_numpy(learnt.bias - weight @ offset).float(),
         }
     )
-    scores: dict[str, float | None] = (
-        {METRICS[judged.metric]: judged.score.value} if judged.scored and judged.score.value >= 0 else {}
-    )
     fitted = FittedProbe(
         probe.eval(), encoder, head, learnt.classes, table.made_by["clip_seconds"],
         TaskKind.SINGLE if learnt.one_label else TaskKind.MULTI,
-        fitted_on={"task": "label", "rows": learnt.clips, "judged": ["audit"] if scores else []}, scores=scores,
+        fitted_on={"task": "label", "rows": learnt.clips, "judged": []},
     )  # fmt: skip
     return save_probe(fitted, folder / PROBE)
 

@@ -54,8 +54,8 @@ class Progress:
         if self.before is not None and self.before.shape == predicted.shape:
             self.kappas.append(agreement(self.before, predicted))
         self.before = predicted
-        judged = judge_audit(audit, learnt.classes, one_label=learnt.one_label)
-        self.scores.append((judged.score.value, (judged.score.high - judged.score.low) / 2))
+        score = judge_audit(audit, learnt.classes, one_label=learnt.one_label).scored.score
+        self.scores.append((score.value, (score.high - score.low) / 2))
         positives = np.nansum(labels.targets, axis=0)
         self.classes.append(int((positives > 0).sum()))
         rare = [name for name, count in zip(learnt.classes, positives) if count < WANTED]

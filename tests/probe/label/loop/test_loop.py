@@ -266,12 +266,12 @@ def test_the_score_is_of_probes_that_had_not_learnt_the_clip(begin: Begin) -> No
     with begin(one_label=True, audit=0.5, again=0.0) as loop:
         label(loop, count=60)
         answers = loop.audit_answers()
-        judged = judge_audit(answers, loop.classes, one_label=True)
+        scored = judge_audit(answers, loop.classes, one_label=True).scored
     predicted = [answer for answer in answers if answer.predicted]
     hits = [max(one.predicted, key=lambda name: one.predicted[name]) == one.named(PRESENT)[0] for one in predicted]
-    assert judged.scored == len(predicted) >= 20
-    assert judged.score.value == pytest.approx(np.mean(hits))
-    assert 0.5 < judged.score.low < judged.score.value <= judged.score.high <= 1
+    assert scored.clips == len(predicted) >= 20
+    assert scored.score.value == pytest.approx(np.mean(hits))
+    assert 0.5 < scored.score.low < scored.score.value <= scored.score.high <= 1
 
 
 def test_goal_needs_what_the_page_does_not_take(begin: Begin, tmp_path: Path) -> None:

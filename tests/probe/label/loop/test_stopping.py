@@ -6,12 +6,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from sklearn.metrics import average_precision_score
 
 from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Answer
 from oscine.probe.label.loop.judged import judge_audit, wilson
 from oscine.probe.label.loop.learner import Labels, learn
 from oscine.probe.label.loop.settings import LoopSettings
 from oscine.probe.label.loop.stopping import BACK, Progress, agreement
+from oscine.probe.metrics.bootstrap import confidence_interval, mean_average_precision
 from tests.probe.label.conftest import CLASSES, make_table, truth
 
 
@@ -75,26 +78,70 @@ def test_shares_have_wilsons_interval_and_unsure_clips_count_for_nothing() -> No
     low, high = wilson(3, 9)[1:]
     centre = (3 + 1.96**2 / 2) / (9 + 1.96**2)
     assert (low + high) / 2 == pytest.approx(centre, abs=1e-3)
-    assert judged.scored == 8
-    assert judged.score == wilson(8, 8)
-    assert math.isnan(judged.off)
+    assert (judged.scored.clips, judged.scored.unclear) == (8, 1)
+    assert judged.scored.score == wilson(8, 8)
+    assert math.isnan(judged.scored.off)
 
 
 def test_several_labels_are_scored_by_macro_ap_over_recordings() -> None:
     answers = answers_of(60, 0.8)
     judged = judge_audit(answers, CLASSES, one_label=False)
     assert judged.metric == "macro AP"
-    assert judged.chance == pytest.approx(1 / 3)
-    assert judged.chance < judged.score.low < judged.score.value < judged.score.high <= 1
-    assert 0 < judged.off < 0.3
-    alone = judge_audit(answers[:3], CLASSES, one_label=False)  # of one recording
+    scored = judged.scored
+    assert scored.chance == pytest.approx(1 / 3)
+    assert scored.chance < scored.score.low < scored.score.value < scored.score.high <= 1
+    assert 0 < scored.off < 0.3
+    p, true = (
+        torch.tensor([[said(one, name) for name in CLASSES] for one in answers])
+        for said in (lambda one, name: one.predicted[name], lambda one, name: one.states[name] == PRESENT)
+    )
+    whole = mean_average_precision(p.double(), true.long())
+    assert scored.score == confidence_interval(whole, [one.clip.recording for one in answers])
+    alone = judge_audit(answers[:3], CLASSES, one_label=False).scored  # of one recording
     assert alone.score.value == pytest.approx(1.0)
     assert math.isnan(alone.score.low)
+
+
+def test_a_clip_counts_for_the_classes_of_which_nobody_is_unsure() -> None:
+    """Of clips that the probe is wrong about somebody is unsure of another class: the score stays what it is."""
+    answers = answers_of(60, 0.8)
+    whole = judge_audit(answers, CLASSES, one_label=False).scored
+    for answer in answers[-12:]:
+        answer.states["dunnock"] = UNSURE
+    scored = judge_audit(answers, CLASSES, one_label=False).scored
+    assert (scored.clips, scored.unclear) == (60, 12)
+    kept = [average_precision(answers, name) for name in CLASSES]
+    assert scored.score.value == pytest.approx(np.mean(kept))
+    dropped = judge_audit(answers[:-12], CLASSES, one_label=False).scored
+    assert abs(scored.score.value - whole.score.value) < abs(dropped.score.value - whole.score.value)
+
+
+def average_precision(answers: list[Answer], name: str) -> float:
+    sure = [one for one in answers if one.states.get(name, UNSURE) != UNSURE and name in one.predicted]
+    return float(
+        average_precision_score([one.states[name] == PRESENT for one in sure], [one.predicted[name] for one in sure])
+    )
+
+
+@pytest.mark.parametrize("one_label", [True, False])
+def test_a_class_that_was_added_later_is_judged_too(one_label: bool) -> None:
+    answers = answers_of(60, 0.8)
+    for answer in answers[:20]:
+        del answer.predicted["wren"]
+        if not one_label:
+            del answer.states["wren"]
+    scored = judge_audit(answers, CLASSES, one_label=one_label).scored
+    if one_label:
+        hits = sum(not (number < 20 and truth(number) == "wren") for number in range(48))
+        assert scored.score == wilson(hits, 60), "a class that it did not know is one that it missed"
+    else:
+        assert (scored.clips, scored.unclear) == (60, 20)
+        assert scored.score.value == pytest.approx(np.mean([average_precision(answers, name) for name in CLASSES]))
 
 
 def test_without_predictions_there_is_no_score() -> None:
     for one_label in (True, False):
         judged = judge_audit([], CLASSES, one_label=one_label)
-        assert (judged.clips, judged.scored) == (0, 0)
-        assert math.isnan(judged.score.value)
+        assert (judged.clips, judged.scored.clips) == (0, 0)
+        assert math.isnan(judged.scored.score.value)
         assert all(math.isnan(share.value) for share in judged.prevalence.values())
