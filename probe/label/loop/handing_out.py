@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +16,7 @@ from oscine.probe.label.loop.learner import Votes
 from oscine.probe.label.loop.settings import LoopSettings
 
 APART = 10  # answers at least between a clip and the same one again, so that nobody remembers it
+AWAY = 300  # seconds without a question after which others may get what somebody holds
 
 
 class HandingOut:
@@ -21,17 +24,25 @@ class HandingOut:
 
     waiting  clips that were chosen and that nobody has yet
     held     person to the clips that are on the screen, or fetched ahead
+    asked    when that person asked for clips last, by `clock`
+
+    Who has not asked for AWAY seconds keeps what is on the screen, and may still answer it; but others may get these clips,
+    too, so that nobody who only had a look keeps clips, least of all those that are judged by.
     """
 
-    def __init__(self, table: ClipTable, settings: LoopSettings, may_ask: Sequence[bool]) -> None:
-        self.table, self.settings, self.may_ask = table, settings, may_ask
+    def __init__(
+        self, table: ClipTable, settings: LoopSettings, may_ask: Sequence[bool], *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.table, self.settings, self.may_ask, self.clock = table, settings, may_ask, clock
         self.absent = {number for number, may in enumerate(may_ask) if not may}
         self.waiting: list[Chosen] = []
         self.held: dict[str, list[Chosen]] = {}
+        self.asked: dict[str, float] = {}
 
     def taken(self, votes: Votes) -> set[int]:
         """Return the clips that need not be chosen: answered by somebody, in somebody's hands, or not to be asked for."""
-        in_hands = {chosen.number for held in self.held.values() for chosen in held}
+        in_hands = {one.number for who, held in self.held.items() if not self._is_away(who) for one in held}
         return {*votes} | in_hands | self.absent
 
     def fill(self, chosen: Sequence[Chosen], votes: Votes) -> None:
@@ -46,6 +57,10 @@ class HandingOut:
 
         answers: of that person, as they stand. fallback: names a clip where none waits.
         """
+        if who in self.held and self._is_away(who):
+            taken = self.taken(votes)
+            self.held[who] = [one for one in self.held[who] if one.number not in taken]
+        self.asked[who] = self.clock()
         held = self.held.setdefault(who, [])
         while len(held) < count:
             one = self._again(answers, held) or self._second_opinion(who, votes) or self._next(votes) or fallback()
@@ -62,6 +77,9 @@ class HandingOut:
         """Put a clip, whose answer was taken back, first into somebody's hands."""
         self.held[who] = [chosen, *(one for one in self.held.get(who, ()) if one.number != chosen.number)]
         self.waiting = [one for one in self.waiting if one.number != chosen.number]
+
+    def _is_away(self, who: str) -> bool:
+        return self.clock() - self.asked.get(who, -math.inf) > AWAY
 
     def _next(self, votes: Votes) -> Chosen | None:
         while self.waiting:
@@ -90,7 +108,8 @@ class HandingOut:
         mine = self.held.get(who, [])
         if not self.settings.overlap or (mine and self._is_second(who, mine[-1].number, votes)):
             return None
-        others = {one.number: one for name, held in self.held.items() if name != who for one in held if not one.again}
+        here = {name: held for name, held in self.held.items() if name != who and not self._is_away(name)}
+        others = {one.number: one for held in here.values() for one in held if not one.again}
         for number, said in votes.items():
             if number not in others and said and who not in said:
                 first = next(iter(said.values()))

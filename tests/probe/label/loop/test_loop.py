@@ -15,7 +15,7 @@ from oscine.models.errors import OscineError
 from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Answer, Clip, Journal, JournalContent, read_journal
 from oscine.probe.label.loop.audit import audit_order, audited
 from oscine.probe.label.loop.clips import ClipTable
-from oscine.probe.label.loop.handing_out import APART
+from oscine.probe.label.loop.handing_out import APART, AWAY
 from oscine.probe.label.loop.judged import judge_audit
 from oscine.probe.label.loop.loop import Given, LabelLoop
 from oscine.probe.label.loop.outcome import late_classes
@@ -118,6 +118,24 @@ def test_two_people_get_different_clips_unless_some_are_to_overlap(begin: Begin)
     with begin(people=("anna", "ben"), again=0.0) as loop:
         got = [label(loop, who, count=1)[0] for _ in range(15) for who in ("anna", "ben")]
         assert len({*got}) == 30
+
+
+def test_who_only_has_a_look_keeps_no_clips_and_no_gap_among_those_that_are_judged_by(begin: Begin) -> None:
+    now = 0.0
+    with begin(people=("anna", "ben"), table=make_table(60), again=0.0, audit=0.2) as loop:
+        loop.handing_out.clock = lambda: now
+        held = {one.number for one in loop.ahead("ben")}
+        first = label(loop, count=20)
+        assert not {*first} & held
+        now = AWAY + 1.0
+        left = label(loop, count=40)
+        assert sorted([*first, *left]) == list(range(60)), "all of them, those that ben had, too"
+        assert loop.ahead("anna") == []
+        assert len(loop.audit()) == 60
+        number = loop.handing_out.held["ben"][0].number
+        loop.answer("ben", number, Given({truth(number): PRESENT}))
+        assert {*loop.votes()[number]} == {"anna", "ben"}, "what is on a screen can be answered, however late"
+        assert loop.ahead("ben") == [], "the others have an answer"
 
 
 def test_the_share_that_overlaps_is_heard_by_two_and_by_nobody_twice(begin: Begin) -> None:
