@@ -18,6 +18,9 @@ from oscine.probe.label.strategies.registry import STRATEGIES, choose
 
 MOST = 10_000  # clips that a strategy chooses among: of more, as many are drawn for every batch
 SAMPLES = 50  # draws of logits from the posterior, for BALD
+MOST_SAMPLES = (
+    2**26
+)  # of these numbers at once, over clips and classes: 512 MB; with many classes fewer clips are drawn
 
 
 class Chosen(NamedTuple):
@@ -97,9 +100,12 @@ def _pick(
     table: ClipTable, knowledge: Knowledge, left: np.ndarray, name: str, count: int, generator: np.random.Generator
 ) -> list[int]:
     """Let a strategy choose among the clips that are left, or among a draw of them."""
-    if len(left) > MOST:
-        left = np.sort(generator.choice(left, MOST, replace=False))
     labels, shares = knowledge.labels, knowledge.shares
+    most = MOST
+    if name == "bald":
+        most = max(count, min(MOST, MOST_SAMPLES // (SAMPLES * labels.targets.shape[1])))
+    if len(left) > most:
+        left = np.sort(generator.choice(left, most, replace=False))
     learnt = knowledge.learnt if shares is None else None
     rows = np.concatenate([labels.clips, left])
     features = table.rows[rows].astype(np.float64)

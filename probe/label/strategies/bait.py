@@ -25,6 +25,7 @@ from oscine.probe.label.state import State
 
 WIDEST = 4000  # of M: 128 MB, of which three are kept
 MOST_BLOCKS = 2**25  # numbers in all classes' M: 256 MB
+MOST_PAIRS = 2**24  # clips times pairs of classes: 128 MB, of which about five are kept at once
 
 
 class Weighting(NamedTuple):
@@ -173,6 +174,12 @@ def _check(state: State, form: str, weighting: str, *, top: int, ridge: float) -
     if form in ("exact", "top") and classes * dim > WIDEST:
         raise OscineError(
             f"bait's form {form} needs {classes} classes x {dim} features, {WIDEST} at most; form='binary' has no such limit"
+        )
+    clips = len(state.labelled) + len(state.candidates)
+    if form in ("exact", "top") and clips * classes**2 > MOST_PAIRS:
+        raise OscineError(
+            f"bait's form {form} needs {classes} x {classes} numbers of each of {clips} clips, {MOST_PAIRS} at most; "
+            "form='binary' needs one"
         )
     if form == "blocks" and classes * dim**2 > MOST_BLOCKS:
         raise OscineError(

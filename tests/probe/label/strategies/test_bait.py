@@ -90,6 +90,13 @@ def test_what_does_not_fit_names_what_does(generator):
         OscineError, match=r"^bait's form exact needs 2 classes x 2001 features, 4000 at most; form='binary'"
     ):
         choose("bait", wide, 1, generator, form="exact")
+    full = State(np.ones((1700, 2)), np.full((1700, 100), 0.01), [0], [0], np.arange(1, 1700))
+    with pytest.raises(
+        OscineError,
+        match=r"^bait's form top needs 100 x 100 numbers of each of 1700 clips, .*; form='binary' needs one",
+    ):
+        choose("bait", full, 1, generator, form="top")
+    assert len(choose("bait", full, 2, generator)) == 2
     many = State(np.ones((3, 2000)), np.full((3, 9), 0.5), [0], [[0] * 9], [1, 2], several=True)
     with pytest.raises(
         OscineError, match=r"^bait's form blocks needs 9 matrices of 2000 x 2000, .* form='pooled' needs one"
