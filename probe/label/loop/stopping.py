@@ -21,6 +21,7 @@ STABLE = 0.99  # mean kappa of the last three batches
 ROW = 3  # batches in a row for which all must hold
 WANTED = 5  # positives of every class
 BACK = 5  # batches over which the score must have stopped to rise
+SEEK = "seek_rare"  # the strategy that looks for classes with few positives
 
 
 @dataclass
@@ -29,14 +30,14 @@ class Progress:
 
     kappas      agreement of each probe with the one before
     scores      of the audit clips, with half the width of their interval
-    classes     that had an answer by then
+    positives   of every class by then, by its name
     """
 
     table: ClipTable
     settings: LoopSettings
     kappas: list[float] = field(default_factory=list)
     scores: list[tuple[float, float]] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
+    positives: list[dict[str, float]] = field(default_factory=list)
     held: int = 0  # batches in a row for which everything has held
     lines: list[str] = field(default_factory=list)
     before: np.ndarray | None = None  # what the last probe predicted of the drawn clips
@@ -56,10 +57,8 @@ class Progress:
         self.before = predicted
         score = judge_audit(audit, learnt.classes, one_label=learnt.one_label).scored.score
         self.scores.append((score.value, (score.high - score.low) / 2))
-        positives = np.nansum(labels.targets, axis=0)
-        self.classes.append(int((positives > 0).sum()))
-        rare = [name for name, count in zip(learnt.classes, positives) if count < WANTED]
-        signs = [self._stable(), self._flat(), self._nothing_new(rare)]
+        self.positives.append(dict(zip(learnt.classes, np.nansum(labels.targets, axis=0).tolist())))
+        signs = [self._stable(), self._flat(), self._nothing_new()]
         self.held = self.held + 1 if all(holds for holds, _ in signs) else 0
         self.lines = [line for _, line in signs]
         if self.held >= ROW:
@@ -88,13 +87,24 @@ class Progress:
         said = f"rose by {rise:+.3f} over five batches, its interval is {half:.3f} wide to each side"
         return holds, f"The score by audit clips {'rises no more' if holds else 'still rises'}: it {said}."
 
-    def _nothing_new(self, rare: Sequence[str]) -> tuple[bool, str]:
-        if len(self.classes) > ROW and self.classes[-1] > self.classes[-1 - ROW]:
+    def _nothing_new(self) -> tuple[bool, str]:
+        now = self.positives[-1]
+        long = len(self.positives) > ROW
+        before = self.positives[-1 - ROW] if long else {}
+        if long and any(count and not before.get(name) for name, count in now.items()):
             return False, "New classes came up in the last three batches."
-        if rare:
-            named = ", ".join(rare[:3]) + (f" and {len(rare) - 3} more" if len(rare) > 3 else "")
-            return False, f"{counted(len(rare), 'class has', 'classes have')} fewer than {WANTED} positives: {named}."
-        return len(self.classes) > ROW, f"Every class has {WANTED} positives or more."
+        rare = [name for name, count in now.items() if count < WANTED]
+        sought = self.settings.strategy == SEEK and long
+        in_vain = [name for name in rare if sought and now[name] <= before.get(name, 0)]
+        if left := [name for name in rare if name not in in_vain]:
+            named = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+            looks = "" if self.settings.strategy == SEEK else f"; --strategy {SEEK} looks for them"
+            return (
+                False,
+                f"{counted(len(left), 'class has', 'classes have')} fewer than {WANTED} positives: {named}{looks}.",
+            )
+        said = f" but {', '.join(in_vain)}, looked for in vain in the last three batches" if in_vain else ""
+        return long, f"Every class has {WANTED} positives or more{said}."
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Answer
 from oscine.probe.label.loop.judged import judge_audit, wilson
 from oscine.probe.label.loop.learner import Labels, learn
 from oscine.probe.label.loop.settings import LoopSettings
-from oscine.probe.label.loop.stopping import BACK, Progress, agreement
+from oscine.probe.label.loop.stopping import BACK, ROW, Progress, agreement
 from oscine.probe.metrics.bootstrap import confidence_interval, mean_average_precision
 from tests.probe.label.conftest import CLASSES, make_table, truth
 
@@ -53,8 +53,33 @@ def test_more_labels_are_said_to_change_little_only_where_all_three_signs_hold_t
     assert len(progress.kappas) == 11
     rare = Labels(np.arange(4), np.eye(3)[np.arange(4) % 3], True)
     progress.add(learn(table.rows[:4], rare, CLASSES), rare, answers_of(30, 0.9))
-    assert progress.lines[-1] == "3 classes have fewer than 5 positives: dunnock, robin, wren."
+    assert progress.lines[-1] == (
+        "3 classes have fewer than 5 positives: dunnock, robin, wren; --strategy seek_rare looks for them."
+    )
     assert progress.held == 0
+
+
+@pytest.mark.parametrize("strategy", ["seek_rare", "margin"])
+def test_a_rare_class_that_was_looked_for_in_vain_keeps_nobody(strategy: str) -> None:
+    """The wren is in three clips, all of which have an answer."""
+    table = make_table(90)
+    progress = Progress(table, LoopSettings(one_label=True, strategy=strategy))
+    said = []
+    for batch in range(12):
+        numbers = [number for number in range(30 + 2 * batch) if truth(number) != "wren" or number < 9]
+        clips = np.array(numbers)
+        labels = Labels(clips, np.eye(3)[clips % 3], True)
+        progress.add(learn(table.rows[clips], labels, CLASSES), labels, answers_of(30, 0.9))
+        said.append(progress.lines[-1])
+    if strategy == "margin":
+        assert set(said) == {"1 class has fewer than 5 positives: wren; --strategy seek_rare looks for them."}
+        assert progress.held == 0
+    else:
+        assert said[ROW - 1] == "1 class has fewer than 5 positives: wren."
+        assert said[ROW] == (
+            "Every class has 5 positives or more but wren, looked for in vain in the last three batches."
+        )
+        assert progress.lines[0].startswith("More labels change little")
 
 
 def test_a_score_that_still_rises_is_no_reason_to_stop() -> None:
