@@ -23,9 +23,11 @@ def read(
 ) -> None:
     """Read queues that somebody has filled in, into that person's journal, LABELS/NAME.jsonl.
 
-    FILES are those of oscine label suggest: CSV, a Raven selection table, a folder of Audacity labels; or Hoplite's
-    annotations. Rows without a label are left out, clips that have an answer in the journal keep it: the same file can be
-    read again when more of it is filled in. oscine label page and suggest go on from there.
+    FILES are those of oscine label suggest: CSV, a Raven selection table, a folder of Audacity labels; Hoplite's
+    annotations; or a folder of snippets that the review of BirdNET-Analyzer has sorted, SPECIES/Positive and
+    SPECIES/Negative, which say nothing of other species. Rows without a label are left out, clips that have an answer in
+    the journal keep it: the same file can be read again when more of it is filled in. oscine label page and suggest go on
+    from there.
 
     Args:
         files: queues with labels filled in.

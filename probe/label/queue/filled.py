@@ -30,7 +30,7 @@ class FilledSettings:
     """What filled-in queues are about.
 
     table       of embeddings, as `read_clips` reads it
-    recordings  the folder that was embedded, which Raven and Audacity files and BirdNET's reviews need
+    recordings  the folder that was embedded, which Raven and Audacity files need
     labels      folder of the journals; who: whose journal the answers join
     classes     all that there are; by default those that are named
     """

@@ -13,6 +13,7 @@ from oscine.models.text.words import counted
 from oscine.probe.label.cell import NAMELESS, is_nameless, parse_cell
 from oscine.probe.label.journal import ABSENT, PRESENT, UNSURE, Clip
 from oscine.probe.label.loop.clips import ClipTable, find_recordings
+from oscine.probe.label.queue.birdnet_reviews import is_reviewed, read_reviews
 from oscine.probe.tasks.selection_tables import read_audacity, read_raven
 
 NEAR = 0.01  # seconds by which times in a file may differ from those of the table, for rounding
@@ -43,6 +44,8 @@ class Filled(NamedTuple):
 
 def read_files(path: Path, table: ClipTable, recordings: Path | None = None) -> list[Filled]:
     """Read a file, or a folder of them, about the clips of a table. recordings: the folder that was embedded."""
+    if path.is_dir() and is_reviewed(path):
+        return _read_reviews(path, table)
     if path.is_dir() or path.suffix.lower() == ".txt":
         return _read_selections(path, table, recordings)
     sheet = read_sheet(path)
@@ -83,6 +86,19 @@ def _read_hoplite(sheet: Sheet, table: ClipTable) -> list[Filled]:
         clip = _find(places, sheet.path, place, start=start, end=end)
         said.setdefault(clip, {})[name] = HOPLITE_STATES[kind]
     return [Filled(clip, str(sheet.path), ";".join(states), states, whole=False) for clip, states in said.items()]
+
+
+def _read_reviews(path: Path, table: ClipTable) -> list[Filled]:
+    """Read snippets that BirdNET-Analyzer's review has sorted: of each clip, what it was reviewed for."""
+    said, strange = read_reviews(path, table)
+    if not said and not strange:
+        raise OscineError(f"{path} has no snippets; expected some in SPECIES/Positive or SPECIES/Negative")
+    if strange:
+        logger.warning(
+            "%s: %s no clip of %s, such as %s; left out",
+            path, counted(len(strange), "snippet tells of", "snippets tell of"), table.path, strange[0],
+        )  # fmt: skip
+    return [Filled(clip, str(path), ";".join(states), states, whole=False) for clip, states in said.items()]
 
 
 def _read_selections(path: Path, table: ClipTable, recordings: Path | None) -> list[Filled]:
