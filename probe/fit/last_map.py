@@ -10,6 +10,27 @@ from scipy.special import expit
 
 STEPS = 1000  # of L-BFGS at most
 TOLERANCE = 1e-9  # of its gradient and its value
+NEVER = -1e9  # the logit of a class that no labelled clip has, where a clip has one class
+
+
+def fit_with_intercept(
+    features: np.ndarray, targets: np.ndarray, penalty: float, *, several: bool
+) -> tuple[np.ndarray, np.ndarray]:  # [classes, dim], [classes]
+    """Fit weights with a penalty, and an intercept without.
+
+    features [clips, dim]; targets [clips, classes]. several: a sigmoid a class; else a softmax over the classes that some
+    clip has, while the others get weights 0 and the intercept `NEVER`.
+    """
+    rows = np.hstack([features, np.ones((len(features), 1))])
+    penalties = np.append(np.full(features.shape[1], penalty), 0.0)
+    if several:
+        found = fit_sigmoids(rows, targets, penalties)
+    else:
+        seen = targets.sum(0) > 0
+        found = np.zeros((targets.shape[1], rows.shape[1]))
+        found[:, -1] = NEVER
+        found[seen] = fit_softmax(rows, targets[:, seen], penalties)
+    return found[:, :-1], found[:, -1]
 
 
 def fit_softmax(rows: np.ndarray, targets: np.ndarray, penalty: float | np.ndarray) -> np.ndarray:  # [classes, dim]

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, softmax
 
-from oscine.probe.fit.last_map import fit_sigmoids, fit_softmax
+from oscine.probe.fit.last_map import fit_with_intercept
 from oscine.probe.label.journal import PRESENT, UNSURE, Answer
 from oscine.probe.label.posterior import LastLayerLaplace
 
 PENALTY = 1.0  # 1/C of the logistic regression, on rows whose mean length is 8
-NEVER = -1e9  # the bias of a class that no answer has, where a clip has one class
 HALF_SURE = 0.5  # how much an answer counts whose one class is unsure
 DIGITS = 12  # of a probe's fingerprint
 
@@ -114,16 +113,9 @@ def learn(rows: np.ndarray, labels: Labels, classes: Sequence[str]) -> Learnt | 
     if not labels.fits:
         return None
     features = rows.astype(np.float64)
-    ones = np.hstack([features, np.ones((len(features), 1))])
-    penalty = np.append(np.full(features.shape[1], PENALTY), 0.0)  # none of the intercept
-    targets = labels.targets
+    weight, bias = fit_with_intercept(features, labels.targets, PENALTY, several=not labels.one_label)
     if labels.one_label:
-        seen = targets.sum(0) > 0
-        found = np.zeros((len(classes), ones.shape[1]))
-        found[:, -1] = NEVER
-        found[seen] = fit_softmax(ones, targets[:, seen], penalty)
         posterior = LastLayerLaplace(features, labels.numbers, classes=len(classes))
     else:
-        found = fit_sigmoids(ones, targets, penalty)
-        posterior = LastLayerLaplace(features, targets, several=True)
-    return Learnt([*classes], labels.one_label, found[:, :-1], found[:, -1], posterior, len(labels.clips))
+        posterior = LastLayerLaplace(features, labels.targets, several=True)
+    return Learnt([*classes], labels.one_label, weight, bias, posterior, len(labels.clips))

@@ -13,10 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import recall_score
 from sklearn.neural_network import MLPClassifier
 
-from oscine.probe.fit.last_map import fit_sigmoids, fit_softmax
+from oscine.probe.fit.last_map import NEVER, fit_with_intercept
 from oscine.probe.metrics.metrics import multi_label_metrics, single_label_metrics
 
-NEVER = -1e9  # the logit of a class that no labelled clip has, where a clip has one class
 EPOCHS, RATE = 10, 1e-3  # of two layers, with Adam: BioDCASE 2026, task 4
 BATCH = 32  # of which nothing was published
 SCORES = ("balanced_accuracy", "accuracy", "cmap", "auroc", "f1", "micro_f1")
@@ -52,16 +51,8 @@ def fit_probe(
 
 def _fit_logistic(features: np.ndarray, labels: np.ndarray, classes: int, several: bool, C: float) -> FittedLayer:
     """Fit logistic regression: a softmax of the classes seen so far, or with several labels a sigmoid a class."""
-    rows = np.hstack([features, np.ones((len(features), 1))])
-    penalty = np.append(np.full(features.shape[1], 1 / C), 0.0)  # none of the intercept
-    if several:
-        found = fit_sigmoids(rows, labels.astype(np.float64), penalty)
-    else:
-        seen, places = np.unique(labels, return_inverse=True)
-        found = np.zeros((classes, rows.shape[1]))
-        found[:, -1] = NEVER
-        found[seen] = fit_softmax(rows, np.eye(len(seen))[places], penalty)
-    weight, bias = found[:, :-1], found[:, -1]
+    targets = labels.astype(np.float64) if several else np.eye(classes)[labels]
+    weight, bias = fit_with_intercept(features, targets, 1 / C, several=several)
     return FittedLayer(lambda others: others @ weight.T + bias, several, weight, bias)
 
 

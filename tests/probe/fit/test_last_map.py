@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
-from oscine.probe.fit.last_map import fit_sigmoids, fit_softmax
+from oscine.probe.fit.last_map import fit_sigmoids, fit_softmax, fit_with_intercept
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 
@@ -41,6 +42,15 @@ def test_an_intercept_without_a_penalty_is_the_usual_one(rows):
     np.testing.assert_allclose(found[:, :-1], wanted.coef_, **CLOSE)
     offset = found[:, -1] - found[:, -1].mean()  # which probabilities do not depend on
     np.testing.assert_allclose(offset, wanted.intercept_ - wanted.intercept_.mean(), **CLOSE)
+
+
+def test_a_class_that_no_clip_has_is_never_said_and_changes_nothing(rows):
+    labels = np.array([0, 2, 3])[np.arange(60) % 3]
+    wanted = reference(1.0).fit(rows[:, :-1], labels)
+    weight, bias = fit_with_intercept(rows[:, :-1], np.eye(5)[labels], 1.0, several=False)
+    shares = softmax(rows[:, :-1] @ weight.T + bias, axis=1)
+    np.testing.assert_allclose(shares[:, [0, 2, 3]], wanted.predict_proba(rows[:, :-1]), **CLOSE)
+    assert not shares[:, [1, 4]].any()
 
 
 def test_soft_labels_are_weighted_copies_of_a_clip(rows):
