@@ -52,6 +52,7 @@ EXAMPLES = {  # by the command
         "oscine label read queue.csv --table birds.parquet",
         "oscine label read queue.csv --table birds.parquet --classes birds.txt",
         "oscine label read queue.txt --table birds.parquet --recordings FOLDER",
+        "oscine label read SEGMENTS --table birds.parquet",
     ],
     "label combine": [
         "oscine label combine labels/*.jsonl --recordings FOLDER --out labels.csv",
