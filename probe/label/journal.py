@@ -228,7 +228,9 @@ class Journal(AbstractContextManager["Journal"]):
         """Write a line through to the disk; where that fails, nothing of it stays."""
         line = json.dumps({"kind": kind, **said}, ensure_ascii=False).encode() + b"\n"
         try:
-            with open(self.path, "r+b" if self.size else "w+b") as file:
+            if not self.size:
+                self.path.touch()
+            with open(self.path, "r+b") as file:
                 self._check_untouched(file)
                 try:
                     file.truncate(self.size)  # what a write that failed, or a killed call, has left
