@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from oscine.probe.label.class_names import BETWEEN, UNSURE_MARK
 from oscine.probe.label.journal import PRESENT, UNSURE
 from oscine.probe.tasks.class_names import means_no_class
 
-CANNOT_TELL = "?"  # alone: of the classes that are not named nobody can tell; behind a name: unsure of that one
 NAMELESS = (
     "has labels that name nothing; write names with ; between them, - where nothing sounds, ? to say: cannot tell"
 )
@@ -25,7 +25,7 @@ class Cell(NamedTuple):
     whole: bool
 
 
-def parse_cell(text: str, unsure: Sequence[str] = (CANNOT_TELL,)) -> Cell:
+def parse_cell(text: str, unsure: Sequence[str] = (UNSURE_MARK,)) -> Cell:
     """Read names with ";" between them, and "?" behind those that are unsure.
 
     What means that nothing sounds ("-", none, noise) names no class. unsure: what says, alone, that somebody could not tell:
@@ -33,8 +33,8 @@ def parse_cell(text: str, unsure: Sequence[str] = (CANNOT_TELL,)) -> Cell:
     """
     states, whole = dict[str, str](), True
     for part in _parts(text):
-        name = part.rstrip(CANNOT_TELL).strip()
-        doubtful = part in unsure or part.endswith(CANNOT_TELL)
+        name = part.rstrip(UNSURE_MARK).strip()
+        doubtful = part in unsure or part.endswith(UNSURE_MARK)
         if part in unsure or not name or means_no_class(name):
             whole &= not doubtful
         else:
@@ -48,4 +48,4 @@ def is_nameless(text: str) -> bool:
 
 
 def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(";") if part.strip()]
+    return [part.strip() for part in text.split(BETWEEN) if part.strip()]

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oscine.models.errors import OscineError
-from oscine.probe.label.journal import ABSENT, Answer, Journal, JournalContent, journal_path
+from oscine.probe.label.class_names import check_asked
+from oscine.probe.label.journal import ABSENT, Answer, Journal, JournalContent, check_kind, journal_path
 from oscine.probe.label.loop.audit import audit_order, audited
 from oscine.probe.label.loop.clips import ClipTable
 from oscine.probe.label.loop.learner import Learnt, gather_labels, learn
@@ -72,15 +73,20 @@ def read_filled(paths: Sequence[Path], settings: FilledSettings) -> ReadQueue:
 
 
 def _check(answered: Sequence[Filled], contents: list[JournalContent], settings: FilledSettings) -> list[str]:
-    """Return all classes; raise where a row names one that there is not, or several where a clip has one."""
-    known = classes_of(contents)
+    """Return all classes; raise where a row names one that there is not, or cannot be, or several where a clip has one."""
+    for content in contents:
+        check_kind(content, journal_path(settings.labels, content.annotator), one_label=settings.one_label)
+    there = list(dict.fromkeys([*settings.classes, *classes_of(contents)]))
+    named = list[str]()
     for row in answered:
         if settings.classes:
-            check_named(row.states, [*settings.classes, *known], f"{row.place}: {settings.who}")
+            check_named(row.states, there, f"{row.place}: {settings.who}")
         if settings.one_label and sum(state != ABSENT for state in row.states.values()) > 1:
             raise OscineError(f"{row.place}: {row.clip} has several classes, {row.text!r}, expected one")
-    named = sorted({name for row in answered for name in row.states})
-    return list(dict.fromkeys([*settings.classes, *known, *named]))
+        if new := [name for name in row.states if name not in [*there, *named]]:
+            check_asked(new, row.place, "write it otherwise", [*there, *named])
+            named += new
+    return there + sorted(named)
 
 
 def _learnt(contents: list[JournalContent], classes: Sequence[str], settings: FilledSettings) -> Learnt | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,25 @@ def test_a_refused_file_leaves_no_journal_behind(
     with pytest.raises(OscineError, match=said):
         read_filled([path], settings_of(wood, table, tmp_path, one_label=True))
     assert not (tmp_path / "labels").exists()
+
+
+def test_what_cannot_be_asked_for_and_labels_of_another_kind_are_refused(
+    wood: Path, table: ClipTable, tmp_path: Path
+) -> None:
+    path = tmp_path / "queue.csv"
+    write_queue(queue_of(wood, tmp_path), path)
+    fill(path, {3: "robin", 4: "Robin"})
+    with pytest.raises(OscineError, match=r"row \d+ has the name 'Robin', which is nearly 'robin'; write it otherwise"):
+        read_filled([path], settings_of(wood, table, tmp_path))
+    assert not (tmp_path / "labels").exists()
+    fill(path)
+    read_filled([path], settings_of(wood, table, tmp_path))
+    ben = replace(settings_of(wood, table, tmp_path, one_label=True), who="ben")
+    with pytest.raises(
+        OscineError, match=r"anna.jsonl was begun with any number of classes a clip, this call asks for"
+    ):
+        read_filled([path], ben)
+    assert not (tmp_path / "labels/ben.jsonl").exists()
 
 
 def test_who_cannot_tell_of_the_others_says_nothing_of_them_and_combine_reads_the_same(
