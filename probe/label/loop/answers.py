@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from oscine.models.text.words import counted
@@ -107,7 +107,7 @@ class Answers:
         """Put an answer on disk; return it with the time of the day."""
         answer = self.journals[who].add(answer)
         if self._votes is not None:
-            self._note(self._votes, answer)
+            _note(self._votes, self.table, answer)
         return answer
 
     def undo(self, who: str) -> Answer | None:
@@ -133,12 +133,20 @@ class Answers:
     def votes(self) -> Votes:
         """Return what everybody said first of every clip of the table, by its number, as of this moment."""
         if self._votes is None:
-            self._votes = {}
-            for answer in self.all():
-                self._note(self._votes, answer)
+            self._votes = votes_of(self.table, self.contents())
         return {**self._votes}
 
-    def _note(self, votes: dict[int, dict[str, Answer]], answer: Answer) -> None:
-        number = self.table.numbers.get(answer.clip)
-        if number is not None and not answer.again:
-            votes[number] = votes.get(number, {}) | {answer.annotator: answer}
+
+def votes_of(table: ClipTable, contents: Iterable[JournalContent]) -> dict[int, dict[str, Answer]]:
+    """Return what everybody said first of every clip of a table, by its number."""
+    votes: dict[int, dict[str, Answer]] = {}
+    for content in contents:
+        for answer in content.first_answers:
+            _note(votes, table, answer)
+    return votes
+
+
+def _note(votes: dict[int, dict[str, Answer]], table: ClipTable, answer: Answer) -> None:
+    number = table.numbers.get(answer.clip)
+    if number is not None and not answer.again:
+        votes[number] = votes.get(number, {}) | {answer.annotator: answer}

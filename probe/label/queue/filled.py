@@ -10,11 +10,12 @@ from typing import NamedTuple
 from oscine.models.errors import OscineError
 from oscine.probe.label.class_names import check_asked
 from oscine.probe.label.journal import ABSENT, Answer, Journal, JournalContent, check_kind, journal_path
+from oscine.probe.label.loop.answers import votes_of
 from oscine.probe.label.loop.audit import audit_order, audited
 from oscine.probe.label.loop.clips import ClipTable
 from oscine.probe.label.loop.learner import Learnt, gather_labels, learn
 from oscine.probe.label.queue.filled_files import Filled, read_files
-from oscine.probe.label.queue.queue import classes_of, read_labels, votes_of
+from oscine.probe.label.queue.queue import classes_of, read_labels
 from oscine.probe.tasks.class_names import check_named
 
 

@@ -17,7 +17,8 @@ from oscine.models.text.words import counted
 from oscine.probe.deploy.fitted_probe import FittedProbe
 from oscine.probe.deploy.saved_probe import load_probe
 from oscine.probe.features.embedding_table import read_all_embedded
-from oscine.probe.label.journal import Answer, JournalContent, find_journals, read_journal
+from oscine.probe.label.journal import JournalContent, find_journals, read_journal
+from oscine.probe.label.loop.answers import votes_of
 from oscine.probe.label.loop.audit import audit_order
 from oscine.probe.label.loop.batches import Chosen, Knowledge, check_strategy, choose_batch, chosen_by
 from oscine.probe.label.loop.clips import ClipTable, find_recordings, read_clips
@@ -107,16 +108,6 @@ def read_labels(folder: Path | None) -> list[JournalContent]:
 def classes_of(contents: list[JournalContent]) -> list[str]:
     """Return the classes that people were asked for, in the order in which they came up."""
     return list(dict.fromkeys(name for one in contents for name in one.classes))
-
-
-def votes_of(table: ClipTable, contents: list[JournalContent]) -> Votes:
-    """Return what everybody said first of every clip of a table, by its number."""
-    votes: dict[int, dict[str, Answer]] = {}
-    for answer in [answer for content in contents for answer in content.first_answers]:
-        number = table.numbers.get(answer.clip)
-        if number is not None:
-            votes.setdefault(number, {})[answer.annotator] = answer
-    return votes
 
 
 @torch.inference_mode()
