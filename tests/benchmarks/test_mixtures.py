@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
+import mixtures as benchmark
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "mixtures.py"
 
-
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = spec_from_file_location("mixtures", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_so_many_windows_are_empty_as_is_meant(benchmark: ModuleType):
+def test_so_many_windows_are_empty_as_is_meant():
     shares = benchmark.class_shares(8)
     assert np.prod(1 - shares) == pytest.approx(0.53)
     np.testing.assert_allclose(shares[0] / shares, np.arange(1, 9) ** 1.2)
 
 
-def test_a_stretch_may_begin_before_a_clip_and_end_after_it(benchmark: ModuleType):
+def test_a_stretch_may_begin_before_a_clip_and_end_after_it():
     clip = np.array([1.0, 2, 3])
     np.testing.assert_array_equal(benchmark.padded(clip, -2, 4), [0, 0, 1, 2])
     np.testing.assert_array_equal(benchmark.padded(clip, 1, 4), [2, 3, 0, 0])
 
 
-def test_windows_hold_what_their_labels_say(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_windows_hold_what_their_labels_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(benchmark, "SPLITS", {"train": (60, (1, 2, 3)), "test": (30, (4, 5))})
     rng, lines = np.random.default_rng(0), ["path,label,fold"]
     for fold in range(1, 6):

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import re
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
 
 import pytest
+import store as benchmark
 
 from oscine.cli.console import config
 from oscine.probe.fit.settings import FitSettings
 
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "store.py"
 
-
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = spec_from_file_location("store", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_on_as_many_clips_as_esc_10_has_the_epochs_are_the_quickstarts(benchmark: ModuleType) -> None:
+def test_on_as_many_clips_as_esc_10_has_the_epochs_are_the_quickstarts() -> None:
     for chosen in config.read(config.find_quickstart())["probes"].values():
         settings = benchmark.fit_settings(chosen["fit"], 400, None)
         assert settings == FitSettings(**chosen["fit"] | {"warmup": settings.steps // 10})
@@ -33,7 +19,7 @@ def test_on_as_many_clips_as_esc_10_has_the_epochs_are_the_quickstarts(benchmark
 
 
 def test_with_a_store_every_clip_is_encoded_once_and_without_once_for_each_probe(
-    benchmark: ModuleType, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     benchmark.store(clips=10, epochs=2, model="bat_tiny")
     said = capsys.readouterr().out
