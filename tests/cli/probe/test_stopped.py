@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from oscine.cli import dispatch
 from oscine.probe.results.runs import read_runs
 from oscine.probe.run import judge_task
 from tests.forked import FORK, Ended, Program
+from tests.two_tones import write_two_tones
 
 pytestmark = pytest.mark.skipif(FORK is None, reason="this system cannot fork")
-RATE = 16_000
 RUN = Path("runs/probe/linear")
 CALL = [
     *"probe linear --table tones.csv --encoder bat_tiny --random_weights --seconds 0.6 --workers 0".split(),
@@ -32,12 +30,7 @@ CALL = [
 def _two_tones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight clips of two tones in two folds, in the folder in which each test works."""
     monkeypatch.chdir(tmp_path)
-    lines = ["path,label,fold"]
-    for row in range(8):
-        tone = np.sin(2 * np.pi * (400, 4000)[row % 2] * np.arange(RATE // 2) / RATE)
-        soundfile.write(f"{row}.flac", 0.2 * tone, RATE)
-        lines.append(f"{row}.flac,{('low', 'high')[row % 2]},{row // 2 % 2}")
-    Path("tones.csv").write_text("\n".join(lines))
+    write_two_tones(tmp_path, 8)
 
 
 def stop_at(function: str, number: signal.Signals) -> None:

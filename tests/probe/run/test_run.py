@@ -7,9 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 
 from oscine.cli import dispatch
 from oscine.cli.console import config
@@ -19,21 +17,14 @@ from oscine.models.errors import Misuse, OscineError
 from oscine.models.hub.folder import save_pretrained
 from oscine.probe import FitSettings, ProbeRunSettings, run_probe
 from oscine.probe.run.settings import check_run
-
-RATE = 16_000
+from tests.two_tones import write_two_tones
 
 
 @pytest.fixture(autouse=True)
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Six clips of two tones in two folds, in the folder in which each test works."""
     monkeypatch.chdir(tmp_path)
-    lines = ["path,label,fold"]
-    for row in range(6):
-        tone = np.sin(2 * np.pi * (400, 4000)[row % 2] * np.arange(RATE // 2) / RATE)
-        soundfile.write(tmp_path / f"{row}.flac", 0.2 * tone, RATE)
-        lines.append(f"{row}.flac,{('low', 'high')[row % 2]},{row // 2 % 2}")
-    (tmp_path / "tones.csv").write_text("\n".join(lines))
-    return tmp_path / "tones.csv"
+    return write_two_tones(tmp_path, 6)
 
 
 def small(**changes: object) -> ProbeRunSettings:
